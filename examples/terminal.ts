@@ -1,0 +1,65 @@
+// what the tutorial prints with: nothing here is about event sourcing
+import { SingleBar } from "cli-progress"
+import { Clock, Console, Effect } from "effect"
+import * as fs from "node:fs"
+import * as os from "node:os"
+import * as path from "node:path"
+
+/** A file in a temporary folder that goes with the scope, unless it is to be kept. */
+export const temporaryFile = (name: string, options: { readonly keep: boolean }) =>
+  Effect.acquireRelease(
+    Effect.sync(() => fs.mkdtempSync(path.join(os.tmpdir(), "tutorial-"))),
+    (folder) =>
+      options.keep
+        ? Console.log(`\nKept ${path.join(folder, name)}`)
+        : Effect.sync(() => fs.rmSync(folder, { recursive: true, force: true }))
+  ).pipe(Effect.map((folder) => path.join(folder, name)))
+
+/** The mean time of an effect in milliseconds, after one run that is not counted. */
+export const meanMillis = <A, E, R>(repeats: number, effect: Effect.Effect<A, E, R>) =>
+  Effect.gen(function*() {
+    yield* effect
+    const start = yield* Clock.currentTimeNanos
+    yield* Effect.repeatN(effect, repeats - 1)
+    const end = yield* Clock.currentTimeNanos
+    return Number(end - start) / 1e6 / repeats
+  })
+
+/** Does `total` things in batches, with a progress bar on a terminal and a plain line elsewhere. */
+export const progress = <A, E, R>(
+  title: string,
+  total: number,
+  batch: number,
+  run: (count: number) => Effect.Effect<A, E, R>
+) =>
+  Effect.gen(function*() {
+    const bar = process.stdout.isTTY
+      ? new SingleBar({ format: `${title} {bar} {percentage}%`, clearOnComplete: true, stopOnComplete: false })
+      : undefined
+    if (bar === undefined) yield* Console.log(title)
+    bar?.start(total, 0)
+    for (let done = 0; done < total; done += batch) {
+      const count = Math.min(batch, total - done)
+      yield* run(count)
+      bar?.increment(count)
+    }
+    bar?.stop()
+  })
+
+export const table = (head: ReadonlyArray<string>, rows: ReadonlyArray<ReadonlyArray<string>>): string => {
+  const widths = head.map((title, column) => Math.max(title.length, ...rows.map((row) => row[column].length)))
+  const line = (cells: ReadonlyArray<string>) => cells.map((cell, column) => cell.padStart(widths[column])).join("  ")
+  return [line(head), line(widths.map((width) => "-".repeat(width))), ...rows.map(line)].join("\n")
+}
+
+/** A bar chart on a logarithmic scale: the values differ by factors of thousands. */
+export const bars = (rows: ReadonlyArray<readonly [label: string, millis: number]>): string => {
+  const width = Math.max(...rows.map(([label]) => label.length))
+  const smallest = Math.min(...rows.map(([, value]) => value))
+  const decades = Math.log10(Math.max(...rows.map(([, value]) => value)) / smallest) || 1
+  const bar = (value: number) => "█".repeat(1 + Math.round(49 * Math.log10(value / smallest) / decades))
+  return [
+    "\nLoad time, logarithmic scale",
+    ...rows.map(([label, value]) => `${label.padStart(width)} ${bar(value)} ${value.toFixed(3)} ms`)
+  ].join("\n")
+}

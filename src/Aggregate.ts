@@ -1,0 +1,304 @@
+/**
+ * An aggregate as pure functions over Schema-typed state: how it begins, how an event changes it, and which events a
+ * command decides.
+ *
+ * @since 0.1.0
+ */
+import * as Either from "effect/Either"
+import type * as ParseResult from "effect/ParseResult"
+import * as Schema from "effect/Schema"
+import { makeEventCodec } from "./internal/eventCodec.js"
+import { fingerprint } from "./internal/fingerprint.js"
+import { safely } from "./internal/safely.js"
+import { keyProblem, quote } from "./internal/text.js"
+import { InvalidOption } from "./InvalidOption.js"
+import { maxAggregateBytes } from "./StreamId.js"
+
+/**
+ * @since 0.1.0
+ * @category Type IDs
+ */
+export const TypeId: TypeId = "~effect-eventsourcing/Aggregate"
+
+/**
+ * @since 0.1.0
+ * @category Type IDs
+ */
+export type TypeId = "~effect-eventsourcing/Aggregate"
+
+/**
+ * The definition of an aggregate. Everything in it is pure; {@link make} infers all of its types.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Aggregate<
+  in out Name extends string,
+  in out Id,
+  in out State,
+  in out Event,
+  in out Command,
+  out Rejection
+> extends Any {
+  readonly name: Name
+  readonly id: Codec<Id, string>
+  readonly state: Codec<State, unknown>
+  readonly event: EventCodec<Event>
+  readonly command: Schema.Schema<Command>
+  readonly initial: (id: Id) => State
+  readonly evolve: (state: State, event: Event) => State
+  readonly decide: (state: State, command: Command) => Either.Either<ReadonlyArray<Event>, Rejection>
+}
+
+/**
+ * Any aggregate, for constraints: `A extends Aggregate.Any`.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Any {
+  readonly [TypeId]: TypeId
+  /** The aggregate type in the stores. */
+  readonly name: string
+  /** The version of the state's schema. */
+  readonly schemaVersion: number
+  /** A hash of the encoded side of the state's schema: it changes when what is stored changes. */
+  readonly fingerprint: string
+}
+
+/**
+ * One of the aggregate's schemas as two synchronous functions and its decoded side.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Codec<in out A, out Encoded> {
+  readonly schema: Schema.Schema<A>
+  readonly encode: (value: A) => Either.Either<Encoded, ParseResult.ParseError>
+  readonly decode: (encoded: unknown) => Either.Either<A, ParseResult.ParseError>
+}
+
+/**
+ * The schema of the events: encoded whole, decoded by stored type.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface EventCodec<in out Event> {
+  readonly schema: Schema.Schema<Event>
+  /** The type under which an event is stored: its tag. */
+  readonly typeOf: (event: Event) => string
+  /** The types that the union knows. */
+  readonly types: ReadonlyArray<string>
+  readonly encode: (event: Event) => Either.Either<unknown, ParseResult.ParseError>
+  /** `undefined` where the type is none of {@link EventCodec.types}. */
+  readonly decoder: (type: string) => ((payload: unknown) => Either.Either<Event, ParseResult.ParseError>) | undefined
+}
+
+/**
+ * @since 0.1.0
+ * @category type helpers
+ */
+export type Id<A extends Any> = A extends
+  Aggregate<infer _Name, infer Id, infer _State, infer _Event, infer _Command, infer _Rejection> ? Id
+  : never
+
+/**
+ * @since 0.1.0
+ * @category type helpers
+ */
+export type State<A extends Any> = A extends
+  Aggregate<infer _Name, infer _Id, infer State, infer _Event, infer _Command, infer _Rejection> ? State
+  : never
+
+/**
+ * @since 0.1.0
+ * @category type helpers
+ */
+export type Event<A extends Any> = A extends
+  Aggregate<infer _Name, infer _Id, infer _State, infer Event, infer _Command, infer _Rejection> ? Event
+  : never
+
+/**
+ * @since 0.1.0
+ * @category type helpers
+ */
+export type Command<A extends Any> = A extends
+  Aggregate<infer _Name, infer _Id, infer _State, infer _Event, infer Command, infer _Rejection> ? Command
+  : never
+
+/**
+ * @since 0.1.0
+ * @category type helpers
+ */
+export type Rejection<A extends Any> = A extends
+  Aggregate<infer _Name, infer _Id, infer _State, infer _Event, infer _Command, infer Rejection> ? Rejection
+  : never
+
+/**
+ * Defines an aggregate.
+ *
+ * `event` is a union of members with a literal `_tag` (`Schema.TaggedStruct`, `Schema.TaggedClass`), or one such
+ * member: the tag is the type under which an event is stored. `evolve` is total and pure, `decide` is pure: it gives
+ * the new events, or a typed refusal. `schemaVersion` counts the versions of the *state's* schema (a positive integer,
+ * 1 unless given): raise it when the state means something else than before, and older snapshots are replayed over.
+ *
+ * Throws `InvalidOption` where the definition cannot work.
+ *
+ * @example
+ * ```ts
+ * import { Aggregate } from "effect-eventsourcing"
+ * import { Either, Schema } from "effect"
+ *
+ * class Counted extends Schema.TaggedClass<Counted>()("Counted", { by: Schema.Int }) {}
+ *
+ * const Counter = Aggregate.make({
+ *   name: "Counter",
+ *   id: Schema.String,
+ *   state: Schema.Struct({ total: Schema.Int }),
+ *   event: Counted,
+ *   command: Schema.TaggedStruct("Count", { by: Schema.Int }),
+ *   initial: () => ({ total: 0 }),
+ *   evolve: (state, event) => ({ total: state.total + event.by }),
+ *   decide: (_state, command) => command.by < 0 ? Either.left("negative" as const) : Either.right([new Counted({ by: command.by })])
+ * })
+ * ```
+ *
+ * @since 0.1.0
+ * @category constructors
+ */
+export const make = <
+  const Name extends string,
+  Id,
+  State,
+  StateEncoded,
+  Event extends { readonly _tag: string },
+  EventEncoded,
+  Command,
+  CommandEncoded,
+  Decision extends Either.Either<ReadonlyArray<{ readonly _tag: Tag }>, unknown>,
+  // nothing is inferred for it: it keeps the tags of event literals in `decide` from widening to string
+  Tag extends string
+>(
+  definition: {
+    readonly name: Name
+    readonly id: Schema.Schema<Id, string>
+    readonly state: Schema.Schema<State, StateEncoded>
+    readonly event: Schema.Schema<Event, EventEncoded>
+    readonly command: Schema.Schema<Command, CommandEncoded>
+    readonly schemaVersion?: number | undefined
+    readonly initial: (id: NoInfer<Id>) => NoInfer<State>
+    readonly evolve: (state: NoInfer<State>, event: NoInfer<Event>) => NoInfer<State>
+    readonly decide: (state: NoInfer<State>, command: NoInfer<Command>) => Decision
+  } & OnlyEvents<Decision, NoInfer<State>, NoInfer<Event>, NoInfer<Command>>
+): Aggregate<Name, Id, State, Event, Command, Either.Either.Left<Decision>> => {
+  const schemaVersion = definition.schemaVersion ?? 1
+  const nameProblem = keyProblem(definition.name, maxAggregateBytes)
+  if (nameProblem !== undefined) {
+    throw new InvalidOption({
+      option: "Aggregate.make name",
+      value: quote(definition.name),
+      expected: `a string of 1 to ${maxAggregateBytes} bytes without NUL and lone surrogates; this one ${nameProblem}`
+    })
+  }
+  if (!Number.isSafeInteger(schemaVersion) || schemaVersion < 1 || schemaVersion > 2_147_483_647) {
+    throw new InvalidOption({
+      option: `Aggregate.make schemaVersion of ${quote(definition.name)}`,
+      value: String(schemaVersion),
+      expected: "a whole number from 1 to 2147483647"
+    })
+  }
+  return {
+    [TypeId]: TypeId,
+    name: definition.name,
+    schemaVersion,
+    fingerprint: fingerprint(definition.state),
+    id: codec(definition.id),
+    state: codec(definition.state),
+    event: makeEventCodec(definition.name, definition.event),
+    command: Schema.typeSchema(definition.command),
+    initial: definition.initial,
+    evolve: definition.evolve,
+    decide: (state, command) => widen<Event, Decision>(definition.decide(state, command))
+  }
+}
+
+/**
+ * The state after these events: `evolve`, from `initial(id)`.
+ *
+ * @since 0.1.0
+ * @category folding
+ */
+export const replay = <Name extends string, Id, State, Event, Command, Rejection>(
+  aggregate: Aggregate<Name, Id, State, Event, Command, Rejection>,
+  id: NoInfer<Id>,
+  events: Iterable<NoInfer<Event>>
+): State => {
+  let state = aggregate.initial(id)
+  for (const event of events) {
+    state = aggregate.evolve(state, event)
+  }
+  return state
+}
+
+/**
+ * What a list of commands came to.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Decided<out State, out Event> {
+  /** The state after all of the events. */
+  readonly state: State
+  /** The events of all commands, in order. */
+  readonly events: ReadonlyArray<Event>
+}
+
+/**
+ * Decides commands in turn, each on the state that the events before it left. The first rejection refuses them all.
+ *
+ * @since 0.1.0
+ * @category folding
+ */
+export const decide = <Name extends string, Id, State, Event, Command, Rejection>(
+  aggregate: Aggregate<Name, Id, State, Event, Command, Rejection>,
+  state: NoInfer<State>,
+  commands: Iterable<NoInfer<Command>>
+): Either.Either<Decided<State, Event>, Rejection> => {
+  const events: Array<Event> = []
+  let current = state
+  for (const command of commands) {
+    const decision = aggregate.decide(current, command)
+    if (Either.isLeft(decision)) {
+      return Either.left(decision.left)
+    }
+    for (const event of decision.right) {
+      current = aggregate.evolve(current, event)
+      events.push(event)
+    }
+  }
+  return Either.right({ state: current, events })
+}
+
+// -------------------------------------------------------------------------------------
+// internal
+// -------------------------------------------------------------------------------------
+
+const codec = <A, I>(schema: Schema.Schema<A, I>): Codec<A, I> => ({
+  schema: Schema.typeSchema(schema),
+  encode: safely(Schema.encodeEither(schema)),
+  decode: safely(Schema.decodeUnknownEither(schema))
+})
+
+// a constraint on what `decide` returns would have to name the events, and then the tags of event literals widen
+type OnlyEvents<Decision, State, Event, Command> = [Decision] extends [Either.Either<ReadonlyArray<Event>, unknown>] ?
+  unknown
+  : { readonly decide: (state: State, command: Command) => Either.Either<ReadonlyArray<Event>, unknown> }
+
+// the checker cannot follow that a decision of only events is an either of the two sides that it infers to
+function widen<Event, Decision extends Either.Either<unknown, unknown>>(
+  decision: Decision
+): Either.Either<ReadonlyArray<Event>, Either.Either.Left<Decision>>
+function widen(decision: Either.Either<unknown, unknown>): Either.Either<unknown, unknown> {
+  return decision
+}

@@ -1,0 +1,120 @@
+/**
+ * Events as the stores see them: an id, a type, an encoded payload and metadata.
+ *
+ * @since 0.1.0
+ */
+import * as Clock from "effect/Clock"
+import * as Context from "effect/Context"
+import type * as DateTime from "effect/DateTime"
+import * as Effect from "effect/Effect"
+import type * as Position from "./Position.js"
+import type * as StreamId from "./StreamId.js"
+
+/**
+ * A JSON record beside the payload: correlation and causation ids, trace context, whatever a team agrees on.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export type Metadata = Readonly<Record<string, unknown>>
+
+/**
+ * An event that a writer offers to a store.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface ProposedEvent {
+  /** Unique over all streams. An append is retried with the same ids, so that it happens once. */
+  readonly id: string
+  readonly type: string
+  /** The encoded event: a JSON value. */
+  readonly payload: unknown
+  readonly metadata?: Metadata | undefined
+}
+
+/**
+ * An event that a store holds.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface RecordedEvent {
+  readonly id: string
+  readonly stream: StreamId.StreamId
+  /** 1 for the first event of the stream. */
+  readonly version: number
+  /** The place in the order over all streams. */
+  readonly position: Position.Position
+  readonly type: string
+  /** The encoded event, as `JSON.parse` gave it. */
+  readonly payload: unknown
+  /** When it was appended, by the writer's `Clock`. */
+  readonly time: DateTime.Utc
+  readonly metadata: Metadata
+}
+
+/**
+ * The most bytes of UTF-8 that an event id may take.
+ *
+ * @since 0.1.0
+ * @category constants
+ */
+export const maxIdBytes = 255
+
+/**
+ * The most bytes of UTF-8 that an event type may take.
+ *
+ * @since 0.1.0
+ * @category constants
+ */
+export const maxTypeBytes = 255
+
+/**
+ * Makes the ids of new events. The default gives version 7 UUIDs: they grow with time, which keeps the unique index
+ * of a large table compact. Replace it to have tests with fixed ids.
+ *
+ * @example
+ * ```ts
+ * import { Event } from "effect-eventsourcing"
+ * import { Effect } from "effect"
+ *
+ * let n = 0
+ * const fixed = Effect.provideService(Event.IdGenerator, Effect.sync(() => `event-${++n}`))
+ * ```
+ *
+ * @since 0.1.0
+ * @category references
+ */
+export class IdGenerator extends Context.Reference<IdGenerator>()("effect-eventsourcing/Event/IdGenerator", {
+  defaultValue: (): Effect.Effect<string> => Effect.map(Clock.currentTimeMillis, uuidV7)
+}) {}
+
+/**
+ * Metadata that every event appended by a fiber carries: correlation and causation ids, a user, a tenant.
+ *
+ * @example
+ * ```ts
+ * import { Event } from "effect-eventsourcing"
+ * import { Effect } from "effect"
+ *
+ * const correlated = Effect.provideService(Event.CurrentMetadata, { correlationId: "request-7" })
+ * ```
+ *
+ * @since 0.1.0
+ * @category references
+ */
+export class CurrentMetadata extends Context.Reference<CurrentMetadata>()(
+  "effect-eventsourcing/Event/CurrentMetadata",
+  { defaultValue: (): Metadata => ({}) }
+) {}
+
+// -------------------------------------------------------------------------------------
+// internal
+// -------------------------------------------------------------------------------------
+
+function uuidV7(millis: number): string {
+  const time = Math.trunc(millis).toString(16).padStart(12, "0").slice(-12)
+  const random = crypto.randomUUID()
+  return `${time.slice(0, 8)}-${time.slice(8)}-7${random.slice(15)}`
+}

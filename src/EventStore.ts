@@ -1,0 +1,602 @@
+/**
+ * Keeps streams of events, and the order over all of them.
+ *
+ * @since 0.1.0
+ */
+import type { NonEmptyReadonlyArray } from "effect/Array"
+import * as Chunk from "effect/Chunk"
+import * as Clock from "effect/Clock"
+import * as Context from "effect/Context"
+import * as DateTime from "effect/DateTime"
+import * as Effect from "effect/Effect"
+import * as Either from "effect/Either"
+import * as Layer from "effect/Layer"
+import * as Option from "effect/Option"
+import * as Schema from "effect/Schema"
+import * as Stream from "effect/Stream"
+import * as Event from "./Event.js"
+import * as ExpectedVersion from "./ExpectedVersion.js"
+import * as Json from "./internal/json.js"
+import { judge } from "./internal/repeatedAppend.js"
+import { keyProblem, quote } from "./internal/text.js"
+import * as Position from "./Position.js"
+import type * as Snapshot from "./Snapshot.js"
+import type { SnapshotStore } from "./SnapshotStore.js"
+import * as StreamId from "./StreamId.js"
+
+/**
+ * @since 0.1.0
+ * @category services
+ */
+export class EventStore extends Context.Tag("effect-eventsourcing/EventStore")<EventStore, {
+  /**
+   * Appends events to a stream, all or none, if its version is as expected.
+   *
+   * It is safe to repeat after a lost acknowledgement: where the stream already holds these very event ids right after
+   * the expected version, the append succeeds with their original versions. No events append nothing, but the
+   * expectation is checked all the same.
+   */
+  readonly append: (
+    stream: StreamId.StreamId,
+    events: ReadonlyArray<Event.ProposedEvent>,
+    options: { readonly expectedVersion: ExpectedVersion.ExpectedVersion }
+  ) => Effect.Effect<AppendResult, VersionConflict | DuplicateEventId | EventStoreError>
+
+  /**
+   * The events of a stream in order, read in pages while the consumer asks for more.
+   */
+  readonly read: (
+    stream: StreamId.StreamId,
+    options?: ReadOptions
+  ) => Stream.Stream<Event.RecordedEvent, EventDecodeError | EventStoreError>
+
+  /**
+   * The events of all streams after a position, in the order of positions, up to the head at the time of reading.
+   */
+  readonly readAll: (
+    options?: ReadAllOptions
+  ) => Stream.Stream<Event.RecordedEvent, EventDecodeError | EventStoreError>
+
+  /**
+   * The version of a stream: that of its last event, 0 without events.
+   */
+  readonly version: (stream: StreamId.StreamId) => Effect.Effect<number, EventStoreError>
+
+  /**
+   * One page of what a replay needs, and no more than that. Repositories fold it.
+   */
+  readonly readTail: (
+    stream: StreamId.StreamId,
+    options: { readonly fromVersion: number; readonly limit: number }
+  ) => Effect.Effect<ReadonlyArray<TailEvent>, EventStoreError>
+
+  /**
+   * Reads snapshot and tail in one round trip, where this store and the snapshot store share a database.
+   */
+  readonly withSnapshots: (snapshots: SnapshotStore["Type"]) => Option.Option<SnapshotReader>
+
+  /**
+   * Whether the calling fiber is inside an open transaction of this store: what it appended may still be rolled back.
+   */
+  readonly inTransaction: Effect.Effect<boolean>
+}>() {}
+
+/**
+ * @since 0.1.0
+ * @category models
+ */
+export interface AppendResult {
+  /** The version of the last event appended; for no events, the version of the stream. */
+  readonly version: number
+  /** The position of the last event appended; none for no events. */
+  readonly position: Option.Option<Position.Position>
+}
+
+/**
+ * @since 0.1.0
+ * @category models
+ */
+export interface ReadOptions {
+  /** The first version to read. Default 1. */
+  readonly fromVersion?: number | undefined
+  /** The last version to read. Default: up to the end. */
+  readonly toVersion?: number | undefined
+  /** How many events are read at a time. Default 1,000. */
+  readonly pageSize?: number | undefined
+}
+
+/**
+ * @since 0.1.0
+ * @category models
+ */
+export interface ReadAllOptions {
+  /** Read what stands after this position. Default: from the start. */
+  readonly after?: Position.Position | undefined
+  /** Only the streams of this aggregate. */
+  readonly aggregate?: string | undefined
+  /** How many events are read at a time. Default 1,000. */
+  readonly pageSize?: number | undefined
+}
+
+/**
+ * @since 0.1.0
+ * @category models
+ */
+export interface TailEvent {
+  readonly version: number
+  readonly type: string
+  /** The encoded event as JSON text. */
+  readonly payload: string
+  /** Given for the first event asked for and for the last event of the stream; elsewhere it may be `null`. */
+  readonly eventId: string | null
+}
+
+/**
+ * @since 0.1.0
+ * @category models
+ */
+export interface SnapshotReader {
+  (stream: StreamId.StreamId, options: {
+    readonly schemaVersion: number
+    readonly fingerprint: string
+    readonly limit: number
+  }): Effect.Effect<
+    {
+      /** What `SnapshotStore.get` would give. */
+      readonly snapshot: Option.Option<Snapshot.Encoded>
+      /** The tail from the snapshot's own version on if schema version and fingerprint fit, else from version 1. */
+      readonly events: ReadonlyArray<TailEvent>
+    },
+    EventStoreError
+  >
+}
+
+/**
+ * @since 0.1.0
+ * @category errors
+ */
+export class VersionConflict extends Schema.TaggedError<VersionConflict>("effect-eventsourcing/VersionConflict")(
+  "VersionConflict",
+  {
+    stream: StreamId.StreamId,
+    expected: ExpectedVersion.ExpectedVersion,
+    /** The version that the stream has. */
+    actual: Schema.Number
+  }
+) {
+  /**
+   * @since 0.1.0
+   */
+  override get message(): string {
+    return `${StreamId.format(this.stream)} is at version ${this.actual}, the writer expected ` +
+      `${ExpectedVersion.format(this.expected)}: load again and decide anew`
+  }
+}
+
+/**
+ * An event id of this append already belongs to another event, or stands twice in the append.
+ *
+ * @since 0.1.0
+ * @category errors
+ */
+export class DuplicateEventId extends Schema.TaggedError<DuplicateEventId>("effect-eventsourcing/DuplicateEventId")(
+  "DuplicateEventId",
+  {
+    stream: StreamId.StreamId,
+    eventId: Schema.String
+  }
+) {
+  /**
+   * @since 0.1.0
+   */
+  override get message(): string {
+    return `event id ${quote(this.eventId)} in an append to ${StreamId.format(this.stream)} already belongs to ` +
+      `another event: give every event an id of its own`
+  }
+}
+
+/**
+ * A stored event that no longer decodes. Nothing is skipped: the load fails until the code can read it again.
+ *
+ * @since 0.1.0
+ * @category errors
+ */
+export class EventDecodeError extends Schema.TaggedError<EventDecodeError>("effect-eventsourcing/EventDecodeError")(
+  "EventDecodeError",
+  {
+    stream: StreamId.StreamId,
+    version: Schema.Number,
+    type: Schema.String,
+    cause: Schema.Defect
+  }
+) {
+  /**
+   * @since 0.1.0
+   */
+  override get message(): string {
+    return `event ${this.version} of ${StreamId.format(this.stream)}, of type ${quote(this.type)}, does not decode: ` +
+      (this.cause instanceof Error ? this.cause.message : String(this.cause))
+  }
+}
+
+/**
+ * The stream lacks an event that a replay needs: its beginning was archived, or a row was lost.
+ *
+ * @since 0.1.0
+ * @category errors
+ */
+export class HistoryGap extends Schema.TaggedError<HistoryGap>("effect-eventsourcing/HistoryGap")("HistoryGap", {
+  stream: StreamId.StreamId,
+  expected: Schema.Number,
+  actual: Schema.Number
+}) {
+  /**
+   * @since 0.1.0
+   */
+  override get message(): string {
+    return `${StreamId.format(this.stream)} has no event ${this.expected}, the next one it holds is ${this.actual}: ` +
+      `restore the missing events`
+  }
+}
+
+/**
+ * The store could not do what it was asked: the input is one that no store can keep, or the database failed.
+ *
+ * `mayHaveAppended` is true where an append was on its way when the failure came, so that nobody knows whether it
+ * happened. Repeat it with the same event ids: it will happen once.
+ *
+ * @since 0.1.0
+ * @category errors
+ */
+export class EventStoreError extends Schema.TaggedError<EventStoreError>("effect-eventsourcing/EventStoreError")(
+  "EventStoreError",
+  {
+    operation: Schema.Literal("append", "read", "readAll", "version"),
+    stream: Schema.optional(StreamId.StreamId),
+    reason: Schema.Literal("InvalidInput", "Unavailable"),
+    mayHaveAppended: Schema.Boolean,
+    detail: Schema.String,
+    cause: Schema.optional(Schema.Defect)
+  }
+) {
+  /**
+   * @since 0.1.0
+   */
+  override get message(): string {
+    const subject = this.stream === undefined ? "" : ` of ${StreamId.format(this.stream)}`
+    return `EventStore.${this.operation}${subject}: ${this.detail}` +
+      (this.mayHaveAppended ? " (the append may have happened: repeat it with the same event ids)" : "")
+  }
+}
+
+/**
+ * What a driver implements: text and numbers in, text and numbers out. {@link makeEncoded} adds guards, encoding and
+ * paging.
+ *
+ * @since 0.1.0
+ * @category drivers
+ */
+export interface Encoded {
+  readonly append: (options: {
+    readonly stream: StreamId.StreamId
+    readonly events: NonEmptyReadonlyArray<EncodedEvent>
+    readonly expected: ExpectedVersion.ExpectedVersion
+    /** Milliseconds since 1970. */
+    readonly time: number
+  }) => Effect.Effect<AppendResult, VersionConflict | DuplicateEventId | EventStoreError>
+  readonly read: (options: {
+    readonly stream: StreamId.StreamId
+    readonly fromVersion: number
+    readonly toVersion: number
+    readonly limit: number
+  }) => Effect.Effect<ReadonlyArray<EncodedRecord>, EventStoreError>
+  readonly readAll: (options: {
+    readonly after: Position.Position
+    readonly aggregate: string | undefined
+    readonly limit: number
+  }) => Effect.Effect<ReadonlyArray<EncodedRecord>, EventStoreError>
+  readonly version: EventStore["Type"]["version"]
+  readonly readTail: EventStore["Type"]["readTail"]
+  readonly withSnapshots: EventStore["Type"]["withSnapshots"]
+  readonly inTransaction: EventStore["Type"]["inTransaction"]
+}
+
+/**
+ * @since 0.1.0
+ * @category drivers
+ */
+export interface EncodedEvent {
+  readonly id: string
+  readonly type: string
+  /** JSON text. */
+  readonly payload: string
+  /** JSON text of a record. */
+  readonly metadata: string
+}
+
+/**
+ * @since 0.1.0
+ * @category drivers
+ */
+export interface EncodedRecord extends EncodedEvent {
+  readonly stream: StreamId.StreamId
+  readonly version: number
+  readonly position: Position.Position
+  /** Milliseconds since 1970. */
+  readonly time: number
+}
+
+/**
+ * An event store over a driver.
+ *
+ * @since 0.1.0
+ * @category constructors
+ */
+export const makeEncoded = (driver: Encoded): EventStore["Type"] => {
+  const append: EventStore["Type"]["append"] = Effect.fnUntraced(function*(stream, events, options) {
+    const refuse = (detail: string) => invalidInput("append", stream, detail)
+    const problem = StreamId.problem(stream) ?? expectedVersionProblem(options.expectedVersion)
+    if (problem !== undefined) return yield* refuse(problem)
+    const encoded: Array<EncodedEvent> = []
+    const ids = new Set<string>()
+    for (const [index, event] of events.entries()) {
+      const result = encodeEvent(event)
+      if (Either.isLeft(result)) return yield* refuse(`event ${index + 1} of ${events.length}: ${result.left}`)
+      if (ids.has(event.id)) return yield* new DuplicateEventId({ stream, eventId: event.id })
+      ids.add(event.id)
+      encoded.push(result.right)
+    }
+    const [head, ...tail] = encoded
+    if (head === undefined) {
+      const { max, min } = ExpectedVersion.bounds(options.expectedVersion)
+      const version = yield* driver.version(stream)
+      if (version < min || version > max) {
+        return yield* new VersionConflict({ stream, expected: options.expectedVersion, actual: version })
+      }
+      return { version, position: Option.none() }
+    }
+    const time = yield* Clock.currentTimeMillis
+    return yield* driver.append({
+      stream,
+      events: [head, ...tail],
+      expected: options.expectedVersion,
+      time: Math.trunc(time)
+    })
+  })
+
+  const read: EventStore["Type"]["read"] = (stream, options = {}) => {
+    const { fromVersion = 1, pageSize = defaultPageSize, toVersion = Number.MAX_SAFE_INTEGER } = options
+    const problem = StreamId.problem(stream) ?? countProblem({ fromVersion, pageSize }) ??
+      (Number.isSafeInteger(toVersion) ? undefined : `toVersion is ${toVersion}; it must be a whole number`)
+    if (problem !== undefined) return Stream.fail(invalidInput("read", stream, problem))
+    return Stream.paginateChunkEffect(fromVersion, (from) =>
+      Effect.flatMap(
+        driver.read({ stream, fromVersion: from, toVersion, limit: pageSize }),
+        (records) => {
+          const next = records.length < pageSize ? undefined : records[records.length - 1].version + 1
+          return decodePage(records, next)
+        }
+      ))
+  }
+
+  const readAll: EventStore["Type"]["readAll"] = (options = {}) => {
+    const { after = Position.start, aggregate, pageSize = defaultPageSize } = options
+    const problem = countProblem({ pageSize }) ??
+      (aggregate === undefined ? undefined : StreamId.problem(StreamId.make(aggregate, "-"))) ??
+      (Schema.is(Position.Position)(after)
+        ? undefined
+        : `after is ${quote(after)}; it must be a position of this store`)
+    if (problem !== undefined) return Stream.fail(invalidInput("readAll", undefined, problem))
+    return Stream.paginateChunkEffect(
+      after,
+      (position) =>
+        Effect.flatMap(driver.readAll({ after: position, aggregate, limit: pageSize }), (records) => {
+          const next = records.length < pageSize ? undefined : records[records.length - 1].position
+          return decodePage(records, next)
+        })
+    )
+  }
+
+  return EventStore.of({
+    append,
+    read,
+    readAll,
+    version: (stream) => {
+      const problem = StreamId.problem(stream)
+      return problem === undefined ? driver.version(stream) : invalidInput("version", stream, problem)
+    },
+    readTail: (stream, options) => {
+      const problem = StreamId.problem(stream) ?? countProblem(options)
+      return problem === undefined ? driver.readTail(stream, options) : invalidInput("read", stream, problem)
+    },
+    withSnapshots: (snapshots) =>
+      Option.map(driver.withSnapshots(snapshots), (reader): SnapshotReader => (stream, options) => {
+        const problem = StreamId.problem(stream) ?? countProblem({ limit: options.limit })
+        return problem === undefined ? reader(stream, options) : invalidInput("read", stream, problem)
+      }),
+    inTransaction: driver.inTransaction
+  })
+}
+
+/**
+ * A store in memory. It keeps what it is given as text: nothing read back is an object that was written.
+ *
+ * @since 0.1.0
+ * @category constructors
+ */
+export const makeMemory: Effect.Effect<EventStore["Type"]> = Effect.sync(() => {
+  const all: Array<EncodedRecord> = []
+  const byId = new Map<string, EncodedRecord>()
+  const streams = new Map<string, Map<string, Array<EncodedRecord>>>()
+  const eventsOf = (stream: StreamId.StreamId): ReadonlyArray<EncodedRecord> =>
+    streams.get(stream.aggregate)?.get(stream.id) ?? []
+  const writable = (stream: StreamId.StreamId): Array<EncodedRecord> => {
+    const ids = streams.get(stream.aggregate) ?? new Map<string, Array<EncodedRecord>>()
+    streams.set(stream.aggregate, ids)
+    const events = ids.get(stream.id) ?? []
+    ids.set(stream.id, events)
+    return events
+  }
+
+  return makeEncoded({
+    append: (options) =>
+      Effect.suspend((): Effect.Effect<AppendResult, VersionConflict | DuplicateEventId> => {
+        const stream = StreamId.make(options.stream.aggregate, options.stream.id)
+        const head = eventsOf(stream).length
+        const { max, min } = ExpectedVersion.bounds(options.expected)
+        const standing = options.events.flatMap((event) => byId.get(event.id) ?? [])
+        if (head < min || head > max || standing.length > 0) {
+          const verdict = judge({
+            expected: options.expected,
+            head,
+            ids: options.events.map((event) => event.id),
+            standing: standing.map((event) => ({
+              id: event.id,
+              sameStream: event.stream.aggregate === stream.aggregate && event.stream.id === stream.id,
+              version: event.version
+            }))
+          })
+          switch (verdict._tag) {
+            case "Repeated":
+              return Effect.succeed({
+                version: verdict.version,
+                position: Option.fromNullable(eventsOf(stream)[verdict.version - 1]?.position)
+              })
+            case "Duplicate":
+              return new DuplicateEventId({ stream, eventId: verdict.id })
+            case "Conflict":
+              return new VersionConflict({ stream, expected: options.expected, actual: head })
+          }
+        }
+        const events = writable(stream)
+        for (const event of options.events) {
+          const record: EncodedRecord = {
+            ...event,
+            stream,
+            version: events.length + 1,
+            position: Position.fromParts(0, all.length + 1),
+            time: options.time
+          }
+          events.push(record)
+          all.push(record)
+          byId.set(record.id, record)
+        }
+        return Effect.succeed({ version: events.length, position: Option.some(all[all.length - 1].position) })
+      }),
+    read: ({ fromVersion, limit, stream, toVersion }) =>
+      Effect.sync(() => eventsOf(stream).slice(fromVersion - 1, Math.min(fromVersion - 1 + limit, toVersion))),
+    readAll: ({ after, aggregate, limit }) =>
+      Effect.sync(() => {
+        const page: Array<EncodedRecord> = []
+        const start = Number(Position.toParts(after).sequence)
+        for (let i = start; i < all.length && page.length < limit; i++) {
+          if (aggregate === undefined || all[i].stream.aggregate === aggregate) page.push(all[i])
+        }
+        return page
+      }),
+    version: (stream) => Effect.sync(() => eventsOf(stream).length),
+    readTail: (stream, { fromVersion, limit }) =>
+      Effect.sync(() =>
+        eventsOf(stream).slice(fromVersion - 1, fromVersion - 1 + limit).map((event) => ({
+          version: event.version,
+          type: event.type,
+          payload: event.payload,
+          eventId: event.id
+        }))
+      ),
+    withSnapshots: () => Option.none(),
+    inTransaction: Effect.succeed(false)
+  })
+})
+
+/**
+ * A store in memory, for tests and for trying things out.
+ *
+ * @since 0.1.0
+ * @category layers
+ */
+export const layerMemory: Layer.Layer<EventStore> = Layer.effect(EventStore, makeMemory)
+
+// -------------------------------------------------------------------------------------
+// internal
+// -------------------------------------------------------------------------------------
+
+const defaultPageSize = 1_000
+
+const invalidInput = (
+  operation: EventStoreError["operation"],
+  stream: StreamId.StreamId | undefined,
+  detail: string
+): EventStoreError =>
+  new EventStoreError({
+    operation,
+    // the stream may be what is wrong: it must not make the error fail too
+    ...(stream === undefined ? {} : { stream: StreamId.make(String(stream.aggregate), String(stream.id)) }),
+    reason: "InvalidInput",
+    mayHaveAppended: false,
+    detail
+  })
+
+const expectedVersionProblem = (expected: ExpectedVersion.ExpectedVersion): string | undefined =>
+  expected._tag !== "Exact" || (Number.isSafeInteger(expected.version) && expected.version >= 0)
+    ? undefined
+    : `the expected version is ${expected.version}; it must be a whole number, 0 or more`
+
+const countProblem = (counts: Readonly<Record<string, number>>): string | undefined => {
+  for (const [name, count] of Object.entries(counts)) {
+    if (!Number.isSafeInteger(count) || count < 1) return `${name} is ${count}; it must be a whole number, 1 or more`
+  }
+  return undefined
+}
+
+const encodeEvent = (event: Event.ProposedEvent): Either.Either<EncodedEvent, string> => {
+  const id = keyProblem(event.id, Event.maxIdBytes)
+  if (id !== undefined) return Either.left(`its id ${id}`)
+  const type = keyProblem(event.type, Event.maxTypeBytes)
+  if (type !== undefined) return Either.left(`its type ${type}`)
+  const payload = Json.stringify(event.payload)
+  if (Either.isLeft(payload)) return Either.left(`its payload at ${payload.left.path} ${payload.left.reason}`)
+  const metadata = Json.stringify(event.metadata ?? {})
+  if (Either.isLeft(metadata)) return Either.left(`its metadata at ${metadata.left.path} ${metadata.left.reason}`)
+  if (!metadata.right.startsWith("{")) return Either.left(`its metadata is no record`)
+  return Either.right({ id: event.id, type: event.type, payload: payload.right, metadata: metadata.right })
+}
+
+const decodePage = <Next>(
+  records: ReadonlyArray<EncodedRecord>,
+  next: Next | undefined
+): Effect.Effect<
+  readonly [Chunk.Chunk<Event.RecordedEvent>, Option.Option<Next>],
+  EventDecodeError
+> => {
+  const events: Array<Event.RecordedEvent> = []
+  for (const record of records) {
+    const { id, position, stream, type, version } = record
+    const payload = Json.parse(record.payload)
+    if (Either.isLeft(payload)) return new EventDecodeError({ stream, version, type, cause: payload.left })
+    const metadata = Either.filterOrLeft(
+      Json.parse(record.metadata),
+      isRecord,
+      () => new Error("metadata is no record")
+    )
+    if (Either.isLeft(metadata)) return new EventDecodeError({ stream, version, type, cause: metadata.left })
+    const time = DateTime.make(record.time)
+    if (Option.isNone(time)) {
+      return new EventDecodeError({ stream, version, type, cause: new Error(`its time is ${record.time}`) })
+    }
+    events.push({
+      id,
+      stream,
+      version,
+      position,
+      type,
+      payload: payload.right,
+      time: DateTime.toUtc(time.value),
+      metadata: metadata.right
+    })
+  }
+  return Effect.succeed([Chunk.unsafeFromArray(events), Option.fromNullable(next)])
+}
+
+const isRecord = (value: unknown): value is Record<string, unknown> =>
+  typeof value === "object" && value !== null && !Array.isArray(value)

@@ -1,0 +1,85 @@
+/**
+ * What the library counts. All metrics are tagged with the `aggregate`.
+ *
+ * @since 0.1.0
+ */
+import * as Metric from "effect/Metric"
+
+/**
+ * How loads ended, tagged with `outcome`: `Hit`, `None`, `Disabled` or the tag of a `SnapshotFailure`.
+ *
+ * @since 0.1.0
+ * @category metrics
+ */
+export const snapshotLoads: Metric.Metric.Counter<number> = Metric.counter("effect_eventsourcing_snapshot_loads", {
+  description: "Loads of aggregates by what became of their snapshot",
+  incremental: true
+})
+
+/**
+ * Saves that failed, in sync and in background mode.
+ *
+ * @since 0.1.0
+ * @category metrics
+ */
+export const snapshotSaveFailures: Metric.Metric.Counter<number> = Metric.counter(
+  "effect_eventsourcing_snapshot_save_failures",
+  { description: "Snapshots that could not be saved", incremental: true }
+)
+
+/**
+ * Saves that went through, in sync and in background mode.
+ *
+ * @since 0.1.0
+ * @category metrics
+ */
+export const snapshotSaves: Metric.Metric.Counter<number> = Metric.counter("effect_eventsourcing_snapshot_saves", {
+  description: "Snapshots saved, or found to be superseded",
+  incremental: true
+})
+
+/**
+ * Due snapshots that found the background full or closed.
+ *
+ * @since 0.1.0
+ * @category metrics
+ */
+export const snapshotsDropped: Metric.Metric.Counter<number> = Metric.counter(
+  "effect_eventsourcing_snapshots_dropped",
+  { description: "Background snapshots dropped because too many were waiting", incremental: true }
+)
+
+/**
+ * Streams whose background snapshot waits or is being written.
+ *
+ * @since 0.1.0
+ * @category metrics
+ */
+export const snapshotsPending: Metric.Metric.Gauge<number> = Metric.gauge("effect_eventsourcing_snapshots_pending", {
+  description: "Background snapshots waiting or being written"
+})
+
+/** @internal */
+export const snapshotter = (aggregate: string) => {
+  const saves = Metric.tagged(snapshotSaves, "aggregate", aggregate)
+  const failures = Metric.tagged(snapshotSaveFailures, "aggregate", aggregate)
+  const dropped = Metric.tagged(snapshotsDropped, "aggregate", aggregate)
+  const pending = Metric.tagged(snapshotsPending, "aggregate", aggregate)
+  return {
+    done: () => saves.unsafeUpdate(1, []),
+    failed: () => failures.unsafeUpdate(1, []),
+    dropped: () => dropped.unsafeUpdate(1, []),
+    pending: (count: number) => pending.unsafeUpdate(count, [])
+  }
+}
+
+/** @internal */
+export const loads = (aggregate: string) => {
+  const ofAggregate = Metric.tagged(snapshotLoads, "aggregate", aggregate)
+  const byOutcome = new Map<string, Metric.Metric.Counter<number>>()
+  return (outcome: string): void => {
+    const counter = byOutcome.get(outcome) ?? Metric.tagged(ofAggregate, "outcome", outcome)
+    byOutcome.set(outcome, counter)
+    counter.unsafeUpdate(1, [])
+  }
+}

@@ -1,0 +1,563 @@
+/**
+ * What an application holds: loads aggregates, executes commands, takes snapshots.
+ *
+ * @since 0.1.0
+ */
+import * as Clock from "effect/Clock"
+import * as Context from "effect/Context"
+import * as DateTime from "effect/DateTime"
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Either from "effect/Either"
+import * as Layer from "effect/Layer"
+import * as LogLevel from "effect/LogLevel"
+import * as Option from "effect/Option"
+import * as Schedule from "effect/Schedule"
+import * as Schema from "effect/Schema"
+import type * as Scope from "effect/Scope"
+import * as Tracer from "effect/Tracer"
+import * as Aggregate from "./Aggregate.js"
+import * as Event from "./Event.js"
+import * as EventStore from "./EventStore.js"
+import * as ExpectedVersion from "./ExpectedVersion.js"
+import { type Baseline, contain, type LoadError, make as makeLoader } from "./internal/loader.js"
+import { InvalidOption } from "./InvalidOption.js"
+import * as Metrics from "./Metrics.js"
+import * as Snapshot from "./Snapshot.js"
+import * as SnapshotPolicy from "./SnapshotPolicy.js"
+import * as SnapshotStore from "./SnapshotStore.js"
+import * as Snapshotter from "./Snapshotter.js"
+import * as StreamId from "./StreamId.js"
+
+/**
+ * The repository of an aggregate: `Repository.Repository<typeof Account>`.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export type Repository<A extends Aggregate.Any> = AggregateRepository<
+  Aggregate.Id<A>,
+  Aggregate.State<A>,
+  Aggregate.Event<A>,
+  Aggregate.Command<A>,
+  Aggregate.Rejection<A>
+>
+
+/**
+ * @since 0.1.0
+ * @category models
+ */
+export interface AggregateRepository<in out Id, out State, out Event, in Command, out Rejection> {
+  /**
+   * Loads, decides, appends. On a conflict it reads the new events onto the state in hand and decides again, as often
+   * as the `retry` schedule allows. A command that decides no events appends nothing.
+   */
+  readonly execute: (
+    id: Id,
+    command: Command,
+    options?: ExecuteOptions
+  ) => Effect.Effect<Executed<State, Event>, Rejection | ExecuteError>
+
+  /**
+   * Decides commands in turn, each on the state that the one before left, and appends all of their events at once. The
+   * first rejection refuses them all.
+   */
+  readonly executeAll: (
+    id: Id,
+    commands: ReadonlyArray<Command>,
+    options?: ExecuteOptions
+  ) => Effect.Effect<Executed<State, Event>, Rejection | ExecuteError>
+
+  /**
+   * The state of an aggregate. One without events is at version 0, in its initial state, with `exists: false`.
+   */
+  readonly load: (id: Id) => Effect.Effect<Loaded<Id, State>, LoadError>
+
+  /**
+   * Takes a snapshot of the committed state now, and says so if it cannot.
+   */
+  readonly createSnapshot: (id: Id) => Effect.Effect<CreatedSnapshot<State>, CreateSnapshotError>
+
+  /**
+   * Waits until no background snapshot is pending. Inside a transaction it returns at once: the writers may need the
+   * connection that the transaction holds.
+   */
+  readonly awaitPendingSnapshots: Effect.Effect<void>
+}
+
+/**
+ * @since 0.1.0
+ * @category models
+ */
+export interface ExecuteOptions {
+  /** Put beside what the fiber carries (`Event.CurrentMetadata`) and the trace context, over both. */
+  readonly metadata?: Event.Metadata | undefined
+}
+
+/**
+ * @since 0.1.0
+ * @category models
+ */
+export interface Executed<out State, out Event> {
+  /** The state after the events. */
+  readonly state: State
+  /** The version after the events. */
+  readonly version: number
+  /** The events that the command decided. */
+  readonly events: ReadonlyArray<Event>
+}
+
+/**
+ * @since 0.1.0
+ * @category models
+ */
+export interface Loaded<out Id, out State> {
+  readonly id: Id
+  readonly state: State
+  readonly version: number
+  readonly exists: boolean
+  /** The version of the snapshot that was used, 0 for none. */
+  readonly snapshotVersion: number
+  /** How many events were folded. */
+  readonly replayed: number
+  /** What became of the snapshot: used, none there, or the typed reason why it was not used. */
+  readonly snapshot: Snapshot.SnapshotOutcome
+}
+
+/**
+ * @since 0.1.0
+ * @category models
+ */
+export interface CreatedSnapshot<out State> {
+  readonly snapshot: Snapshot.Snapshot<State>
+  /** `Superseded` where the store already had this version, or a newer one. */
+  readonly outcome: SnapshotStore.SaveOutcome
+}
+
+export type {
+  /**
+   * @since 0.1.0
+   * @category errors
+   */
+  LoadError
+}
+
+/**
+ * Besides the aggregate's own rejections.
+ *
+ * @since 0.1.0
+ * @category errors
+ */
+export type ExecuteError = LoadError | EventStore.VersionConflict
+
+/**
+ * @since 0.1.0
+ * @category errors
+ */
+export type CreateSnapshotError =
+  | LoadError
+  | EmptyStream
+  | Snapshot.StateEncodeError
+  | SnapshotStore.SnapshotStoreError
+
+/**
+ * There is nothing to take a snapshot of.
+ *
+ * @since 0.1.0
+ * @category errors
+ */
+export class EmptyStream extends Schema.TaggedError<EmptyStream>("effect-eventsourcing/EmptyStream")("EmptyStream", {
+  stream: StreamId.StreamId
+}) {
+  /**
+   * @since 0.1.0
+   */
+  override get message(): string {
+    return `${StreamId.format(this.stream)} has no events`
+  }
+}
+
+/**
+ * @since 0.1.0
+ * @category models
+ */
+export interface Options {
+  /** Default: `SnapshotPolicy.none`. */
+  readonly snapshots?: SnapshotPolicy.SnapshotPolicy | undefined
+  /**
+   * When a command that lost a race is decided again. Default: up to 30 times, waiting a random time that grows from
+   * 1 to 50 milliseconds.
+   */
+  readonly retry?: Schedule.Schedule<unknown, EventStore.VersionConflict> | undefined
+  /** How many events are read at a time. Default 2,000. */
+  readonly pageSize?: number | undefined
+  /** How long a load or a command waits for the snapshot store, in each of its calls. Default 5 seconds. */
+  readonly snapshotTimeout?: Duration.DurationInput | undefined
+  /** Whether loads, too, take snapshots that are due. Default true; false for processes that must not write. */
+  readonly snapshotOnLoad?: boolean | undefined
+}
+
+/**
+ * Makes the repository of an aggregate. Its background fibers live in the scope.
+ *
+ * @since 0.1.0
+ * @category constructors
+ */
+export const make = <Name extends string, Id, State, Event, Command, Rejection>(
+  aggregate: Aggregate.Aggregate<Name, Id, State, Event, Command, Rejection>,
+  options: Options = {}
+): Effect.Effect<
+  AggregateRepository<Id, State, Event, Command, Rejection>,
+  InvalidOption,
+  EventStore.EventStore | SnapshotStore.SnapshotStore | Scope.Scope
+> =>
+  Effect.gen(function*() {
+    const {
+      pageSize = 2_000,
+      retry = defaultRetry,
+      snapshotOnLoad = true,
+      snapshotTimeout = Duration.seconds(5),
+      snapshots: policy = SnapshotPolicy.none
+    } = options
+    const problem = SnapshotPolicy.problem(policy)
+    if (problem !== undefined) return yield* problem
+    if (!Number.isSafeInteger(pageSize) || pageSize < 2) {
+      return yield* new InvalidOption({
+        option: "Repository pageSize",
+        value: String(pageSize),
+        expected: "a whole number, 2 or more"
+      })
+    }
+
+    const events = yield* EventStore.EventStore
+    const snapshots = yield* SnapshotStore.SnapshotStore
+    const loader = makeLoader(aggregate, {
+      events,
+      snapshots: policy.mode === "None" ? Option.none() : Option.some(snapshots),
+      pageSize,
+      timeout: snapshotTimeout
+    })
+    const snapshotter = policy.mode === "Background"
+      ? yield* Snapshotter.make(aggregate.name, policy.options)
+      : undefined
+    // in a database of its own, a snapshot of uncommitted events would outlive their rollback
+    const mayRollBack = Option.isSome(events.withSnapshots(snapshots)) ? Effect.succeed(false) : events.inTransaction
+    const span = <A, E>(name: string, effect: Effect.Effect<A, E>): Effect.Effect<A, E> =>
+      Effect.withSpan(effect, `Repository.${name}`, {
+        captureStackTrace: false,
+        attributes: { "eventsourcing.aggregate": aggregate.name }
+      })
+    const countLoad = Metrics.loads(aggregate.name)
+    const countSave = Metrics.snapshotter(aggregate.name)
+
+    const observe = (id: Id) =>
+      Effect.tap(loader.load(id), ({ outcome, replayed, snapshotVersion, stream }) => {
+        countLoad(outcome._tag)
+        const annotated = Effect.annotateCurrentSpan({
+          "eventsourcing.id": stream.id,
+          "eventsourcing.snapshot": outcome._tag,
+          "eventsourcing.snapshot_version": snapshotVersion,
+          "eventsourcing.replayed": replayed
+        })
+        return isFailure(outcome) ? Effect.zipRight(annotated, logFailure(outcome, stream, replayed)) : annotated
+      })
+
+    const lastEventId = (baseline: Baseline<State>): Effect.Effect<string, EventStore.EventStoreError> =>
+      baseline.eventId !== null ? Effect.succeed(baseline.eventId) : Effect.flatMap(
+        events.readTail(baseline.stream, { fromVersion: baseline.version, limit: 1 }),
+        ([event]) =>
+          event?.version === baseline.version && event.eventId !== null
+            ? Effect.succeed(event.eventId)
+            : new EventStore.EventStoreError({
+              operation: "read",
+              stream: baseline.stream,
+              reason: "Unavailable",
+              mayHaveAppended: false,
+              detail: `the store did not give the id of event ${baseline.version}`
+            })
+      )
+
+    const save = (
+      baseline: Baseline<State>
+    ): Effect.Effect<
+      CreatedSnapshot<State>,
+      EventStore.EventStoreError | Snapshot.StateEncodeError | SnapshotStore.SnapshotStoreError
+    > =>
+      Effect.gen(function*() {
+        const { refuted, state, stream, version } = baseline
+        const eventId = yield* lastEventId(baseline)
+        const time = DateTime.unsafeMake(Math.trunc(yield* Clock.currentTimeMillis))
+        const encoded = yield* Snapshot.encode(aggregate, { stream, version, eventId, state, time })
+        if (Option.isSome(refuted)) {
+          // a save never replaces a newer version by an older one: what the load refuted must not stand in its way
+          const { eventId, version } = refuted.value
+          yield* snapshots.delete(stream, {
+            schemaVersion: aggregate.schemaVersion,
+            identity: { version, eventId }
+          })
+        }
+        const outcome = yield* snapshots.save(encoded)
+        const snapshot: Snapshot.Snapshot<State> = {
+          stream,
+          version,
+          eventId,
+          schemaVersion: encoded.schemaVersion,
+          fingerprint: encoded.fingerprint,
+          state,
+          time
+        }
+        return { snapshot, outcome }
+      })
+
+    const saveInTime = (baseline: Baseline<State>): Effect.Effect<void> =>
+      Effect.flatMap(
+        contain(save(baseline), snapshotTimeout),
+        Either.match({
+          onLeft: (cause) =>
+            Effect.logWarning("a snapshot could not be saved; the next command that finds it due tries again", cause)
+              .pipe(
+                Effect.annotateLogs({ aggregate: baseline.stream.aggregate, id: baseline.stream.id }),
+                Effect.zipRight(Effect.sync(countSave.failed))
+              ),
+          onRight: () => Effect.sync(countSave.done)
+        })
+      )
+
+    const createSnapshot = (id: Id): Effect.Effect<CreatedSnapshot<State>, CreateSnapshotError> =>
+      Effect.gen(function*() {
+        const baseline = yield* loader.load(id)
+        const { stream } = baseline
+        if (baseline.version === 0) return yield* new EmptyStream({ stream })
+        if (yield* mayRollBack) {
+          return yield* new SnapshotStore.SnapshotStoreError({
+            operation: "save",
+            aggregate: stream.aggregate,
+            id: stream.id,
+            reason: "InvalidInput",
+            detail: "the open transaction may still roll the events back, and the snapshot store has no part in it: " +
+              "take the snapshot after the transaction"
+          })
+        }
+        return yield* save(baseline)
+      })
+
+    // the worker reads again what is committed by then: nothing that a caller holds, may change or may roll back gets
+    // into a background snapshot
+    const saveCommitted = (id: Id, when: SnapshotPolicy.When) =>
+      Effect.flatMap(
+        loader.load(id),
+        (baseline) => baseline.version > 0 && SnapshotPolicy.isDue(when, baseline) ? save(baseline) : Effect.void
+      )
+
+    const snapshotIfDue = (id: Id, baseline: Baseline<State>): Effect.Effect<void> => {
+      if (baseline.version === 0 || policy.mode === "None" || policy.mode === "Manual") return Effect.void
+      const { when } = policy
+      if (!SnapshotPolicy.isDue(when, baseline)) return Effect.void
+      const { stream, version } = baseline
+      return snapshotter === undefined
+        ? Effect.flatMap(mayRollBack, (uncommitted) => uncommitted ? Effect.void : saveInTime(baseline))
+        : Effect.sync(() => snapshotter.offer({ stream, version, save: saveCommitted(id, when) }))
+    }
+
+    const propose = Effect.fnUntraced(function*(
+      stream: StreamId.StreamId,
+      decided: ReadonlyArray<Event>,
+      metadata: Event.Metadata
+    ) {
+      const newId = yield* Event.IdGenerator
+      const proposed: Array<Event.ProposedEvent> = []
+      for (const [index, event] of decided.entries()) {
+        const payload = aggregate.event.encode(event)
+        if (Either.isLeft(payload)) {
+          return yield* new EventStore.EventStoreError({
+            operation: "append",
+            stream,
+            reason: "InvalidInput",
+            mayHaveAppended: false,
+            detail: `event ${index + 1} of ${decided.length} does not encode: ${payload.left.message}`,
+            cause: payload.left
+          })
+        }
+        proposed.push({ id: yield* newId, type: aggregate.event.typeOf(event), payload: payload.right, metadata })
+      }
+      return proposed
+    })
+
+    const decideAndAppend = (
+      id: Id,
+      baseline: Baseline<State>,
+      commands: ReadonlyArray<Command>,
+      metadata: Event.Metadata
+    ): Effect.Effect<Either.Either<Executed<State, Event>, Rejection>, ExecuteError> =>
+      Effect.suspend((): Effect.Effect<Either.Either<Executed<State, Event>, Rejection>, ExecuteError> => {
+        const decision = Aggregate.decide(aggregate, baseline.state, commands)
+        if (Either.isLeft(decision)) return Effect.succeed(Either.left(decision.left))
+        const { events: decided, state } = decision.right
+        if (decided.length === 0) {
+          return Effect.succeed(Either.right({ state: baseline.state, version: baseline.version, events: decided }))
+        }
+        const { stream, version: before } = baseline
+        return Effect.flatMap(propose(stream, decided, metadata), (proposed) =>
+          // an interruption that comes after the append finds the snapshot noted
+          Effect.uninterruptibleMask((restore) =>
+            restore(events.append(stream, proposed, { expectedVersion: ExpectedVersion.exact(before) })).pipe(
+              Effect.catchTag("DuplicateEventId", (error) =>
+                new EventStore.EventStoreError({
+                  operation: "append",
+                  stream,
+                  reason: "InvalidInput",
+                  mayHaveAppended: false,
+                  detail: error.message,
+                  cause: error
+                })),
+              Effect.flatMap(({ version }) => {
+                const eventId = proposed[proposed.length - 1].id
+                return Effect.as(
+                  restore(snapshotIfDue(id, { ...baseline, state, version, eventId })),
+                  Either.right({ state, version, events: decided })
+                )
+              })
+            )
+          ))
+      })
+
+    const executeAll: AggregateRepository<Id, State, Event, Command, Rejection>["executeAll"] = (
+      id,
+      commands,
+      options
+    ) =>
+      Effect.gen(function*() {
+        // before the span of our own: what is recorded is the caller's
+        const trace = yield* traceContext
+        const metadata = { ...trace, ...(yield* Event.CurrentMetadata), ...options?.metadata }
+        return yield* span("execute", run(id, commands, metadata))
+      })
+
+    const run = (
+      id: Id,
+      commands: ReadonlyArray<Command>,
+      metadata: Event.Metadata
+    ): Effect.Effect<Executed<State, Event>, Rejection | ExecuteError> =>
+      Effect.flatMap(observe(id), (loaded) => {
+        let baseline = loaded
+        let conflict: EventStore.VersionConflict | undefined
+        const refresh = Effect.suspend((): Effect.Effect<Baseline<State>, LoadError> =>
+          conflict === undefined
+            ? Effect.succeed(baseline)
+            // a stream that became shorter has lost events that the state in hand was folded from
+            : conflict.actual < baseline.version
+            ? loader.load(id)
+            : loader.advance(baseline)
+        )
+        const attempt: Effect.Effect<
+          Either.Either<Executed<State, Event>, Rejection | LoadError>,
+          EventStore.VersionConflict
+        > = refresh.pipe(
+          Effect.flatMap((current) => {
+            baseline = current
+            return decideAndAppend(id, current, commands, metadata)
+          }),
+          // a rejection may have any tag, so it must not meet the retry: only conflicts stay in the error channel
+          Effect.catchAll((error): Effect.Effect<Either.Either<never, LoadError>, EventStore.VersionConflict> => {
+            if (!(error instanceof EventStore.VersionConflict)) return Effect.succeed(Either.left(error))
+            conflict = error
+            return Effect.fail(error)
+          })
+        )
+        return Effect.flatten(Effect.retry(attempt, retry))
+      })
+
+    return {
+      execute: (id, command, options) => executeAll(id, [command], options),
+      executeAll,
+      load: (id) =>
+        span(
+          "load",
+          Effect.flatMap(
+            observe(id),
+            (baseline) => Effect.as(snapshotOnLoad ? snapshotIfDue(id, baseline) : Effect.void, toLoaded(id, baseline))
+          )
+        ),
+      createSnapshot: (id) => span("createSnapshot", createSnapshot(id)),
+      awaitPendingSnapshots: snapshotter === undefined
+        ? Effect.void
+        : Effect.flatMap(events.inTransaction, (open) => open ? Effect.void : snapshotter.awaitPending)
+    }
+  })
+
+/**
+ * The repository of an aggregate behind a tag of the application's.
+ *
+ * @example
+ * ```ts
+ * import { Aggregate, EventStore, Repository, SnapshotPolicy, SnapshotStore } from "effect-eventsourcing"
+ * import { Context, Either, Layer, Schema } from "effect"
+ *
+ * const Counted = Schema.TaggedStruct("Counted", {})
+ *
+ * const Counter = Aggregate.make({
+ *   name: "Counter",
+ *   id: Schema.String,
+ *   state: Schema.Int,
+ *   event: Counted,
+ *   command: Schema.TaggedStruct("Count", {}),
+ *   initial: () => 0,
+ *   evolve: (state) => state + 1,
+ *   decide: () => Either.right([Counted.make()])
+ * })
+ *
+ * class Counters extends Context.Tag("app/Counters")<Counters, Repository.Repository<typeof Counter>>() {}
+ *
+ * const CountersLive = Repository.layer(Counters, Counter, {
+ *   snapshots: SnapshotPolicy.background({ every: 100 })
+ * }).pipe(Layer.provide([EventStore.layerMemory, SnapshotStore.layerMemory]))
+ * ```
+ *
+ * @since 0.1.0
+ * @category layers
+ */
+export const layer = <Self, Name extends string, Id, State, Event, Command, Rejection>(
+  tag: Context.Tag<Self, AggregateRepository<Id, State, Event, Command, Rejection>>,
+  aggregate: Aggregate.Aggregate<Name, Id, State, Event, Command, Rejection>,
+  options?: Options
+): Layer.Layer<Self, InvalidOption, EventStore.EventStore | SnapshotStore.SnapshotStore> =>
+  Layer.scoped(tag, make(aggregate, options))
+
+// -------------------------------------------------------------------------------------
+// internal
+// -------------------------------------------------------------------------------------
+
+const defaultRetry: Schedule.Schedule<unknown> = Schedule.exponential("1 millis", 1.5).pipe(
+  Schedule.union(Schedule.spaced("50 millis")),
+  Schedule.jittered,
+  Schedule.intersect(Schedule.recurs(30))
+)
+
+const toLoaded = <Id, State>(id: Id, baseline: Baseline<State>): Loaded<Id, State> => ({
+  id,
+  state: baseline.state,
+  version: baseline.version,
+  exists: baseline.version > 0,
+  snapshotVersion: baseline.snapshotVersion,
+  replayed: baseline.replayed,
+  snapshot: baseline.outcome
+})
+
+const traceContext: Effect.Effect<Event.Metadata> = Effect.contextWith((context: Context.Context<never>) =>
+  Option.match(Context.getOption(context, Tracer.ParentSpan), {
+    onNone: () => ({}),
+    onSome: ({ sampled, spanId, traceId }) => ({ traceparent: `00-${traceId}-${spanId}-${sampled ? "01" : "00"}` })
+  })
+)
+
+const isFailure = (outcome: Snapshot.SnapshotOutcome): outcome is Snapshot.SnapshotFailure =>
+  outcome._tag !== "Hit" && outcome._tag !== "None" && outcome._tag !== "Disabled"
+
+const logFailure = (failure: Snapshot.SnapshotFailure, stream: StreamId.StreamId, replayed: number) =>
+  Effect.logWithLevel(
+    // another version of the schema is what every deployment brings; all else somebody should look at
+    failure._tag === "SchemaVersionMismatch" ? LogLevel.Debug : LogLevel.Warning,
+    `the snapshot was not used, the stream was replayed: ${failure.message}`
+  ).pipe(
+    Effect.annotateLogs({ aggregate: stream.aggregate, id: stream.id, reason: failure._tag, replayed })
+  )

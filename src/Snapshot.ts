@@ -1,0 +1,280 @@
+/**
+ * A snapshot: the folded state at a version, with what is needed to prove that it still fits.
+ *
+ * @since 0.1.0
+ */
+import * as DateTime from "effect/DateTime"
+import * as Either from "effect/Either"
+import * as Schema from "effect/Schema"
+import type * as Aggregate from "./Aggregate.js"
+import * as Json from "./internal/json.js"
+import * as StreamId from "./StreamId.js"
+
+/**
+ * @since 0.1.0
+ * @category models
+ */
+export interface Snapshot<out State> {
+  readonly stream: StreamId.StreamId
+  /** The version of the stream up to which the state is folded. */
+  readonly version: number
+  /** The id of the event at that version. */
+  readonly eventId: string
+  readonly schemaVersion: number
+  readonly fingerprint: string
+  readonly state: State
+  /** When it was taken, by the writer's `Clock`. */
+  readonly time: DateTime.Utc
+}
+
+/**
+ * A snapshot as the stores hold it: the state as JSON text, the time in milliseconds since 1970.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Encoded {
+  readonly stream: StreamId.StreamId
+  readonly version: number
+  readonly eventId: string
+  readonly schemaVersion: number
+  readonly fingerprint: string
+  readonly state: string
+  readonly time: number
+}
+
+/**
+ * The snapshot was taken with another version of the state's schema.
+ *
+ * @since 0.1.0
+ * @category errors
+ */
+export class SchemaVersionMismatch extends Schema.TaggedError<SchemaVersionMismatch>(
+  "effect-eventsourcing/SchemaVersionMismatch"
+)("SchemaVersionMismatch", {
+  stream: StreamId.StreamId,
+  version: Schema.Number,
+  found: Schema.Number,
+  expected: Schema.Number
+}) {
+  /**
+   * @since 0.1.0
+   */
+  override get message(): string {
+    return `the snapshot of ${
+      StreamId.format(this.stream)
+    } at version ${this.version} has schema version ${this.found}, ` +
+      `this program has ${this.expected}`
+  }
+}
+
+/**
+ * The state's schema changed and its version did not: the snapshot was taken with a schema of another fingerprint.
+ *
+ * @since 0.1.0
+ * @category errors
+ */
+export class SchemaDrift extends Schema.TaggedError<SchemaDrift>("effect-eventsourcing/SchemaDrift")("SchemaDrift", {
+  stream: StreamId.StreamId,
+  version: Schema.Number,
+  schemaVersion: Schema.Number,
+  found: Schema.String,
+  expected: Schema.String
+}) {
+  /**
+   * @since 0.1.0
+   */
+  override get message(): string {
+    return `the snapshot of ${StreamId.format(this.stream)} at version ${this.version} was taken with another schema ` +
+      `(fingerprint ${this.found}) than this program's (${this.expected}), both of schema version ${this.schemaVersion}: ` +
+      `raise schemaVersion where the state's schema changes`
+  }
+}
+
+/**
+ * The state in a snapshot is no JSON, or does not decode.
+ *
+ * @since 0.1.0
+ * @category errors
+ */
+export class StateDecodeError extends Schema.TaggedError<StateDecodeError>("effect-eventsourcing/StateDecodeError")(
+  "StateDecodeError",
+  {
+    stream: StreamId.StreamId,
+    version: Schema.Number,
+    cause: Schema.Defect
+  }
+) {
+  /**
+   * @since 0.1.0
+   */
+  override get message(): string {
+    return `the state in the snapshot of ${StreamId.format(this.stream)} at version ${this.version} does not decode`
+  }
+}
+
+/**
+ * The stream does not hold, at the snapshot's version, the event up to which the snapshot was folded: the stream was
+ * restored from an older copy, truncated, replaced or deleted. `actual` is the id of the event that stands there.
+ *
+ * @since 0.1.0
+ * @category errors
+ */
+export class HistoryMismatch extends Schema.TaggedError<HistoryMismatch>("effect-eventsourcing/HistoryMismatch")(
+  "HistoryMismatch",
+  {
+    stream: StreamId.StreamId,
+    version: Schema.Number,
+    expected: Schema.String,
+    actual: Schema.NullOr(Schema.String)
+  }
+) {
+  /**
+   * @since 0.1.0
+   */
+  override get message(): string {
+    return `the snapshot of ${StreamId.format(this.stream)} was folded up to event ${this.expected} at version ` +
+      `${this.version}, where the stream has ${this.actual === null ? "no event" : `event ${this.actual}`}`
+  }
+}
+
+/**
+ * The snapshot store failed, or did not answer in time.
+ *
+ * @since 0.1.0
+ * @category errors
+ */
+export class StoreUnavailable extends Schema.TaggedError<StoreUnavailable>("effect-eventsourcing/StoreUnavailable")(
+  "StoreUnavailable",
+  {
+    stream: StreamId.StreamId,
+    cause: Schema.Defect
+  }
+) {
+  /**
+   * @since 0.1.0
+   */
+  override get message(): string {
+    return `the snapshot store did not give the snapshot of ${StreamId.format(this.stream)}`
+  }
+}
+
+/**
+ * Why a load did not use the snapshot that it found, or could not look for one. It fell back to full replay.
+ *
+ * @since 0.1.0
+ * @category errors
+ */
+export type SnapshotFailure =
+  | SchemaVersionMismatch
+  | SchemaDrift
+  | StateDecodeError
+  | HistoryMismatch
+  | StoreUnavailable
+
+/**
+ * A state that its schema, or JSON, cannot hold: no snapshot of it is taken.
+ *
+ * @since 0.1.0
+ * @category errors
+ */
+export class StateEncodeError extends Schema.TaggedError<StateEncodeError>("effect-eventsourcing/StateEncodeError")(
+  "StateEncodeError",
+  {
+    stream: StreamId.StreamId,
+    version: Schema.Number,
+    cause: Schema.Defect
+  }
+) {
+  /**
+   * @since 0.1.0
+   */
+  override get message(): string {
+    return `the state of ${StreamId.format(this.stream)} at version ${this.version} does not encode`
+  }
+}
+
+/**
+ * What became of a load's snapshot: used, none there, not looked for, or the reason why it was not used.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export type SnapshotOutcome =
+  | { readonly _tag: "Hit" }
+  | { readonly _tag: "None" }
+  | { readonly _tag: "Disabled" }
+  | SnapshotFailure
+
+/**
+ * Encodes a snapshot for the stores.
+ *
+ * @since 0.1.0
+ * @category encoding
+ */
+export const encode = <Name extends string, Id, State, Event, Command, Rejection>(
+  aggregate: Aggregate.Aggregate<Name, Id, State, Event, Command, Rejection>,
+  options: {
+    readonly stream: StreamId.StreamId
+    readonly version: number
+    readonly eventId: string
+    readonly state: NoInfer<State>
+    readonly time: DateTime.Utc
+  }
+): Either.Either<Encoded, StateEncodeError> => {
+  const failure = (cause: unknown) => new StateEncodeError({ stream: options.stream, version: options.version, cause })
+  const encoded = aggregate.state.encode(options.state)
+  if (Either.isLeft(encoded)) return Either.left(failure(encoded.left))
+  const text = Json.stringify(encoded.right)
+  if (Either.isLeft(text)) return Either.left(failure(new Error(`${text.left.path} ${text.left.reason}`)))
+  return Either.right({
+    stream: options.stream,
+    version: options.version,
+    eventId: options.eventId,
+    schemaVersion: aggregate.schemaVersion,
+    fingerprint: aggregate.fingerprint,
+    state: text.right,
+    time: DateTime.toEpochMillis(options.time)
+  })
+}
+
+/**
+ * Decodes a stored snapshot, if it was taken with this aggregate's schema. Whether the stream still has the history
+ * it was folded from is for the load to prove.
+ *
+ * @since 0.1.0
+ * @category encoding
+ */
+export const decode = <Name extends string, Id, State, Event, Command, Rejection>(
+  aggregate: Aggregate.Aggregate<Name, Id, State, Event, Command, Rejection>,
+  encoded: Encoded
+): Either.Either<Snapshot<State>, SchemaVersionMismatch | SchemaDrift | StateDecodeError> => {
+  const { fingerprint, schemaVersion, stream, version } = encoded
+  if (schemaVersion !== aggregate.schemaVersion) {
+    return Either.left(
+      new SchemaVersionMismatch({ stream, version, found: schemaVersion, expected: aggregate.schemaVersion })
+    )
+  }
+  if (fingerprint !== aggregate.fingerprint) {
+    return Either.left(
+      new SchemaDrift({ stream, version, schemaVersion, found: fingerprint, expected: aggregate.fingerprint })
+    )
+  }
+  const failure = (cause: unknown) => new StateDecodeError({ stream, version, cause })
+  if (!Number.isSafeInteger(version) || version < 1) return Either.left(failure(new Error(`its version is ${version}`)))
+  const json = Json.parse(encoded.state)
+  if (Either.isLeft(json)) return Either.left(failure(json.left))
+  const state = aggregate.state.decode(json.right)
+  if (Either.isLeft(state)) return Either.left(failure(state.left))
+  const time = DateTime.make(encoded.time)
+  if (time._tag === "None") return Either.left(failure(new Error(`its time is ${encoded.time}`)))
+  return Either.right({
+    stream,
+    version,
+    eventId: encoded.eventId,
+    schemaVersion,
+    fingerprint,
+    state: state.right,
+    time: DateTime.toUtc(time.value)
+  })
+}

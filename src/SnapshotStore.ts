@@ -1,0 +1,280 @@
+/**
+ * Keeps snapshots: at most one for each stream and schema version, so that old and new code keep their own during a
+ * rolling deployment.
+ *
+ * @since 0.1.0
+ */
+import * as Context from "effect/Context"
+import * as Effect from "effect/Effect"
+import * as Layer from "effect/Layer"
+import * as Option from "effect/Option"
+import * as Schema from "effect/Schema"
+import { quote } from "./internal/text.js"
+import type * as Snapshot from "./Snapshot.js"
+import * as StreamId from "./StreamId.js"
+
+/**
+ * @since 0.1.0
+ * @category services
+ */
+export class SnapshotStore extends Context.Tag("effect-eventsourcing/SnapshotStore")<SnapshotStore, {
+  /**
+   * The snapshot of this schema version; else that of the highest lower one; else that of the newest.
+   */
+  readonly get: (
+    stream: StreamId.StreamId,
+    options: { readonly schemaVersion: number }
+  ) => Effect.Effect<Option.Option<Snapshot.Encoded>, SnapshotStoreError>
+
+  /**
+   * Keeps the snapshot, unless one of the same stream and schema version is there with an equal or higher version.
+   */
+  readonly save: (snapshot: Snapshot.Encoded) => Effect.Effect<SaveOutcome, SnapshotStoreError>
+
+  /**
+   * Deletes the snapshots of a stream: all, those of one schema version, or only the one with this very identity.
+   * Gives how many there were.
+   */
+  readonly delete: (
+    stream: StreamId.StreamId,
+    options?: DeleteOptions
+  ) => Effect.Effect<number, SnapshotStoreError>
+
+  /**
+   * Whether the stream has a snapshot, of this schema version or of any.
+   */
+  readonly exists: (
+    stream: StreamId.StreamId,
+    options?: { readonly schemaVersion?: number | undefined }
+  ) => Effect.Effect<boolean, SnapshotStoreError>
+
+  /**
+   * Deletes the snapshots of all streams of an aggregate, or those with a schema version strictly below the given
+   * one. Gives how many there were; with `dryRun` it only counts.
+   */
+  readonly deleteByType: (
+    aggregate: string,
+    options?: DeleteByTypeOptions
+  ) => Effect.Effect<number, SnapshotStoreError>
+}>() {}
+
+/**
+ * `Saved`, or `Superseded`: an equal or newer snapshot was already there and stayed.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export type SaveOutcome = "Saved" | "Superseded"
+
+/**
+ * @since 0.1.0
+ * @category models
+ */
+export interface DeleteOptions {
+  readonly schemaVersion?: number | undefined
+  /** Delete only the snapshot that was folded up to this event at this version: not one saved meanwhile. */
+  readonly identity?: { readonly version: number; readonly eventId: string } | undefined
+}
+
+/**
+ * @since 0.1.0
+ * @category models
+ */
+export interface DeleteByTypeOptions {
+  readonly schemaVersionBelow?: number | undefined
+  readonly dryRun?: boolean | undefined
+}
+
+/**
+ * The snapshot store could not do what it was asked. No command ever fails with it.
+ *
+ * @since 0.1.0
+ * @category errors
+ */
+export class SnapshotStoreError extends Schema.TaggedError<SnapshotStoreError>(
+  "effect-eventsourcing/SnapshotStoreError"
+)("SnapshotStoreError", {
+  operation: Schema.Literal("get", "save", "delete", "exists", "deleteByType"),
+  aggregate: Schema.String,
+  id: Schema.optional(Schema.String),
+  reason: Schema.Literal("InvalidInput", "Unavailable"),
+  detail: Schema.String,
+  cause: Schema.optional(Schema.Defect)
+}) {
+  /**
+   * @since 0.1.0
+   */
+  override get message(): string {
+    const subject = this.id === undefined
+      ? quote(this.aggregate)
+      : StreamId.format(StreamId.make(this.aggregate, this.id))
+    return `SnapshotStore.${this.operation} of ${subject}: ${this.detail}`
+  }
+}
+
+/**
+ * Guards a driver: input that no backend can keep is refused with a typed error before the driver sees it.
+ *
+ * @since 0.1.0
+ * @category constructors
+ */
+export const makeGuarded = (driver: SnapshotStore["Type"]): SnapshotStore["Type"] => {
+  const guard = <A>(
+    operation: SnapshotStoreError["operation"],
+    stream: StreamId.StreamId,
+    numbers: Readonly<Record<string, number | undefined>>,
+    run: () => Effect.Effect<A, SnapshotStoreError>
+  ): Effect.Effect<A, SnapshotStoreError> =>
+    Effect.suspend(() => {
+      const problem = StreamId.problem(stream) ?? numberProblem(numbers)
+      return problem === undefined ? run() : new SnapshotStoreError({
+        operation,
+        aggregate: String(stream.aggregate),
+        id: String(stream.id),
+        reason: "InvalidInput",
+        detail: problem
+      })
+    })
+  return SnapshotStore.of({
+    get: (stream, options) => guard("get", stream, options, () => driver.get(stream, options)),
+    save: (snapshot) =>
+      guard("save", snapshot.stream, {
+        version: snapshot.version,
+        schemaVersion: snapshot.schemaVersion,
+        time: snapshot.time
+      }, () => driver.save(snapshot)),
+    delete: (stream, options) =>
+      guard("delete", stream, {
+        schemaVersion: options?.schemaVersion,
+        version: options?.identity?.version
+      }, () => driver.delete(stream, options)),
+    exists: (stream, options) =>
+      guard("exists", stream, { schemaVersion: options?.schemaVersion }, () => driver.exists(stream, options)),
+    deleteByType: (aggregate, options) =>
+      Effect.suspend(() => {
+        const problem = StreamId.problem(StreamId.make(aggregate, "-")) ??
+          numberProblem({ schemaVersionBelow: options?.schemaVersionBelow })
+        return problem === undefined ? driver.deleteByType(aggregate, options) : new SnapshotStoreError({
+          operation: "deleteByType",
+          aggregate: String(aggregate),
+          reason: "InvalidInput",
+          detail: problem
+        })
+      })
+  })
+}
+
+/**
+ * A store in memory. It keeps what it is given as text: nothing read back is an object that was written.
+ *
+ * @since 0.1.0
+ * @category constructors
+ */
+export const makeMemory: Effect.Effect<SnapshotStore["Type"]> = Effect.sync(() => {
+  const aggregates = new Map<string, Map<string, Map<number, Snapshot.Encoded>>>()
+  const rowsOf = (stream: StreamId.StreamId) => aggregates.get(stream.aggregate)?.get(stream.id)
+
+  return makeGuarded(SnapshotStore.of({
+    get: (stream, options) =>
+      Effect.sync(() => {
+        const rows = Array.from(rowsOf(stream)?.values() ?? [])
+        const usable = rows.filter((row) => row.schemaVersion <= options.schemaVersion)
+        return Option.fromNullable(
+          highest(usable.length > 0 ? usable : rows)
+        )
+      }),
+    save: (snapshot) =>
+      Effect.sync(() => {
+        const { aggregate, id } = snapshot.stream
+        const streams = getOrInsert(aggregates, aggregate, () => new Map<string, Map<number, Snapshot.Encoded>>())
+        const rows = getOrInsert(streams, id, () => new Map<number, Snapshot.Encoded>())
+        const current = rows.get(snapshot.schemaVersion)
+        if (current !== undefined && current.version >= snapshot.version) return "Superseded"
+        rows.set(snapshot.schemaVersion, { ...snapshot, stream: StreamId.make(aggregate, id) })
+        return "Saved"
+      }),
+    delete: (stream, options) =>
+      Effect.sync(() => {
+        const rows = rowsOf(stream)
+        if (rows === undefined) return 0
+        const identity = options?.identity
+        let count = 0
+        for (const row of Array.from(rows.values())) {
+          if (options?.schemaVersion !== undefined && row.schemaVersion !== options.schemaVersion) continue
+          if (identity !== undefined && (row.version !== identity.version || row.eventId !== identity.eventId)) continue
+          rows.delete(row.schemaVersion)
+          count++
+        }
+        return count
+      }),
+    exists: (stream, options) =>
+      Effect.sync(() => {
+        const rows = rowsOf(stream)
+        if (rows === undefined) return false
+        return options?.schemaVersion === undefined ? rows.size > 0 : rows.has(options.schemaVersion)
+      }),
+    deleteByType: (aggregate, options) =>
+      Effect.sync(() => {
+        const below = options?.schemaVersionBelow ?? Number.POSITIVE_INFINITY
+        let count = 0
+        for (const rows of aggregates.get(aggregate)?.values() ?? []) {
+          for (const schemaVersion of Array.from(rows.keys())) {
+            if (schemaVersion >= below) continue
+            count++
+            if (options?.dryRun !== true) rows.delete(schemaVersion)
+          }
+        }
+        return count
+      })
+  }))
+})
+
+/**
+ * A store in memory, for tests and for trying things out.
+ *
+ * @since 0.1.0
+ * @category layers
+ */
+export const layerMemory: Layer.Layer<SnapshotStore> = Layer.effect(SnapshotStore, makeMemory)
+
+/**
+ * A store that keeps nothing, for programs that take no snapshots.
+ *
+ * @since 0.1.0
+ * @category layers
+ */
+export const layerNoop: Layer.Layer<SnapshotStore> = Layer.succeed(
+  SnapshotStore,
+  SnapshotStore.of({
+    get: () => Effect.succeedNone,
+    save: () => Effect.succeed("Superseded"),
+    delete: () => Effect.succeed(0),
+    exists: () => Effect.succeed(false),
+    deleteByType: () => Effect.succeed(0)
+  })
+)
+
+// -------------------------------------------------------------------------------------
+// internal
+// -------------------------------------------------------------------------------------
+
+const highest = (rows: ReadonlyArray<Snapshot.Encoded>): Snapshot.Encoded | undefined =>
+  rows.reduce<Snapshot.Encoded | undefined>(
+    (best, row) => best === undefined || row.schemaVersion > best.schemaVersion ? row : best,
+    undefined
+  )
+
+const numberProblem = (numbers: Readonly<Record<string, number | undefined>>): string | undefined => {
+  for (const [name, value] of Object.entries(numbers)) {
+    if (value !== undefined && !Number.isSafeInteger(value)) return `${name} is ${value}; it must be a whole number`
+  }
+  return undefined
+}
+
+const getOrInsert = <K, V>(map: Map<K, V>, key: K, make: () => V): V => {
+  const found = map.get(key)
+  if (found !== undefined) return found
+  const made = make()
+  map.set(key, made)
+  return made
+}

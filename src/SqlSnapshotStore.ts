@@ -1,0 +1,183 @@
+/**
+ * The snapshot store on any `SqlClient` of a known dialect: SQLite.
+ *
+ * @since 0.1.0
+ */
+import type * as SqlClient from "@effect/sql/SqlClient"
+import type { SqlError } from "@effect/sql/SqlError"
+import * as Effect from "effect/Effect"
+import * as Layer from "effect/Layer"
+import * as Option from "effect/Option"
+import * as SnapshotTables from "./internal/snapshotTables.js"
+import { classify } from "./internal/sqlFailure.js"
+import { setUp } from "./internal/sqlSetUp.js"
+import type { InvalidOption } from "./InvalidOption.js"
+import type * as Snapshot from "./Snapshot.js"
+import * as SnapshotStore from "./SnapshotStore.js"
+import type * as SqlMigrations from "./SqlMigrations.js"
+import type * as StreamId from "./StreamId.js"
+
+/**
+ * Creates the tables where they are missing, and gives the store.
+ *
+ * @since 0.1.0
+ * @category constructors
+ */
+export const make: (
+  options?: SqlMigrations.Options
+) => Effect.Effect<
+  SnapshotStore.SnapshotStore["Type"],
+  InvalidOption | SqlMigrations.MigrationError,
+  SqlClient.SqlClient
+> = Effect.fnUntraced(function*(options) {
+  const { client, names } = yield* setUp(options)
+  const { identity, run, sql } = client
+  const table = sql(names.snapshots)
+
+  const failure =
+    (operation: SnapshotStore.SnapshotStoreError["operation"], aggregate: string, id?: string) => (error: SqlError) =>
+      new SnapshotStore.SnapshotStoreError({
+        operation,
+        aggregate,
+        ...(id === undefined ? {} : { id }),
+        reason: "Unavailable",
+        detail: classify(error).detail,
+        cause: error
+      })
+  const ofStream = (stream: StreamId.StreamId) =>
+    sql.and([sql`aggregate = ${stream.aggregate}`, sql`stream_id = ${stream.id}`])
+
+  const store = SnapshotStore.makeGuarded(SnapshotStore.SnapshotStore.of({
+    get: (stream, { schemaVersion }) =>
+      run(
+        sql<Row>`SELECT version, event_id, schema_version, fingerprint, state, time FROM ${table} WHERE ${
+          ofStream(stream)
+        }
+ORDER BY schema_version <= ${schemaVersion} DESC, schema_version DESC LIMIT 1`
+      ).pipe(
+        Effect.mapBoth({
+          onFailure: failure("get", stream.aggregate, stream.id),
+          onSuccess: ([row]) => Option.map(Option.fromNullable(row), (row) => toSnapshot(stream, row))
+        })
+      ),
+
+    save: (snapshot) =>
+      run(
+        sql`INSERT INTO ${table} AS existing
+  (aggregate, stream_id, schema_version, version, event_id, fingerprint, state, time)
+VALUES (${snapshot.stream.aggregate}, ${snapshot.stream.id}, ${snapshot.schemaVersion}, ${snapshot.version},
+  ${snapshot.eventId}, ${snapshot.fingerprint}, ${snapshot.state}, ${snapshot.time})
+ON CONFLICT (aggregate, stream_id, schema_version) DO UPDATE SET version = excluded.version,
+  event_id = excluded.event_id, fingerprint = excluded.fingerprint, state = excluded.state, time = excluded.time
+WHERE excluded.version > existing.version
+RETURNING version`
+      ).pipe(
+        Effect.mapBoth({
+          onFailure: failure("save", snapshot.stream.aggregate, snapshot.stream.id),
+          onSuccess: (rows) => rows.length === 0 ? "Superseded" : "Saved"
+        })
+      ),
+
+    delete: (stream, options) =>
+      run(
+        sql`DELETE FROM ${table} WHERE ${
+          sql.and([
+            ofStream(stream),
+            ...(options?.schemaVersion === undefined ? [] : [sql`schema_version = ${options.schemaVersion}`]),
+            ...(options?.identity === undefined
+              ? []
+              : [sql`version = ${options.identity.version}`, sql`event_id = ${options.identity.eventId}`])
+          ])
+        } RETURNING schema_version`
+      ).pipe(
+        Effect.mapBoth({
+          onFailure: failure("delete", stream.aggregate, stream.id),
+          onSuccess: (rows) => rows.length
+        })
+      ),
+
+    exists: (stream, options) =>
+      run(
+        sql`SELECT 1 FROM ${table} WHERE ${
+          sql.and([
+            ofStream(stream),
+            ...(options?.schemaVersion === undefined ? [] : [sql`schema_version = ${options.schemaVersion}`])
+          ])
+        } LIMIT 1`
+      ).pipe(
+        Effect.mapBoth({
+          onFailure: failure("exists", stream.aggregate, stream.id),
+          onSuccess: (rows) => rows.length > 0
+        })
+      ),
+
+    deleteByType: (aggregate, options) => {
+      const condition = sql.and([
+        sql`aggregate = ${aggregate}`,
+        ...(options?.schemaVersionBelow === undefined ? [] : [sql`schema_version < ${options.schemaVersionBelow}`])
+      ])
+      // on SQLite a DELETE gives its count only as rows; nothing but their number is used
+      const statement = options?.dryRun === true
+        ? Effect.map(
+          run(sql<{ readonly count: number | string }>`SELECT count(*) AS count FROM ${table} WHERE ${condition}`),
+          ([row]) => Number(row.count)
+        )
+        : Effect.map(run(sql`DELETE FROM ${table} WHERE ${condition} RETURNING 1`), (rows) => rows.length)
+      return Effect.mapError(statement, failure("deleteByType", aggregate))
+    }
+  }))
+  return SnapshotTables.register(store, { identity, name: names.snapshots })
+})
+
+/**
+ * The snapshot store with its options.
+ *
+ * @example
+ * ```ts
+ * import { SqlSnapshotStore } from "effect-eventsourcing"
+ *
+ * const SnapshotStoreLive = SqlSnapshotStore.layerWith({ prefix: "bank" })
+ * ```
+ *
+ * @since 0.1.0
+ * @category layers
+ */
+export const layerWith = (
+  options: SqlMigrations.Options
+): Layer.Layer<SnapshotStore.SnapshotStore, InvalidOption | SqlMigrations.MigrationError, SqlClient.SqlClient> =>
+  Layer.effect(SnapshotStore.SnapshotStore, make(options))
+
+/**
+ * The snapshot store in tables that begin with `eventsourcing_`.
+ *
+ * @since 0.1.0
+ * @category layers
+ */
+export const layer: Layer.Layer<
+  SnapshotStore.SnapshotStore,
+  InvalidOption | SqlMigrations.MigrationError,
+  SqlClient.SqlClient
+> = layerWith({})
+
+// -------------------------------------------------------------------------------------
+// internal
+// -------------------------------------------------------------------------------------
+
+interface Row {
+  readonly version: number
+  readonly event_id: string
+  readonly schema_version: number
+  readonly fingerprint: string
+  readonly state: string
+  readonly time: number
+}
+
+const toSnapshot = (stream: StreamId.StreamId, row: Row): Snapshot.Encoded => ({
+  stream,
+  version: row.version,
+  eventId: row.event_id,
+  schemaVersion: row.schema_version,
+  fingerprint: row.fingerprint,
+  state: row.state,
+  time: row.time
+})

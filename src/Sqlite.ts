@@ -1,0 +1,169 @@
+/**
+ * SQLite as an event store wants it: opened with typed errors, durable, and never blocking the event loop for seconds.
+ *
+ * The driver is yours to bring: this module takes its `layer` function and imports none.
+ *
+ * @since 0.1.0
+ */
+import * as SqlClient from "@effect/sql/SqlClient"
+import type * as Connection from "@effect/sql/SqlConnection"
+import * as Cause from "effect/Cause"
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Layer from "effect/Layer"
+import * as Schema from "effect/Schema"
+import * as Scope from "effect/Scope"
+import { whileBusy } from "./internal/ownClient.js"
+import { defaultBusyTimeout } from "./internal/sqlitePragmas.js"
+import { quote } from "./internal/text.js"
+import { InvalidOption } from "./InvalidOption.js"
+import { describe } from "./SqlMigrations.js"
+
+/**
+ * The file could not be opened as a database.
+ *
+ * @since 0.1.0
+ * @category errors
+ */
+export class DatabaseError extends Schema.TaggedError<DatabaseError>("effect-eventsourcing/DatabaseError")(
+  "DatabaseError",
+  {
+    filename: Schema.String,
+    detail: Schema.String,
+    cause: Schema.Defect
+  }
+) {
+  /**
+   * @since 0.1.0
+   */
+  override get message(): string {
+    return `SQLite could not open ${quote(this.filename)}: ${this.detail}`
+  }
+}
+
+/**
+ * @since 0.1.0
+ * @category models
+ */
+export interface Options {
+  /**
+   * When a commit counts as done. `FULL` (the default): when the disk has it, so that not even a power cut loses an
+   * acknowledged event. `NORMAL`: when the operating system has it; a power cut may lose the last commits, a crash of
+   * the process loses none, and an append takes about an eighth of the time.
+   */
+  readonly synchronous?: "NORMAL" | "FULL" | undefined
+  /**
+   * How long SQLite itself may wait for the lock of another process, which blocks every fiber of this one. The default
+   * is 10 milliseconds; the stores go on waiting by a schedule that blocks nothing, for 5 seconds.
+   */
+  readonly busyTimeout?: Duration.DurationInput | undefined
+}
+
+/**
+ * What this module needs of a driver's configuration.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface DriverConfig {
+  readonly filename: string
+  readonly readonly?: boolean | undefined
+  readonly disableWAL?: boolean | undefined
+}
+
+/**
+ * Opens a database file through a driver's `layer`, with a write-ahead log (unless `disableWAL`), `synchronous` and
+ * `busyTimeout` as in {@link Options}, and transactions that take the write lock when they begin (`BEGIN IMMEDIATE`),
+ * so that none fails half way because another process wrote first.
+ *
+ * @example
+ * ```ts
+ * import { Sqlite, SqlEventStore, SqlSnapshotStore } from "effect-eventsourcing"
+ * import { SqliteClient } from "@effect/sql-sqlite-node"
+ * import { Layer } from "effect"
+ *
+ * const StoresLive = Layer.merge(SqlEventStore.layer, SqlSnapshotStore.layer).pipe(
+ *   Layer.provide(Sqlite.layer(SqliteClient.layer, { filename: "bank.db" }))
+ * )
+ * ```
+ *
+ * @since 0.1.0
+ * @category layers
+ */
+export const layer = <Config extends DriverConfig, A, E, R>(
+  driver: (config: Config) => Layer.Layer<A | SqlClient.SqlClient, E, R>,
+  options: Config & Options
+): Layer.Layer<A | SqlClient.SqlClient, DatabaseError | InvalidOption, R> =>
+  Layer.unwrapEffect(Effect.gen(function*() {
+    const { busyTimeout = defaultBusyTimeout, filename, synchronous = "FULL" } = options
+    if (typeof filename !== "string" || filename.length === 0 || filename.includes("\u0000")) {
+      return yield* new InvalidOption({
+        option: "filename",
+        value: quote(filename),
+        expected: "the path of a database file, or \":memory:\""
+      })
+    }
+    if (synchronous !== "FULL" && synchronous !== "NORMAL") {
+      return yield* new InvalidOption({ option: "synchronous", value: quote(synchronous), expected: "FULL or NORMAL" })
+    }
+    const failure = (cause: unknown) => new DatabaseError({ filename, detail: advise(cause), cause })
+    // the driver would set the log while SQLite still waits for five seconds, in code that throws
+    const opened = Layer.catchAllCause(
+      driver({ ...options, disableWAL: true }),
+      (cause) => Layer.fail(failure(Cause.squash(cause)))
+    )
+    const configured = Effect.gen(function*() {
+      const sql = yield* SqlClient.SqlClient
+      const millis = Math.max(0, Math.trunc(Duration.toMillis(busyTimeout)))
+      yield* sql`PRAGMA busy_timeout = ${sql.literal(String(millis))}`
+      yield* whileBusy(Effect.provideService(sql`PRAGMA schema_version`, SqlClient.SqlClient, sql))
+      if (options.readonly !== true) {
+        if (options.disableWAL !== true) yield* whileBusy(sql`PRAGMA journal_mode = WAL`)
+        yield* sql`PRAGMA synchronous = ${sql.literal(synchronous)}`
+      }
+      Object.assign(sql, { withTransaction: immediateTransactions(sql) })
+    }).pipe(Effect.mapError(failure), Effect.withTracerEnabled(false))
+    return Layer.tap(opened, (context) => Effect.provide(configured, context))
+  }))
+
+// -------------------------------------------------------------------------------------
+// internal
+// -------------------------------------------------------------------------------------
+
+const advise = (cause: unknown): string => {
+  const text = describe(cause)
+  if (/unable to open database file|directory does not exist/i.test(text)) {
+    return `${text}: is it a folder, is its folder missing, or may this user not write there?`
+  }
+  if (/not a database/.test(text)) return `${text}: choose another file; this one was left as it is`
+  if (/locked/.test(text)) return `${text}: another process holds it; try again when that has ended`
+  if (/readonly/.test(text)) return `${text}: may this user write the file and its folder?`
+  return text
+}
+
+/**
+ * `BEGIN` alone takes no lock: the first write may then fail at once because another process wrote after the first
+ * read. A rollback after a failed commit leaves the only connection usable.
+ */
+const immediateTransactions = (sql: SqlClient.SqlClient): SqlClient.SqlClient["withTransaction"] => {
+  const execute = (connection: Connection.Connection, statement: string) =>
+    Effect.suspend(() => connection.executeUnprepared(statement, [], undefined))
+  return SqlClient.makeWithTransaction({
+    transactionTag: SqlClient.TransactionConnection,
+    spanAttributes: [["db.system.name", "sqlite"]],
+    acquireConnection: Effect.flatMap(
+      Scope.make(),
+      (scope) => Effect.map(Scope.extend(sql.reserve, scope), (connection) => [scope, connection] as const)
+    ),
+    begin: (connection) => Effect.asVoid(whileBusy(execute(connection, "BEGIN IMMEDIATE"))),
+    savepoint: (connection, id) => Effect.asVoid(execute(connection, `SAVEPOINT effect_sql_${id}`)),
+    commit: (connection) =>
+      execute(connection, "COMMIT").pipe(
+        Effect.tapError(() => Effect.ignore(execute(connection, "ROLLBACK"))),
+        Effect.asVoid
+      ),
+    // SQLite may have rolled back by itself, as after a full disk
+    rollback: (connection) => Effect.ignore(execute(connection, "ROLLBACK")),
+    rollbackSavepoint: (connection, id) => Effect.asVoid(execute(connection, `ROLLBACK TO SAVEPOINT effect_sql_${id}`))
+  })
+}

@@ -1,0 +1,56 @@
+import * as Either from "effect/Either"
+import type * as Aggregate from "../Aggregate.js"
+import * as EventStore from "../EventStore.js"
+import type * as StreamId from "../StreamId.js"
+import * as Json from "./json.js"
+import { quote } from "./text.js"
+
+/** @internal */
+export interface Folded<out State> {
+  readonly state: State
+  readonly version: number
+  /** The id of the last event, where the page gave it. */
+  readonly eventId: string | null
+  readonly replayed: number
+}
+
+/**
+ * Folds a page of events onto a state, without an Effect per event.
+ *
+ * @internal
+ */
+export const foldPage = <Name extends string, Id, State, Event, Command, Rejection>(
+  aggregate: Aggregate.Aggregate<Name, Id, State, Event, Command, Rejection>,
+  stream: StreamId.StreamId,
+  from: Folded<State>,
+  page: ReadonlyArray<EventStore.TailEvent>
+): Either.Either<Folded<State>, EventStore.EventDecodeError | EventStore.HistoryGap> => {
+  let { eventId, state, version } = from
+  for (const event of page) {
+    if (event.version !== version + 1) {
+      return Either.left(new EventStore.HistoryGap({ stream, expected: version + 1, actual: event.version }))
+    }
+    const decoded = decodeEvent(aggregate.event, event)
+    if (Either.isLeft(decoded)) {
+      const { type, version } = event
+      return Either.left(new EventStore.EventDecodeError({ stream, version, type, cause: decoded.left }))
+    }
+    state = aggregate.evolve(state, decoded.right)
+    version = event.version
+    eventId = event.eventId
+  }
+  return Either.right({ state, version, eventId, replayed: from.replayed + page.length })
+}
+
+const decodeEvent = <Event>(
+  codec: Aggregate.EventCodec<Event>,
+  event: EventStore.TailEvent
+): Either.Either<Event, Error> => {
+  const decode = codec.decoder(event.type)
+  if (decode === undefined) {
+    const known = codec.types.map(quote).join(", ")
+    return Either.left(new Error(`the aggregate does not know this type, only ${known}: add it to the event schema`))
+  }
+  const payload = Json.parse(event.payload)
+  return Either.isLeft(payload) ? Either.left(payload.left) : decode(payload.right)
+}

@@ -1,0 +1,108 @@
+import * as Either from "effect/Either"
+
+/** @internal */
+export interface NotJson {
+  readonly path: string
+  readonly reason: string
+}
+
+/**
+ * `JSON.stringify`, but only for values that `JSON.parse` gives back as they were. What plain JSON would change in
+ * silence (NaN, infinities, holes, dates, maps, bigints) is refused with its path; a negative zero is written as `-0`,
+ * which `JSON.parse` reads back.
+ *
+ * @internal
+ */
+export const stringify = (value: unknown): Either.Either<string, NotJson> => {
+  const walk: Walk = { path: [], negativeZero: false }
+  try {
+    const reason = problem(value, walk)
+    if (reason !== undefined) {
+      return Either.left({ path: formatPath(walk.path), reason })
+    }
+    return Either.right(walk.negativeZero ? write(value) : JSON.stringify(value))
+  } catch (error) {
+    if (error instanceof RangeError) {
+      return Either.left({ path: "$", reason: "is cyclic, or nested too deeply for JSON" })
+    }
+    throw error
+  }
+}
+
+/** @internal */
+export const parse = (text: string): Either.Either<unknown, SyntaxError> => {
+  try {
+    return Either.right(JSON.parse(text))
+  } catch (error) {
+    return Either.left(error instanceof SyntaxError ? error : new SyntaxError(String(error)))
+  }
+}
+
+interface Walk {
+  readonly path: Array<string | number>
+  negativeZero: boolean
+}
+
+const problem = (value: unknown, walk: Walk): string | undefined => {
+  switch (typeof value) {
+    case "string":
+    case "boolean":
+      return undefined
+    case "number":
+      if (!Number.isFinite(value)) return `is ${value}, which JSON cannot hold`
+      if (Object.is(value, -0)) walk.negativeZero = true
+      return undefined
+    case "object": {
+      if (value === null) return undefined
+      if (Array.isArray(value)) {
+        for (let i = 0; i < value.length; i++) {
+          const reason = problem(value[i], walk)
+          if (reason !== undefined) {
+            walk.path.unshift(i)
+            return reason
+          }
+        }
+        return undefined
+      }
+      const prototype = Object.getPrototypeOf(value)
+      if (prototype !== Object.prototype && prototype !== null) {
+        return `is a ${prototype.constructor?.name ?? "class"} object, which JSON cannot hold`
+      }
+      for (const [key, field] of Object.entries(value)) {
+        // an absent optional field: JSON leaves it out, and so does decoding
+        if (field === undefined) continue
+        const reason = problem(field, walk)
+        if (reason !== undefined) {
+          walk.path.unshift(key)
+          return reason
+        }
+      }
+      return undefined
+    }
+    default:
+      return `is ${typeof value === "undefined" ? "undefined" : `a ${typeof value}`}, which JSON cannot hold`
+  }
+}
+
+const write = (value: unknown): string => {
+  if (Object.is(value, -0)) return "-0"
+  if (typeof value !== "object" || value === null) return JSON.stringify(value)
+  if (Array.isArray(value)) return `[${value.map(write).join(",")}]`
+  const fields: Array<string> = []
+  for (const [key, field] of Object.entries(value)) {
+    if (field !== undefined) fields.push(`${JSON.stringify(key)}:${write(field)}`)
+  }
+  return `{${fields.join(",")}}`
+}
+
+const identifier = /^[A-Za-z_$][\w$]*$/
+
+/** @internal */
+export const formatPath = (path: ReadonlyArray<PropertyKey>): string =>
+  path.reduce<string>(
+    (text, key) =>
+      typeof key === "string" && identifier.test(key)
+        ? `${text}.${key}`
+        : `${text}[${typeof key === "symbol" ? String(key) : JSON.stringify(key)}]`,
+    "$"
+  )

@@ -1,0 +1,41 @@
+import * as Effect from "effect/Effect"
+import { InvalidOption } from "../InvalidOption.js"
+import { quote } from "./text.js"
+
+/** @internal */
+export interface Names {
+  readonly events: string
+  readonly snapshots: string
+  readonly migrations: string
+}
+
+const defaultPrefix = "eventsourcing"
+
+// PostgreSQL cuts names at 63 bytes in silence: the longest of ours adds 22
+const pattern = /^(?:[A-Za-z_][A-Za-z0-9_]{0,39}\.)?[A-Za-z_][A-Za-z0-9_]{0,39}$/
+
+/** @internal */
+export const names = (
+  options: { readonly prefix?: string | undefined } | undefined
+): Effect.Effect<Names, InvalidOption> => {
+  const prefix = options?.prefix ?? defaultPrefix
+  return typeof prefix === "string" && pattern.test(prefix)
+    ? Effect.succeed({
+      events: `${prefix}_events`,
+      snapshots: `${prefix}_snapshots`,
+      migrations: `${prefix}_migrations`
+    })
+    : new InvalidOption({
+      option: "prefix",
+      value: quote(prefix),
+      expected: "an identifier of at most 40 letters, digits and underscores that begins with no digit, " +
+        "with or without a schema name and a dot before it"
+    })
+}
+
+/**
+ * The name as it stands in SQL: the pattern of the prefix leaves nothing to escape.
+ *
+ * @internal
+ */
+export const quoted = (name: string): string => name.split(".").map((part) => `"${part}"`).join(".")

@@ -1,0 +1,32 @@
+/** @internal */
+export const byteLength = (text: string): number => new TextEncoder().encode(text).length
+
+const loneSurrogate = /[\uD800-\uDBFF](?![\uDC00-\uDFFF])|(?<![\uD800-\uDBFF])[\uDC00-\uDFFF]/
+
+/**
+ * Why `text` cannot be a key in every backend, or `undefined` if it can. PostgreSQL's text holds no NUL, UTF-8 holds no
+ * lone surrogate (two different ids would become one), and a key must fit into an index row.
+ *
+ * @internal
+ */
+export const keyProblem = (text: unknown, maxBytes: number): string | undefined => {
+  if (typeof text !== "string") return `is ${typeof text}, not a string`
+  if (text.length === 0) return "is empty"
+  // a UTF-16 unit takes at most three bytes: short texts need no count
+  if (text.length > maxBytes || (text.length * 3 > maxBytes && byteLength(text) > maxBytes)) {
+    return `is longer than ${maxBytes} bytes`
+  }
+  if (text.includes("\u0000")) return "contains a NUL character"
+  if (loneSurrogate.test(text)) return "contains a lone surrogate"
+  return undefined
+}
+
+/**
+ * Text for an error message: quoted, and short however long the original.
+ *
+ * @internal
+ */
+export const quote = (value: unknown): string => {
+  const text = typeof value === "string" ? JSON.stringify(value) : String(value)
+  return text.length > 80 ? `${text.slice(0, 77)}...` : text
+}

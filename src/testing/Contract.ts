@@ -1,0 +1,59 @@
+/**
+ * What the contract suites have in common: named cases that need a service, and a way to run them under any runner.
+ *
+ * @since 0.1.0
+ */
+import type * as Effect from "effect/Effect"
+import * as Layer from "effect/Layer"
+import * as ManagedRuntime from "effect/ManagedRuntime"
+
+/**
+ * One promise of a contract.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Case<in out R, in Capabilities> {
+  readonly name: string
+  /** Whether a backend with these capabilities makes the promise. Without it every backend does. */
+  readonly appliesTo?: ((capabilities: Capabilities) => boolean) | undefined
+  readonly run: Effect.Effect<void, unknown, R>
+}
+
+/**
+ * The functions of a test runner that a suite calls: those of vitest, jest, mocha and `node:test` fit.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Runner {
+  readonly describe: (name: string, body: () => void) => unknown
+  readonly it: (name: string, body: () => Promise<void>) => unknown
+  readonly afterAll: (body: () => Promise<void>) => unknown
+}
+
+/**
+ * Declares one test a case, all on one instance of the layer.
+ *
+ * @since 0.1.0
+ * @category suites
+ */
+export const declare = <R, Capabilities>(
+  runner: Runner,
+  options: {
+    readonly name: string
+    readonly layer: Layer.Layer<R, unknown>
+    readonly cases: ReadonlyArray<Case<R, Capabilities>>
+    readonly capabilities: Capabilities
+  }
+): void => {
+  runner.describe(options.name, () => {
+    const runtime = ManagedRuntime.make(Layer.orDie(options.layer))
+    runner.afterAll(() => runtime.dispose())
+    for (const { appliesTo, name, run } of options.cases) {
+      if (appliesTo === undefined || appliesTo(options.capabilities)) {
+        runner.it(name, () => runtime.runPromise(run))
+      }
+    }
+  })
+}

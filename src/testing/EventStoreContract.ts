@@ -1,0 +1,553 @@
+/**
+ * What every event store promises, as tests that anyone who writes a backend can run.
+ *
+ * @since 0.1.0
+ */
+import * as Cause from "effect/Cause"
+import * as Chunk from "effect/Chunk"
+import * as DateTime from "effect/DateTime"
+import * as Effect from "effect/Effect"
+import * as Either from "effect/Either"
+import * as Exit from "effect/Exit"
+import type * as Layer from "effect/Layer"
+import * as Option from "effect/Option"
+import * as Schema from "effect/Schema"
+import * as Stream from "effect/Stream"
+import * as assert from "node:assert/strict"
+import type * as Event from "../Event.js"
+import * as EventStore from "../EventStore.js"
+import * as ExpectedVersion from "../ExpectedVersion.js"
+import * as Position from "../Position.js"
+import * as StreamId from "../StreamId.js"
+import * as Contract from "./Contract.js"
+
+/**
+ * What not every backend can do.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Capabilities {
+  /** Whether appends may run at the same time on several connections. */
+  readonly concurrentWriters: boolean
+}
+
+/**
+ * Declares the contract as tests of the given runner.
+ *
+ * @example
+ * ```ts skip-run
+ * import { EventStore } from "effect-eventsourcing"
+ * import { EventStoreContract } from "effect-eventsourcing/testing"
+ * import { afterAll, describe, it } from "vitest"
+ *
+ * EventStoreContract.suite({ afterAll, describe, it }, "my store", EventStore.layerMemory)
+ * ```
+ *
+ * @since 0.1.0
+ * @category suites
+ */
+export const suite = (
+  runner: Contract.Runner,
+  name: string,
+  layer: Layer.Layer<EventStore.EventStore, unknown>,
+  capabilities: Partial<Capabilities> = {}
+): void =>
+  Contract.declare(runner, {
+    name: `EventStore contract: ${name}`,
+    layer,
+    cases,
+    capabilities: { concurrentWriters: true, ...capabilities }
+  })
+
+// every case writes to an aggregate of its own, so that cases may share a database and run at the same time
+const withFresh = (
+  name: string,
+  body: (
+    store: EventStore.EventStore["Type"],
+    stream: (id: string) => StreamId.StreamId
+  ) => Effect.Effect<void, unknown>
+): Contract.Case<EventStore.EventStore, Capabilities> => ({
+  name,
+  run: Effect.flatMap(EventStore.EventStore, (store) => {
+    const aggregate = `contract-${crypto.randomUUID()}`
+    return body(store, (id) => StreamId.make(aggregate, id))
+  })
+})
+
+const event = (payload: unknown, id: string = crypto.randomUUID()): Event.ProposedEvent => ({
+  id,
+  type: "Happened",
+  payload
+})
+
+const eventsOf = (count: number): ReadonlyArray<Event.ProposedEvent> =>
+  Array.from({ length: count }, (_, index) => event({ n: index + 1 }))
+
+const readAll = <A, E>(stream: Stream.Stream<A, E>): Effect.Effect<ReadonlyArray<A>, E> =>
+  Effect.map(Stream.runCollect(stream), Chunk.toReadonlyArray)
+
+const versions = (events: ReadonlyArray<{ readonly version: number }>) => events.map(({ version }) => version)
+
+const range = (from: number, to: number) => Array.from({ length: to - from + 1 }, (_, index) => from + index)
+
+const failureOf = <A, E>(effect: Effect.Effect<A, E>): Effect.Effect<E> =>
+  Effect.flatMap(Effect.exit(effect), (exit) => {
+    if (Exit.isSuccess(exit)) return Effect.dieMessage(`expected a failure, got ${JSON.stringify(exit.value)}`)
+    const failure = Cause.failureOption(exit.cause)
+    return Option.isSome(failure)
+      ? Effect.succeed(failure.value)
+      : Effect.dieMessage(`expected a typed failure, got ${Cause.pretty(exit.cause)}`)
+  })
+
+const expectations: ReadonlyArray<
+  readonly [name: string, expected: ExpectedVersion.ExpectedVersion, accepts: (version: number) => boolean]
+> = [
+  ["any", ExpectedVersion.any, () => true],
+  ["noStream", ExpectedVersion.noStream, (version) => version === 0],
+  ["streamExists", ExpectedVersion.streamExists, (version) => version > 0],
+  ["exact 0", ExpectedVersion.exact(0), (version) => version === 0],
+  ["exact 1", ExpectedVersion.exact(1), (version) => version === 1],
+  ["exact 3", ExpectedVersion.exact(3), (version) => version === 3],
+  ["exact 4", ExpectedVersion.exact(4), (version) => version === 4]
+]
+
+/**
+ * The promises one by one.
+ *
+ * @since 0.1.0
+ * @category suites
+ */
+export const cases: ReadonlyArray<Contract.Case<EventStore.EventStore, Capabilities>> = [
+  withFresh("a stream that was never written is empty, at version 0", (store, stream) =>
+    Effect.gen(function*() {
+      assert.equal(yield* store.version(stream("a")), 0)
+      assert.deepEqual(yield* readAll(store.read(stream("a"))), [])
+      assert.deepEqual(yield* store.readTail(stream("a"), { fromVersion: 1, limit: 10 }), [])
+    })),
+
+  withFresh(
+    "what was appended is read back, in order, with all it was given",
+    (store, stream) =>
+      Effect.gen(function*() {
+        const first: Event.ProposedEvent = {
+          id: crypto.randomUUID(),
+          type: "Opened",
+          payload: { owner: "Ada", tags: ["a", null, 1.5, true], nested: { "": 0 } },
+          metadata: { correlationId: "c-1", count: 2 }
+        }
+        const second = event([1, 2])
+        const result = yield* store.append(stream("a"), [first, second], { expectedVersion: ExpectedVersion.noStream })
+        assert.equal(result.version, 2)
+        const read = yield* readAll(store.read(stream("a")))
+        assert.deepEqual(
+          read.map(({ id, metadata, payload, stream, type, version }) => ({
+            id,
+            metadata,
+            payload,
+            stream: { ...stream },
+            type,
+            version
+          })),
+          [
+            { ...first, stream: { ...stream("a") }, version: 1 },
+            { ...second, metadata: {}, stream: { ...stream("a") }, version: 2 }
+          ]
+        )
+        assert.ok(read.every(({ time }) => DateTime.isDateTime(time)))
+        assert.deepEqual(result.position, Option.some(read[1].position))
+        assert.equal(yield* store.version(stream("a")), 2)
+      })
+  ),
+
+  withFresh("what is read back is never an object that was written", (store, stream) =>
+    Effect.gen(function*() {
+      const payload = { list: [1] }
+      const metadata = { tags: ["x"] }
+      const proposed: Event.ProposedEvent = { id: crypto.randomUUID(), type: "Happened", payload, metadata }
+      yield* store.append(stream("a"), [proposed], { expectedVersion: ExpectedVersion.any })
+      payload.list.push(2)
+      metadata.tags.push("y")
+      const [once] = yield* readAll(store.read(stream("a")))
+      assert.deepEqual(once.payload, { list: [1] })
+      assert.deepEqual(once.metadata, { tags: ["x"] })
+      const [twice] = yield* readAll(store.read(stream("a")))
+      assert.notEqual(once.payload, twice.payload)
+    })),
+
+  ...[0, 1, 3].flatMap((version) =>
+    expectations.map(([name, expected, accepts]) =>
+      withFresh(`expecting ${name} of a stream at version ${version}`, (store, stream) =>
+        Effect.gen(function*() {
+          if (version > 0) {
+            yield* store.append(stream("a"), eventsOf(version), { expectedVersion: ExpectedVersion.noStream })
+          }
+          const outcome = yield* Effect.either(
+            store.append(stream("a"), [event("new")], { expectedVersion: expected })
+          )
+          if (accepts(version)) {
+            assert.equal(Either.isRight(outcome) && outcome.right.version, version + 1)
+            assert.equal(yield* store.version(stream("a")), version + 1)
+          } else {
+            assert.ok(Either.isLeft(outcome) && outcome.left._tag === "VersionConflict", "expected a VersionConflict")
+            assert.equal(outcome.left.actual, version)
+            assert.deepEqual(outcome.left.expected, expected)
+            assert.deepEqual({ ...outcome.left.stream }, { ...stream("a") })
+            assert.deepEqual(versions(yield* readAll(store.read(stream("a")))), range(1, version))
+          }
+        }))
+    )
+  ),
+
+  withFresh("no events append nothing, but the expectation is checked", (store, stream) =>
+    Effect.gen(function*() {
+      const nothing = yield* store.append(stream("a"), [], { expectedVersion: ExpectedVersion.noStream })
+      assert.deepEqual(nothing, { version: 0, position: Option.none() })
+      yield* store.append(stream("a"), eventsOf(2), { expectedVersion: ExpectedVersion.any })
+      const conflict = yield* failureOf(store.append(stream("a"), [], { expectedVersion: ExpectedVersion.noStream }))
+      assert.equal(conflict._tag, "VersionConflict")
+      assert.equal(yield* store.version(stream("a")), 2)
+    })),
+
+  withFresh("an append is all or nothing", (store, stream) =>
+    Effect.gen(function*() {
+      const taken = event("taken")
+      yield* store.append(stream("a"), [taken], { expectedVersion: ExpectedVersion.any })
+      const failure = yield* failureOf(
+        store.append(stream("b"), [event("new"), taken, event("newer")], { expectedVersion: ExpectedVersion.any })
+      )
+      assert.equal(failure._tag, "DuplicateEventId")
+      assert.equal(yield* store.version(stream("b")), 0)
+      assert.deepEqual(yield* readAll(store.read(stream("b"))), [])
+    })),
+
+  withFresh(
+    "an append repeated with the same ids succeeds with the original versions",
+    (store, stream) =>
+      Effect.gen(function*() {
+        const before = eventsOf(2)
+        const batch = eventsOf(3)
+        const after = eventsOf(2)
+        yield* store.append(stream("a"), before, { expectedVersion: ExpectedVersion.noStream })
+        const original = yield* store.append(stream("a"), batch, { expectedVersion: ExpectedVersion.exact(2) })
+        yield* store.append(stream("a"), after, { expectedVersion: ExpectedVersion.exact(5) })
+        for (
+          const expectedVersion of [ExpectedVersion.exact(2), ExpectedVersion.any, ExpectedVersion.streamExists]
+        ) {
+          const repeated = yield* store.append(stream("a"), batch, { expectedVersion })
+          assert.deepEqual(repeated, original)
+        }
+        const first = yield* store.append(stream("a"), before, { expectedVersion: ExpectedVersion.noStream })
+        assert.equal(first.version, 2)
+        assert.deepEqual(versions(yield* readAll(store.read(stream("a")))), range(1, 7))
+      })
+  ),
+
+  withFresh("an append that overlaps in part is a conflict", (store, stream) =>
+    Effect.gen(function*() {
+      const [a, b, c, d] = eventsOf(4)
+      yield* store.append(stream("a"), [a, b], { expectedVersion: ExpectedVersion.noStream })
+      for (
+        const [events, expectedVersion] of [
+          [[a, b, c], ExpectedVersion.noStream],
+          [[a, c], ExpectedVersion.exact(0)],
+          [[b, c], ExpectedVersion.any],
+          [[a, c, b], ExpectedVersion.any],
+          [[b, a], ExpectedVersion.any],
+          [[a, d], ExpectedVersion.streamExists]
+        ] as const
+      ) {
+        const failure = yield* failureOf(store.append(stream("a"), events, { expectedVersion }))
+        assert.equal(failure._tag, "VersionConflict")
+      }
+      assert.deepEqual(
+        (yield* readAll(store.read(stream("a")))).map(({ id }) => id),
+        [a.id, b.id]
+      )
+    })),
+
+  withFresh("an event id that belongs to another event is refused", (store, stream) =>
+    Effect.gen(function*() {
+      const [a, b] = eventsOf(2)
+      yield* store.append(stream("a"), [a, b], { expectedVersion: ExpectedVersion.noStream })
+      const attempts = [
+        store.append(stream("b"), [a], { expectedVersion: ExpectedVersion.any }),
+        store.append(stream("b"), [a], { expectedVersion: ExpectedVersion.noStream }),
+        store.append(stream("b"), [a], { expectedVersion: ExpectedVersion.exact(7) }),
+        store.append(stream("a"), [a], { expectedVersion: ExpectedVersion.exact(2) }),
+        store.append(stream("c"), [event("x", "twice-" + a.id), event("y", "twice-" + a.id)], {
+          expectedVersion: ExpectedVersion.any
+        })
+      ]
+      for (const attempt of attempts) {
+        assert.equal((yield* failureOf(attempt))._tag, "DuplicateEventId")
+      }
+      assert.equal(yield* store.version(stream("a")), 2)
+      assert.equal(yield* store.version(stream("b")), 0)
+      assert.equal(yield* store.version(stream("c")), 0)
+    })),
+
+  ...[1, 2, 3, 10, 1_000].map((pageSize) =>
+    withFresh(`pages of ${pageSize} read the same as all at once`, (store, stream) =>
+      Effect.gen(function*() {
+        yield* store.append(stream("a"), eventsOf(10), { expectedVersion: ExpectedVersion.any })
+        assert.deepEqual(versions(yield* readAll(store.read(stream("a"), { pageSize }))), range(1, 10))
+        assert.deepEqual(
+          versions(yield* readAll(store.read(stream("a"), { pageSize, fromVersion: 4 }))),
+          range(4, 10)
+        )
+        assert.deepEqual(
+          versions(yield* readAll(store.read(stream("a"), { pageSize, fromVersion: 4, toVersion: 7 }))),
+          range(4, 7)
+        )
+        assert.deepEqual(versions(yield* readAll(store.read(stream("a"), { pageSize, fromVersion: 11 }))), [])
+        assert.deepEqual(versions(yield* readAll(store.read(stream("a"), { pageSize, toVersion: 0 }))), [])
+        const aggregate = stream("a").aggregate
+        assert.deepEqual(versions(yield* readAll(store.readAll({ pageSize, aggregate }))), range(1, 10))
+      }))
+  ),
+
+  withFresh("the tail has what a replay and its proof need", (store, stream) =>
+    Effect.gen(function*() {
+      const events = eventsOf(6)
+      yield* store.append(stream("a"), events, { expectedVersion: ExpectedVersion.any })
+      yield* store.append(stream("b"), eventsOf(1), { expectedVersion: ExpectedVersion.any })
+      const tail = yield* store.readTail(stream("a"), { fromVersion: 3, limit: 100 })
+      assert.deepEqual(versions(tail), [3, 4, 5, 6])
+      assert.deepEqual(tail.map(({ type }) => type), Array(4).fill("Happened"))
+      assert.deepEqual(tail.map(({ payload }) => JSON.parse(payload)), [{ n: 3 }, { n: 4 }, { n: 5 }, { n: 6 }])
+      assert.equal(tail[0].eventId, events[2].id)
+      assert.equal(tail[3].eventId, events[5].id)
+      const page = yield* store.readTail(stream("a"), { fromVersion: 2, limit: 2 })
+      assert.deepEqual(versions(page), [2, 3])
+      assert.equal(page[0].eventId, events[1].id)
+      const last = yield* store.readTail(stream("a"), { fromVersion: 6, limit: 1 })
+      assert.equal(last[0].eventId, events[5].id)
+      assert.deepEqual(yield* store.readTail(stream("a"), { fromVersion: 7, limit: 1 }), [])
+    })),
+
+  withFresh("streams do not see each other, whatever their names", (store, stream) =>
+    Effect.gen(function*() {
+      const ids = [
+        "a",
+        "A",
+        "a ",
+        "ä",
+        "a\u0308",
+        "'; DROP TABLE x; --",
+        "\"",
+        "`",
+        "%",
+        "_",
+        "__proto__",
+        "constructor",
+        "a/b",
+        "\\",
+        "😀",
+        "\n",
+        "0",
+        "00",
+        "1e3",
+        "null",
+        "x".repeat(1_024)
+      ]
+      for (const [index, id] of ids.entries()) {
+        yield* store.append(stream(id), eventsOf(index + 1), { expectedVersion: ExpectedVersion.noStream })
+      }
+      for (const [index, id] of ids.entries()) {
+        assert.equal(yield* store.version(stream(id)), index + 1, `the version of ${JSON.stringify(id)}`)
+        const read = yield* readAll(store.read(stream(id)))
+        assert.ok(read.every((event) => event.stream.id === id))
+      }
+    })),
+
+  withFresh("every JSON value survives", (store, stream) =>
+    Effect.gen(function*() {
+      let deep: unknown = "bottom"
+      for (let i = 0; i < 500; i++) deep = i % 2 === 0 ? [deep] : { deep }
+      const payloads: ReadonlyArray<unknown> = [
+        null,
+        [],
+        {},
+        "",
+        0,
+        -0,
+        false,
+        9007199254740993,
+        Number.MAX_VALUE,
+        Number.MIN_VALUE,
+        "\u0000",
+        "\uD800",
+        "a\uDC00b",
+        "😀",
+        "\u2028",
+        { "\u0000": "\u0000", "\uD800": 1, "": "" },
+        JSON.parse("{\"__proto__\":{\"x\":1},\"constructor\":2}"),
+        deep,
+        [[[]], [null]],
+        "x".repeat(1_000_000)
+      ]
+      yield* store.append(stream("a"), payloads.map((payload) => event(payload)), {
+        expectedVersion: ExpectedVersion.any
+      })
+      const read = yield* readAll(store.read(stream("a")))
+      for (const [index, payload] of payloads.entries()) {
+        assert.deepStrictEqual(read[index].payload, payload)
+      }
+      const tail = yield* store.readTail(stream("a"), { fromVersion: 1, limit: 100 })
+      for (const [index, payload] of payloads.entries()) {
+        assert.deepStrictEqual(JSON.parse(tail[index].payload), payload)
+      }
+    })),
+
+  withFresh(
+    "what JSON cannot hold is refused, with the path, and nothing is written",
+    (store, stream) =>
+      Effect.gen(function*() {
+        const cyclic: Record<string, unknown> = {}
+        cyclic.self = cyclic
+        const bad: ReadonlyArray<readonly [unknown, string]> = [
+          [undefined, "$"],
+          [{ a: [1, NaN] }, "$.a[1]"],
+          [{ a: Infinity }, "$.a"],
+          [[undefined], "$[0]"],
+          [{ "b c": 1n }, "$[\"b c\"]"],
+          [{ at: new Date(0) }, "$.at"],
+          [new Map(), "$"],
+          [() => 1, "$"],
+          [{ s: Symbol("s") }, "$.s"],
+          [cyclic, ""]
+        ]
+        for (const [payload, path] of bad) {
+          const failure = yield* failureOf(
+            store.append(stream("a"), [event("good"), event(payload)], { expectedVersion: ExpectedVersion.any })
+          )
+          assert.equal(failure._tag, "EventStoreError")
+          if (failure._tag !== "EventStoreError") return
+          assert.equal(failure.reason, "InvalidInput")
+          assert.equal(failure.mayHaveAppended, false)
+          assert.ok(failure.message.includes(path), failure.message)
+        }
+        assert.equal(yield* store.version(stream("a")), 0)
+      })
+  ),
+
+  withFresh("input that no store can keep is a typed error", (store, stream) =>
+    Effect.gen(function*() {
+      const expectedVersion = ExpectedVersion.any
+      const attempts: ReadonlyArray<Effect.Effect<unknown, { readonly _tag: string }>> = [
+        ...["", "\u0000", "a\u0000b", "\uD800", "x".repeat(1_025), "x".repeat(1_000_000)].flatMap((id) => [
+          store.append(stream(id), eventsOf(1), { expectedVersion }),
+          store.version(stream(id)),
+          Stream.runDrain(store.read(stream(id))),
+          store.readTail(stream(id), { fromVersion: 1, limit: 1 })
+        ]),
+        store.version(StreamId.make("", "a")),
+        store.version(StreamId.make("x".repeat(256), "a")),
+        ...["", "\u0000", "\uD800", "x".repeat(256)].flatMap((bad) => [
+          store.append(stream("a"), [event(1, bad)], { expectedVersion }),
+          store.append(stream("a"), [{ ...event(1), type: bad }], { expectedVersion })
+        ]),
+        store.append(stream("a"), [{ ...event(1), metadata: { bad: NaN } }], { expectedVersion }),
+        ...[-1, 1.5, NaN, Infinity, 2 ** 53].map((version) =>
+          store.append(stream("a"), eventsOf(1), { expectedVersion: ExpectedVersion.exact(version) })
+        ),
+        ...[0, -1, 1.5, NaN, Infinity].flatMap((count) => [
+          Stream.runDrain(store.read(stream("a"), { pageSize: count })),
+          Stream.runDrain(store.read(stream("a"), { fromVersion: count })),
+          Stream.runDrain(store.readAll({ pageSize: count })),
+          store.readTail(stream("a"), { fromVersion: 1, limit: count }),
+          store.readTail(stream("a"), { fromVersion: count, limit: 1 })
+        ])
+      ]
+      for (const attempt of attempts) {
+        const failure = yield* failureOf(attempt)
+        assert.equal(failure._tag, "EventStoreError")
+      }
+      assert.equal(yield* store.version(stream("a")), 0)
+    })),
+
+  withFresh(
+    "positions grow with every event, over all streams, and are read from",
+    (store, stream) =>
+      Effect.gen(function*() {
+        const { aggregate } = stream("a")
+        for (let i = 0; i < 5; i++) {
+          yield* store.append(stream("a"), eventsOf(2), { expectedVersion: ExpectedVersion.any })
+          yield* store.append(stream("b"), eventsOf(1), { expectedVersion: ExpectedVersion.any })
+        }
+        const all = yield* readAll(store.readAll({ aggregate, pageSize: 4 }))
+        assert.deepEqual(
+          all.map(({ stream, version }) => `${stream.id}${version}`),
+          range(0, 4).flatMap((i) => [`a${i * 2 + 1}`, `a${i * 2 + 2}`, `b${i + 1}`])
+        )
+        for (const [index, { position }] of all.entries()) {
+          assert.ok(Schema.is(Position.Position)(position))
+          if (index > 0) assert.equal(Position.Order(all[index - 1].position, position), -1)
+          const rest = yield* readAll(store.readAll({ aggregate, after: position, pageSize: 3 }))
+          assert.deepEqual(rest.map(({ id }) => id), all.slice(index + 1).map(({ id }) => id))
+        }
+        const unfiltered = yield* readAll(store.readAll({ after: all[0].position }))
+        const own = unfiltered.filter(({ stream }) => stream.aggregate === aggregate)
+        assert.deepEqual(own.map(({ id }) => id), all.slice(1).map(({ id }) => id))
+      })
+  ),
+
+  withFresh("a reader that stops early stops the reading", (store, stream) =>
+    Effect.gen(function*() {
+      yield* store.append(stream("a"), eventsOf(50), { expectedVersion: ExpectedVersion.any })
+      for (let i = 0; i < 30; i++) {
+        const some = yield* readAll(Stream.take(store.read(stream("a"), { pageSize: 5 }), 3))
+        assert.deepEqual(versions(some), [1, 2, 3])
+      }
+    })),
+
+  ...[2, 8, 32].map((writers) =>
+    withFresh(
+      `of ${writers} writers at one expected version exactly one wins`,
+      (store, stream) =>
+        Effect.gen(function*() {
+          for (const version of [0, 1, 2]) {
+            const outcomes = yield* Effect.forEach(
+              range(1, writers),
+              (writer) =>
+                Effect.either(
+                  store.append(stream("a"), [event({ writer })], { expectedVersion: ExpectedVersion.exact(version) })
+                ),
+              { concurrency: "unbounded" }
+            )
+            assert.equal(outcomes.filter(Either.isRight).length, 1)
+            for (const outcome of outcomes) {
+              if (Either.isRight(outcome)) continue
+              assert.equal(outcome.left._tag, "VersionConflict")
+              if (outcome.left._tag === "VersionConflict") assert.ok(outcome.left.actual > version)
+            }
+          }
+          assert.deepEqual(versions(yield* readAll(store.read(stream("a")))), [1, 2, 3])
+        })
+    )
+  ),
+
+  withFresh("writers that expect any version all succeed, without a hole", (store, stream) =>
+    Effect.gen(function*() {
+      const results = yield* Effect.forEach(
+        range(1, 20),
+        () => store.append(stream("a"), eventsOf(3), { expectedVersion: ExpectedVersion.any }),
+        { concurrency: "unbounded" }
+      )
+      assert.deepEqual(
+        results.map(({ version }) => version).sort((a, b) => a - b),
+        range(1, 20).map((i) => i * 3)
+      )
+      assert.deepEqual(versions(yield* readAll(store.read(stream("a")))), range(1, 60))
+    })),
+
+  withFresh("one append takes ten thousand events", (store, stream) =>
+    Effect.gen(function*() {
+      const result = yield* store.append(stream("a"), eventsOf(10_000), { expectedVersion: ExpectedVersion.noStream })
+      assert.equal(result.version, 10_000)
+      const read = yield* readAll(store.read(stream("a")))
+      assert.deepEqual(versions(read), range(1, 10_000))
+      assert.ok(read.every(({ payload }, index) => JSON.stringify(payload) === `{"n":${index + 1}}`))
+    }))
+]

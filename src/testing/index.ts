@@ -1,0 +1,14 @@
+/**
+ * What users import in their tests.
+ *
+ * @since 0.1.0
+ */
+export * as Contract from "./Contract.js"
+/**
+ * @since 0.1.0
+ */
+export * as EventStoreContract from "./EventStoreContract.js"
+/**
+ * @since 0.1.0
+ */
+export * as SnapshotStoreContract from "./SnapshotStoreContract.js"

@@ -1,0 +1,184 @@
+import type { SqlClient } from "@effect/sql"
+import { Context, Data, Effect, Either, Layer, Schema } from "effect"
+import {
+  Aggregate,
+  EventStore,
+  type InvalidOption,
+  Repository,
+  SnapshotPolicy,
+  SnapshotStore,
+  SqlEventStore,
+  type SqlMigrations,
+  SqlSnapshotStore
+} from "effect-eventsourcing"
+import { describe, expect, test } from "tstyche"
+
+class Closed extends Data.TaggedError("Closed") {}
+class TooMuch extends Data.TaggedError("TooMuch")<{ readonly most: number }> {}
+
+const CounterId = Schema.String.pipe(Schema.brand("CounterId"))
+const Counted = Schema.TaggedStruct("Counted", { by: Schema.Int })
+const Reset = Schema.TaggedStruct("Reset", { at: Schema.DateFromString })
+const Count = Schema.TaggedStruct("Count", { by: Schema.Int })
+
+const definition = {
+  name: "Counter",
+  id: CounterId,
+  state: Schema.Struct({ total: Schema.BigInt }),
+  event: Schema.Union(Counted, Reset),
+  command: Count,
+  initial: () => ({ total: 0n }),
+  evolve: (state: { readonly total: bigint }) => state
+} as const
+
+const Counter = Aggregate.make({
+  ...definition,
+  decide: (state, command) => {
+    if (state.total > 10n) return Either.left(new Closed())
+    if (command.by > 5) return Either.left(new TooMuch({ most: 5 }))
+    return Either.right([{ _tag: "Counted", by: command.by }])
+  }
+})
+
+type Id = typeof CounterId.Type
+type Event = typeof Counted.Type | typeof Reset.Type
+
+class Counters extends Context.Tag("app/Counters")<Counters, Repository.Repository<typeof Counter>>() {}
+
+describe("Aggregate", () => {
+  test("infers everything from the definition", () => {
+    expect<Aggregate.Id<typeof Counter>>().type.toBe<Id>()
+    expect<Aggregate.State<typeof Counter>>().type.toBe<{ readonly total: bigint }>()
+    expect<Aggregate.Event<typeof Counter>>().type.toBe<Event>()
+    expect<Aggregate.Command<typeof Counter>>().type.toBe<typeof Count.Type>()
+    expect<Aggregate.Rejection<typeof Counter>>().type.toBe<Closed | TooMuch>()
+    expect(Counter.name).type.toBe<"Counter">()
+  })
+
+  test("an event that is not in the union does not compile in decide", () => {
+    expect(Aggregate.make).type.not.toBeCallableWith({
+      ...definition,
+      decide: () => Either.right([{ _tag: "Forgotten" as const }])
+    })
+    expect(Aggregate.make).type.not.toBeCallableWith({
+      ...definition,
+      decide: () => Either.right([{ _tag: "Counted" as const, by: "one" }])
+    })
+    expect(Aggregate.make).type.toBeCallableWith({
+      ...definition,
+      decide: () => Either.right([{ _tag: "Counted" as const, by: 1 }])
+    })
+  })
+
+  test("evolve gives the state, initial takes the id", () => {
+    expect(Aggregate.make).type.not.toBeCallableWith({
+      ...definition,
+      evolve: () => ({ total: 1 }),
+      decide: () => Either.right([])
+    })
+    expect(Aggregate.make).type.not.toBeCallableWith({
+      ...definition,
+      initial: (_id: number) => ({ total: 0n }),
+      decide: () => Either.right([])
+    })
+  })
+
+  test("replay gives the state", () => {
+    expect(Aggregate.replay(Counter, CounterId.make("a"), [])).type.toBe<{ readonly total: bigint }>()
+    expect(Aggregate.replay).type.not.toBeCallableWith(Counter, "a", [])
+  })
+})
+
+describe("decide", () => {
+  test("keeps the tags of event literals, and every rejection, with schemas built in place", () => {
+    const Inline = Aggregate.make({
+      name: "Inline",
+      id: Schema.NonEmptyString.pipe(Schema.brand("InlineId")),
+      state: Schema.Struct({ total: Schema.Int }),
+      event: Schema.Union(
+        Schema.TaggedStruct("Added", { n: Schema.Int }),
+        Schema.TaggedStruct("Taken", { n: Schema.Int })
+      ),
+      command: Schema.Union(
+        Schema.TaggedStruct("Add", { n: Schema.Int }),
+        Schema.TaggedStruct("Take", { n: Schema.Int })
+      ),
+      initial: () => ({ total: 0 }),
+      evolve: (state, event) => ({ total: event._tag === "Added" ? state.total + event.n : state.total - event.n }),
+      decide: (state, command) => {
+        if (command._tag === "Add") return Either.right([{ _tag: "Added", n: command.n }])
+        if (state.total > 100) return Either.left(new Closed())
+        return state.total < command.n
+          ? Either.left(new TooMuch({ most: state.total }))
+          : Either.right([{ _tag: "Taken", n: command.n }])
+      }
+    })
+    expect<Aggregate.Rejection<typeof Inline>>().type.toBe<Closed | TooMuch>()
+  })
+})
+
+describe("Repository", () => {
+  test("execute fails with the aggregate's rejections and the store's errors, and nothing else", () => {
+    const execute = Effect.flatMap(
+      Counters,
+      (counters) => counters.execute(CounterId.make("a"), { _tag: "Count", by: 1 })
+    )
+    expect<Effect.Effect.Error<typeof execute>>().type.toBe<
+      | Closed
+      | TooMuch
+      | EventStore.VersionConflict
+      | EventStore.EventDecodeError
+      | EventStore.HistoryGap
+      | EventStore.EventStoreError
+    >()
+    expect<Effect.Effect.Success<typeof execute>>().type.toBe<
+      Repository.Executed<{ readonly total: bigint }, Event>
+    >()
+    expect<Effect.Effect.Context<typeof execute>>().type.toBe<Counters>()
+  })
+
+  test("load fails with the store's errors only", () => {
+    const load = Effect.flatMap(Counters, (counters) => counters.load(CounterId.make("a")))
+    expect<Effect.Effect.Error<typeof load>>().type.toBe<
+      EventStore.EventDecodeError | EventStore.HistoryGap | EventStore.EventStoreError
+    >()
+    expect<Effect.Effect.Success<typeof load>>().type.toBe<Repository.Loaded<Id, { readonly total: bigint }>>()
+  })
+
+  test("takes the aggregate's ids and commands only", () => {
+    expect<Repository.Repository<typeof Counter>["load"]>().type.not.toBeCallableWith("a")
+    expect<Repository.Repository<typeof Counter>["execute"]>().type.not.toBeCallableWith(
+      CounterId.make("a"),
+      { _tag: "Discount", by: 1 }
+    )
+  })
+})
+
+describe("SnapshotPolicy", () => {
+  test("a mode or a policy that does not exist does not compile", () => {
+    expect(SnapshotPolicy).type.not.toHaveProperty("sometimes")
+    expect(SnapshotPolicy.sync).type.not.toBeCallableWith({ evry: 10 })
+    expect(SnapshotPolicy.sync).type.not.toBeCallableWith({})
+    expect(SnapshotPolicy.sync).type.not.toBeCallableWith({ every: 10, when: SnapshotPolicy.never })
+    expect(SnapshotPolicy.background).type.not.toBeCallableWith({ every: "often" })
+    expect(SnapshotPolicy.background).type.toBeCallableWith({ every: 10, workers: 3 })
+    expect(Repository.make).type.not.toBeCallableWith(Counter, { snapshots: "sync" })
+    expect(Repository.make).type.not.toBeCallableWith(Counter, { snapshots: { mode: "Sometimes" } })
+  })
+})
+
+describe("Layers", () => {
+  const CountersLive = Repository.layer(Counters, Counter, { snapshots: SnapshotPolicy.sync({ every: 10 }) })
+
+  test("swapping a backend changes no type but the layer's", () => {
+    expect(CountersLive).type.toBe<
+      Layer.Layer<Counters, InvalidOption.InvalidOption, EventStore.EventStore | SnapshotStore.SnapshotStore>
+    >()
+    expect(CountersLive.pipe(Layer.provide([EventStore.layerMemory, SnapshotStore.layerMemory]))).type.toBe<
+      Layer.Layer<Counters, InvalidOption.InvalidOption>
+    >()
+    expect(CountersLive.pipe(Layer.provide([SqlEventStore.layer, SqlSnapshotStore.layer]))).type.toBe<
+      Layer.Layer<Counters, InvalidOption.InvalidOption | SqlMigrations.MigrationError, SqlClient.SqlClient>
+    >()
+  })
+})

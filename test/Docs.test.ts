@@ -1,0 +1,112 @@
+import * as fs from "node:fs"
+import * as path from "node:path"
+import { fileURLToPath, pathToFileURL } from "node:url"
+import ts from "typescript"
+import { afterAll, assert, beforeAll, describe, it } from "vitest"
+
+const root = fileURLToPath(new URL("..", import.meta.url))
+const generated = path.join(root, "test", ".generated")
+
+interface Snippet {
+  readonly name: string
+  readonly code: string
+  readonly run: boolean
+}
+
+const fence = /^```ts( skip-run)?\n([\s\S]*?)^```$/gm
+
+// the snippets of a page are one program: each goes on where the one before ended
+const page = (file: string): ReadonlyArray<Snippet> => {
+  const blocks = Array.from(fs.readFileSync(path.join(root, file), "utf8").matchAll(fence))
+  return blocks.length === 0 ? [] : [{
+    name: file,
+    code: blocks.map(([, , code]) => code).join("\n"),
+    run: blocks.every(([, skip]) => skip === undefined)
+  }]
+}
+
+const docstrings = (file: string): ReadonlyArray<Snippet> => {
+  const source = fs.readFileSync(path.join(root, file), "utf8")
+  return Array.from(source.matchAll(/^ \* ```ts( skip-run)?\n([\s\S]*?)^ \* ```$/gm)).map(([, skip, body], index) => ({
+    name: `${file} ${index + 1}`,
+    code: body.replace(/^ \* ?/gm, ""),
+    run: skip === undefined
+  }))
+}
+
+const markdown = (folder: string): ReadonlyArray<string> =>
+  fs.readdirSync(path.join(root, folder), { recursive: true, encoding: "utf8" })
+    .filter((file) => file.endsWith(".md"))
+    .map((file) => path.join(folder, file))
+
+const sources = fs.readdirSync(path.join(root, "src"), { recursive: true, encoding: "utf8" })
+  .filter((file) => file.endsWith(".ts"))
+  .map((file) => path.join("src", file))
+
+const snippets = [
+  ...["README.md", ...markdown("docs")].flatMap(page),
+  ...sources.flatMap(docstrings)
+].map((snippet, index) => ({ ...snippet, file: path.join(generated, `snippet-${index}.ts`) }))
+
+describe("snippets", () => {
+  const before = process.cwd()
+  beforeAll(() => {
+    fs.rmSync(generated, { recursive: true, force: true })
+    fs.mkdirSync(generated, { recursive: true })
+    for (const { code, file } of snippets) fs.writeFileSync(file, `${code}\nexport {}\n`)
+  })
+  afterAll(() => {
+    process.chdir(before)
+    fs.rmSync(generated, { recursive: true, force: true })
+  })
+
+  it("are there", () => {
+    assert.isAbove(snippets.length, 15)
+  })
+
+  it("compile", () => {
+    const { config } = ts.readConfigFile(path.join(root, "tsconfig.json"), ts.sys.readFile)
+    const { options } = ts.parseJsonConfigFileContent(config, ts.sys, root)
+    const program = ts.createProgram(snippets.map(({ file }) => file), {
+      ...options,
+      lib: ["lib.es2023.d.ts", "lib.dom.d.ts"],
+      noUnusedLocals: false
+    })
+    const names = new Map(snippets.map(({ file, name }) => [file, name]))
+    const problems = ts.getPreEmitDiagnostics(program).map((diagnostic) => {
+      const name = names.get(path.normalize(diagnostic.file?.fileName ?? ""))
+      return `${name ?? diagnostic.file?.fileName}: ${ts.flattenDiagnosticMessageText(diagnostic.messageText, "\n")}`
+    })
+    assert.deepStrictEqual(problems, [])
+  })
+
+  for (const { file, name, run } of snippets) {
+    if (!run) continue
+    it(`run: ${name}`, async () => {
+      const folder = path.join(generated, path.basename(file, ".ts"))
+      fs.mkdirSync(folder)
+      process.chdir(folder)
+      await import(pathToFileURL(file).href)
+    })
+  }
+})
+
+describe("public modules", () => {
+  it("every export has a docstring with @since and @category", () => {
+    const lacking: Array<string> = []
+    for (const file of sources) {
+      if (file.includes("internal") || file.endsWith("index.ts")) continue
+      const lines = fs.readFileSync(path.join(root, file), "utf8").split("\n")
+      for (const [index, line] of lines.entries()) {
+        const found = /^export (?:declare )?(?:const|class|interface|type|function) (\w+)/.exec(line)
+        if (found === null) continue
+        const end = lines[index - 1] === " */" || lines[index - 1].endsWith("@internal */")
+        const start = lines.slice(0, index).findLastIndex((text) => text.startsWith("/**"))
+        const doc = lines.slice(start, index).join("\n")
+        const complete = doc.includes("@internal") || (doc.includes("@since") && doc.includes("@category"))
+        if (!end || !complete) lacking.push(`${file}: ${found[1]}`)
+      }
+    }
+    assert.deepStrictEqual(lacking, [])
+  })
+})

@@ -1,0 +1,114 @@
+import * as childProcess from "node:child_process"
+import * as fs from "node:fs"
+import * as os from "node:os"
+import * as path from "node:path"
+import { fileURLToPath } from "node:url"
+import { afterAll, assert, beforeAll, describe, it } from "vitest"
+
+const root = fileURLToPath(new URL("..", import.meta.url))
+const folder = fs.mkdtempSync(path.join(os.tmpdir(), "package-test-"))
+const run = (command: string, args: ReadonlyArray<string>, cwd: string) =>
+  childProcess.execFileSync(command, args, { cwd, encoding: "utf8", stdio: ["ignore", "pipe", "pipe"] })
+
+/**
+ * A project that has the packed tarball and these packages with all that they need, and nothing else. They are linked
+ * from this project's own installation, so that no network is needed.
+ */
+const consumer = (name: string, tarball: string, packages: ReadonlyArray<string>): string => {
+  const project = path.join(folder, name)
+  const modules = path.join(project, "node_modules")
+  fs.mkdirSync(path.join(modules, "effect-eventsourcing"), { recursive: true })
+  run("tar", ["-xzf", tarball, "--strip-components=1", "-C", path.join(modules, "effect-eventsourcing")], project)
+  fs.writeFileSync(path.join(project, "package.json"), JSON.stringify({ name, type: "module" }))
+  const wanted = [...packages]
+  const seen = new Set<string>()
+  for (let next = wanted.pop(); next !== undefined; next = wanted.pop()) {
+    const source = path.join(root, "node_modules", next)
+    if (seen.has(next) || !fs.existsSync(source)) continue
+    seen.add(next)
+    fs.mkdirSync(path.dirname(path.join(modules, next)), { recursive: true })
+    fs.cpSync(source, path.join(modules, next), { recursive: true })
+    const { dependencies = {} } = JSON.parse(fs.readFileSync(path.join(source, "package.json"), "utf8"))
+    wanted.push(...Object.keys(dependencies))
+  }
+  return project
+}
+
+const peers = ["effect", "@effect/sql", "@effect/platform", "@effect/experimental"]
+
+const program = `
+import * as Everything from "effect-eventsourcing"
+import { Effect, Layer } from "effect"
+import * as EventStore from "effect-eventsourcing/EventStore"
+import { EventStoreContract } from "effect-eventsourcing/testing"
+if (Everything.EventStore.EventStore !== EventStore.EventStore) throw new Error("two copies")
+if (EventStoreContract.cases.length === 0) throw new Error("no cases")
+const closed = await import("effect-eventsourcing/internal/json").then(() => "open", (error) => error.code)
+const version = await Effect.runPromise(Effect.provide(
+  Effect.flatMap(EventStore.EventStore, (store) => store.version({ aggregate: "A", id: "a" })),
+  EventStore.layerMemory
+))
+const sqlite = await import("better-sqlite3").then(() => "there", (error) => error.code)
+console.log(JSON.stringify({ modules: Object.keys(Everything), closed, version, sqlite }))
+`
+
+describe("the packed package", () => {
+  let tarball = ""
+  beforeAll(() => {
+    // a build of its own: tests that run at the same time may not see a half written dist
+    const copy = path.join(folder, "source")
+    fs.mkdirSync(copy)
+    for (const name of ["src", "package.json", "README.md", "LICENSE", "tsconfig.base.json", "tsconfig.build.json"]) {
+      fs.cpSync(path.join(root, name), path.join(copy, name), { recursive: true })
+    }
+    fs.symlinkSync(path.join(root, "node_modules"), path.join(copy, "node_modules"))
+    run("npm", ["pack", "--silent"], copy)
+    const [file] = fs.readdirSync(copy).filter((name) => name.endsWith(".tgz"))
+    tarball = path.join(copy, file)
+  }, 120_000)
+  afterAll(() => fs.rmSync(folder, { recursive: true, force: true }))
+
+  for (
+    const [name, drivers] of [["no-driver", []], ["postgres-only", ["@effect/sql-pg"]]] as const
+  ) {
+    it(`is imported with ${name}, and better-sqlite3 is not there`, () => {
+      const project = consumer(name, tarball, [...peers, ...drivers])
+      fs.writeFileSync(path.join(project, "main.js"), program)
+      const printed = JSON.parse(run(process.execPath, ["main.js"], project))
+      assert.deepInclude(printed, {
+        closed: "ERR_PACKAGE_PATH_NOT_EXPORTED",
+        version: 0,
+        sqlite: "ERR_MODULE_NOT_FOUND"
+      })
+      assert.includeMembers(printed.modules, ["Aggregate", "EventStore", "SnapshotStore", "Repository"])
+    }, 120_000)
+  }
+
+  it("holds what it should, and nothing else", () => {
+    const files = run("tar", ["-tzf", tarball], folder).trim().split("\n")
+    assert.include(files, "package/dist/index.js")
+    assert.include(files, "package/dist/index.d.ts")
+    assert.include(files, "package/LICENSE")
+    assert.isTrue(files.every((file) => /^package\/(dist|src|package\.json|README\.md|LICENSE)/.test(file)))
+  })
+
+  it("has types that a strict consumer compiles", () => {
+    const project = consumer("types", tarball, [...peers, "@types/node", "undici-types"])
+    fs.writeFileSync(
+      path.join(project, "main.ts"),
+      `import { Aggregate, Repository } from "effect-eventsourcing"
+import { Either, Schema } from "effect"
+const Counted = Schema.TaggedStruct("Counted", {})
+const A = Aggregate.make({ name: "A", id: Schema.String, state: Schema.Int, event: Counted, command: Schema.Int,
+  initial: () => 0, evolve: (n) => n + 1, decide: (_state, _command) => Either.right([{ _tag: "Counted" }]) })
+export const repository: Parameters<typeof Repository.make<"A", string, number, { readonly _tag: "Counted" }, number, never>>[0] = A
+`
+    )
+    const { stdout } = childProcess.spawnSync(process.execPath, [
+      path.join(root, "node_modules/typescript/bin/tsc"),
+      ...["--noEmit", "--strict", "--exactOptionalPropertyTypes", "--target", "es2022", "--module", "nodenext"],
+      ...["--types", "node", "--skipLibCheck", "main.ts"]
+    ], { cwd: project, encoding: "utf8" })
+    assert.strictEqual(stdout, "")
+  }, 120_000)
+})

@@ -1,0 +1,527 @@
+import { SqlClient } from "@effect/sql"
+import { SqliteClient } from "@effect/sql-sqlite-node"
+import { assert, describe, it } from "@effect/vitest"
+import Database from "better-sqlite3"
+import { Cause, Context, Effect, Exit, Layer, Option, Stream } from "effect"
+import {
+  EventStore,
+  ExpectedVersion,
+  InvalidOption,
+  Repository,
+  SnapshotPolicy,
+  SnapshotStore,
+  SqlEventStore,
+  Sqlite,
+  SqlMigrations,
+  SqlSnapshotStore,
+  StreamId
+} from "effect-eventsourcing"
+import * as fs from "node:fs"
+import * as path from "node:path"
+import { Account, id } from "./fixtures/Account.js"
+import { sqliteFile, sqlStores, temporaryFolder } from "./utils/backends.js"
+import { start } from "./utils/process.js"
+
+const open = { _tag: "Open" } as const
+const deposit = (amount: number, times = 1) => ({ _tag: "Deposit", amount, times }) as const
+const stream = (text: string) => StreamId.make("Account", text)
+const event = (amount: number) => ({
+  id: crypto.randomUUID(),
+  type: "Deposited",
+  payload: { _tag: "Deposited", amount }
+})
+
+const onFile = (file: string) => Layer.provideMerge(sqlStores, sqliteFile(file))
+
+const memory = Layer.provideMerge(sqlStores, sqliteFile(":memory:"))
+
+const build = <A, E>(layer: Layer.Layer<A, E>) => Effect.exit(Effect.scoped(Layer.build(layer)))
+
+const typedFailure = <A, E>(exit: Exit.Exit<A, E>): E => {
+  if (Exit.isSuccess(exit)) throw new Error("expected a failure")
+  const failure = Cause.failureOption(exit.cause)
+  if (Option.isNone(failure)) throw new Error(`expected a typed failure, got ${Cause.pretty(exit.cause)}`)
+  return failure.value
+}
+
+describe("opening a file", () => {
+  it.scoped("sets write-ahead log, synchronous and busy timeout", () =>
+    Effect.gen(function*() {
+      const folder = yield* temporaryFolder
+      const pragmas = Effect.gen(function*() {
+        const sql = yield* SqlClient.SqlClient
+        const [journal] = yield* sql`PRAGMA journal_mode`
+        const [synchronous] = yield* sql`PRAGMA synchronous`
+        const [busy] = yield* sql`PRAGMA busy_timeout`
+        return { ...journal, ...synchronous, ...busy }
+      })
+      const opened = (options: Sqlite.Options & { readonly disableWAL?: boolean }) =>
+        pragmas.pipe(Effect.provide(
+          Sqlite.layer(SqliteClient.layer, {
+            filename: path.join(folder, `${Object.values(options).join()}.db`),
+            ...options
+          })
+        ))
+      assert.deepStrictEqual(yield* opened({}), { journal_mode: "wal", synchronous: 2, timeout: 10 })
+      assert.deepStrictEqual(yield* opened({ synchronous: "NORMAL", busyTimeout: "1 seconds" }), {
+        journal_mode: "wal",
+        synchronous: 1,
+        timeout: 1_000
+      })
+      assert.deepInclude(yield* opened({ disableWAL: true }), { journal_mode: "delete" })
+      // a client opened in another way keeps what its owner chose, but for the driver's five seconds
+      const plain = SqliteClient.layer({ filename: path.join(folder, "plain.db") })
+      const after = yield* Effect.zipRight(SqlEventStore.make(), pragmas).pipe(Effect.provide(plain))
+      assert.deepInclude(after, { journal_mode: "wal", timeout: 10 })
+    }))
+
+  it.scoped("a file that cannot be one fails with its name, and is left as it is", () =>
+    Effect.gen(function*() {
+      const folder = yield* temporaryFolder
+      const text = path.join(folder, "notes.txt")
+      fs.writeFileSync(text, "no database at all, but long enough to look like something ".repeat(100))
+      const before = fs.readFileSync(text)
+      for (
+        const [filename, says] of [[text, "not a database"], [folder, "folder"], [
+          path.join(folder, "a", "b.db"),
+          "folder"
+        ]]
+      ) {
+        const failure = typedFailure(yield* build(onFile(filename)))
+        assert.instanceOf(failure, Sqlite.DatabaseError)
+        assert.include(failure.message, says)
+        assert.include(failure.message, path.basename(filename))
+      }
+      assert.deepStrictEqual(fs.readFileSync(text), before)
+      for (const filename of ["", "a\u0000b"]) {
+        assert.instanceOf(typedFailure(yield* build(onFile(filename))), InvalidOption.InvalidOption)
+      }
+      const synchronous: unknown = typedFailure(
+        yield* build(
+          Sqlite.layer(SqliteClient.layer, { filename: ":memory:", ...JSON.parse("{\"synchronous\":\"OFF\"}") })
+        )
+      )
+      assert.instanceOf(synchronous, InvalidOption.InvalidOption)
+    }))
+
+  it.scoped("read-only: what is there is read, and a write is a typed error", () =>
+    Effect.gen(function*() {
+      const file = path.join(yield* temporaryFolder, "bank.db")
+      const readOnly = Layer.provideMerge(
+        sqlStores,
+        Sqlite.layer(SqliteClient.layer, { filename: file, readonly: true })
+      )
+      assert.instanceOf(typedFailure(yield* build(readOnly)), Sqlite.DatabaseError)
+      yield* Effect.flatMap(Repository.make(Account), (accounts) => accounts.execute(id("a"), open)).pipe(
+        Effect.provide(onFile(file))
+      )
+      yield* Effect.gen(function*() {
+        const accounts = yield* Repository.make(Account, { snapshots: SnapshotPolicy.sync({ every: 1 }) })
+        assert.deepInclude(yield* accounts.load(id("a")), { version: 1, state: { open: true, balance: 0 } })
+        const failure = yield* Effect.flip(accounts.execute(id("a"), deposit(1)))
+        assert.isTrue(failure._tag === "EventStoreError" && !failure.mayHaveAppended)
+        assert.include(failure.message, "readonly")
+      }).pipe(Effect.provide(readOnly))
+      // tables that are not there cannot be made
+      const empty = path.join(path.dirname(file), "empty.db")
+      new Database(empty).exec("CREATE TABLE t (x)").close()
+      const failure = typedFailure(
+        yield* build(Layer.provide(sqlStores, Sqlite.layer(SqliteClient.layer, { filename: empty, readonly: true })))
+      )
+      assert.instanceOf(failure, SqlMigrations.MigrationError)
+      assert.include(failure.message, "readonly")
+    }).pipe(Effect.scoped), 30_000)
+
+  it.scopedLive(
+    "locked by another process: a typed error at the end, and the event loop goes on meanwhile",
+    () =>
+      Effect.gen(function*() {
+        const file = path.join(yield* temporaryFolder, "bank.db")
+        yield* Effect.scoped(Layer.build(onFile(file)))
+        const holder = start("./hold-lock.ts", [file, "exclusive"])
+        yield* Effect.promise(() => holder.line("locked"))
+        let ticks = 0
+        const ticking = setInterval(() => ticks++, 10)
+        const failure = typedFailure(yield* build(onFile(file)))
+        clearInterval(ticking)
+        assert.isTrue(failure instanceof Sqlite.DatabaseError)
+        assert.include(String(failure), "another process")
+        assert.isAbove(ticks, 100)
+        holder.tell("let go")
+        yield* Effect.promise(() => holder.exited)
+        yield* Effect.scoped(Layer.build(onFile(file)))
+      }),
+    60_000
+  )
+
+  it.scopedLive(
+    "an append waits for a writer of another process, and succeeds when that lets go",
+    () =>
+      Effect.gen(function*() {
+        const file = path.join(yield* temporaryFolder, "bank.db")
+        yield* Effect.gen(function*() {
+          const store = yield* EventStore.EventStore
+          const holder = start("./hold-lock.ts", [file, "immediate"])
+          yield* Effect.promise(() => holder.line("locked"))
+          let ticks = 0
+          const ticking = setInterval(() => {
+            if (++ticks === 50) holder.tell("let go")
+          }, 10)
+          const result = yield* store.append(stream("a"), [event(1)], { expectedVersion: ExpectedVersion.noStream })
+          clearInterval(ticking)
+          assert.strictEqual(result.version, 1)
+          assert.isAtLeast(ticks, 50)
+          yield* Effect.promise(() => holder.exited)
+        }).pipe(Effect.provide(onFile(file)))
+      }),
+    60_000
+  )
+
+  it.scoped("the same file may be opened twice, and again", () =>
+    Effect.gen(function*() {
+      const file = path.join(yield* temporaryFolder, "bank.db")
+      const write = Effect.flatMap(EventStore.EventStore, (store) =>
+        store.append(stream("a"), [event(1)], { expectedVersion: ExpectedVersion.any }))
+      for (let i = 0; i < 3; i++) {
+        yield* Effect.all([
+          Effect.provide(write, Layer.fresh(onFile(file))),
+          Effect.provide(write, Layer.fresh(onFile(file)))
+        ], { concurrency: "unbounded" })
+      }
+      const version = yield* Effect.flatMap(EventStore.EventStore, (store) =>
+        store.version(stream("a"))).pipe(
+          Effect.provide(onFile(file))
+        )
+      assert.strictEqual(version, 6)
+    }))
+
+  for (const mode of ["sync", "background"]) {
+    it.scopedLive(
+      `four processes open a new file at once and lose no increment (${mode})`,
+      () =>
+        Effect.gen(function*() {
+          const file = path.join(yield* temporaryFolder, "bank.db")
+          const writers = Array.from({ length: 4 }, () => start("./increment.ts", [file, "25", mode]))
+          for (const writer of writers) {
+            const code = yield* Effect.promise(() => writer.exited)
+            assert.strictEqual(code, 0, writer.errors())
+          }
+          const loaded = yield* Effect.flatMap(
+            Repository.make(Account, { snapshots: SnapshotPolicy.manual }),
+            (accounts) => accounts.load(id("shared"))
+          ).pipe(Effect.provide(onFile(file)))
+          assert.deepInclude(loaded, { version: 101, state: { open: true, balance: 100 } })
+          assert.isAbove(loaded.snapshotVersion, 90)
+        }),
+      60_000
+    )
+  }
+})
+
+describe("prefix", () => {
+  it.effect("one that is no identifier is refused", () =>
+    Effect.gen(function*() {
+      for (
+        const prefix of [
+          "",
+          " ",
+          "a b",
+          "1a",
+          "a-b",
+          "a;",
+          "a\"",
+          "'",
+          "a.b.c",
+          ".a",
+          "a.",
+          "ä",
+          "\u0000",
+          "x".repeat(41)
+        ]
+      ) {
+        const layers: ReadonlyArray<Layer.Layer<never, unknown>> = [
+          Layer.provide(SqlEventStore.layerWith({ prefix }), sqliteFile(":memory:")),
+          Layer.provide(SqlSnapshotStore.layerWith({ prefix }), sqliteFile(":memory:"))
+        ]
+        for (const layer of layers) {
+          const failure = typedFailure(yield* build(layer))
+          assert.instanceOf(failure, InvalidOption.InvalidOption)
+          assert.strictEqual(failure.option, "prefix")
+        }
+      }
+    }))
+
+  it.scoped("two live side by side, and one may have a schema", () =>
+    Effect.gen(function*() {
+      const append = Effect.flatMap(EventStore.EventStore, (store) =>
+        store.append(stream("a"), [event(1)], { expectedVersion: ExpectedVersion.noStream }))
+      for (const prefix of ["one", "two", "main.three", "__proto__", "select"]) {
+        yield* Effect.provide(append, SqlEventStore.layerWith({ prefix }))
+        const snapshots = yield* SqlSnapshotStore.make({ prefix })
+        assert.isFalse(yield* snapshots.exists(stream("a")))
+        assert.strictEqual(
+          yield* snapshots.save({
+            stream: stream("a"),
+            version: 1,
+            eventId: "e",
+            schemaVersion: 1,
+            fingerprint: "f",
+            state: "{}",
+            time: 0
+          }),
+          "Saved"
+        )
+      }
+      const sql = yield* SqlClient.SqlClient
+      const tables =
+        yield* sql`SELECT name FROM sqlite_master WHERE type = 'table' AND name LIKE 'three%' ORDER BY name`
+      assert.deepStrictEqual(tables.map(({ name }) => name), ["three_events", "three_migrations", "three_snapshots"])
+    }).pipe(Effect.provide(sqliteFile(":memory:"))))
+
+  it.effect("the statements can be read first", () =>
+    Effect.gen(function*() {
+      const db = new Database(":memory:")
+      for (const statement of yield* SqlMigrations.sqlite({ prefix: "bank" })) db.exec(statement)
+      const names = db.prepare("SELECT name FROM sqlite_master WHERE type = 'table' AND name LIKE 'bank%'").pluck()
+        .all()
+      assert.deepStrictEqual(names, ["bank_events", "bank_snapshots"])
+    }))
+})
+
+describe("rows edited by hand", () => {
+  const edited = (
+    name: string,
+    change: string,
+    tag: "EventDecodeError" | "HistoryGap" | undefined
+  ) =>
+    it.scoped(name, () =>
+      Effect.gen(function*() {
+        const sql = yield* SqlClient.SqlClient
+        const accounts = yield* Repository.make(Account, { snapshots: SnapshotPolicy.manual })
+        yield* accounts.executeAll(id("a"), [open, deposit(1, 9)])
+        yield* sql.unsafe(change)
+        const attempts: ReadonlyArray<Effect.Effect<{ readonly version: number }, { readonly _tag: string }>> = [
+          accounts.load(id("a")),
+          accounts.execute(id("a"), deposit(1))
+        ]
+        for (const attempt of attempts) {
+          const outcome = yield* Effect.either(attempt)
+          assert.strictEqual(outcome._tag === "Left" ? outcome.left._tag : undefined, tag)
+        }
+      }).pipe(Effect.provide(memory)))
+
+  edited(
+    "a payload that is no JSON",
+    "UPDATE eventsourcing_events SET payload = '{' WHERE version = 4",
+    "EventDecodeError"
+  )
+  edited(
+    "a payload of another shape",
+    "UPDATE eventsourcing_events SET payload = '{}' WHERE version = 4",
+    "EventDecodeError"
+  )
+  edited("an unknown type", "UPDATE eventsourcing_events SET type = 'toString' WHERE version = 4", "EventDecodeError")
+  edited("a missing first event", "DELETE FROM eventsourcing_events WHERE version = 1", "HistoryGap")
+  edited("a missing event", "DELETE FROM eventsourcing_events WHERE version = 5", "HistoryGap")
+  edited("a version that was raised", "UPDATE eventsourcing_events SET version = 40 WHERE version = 10", "HistoryGap")
+  edited("a negative version", "UPDATE eventsourcing_events SET version = -1 WHERE version = 1", "HistoryGap")
+  edited(
+    "metadata that is no JSON does not concern a replay",
+    "UPDATE eventsourcing_events SET metadata = '{'",
+    undefined
+  )
+
+  it.scoped("metadata that is no JSON is a typed error of read", () =>
+    Effect.gen(function*() {
+      const store = yield* EventStore.EventStore
+      yield* store.append(stream("a"), [event(1), event(2)], { expectedVersion: ExpectedVersion.any })
+      yield* (yield* SqlClient.SqlClient)`UPDATE eventsourcing_events SET metadata = '[]' WHERE version = 2`
+      for (const reading of [store.read(stream("a")), store.readAll()]) {
+        const failure = yield* Effect.flip(Stream.runDrain(reading))
+        assert.isTrue(failure._tag === "EventDecodeError" && failure.version === 2)
+      }
+    }).pipe(Effect.provide(memory)))
+
+  it.scoped("a stream truncated below its snapshot still loads by it; one cut above it is replayed", () =>
+    Effect.gen(function*() {
+      const sql = yield* SqlClient.SqlClient
+      const accounts = yield* Repository.make(Account, { snapshots: SnapshotPolicy.manual })
+      yield* accounts.executeAll(id("a"), [open, deposit(1, 9)])
+      yield* accounts.createSnapshot(id("a"))
+      yield* accounts.execute(id("a"), deposit(1, 3))
+      yield* sql`DELETE FROM eventsourcing_events WHERE version < 10`
+      assert.deepInclude(yield* accounts.load(id("a")), { version: 13, snapshotVersion: 10, replayed: 3 })
+
+      yield* accounts.executeAll(id("b"), [open, deposit(1, 9)])
+      yield* accounts.createSnapshot(id("b"))
+      yield* sql`DELETE FROM eventsourcing_events WHERE stream_id = 'b' AND version > 6`
+      const restored = yield* accounts.load(id("b"))
+      assert.deepInclude(restored, { version: 6, snapshotVersion: 0, replayed: 6 })
+      assert.strictEqual(restored.snapshot._tag, "HistoryMismatch")
+      yield* accounts.execute(id("b"), deposit(100))
+      assert.strictEqual((yield* accounts.createSnapshot(id("b"))).outcome, "Saved")
+      assert.deepInclude(yield* accounts.load(id("b")), { version: 7, snapshotVersion: 7 })
+
+      yield* sql`DELETE FROM eventsourcing_events WHERE stream_id = 'b'`
+      assert.deepInclude(yield* accounts.load(id("b")), {
+        version: 0,
+        exists: false,
+        state: { open: false, balance: 0 }
+      })
+    }).pipe(Effect.provide(memory)))
+
+  it.scoped("a snapshot table that is gone fails no command", () =>
+    Effect.gen(function*() {
+      const sql = yield* SqlClient.SqlClient
+      const accounts = yield* Repository.make(Account, { snapshots: SnapshotPolicy.sync({ every: 1 }) })
+      yield* accounts.executeAll(id("a"), [open, deposit(1, 9)])
+      yield* sql`DROP TABLE eventsourcing_snapshots`
+      const loaded = yield* accounts.load(id("a"))
+      assert.deepInclude(loaded, { version: 10, replayed: 10 })
+      assert.strictEqual(loaded.snapshot._tag, "StoreUnavailable")
+      assert.strictEqual((yield* accounts.execute(id("a"), deposit(1))).version, 11)
+    }).pipe(Effect.provide(memory)))
+
+  it.scoped("an event table that is gone is a typed error", () =>
+    Effect.gen(function*() {
+      const store = yield* EventStore.EventStore
+      yield* (yield* SqlClient.SqlClient)`DROP TABLE eventsourcing_events`
+      const attempts: ReadonlyArray<Effect.Effect<unknown, { readonly _tag: string }>> = [
+        store.version(stream("a")),
+        store.append(stream("a"), [event(1)], { expectedVersion: ExpectedVersion.any }),
+        Stream.runDrain(store.read(stream("a"))),
+        Stream.runDrain(store.readAll())
+      ]
+      for (const attempt of attempts) {
+        const failure = yield* Effect.flip(attempt)
+        assert.strictEqual(failure._tag, "EventStoreError")
+      }
+    }).pipe(Effect.provide(memory)))
+})
+
+describe("inside a transaction of the caller's", () => {
+  const rollBack = <A, E>(effect: Effect.Effect<A, E, SqlClient.SqlClient>) =>
+    Effect.flatMap(
+      SqlClient.SqlClient,
+      (sql) => sql.withTransaction(Effect.zipRight(effect, Effect.fail("roll back" as const))).pipe(Effect.flip)
+    )
+
+  for (const mode of ["sync", "background"] as const) {
+    it.scoped(`what is rolled back leaves no event and no snapshot (${mode})`, () =>
+      Effect.gen(function*() {
+        const accounts = yield* Repository.make(Account, { snapshots: SnapshotPolicy[mode]({ every: 5 }) })
+        const snapshots = yield* SnapshotStore.SnapshotStore
+        yield* accounts.execute(id("a"), open)
+        yield* rollBack(Effect.gen(function*() {
+          const done = yield* accounts.execute(id("a"), deposit(1, 10))
+          assert.strictEqual(done.version, 11)
+          assert.strictEqual((yield* accounts.load(id("a"))).version, 11)
+          // must not wait for workers that wait for the connection
+          yield* accounts.awaitPendingSnapshots
+        }))
+        yield* accounts.awaitPendingSnapshots
+        assert.isFalse(yield* snapshots.exists(stream("a")))
+        assert.deepInclude(yield* accounts.load(id("a")), { version: 1, state: { open: true, balance: 0 } })
+      }).pipe(Effect.provide(memory)))
+
+    it.scoped(`what is committed is kept (${mode})`, () =>
+      Effect.gen(function*() {
+        const sql = yield* SqlClient.SqlClient
+        const accounts = yield* Repository.make(Account, { snapshots: SnapshotPolicy[mode]({ every: 5 }) })
+        yield* sql.withTransaction(accounts.executeAll(id("a"), [open, deposit(1, 10)]))
+        yield* accounts.awaitPendingSnapshots
+        assert.deepInclude(yield* accounts.load(id("a")), { version: 11, snapshotVersion: 11, replayed: 0 })
+      }).pipe(Effect.provide(memory)))
+  }
+
+  it.scoped("a conflict leaves the transaction usable", () =>
+    Effect.gen(function*() {
+      const sql = yield* SqlClient.SqlClient
+      const store = yield* EventStore.EventStore
+      yield* sql.withTransaction(Effect.gen(function*() {
+        yield* store.append(stream("a"), [event(1)], { expectedVersion: ExpectedVersion.noStream })
+        yield* Effect.flip(store.append(stream("a"), [event(2)], { expectedVersion: ExpectedVersion.noStream }))
+        yield* store.append(stream("a"), [event(3)], { expectedVersion: ExpectedVersion.exact(1) })
+      }))
+      assert.strictEqual(yield* store.version(stream("a")), 2)
+    }).pipe(Effect.provide(memory)))
+
+  it.scoped("a store on another client stays on its own database", () =>
+    Effect.gen(function*() {
+      const other = Context.get(yield* Layer.build(Layer.fresh(memory)), EventStore.EventStore)
+      const store = yield* EventStore.EventStore
+      yield* rollBack(Effect.gen(function*() {
+        yield* store.append(stream("a"), [event(1)], { expectedVersion: ExpectedVersion.any })
+        yield* other.append(stream("a"), [event(1), event(2)], { expectedVersion: ExpectedVersion.any })
+        assert.isTrue(yield* store.inTransaction)
+        assert.isFalse(yield* other.inTransaction)
+      }))
+      assert.strictEqual(yield* other.version(stream("a")), 2)
+      assert.strictEqual(yield* store.version(stream("a")), 0)
+    }).pipe(Effect.provide(memory)))
+
+  it.scoped("snapshots kept elsewhere take no uncommitted state", () =>
+    Effect.gen(function*() {
+      const elsewhere = yield* SnapshotStore.makeMemory
+      const accounts = yield* Repository.make(Account, { snapshots: SnapshotPolicy.sync({ every: 1 }) }).pipe(
+        Effect.provideService(SnapshotStore.SnapshotStore, elsewhere)
+      )
+      yield* rollBack(Effect.gen(function*() {
+        yield* accounts.execute(id("a"), open)
+        const failure = yield* Effect.flip(accounts.createSnapshot(id("a")))
+        assert.strictEqual(failure._tag, "SnapshotStoreError")
+      }))
+      assert.isFalse(yield* elsewhere.exists(stream("a")))
+      yield* accounts.execute(id("a"), open)
+      assert.isTrue(yield* elsewhere.exists(stream("a")))
+    }).pipe(Effect.provide(memory)))
+
+  it.scoped("a transaction that cannot begin is a typed error", () =>
+    Effect.gen(function*() {
+      const file = path.join(yield* temporaryFolder, "readonly.db")
+      yield* Effect.scoped(Layer.build(onFile(file)))
+      const client = Sqlite.layer(SqliteClient.layer, { filename: file, readonly: true })
+      const exit = yield* Effect.exit(
+        Effect.flatMap(SqlClient.SqlClient, (sql) => sql.withTransaction(sql`DELETE FROM eventsourcing_events`)).pipe(
+          Effect.provide(client)
+        )
+      )
+      assert.strictEqual(typedFailure(exit)._tag, "SqlError")
+    }))
+})
+
+describe("round trips", () => {
+  const prototype = Object.getPrototypeOf(new Database(":memory:").prepare("SELECT 1"))
+  const counting = <A, E, R>(effect: Effect.Effect<A, E, R>) =>
+    Effect.acquireUseRelease(
+      Effect.sync(() => {
+        const { all, run } = prototype
+        const counter = { count: 0, restore: () => Object.assign(prototype, { all, run }) }
+        prototype.all = function(...args: ReadonlyArray<unknown>) {
+          counter.count++
+          return all.apply(this, args)
+        }
+        prototype.run = function(...args: ReadonlyArray<unknown>) {
+          counter.count++
+          return run.apply(this, args)
+        }
+        return counter
+      }),
+      (counter) => Effect.map(effect, () => counter.count),
+      (counter) => Effect.sync(counter.restore)
+    )
+
+  it.scoped("one statement a load, one an append, one a save", () =>
+    Effect.gen(function*() {
+      const accounts = yield* Repository.make(Account, { snapshots: SnapshotPolicy.sync({ every: 10 }) })
+      const store = yield* EventStore.EventStore
+      assert.strictEqual(yield* counting(accounts.executeAll(id("a"), [open, deposit(1, 4)])), 2)
+      assert.strictEqual(yield* counting(accounts.load(id("a"))), 1)
+      assert.strictEqual(yield* counting(accounts.execute(id("a"), deposit(1, 5))), 3)
+      assert.strictEqual(yield* counting(accounts.load(id("a"))), 1)
+      assert.strictEqual(yield* counting(accounts.execute(id("a"), deposit(1))), 2)
+      const many = Array.from({ length: 1_000 }, (_, n) => event(n))
+      assert.strictEqual(yield* counting(store.append(stream("b"), many, { expectedVersion: ExpectedVersion.any })), 1)
+      assert.strictEqual(yield* counting(accounts.execute(id("a"), { _tag: "Open" })), 1)
+    }).pipe(Effect.provide(memory)))
+})
