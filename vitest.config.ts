@@ -12,6 +12,7 @@ export default defineConfig({
     ]
   },
   test: {
+    globalSetup: ["test/utils/globalSetup.ts"],
     include: ["test/**/*.test.ts", "examples/**/*.test.ts"],
     testTimeout: 60_000,
     hookTimeout: 120_000

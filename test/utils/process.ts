@@ -2,11 +2,15 @@ import * as childProcess from "node:child_process"
 import * as readline from "node:readline"
 
 /** Starts a TypeScript program of this folder in a process of its own, and reads what it prints line by line. */
-export const start = (file: string, args: ReadonlyArray<string>) => {
+export const start = (
+  file: string,
+  args: ReadonlyArray<string>,
+  options: { readonly detached?: boolean | undefined } = {}
+) => {
   const child = childProcess.spawn(
     process.execPath,
     ["--import", "tsx", new URL(file, import.meta.url).pathname, ...args],
-    { stdio: ["pipe", "pipe", "pipe"] }
+    { stdio: ["pipe", "pipe", "pipe"], detached: options.detached === true }
   )
   const lines: Array<string> = []
   const waiting = new Set<() => void>()
@@ -17,23 +21,27 @@ export const start = (file: string, args: ReadonlyArray<string>) => {
     for (const wake of waiting) wake()
   })
   const exited = new Promise<number | null>((resolve) => child.on("close", (code) => resolve(code)))
+  /** Waits for a line that fits. */
+  const next = (fits: (line: string) => boolean) =>
+    new Promise<string>((resolve, reject) => {
+      const look = () => {
+        const line = lines.find(fits)
+        if (line === undefined) return
+        waiting.delete(look)
+        resolve(line)
+      }
+      waiting.add(look)
+      look()
+      void exited.then((code) => reject(new Error(`${file} ended with ${code} before it said so: ${errors}`)))
+    })
   return {
     child,
     exited,
     lines,
     errors: () => errors,
+    next,
     /** Waits for a line. */
-    line: (text: string) =>
-      new Promise<void>((resolve, reject) => {
-        const look = () => {
-          if (!lines.includes(text)) return
-          waiting.delete(look)
-          resolve()
-        }
-        waiting.add(look)
-        look()
-        void exited.then((code) => reject(new Error(`ended with ${code} before it printed ${text}: ${errors}`)))
-      }),
+    line: (text: string) => next((line) => line === text),
     tell: (text: string) => child.stdin.write(`${text}\n`)
   }
 }
