@@ -1,5 +1,5 @@
 /**
- * What the library counts. All metrics are tagged with the `aggregate`.
+ * What the library counts. The metrics of loads and snapshots are tagged with the `aggregate`.
  *
  * @since 0.1.0
  */
@@ -57,6 +57,27 @@ export const snapshotsDropped: Metric.Metric.Counter<number> = Metric.counter(
  */
 export const snapshotsPending: Metric.Metric.Gauge<number> = Metric.gauge("effect_eventsourcing_snapshots_pending", {
   description: "Background snapshots waiting or being written"
+})
+
+/**
+ * How many committed events `readAll` holds back, because a transaction that began before them is still open and may yet
+ * commit an event that stands before theirs. Measured when a reading reaches the end, up to 10,000; PostgreSQL only.
+ *
+ * @since 0.1.0
+ * @category metrics
+ */
+export const feedHeldBack: Metric.Metric.Gauge<number> = Metric.gauge("effect_eventsourcing_feed_held_back", {
+  description: "Committed events that the feed holds back"
+})
+
+/**
+ * The age, in milliseconds, of the oldest event that `readAll` holds back; 0 where it holds back none.
+ *
+ * @since 0.1.0
+ * @category metrics
+ */
+export const feedLag: Metric.Metric.Gauge<number> = Metric.gauge("effect_eventsourcing_feed_lag", {
+  description: "Milliseconds since the oldest event that the feed holds back was appended"
 })
 
 /** @internal */

@@ -264,9 +264,15 @@ const highest = (rows: ReadonlyArray<Snapshot.Encoded>): Snapshot.Encoded | unde
     undefined
   )
 
+// what an integer column of PostgreSQL holds, and more than any stream will have
+const maxVersion = 2_147_483_647
+
 const numberProblem = (numbers: Readonly<Record<string, number | undefined>>): string | undefined => {
   for (const [name, value] of Object.entries(numbers)) {
-    if (value !== undefined && !Number.isSafeInteger(value)) return `${name} is ${value}; it must be a whole number`
+    const max = name === "time" ? Number.MAX_SAFE_INTEGER : maxVersion
+    if (value !== undefined && (!Number.isInteger(value) || Math.abs(value) > max)) {
+      return `${name} is ${value}; it must be a whole number of at most ${max}`
+    }
   }
   return undefined
 }

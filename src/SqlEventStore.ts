@@ -1,21 +1,28 @@
 /**
- * The event store on any `SqlClient` of a known dialect: SQLite.
+ * The event store on any `SqlClient` of a known dialect: SQLite or PostgreSQL.
  *
  * @since 0.1.0
  */
 import type * as SqlClient from "@effect/sql/SqlClient"
 import { SqlError } from "@effect/sql/SqlError"
+import * as Data from "effect/Data"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
+import * as Metric from "effect/Metric"
 import * as Option from "effect/Option"
+import * as Schedule from "effect/Schedule"
 import * as EventStore from "./EventStore.js"
+import * as ExpectedVersion from "./ExpectedVersion.js"
 import type { EventRow, SnapshotRow, StandingRow, TailOrSnapshotRow } from "./internal/eventStatements.js"
+import { liveClock } from "./internal/ownClient.js"
+import * as PgEvents from "./internal/pgEvents.js"
 import { judge } from "./internal/repeatedAppend.js"
 import * as SnapshotTables from "./internal/snapshotTables.js"
 import { classify } from "./internal/sqlFailure.js"
 import * as SqliteEvents from "./internal/sqliteEvents.js"
 import { setUp } from "./internal/sqlSetUp.js"
 import type { InvalidOption } from "./InvalidOption.js"
+import * as Metrics from "./Metrics.js"
 import type * as SqlMigrations from "./SqlMigrations.js"
 import * as StreamId from "./StreamId.js"
 
@@ -33,36 +40,43 @@ export const make: (
   SqlClient.SqlClient
 > = Effect.fnUntraced(function*(options) {
   const { client, names } = yield* setUp(options)
-  const { inTransaction, run, sql } = client
+  const { attempt, inTransaction, repeat, sql } = client
   const statements = sql.onDialectOrElse({
+    pg: () => PgEvents.make(sql, names),
     orElse: () => SqliteEvents.make(sql, names)
   })
 
-  const failure =
-    (operation: EventStore.EventStoreError["operation"], stream?: StreamId.StreamId) =>
-    (error: SqlError): EventStore.EventStoreError => {
-      const { detail, mayHaveHappened } = classify(error)
-      return new EventStore.EventStoreError({
-        operation,
-        ...(stream === undefined ? {} : { stream }),
-        reason: "Unavailable",
-        mayHaveAppended: operation === "append" && mayHaveHappened,
-        detail,
-        cause: error
-      })
-    }
+  const failure = (
+    operation: EventStore.EventStoreError["operation"],
+    stream?: StreamId.StreamId,
+    mayHaveAppended = false
+  ) =>
+  (error: SqlError): EventStore.EventStoreError => {
+    const { detail } = classify(error)
+    return new EventStore.EventStoreError({
+      operation,
+      ...(stream === undefined ? {} : { stream }),
+      reason: "Unavailable",
+      mayHaveAppended,
+      detail,
+      cause: error
+    })
+  }
 
   const version = (stream: StreamId.StreamId): Effect.Effect<number, SqlError> =>
-    Effect.map(run(statements.version(stream)), ([row]) => row.version)
+    Effect.map(repeat(statements.version(stream)), ([row]) => row.version)
 
   // an append that did not go through: was it there already, or is it a conflict?
   const explain = (
     options: Parameters<EventStore.Encoded["append"]>[0]
-  ): Effect.Effect<EventStore.AppendResult, SqlError | EventStore.VersionConflict | EventStore.DuplicateEventId> =>
+  ): Effect.Effect<
+    EventStore.AppendResult,
+    SqlError | Overtaken | EventStore.VersionConflict | EventStore.DuplicateEventId
+  > =>
     Effect.gen(function*() {
       const { events, expected, stream } = options
       const ids = events.map((event) => event.id)
-      const standing = yield* run(statements.standing(ids))
+      const standing = yield* repeat(statements.standing(ids))
       const actual = yield* version(stream)
       const verdict = judge({ expected, head: actual, ids, standing: standing.map((row) => toStanding(stream, row)) })
       switch (verdict._tag) {
@@ -72,41 +86,82 @@ export const make: (
         }
         case "Duplicate":
           return yield* new EventStore.DuplicateEventId({ stream, eventId: verdict.id })
-        case "Conflict":
-          return yield* new EventStore.VersionConflict({ stream, expected, actual })
+        case "Conflict": {
+          const { max, min } = ExpectedVersion.bounds(expected)
+          return standing.length === 0 && actual >= min && actual <= max
+            ? yield* new Overtaken()
+            : yield* new EventStore.VersionConflict({ stream, expected, actual })
+        }
       }
     })
 
   const append: EventStore.Encoded["append"] = (options) =>
-    run(statements.append(options)).pipe(
-      Effect.flatMap((rows) => {
-        if (rows.length === 0) return explain(options)
-        const last = rows.reduce((last, row) => row.version > last.version ? row : last)
-        return Effect.succeed({ version: last.version, position: Option.some(statements.position(last)) })
-      }),
-      Effect.catchAll((error) =>
-        error instanceof SqlError && classify(error).kind === "UniqueViolation" ? explain(options) : Effect.fail(error)
-      ),
-      Effect.mapError((error) => error instanceof SqlError ? failure("append", options.stream)(error) : error)
-    )
+    Effect.suspend(() => {
+      const { stream } = options
+      // an earlier try may have gone through, whatever became of the last one
+      let mayHaveAppended = false
+      const note = (error: SqlError) =>
+        Effect.sync(() => {
+          mayHaveAppended ||= classify(error).mayHaveHappened
+        })
+      return attempt(Effect.tapError(statements.append(options), note)).pipe(
+        Effect.flatMap((rows) => {
+          if (rows.length === 0) return explain(options)
+          const last = rows.reduce((last, row) => row.version > last.version ? row : last)
+          return Effect.succeed({ version: last.version, position: Option.some(statements.position(last)) })
+        }),
+        Effect.catchAll((error) =>
+          error instanceof SqlError && classify(error).kind === "UniqueViolation"
+            ? explain(options)
+            : Effect.fail(error)
+        ),
+        Effect.retry({ schedule: overtakenSchedule, while: isOvertaken }),
+        Effect.withClock(liveClock),
+        Effect.mapError((error) => {
+          if (error instanceof SqlError) return failure("append", stream, mayHaveAppended)(error)
+          if (!isOvertaken(error)) return error
+          return new EventStore.EventStoreError({
+            operation: "append",
+            stream,
+            reason: "Unavailable",
+            mayHaveAppended,
+            detail: "another writer was first every time, or the open transaction cannot see what that one appended: " +
+              "begin it again"
+          })
+        })
+      )
+    })
+
+  const measureLag = statements.heldBack === undefined ? Effect.void : repeat(statements.heldBack).pipe(
+    Effect.flatMap(([{ events, lag }]) =>
+      Effect.zipRight(
+        Metric.set(Metrics.feedHeldBack, Number(events)),
+        Metric.set(Metrics.feedLag, Math.max(0, Number(lag ?? 0)))
+      )
+    ),
+    Effect.ignore
+  )
 
   return EventStore.makeEncoded({
     append,
     read: (options) =>
-      run(statements.read(options)).pipe(
+      repeat(statements.read(options)).pipe(
         Effect.mapBoth({ onFailure: failure("read", options.stream), onSuccess: (rows) => rows.map(toRecord) })
       ),
     readAll: (options) =>
-      run(statements.readAll(options)).pipe(
-        Effect.mapBoth({ onFailure: failure("readAll"), onSuccess: (rows) => rows.map(toRecord) })
+      repeat(statements.readAll(options)).pipe(
+        Effect.mapBoth({ onFailure: failure("readAll"), onSuccess: (rows) => rows.map(toRecord) }),
+        Effect.tap((records) => records.length < options.limit ? measureLag : Effect.void)
       ),
     version: (stream) => Effect.mapError(version(stream), failure("version", stream)),
-    readTail: (stream, options) => Effect.mapError(run(statements.readTail(stream, options)), failure("read", stream)),
+    readTail: (stream, options) =>
+      Effect.mapError(repeat(statements.readTail(stream, options)), failure("read", stream)),
     withSnapshots: (snapshots) => {
       const table = SnapshotTables.get(snapshots)
       return table !== undefined && table.identity === client.identity
         ? Option.some((stream, options) =>
-          run(statements.readWithSnapshot(table.name, stream, options)).pipe(
+          // the snapshot's half may fail, and the load must go on
+          attempt(statements.readWithSnapshot(table.name, stream, options)).pipe(
             Effect.mapBoth({ onFailure: failure("read", stream), onSuccess: (rows) => split(stream, rows) })
           )
         )
@@ -124,7 +179,7 @@ export const make: (
       type: row.type,
       payload: row.payload,
       metadata: row.metadata,
-      time: row.time
+      time: Number(row.time)
     }
   }
 })
@@ -163,6 +218,18 @@ export const layer: Layer.Layer<
 // internal
 // -------------------------------------------------------------------------------------
 
+/** Another writer took the versions between the check and the insert, and the expectation holds all the same. */
+class Overtaken extends Data.TaggedError("Overtaken") {}
+
+const isOvertaken = (error: unknown): error is Overtaken => error instanceof Overtaken
+
+// whenever one is overtaken another writer got through
+const overtakenSchedule = Schedule.exponential("1 millis", 1.5).pipe(
+  Schedule.union(Schedule.spaced("20 millis")),
+  Schedule.jittered,
+  Schedule.intersect(Schedule.recurs(200))
+)
+
 const toStanding = (stream: StreamId.StreamId, row: StandingRow) => ({
   id: row.event_id,
   sameStream: row.aggregate === stream.aggregate && row.stream_id === stream.id,
@@ -175,6 +242,10 @@ const split = (
 ): Effect.Effect.Success<ReturnType<EventStore.SnapshotReader>> => {
   const found = rows.find(isSnapshot)
   const events = rows.filter(isEvent)
+  // the two halves of a union come in no promised order
+  if (events.some(({ version }, index) => index > 0 && version < events[index - 1].version)) {
+    events.sort((a, b) => a.version - b.version)
+  }
   if (found === undefined) return { snapshot: Option.none(), events }
   const [eventId, schemaVersion, fingerprint, time] = JSON.parse(found.eventId)
   return {

@@ -3,13 +3,17 @@
  *
  * @since 0.1.0
  */
-import * as Migrator from "@effect/sql/Migrator"
 import * as SqlClient from "@effect/sql/SqlClient"
-import * as Clock from "effect/Clock"
+import type { SqlError } from "@effect/sql/SqlError"
+import * as Cause from "effect/Cause"
 import * as Effect from "effect/Effect"
 import * as Schedule from "effect/Schedule"
 import * as Schema from "effect/Schema"
-import * as Sqlite from "./internal/sqliteTables.js"
+import { liveClock } from "./internal/ownClient.js"
+import * as Postgres from "./internal/pgMigrations.js"
+import * as PostgresTables from "./internal/pgTables.js"
+import * as Sqlite from "./internal/sqliteMigrations.js"
+import * as SqliteTables from "./internal/sqliteTables.js"
 import * as Tables from "./internal/tables.js"
 import type { InvalidOption } from "./InvalidOption.js"
 
@@ -46,10 +50,26 @@ export interface Options {
    * `eventsourcing`: `eventsourcing_events`, `eventsourcing_snapshots` and `eventsourcing_migrations`.
    */
   readonly prefix?: string | undefined
+  /**
+   * Whether the layers create what is missing. Default true; with false they only look whether all is there.
+   */
+  readonly migrate?: boolean | undefined
 }
 
 /**
- * Creates what is missing. Safe to run again, and from several processes at once.
+ * Creates what is missing, and counts transaction ids on after a restore ({@link afterRestore}). Safe to run again, and
+ * from several processes at once. The stores do it when their layers are built; run it from a migrator of your own where
+ * the program's database user may not create tables, and give the layers `migrate: false`.
+ *
+ * @example
+ * ```ts
+ * import { SqlMigrations } from "effect-eventsourcing"
+ * import { Migrator } from "@effect/sql"
+ *
+ * const loader = Migrator.fromRecord({
+ *   "0007_eventsourcing": SqlMigrations.run({ prefix: "bank" })
+ * })
+ * ```
  *
  * @since 0.1.0
  * @category running
@@ -59,33 +79,71 @@ export const run = (
 ): Effect.Effect<void, InvalidOption | MigrationError, SqlClient.SqlClient> =>
   Effect.gen(function*() {
     const sql = (yield* SqlClient.SqlClient).withoutTransforms()
-    const tables = yield* Tables.names(options)
-    const statements = sql.onDialectOrElse({
-      orElse: () => Sqlite.statements(tables)
+    const names = yield* Tables.names(options)
+    const failure = (error: unknown) =>
+      error instanceof MigrationError
+        ? error
+        : new MigrationError({ table: names.migrations, detail: describe(error), cause: error })
+    const dialect = sql.onDialectOrElse({
+      pg: () => Postgres.migrations(sql, names),
+      orElse: () => Sqlite.migrations(sql, names)
     })
-    const failure = (detail: string, cause?: unknown) =>
-      new MigrationError({ table: tables.migrations, detail, ...(cause === undefined ? {} : { cause }) })
 
-    const migrate = Migrator.make({})({
-      loader: Migrator.fromRecord({
-        "0001_create_tables": Effect.forEach(statements, (statement) => sql.unsafe(statement), { discard: true })
-      }),
-      table: tables.migrations
-    })
-    // the migrator takes any failure to note a migration for another process at work, and goes on: look whether it is done
-    const done = sql<{ readonly id: number | null }>`SELECT max(migration_id) AS id FROM ${sql(tables.migrations)}`
+    const migrate = sql.withTransaction(Effect.gen(function*() {
+      yield* dialect.lock
+      yield* sql.unsafe(dialect.createMigrations)
+      const applied = yield* dialect.applied
+      for (const [index, { name, statements }] of dialect.all.entries()) {
+        const id = index + 1
+        if (id <= applied) continue
+        yield* Effect.forEach(statements, (statement) => sql.unsafe(statement), { discard: true })
+        yield* sql`INSERT INTO ${sql(names.migrations)} (migration_id, name) VALUES (${id}, ${name})`
+      }
+    }))
     const attempt = Effect.gen(function*() {
-      yield* migrate
-      const [row] = yield* done
-      if (row?.id !== 1) return yield* failure("another process is at it and does not end")
+      const problem = yield* dialect.problem
+      if (problem !== undefined) return yield* new MigrationError({ table: names.migrations, detail: problem })
+      if ((yield* dialect.applied) < dialect.all.length) {
+        if (options?.migrate === false) {
+          return yield* new MigrationError({
+            table: names.migrations,
+            detail: "they are not there, or older than this program, and migrate is false: run SqlMigrations.run first"
+          })
+        }
+        yield* migrate
+      }
+      yield* dialect.countOn
     }).pipe(
-      Effect.catchAllDefect((defect) => failure(describe(defect), defect)),
-      Effect.catchAll((error) => error instanceof MigrationError ? Effect.fail(error) : failure(describe(error), error))
+      Effect.sandbox,
+      Effect.mapError((cause) => failure(Cause.squash(cause)))
     )
-    yield* Effect.provideService(attempt, SqlClient.SqlClient, sql).pipe(
-      Effect.retry(Schedule.exponential("10 millis").pipe(Schedule.jittered, Schedule.intersect(Schedule.recurs(6)))),
-      Effect.withClock(Clock.make())
-    )
+    yield* Effect.retry(attempt, {
+      schedule: Schedule.exponential("10 millis").pipe(Schedule.jittered, Schedule.intersect(Schedule.recurs(6))),
+      while: (error) => error.cause !== undefined
+    }).pipe(Effect.withClock(liveClock))
+  }).pipe(Effect.withTracerEnabled(false))
+
+/**
+ * PostgreSQL only. The order over all streams goes by transaction ids. A dump that is restored into a fresh cluster meets
+ * lower ones there, and new events would come before the old in that order: readers would never see them. This moves the
+ * base on which the ids are counted, so that they go on where the dump ended; where that is so already, it does nothing.
+ *
+ * The stores do it when their layers are built. What it does not reach is a program that was running all the while and
+ * now talks to the restored database: restart it.
+ *
+ * @since 0.1.0
+ * @category running
+ */
+export const afterRestore = (
+  options?: Options
+): Effect.Effect<void, InvalidOption | SqlError, SqlClient.SqlClient> =>
+  Effect.gen(function*() {
+    const sql = (yield* SqlClient.SqlClient).withoutTransforms()
+    const names = yield* Tables.names(options)
+    yield* sql.onDialectOrElse({
+      pg: () => Postgres.migrations(sql, names).countOn,
+      orElse: () => Effect.void
+    })
   }).pipe(Effect.withTracerEnabled(false))
 
 /**
@@ -96,7 +154,17 @@ export const run = (
  */
 export const sqlite = (
   options?: Options
-): Effect.Effect<ReadonlyArray<string>, InvalidOption> => Effect.map(Tables.names(options), Sqlite.statements)
+): Effect.Effect<ReadonlyArray<string>, InvalidOption> => Effect.map(Tables.names(options), SqliteTables.statements)
+
+/**
+ * The SQL that {@link run} carries out on PostgreSQL, to read or to run by other means.
+ *
+ * @since 0.1.0
+ * @category statements
+ */
+export const postgres = (
+  options?: Options
+): Effect.Effect<ReadonlyArray<string>, InvalidOption> => Effect.map(Tables.names(options), PostgresTables.statements)
 
 // -------------------------------------------------------------------------------------
 // internal

@@ -1,10 +1,11 @@
 /**
- * The snapshot store on any `SqlClient` of a known dialect: SQLite.
+ * The snapshot store on any `SqlClient` of a known dialect: SQLite or PostgreSQL.
  *
  * @since 0.1.0
  */
 import type * as SqlClient from "@effect/sql/SqlClient"
 import type { SqlError } from "@effect/sql/SqlError"
+import type * as Statement from "@effect/sql/Statement"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
@@ -31,7 +32,7 @@ export const make: (
   SqlClient.SqlClient
 > = Effect.fnUntraced(function*(options) {
   const { client, names } = yield* setUp(options)
-  const { identity, run, sql } = client
+  const { attempt, identity, repeat, run, sql } = client
   const table = sql(names.snapshots)
 
   const failure =
@@ -46,23 +47,32 @@ export const make: (
       })
   const ofStream = (stream: StreamId.StreamId) =>
     sql.and([sql`aggregate = ${stream.aggregate}`, sql`stream_id = ${stream.id}`])
+  const ofSchemaVersion = (schemaVersion: number | undefined) =>
+    schemaVersion === undefined ? [] : [sql`schema_version = ${schemaVersion}`]
+  const columns = sql.literal("version, event_id, schema_version, fingerprint, state, time")
 
   const store = SnapshotStore.makeGuarded(SnapshotStore.SnapshotStore.of({
-    get: (stream, { schemaVersion }) =>
-      run(
-        sql<Row>`SELECT version, event_id, schema_version, fingerprint, state, time FROM ${table} WHERE ${
-          ofStream(stream)
-        }
-ORDER BY schema_version <= ${schemaVersion} DESC, schema_version DESC LIMIT 1`
+    get: (stream, { schemaVersion }) => {
+      const upTo = sql`${ofStream(stream)} AND schema_version <= ${schemaVersion}`
+      return repeat(
+        sql<Row>`SELECT * FROM (
+  SELECT ${columns} FROM ${table} WHERE ${upTo} ORDER BY schema_version DESC LIMIT 1
+) AS usable
+UNION ALL
+SELECT * FROM (
+  SELECT ${columns} FROM ${table} WHERE ${ofStream(stream)} AND NOT EXISTS (SELECT 1 FROM ${table} WHERE ${upTo})
+  ORDER BY schema_version DESC LIMIT 1
+) AS newest`
       ).pipe(
         Effect.mapBoth({
           onFailure: failure("get", stream.aggregate, stream.id),
           onSuccess: ([row]) => Option.map(Option.fromNullable(row), (row) => toSnapshot(stream, row))
         })
-      ),
+      )
+    },
 
     save: (snapshot) =>
-      run(
+      attempt(
         sql`INSERT INTO ${table} AS existing
   (aggregate, stream_id, schema_version, version, event_id, fingerprint, state, time)
 VALUES (${snapshot.stream.aggregate}, ${snapshot.stream.id}, ${snapshot.schemaVersion}, ${snapshot.version},
@@ -79,11 +89,11 @@ RETURNING version`
       ),
 
     delete: (stream, options) =>
-      run(
+      attempt(
         sql`DELETE FROM ${table} WHERE ${
           sql.and([
             ofStream(stream),
-            ...(options?.schemaVersion === undefined ? [] : [sql`schema_version = ${options.schemaVersion}`]),
+            ...ofSchemaVersion(options?.schemaVersion),
             ...(options?.identity === undefined
               ? []
               : [sql`version = ${options.identity.version}`, sql`event_id = ${options.identity.eventId}`])
@@ -97,12 +107,9 @@ RETURNING version`
       ),
 
     exists: (stream, options) =>
-      run(
+      repeat(
         sql`SELECT 1 FROM ${table} WHERE ${
-          sql.and([
-            ofStream(stream),
-            ...(options?.schemaVersion === undefined ? [] : [sql`schema_version = ${options.schemaVersion}`])
-          ])
+          sql.and([ofStream(stream), ...ofSchemaVersion(options?.schemaVersion)])
         } LIMIT 1`
       ).pipe(
         Effect.mapBoth({
@@ -114,15 +121,21 @@ RETURNING version`
     deleteByType: (aggregate, options) => {
       const condition = sql.and([
         sql`aggregate = ${aggregate}`,
-        ...(options?.schemaVersionBelow === undefined ? [] : [sql`schema_version < ${options.schemaVersionBelow}`])
+        ...(options?.schemaVersionBelow === undefined
+          ? []
+          : [sql`schema_version < ${options.schemaVersionBelow}`])
       ])
-      // on SQLite a DELETE gives its count only as rows; nothing but their number is used
+      const counted = (statement: Statement.Statement<{ readonly count: number | string }>) =>
+        Effect.map(run(statement), ([row]) => Number(row.count))
       const statement = options?.dryRun === true
-        ? Effect.map(
-          run(sql<{ readonly count: number | string }>`SELECT count(*) AS count FROM ${table} WHERE ${condition}`),
-          ([row]) => Number(row.count)
-        )
-        : Effect.map(run(sql`DELETE FROM ${table} WHERE ${condition} RETURNING 1`), (rows) => rows.length)
+        ? counted(sql`SELECT count(*) AS count FROM ${table} WHERE ${condition}`)
+        : sql.onDialectOrElse({
+          pg: () =>
+            counted(sql`WITH deleted AS (DELETE FROM ${table} WHERE ${condition} RETURNING 1)
+SELECT count(*) AS count FROM deleted`),
+          // here a DELETE gives its count only as rows; nothing but their number is used
+          orElse: () => Effect.map(run(sql`DELETE FROM ${table} WHERE ${condition} RETURNING 1`), (rows) => rows.length)
+        })
       return Effect.mapError(statement, failure("deleteByType", aggregate))
     }
   }))
@@ -169,7 +182,7 @@ interface Row {
   readonly schema_version: number
   readonly fingerprint: string
   readonly state: string
-  readonly time: number
+  readonly time: number | string
 }
 
 const toSnapshot = (stream: StreamId.StreamId, row: Row): Snapshot.Encoded => ({
@@ -179,5 +192,5 @@ const toSnapshot = (stream: StreamId.StreamId, row: Row): Snapshot.Encoded => ({
   schemaVersion: row.schema_version,
   fingerprint: row.fingerprint,
   state: row.state,
-  time: row.time
+  time: Number(row.time)
 })

@@ -16,6 +16,8 @@ export interface EventStatements {
   readonly version: (stream: StreamId.StreamId) => Statement.Statement<{ readonly version: number }>
   readonly read: (options: Parameters<EventStore.Encoded["read"]>[0]) => Statement.Statement<EventRow>
   readonly readAll: (options: Parameters<EventStore.Encoded["readAll"]>[0]) => Statement.Statement<EventRow>
+  /** What `readAll` holds back, where an event may be committed after a later one. */
+  readonly heldBack?: Statement.Statement<HeldBackRow> | undefined
   readonly position: (row: PositionColumns) => Position.Position
   readonly readTail: (
     stream: StreamId.StreamId,
@@ -32,7 +34,14 @@ export interface EventStatements {
 /** @internal */
 export interface PositionColumns {
   readonly position: number | string
-  readonly transaction?: string
+  readonly transaction?: string | undefined
+}
+
+/** @internal */
+export interface HeldBackRow {
+  readonly events: number | string
+  /** Milliseconds since the oldest of them was appended; none without any. */
+  readonly lag: number | string | null
 }
 
 /** @internal */
@@ -53,7 +62,7 @@ export interface EventRow extends StandingRow {
   readonly type: string
   readonly payload: string
   readonly metadata: string
-  readonly time: number
+  readonly time: number | string
 }
 
 /** @internal */

@@ -4,6 +4,7 @@ import { SqlError } from "@effect/sql/SqlError"
 import * as Clock from "effect/Clock"
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
 import * as Option from "effect/Option"
 import * as Schedule from "effect/Schedule"
 import { classify } from "./sqlFailure.js"
@@ -20,11 +21,20 @@ export interface OwnClient {
   /**
    * Runs statements on this client, inside the caller's transaction if that is one of this client: the tag of an open
    * transaction is the same for all clients, so that the statements of one would run on the connection of another.
-   * A database that is busy is asked again for a while.
+   * Outside a transaction, what failed without having been done is asked again for a while.
    */
-  readonly run: <A, E>(effect: Effect.Effect<A, E | SqlError>) => Effect.Effect<A, E | SqlError>
+  readonly run: Run
+  /** Like `run`, for what may be done twice: it is asked again also after a lost connection. */
+  readonly repeat: Run
+  /** Like `repeat`, and inside a transaction of the caller's a failure leaves that as it was. */
+  readonly attempt: Run
   /** Whether the caller is inside a transaction of this client. */
   readonly inTransaction: Effect.Effect<boolean>
+}
+
+/** @internal */
+export interface Run {
+  <A, E>(effect: Effect.Effect<A, E | SqlError>): Effect.Effect<A, E | SqlError>
 }
 
 /** @internal */
@@ -37,34 +47,56 @@ export const make: Effect.Effect<OwnClient, SqlError, SqlClient.SqlClient> = Eff
   // SQLite has one connection; the pool of PostgreSQL makes them all of a class that belongs to the client
   const isOwn = (connection: Connection.Connection): boolean =>
     connection === own || (own.constructor !== Object && connection.constructor === own.constructor)
-  const openTransaction = (context: Context.Context<never>): "None" | "Own" | "Foreign" => {
-    const transaction = Context.getOption(context, SqlClient.TransactionConnection)
-    return Option.isNone(transaction) ? "None" : isOwn(transaction.value[0]) ? "Own" : "Foreign"
-  }
+
+  const runWith = (options: {
+    readonly retry: Run
+    readonly inTransaction: <A, E>(
+      effect: Effect.Effect<A, E | SqlError>,
+      connection: Connection.Connection
+    ) => Effect.Effect<A, E | SqlError>
+  }): Run =>
+  (effect) =>
+    Effect.contextWithEffect((context: Context.Context<never>) => {
+      const transaction = Context.getOption(context, SqlClient.TransactionConnection)
+      if (Option.isNone(transaction)) return options.retry(effect)
+      const [connection] = transaction.value
+      return isOwn(connection)
+        ? options.inTransaction(effect, connection)
+        : options.retry(
+          Effect.mapInputContext(effect, (_: Context.Context<never>) =>
+            Context.omit(SqlClient.TransactionConnection)(context))
+        )
+    }).pipe(Effect.withTracerEnabled(false))
 
   return {
     sql,
     identity,
-    run: (effect) =>
-      Effect.contextWithEffect((context: Context.Context<never>) => {
-        switch (openTransaction(context)) {
-          case "None":
-            return whileBusy(effect)
-          case "Own":
-            return effect
-          case "Foreign":
-            return whileBusy(
-              Effect.mapInputContext(effect, (_: Context.Context<never>) =>
-                Context.omit(SqlClient.TransactionConnection)(context))
-            )
-        }
-      }).pipe(Effect.withTracerEnabled(false)),
-    inTransaction: Effect.contextWith((context: Context.Context<never>) => openTransaction(context) === "Own")
+    run: runWith({ retry: whileUndone, inTransaction: (effect) => effect }),
+    repeat: runWith({ retry: whileUndoneOrLost, inTransaction: (effect) => effect }),
+    attempt: runWith({
+      retry: whileUndoneOrLost,
+      // a statement that fails on SQLite undoes itself and nothing else
+      inTransaction: sql.onDialectOrElse({
+        pg: () => inSavepoint,
+        orElse: () => (effect) => effect
+      })
+    }),
+    inTransaction: Effect.contextWith((context: Context.Context<never>) =>
+      Option.exists(Context.getOption(context, SqlClient.TransactionConnection), ([connection]) => isOwn(connection))
+    )
   }
 })
 
-// real time, also where a test has stopped the clock: it is another process that is waited for
-const liveClock = Clock.make()
+// -------------------------------------------------------------------------------------
+// retries
+// -------------------------------------------------------------------------------------
+
+/**
+ * Real time, also where a test has stopped the clock: it is another process that is waited for.
+ *
+ * @internal
+ */
+export const liveClock: Clock.Clock = Clock.make()
 
 const busySchedule = Schedule.exponential("1 millis", 1.5).pipe(
   Schedule.union(Schedule.spaced("25 millis")),
@@ -72,15 +104,73 @@ const busySchedule = Schedule.exponential("1 millis", 1.5).pipe(
   Schedule.upTo("5 seconds")
 )
 
+// a server that restarts is back within seconds; one that is gone should be reported before its callers give up
+const serverSchedule = Schedule.exponential("5 millis", 2).pipe(
+  Schedule.jittered,
+  Schedule.intersect(Schedule.recurs(8)),
+  Schedule.upTo("2 seconds")
+)
+
+const whileKind = (kinds: ReadonlyArray<ReturnType<typeof classify>["kind"]>, schedule: Schedule.Schedule<unknown>) => {
+  const fits = (error: unknown): boolean => error instanceof SqlError && kinds.includes(classify(error).kind)
+  return <A, E>(effect: Effect.Effect<A, E | SqlError>): Effect.Effect<A, E | SqlError> =>
+    Effect.catchAll(effect, (error) =>
+      fits(error)
+        ? Effect.retry(effect, { schedule, while: fits }).pipe(Effect.withClock(liveClock))
+        : Effect.fail(error))
+}
+
 /**
  * Asks a busy SQLite again, without blocking the event loop as SQLite's own busy handler does.
  *
  * @internal
  */
-export const whileBusy = <A, E>(effect: Effect.Effect<A, E | SqlError>): Effect.Effect<A, E | SqlError> =>
-  Effect.catchAll(effect, (error) =>
-    isBusy(error)
-      ? Effect.retry(effect, { schedule: busySchedule, while: isBusy }).pipe(Effect.withClock(liveClock))
-      : Effect.fail(error))
+export const whileBusy: Run = whileKind(["Busy"], busySchedule)
 
-const isBusy = (error: unknown): boolean => error instanceof SqlError && classify(error).kind === "Busy"
+const whileTransient = whileKind(["Transient"], serverSchedule)
+
+const whileLost = whileKind(["Transient", "ConnectionLost"], serverSchedule)
+
+const whileUndone: Run = (effect) => whileTransient(whileBusy(effect))
+
+const whileUndoneOrLost: Run = (effect) => whileLost(whileBusy(effect))
+
+// -------------------------------------------------------------------------------------
+// savepoints
+// -------------------------------------------------------------------------------------
+
+const permits = new WeakMap<Connection.Connection, Effect.Semaphore>()
+
+// fibers that share a transaction must not roll back to each other's savepoints
+const permitOf = (connection: Connection.Connection): Effect.Semaphore => {
+  const found = permits.get(connection)
+  if (found !== undefined) return found
+  const made = Effect.unsafeMakeSemaphore(1)
+  permits.set(connection, made)
+  return made
+}
+
+/**
+ * On PostgreSQL a failed statement aborts the transaction around it. The client's own nested transactions turn a failure
+ * to roll back, after a lost connection, into a defect; here the first failure stays what is reported.
+ */
+const inSavepoint = <A, E>(
+  effect: Effect.Effect<A, E | SqlError>,
+  connection: Connection.Connection
+): Effect.Effect<A, E | SqlError> => {
+  const execute = (statement: string) => connection.executeUnprepared(statement, [], undefined)
+  return permitOf(connection).withPermits(1)(
+    Effect.uninterruptibleMask((restore) =>
+      Effect.zipRight(execute("SAVEPOINT eventsourcing"), Effect.exit(restore(effect))).pipe(
+        Effect.flatMap((exit) =>
+          Exit.isSuccess(exit)
+            ? Effect.as(execute("RELEASE SAVEPOINT eventsourcing"), exit.value)
+            : Effect.zipRight(
+              Effect.ignore(execute("ROLLBACK TO SAVEPOINT eventsourcing; RELEASE SAVEPOINT eventsourcing")),
+              exit
+            )
+        )
+      )
+    )
+  )
+}

@@ -6,7 +6,12 @@ import type { SqlError } from "@effect/sql/SqlError"
  * @internal
  */
 export interface SqlFailure {
-  readonly kind: "Busy" | "UniqueViolation" | "Retryable" | "Other"
+  /**
+   * - `Busy`: another process holds the SQLite file.
+   * - `Transient`: nothing was done, and the same statement may go through a moment later.
+   * - `ConnectionLost`: no answer came to a statement that was on its way.
+   */
+  readonly kind: "Busy" | "UniqueViolation" | "Transient" | "ConnectionLost" | "Other"
   /** The server may have carried the statement out although it was reported as failed. */
   readonly mayHaveHappened: boolean
   readonly detail: string
@@ -16,26 +21,51 @@ export interface SqlFailure {
 export const classify = (error: SqlError): SqlFailure => {
   const code = codeOf(error.cause)
   const text = messageOf(error.cause)
-  const detail = (kind: SqlFailure["kind"]) => kind === "Busy" ? `${text}: another process holds the database` : text
-  const failure = (kind: SqlFailure["kind"], mayHaveHappened: boolean): SqlFailure => ({
-    kind,
-    mayHaveHappened,
-    detail: detail(kind)
-  })
-  if (code === undefined) {
-    // no answer came from a server: the statement was on its way, unless there was no connection to send it on
-    return failure("Other", error.message?.startsWith("Failed to acquire connection") !== true)
+  if (code?.startsWith("SQLITE_") === true) return sqlite(code, text)
+  if (code !== undefined && sqlState.test(code)) return postgres(code, text)
+  // no answer came from a server: the statement was on its way, unless there was no connection to send it on
+  return error.message?.startsWith("Failed to acquire connection") === true
+    ? { kind: "Transient", mayHaveHappened: false, detail: `${text}: there is no connection to the database` }
+    : { kind: "ConnectionLost", mayHaveHappened: true, detail: `${text}: the connection to the database was lost` }
+}
+
+// the codes of the operating system look alike, but begin with E
+const sqlState = /^[0-9FHPX][0-9A-Z]{4}$/
+
+const sqlite = (code: string, text: string): SqlFailure => {
+  switch (code) {
+    case "SQLITE_BUSY":
+    case "SQLITE_BUSY_RECOVERY":
+    case "SQLITE_LOCKED":
+      return { kind: "Busy", mayHaveHappened: false, detail: `${text}: another process holds the database` }
+    case "SQLITE_CONSTRAINT_UNIQUE":
+    case "SQLITE_CONSTRAINT_PRIMARYKEY":
+      return { kind: "UniqueViolation", mayHaveHappened: false, detail: text }
+    default:
+      return { kind: "Other", mayHaveHappened: false, detail: text }
   }
-  if (code.startsWith("SQLITE_")) {
-    if (code === "SQLITE_BUSY" || code === "SQLITE_BUSY_RECOVERY" || code === "SQLITE_LOCKED") {
-      return failure("Busy", false)
-    }
-    if (code === "SQLITE_CONSTRAINT_UNIQUE" || code === "SQLITE_CONSTRAINT_PRIMARYKEY") {
-      return failure("UniqueViolation", false)
-    }
-    return failure("Other", false)
+}
+
+const postgres = (code: string, text: string): SqlFailure => {
+  const detail = `${text} (${code})`
+  switch (code) {
+    case "23505":
+      return { kind: "UniqueViolation", mayHaveHappened: false, detail }
+    case "40001": // serialization failure
+    case "40P01": // deadlock
+    case "53300": // too many connections
+    case "57P03": // starting up, shutting down
+      return { kind: "Transient", mayHaveHappened: false, detail }
+    case "57P01": // ended by an administrator
+    case "57P02": // ended by a crash of another backend
+    case "57P05": // idle for too long
+      return { kind: "ConnectionLost", mayHaveHappened: true, detail }
+    default:
+      return code.startsWith("08")
+        ? { kind: "ConnectionLost", mayHaveHappened: true, detail }
+        // an error of a statement has undone it
+        : { kind: "Other", mayHaveHappened: false, detail }
   }
-  return failure("Other", true)
 }
 
 const codeOf = (cause: unknown): string | undefined =>

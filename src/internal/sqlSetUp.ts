@@ -27,7 +27,7 @@ export const setUp = (
     const client = yield* refine(OwnClient.make)
     yield* client.sql.onDialect({
       sqlite: () => refine(lowerBusyTimeout(client.sql)),
-      pg: () => unknownDialect("pg"),
+      pg: () => Effect.void,
       mysql: () => unknownDialect("mysql"),
       mssql: () => unknownDialect("mssql"),
       clickhouse: () => unknownDialect("clickhouse")
@@ -37,4 +37,4 @@ export const setUp = (
   })
 
 const unknownDialect = (dialect: string): Effect.Effect<void, InvalidOption> =>
-  new InvalidOption({ option: "SqlClient", value: `of dialect ${dialect}`, expected: "of dialect sqlite" })
+  new InvalidOption({ option: "SqlClient", value: `of dialect ${dialect}`, expected: "of dialect sqlite or pg" })

@@ -1,4 +1,4 @@
-import { type Names, quoted } from "./tables.js"
+import { type Names, quoted, unqualified } from "./tables.js"
 
 /**
  * AUTOINCREMENT: a position is never given twice, not even after the last event was deleted. STRICT: a column holds
@@ -36,5 +36,3 @@ export const statements = (names: Names): ReadonlyArray<string> => [
 
 // SQLite takes the schema of an index from its own name, and looks for the table there
 const feedIndex = (names: Names): string => quoted(`${names.events}_feed`)
-
-const unqualified = (name: string): string => name.slice(name.indexOf(".") + 1)

@@ -7,11 +7,13 @@ export interface Names {
   readonly events: string
   readonly snapshots: string
   readonly migrations: string
+  /** What the transaction ids of this cluster are counted from. PostgreSQL only. */
+  readonly cluster: string
 }
 
 const defaultPrefix = "eventsourcing"
 
-// PostgreSQL cuts names at 63 bytes in silence: the longest of ours adds 22
+// PostgreSQL cuts names at 63 bytes in silence: the longest of ours adds 14
 const pattern = /^(?:[A-Za-z_][A-Za-z0-9_]{0,39}\.)?[A-Za-z_][A-Za-z0-9_]{0,39}$/
 
 /** @internal */
@@ -23,7 +25,8 @@ export const names = (
     ? Effect.succeed({
       events: `${prefix}_events`,
       snapshots: `${prefix}_snapshots`,
-      migrations: `${prefix}_migrations`
+      migrations: `${prefix}_migrations`,
+      cluster: `${prefix}_cluster`
     })
     : new InvalidOption({
       option: "prefix",
@@ -39,3 +42,6 @@ export const names = (
  * @internal
  */
 export const quoted = (name: string): string => name.split(".").map((part) => `"${part}"`).join(".")
+
+/** @internal */
+export const unqualified = (name: string): string => name.slice(name.indexOf(".") + 1)

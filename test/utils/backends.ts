@@ -1,30 +1,19 @@
-import { SqliteClient } from "@effect/sql-sqlite-node"
 import { Effect, Layer } from "effect"
-import { EventStore, SnapshotStore, SqlEventStore, Sqlite, SqlSnapshotStore } from "effect-eventsourcing"
-import * as fs from "node:fs"
-import * as os from "node:os"
-import * as path from "node:path"
+import { inject } from "vitest"
+import { pgClient, temporaryDatabase } from "./postgres.js"
+import { memoryStores, sqliteFile, sqliteTemporaryFile, sqlStores, type Stores } from "./stores.js"
 
-export type Stores = EventStore.EventStore | SnapshotStore.SnapshotStore
+export * from "./stores.js"
 
-export const temporaryFolder = Effect.acquireRelease(
-  Effect.sync(() => fs.mkdtempSync(path.join(os.tmpdir(), "eventsourcing-"))),
-  (folder) => Effect.sync(() => fs.rmSync(folder, { recursive: true, force: true }))
+/** A client on a PostgreSQL database of its own. */
+export const postgresTemporaryDatabase = Layer.unwrapScoped(
+  Effect.map(Effect.suspend(() => temporaryDatabase(inject("postgres"))), (url) => pgClient(url))
 )
-
-export const sqliteFile = (filename: string) => Sqlite.layer(SqliteClient.layer, { filename, synchronous: "NORMAL" })
-
-export const sqliteTemporaryFile = Layer.unwrapScoped(
-  Effect.map(temporaryFolder, (folder) => sqliteFile(path.join(folder, "test.db")))
-)
-
-export const sqlStores = Layer.merge(SqlEventStore.layer, SqlSnapshotStore.layer)
-
-export const memoryStores = Layer.merge(EventStore.layerMemory, SnapshotStore.layerMemory)
 
 /** Every backend, each with both stores on one database. */
 export const backends: ReadonlyArray<readonly [name: string, layer: Layer.Layer<Stores, unknown>]> = [
   ["memory", memoryStores],
   ["SQLite :memory:", Layer.provide(sqlStores, sqliteFile(":memory:"))],
-  ["SQLite file", Layer.provide(sqlStores, sqliteTemporaryFile)]
+  ["SQLite file", Layer.provide(sqlStores, sqliteTemporaryFile)],
+  ["PostgreSQL", Layer.provide(sqlStores, postgresTemporaryDatabase)]
 ]

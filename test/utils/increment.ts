@@ -2,7 +2,7 @@
 import { Effect, Layer, Schedule } from "effect"
 import { Repository, SnapshotPolicy } from "effect-eventsourcing"
 import { Account, id } from "../fixtures/Account.js"
-import { sqliteFile, sqlStores } from "./backends.js"
+import { sqliteFile, sqlStores } from "./stores.js"
 
 const [file, times, mode] = process.argv.slice(2)
 

@@ -1,0 +1,25 @@
+import type * as SqlClient from "@effect/sql/SqlClient"
+import * as Effect from "effect/Effect"
+import { applied, type Migrations } from "./migrations.js"
+import * as SqliteTables from "./sqliteTables.js"
+import { type Names, quoted, unqualified } from "./tables.js"
+
+/** @internal */
+export const migrations = (sql: SqlClient.SqlClient, names: Names): Migrations => {
+  const dot = names.migrations.indexOf(".")
+  const catalogue = dot < 0 ? "sqlite_master" : `${names.migrations.slice(0, dot)}.sqlite_master`
+  const exists = sql`SELECT 1 FROM ${sql(catalogue)}
+WHERE type = 'table' AND name = ${unqualified(names.migrations)} COLLATE NOCASE`
+  return {
+    problem: Effect.succeed(undefined),
+    lock: Effect.void,
+    createMigrations: `CREATE TABLE IF NOT EXISTS ${quoted(names.migrations)} (
+  migration_id INTEGER PRIMARY KEY NOT NULL,
+  created_at datetime NOT NULL DEFAULT current_timestamp,
+  name VARCHAR(255) NOT NULL
+)`,
+    applied: Effect.flatMap(exists, (rows) => rows.length === 0 ? Effect.succeed(0) : applied(sql, names)),
+    all: [{ name: "create_tables", statements: SqliteTables.statements(names) }],
+    countOn: Effect.void
+  }
+}
