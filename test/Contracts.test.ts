@@ -1,8 +1,22 @@
+import type { SqlClient } from "@effect/sql"
+import { Layer } from "effect"
 import { EventStoreContract, SnapshotStoreContract } from "effect-eventsourcing/testing"
 import { afterAll, describe, it } from "vitest"
-import { backends } from "./utils/backends.js"
+import { backends, postgresTemporaryDatabase, sqliteFile, sqliteTemporaryFile, sqlStores } from "./utils/backends.js"
+import { tamper } from "./utils/tamper.js"
 
-for (const [name, layer] of backends) {
-  EventStoreContract.suite({ afterAll, describe, it }, name, layer)
-  SnapshotStoreContract.suite({ afterAll, describe, it }, name, layer)
+const runner = { afterAll, describe, it }
+
+const [[memory, layerMemory]] = backends
+EventStoreContract.suite(runner, memory, layerMemory)
+for (const [name, layer] of backends) SnapshotStoreContract.suite(runner, name, layer)
+
+const clients: ReadonlyArray<readonly [name: string, client: Layer.Layer<SqlClient.SqlClient, unknown>]> = [
+  ["SQLite :memory:", sqliteFile(":memory:")],
+  ["SQLite file", sqliteTemporaryFile],
+  ["PostgreSQL", postgresTemporaryDatabase]
+]
+
+for (const [name, client] of clients) {
+  EventStoreContract.suite(runner, name, Layer.provideMerge(sqlStores, client), tamper)
 }

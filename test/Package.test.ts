@@ -42,7 +42,7 @@ import { Effect, Layer } from "effect"
 import * as EventStore from "effect-eventsourcing/EventStore"
 import { EventStoreContract } from "effect-eventsourcing/testing"
 if (Everything.EventStore.EventStore !== EventStore.EventStore) throw new Error("two copies")
-if (EventStoreContract.cases.length === 0) throw new Error("no cases")
+if (EventStoreContract.cases().length === 0) throw new Error("no cases")
 const closed = await import("effect-eventsourcing/internal/json").then(() => "open", (error) => error.code)
 const version = await Effect.runPromise(Effect.provide(
   Effect.flatMap(EventStore.EventStore, (store) => store.version({ aggregate: "A", id: "a" })),

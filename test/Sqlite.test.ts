@@ -2,14 +2,13 @@ import { SqlClient } from "@effect/sql"
 import { SqliteClient } from "@effect/sql-sqlite-node"
 import { assert, describe, it } from "@effect/vitest"
 import Database from "better-sqlite3"
-import { Cause, Context, Effect, Exit, Layer, Option, Stream } from "effect"
+import { Cause, Effect, Exit, Layer, Option, Stream } from "effect"
 import {
   EventStore,
   ExpectedVersion,
   InvalidOption,
   Repository,
   SnapshotPolicy,
-  SnapshotStore,
   SqlEventStore,
   Sqlite,
   SqlMigrations,
@@ -399,84 +398,8 @@ describe("rows edited by hand", () => {
     }).pipe(Effect.provide(memory)))
 })
 
-describe("inside a transaction of the caller's", () => {
-  const rollBack = <A, E>(effect: Effect.Effect<A, E, SqlClient.SqlClient>) =>
-    Effect.flatMap(
-      SqlClient.SqlClient,
-      (sql) => sql.withTransaction(Effect.zipRight(effect, Effect.fail("roll back" as const))).pipe(Effect.flip)
-    )
-
-  for (const mode of ["sync", "background"] as const) {
-    it.scoped(`what is rolled back leaves no event and no snapshot (${mode})`, () =>
-      Effect.gen(function*() {
-        const accounts = yield* Repository.make(Account, { snapshots: SnapshotPolicy[mode]({ every: 5 }) })
-        const snapshots = yield* SnapshotStore.SnapshotStore
-        yield* accounts.execute(id("a"), open)
-        yield* rollBack(Effect.gen(function*() {
-          const done = yield* accounts.execute(id("a"), deposit(1, 10))
-          assert.strictEqual(done.version, 11)
-          assert.strictEqual((yield* accounts.load(id("a"))).version, 11)
-          // must not wait for workers that wait for the connection
-          yield* accounts.awaitPendingSnapshots
-        }))
-        yield* accounts.awaitPendingSnapshots
-        assert.isFalse(yield* snapshots.exists(stream("a")))
-        assert.deepInclude(yield* accounts.load(id("a")), { version: 1, state: { open: true, balance: 0 } })
-      }).pipe(Effect.provide(memory)))
-
-    it.scoped(`what is committed is kept (${mode})`, () =>
-      Effect.gen(function*() {
-        const sql = yield* SqlClient.SqlClient
-        const accounts = yield* Repository.make(Account, { snapshots: SnapshotPolicy[mode]({ every: 5 }) })
-        yield* sql.withTransaction(accounts.executeAll(id("a"), [open, deposit(1, 10)]))
-        yield* accounts.awaitPendingSnapshots
-        assert.deepInclude(yield* accounts.load(id("a")), { version: 11, snapshotVersion: 11, replayed: 0 })
-      }).pipe(Effect.provide(memory)))
-  }
-
-  it.scoped("a conflict leaves the transaction usable", () =>
-    Effect.gen(function*() {
-      const sql = yield* SqlClient.SqlClient
-      const store = yield* EventStore.EventStore
-      yield* sql.withTransaction(Effect.gen(function*() {
-        yield* store.append(stream("a"), [event(1)], { expectedVersion: ExpectedVersion.noStream })
-        yield* Effect.flip(store.append(stream("a"), [event(2)], { expectedVersion: ExpectedVersion.noStream }))
-        yield* store.append(stream("a"), [event(3)], { expectedVersion: ExpectedVersion.exact(1) })
-      }))
-      assert.strictEqual(yield* store.version(stream("a")), 2)
-    }).pipe(Effect.provide(memory)))
-
-  it.scoped("a store on another client stays on its own database", () =>
-    Effect.gen(function*() {
-      const other = Context.get(yield* Layer.build(Layer.fresh(memory)), EventStore.EventStore)
-      const store = yield* EventStore.EventStore
-      yield* rollBack(Effect.gen(function*() {
-        yield* store.append(stream("a"), [event(1)], { expectedVersion: ExpectedVersion.any })
-        yield* other.append(stream("a"), [event(1), event(2)], { expectedVersion: ExpectedVersion.any })
-        assert.isTrue(yield* store.inTransaction)
-        assert.isFalse(yield* other.inTransaction)
-      }))
-      assert.strictEqual(yield* other.version(stream("a")), 2)
-      assert.strictEqual(yield* store.version(stream("a")), 0)
-    }).pipe(Effect.provide(memory)))
-
-  it.scoped("snapshots kept elsewhere take no uncommitted state", () =>
-    Effect.gen(function*() {
-      const elsewhere = yield* SnapshotStore.makeMemory
-      const accounts = yield* Repository.make(Account, { snapshots: SnapshotPolicy.sync({ every: 1 }) }).pipe(
-        Effect.provideService(SnapshotStore.SnapshotStore, elsewhere)
-      )
-      yield* rollBack(Effect.gen(function*() {
-        yield* accounts.execute(id("a"), open)
-        const failure = yield* Effect.flip(accounts.createSnapshot(id("a")))
-        assert.strictEqual(failure._tag, "SnapshotStoreError")
-      }))
-      assert.isFalse(yield* elsewhere.exists(stream("a")))
-      yield* accounts.execute(id("a"), open)
-      assert.isTrue(yield* elsewhere.exists(stream("a")))
-    }).pipe(Effect.provide(memory)))
-
-  it.scoped("a transaction that cannot begin is a typed error", () =>
+describe("a transaction", () => {
+  it.scoped("that cannot begin is a typed error", () =>
     Effect.gen(function*() {
       const file = path.join(yield* temporaryFolder, "readonly.db")
       yield* Effect.scoped(Layer.build(onFile(file)))

@@ -13,10 +13,8 @@ import * as ManagedRuntime from "effect/ManagedRuntime"
  * @since 0.1.0
  * @category models
  */
-export interface Case<in out R, in Capabilities> {
+export interface Case<out R> {
   readonly name: string
-  /** Whether a backend with these capabilities makes the promise. Without it every backend does. */
-  readonly appliesTo?: ((capabilities: Capabilities) => boolean) | undefined
   readonly run: Effect.Effect<void, unknown, R>
 }
 
@@ -38,22 +36,17 @@ export interface Runner {
  * @since 0.1.0
  * @category suites
  */
-export const declare = <R, Capabilities>(
+export const declare = <R>(
   runner: Runner,
   options: {
     readonly name: string
     readonly layer: Layer.Layer<R, unknown>
-    readonly cases: ReadonlyArray<Case<R, Capabilities>>
-    readonly capabilities: Capabilities
+    readonly cases: ReadonlyArray<Case<R>>
   }
 ): void => {
   runner.describe(options.name, () => {
     const runtime = ManagedRuntime.make(Layer.orDie(options.layer))
     runner.afterAll(() => runtime.dispose())
-    for (const { appliesTo, name, run } of options.cases) {
-      if (appliesTo === undefined || appliesTo(options.capabilities)) {
-        runner.it(name, () => runtime.runPromise(run))
-      }
-    }
+    for (const { name, run } of options.cases) runner.it(name, () => runtime.runPromise(run))
   })
 }

@@ -5,12 +5,14 @@
  */
 import * as Cause from "effect/Cause"
 import * as Chunk from "effect/Chunk"
+import * as Clock from "effect/Clock"
 import * as DateTime from "effect/DateTime"
 import * as Effect from "effect/Effect"
 import * as Either from "effect/Either"
 import * as Exit from "effect/Exit"
 import type * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
+import * as Schedule from "effect/Schedule"
 import * as Schema from "effect/Schema"
 import * as Stream from "effect/Stream"
 import * as assert from "node:assert/strict"
@@ -22,14 +24,22 @@ import * as StreamId from "../StreamId.js"
 import * as Contract from "./Contract.js"
 
 /**
- * What not every backend can do.
+ * What not every backend can do, and what not every backend lets a test do. All is optional.
  *
  * @since 0.1.0
  * @category models
  */
-export interface Capabilities {
-  /** Whether appends may run at the same time on several connections. */
-  readonly concurrentWriters: boolean
+export interface Capabilities<out R> {
+  /** Whether appends may run at the same time. Default true. */
+  readonly concurrentWriters?: boolean | undefined
+  /** Whether one append takes tens of thousands of events. Default true. */
+  readonly largeAppends?: boolean | undefined
+  /** Whether one event may have megabytes. Default true. */
+  readonly largePayloads?: boolean | undefined
+  /** Deletes the events of a stream up to a version, as somebody who archives them would. Without it nobody can. */
+  readonly remove?: ((stream: StreamId.StreamId, upTo: number) => Effect.Effect<void, unknown, R>) | undefined
+  /** Makes the payload of an event one that is no JSON, as a damaged disk would. Without it nothing can. */
+  readonly corrupt?: ((stream: StreamId.StreamId, version: number) => Effect.Effect<void, unknown, R>) | undefined
 }
 
 /**
@@ -47,27 +57,50 @@ export interface Capabilities {
  * @since 0.1.0
  * @category suites
  */
-export const suite = (
+export const suite = <R = never>(
   runner: Contract.Runner,
   name: string,
-  layer: Layer.Layer<EventStore.EventStore, unknown>,
-  capabilities: Partial<Capabilities> = {}
+  layer: Layer.Layer<EventStore.EventStore | R, unknown>,
+  capabilities: Capabilities<R> = {}
 ): void =>
   Contract.declare(runner, {
     name: `EventStore contract: ${name}`,
     layer,
-    cases,
-    capabilities: { concurrentWriters: true, ...capabilities }
+    cases: cases(capabilities)
   })
 
+/**
+ * The promises one by one, without those that a backend of these capabilities does not make.
+ *
+ * @since 0.1.0
+ * @category suites
+ */
+export const cases = <R = never>(
+  capabilities: Capabilities<R> = {}
+): ReadonlyArray<Contract.Case<EventStore.EventStore | R>> => {
+  const { concurrentWriters = true, corrupt, largeAppends = true, largePayloads = true, remove } = capabilities
+  return [
+    ...basic,
+    ...(concurrentWriters ? concurrent : []),
+    ...(largeAppends ? largeAppend : []),
+    ...(largePayloads ? largePayload : []),
+    ...(remove === undefined ? [] : removed(remove)),
+    ...(corrupt === undefined ? [] : corrupted(corrupt))
+  ]
+}
+
+// -------------------------------------------------------------------------------------
+// internal
+// -------------------------------------------------------------------------------------
+
 // every case writes to an aggregate of its own, so that cases may share a database and run at the same time
-const withFresh = (
+const withFresh = <R = never>(
   name: string,
   body: (
     store: EventStore.EventStore["Type"],
     stream: (id: string) => StreamId.StreamId
-  ) => Effect.Effect<void, unknown>
-): Contract.Case<EventStore.EventStore, Capabilities> => ({
+  ) => Effect.Effect<void, unknown, R>
+): Contract.Case<EventStore.EventStore | R> => ({
   name,
   run: Effect.flatMap(EventStore.EventStore, (store) => {
     const aggregate = `contract-${crypto.randomUUID()}`
@@ -86,6 +119,22 @@ const eventsOf = (count: number): ReadonlyArray<Event.ProposedEvent> =>
 
 const readAll = <A, E>(stream: Stream.Stream<A, E>): Effect.Effect<ReadonlyArray<A>, E> =>
   Effect.map(Stream.runCollect(stream), Chunk.toReadonlyArray)
+
+/**
+ * A gap-safe feed holds back what was just appended until all older transactions of the server have ended, those of
+ * other tests included.
+ */
+const settledFeed = <E>(
+  feed: Stream.Stream<Event.RecordedEvent, E>,
+  count: number
+): Effect.Effect<ReadonlyArray<Event.RecordedEvent>, E> =>
+  Effect.repeat(readAll(feed), {
+    until: (events) => events.length >= count,
+    schedule: Schedule.spaced("20 millis").pipe(Schedule.upTo("5 seconds"))
+  }).pipe(
+    Effect.zipRight(readAll(feed)),
+    Effect.withClock(Clock.make())
+  )
 
 const versions = (events: ReadonlyArray<{ readonly version: number }>) => events.map(({ version }) => version)
 
@@ -112,13 +161,7 @@ const expectations: ReadonlyArray<
   ["exact 4", ExpectedVersion.exact(4), (version) => version === 4]
 ]
 
-/**
- * The promises one by one.
- *
- * @since 0.1.0
- * @category suites
- */
-export const cases: ReadonlyArray<Contract.Case<EventStore.EventStore, Capabilities>> = [
+const basic: ReadonlyArray<Contract.Case<EventStore.EventStore>> = [
   withFresh("a stream that was never written is empty, at version 0", (store, stream) =>
     Effect.gen(function*() {
       assert.equal(yield* store.version(stream("a")), 0)
@@ -303,7 +346,7 @@ export const cases: ReadonlyArray<Contract.Case<EventStore.EventStore, Capabilit
         assert.deepEqual(versions(yield* readAll(store.read(stream("a"), { pageSize, fromVersion: 11 }))), [])
         assert.deepEqual(versions(yield* readAll(store.read(stream("a"), { pageSize, toVersion: 0 }))), [])
         const aggregate = stream("a").aggregate
-        assert.deepEqual(versions(yield* readAll(store.readAll({ pageSize, aggregate }))), range(1, 10))
+        assert.deepEqual(versions(yield* settledFeed(store.readAll({ pageSize, aggregate }), 10)), range(1, 10))
       }))
   ),
 
@@ -476,7 +519,7 @@ export const cases: ReadonlyArray<Contract.Case<EventStore.EventStore, Capabilit
           yield* store.append(stream("a"), eventsOf(2), { expectedVersion: ExpectedVersion.any })
           yield* store.append(stream("b"), eventsOf(1), { expectedVersion: ExpectedVersion.any })
         }
-        const all = yield* readAll(store.readAll({ aggregate, pageSize: 4 }))
+        const all = yield* settledFeed(store.readAll({ aggregate, pageSize: 4 }), 15)
         assert.deepEqual(
           all.map(({ stream, version }) => `${stream.id}${version}`),
           range(0, 4).flatMap((i) => [`a${i * 2 + 1}`, `a${i * 2 + 2}`, `b${i + 1}`])
@@ -500,8 +543,10 @@ export const cases: ReadonlyArray<Contract.Case<EventStore.EventStore, Capabilit
         const some = yield* readAll(Stream.take(store.read(stream("a"), { pageSize: 5 }), 3))
         assert.deepEqual(versions(some), [1, 2, 3])
       }
-    })),
+    }))
+]
 
+const concurrent: ReadonlyArray<Contract.Case<EventStore.EventStore>> = [
   ...[2, 8, 32].map((writers) =>
     withFresh(
       `of ${writers} writers at one expected version exactly one wins`,
@@ -540,14 +585,85 @@ export const cases: ReadonlyArray<Contract.Case<EventStore.EventStore, Capabilit
         range(1, 20).map((i) => i * 3)
       )
       assert.deepEqual(versions(yield* readAll(store.read(stream("a")))), range(1, 60))
-    })),
+    }))
+]
 
-  withFresh("one append takes ten thousand events", (store, stream) =>
+const largeAppend: ReadonlyArray<Contract.Case<EventStore.EventStore>> = [
+  withFresh("one append takes twenty thousand events", (store, stream) =>
     Effect.gen(function*() {
-      const result = yield* store.append(stream("a"), eventsOf(10_000), { expectedVersion: ExpectedVersion.noStream })
-      assert.equal(result.version, 10_000)
+      const count = 20_000
+      const result = yield* store.append(stream("a"), eventsOf(count), { expectedVersion: ExpectedVersion.noStream })
+      assert.equal(result.version, count)
       const read = yield* readAll(store.read(stream("a")))
-      assert.deepEqual(versions(read), range(1, 10_000))
+      assert.deepEqual(versions(read), range(1, count))
       assert.ok(read.every(({ payload }, index) => JSON.stringify(payload) === `{"n":${index + 1}}`))
     }))
+]
+
+const largePayload: ReadonlyArray<Contract.Case<EventStore.EventStore>> = [
+  withFresh("five megabytes in one event survive", (store, stream) =>
+    Effect.gen(function*() {
+      const text = "\u0000\uD800\"ä😀 ".repeat(5_000_000 / 10)
+      yield* store.append(stream("a"), [event({ text })], { expectedVersion: ExpectedVersion.noStream })
+      const [{ payload }] = yield* readAll(store.read(stream("a")))
+      // not deepEqual, which would print it all
+      assert.ok(JSON.stringify(payload) === JSON.stringify({ text }))
+    }))
+]
+
+const removed = <R>(
+  remove: (stream: StreamId.StreamId, upTo: number) => Effect.Effect<void, unknown, R>
+): ReadonlyArray<Contract.Case<EventStore.EventStore | R>> => [
+  withFresh("a stream whose beginning was removed goes on where it was", (store, stream) =>
+    Effect.gen(function*() {
+      yield* store.append(stream("a"), eventsOf(5), { expectedVersion: ExpectedVersion.noStream })
+      yield* remove(stream("a"), 3)
+      assert.equal(yield* store.version(stream("a")), 5)
+      assert.deepEqual(versions(yield* readAll(store.read(stream("a")))), [4, 5])
+      const conflict = yield* failureOf(
+        store.append(stream("a"), eventsOf(1), { expectedVersion: ExpectedVersion.exact(2) })
+      )
+      assert.equal(conflict._tag === "VersionConflict" && conflict.actual, 5)
+      const { version } = yield* store.append(stream("a"), eventsOf(2), { expectedVersion: ExpectedVersion.exact(5) })
+      assert.equal(version, 7)
+      assert.deepEqual(versions(yield* readAll(store.read(stream("a")))), [4, 5, 6, 7])
+    })),
+
+  withFresh(
+    "a position is never given twice, not even after the last event was removed",
+    (store, stream) =>
+      Effect.gen(function*() {
+        const before = yield* store.append(stream("a"), eventsOf(3), { expectedVersion: ExpectedVersion.noStream })
+        yield* remove(stream("a"), 3)
+        assert.equal(yield* store.version(stream("a")), 0)
+        const after = yield* store.append(stream("a"), eventsOf(1), { expectedVersion: ExpectedVersion.noStream })
+        assert.equal(after.version, 1)
+        assert.equal(Option.getOrder(Position.Order)(before.position, after.position), -1)
+      })
+  )
+]
+
+const corrupted = <R>(
+  corrupt: (stream: StreamId.StreamId, version: number) => Effect.Effect<void, unknown, R>
+): ReadonlyArray<Contract.Case<EventStore.EventStore | R>> => [
+  withFresh(
+    "a stored event that is no JSON is a typed error, and no event is skipped",
+    (store, stream) =>
+      Effect.gen(function*() {
+        yield* store.append(stream("a"), eventsOf(3), { expectedVersion: ExpectedVersion.noStream })
+        const { aggregate } = stream("a")
+        yield* settledFeed(store.readAll({ aggregate }), 3)
+        yield* corrupt(stream("a"), 2)
+        for (const reading of [store.read(stream("a"), { pageSize: 1 }), store.readAll({ aggregate, pageSize: 1 })]) {
+          const read: Array<number> = []
+          const failure = yield* failureOf(
+            Stream.runForEach(reading, ({ version }) => Effect.sync(() => read.push(version)))
+          )
+          assert.equal(failure._tag, "EventDecodeError")
+          assert.equal(failure._tag === "EventDecodeError" && failure.version, 2)
+          assert.ok(!read.includes(3))
+        }
+        assert.deepEqual(versions(yield* store.readTail(stream("a"), { fromVersion: 1, limit: 5 })), [1, 2, 3])
+      })
+  )
 ]

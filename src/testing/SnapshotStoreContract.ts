@@ -31,7 +31,7 @@ export const suite = (
   runner: Contract.Runner,
   name: string,
   layer: Layer.Layer<SnapshotStore.SnapshotStore, unknown>
-): void => Contract.declare(runner, { name: `SnapshotStore contract: ${name}`, layer, cases, capabilities: {} })
+): void => Contract.declare(runner, { name: `SnapshotStore contract: ${name}`, layer, cases })
 
 const withFresh = (
   name: string,
@@ -40,7 +40,7 @@ const withFresh = (
     aggregate: string,
     snapshot: (id: string, version: number, schemaVersion?: number, state?: string) => Snapshot.Encoded
   ) => Effect.Effect<void, unknown>
-): Contract.Case<SnapshotStore.SnapshotStore, unknown> => ({
+): Contract.Case<SnapshotStore.SnapshotStore> => ({
   name,
   run: Effect.flatMap(SnapshotStore.SnapshotStore, (store) => {
     const aggregate = `contract-${crypto.randomUUID()}`
@@ -65,7 +65,7 @@ const plain = (found: Option.Option<Snapshot.Encoded>) =>
  * @since 0.1.0
  * @category suites
  */
-export const cases: ReadonlyArray<Contract.Case<SnapshotStore.SnapshotStore, unknown>> = [
+export const cases: ReadonlyArray<Contract.Case<SnapshotStore.SnapshotStore>> = [
   withFresh("a stream without a snapshot has none", (store, aggregate) =>
     Effect.gen(function*() {
       const stream = StreamId.make(aggregate, "a")
@@ -229,7 +229,7 @@ export const cases: ReadonlyArray<Contract.Case<SnapshotStore.SnapshotStore, unk
           store.save({ ...snapshot("a", 1), stream })
         ]),
         store.deleteByType(""),
-        ...[NaN, 1.5, Infinity].flatMap((number) => [
+        ...[NaN, 1.5, Infinity, 2 ** 31, -(2 ** 60)].flatMap((number) => [
           store.get(StreamId.make(aggregate, "a"), { schemaVersion: number }),
           store.save(snapshot("a", number)),
           store.deleteByType(aggregate, { schemaVersionBelow: number })

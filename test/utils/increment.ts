@@ -1,10 +1,12 @@
-// opens the stores on an SQLite file and increments one account, as one of several processes
+// opens the stores on a database and increments one account, as one of several processes
+import type { SqlClient } from "@effect/sql"
 import { Effect, Layer, Schedule } from "effect"
 import { Repository, SnapshotPolicy } from "effect-eventsourcing"
 import { Account, id } from "../fixtures/Account.js"
+import { pgClient } from "./postgres.js"
 import { sqliteFile, sqlStores } from "./stores.js"
 
-const [file, times, mode] = process.argv.slice(2)
+const [database, times, mode] = process.argv.slice(2)
 
 const program = Effect.gen(function*() {
   const accounts = yield* Repository.make(Account, {
@@ -14,9 +16,11 @@ const program = Effect.gen(function*() {
   yield* accounts.execute(id("shared"), { _tag: "Open" })
   yield* Effect.repeatN(accounts.execute(id("shared"), { _tag: "Deposit", amount: 1 }), Number(times) - 1)
   yield* accounts.awaitPendingSnapshots
-})
+}).pipe(Effect.scoped)
 
-await Effect.runPromise(
-  program.pipe(Effect.scoped, Effect.provide(Layer.provide(sqlStores, sqliteFile(file))))
-)
+const client: Layer.Layer<SqlClient.SqlClient, unknown> = database.startsWith("postgres://")
+  ? pgClient(database)
+  : sqliteFile(database)
+
+await Effect.runPromise(Effect.provide(program, Layer.provide(sqlStores, client)))
 console.log("done")

@@ -1,0 +1,168 @@
+import { SqlClient } from "@effect/sql"
+import { assert, describe, it } from "@effect/vitest"
+import { Context, Effect, Either, Layer } from "effect"
+import { EventStore, ExpectedVersion, Repository, SnapshotPolicy, SnapshotStore, StreamId } from "effect-eventsourcing"
+import { Account, id } from "./fixtures/Account.js"
+import { postgresTemporaryDatabase, sqliteFile, sqlStores } from "./utils/backends.js"
+
+const open = { _tag: "Open" } as const
+const deposit = (amount: number, times = 1) => ({ _tag: "Deposit", amount, times }) as const
+const stream = (text: string) => StreamId.make("Account", text)
+const event = (amount: number) => ({
+  id: crypto.randomUUID(),
+  type: "Deposited",
+  payload: { _tag: "Deposited", amount }
+})
+
+const suite = (name: string, client: Layer.Layer<SqlClient.SqlClient, unknown>) =>
+  describe(`inside a transaction of the caller's, on ${name}`, () => {
+    const stores = Layer.provideMerge(sqlStores, client)
+    const rollBack = <A, E>(effect: Effect.Effect<A, E, SqlClient.SqlClient>) =>
+      Effect.flatMap(
+        SqlClient.SqlClient,
+        (sql) => sql.withTransaction(Effect.zipRight(effect, Effect.fail("roll back" as const))).pipe(Effect.flip)
+      )
+
+    for (const mode of ["sync", "background"] as const) {
+      it.scoped(`what is rolled back leaves no event and no snapshot (${mode})`, () =>
+        Effect.gen(function*() {
+          const accounts = yield* Repository.make(Account, { snapshots: SnapshotPolicy[mode]({ every: 5 }) })
+          const snapshots = yield* SnapshotStore.SnapshotStore
+          yield* accounts.execute(id("a"), open)
+          yield* rollBack(Effect.gen(function*() {
+            const done = yield* accounts.execute(id("a"), deposit(1, 10))
+            assert.strictEqual(done.version, 11)
+            assert.strictEqual((yield* accounts.load(id("a"))).version, 11)
+            // must not wait for workers that wait for the connection
+            yield* accounts.awaitPendingSnapshots
+          }))
+          yield* accounts.awaitPendingSnapshots
+          assert.isFalse(yield* snapshots.exists(stream("a")))
+          assert.deepInclude(yield* accounts.load(id("a")), { version: 1, state: { open: true, balance: 0 } })
+        }).pipe(Effect.provide(stores)))
+
+      it.scoped(`what is committed is kept (${mode})`, () =>
+        Effect.gen(function*() {
+          const sql = yield* SqlClient.SqlClient
+          const accounts = yield* Repository.make(Account, { snapshots: SnapshotPolicy[mode]({ every: 5 }) })
+          yield* sql.withTransaction(accounts.executeAll(id("a"), [open, deposit(1, 10)]))
+          yield* accounts.awaitPendingSnapshots
+          assert.deepInclude(yield* accounts.load(id("a")), { version: 11, snapshotVersion: 11, replayed: 0 })
+        }).pipe(Effect.provide(stores)))
+    }
+
+    it.scoped("a conflict leaves the transaction usable", () =>
+      Effect.gen(function*() {
+        const sql = yield* SqlClient.SqlClient
+        const store = yield* EventStore.EventStore
+        yield* sql.withTransaction(Effect.gen(function*() {
+          yield* store.append(stream("a"), [event(1)], { expectedVersion: ExpectedVersion.noStream })
+          yield* Effect.flip(store.append(stream("a"), [event(2)], { expectedVersion: ExpectedVersion.noStream }))
+          yield* store.append(stream("a"), [event(3)], { expectedVersion: ExpectedVersion.exact(1) })
+        }))
+        assert.strictEqual(yield* store.version(stream("a")), 2)
+      }).pipe(Effect.provide(stores)))
+
+    it.scoped("a store on another client stays on its own database", () =>
+      Effect.gen(function*() {
+        const other = Context.get(yield* Layer.build(Layer.fresh(stores)), EventStore.EventStore)
+        const store = yield* EventStore.EventStore
+        yield* rollBack(Effect.gen(function*() {
+          yield* store.append(stream("a"), [event(1)], { expectedVersion: ExpectedVersion.any })
+          yield* other.append(stream("a"), [event(1), event(2)], { expectedVersion: ExpectedVersion.any })
+          assert.isTrue(yield* store.inTransaction)
+          assert.isFalse(yield* other.inTransaction)
+        }))
+        assert.strictEqual(yield* other.version(stream("a")), 2)
+        assert.strictEqual(yield* store.version(stream("a")), 0)
+      }).pipe(Effect.provide(stores)))
+
+    it.scoped("snapshots kept elsewhere take no uncommitted state", () =>
+      Effect.gen(function*() {
+        const elsewhere = yield* SnapshotStore.makeMemory
+        const accounts = yield* Repository.make(Account, { snapshots: SnapshotPolicy.sync({ every: 1 }) }).pipe(
+          Effect.provideService(SnapshotStore.SnapshotStore, elsewhere)
+        )
+        yield* rollBack(Effect.gen(function*() {
+          yield* accounts.execute(id("a"), open)
+          const failure = yield* Effect.flip(accounts.createSnapshot(id("a")))
+          assert.strictEqual(failure._tag, "SnapshotStoreError")
+        }))
+        assert.isFalse(yield* elsewhere.exists(stream("a")))
+        yield* accounts.execute(id("a"), open)
+        assert.isTrue(yield* elsewhere.exists(stream("a")))
+      }).pipe(Effect.provide(stores)))
+
+    const broken = Effect.flatMap(SqlClient.SqlClient, (sql) => sql`DROP TABLE eventsourcing_snapshots`)
+
+    it.scoped("a duplicate event id leaves the transaction usable", () =>
+      Effect.gen(function*() {
+        const sql = yield* SqlClient.SqlClient
+        const store = yield* EventStore.EventStore
+        const [first, second] = [event(1), event(2)]
+        yield* store.append(stream("a"), [first], { expectedVersion: ExpectedVersion.noStream })
+        yield* sql.withTransaction(Effect.gen(function*() {
+          const failure = yield* Effect.flip(
+            store.append(stream("b"), [second, first], { expectedVersion: ExpectedVersion.noStream })
+          )
+          assert.strictEqual(failure._tag, "DuplicateEventId")
+          const repeated = yield* store.append(stream("a"), [first], { expectedVersion: ExpectedVersion.noStream })
+          assert.strictEqual(repeated.version, 1)
+          yield* store.append(stream("b"), [second], { expectedVersion: ExpectedVersion.noStream })
+        }))
+        assert.strictEqual(yield* store.version(stream("a")), 1)
+        assert.strictEqual(yield* store.version(stream("b")), 1)
+      }).pipe(Effect.provide(stores)))
+
+    it.scoped("no snapshot that fails keeps the transaction from its commit", () =>
+      Effect.gen(function*() {
+        const sql = yield* SqlClient.SqlClient
+        const accounts = yield* Repository.make(Account, { snapshots: SnapshotPolicy.sync({ every: 1 }) })
+        yield* accounts.execute(id("a"), open)
+        yield* broken
+        yield* sql.withTransaction(Effect.gen(function*() {
+          assert.strictEqual((yield* accounts.execute(id("a"), deposit(1))).version, 2)
+          const loaded = yield* accounts.load(id("a"))
+          assert.strictEqual(loaded.snapshot._tag, "StoreUnavailable")
+          assert.strictEqual((yield* accounts.execute(id("a"), deposit(1))).version, 3)
+          assert.strictEqual((yield* Effect.flip(accounts.createSnapshot(id("a"))))._tag, "SnapshotStoreError")
+          yield* accounts.execute(id("b"), open)
+        }))
+        assert.deepInclude(yield* accounts.load(id("a")), { version: 3, state: { open: true, balance: 2 } })
+        assert.strictEqual((yield* accounts.load(id("b"))).version, 1)
+      }).pipe(Effect.provide(stores)))
+
+    it.scoped("fibers that share a transaction do not undo each other's appends", () =>
+      Effect.gen(function*() {
+        const sql = yield* SqlClient.SqlClient
+        const store = yield* EventStore.EventStore
+        const outcomes = yield* sql.withTransaction(
+          Effect.forEach(Array.from({ length: 20 }, (_, i) => i), (i) =>
+            Effect.either(
+              store.append(stream(`s${i % 10}`), [event(i)], { expectedVersion: ExpectedVersion.noStream })
+            ), {
+            concurrency: "unbounded"
+          })
+        )
+        assert.strictEqual(outcomes.filter(Either.isRight).length, 10)
+        for (let i = 0; i < 10; i++) {
+          assert.strictEqual(yield* store.version(stream(`s${i}`)), 1)
+        }
+      }).pipe(Effect.provide(stores)))
+
+    it.scoped("an append inside a nested transaction that is rolled back goes alone", () =>
+      Effect.gen(function*() {
+        const sql = yield* SqlClient.SqlClient
+        const store = yield* EventStore.EventStore
+        yield* sql.withTransaction(Effect.gen(function*() {
+          yield* store.append(stream("a"), [event(1)], { expectedVersion: ExpectedVersion.noStream })
+          yield* rollBack(store.append(stream("a"), [event(2)], { expectedVersion: ExpectedVersion.exact(1) }))
+          yield* store.append(stream("b"), [event(3)], { expectedVersion: ExpectedVersion.noStream })
+        }))
+        assert.strictEqual(yield* store.version(stream("a")), 1)
+        assert.strictEqual(yield* store.version(stream("b")), 1)
+      }).pipe(Effect.provide(stores)))
+  })
+
+suite("SQLite", sqliteFile(":memory:"))
+suite("PostgreSQL", postgresTemporaryDatabase)
