@@ -49,7 +49,7 @@ export interface RecordedEvent {
   readonly type: string
   /** The encoded event, as `JSON.parse` gave it. */
   readonly payload: unknown
-  /** When it was appended, by the writer's `Clock`. */
+  /** When it was appended: by the writer's `Clock`, on PostgreSQL by the server's. */
   readonly time: DateTime.Utc
   readonly metadata: Metadata
 }

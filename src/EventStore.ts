@@ -51,7 +51,9 @@ export class EventStore extends Context.Tag("effect-eventsourcing/EventStore")<E
   ) => Stream.Stream<Event.RecordedEvent, EventDecodeError | EventStoreError>
 
   /**
-   * The events of all streams after a position, in the order of positions, up to the head at the time of reading.
+   * The events of all streams after a position, in the order of positions, up to the head at the time of reading. No
+   * event appears later before one that was given: where appends may commit out of order, what is not settled yet is
+   * held back.
    */
   readonly readAll: (
     options?: ReadAllOptions
@@ -281,7 +283,7 @@ export interface Encoded {
     readonly stream: StreamId.StreamId
     readonly events: NonEmptyReadonlyArray<EncodedEvent>
     readonly expected: ExpectedVersion.ExpectedVersion
-    /** Milliseconds since 1970. */
+    /** Milliseconds since 1970, by the writer's clock; a server with a clock of its own may use that. */
     readonly time: number
   }) => Effect.Effect<AppendResult, VersionConflict | DuplicateEventId | EventStoreError>
   readonly read: (options: {

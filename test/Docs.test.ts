@@ -1,8 +1,10 @@
+import { Effect, Exit, Scope } from "effect"
 import * as fs from "node:fs"
 import * as path from "node:path"
 import { fileURLToPath, pathToFileURL } from "node:url"
 import ts from "typescript"
-import { afterAll, assert, beforeAll, describe, it } from "vitest"
+import { afterAll, assert, beforeAll, describe, inject, it } from "vitest"
+import { temporaryDatabase } from "./utils/postgres.js"
 
 const root = fileURLToPath(new URL("..", import.meta.url))
 const generated = path.join(root, "test", ".generated")
@@ -50,12 +52,15 @@ const snippets = [
 
 describe("snippets", () => {
   const before = process.cwd()
-  beforeAll(() => {
+  const scope = Effect.runSync(Scope.make())
+  beforeAll(async () => {
+    process.env.DATABASE_URL = await Effect.runPromise(Scope.extend(temporaryDatabase(inject("postgres")), scope))
     fs.rmSync(generated, { recursive: true, force: true })
     fs.mkdirSync(generated, { recursive: true })
     for (const { code, file } of snippets) fs.writeFileSync(file, `${code}\nexport {}\n`)
   })
-  afterAll(() => {
+  afterAll(async () => {
+    await Effect.runPromise(Scope.close(scope, Exit.void))
     process.chdir(before)
     fs.rmSync(generated, { recursive: true, force: true })
   })

@@ -27,17 +27,15 @@ export const make = (sql: SqlClient.SqlClient, names: Names): EventStatements =>
       const metadata = appended.map((event) => event.metadata)
       return sql`INSERT INTO ${events}
   (transaction, version, aggregate, stream_id, event_id, type, payload, metadata)
-SELECT greatest(${base} + pg_current_xact_id()::text::bigint, head.transaction), head.version + row.number,
+SELECT greatest(${base} + pg_current_xact_id()::text::bigint, head.transaction), coalesce(head.version, 0) + row.number,
   ${stream.aggregate}, ${stream.id}, row.event_id, row.type, row.payload, row.metadata
-FROM (
-  SELECT 0 AS version, 0 AS transaction
-  UNION ALL
-  (SELECT version, transaction FROM ${events} WHERE aggregate = ${stream.aggregate} AND stream_id = ${stream.id}
-    ORDER BY version DESC LIMIT 1)
-  ORDER BY version DESC LIMIT 1
-) AS head, unnest(${ids}::text[], ${types}::text[], ${payloads}::text[], ${metadata}::text[]) WITH ORDINALITY
+FROM unnest(${ids}::text[], ${types}::text[], ${payloads}::text[], ${metadata}::text[]) WITH ORDINALITY
   AS row (event_id, type, payload, metadata, number)
-WHERE head.version BETWEEN ${min}::bigint AND ${max}::bigint
+LEFT JOIN (
+  SELECT version, transaction FROM ${events} WHERE aggregate = ${stream.aggregate} AND stream_id = ${stream.id}
+  ORDER BY version DESC LIMIT 1
+) AS head ON true
+WHERE coalesce(head.version, 0) BETWEEN ${min}::bigint AND ${max}::bigint
 ORDER BY row.number
 RETURNING version, transaction, position`
     },
@@ -65,7 +63,7 @@ ORDER BY transaction, position LIMIT ${literal(limit)}`
     },
 
     heldBack: sql`SELECT count(*) AS events, extract(epoch FROM clock_timestamp() - min(time)) * 1000 AS lag
-FROM (SELECT time FROM ${events} WHERE transaction >= ${settled} LIMIT 10000) AS held`,
+FROM (SELECT time FROM ${events} WHERE transaction >= ${settled} ORDER BY transaction, position LIMIT 10000) AS held`,
 
     position: ({ position, transaction = 0 }) => Position.fromParts(transaction, position),
 

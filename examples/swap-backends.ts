@@ -1,0 +1,89 @@
+// npm run swap-backends -- memory | sqlite | postgres [--file FILE | --url URL]
+//
+// One program. Which database it runs on is a Layer, and nothing else changes.
+import { PgClient } from "@effect/sql-pg"
+import { SqliteClient } from "@effect/sql-sqlite-node"
+import { Console, Context, Effect, Layer, Redacted, Stream } from "effect"
+import {
+  EventStore,
+  Repository,
+  SnapshotPolicy,
+  SnapshotStore,
+  SqlEventStore,
+  Sqlite,
+  SqlSnapshotStore,
+  StreamId
+} from "effect-eventsourcing"
+import { parseArgs } from "node:util"
+import { Account, AccountId } from "./account.js"
+
+class Accounts extends Context.Tag("bank/Accounts")<Accounts, Repository.Repository<typeof Account>>() {}
+
+const AccountsLive = Repository.layer(Accounts, Account, { snapshots: SnapshotPolicy.background({ every: 10 }) })
+
+const program = Effect.gen(function*() {
+  const accounts = yield* Accounts
+  const ada = AccountId.make(`ada-${crypto.randomUUID()}`)
+
+  yield* accounts.execute(ada, { _tag: "Open", owner: "Ada" })
+  // sixteen writers race for one stream: each decides again until it is first
+  yield* Effect.forEach(
+    Array.from({ length: 16 }),
+    () => accounts.execute(ada, { _tag: "Deposit", amount: 10 }),
+    { concurrency: "unbounded", discard: true }
+  )
+  const refused = yield* Effect.flip(accounts.execute(ada, { _tag: "Withdraw", amount: 1_000 }))
+  yield* accounts.awaitPendingSnapshots
+
+  const { replayed, snapshotVersion, state, version } = yield* accounts.load(ada)
+  yield* Console.log(`Balance ${state.balance} at version ${version}`)
+  yield* Console.log(`Refused: ${refused._tag}`)
+  yield* Console.log(
+    `Snapshot and tail make the whole: ${snapshotVersion >= 10 && snapshotVersion + replayed === version}`
+  )
+
+  const events = yield* EventStore.EventStore
+  const types = yield* events.read(StreamId.make("Account", ada)).pipe(
+    Stream.map(({ type }) => type),
+    Stream.runCollect
+  )
+  yield* Console.log(`Events: ${Array.from(types).join(" ")}`)
+})
+
+const inMemory = Layer.merge(EventStore.layerMemory, SnapshotStore.layerMemory)
+
+const onSql = Layer.merge(SqlEventStore.layer, SqlSnapshotStore.layer)
+
+const onSqlite = (filename: string) => Layer.provide(onSql, Sqlite.layer(SqliteClient.layer, { filename }))
+
+const onPostgres = (url: string) => Layer.provide(onSql, PgClient.layer({ url: Redacted.make(url) }))
+
+const main = Effect.gen(function*() {
+  const { positionals: [backend = "memory"], values } = yield* Effect.try({
+    try: () =>
+      parseArgs({
+        allowPositionals: true,
+        options: {
+          file: { type: "string", default: ":memory:" },
+          url: { type: "string", default: process.env.DATABASE_URL ?? "postgres://localhost/postgres" }
+        }
+      }),
+    catch: (error) => error
+  })
+  const withAccounts = Effect.provide(program, AccountsLive)
+  switch (backend) {
+    case "memory":
+      return yield* Effect.provide(withAccounts, inMemory)
+    case "sqlite":
+      return yield* Effect.provide(withAccounts, onSqlite(values.file))
+    case "postgres":
+      return yield* Effect.provide(withAccounts, onPostgres(values.url))
+    default:
+      return yield* Effect.fail(new Error(`There is no backend ${backend}: choose memory, sqlite or postgres`))
+  }
+})
+
+Effect.runPromise(main).catch((error: unknown) => {
+  console.error(error instanceof Error ? error.message : error)
+  process.exitCode = 1
+})

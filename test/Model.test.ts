@@ -1,0 +1,252 @@
+// random operations on every backend against a plain model; what fails is shrunk
+import {
+  Chunk,
+  Clock,
+  Effect,
+  Either,
+  FastCheck as fc,
+  Layer,
+  ManagedRuntime,
+  Option,
+  Order,
+  Schedule,
+  Stream
+} from "effect"
+import { EventStore, ExpectedVersion, Position, type Snapshot, SnapshotStore, StreamId } from "effect-eventsourcing"
+import { afterAll, assert, beforeAll, describe, it } from "vitest"
+import { backends, type Stores } from "./utils/backends.js"
+
+interface Stored {
+  readonly stream: string
+  readonly id: string
+  readonly payload: unknown
+}
+
+/** What the stores are to do, in the plainest way. */
+class Model {
+  readonly all: Array<Stored> = []
+  readonly snapshots = new Map<string, Snapshot.Encoded>()
+  constructor(readonly aggregate: string) {}
+
+  of(stream: string) {
+    return this.all.filter((event) => event.stream === stream)
+  }
+
+  append(stream: string, events: ReadonlyArray<Stored>, expected: ExpectedVersion.ExpectedVersion) {
+    const { max, min } = ExpectedVersion.bounds(expected)
+    const own = this.of(stream)
+    const first = own.findIndex(({ id }) => id === events[0].id)
+    const repeated = first >= min && first <= max && first >= 0 &&
+      events.every(({ id }, index) => own[first + index]?.id === id)
+    if (repeated) return first + events.length
+    if (own.length < min || own.length > max) return "refused"
+    if (events.some(({ id }) => this.all.some((event) => event.id === id))) return "refused"
+    this.all.push(...events)
+    return own.length + events.length
+  }
+
+  save(snapshot: Snapshot.Encoded) {
+    const key = `${snapshot.stream.id} ${snapshot.schemaVersion}`
+    const current = this.snapshots.get(key)
+    if (current !== undefined && current.version >= snapshot.version) return "Superseded"
+    this.snapshots.set(key, snapshot)
+    return "Saved"
+  }
+
+  get(stream: string, schemaVersion: number) {
+    const rows = Array.from(this.snapshots.values()).filter((row) => row.stream.id === stream)
+      .sort((a, b) => b.schemaVersion - a.schemaVersion)
+    return rows.find((row) => row.schemaVersion <= schemaVersion) ?? rows.at(0)
+  }
+}
+
+interface Real {
+  readonly run: <A, E>(effect: Effect.Effect<A, E, Stores>) => Promise<A>
+}
+
+type Command = fc.AsyncCommand<Model, Real>
+
+const command = (name: string, run: (model: Model, real: Real) => Promise<void>): Command => ({
+  check: () => true,
+  run,
+  toString: () => name
+})
+
+const events = EventStore.EventStore
+const snapshots = SnapshotStore.SnapshotStore
+const streamIds = fc.constantFrom("a", "b", "__proto__")
+const expectations: fc.Arbitrary<ExpectedVersion.ExpectedVersion> = fc.oneof(
+  fc.constantFrom(ExpectedVersion.any, ExpectedVersion.noStream, ExpectedVersion.streamExists),
+  fc.nat(12).map(ExpectedVersion.exact)
+)
+// few ids, so that they are met again: alone, in part, in another order, in another stream
+const batches = fc.oneof(
+  fc.uniqueArray(fc.nat(30), { minLength: 1, maxLength: 4 }),
+  fc.tuple(fc.nat(30), fc.integer({ min: 1, max: 4 })).map(([from, count]) =>
+    Array.from({ length: count }, (_, i) => from + i)
+  )
+)
+
+const appending = fc.tuple(streamIds, batches, expectations, fc.jsonValue()).map((
+  [stream, numbers, expected, payload]
+) =>
+  command(`append(${stream}, [${numbers}], ${ExpectedVersion.format(expected)})`, async (model, real) => {
+    const batch = numbers.map((n) => ({ stream, id: `${model.aggregate}-${n}`, payload }))
+    const outcome = await real.run(Effect.flatMap(events, (store) =>
+      Effect.either(store.append(
+        StreamId.make(model.aggregate, stream),
+        batch.map(({ id, payload }) => ({ id, type: "E", payload })),
+        { expectedVersion: expected }
+      ))))
+    const wanted = model.append(stream, batch, expected)
+    assert.deepStrictEqual(Either.isRight(outcome) ? outcome.right.version : "refused", wanted)
+    if (Either.isLeft(outcome)) {
+      assert.include(["VersionConflict", "DuplicateEventId"], outcome.left._tag)
+      if (outcome.left._tag === "VersionConflict") assert.strictEqual(outcome.left.actual, model.of(stream).length)
+    }
+  })
+)
+
+const reading = fc.tuple(streamIds, fc.integer({ min: 1, max: 12 }), fc.nat(12), fc.integer({ min: 1, max: 5 })).map((
+  [stream, fromVersion, toVersion, pageSize]
+) =>
+  command(`read(${stream}, ${fromVersion} to ${toVersion} by ${pageSize})`, async (model, real) => {
+    const id = StreamId.make(model.aggregate, stream)
+    const { read, tail, version } = await real.run(Effect.flatMap(events, (store) =>
+      Effect.all({
+        read: Stream.runCollect(store.read(id, { fromVersion, toVersion, pageSize })),
+        tail: store.readTail(id, { fromVersion, limit: pageSize }),
+        version: store.version(id)
+      })))
+    const own = model.of(stream)
+    assert.strictEqual(version, own.length)
+    assert.deepStrictEqual(
+      Chunk.toReadonlyArray(read).map(({ id, payload, version }) => ({ id, payload, version })),
+      own.map(({ id, payload }, i) => ({ id, payload, version: i + 1 })).slice(fromVersion - 1, toVersion)
+    )
+    assert.deepStrictEqual(
+      tail.map(({ payload, version }) => ({ payload: JSON.parse(payload), version })),
+      own.map(({ payload }, i) => ({ payload, version: i + 1 })).slice(fromVersion - 1, fromVersion - 1 + pageSize)
+    )
+    if (tail.length > 0) assert.strictEqual(tail[0].eventId, own[fromVersion - 1].id)
+  })
+)
+
+const feeding = fc.tuple(fc.nat(40), fc.integer({ min: 1, max: 7 })).map(([skip, pageSize]) =>
+  command(`readAll(after ${skip} by ${pageSize})`, async (model, real) => {
+    const { aggregate } = model
+    const all = await real.run(
+      Effect.flatMap(events, (store) =>
+        Effect.repeat(Stream.runCollect(store.readAll({ aggregate })), {
+          until: (read) => read.length >= model.all.length,
+          schedule: Schedule.spaced("10 millis").pipe(Schedule.upTo("10 seconds"))
+        }).pipe(
+          Effect.zipRight(Effect.map(Stream.runCollect(store.readAll({ aggregate, pageSize })), Chunk.toReadonlyArray)),
+          Effect.withClock(Clock.make())
+        ))
+    )
+    assert.deepStrictEqual(
+      all.map(({ id, stream }) => [stream.id, id]),
+      model.all.map(({ id, stream }) => [stream, id])
+    )
+    const positions = all.map(({ position }) => position)
+    assert.deepStrictEqual([...positions].sort(Position.Order), positions)
+    const after = positions.at(Math.min(skip, positions.length - 1)) ?? Position.start
+    const rest = await real.run(
+      Effect.flatMap(events, (store) => Stream.runCollect(store.readAll({ aggregate, pageSize, after })))
+    )
+    assert.deepStrictEqual(
+      Chunk.toReadonlyArray(rest).map(({ id }) => id),
+      all.filter(({ position }) => Order.greaterThan(Position.Order)(position, after)).map(({ id }) => id)
+    )
+  })
+)
+
+const schemaVersions = fc.integer({ min: 1, max: 4 })
+
+const saving = fc.tuple(streamIds, fc.nat(9), schemaVersions).map(([id, version, schemaVersion]) =>
+  command(`save(${id}, version ${version}, schema version ${schemaVersion})`, async (model, real) => {
+    const snapshot = {
+      stream: StreamId.make(model.aggregate, id),
+      version,
+      eventId: `e${version % 3}`,
+      schemaVersion,
+      fingerprint: "f",
+      state: `{"at":${version}}`,
+      time: version
+    }
+    const outcome = await real.run(Effect.flatMap(snapshots, (store) => store.save(snapshot)))
+    assert.strictEqual(outcome, model.save(snapshot))
+  })
+)
+
+const getting = fc.tuple(streamIds, schemaVersions).map(([id, schemaVersion]) =>
+  command(`get(${id}, schema version ${schemaVersion})`, async (model, real) => {
+    const stream = StreamId.make(model.aggregate, id)
+    const { any, found, one } = await real.run(Effect.flatMap(snapshots, (store) =>
+      Effect.all({
+        found: store.get(stream, { schemaVersion }),
+        one: store.exists(stream, { schemaVersion }),
+        any: store.exists(stream)
+      })))
+    const wanted = model.get(id, schemaVersion)
+    assert.deepStrictEqual(Option.getOrUndefined(found), wanted)
+    assert.strictEqual(any, wanted !== undefined)
+    assert.strictEqual(one, model.snapshots.has(`${id} ${schemaVersion}`))
+  })
+)
+
+const deleting = fc.tuple(
+  streamIds,
+  fc.option(schemaVersions, { nil: undefined }),
+  fc.option(fc.nat(9), { nil: undefined })
+).map(([id, schemaVersion, version]) =>
+  command(`delete(${id}, schema version ${schemaVersion}, version ${version})`, async (model, real) => {
+    const count = await real.run(Effect.flatMap(snapshots, (store) =>
+      store.delete(StreamId.make(model.aggregate, id), {
+        schemaVersion,
+        identity: version === undefined ? undefined : { version, eventId: `e${version % 3}` }
+      })))
+    let wanted = 0
+    for (const [key, row] of Array.from(model.snapshots)) {
+      if (row.stream.id !== id || (schemaVersion !== undefined && row.schemaVersion !== schemaVersion)) continue
+      if (version !== undefined && row.version !== version) continue
+      model.snapshots.delete(key)
+      wanted++
+    }
+    assert.strictEqual(count, wanted)
+  })
+)
+
+const deletingByType = fc.tuple(fc.option(schemaVersions, { nil: undefined }), fc.boolean()).map(([below, dryRun]) =>
+  command(`deleteByType(below ${below}, dry run ${dryRun})`, async (model, real) => {
+    const count = await real.run(
+      Effect.flatMap(snapshots, (store) => store.deleteByType(model.aggregate, { schemaVersionBelow: below, dryRun }))
+    )
+    const gone = Array.from(model.snapshots).filter(([, row]) => below === undefined || row.schemaVersion < below)
+    if (!dryRun) { for (const [key] of gone) model.snapshots.delete(key) }
+    assert.strictEqual(count, gone.length)
+  })
+)
+
+const programs = fc.commands(
+  [appending, appending, appending, reading, feeding, saving, saving, getting, deleting, deletingByType],
+  { maxCommands: 40 }
+)
+
+for (const [name, layer] of backends) {
+  describe(`stores and their model: ${name}`, () => {
+    const runtime = ManagedRuntime.make(Layer.orDie(layer))
+    beforeAll(() => runtime.runPromise(Effect.void))
+    afterAll(() => runtime.dispose())
+    it("agree whatever is asked of them", () =>
+      fc.assert(
+        fc.asyncProperty(programs, (commands) =>
+          fc.asyncModelRun(() => ({
+            model: new Model(`model-${crypto.randomUUID()}`),
+            real: { run: (effect) => runtime.runPromise(effect) }
+          }), commands)),
+        { numRuns: 150 }
+      ))
+  })
+}
