@@ -16,6 +16,7 @@ import {
 } from "effect-eventsourcing"
 import { parseArgs } from "node:util"
 import { Account, AccountId } from "./account.js"
+import { runMain } from "./terminal.js"
 
 class Accounts extends Context.Tag("bank/Accounts")<Accounts, Repository.Repository<typeof Account>>() {}
 
@@ -83,7 +84,4 @@ const main = Effect.gen(function*() {
   }
 })
 
-Effect.runPromise(main).catch((error: unknown) => {
-  console.error(error instanceof Error ? error.message : error)
-  process.exitCode = 1
-})
+runMain(main)

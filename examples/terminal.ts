@@ -1,6 +1,6 @@
 // what the tutorial prints with: nothing here is about event sourcing
 import { SingleBar } from "cli-progress"
-import { Clock, Console, Effect } from "effect"
+import { Cause, Clock, Console, Effect, Exit } from "effect"
 import * as fs from "node:fs"
 import * as os from "node:os"
 import * as path from "node:path"
@@ -14,6 +14,21 @@ export const temporaryFile = (name: string, options: { readonly keep: boolean })
         ? Console.log(`\nKept ${path.join(folder, name)}`)
         : Effect.sync(() => fs.rmSync(folder, { recursive: true, force: true }))
   ).pipe(Effect.map((folder) => path.join(folder, name)))
+
+/** Runs a program to its end, or to its clean-up when the user has seen enough: Ctrl-C, a signal, a closed pipe. */
+export const runMain = <A>(program: Effect.Effect<A, unknown>) => {
+  const fiber = Effect.runFork(program)
+  const stop = () => fiber.unsafeInterruptAsFork(fiber.id())
+  for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"]) process.on(signal, stop)
+  process.stdout.on("error", stop)
+  fiber.addObserver((exit) => {
+    if (Exit.isSuccess(exit)) return
+    process.exitCode = 1
+    if (Cause.isInterruptedOnly(exit.cause)) return process.exit()
+    const error = Cause.squash(exit.cause)
+    console.error(error instanceof Error ? error.message : error)
+  })
+}
 
 /** The mean time of an effect in milliseconds, after one run that is not counted. */
 export const meanMillis = <A, E, R>(repeats: number, effect: Effect.Effect<A, E, R>) =>

@@ -14,7 +14,7 @@ import {
 } from "effect-eventsourcing"
 import { parseArgs } from "node:util"
 import { Account, AccountId, AccountV2 } from "./account.js"
-import { bars, meanMillis, progress, table, temporaryFile } from "./terminal.js"
+import { bars, meanMillis, progress, runMain, table, temporaryFile } from "./terminal.js"
 
 const id = (text: string) => AccountId.make(text)
 const open = { _tag: "Open", owner: "Ada" } as const
@@ -153,7 +153,4 @@ const main = Effect.gen(function*() {
   )
 }).pipe(Effect.scoped)
 
-Effect.runPromise(main).catch((error: unknown) => {
-  console.error(error instanceof Error ? error.message : error)
-  process.exitCode = 1
-})
+runMain(main)

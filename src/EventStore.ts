@@ -51,9 +51,9 @@ export class EventStore extends Context.Tag("effect-eventsourcing/EventStore")<E
   ) => Stream.Stream<Event.RecordedEvent, EventDecodeError | EventStoreError>
 
   /**
-   * The events of all streams after a position, in the order of positions, up to the head at the time of reading. No
-   * event appears later before one that was given: where appends may commit out of order, what is not settled yet is
-   * held back.
+   * The events of all streams after a position, in the order of positions, until there are no more: what is appended
+   * while it reads is read too. No event appears later before one that was given: where appends may commit out of order,
+   * what is not settled yet is held back.
    */
   readonly readAll: (
     options?: ReadAllOptions
@@ -337,7 +337,7 @@ export interface EncodedRecord extends EncodedEvent {
 export const makeEncoded = (driver: Encoded): EventStore["Type"] => {
   const append: EventStore["Type"]["append"] = Effect.fnUntraced(function*(stream, events, options) {
     const refuse = (detail: string) => invalidInput("append", stream, detail)
-    const problem = StreamId.problem(stream) ?? expectedVersionProblem(options.expectedVersion)
+    const problem = StreamId.problem(stream) ?? expectedVersionProblem(options)
     if (problem !== undefined) return yield* refuse(problem)
     const encoded: Array<EncodedEvent> = []
     const ids = new Set<string>()
@@ -369,7 +369,9 @@ export const makeEncoded = (driver: Encoded): EventStore["Type"] => {
   const read: EventStore["Type"]["read"] = (stream, options = {}) => {
     const { fromVersion = 1, pageSize = defaultPageSize, toVersion = Number.MAX_SAFE_INTEGER } = options
     const problem = StreamId.problem(stream) ?? countProblem({ fromVersion, pageSize }) ??
-      (Number.isSafeInteger(toVersion) ? undefined : `toVersion is ${toVersion}; it must be a whole number`)
+      (Number.isSafeInteger(toVersion) && toVersion >= 0
+        ? undefined
+        : `toVersion is ${toVersion}; it must be a whole number, 0 or more`)
     if (problem !== undefined) return Stream.fail(invalidInput("read", stream, problem))
     return Stream.paginateChunkEffect(fromVersion, (from) =>
       Effect.flatMap(
@@ -533,16 +535,23 @@ const invalidInput = (
   new EventStoreError({
     operation,
     // the stream may be what is wrong: it must not make the error fail too
-    ...(stream === undefined ? {} : { stream: StreamId.make(String(stream.aggregate), String(stream.id)) }),
+    ...(stream === undefined ? {} : { stream: StreamId.make(String(stream?.aggregate), String(stream?.id)) }),
     reason: "InvalidInput",
     mayHaveAppended: false,
     detail
   })
 
-const expectedVersionProblem = (expected: ExpectedVersion.ExpectedVersion): string | undefined =>
-  expected._tag !== "Exact" || (Number.isSafeInteger(expected.version) && expected.version >= 0)
+const isExpectedVersion = Schema.is(ExpectedVersion.ExpectedVersion)
+
+const expectedVersionProblem = (
+  options: { readonly expectedVersion: ExpectedVersion.ExpectedVersion } | undefined
+): string | undefined => {
+  const expected = options?.expectedVersion
+  if (!isExpectedVersion(expected)) return "the expected version is none that ExpectedVersion makes"
+  return expected._tag !== "Exact" || (Number.isSafeInteger(expected.version) && expected.version >= 0)
     ? undefined
     : `the expected version is ${expected.version}; it must be a whole number, 0 or more`
+}
 
 const countProblem = (counts: Readonly<Record<string, number>>): string | undefined => {
   for (const [name, count] of Object.entries(counts)) {
@@ -552,6 +561,7 @@ const countProblem = (counts: Readonly<Record<string, number>>): string | undefi
 }
 
 const encodeEvent = (event: Event.ProposedEvent): Either.Either<EncodedEvent, string> => {
+  if (!isRecord(event)) return Either.left("it is no record")
   const id = keyProblem(event.id, Event.maxIdBytes)
   if (id !== undefined) return Either.left(`its id ${id}`)
   const type = keyProblem(event.type, Event.maxTypeBytes)

@@ -112,6 +112,8 @@ export const run = (
         }
         yield* migrate
       }
+      const mismatch = yield* dialect.mismatch
+      if (mismatch !== undefined) return yield* new MigrationError({ table: names.migrations, detail: mismatch })
       yield* dialect.countOn
     }).pipe(
       Effect.sandbox,

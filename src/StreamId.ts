@@ -65,6 +65,7 @@ export const make = (aggregate: string, id: string): StreamId => ({ aggregate, i
  * @category guards
  */
 export const problem = (stream: StreamId): string | undefined => {
+  if (typeof stream !== "object" || stream === null) return "the stream is none that StreamId.make gives"
   const aggregate = keyProblem(stream.aggregate, maxAggregateBytes)
   if (aggregate !== undefined) return `the aggregate name ${aggregate}`
   const id = keyProblem(stream.id, maxIdBytes)

@@ -1,8 +1,8 @@
 import { Effect, Exit, Scope } from "effect"
+import * as childProcess from "node:child_process"
 import * as fs from "node:fs"
 import * as path from "node:path"
 import { fileURLToPath, pathToFileURL } from "node:url"
-import ts from "typescript"
 import { afterAll, assert, beforeAll, describe, inject, it } from "vitest"
 import { temporaryDatabase } from "./utils/postgres.js"
 
@@ -69,21 +69,30 @@ describe("snippets", () => {
     assert.isAbove(snippets.length, 15)
   })
 
-  it("compile", () => {
-    const { config } = ts.readConfigFile(path.join(root, "tsconfig.json"), ts.sys.readFile)
-    const { options } = ts.parseJsonConfigFileContent(config, ts.sys, root)
-    const program = ts.createProgram(snippets.map(({ file }) => file), {
-      ...options,
-      lib: ["lib.es2023.d.ts", "lib.dom.d.ts"],
-      noUnusedLocals: false
+  it("compile", async () => {
+    const project = path.join(generated, "tsconfig.json")
+    fs.writeFileSync(
+      project,
+      JSON.stringify({
+        extends: "../../tsconfig.json",
+        compilerOptions: { lib: ["es2023", "dom"], noUnusedLocals: false, rootDir: root },
+        include: ["./*.ts"]
+      })
+    )
+    // in a process of its own: it takes long enough to make the runner think that this one hangs
+    const problems = await new Promise<string>((resolve) =>
+      childProcess.execFile(
+        process.execPath,
+        [path.join(root, "node_modules/typescript/bin/tsc"), "--pretty", "false", "-p", project],
+        (_, stdout) => resolve(stdout)
+      )
+    )
+    const names = problems.replaceAll(/^.*?(snippet-\d+)\.ts/gm, (_, file) => {
+      const snippet = snippets.find((snippet) => path.basename(snippet.file, ".ts") === file)
+      return snippet?.name ?? file
     })
-    const names = new Map(snippets.map(({ file, name }) => [file, name]))
-    const problems = ts.getPreEmitDiagnostics(program).map((diagnostic) => {
-      const name = names.get(path.normalize(diagnostic.file?.fileName ?? ""))
-      return `${name ?? diagnostic.file?.fileName}: ${ts.flattenDiagnosticMessageText(diagnostic.messageText, "\n")}`
-    })
-    assert.deepStrictEqual(problems, [])
-  })
+    assert.strictEqual(names, "")
+  }, 120_000)
 
   for (const { file, name, run } of snippets) {
     if (!run) continue

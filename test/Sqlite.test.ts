@@ -92,7 +92,7 @@ describe("opening a file", () => {
         assert.include(failure.message, path.basename(filename))
       }
       assert.deepStrictEqual(fs.readFileSync(text), before)
-      for (const filename of ["", "a\u0000b"]) {
+      for (const filename of ["", " ", "\t", " :memory:", "bank.db ", "a\u0000b"]) {
         assert.instanceOf(typedFailure(yield* build(onFile(filename))), InvalidOption.InvalidOption)
       }
       const synchronous: unknown = typedFailure(

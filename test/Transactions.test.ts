@@ -1,7 +1,15 @@
 import { SqlClient } from "@effect/sql"
 import { assert, describe, it } from "@effect/vitest"
 import { Context, Effect, Either, Layer } from "effect"
-import { EventStore, ExpectedVersion, Repository, SnapshotPolicy, SnapshotStore, StreamId } from "effect-eventsourcing"
+import {
+  EventStore,
+  ExpectedVersion,
+  Repository,
+  SnapshotPolicy,
+  SnapshotStore,
+  SqlEventStore,
+  StreamId
+} from "effect-eventsourcing"
 import { Account, id } from "./fixtures/Account.js"
 import { postgresTemporaryDatabase, sqliteFile, sqlStores } from "./utils/backends.js"
 
@@ -75,6 +83,24 @@ const suite = (name: string, client: Layer.Layer<SqlClient.SqlClient, unknown>) 
         }))
         assert.strictEqual(yield* other.version(stream("a")), 2)
         assert.strictEqual(yield* store.version(stream("a")), 0)
+      }).pipe(Effect.provide(stores)))
+
+    it.scoped("a store may be built inside a transaction, of its own client or of another one", () =>
+      Effect.gen(function*() {
+        const sql = yield* SqlClient.SqlClient
+        const other = Context.get(yield* Layer.build(Layer.fresh(client)), SqlClient.SqlClient)
+        const [own, foreign] = yield* sql.withTransaction(Effect.all([
+          SqlEventStore.make({ prefix: "built_inside" }),
+          Effect.provideService(SqlEventStore.make({ prefix: "built_inside" }), SqlClient.SqlClient, other)
+        ]))
+        yield* rollBack(Effect.gen(function*() {
+          yield* own.append(stream("a"), [event(1)], { expectedVersion: ExpectedVersion.any })
+          yield* foreign.append(stream("a"), [event(1), event(2)], { expectedVersion: ExpectedVersion.any })
+          assert.isTrue(yield* own.inTransaction)
+          assert.isFalse(yield* foreign.inTransaction)
+        }))
+        assert.strictEqual(yield* own.version(stream("a")), 0)
+        assert.strictEqual(yield* foreign.version(stream("a")), 2)
       }).pipe(Effect.provide(stores)))
 
     it.scoped("snapshots kept elsewhere take no uncommitted state", () =>

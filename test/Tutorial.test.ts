@@ -8,7 +8,10 @@ import { assert, describe, it } from "vitest"
 const root = fileURLToPath(new URL("..", import.meta.url))
 
 // a folder of its own for temporary files, so that what is left behind can be seen
-const runTutorial = async (...args: ReadonlyArray<string>) => {
+const runTutorial = async (
+  args: ReadonlyArray<string>,
+  watch: (child: childProcess.ChildProcessWithoutNullStreams) => unknown = () => {}
+) => {
   const temporary = fs.mkdtempSync(path.join(os.tmpdir(), "tutorial-test-"))
   const { code, output } = await new Promise<{ code: number | null; output: string }>((resolve) => {
     const child = childProcess.spawn(process.execPath, ["--import", "tsx", "examples/tutorial.ts", ...args], {
@@ -16,6 +19,7 @@ const runTutorial = async (...args: ReadonlyArray<string>) => {
       env: { ...process.env, TMPDIR: temporary }
     })
     let output = ""
+    watch(child)
     child.stdout.on("data", (chunk) => output += String(chunk))
     child.stderr.on("data", (chunk) => output += String(chunk))
     child.on("close", (code) => resolve({ code, output }))
@@ -71,21 +75,21 @@ const check = (output: string) => {
 
 describe("npm run tutorial", () => {
   it("prints what it promises, on a file, and leaves nothing behind", async () => {
-    const { code, left, output } = await runTutorial()
+    const { code, left, output } = await runTutorial([])
     assert.deepStrictEqual(check(output), [])
     assert.strictEqual(code, 0)
     assert.deepStrictEqual(left, [])
   }, 120_000)
 
   it("prints the same in memory", async () => {
-    const { code, left, output } = await runTutorial("--memory")
+    const { code, left, output } = await runTutorial(["--memory"])
     assert.deepStrictEqual(check(output), [])
     assert.strictEqual(code, 0)
     assert.deepStrictEqual(left, [])
   }, 120_000)
 
   it("keeps the file when asked to", async () => {
-    const { code, kept, output } = await runTutorial("--keep")
+    const { code, kept, output } = await runTutorial(["--keep"])
     const [last, ...more] = check(output)
     assert.match(last, /^Kept .*bank\.db$/)
     assert.deepStrictEqual(more, [])
@@ -93,8 +97,20 @@ describe("npm run tutorial", () => {
     assert.include(kept, "bank.db")
   }, 120_000)
 
+  it("leaves nothing behind when it is stopped half way", async () => {
+    for (const signal of ["SIGINT", "SIGTERM"] as const) {
+      const { left } = await runTutorial(
+        [],
+        (child) => child.stdout.on("data", (chunk) => String(chunk).includes("Seeding 10000 ") && child.kill(signal))
+      )
+      assert.deepStrictEqual(left, [])
+    }
+    const { left } = await runTutorial([], (child) => child.stdout.once("data", () => child.stdout.destroy()))
+    assert.deepStrictEqual(left, [])
+  }, 120_000)
+
   it("names an option it does not know", async () => {
-    const { code, output } = await runTutorial("--bogus")
+    const { code, output } = await runTutorial(["--bogus"])
     assert.strictEqual(code, 1)
     assert.include(output, "--bogus")
   }, 120_000)

@@ -1,7 +1,7 @@
 import type * as SqlClient from "@effect/sql/SqlClient"
 import type { SqlError } from "@effect/sql/SqlError"
 import * as Effect from "effect/Effect"
-import type { Names } from "./tables.js"
+import type * as Tables from "./tables.js"
 
 /**
  * What running migrations asks of a dialect.
@@ -17,11 +17,38 @@ export interface Migrations {
   /** The number of the last migration that was run. */
   readonly applied: Effect.Effect<number, SqlError>
   readonly all: ReadonlyArray<{ readonly name: string; readonly statements: ReadonlyArray<string> }>
+  /** Why the tables cannot be those of the stores, or `undefined`: another program may have taken their names. */
+  readonly mismatch: Effect.Effect<string | undefined, SqlError>
   readonly countOn: Effect.Effect<void, SqlError>
 }
 
 /** @internal */
-export const applied = (sql: SqlClient.SqlClient, names: Names): Effect.Effect<number, SqlError> =>
+export const mismatch = (
+  required: ReturnType<typeof Tables.required>,
+  read: {
+    readonly columns: (table: string) => Effect.Effect<ReadonlyArray<{ readonly name: string }>, SqlError>
+    /** The columns of each unique index, in its order, with commas between. */
+    readonly uniqueKeys: (table: string) => Effect.Effect<ReadonlyArray<{ readonly columns: string }>, SqlError>
+  }
+): Effect.Effect<string | undefined, SqlError> =>
+  Effect.gen(function*() {
+    for (const { columns, table, uniqueKeys } of required) {
+      const found = (yield* read.columns(table)).map(({ name }) => name)
+      const column = columns.find((name) => !found.includes(name))
+      if (column !== undefined) {
+        return `the table ${table} is there without the column ${column}: choose another prefix`
+      }
+      const keys = (yield* read.uniqueKeys(table)).map(({ columns }) => columns)
+      const key = uniqueKeys.find((columns) => !keys.includes(columns))
+      if (key !== undefined) {
+        return `the table ${table} is there without its unique index on ${key}: create that, or choose another prefix`
+      }
+    }
+    return undefined
+  })
+
+/** @internal */
+export const applied = (sql: SqlClient.SqlClient, names: Tables.Names): Effect.Effect<number, SqlError> =>
   Effect.map(
     sql<{ readonly id: number | null }>`SELECT max(migration_id) AS id FROM ${sql(names.migrations)}`,
     ([row]) => row.id ?? 0

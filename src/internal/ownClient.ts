@@ -41,8 +41,7 @@ export interface Run {
 export const make: Effect.Effect<OwnClient, SqlError, SqlClient.SqlClient> = Effect.gen(function*() {
   const identity = yield* SqlClient.SqlClient
   const sql = identity.withoutTransforms()
-  const outer = yield* Effect.serviceOption(SqlClient.TransactionConnection)
-  const own: Connection.Connection = Option.isSome(outer) ? outer.value[0] : yield* Effect.scoped(sql.reserve)
+  const own = yield* ownConnection(sql)
 
   // SQLite has one connection; the pool of PostgreSQL makes them all of a class that belongs to the client
   const isOwn = (connection: Connection.Connection): boolean =>
@@ -86,6 +85,29 @@ export const make: Effect.Effect<OwnClient, SqlError, SqlClient.SqlClient> = Eff
     )
   }
 })
+
+/**
+ * A connection of the client, to know its transactions by. A store may be built inside a transaction: SQLite gives its one
+ * connection only when that ends, if it is one of this client, and at once if it is not.
+ */
+const ownConnection = (sql: SqlClient.SqlClient): Effect.Effect<Connection.Connection, SqlError> =>
+  Effect.contextWithEffect((context: Context.Context<never>) => {
+    const outer = Context.getOption(context, SqlClient.TransactionConnection)
+    const reserved = Effect.scoped(sql.reserve).pipe(
+      Effect.mapInputContext((_: Context.Context<never>) => Context.omit(SqlClient.TransactionConnection)(context))
+    )
+    if (Option.isNone(outer)) return reserved
+    const [connection] = outer.value
+    return sql.onDialectOrElse({
+      pg: () => reserved,
+      orElse: () =>
+        Effect.timeoutTo(reserved, {
+          duration: "100 millis",
+          onSuccess: (connection) => connection,
+          onTimeout: () => connection
+        }).pipe(Effect.withClock(liveClock))
+    })
+  })
 
 // -------------------------------------------------------------------------------------
 // retries

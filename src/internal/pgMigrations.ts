@@ -1,8 +1,8 @@
 import type * as SqlClient from "@effect/sql/SqlClient"
 import * as Effect from "effect/Effect"
-import { applied, type Migrations } from "./migrations.js"
+import { applied, type Migrations, mismatch } from "./migrations.js"
 import * as PgTables from "./pgTables.js"
-import { type Names, quoted } from "./tables.js"
+import { type Names, quoted, required } from "./tables.js"
 
 /** @internal */
 export const migrations = (sql: SqlClient.SqlClient, names: Names): Migrations => {
@@ -38,6 +38,18 @@ FROM ${sql(names.events)}`
     ].join(";\n"),
     applied: Effect.flatMap(exists, ([row]) => row.exists ? applied(sql, names) : Effect.succeed(0)),
     all: [{ name: "create_tables", statements: PgTables.statements(names) }],
+    mismatch: mismatch(required(names, { eventColumns: ["transaction", "position", "time"] }), {
+      columns: (table) =>
+        sql`SELECT attname AS name FROM pg_attribute
+WHERE attrelid = to_regclass(${quoted(table)}) AND attnum > 0 AND NOT attisdropped`,
+      uniqueKeys: (table) =>
+        sql`SELECT (
+  SELECT string_agg(attname, ',' ORDER BY number) FROM unnest(indkey) WITH ORDINALITY AS key (attnum, number)
+  JOIN pg_attribute USING (attnum) WHERE attrelid = indrelid
+) AS columns FROM pg_index WHERE indrelid = to_regclass(${
+          quoted(table)
+        }) AND indisunique AND indisvalid AND indpred IS NULL`
+    }),
     countOn: Effect.flatMap(
       sql`SELECT 1 FROM ${cluster}, (${needed}) AS needed WHERE ${cluster}.base < needed.base`,
       (rows) =>

@@ -1,5 +1,5 @@
-import type * as SqlClient from "@effect/sql/SqlClient"
-import type { SqlError } from "@effect/sql/SqlError"
+import * as SqlClient from "@effect/sql/SqlClient"
+import { SqlError } from "@effect/sql/SqlError"
 import * as Effect from "effect/Effect"
 import { InvalidOption } from "../InvalidOption.js"
 import * as SqlMigrations from "../SqlMigrations.js"
@@ -21,18 +21,23 @@ export const setUp = (
 > =>
   Effect.gen(function*() {
     const names = yield* Tables.names(options)
-    const refine = Effect.mapError((error: SqlError) =>
+    const failure = (error: SqlError) =>
       new SqlMigrations.MigrationError({ table: names.migrations, detail: SqlMigrations.describe(error), cause: error })
-    )
+    const refine = <A, E, R>(effect: Effect.Effect<A, E | SqlError, R>): Effect.Effect<
+      A,
+      Exclude<E, SqlError> | SqlMigrations.MigrationError,
+      R
+    > => Effect.catchIf(effect, (error) => error instanceof SqlError, failure)
     const client = yield* refine(OwnClient.make)
-    yield* client.sql.onDialect({
-      sqlite: () => refine(lowerBusyTimeout(client.sql)),
+    const { identity, run, sql } = client
+    yield* sql.onDialect({
+      sqlite: () => refine(run(lowerBusyTimeout(sql))),
       pg: () => Effect.void,
       mysql: () => unknownDialect("mysql"),
       mssql: () => unknownDialect("mssql"),
       clickhouse: () => unknownDialect("clickhouse")
     })
-    yield* SqlMigrations.run(options)
+    yield* refine(run(Effect.provideService(SqlMigrations.run(options), SqlClient.SqlClient, identity)))
     return { client, names }
   })
 

@@ -8,6 +8,8 @@ import type { Names } from "./tables.js"
 export const make = (sql: SqlClient.SqlClient, names: Names): EventStatements => {
   const events = sql(names.events)
   const snapshots = (name: string) => sql(name)
+  // a position above 2^53, which a row edited by hand may bring about, is none that a number can hold
+  const position = sql.literal("CAST(position AS TEXT) AS position")
   // SQLite plans a statement anew at every run while a bound value stands in its LIMIT
   const literal = (limit: number) => sql.literal(String(limit))
 
@@ -23,11 +25,11 @@ FROM (SELECT coalesce(max(version), 0) AS version FROM ${events}
   WHERE aggregate = ${stream.aggregate} AND stream_id = ${stream.id}) AS head, json_each(${rows}) AS row
 WHERE head.version BETWEEN ${min} AND ${max}
 ORDER BY row.key
-RETURNING version, position`
+RETURNING version, ${position}`
     },
 
     standing: (ids) =>
-      sql`SELECT event_id, aggregate, stream_id, version, position FROM ${events}
+      sql`SELECT event_id, aggregate, stream_id, version, ${position} FROM ${events}
 WHERE event_id IN (SELECT value FROM json_each(${JSON.stringify(ids)}))`,
 
     version: (stream) =>
@@ -35,20 +37,18 @@ WHERE event_id IN (SELECT value FROM json_each(${JSON.stringify(ids)}))`,
 WHERE aggregate = ${stream.aggregate} AND stream_id = ${stream.id}`,
 
     read: ({ fromVersion, limit, stream, toVersion }) =>
-      sql`SELECT aggregate, stream_id, version, position, event_id, type, payload, metadata, time FROM ${events}
+      sql`SELECT aggregate, stream_id, version, ${position}, event_id, type, payload, metadata, time FROM ${events}
 WHERE aggregate = ${stream.aggregate} AND stream_id = ${stream.id} AND version BETWEEN ${fromVersion} AND ${toVersion}
 ORDER BY version LIMIT ${literal(limit)}`,
 
     readAll: ({ after, aggregate, limit }) => {
       const { sequence } = Position.toParts(after)
-      const columns = sql.literal(
-        "aggregate, stream_id, version, position, event_id, type, payload, metadata, time"
-      )
+      const columns = sql`aggregate, stream_id, version, ${position}, event_id, type, payload, metadata, time`
       return aggregate === undefined
         ? sql`SELECT ${columns} FROM ${events} WHERE position > CAST(${sequence} AS INTEGER)
-ORDER BY position LIMIT ${literal(limit)}`
+ORDER BY ${events}.position LIMIT ${literal(limit)}`
         : sql`SELECT ${columns} FROM ${events} WHERE aggregate = ${aggregate} AND position > CAST(${sequence} AS INTEGER)
-ORDER BY position LIMIT ${literal(limit)}`
+ORDER BY ${events}.position LIMIT ${literal(limit)}`
     },
 
     position: ({ position }) => Position.fromParts(0, position),

@@ -1,13 +1,14 @@
 import type * as SqlClient from "@effect/sql/SqlClient"
 import * as Effect from "effect/Effect"
-import { applied, type Migrations } from "./migrations.js"
+import { applied, type Migrations, mismatch } from "./migrations.js"
 import * as SqliteTables from "./sqliteTables.js"
-import { type Names, quoted, unqualified } from "./tables.js"
+import { type Names, quoted, required, unqualified } from "./tables.js"
 
 /** @internal */
 export const migrations = (sql: SqlClient.SqlClient, names: Names): Migrations => {
   const dot = names.migrations.indexOf(".")
-  const catalogue = dot < 0 ? "sqlite_master" : `${names.migrations.slice(0, dot)}.sqlite_master`
+  const schema = dot < 0 ? "main" : names.migrations.slice(0, dot)
+  const catalogue = `${schema}.sqlite_master`
   const exists = sql`SELECT 1 FROM ${sql(catalogue)}
 WHERE type = 'table' AND name = ${unqualified(names.migrations)} COLLATE NOCASE`
   return {
@@ -20,6 +21,13 @@ WHERE type = 'table' AND name = ${unqualified(names.migrations)} COLLATE NOCASE`
 )`,
     applied: Effect.flatMap(exists, (rows) => rows.length === 0 ? Effect.succeed(0) : applied(sql, names)),
     all: [{ name: "create_tables", statements: SqliteTables.statements(names) }],
+    mismatch: mismatch(required(names, { eventColumns: ["position", "time"] }), {
+      columns: (table) => sql`SELECT name FROM pragma_table_info(${unqualified(table)}, ${schema})`,
+      uniqueKeys: (table) =>
+        sql`SELECT (
+  SELECT group_concat(name, ',') FROM (SELECT name FROM pragma_index_info(list.name, ${schema}) ORDER BY seqno)
+) AS columns FROM pragma_index_list(${unqualified(table)}, ${schema}) AS list WHERE list."unique" = 1`
+    }),
     countOn: Effect.void
   }
 }

@@ -45,3 +45,28 @@ export const quoted = (name: string): string => name.split(".").map((part) => `"
 
 /** @internal */
 export const unqualified = (name: string): string => name.slice(name.indexOf(".") + 1)
+
+/**
+ * What the stores rely on in each table: its columns, and the columns of its unique indexes.
+ *
+ * @internal
+ */
+export const required = (
+  names: Names,
+  dialect: { readonly eventColumns: ReadonlyArray<string> }
+): ReadonlyArray<{
+  readonly table: string
+  readonly columns: ReadonlyArray<string>
+  readonly uniqueKeys: ReadonlyArray<string>
+}> => [
+  {
+    table: names.events,
+    columns: ["aggregate", "stream_id", "version", "event_id", "type", "payload", "metadata", ...dialect.eventColumns],
+    uniqueKeys: ["event_id", "aggregate,stream_id,version"]
+  },
+  {
+    table: names.snapshots,
+    columns: ["aggregate", "stream_id", "schema_version", "version", "event_id", "fingerprint", "state", "time"],
+    uniqueKeys: ["aggregate,stream_id,schema_version"]
+  }
+]
