@@ -9,10 +9,13 @@ import type * as ParseResult from "effect/ParseResult"
 import * as Schema from "effect/Schema"
 import { makeEventCodec } from "./internal/eventCodec.js"
 import { fingerprint } from "./internal/fingerprint.js"
+import { notJson } from "./internal/notJson.js"
 import { safely } from "./internal/safely.js"
 import { keyProblem, quote } from "./internal/text.js"
 import { InvalidOption } from "./InvalidOption.js"
 import { maxAggregateBytes } from "./StreamId.js"
+import type { Upcast } from "./Upcast.js"
+import type * as Versions from "./Versions.js"
 
 /**
  * @since 0.1.0
@@ -43,6 +46,8 @@ export interface Aggregate<
   readonly name: Name
   readonly id: Codec<Id, string>
   readonly state: Codec<State, unknown>
+  /** Every older version of the state's schema whose snapshots can be migrated, oldest first. */
+  readonly migrations: ReadonlyArray<Versions.Source<State>>
   readonly event: EventCodec<Event>
   readonly command: Schema.Schema<Command>
   readonly initial: (id: Id) => State
@@ -86,13 +91,15 @@ export interface Codec<in out A, out Encoded> {
  */
 export interface EventCodec<in out Event> {
   readonly schema: Schema.Schema<Event>
-  /** The type under which an event is stored: its tag. */
+  /** The type under which an event is stored: its tag, with `@n` after it where `upcasts` say that it is version n. */
   readonly typeOf: (event: Event) => string
-  /** The types that the union knows. */
+  /** The stored types that can be read, those of older code included. */
   readonly types: ReadonlyArray<string>
   readonly encode: (event: Event) => Either.Either<unknown, ParseResult.ParseError>
   /** `undefined` where the type is none of {@link EventCodec.types}. */
   readonly decoder: (type: string) => ((payload: unknown) => Either.Either<Event, ParseResult.ParseError>) | undefined
+  /** Whether events of this stored type are ignored, on purpose. */
+  readonly isRetired: (type: string) => boolean
 }
 
 /**
@@ -141,7 +148,9 @@ export type Rejection<A extends Any> = A extends
  * `event` is a union of members with a literal `_tag` (`Schema.TaggedStruct`, `Schema.TaggedClass`), or one such
  * member: the tag is the type under which an event is stored. `evolve` is total and pure, `decide` is pure: it gives
  * the new events, or a typed refusal. `schemaVersion` counts the versions of the *state's* schema (a positive integer,
- * 1 unless given): raise it when the state means something else than before, and older snapshots are replayed over.
+ * 1 unless given): raise it when the state means something else than before, and older snapshots are replayed over, or
+ * migrated where `migrations` lead from their version to this one. `upcasts` say how events are read that older code
+ * wrote, by their stored type.
  *
  * Throws `InvalidOption` where the definition cannot work.
  *
@@ -178,7 +187,8 @@ export const make = <
   CommandEncoded,
   Decision extends Either.Either<ReadonlyArray<{ readonly _tag: Tag }>, unknown>,
   // nothing is inferred for it: it keeps the tags of event literals in `decide` from widening to string
-  Tag extends string
+  Tag extends string,
+  Version extends number = 1
 >(
   definition: {
     readonly name: Name
@@ -186,13 +196,15 @@ export const make = <
     readonly state: Schema.Schema<State, StateEncoded>
     readonly event: Schema.Schema<Event, EventEncoded>
     readonly command: Schema.Schema<Command, CommandEncoded>
-    readonly schemaVersion?: number | undefined
+    readonly schemaVersion?: Version | undefined
+    readonly migrations?: Versions.Versions<number, NoInfer<Version>, NoInfer<State>> | undefined
+    readonly upcasts?: { readonly [storedType: string]: Upcast<NoInfer<Event>> } | undefined
     readonly initial: (id: NoInfer<Id>) => NoInfer<State>
     readonly evolve: (state: NoInfer<State>, event: NoInfer<Event>) => NoInfer<State>
     readonly decide: (state: NoInfer<State>, command: NoInfer<Command>) => Decision
   } & OnlyEvents<Decision, NoInfer<State>, NoInfer<Event>, NoInfer<Command>>
 ): Aggregate<Name, Id, State, Event, Command, Either.Either.Left<Decision>> => {
-  const schemaVersion = definition.schemaVersion ?? 1
+  const { migrations, schemaVersion = 1 } = definition
   const nameProblem = keyProblem(definition.name, maxAggregateBytes)
   if (nameProblem !== undefined) {
     throw new InvalidOption({
@@ -208,14 +220,40 @@ export const make = <
       expected: "a whole number from 1 to 2147483647"
     })
   }
+  const own = fingerprint(definition.state)
+  const foreign = notJson(definition.state.ast)
+  if (foreign !== undefined) {
+    throw new InvalidOption({
+      option: `Aggregate.make state of ${quote(definition.name)}`,
+      value: `a schema that, at ${foreign.path}, ${foreign.reason}`,
+      expected: "a schema that encodes to JSON, such as Schema.BigInt, Schema.Date or Schema.Option"
+    })
+  }
+  if (migrations !== undefined && (migrations.last !== schemaVersion || migrations.fingerprint !== own)) {
+    throw new InvalidOption({
+      option: `Aggregate.make migrations of ${quote(definition.name)}`,
+      value: migrations.last === schemaVersion
+        ? "a chain whose last schema is not the state's"
+        : `a chain that ends at version ${migrations.last}`,
+      expected: `a chain that ends at version ${schemaVersion}, the schemaVersion, with the state's own schema`
+    })
+  }
+  if (migrations !== undefined && (!Number.isSafeInteger(migrations.first) || migrations.first < 1)) {
+    throw new InvalidOption({
+      option: `Aggregate.make migrations of ${quote(definition.name)}`,
+      value: `a chain that begins at version ${migrations.first}`,
+      expected: "a chain that begins at a whole number, 1 or more"
+    })
+  }
   return {
     [TypeId]: TypeId,
     name: definition.name,
     schemaVersion,
-    fingerprint: fingerprint(definition.state),
+    fingerprint: own,
     id: codec(definition.id),
     state: codec(definition.state),
-    event: makeEventCodec(definition.name, definition.event),
+    migrations: migrations?.sources ?? [],
+    event: makeEventCodec(definition.name, definition.event, definition.upcasts),
     command: Schema.typeSchema(definition.command),
     initial: definition.initial,
     evolve: definition.evolve,

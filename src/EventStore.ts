@@ -21,7 +21,7 @@ import { judge } from "./internal/repeatedAppend.js"
 import { keyProblem, quote } from "./internal/text.js"
 import * as Position from "./Position.js"
 import type * as Snapshot from "./Snapshot.js"
-import type { SnapshotStore } from "./SnapshotStore.js"
+import type { GetOptions, SnapshotStore } from "./SnapshotStore.js"
 import * as StreamId from "./StreamId.js"
 
 /**
@@ -73,9 +73,10 @@ export class EventStore extends Context.Tag("effect-eventsourcing/EventStore")<E
   ) => Effect.Effect<ReadonlyArray<TailEvent>, EventStoreError>
 
   /**
-   * Reads snapshot and tail in one round trip, where this store and the snapshot store share a database.
+   * What only two stores can do that share a database: read snapshot and tail in one round trip, and write both in one
+   * transaction.
    */
-  readonly withSnapshots: (snapshots: SnapshotStore["Type"]) => Option.Option<SnapshotReader>
+  readonly withSnapshots: (snapshots: SnapshotStore["Type"]) => Option.Option<SharedDatabase>
 
   /**
    * Whether the calling fiber is inside an open transaction of this store: what it appended may still be rolled back.
@@ -137,20 +138,42 @@ export interface TailEvent {
  * @since 0.1.0
  * @category models
  */
+export interface SharedDatabase {
+  readonly read: SnapshotReader
+  /**
+   * Runs what it is given in one transaction, that of the caller if there is one. A transaction that could not begin or
+   * commit is an `EventStoreError` too.
+   */
+  readonly transaction: <A, E>(effect: Effect.Effect<A, E>) => Effect.Effect<A, E | EventStoreError>
+}
+
+/**
+ * @since 0.1.0
+ * @category models
+ */
 export interface SnapshotReader {
-  (stream: StreamId.StreamId, options: {
-    readonly schemaVersion: number
-    readonly fingerprint: string
-    readonly limit: number
-  }): Effect.Effect<
+  (stream: StreamId.StreamId, options: ReaderOptions): Effect.Effect<
     {
       /** What `SnapshotStore.get` would give. */
       readonly snapshot: Option.Option<Snapshot.Encoded>
-      /** The tail from the snapshot's own version on if schema version and fingerprint fit, else from version 1. */
+      /**
+       * The tail from the snapshot's own version on if schema version and fingerprint fit or it is migratable, else from
+       * version 1.
+       */
       readonly events: ReadonlyArray<TailEvent>
     },
     EventStoreError
   >
+}
+
+/**
+ * @since 0.1.0
+ * @category models
+ */
+export interface ReaderOptions extends GetOptions {
+  /** The fingerprint that a snapshot of the schema version must have. Without one, any will do. */
+  readonly fingerprint?: string | undefined
+  readonly limit: number
 }
 
 /**
@@ -242,7 +265,8 @@ export class HistoryGap extends Schema.TaggedError<HistoryGap>("effect-eventsour
 }
 
 /**
- * The store could not do what it was asked: the input is one that no store can keep, or the database failed.
+ * The store could not do what it was asked: the input is one that no store can keep (`InvalidInput`), the database
+ * failed (`Unavailable`), or a repository with a `maxReplay` gave up a replay (`ReplayTooLong`).
  *
  * `mayHaveAppended` is true where an append was on its way when the failure came, so that nobody knows whether it
  * happened. Repeat it with the same event ids: it will happen once.
@@ -255,7 +279,7 @@ export class EventStoreError extends Schema.TaggedError<EventStoreError>("effect
   {
     operation: Schema.Literal("append", "read", "readAll", "version"),
     stream: Schema.optional(StreamId.StreamId),
-    reason: Schema.Literal("InvalidInput", "Unavailable"),
+    reason: Schema.Literal("InvalidInput", "Unavailable", "ReplayTooLong"),
     mayHaveAppended: Schema.Boolean,
     detail: Schema.String,
     cause: Schema.optional(Schema.Defect)
@@ -414,10 +438,13 @@ export const makeEncoded = (driver: Encoded): EventStore["Type"] => {
       return problem === undefined ? driver.readTail(stream, options) : invalidInput("read", stream, problem)
     },
     withSnapshots: (snapshots) =>
-      Option.map(driver.withSnapshots(snapshots), (reader): SnapshotReader => (stream, options) => {
-        const problem = StreamId.problem(stream) ?? countProblem({ limit: options.limit })
-        return problem === undefined ? reader(stream, options) : invalidInput("read", stream, problem)
-      }),
+      Option.map(driver.withSnapshots(snapshots), (shared): SharedDatabase => ({
+        ...shared,
+        read: (stream, options) => {
+          const problem = StreamId.problem(stream) ?? countProblem({ limit: options.limit })
+          return problem === undefined ? shared.read(stream, options) : invalidInput("read", stream, problem)
+        }
+      })),
     inTransaction: driver.inTransaction
   })
 }

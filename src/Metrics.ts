@@ -6,7 +6,8 @@
 import * as Metric from "effect/Metric"
 
 /**
- * How loads ended, tagged with `outcome`: `Hit`, `None`, `Disabled` or the tag of a `SnapshotFailure`.
+ * How loads ended, tagged with `outcome`: `Hit`, `Migrated`, `Drifted`, `None`, `Disabled` or the tag of a
+ * `SnapshotFailure`.
  *
  * @since 0.1.0
  * @category metrics
@@ -80,6 +81,18 @@ export const feedLag: Metric.Metric.Gauge<number> = Metric.gauge("effect_eventso
   description: "Milliseconds since the oldest event that the feed holds back was appended"
 })
 
+/**
+ * Verifications of sampled loads, tagged with `outcome`: `Verified`, `Refuted`, `NoSnapshot` (it was gone by then),
+ * `Failed`, or `Skipped` (too many waited, or the budget was spent).
+ *
+ * @since 0.1.0
+ * @category metrics
+ */
+export const snapshotVerifications: Metric.Metric.Counter<number> = Metric.counter(
+  "effect_eventsourcing_snapshot_verifications",
+  { description: "Sampled loads by what full replay said of their snapshot", incremental: true }
+)
+
 /** @internal */
 export const snapshotter = (aggregate: string) => {
   const saves = Metric.tagged(snapshotSaves, "aggregate", aggregate)
@@ -95,12 +108,17 @@ export const snapshotter = (aggregate: string) => {
 }
 
 /** @internal */
-export const loads = (aggregate: string) => {
-  const ofAggregate = Metric.tagged(snapshotLoads, "aggregate", aggregate)
-  const byOutcome = new Map<string, Metric.Metric.Counter<number>>()
+export const loads = (aggregate: string) => byOutcome(snapshotLoads, aggregate)
+
+/** @internal */
+export const verifications = (aggregate: string) => byOutcome(snapshotVerifications, aggregate)
+
+const byOutcome = (metric: Metric.Metric.Counter<number>, aggregate: string) => {
+  const ofAggregate = Metric.tagged(metric, "aggregate", aggregate)
+  const counters = new Map<string, Metric.Metric.Counter<number>>()
   return (outcome: string): void => {
-    const counter = byOutcome.get(outcome) ?? Metric.tagged(ofAggregate, "outcome", outcome)
-    byOutcome.set(outcome, counter)
+    const counter = counters.get(outcome) ?? Metric.tagged(ofAggregate, "outcome", outcome)
+    counters.set(outcome, counter)
     counter.unsafeUpdate(1, [])
   }
 }

@@ -20,7 +20,11 @@ import * as Aggregate from "./Aggregate.js"
 import * as Event from "./Event.js"
 import * as EventStore from "./EventStore.js"
 import * as ExpectedVersion from "./ExpectedVersion.js"
+import { compare } from "./internal/compare.js"
 import { type Baseline, contain, type LoadError, make as makeLoader } from "./internal/loader.js"
+import { durationProblem, wholeFromOne } from "./internal/options.js"
+import { quote } from "./internal/text.js"
+import * as Verifier from "./internal/verifier.js"
 import { InvalidOption } from "./InvalidOption.js"
 import * as Metrics from "./Metrics.js"
 import * as Snapshot from "./Snapshot.js"
@@ -79,6 +83,13 @@ export interface AggregateRepository<in out Id, out State, out Event, in Command
   readonly createSnapshot: (id: Id) => Effect.Effect<CreatedSnapshot<State>, CreateSnapshotError>
 
   /**
+   * Compares what a load gives with what full replay gives at the same version, whatever is appended meanwhile. It finds
+   * what no proof on load can see: an `evolve`, or a migration, that is not what the snapshot was made with. What it
+   * refutes it removes, unless `remove` is false.
+   */
+  readonly verify: (id: Id, options?: VerifyOptions) => Effect.Effect<Verification, LoadError>
+
+  /**
    * Waits until no background snapshot is pending. Inside a transaction it returns at once: the writers may need the
    * connection that the transaction holds.
    */
@@ -134,6 +145,50 @@ export interface CreatedSnapshot<out State> {
   readonly outcome: SnapshotStore.SaveOutcome
 }
 
+/**
+ * @since 0.1.0
+ * @category models
+ */
+export interface VerifyOptions {
+  /** Whether a refuted snapshot is removed. Default true. */
+  readonly remove?: boolean | undefined
+}
+
+/**
+ * - `Verified`: the load by snapshot and full replay came to equivalent states.
+ * - `Refuted`: they did not; `differences` tells where, at most twenty times.
+ * - `NoSnapshot`: the load used none, for the reason in `snapshot`.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export type Verification =
+  | { readonly _tag: "Verified"; readonly version: number; readonly snapshotVersion: number }
+  | {
+    readonly _tag: "Refuted"
+    readonly version: number
+    readonly snapshotVersion: number
+    readonly differences: ReadonlyArray<Difference>
+    /** Whether the snapshot is gone. */
+    readonly removed: boolean
+  }
+  | { readonly _tag: "NoSnapshot"; readonly version: number; readonly snapshot: Snapshot.SnapshotOutcome }
+
+/**
+ * Where two states differ, with their values as short text.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Difference {
+  /** Such as `$.lines[3].price`. */
+  readonly path: string
+  /** What full replay gives. */
+  readonly replayed: string
+  /** What the load by snapshot gives. */
+  readonly loaded: string
+}
+
 export type {
   /**
    * @since 0.1.0
@@ -181,9 +236,9 @@ export class EmptyStream extends Schema.TaggedError<EmptyStream>("effect-eventso
  * @since 0.1.0
  * @category models
  */
-export interface Options {
+export interface Options<State = unknown, Event = unknown> {
   /** Default: `SnapshotPolicy.none`. */
-  readonly snapshots?: SnapshotPolicy.SnapshotPolicy | undefined
+  readonly snapshots?: SnapshotPolicy.SnapshotPolicy<State, Event> | undefined
   /**
    * When a command that lost a race is decided again. Default: up to 30 times, waiting a random time that grows from
    * 1 to 50 milliseconds.
@@ -195,6 +250,35 @@ export interface Options {
   readonly snapshotTimeout?: Duration.DurationInput | undefined
   /** Whether loads, too, take snapshots that are due. Default true; false for processes that must not write. */
   readonly snapshotOnLoad?: boolean | undefined
+  /**
+   * What to do with a snapshot whose schema changed while `schemaVersion` did not. `replay` (the default) refuses it.
+   * `decode` uses it if it decodes: only right where every change was an addition that old states decode to.
+   */
+  readonly onDrift?: "replay" | "decode" | undefined
+  /**
+   * How many events a load or a command may fold. A longer replay fails with an `EventStoreError` of reason
+   * `ReplayTooLong`, and in background mode a worker, which has no such limit, is asked for a snapshot; neither has
+   * `createSnapshot` one. Default: no limit.
+   */
+  readonly maxReplay?: number | undefined
+  /**
+   * How many full replays may read from the store at a time; more of them wait. It keeps a deployment that invalidates
+   * all snapshots from becoming a stampede. Inside a transaction nobody waits. Default: no limit.
+   */
+  readonly concurrentReplays?: number | undefined
+  /** Verifies a share of the loads in the background. Default: none. */
+  readonly verify?: VerifySample | undefined
+}
+
+/**
+ * @since 0.1.0
+ * @category models
+ */
+export interface VerifySample {
+  /** The share of the loads by snapshot that is verified, from 0 to 1, by Effect's `Random`. */
+  readonly sample: number
+  /** How many events verifications may fold in a minute; what is over it is skipped and counted. Default 1,000,000. */
+  readonly budget?: number | undefined
 }
 
 /**
@@ -205,7 +289,7 @@ export interface Options {
  */
 export const make = <Name extends string, Id, State, Event, Command, Rejection>(
   aggregate: Aggregate.Aggregate<Name, Id, State, Event, Command, Rejection>,
-  options: Options = {}
+  options: Options<NoInfer<State>, NoInfer<Event>> = {}
 ): Effect.Effect<
   AggregateRepository<Id, State, Event, Command, Rejection>,
   InvalidOption,
@@ -213,35 +297,44 @@ export const make = <Name extends string, Id, State, Event, Command, Rejection>(
 > =>
   Effect.gen(function*() {
     const {
+      concurrentReplays,
+      maxReplay = Infinity,
+      onDrift = "replay",
       pageSize = 2_000,
       retry = defaultRetry,
       snapshotOnLoad = true,
       snapshotTimeout = Duration.seconds(5),
       snapshots: policy = SnapshotPolicy.none
     } = options
-    const problem = SnapshotPolicy.problem(policy)
+    const problem = SnapshotPolicy.problem(policy) ?? optionsProblem(options)
     if (problem !== undefined) return yield* problem
-    if (!Number.isSafeInteger(pageSize) || pageSize < 2) {
-      return yield* new InvalidOption({
-        option: "Repository pageSize",
-        value: String(pageSize),
-        expected: "a whole number, 2 or more"
-      })
-    }
 
     const events = yield* EventStore.EventStore
     const snapshots = yield* SnapshotStore.SnapshotStore
+    const shared = events.withSnapshots(snapshots)
+    if (policy.mode === "Inline" && Option.isNone(shared)) {
+      return yield* new InvalidOption({
+        option: "SnapshotPolicy mode",
+        value: "inline, with stores that share no database",
+        expected: "sync or background, or both stores must be SQL stores on one client"
+      })
+    }
     const loader = makeLoader(aggregate, {
       events,
       snapshots: policy.mode === "None" ? Option.none() : Option.some(snapshots),
       pageSize,
-      timeout: snapshotTimeout
+      timeout: snapshotTimeout,
+      onDrift,
+      maxReplay,
+      concurrentReplays
     })
     const snapshotter = policy.mode === "Background"
       ? yield* Snapshotter.make(aggregate.name, policy.options)
       : undefined
     // in a database of its own, a snapshot of uncommitted events would outlive their rollback
-    const mayRollBack = Option.isSome(events.withSnapshots(snapshots)) ? Effect.succeed(false) : events.inTransaction
+    const mayRollBack = Option.isSome(shared) ? Effect.succeed(false) : events.inTransaction
+    const contained = <A, E>(effect: Effect.Effect<A, E>) =>
+      contain(effect, { timeout: snapshotTimeout, within: events.inTransaction })
     const span = <A, E>(name: string, effect: Effect.Effect<A, E>): Effect.Effect<A, E> =>
       Effect.withSpan(effect, `Repository.${name}`, {
         captureStackTrace: false,
@@ -250,17 +343,71 @@ export const make = <Name extends string, Id, State, Event, Command, Rejection>(
     const countLoad = Metrics.loads(aggregate.name)
     const countSave = Metrics.snapshotter(aggregate.name)
 
-    const observe = (id: Id) =>
-      Effect.tap(loader.load(id), ({ outcome, replayed, snapshotVersion, stream }) => {
-        countLoad(outcome._tag)
-        const annotated = Effect.annotateCurrentSpan({
-          "eventsourcing.id": stream.id,
-          "eventsourcing.snapshot": outcome._tag,
-          "eventsourcing.snapshot_version": snapshotVersion,
-          "eventsourcing.replayed": replayed
-        })
-        return isFailure(outcome) ? Effect.zipRight(annotated, logFailure(outcome, stream, replayed)) : annotated
+    const verify = (id: Id, remove: boolean, most = aggregate.migrations.length): Effect.Effect<
+      Verification,
+      LoadError
+    > =>
+      Effect.gen(function*() {
+        const { outcome, snapshotVersion, state, stream, used, version } = yield* loader.load(id, { unbounded: true })
+        if (Option.isNone(used)) return { _tag: "NoSnapshot", version, snapshot: outcome }
+        const replayed = yield* loader.replayTo(id, version)
+        if (replayed.version < version) {
+          // events went away between the two
+          return yield* new EventStore.HistoryGap({ stream, expected: replayed.version + 1, actual: version })
+        }
+        const differences = compare(aggregate.state.schema, replayed.state, state, 20)
+        if (differences.length === 0) return { _tag: "Verified", version, snapshotVersion }
+        const { eventId, schemaVersion } = used.value
+        const identity = { version: snapshotVersion, eventId }
+        const removal = remove ? yield* contained(snapshots.delete(stream, { schemaVersion, identity })) : undefined
+        const removed = removal !== undefined && Either.isRight(removal)
+        // the next load would migrate another one, perhaps in the same wrong way
+        if (removed && most > 0) yield* verify(id, remove, most - 1)
+        return {
+          _tag: "Refuted",
+          version,
+          snapshotVersion,
+          differences: differences.map(({ left, path, right }) => ({ path, replayed: left, loaded: right })),
+          removed
+        }
       })
+
+    const verifier = options.verify === undefined ? undefined : yield* Verifier.make({
+      aggregate: aggregate.name,
+      sample: options.verify.sample,
+      budget: options.verify.budget ?? 1_000_000
+    })
+
+    const note = (id: Id, { outcome, replayed, snapshotVersion, stream, used, version }: Baseline<State>) =>
+      Effect.suspend(() => {
+        countLoad(outcome._tag)
+        const annotated = Effect.zipRight(
+          Effect.annotateCurrentSpan({
+            "eventsourcing.id": stream.id,
+            "eventsourcing.snapshot": outcome._tag,
+            "eventsourcing.snapshot_version": snapshotVersion,
+            "eventsourcing.replayed": replayed
+          }),
+          logLoad(outcome, stream, { replayed, snapshotVersion })
+        )
+        return verifier === undefined || Option.isNone(used)
+          ? annotated
+          : Effect.zipRight(annotated, verifier.offer({ stream, version, verify: verify(id, snapshotOnLoad) }))
+      })
+
+    // whoever may not replay so much has it done by one who may
+    const repair = (id: Id, error: LoadError): Effect.Effect<void> =>
+      Effect.sync(() => {
+        if (snapshotter === undefined || error._tag !== "EventStoreError" || error.reason !== "ReplayTooLong") return
+        if (error.stream === undefined) return
+        snapshotter.offer({ stream: error.stream, version: 0, save: saveCommitted(id, always) })
+      })
+
+    const observe = (id: Id, options: { readonly mayWrite: boolean }) =>
+      loader.load(id).pipe(
+        Effect.tap((baseline) => note(id, baseline)),
+        Effect.tapError((error) => options.mayWrite ? repair(id, error) : Effect.void)
+      )
 
     const lastEventId = (baseline: Baseline<State>): Effect.Effect<string, EventStore.EventStoreError> =>
       baseline.eventId !== null ? Effect.succeed(baseline.eventId) : Effect.flatMap(
@@ -311,7 +458,7 @@ export const make = <Name extends string, Id, State, Event, Command, Rejection>(
 
     const saveInTime = (baseline: Baseline<State>): Effect.Effect<void> =>
       Effect.flatMap(
-        contain(save(baseline), snapshotTimeout),
+        contained(save(baseline)),
         Either.match({
           onLeft: (cause) =>
             Effect.logWarning("a snapshot could not be saved; the next command that finds it due tries again", cause)
@@ -325,7 +472,7 @@ export const make = <Name extends string, Id, State, Event, Command, Rejection>(
 
     const createSnapshot = (id: Id): Effect.Effect<CreatedSnapshot<State>, CreateSnapshotError> =>
       Effect.gen(function*() {
-        const baseline = yield* loader.load(id)
+        const baseline = yield* loader.load(id, { unbounded: true })
         const { stream } = baseline
         if (baseline.version === 0) return yield* new EmptyStream({ stream })
         if (yield* mayRollBack) {
@@ -341,23 +488,75 @@ export const make = <Name extends string, Id, State, Event, Command, Rejection>(
         return yield* save(baseline)
       })
 
+    const isDue = (
+      when: SnapshotPolicy.When<State, Event>,
+      baseline: Baseline<State>,
+      progress: SnapshotPolicy.Progress<State, Event>
+    ): boolean =>
+      baseline.version > progress.snapshotVersion &&
+      // what was migrated is saved as what it is now, lest every load migrates it again
+      ((baseline.outcome._tag === "Migrated" && when._tag !== "Never") || SnapshotPolicy.isDue(when, progress))
+
+    const progressOf = (
+      { replayed, took, used, version }: Baseline<State>,
+      now: number,
+      change: SnapshotPolicy.Change<State, Event> | undefined
+    ): SnapshotPolicy.Progress<State, Event> => {
+      // the distance counts from the row of the own schema version
+      const own = Option.getOrUndefined(Option.filter(used, (used) => used.schemaVersion === aggregate.schemaVersion))
+      return {
+        version,
+        snapshotVersion: own?.version ?? 0,
+        replayed,
+        took,
+        age: own === undefined ? undefined : now - own.time,
+        change
+      }
+    }
+
     // the worker reads again what is committed by then: nothing that a caller holds, may change or may roll back gets
     // into a background snapshot
     const saveCommitted = (id: Id, when: SnapshotPolicy.When) =>
-      Effect.flatMap(
-        loader.load(id),
-        (baseline) => baseline.version > 0 && SnapshotPolicy.isDue(when, baseline) ? save(baseline) : Effect.void
-      )
+      Effect.gen(function*() {
+        const baseline = yield* loader.load(id, { unbounded: true })
+        const progress = progressOf(baseline, yield* Clock.currentTimeMillis, undefined)
+        if (isDue(when, baseline, progress)) yield* save(baseline)
+      })
 
-    const snapshotIfDue = (id: Id, baseline: Baseline<State>): Effect.Effect<void> => {
-      if (baseline.version === 0 || policy.mode === "None" || policy.mode === "Manual") return Effect.void
+    /** The policy as it is left for later, if a snapshot is due now. */
+    const dueNow = (
+      baseline: Baseline<State>,
+      change: SnapshotPolicy.Change<State, Event> | undefined
+    ): Effect.Effect<SnapshotPolicy.When | undefined> => {
+      if (baseline.version === 0 || policy.mode === "None" || policy.mode === "Manual") return Effect.succeed(undefined)
       const { when } = policy
-      if (!SnapshotPolicy.isDue(when, baseline)) return Effect.void
-      const { stream, version } = baseline
-      return snapshotter === undefined
-        ? Effect.flatMap(mayRollBack, (uncommitted) => uncommitted ? Effect.void : saveInTime(baseline))
-        : Effect.sync(() => snapshotter.offer({ stream, version, save: saveCommitted(id, when) }))
+      return Effect.flatMap(Clock.currentTimeMillis, (now) => {
+        const progress = progressOf(baseline, now, change)
+        return Effect.try(() => isDue(when, baseline, progress) ? SnapshotPolicy.settle(when, progress) : undefined)
+      }).pipe(
+        Effect.catchAll(({ error }) =>
+          Effect.as(
+            Effect.logWarning("the snapshot policy threw; no snapshot is taken", error).pipe(
+              Effect.annotateLogs({ aggregate: aggregate.name })
+            ),
+            undefined
+          )
+        )
+      )
     }
+
+    const snapshotIfDue = (
+      id: Id,
+      baseline: Baseline<State>,
+      change?: SnapshotPolicy.Change<State, Event>
+    ): Effect.Effect<void> =>
+      Effect.flatMap(dueNow(baseline, change), (when) => {
+        if (when === undefined) return Effect.void
+        const { stream, version } = baseline
+        return snapshotter === undefined
+          ? Effect.flatMap(mayRollBack, (uncommitted) => uncommitted ? Effect.void : saveInTime(baseline))
+          : Effect.sync(() => snapshotter.offer({ stream, version, save: saveCommitted(id, when) }))
+      })
 
     const propose = Effect.fnUntraced(function*(
       stream: StreamId.StreamId,
@@ -397,28 +596,37 @@ export const make = <Name extends string, Id, State, Event, Command, Rejection>(
           return Effect.succeed(Either.right({ state: baseline.state, version: baseline.version, events: decided }))
         }
         const { stream, version: before } = baseline
-        return Effect.flatMap(propose(stream, decided, metadata), (proposed) =>
+        const change = { before: baseline.state, after: state, events: decided }
+        return Effect.flatMap(propose(stream, decided, metadata), (proposed) => {
+          const version = before + proposed.length
+          const after = { ...baseline, state, version, eventId: proposed[proposed.length - 1].id }
+          const appended = events.append(stream, proposed, { expectedVersion: ExpectedVersion.exact(before) })
           // an interruption that comes after the append finds the snapshot noted
-          Effect.uninterruptibleMask((restore) =>
-            restore(events.append(stream, proposed, { expectedVersion: ExpectedVersion.exact(before) })).pipe(
-              Effect.catchTag("DuplicateEventId", (error) =>
-                new EventStore.EventStoreError({
-                  operation: "append",
-                  stream,
-                  reason: "InvalidInput",
-                  mayHaveAppended: false,
-                  detail: error.message,
-                  cause: error
-                })),
-              Effect.flatMap(({ version }) => {
-                const eventId = proposed[proposed.length - 1].id
-                return Effect.as(
-                  restore(snapshotIfDue(id, { ...baseline, state, version, eventId })),
-                  Either.right({ state, version, events: decided })
-                )
-              })
-            )
-          ))
+          const appendThenSnapshot = Effect.uninterruptibleMask((restore) =>
+            Effect.zipRight(restore(appended), restore(snapshotIfDue(id, after, change)))
+          )
+          const append = policy.mode !== "Inline" || Option.isNone(shared)
+            ? appendThenSnapshot
+            : Effect.flatMap(dueNow(after, change), (when) =>
+              when === undefined ?
+                appended :
+                shared.value.transaction(Effect.zipRight(appended, saveInTime(after))).pipe(
+                  // without its snapshot it may go through; with the same ids it happens once, whatever became of it
+                  Effect.catchIf(isUnavailable, () => appendThenSnapshot)
+                ))
+          return append.pipe(
+            Effect.catchTag("DuplicateEventId", (error) =>
+              new EventStore.EventStoreError({
+                operation: "append",
+                stream,
+                reason: "InvalidInput",
+                mayHaveAppended: false,
+                detail: error.message,
+                cause: error
+              })),
+            Effect.as(Either.right({ state, version, events: decided }))
+          )
+        })
       })
 
     const executeAll: AggregateRepository<Id, State, Event, Command, Rejection>["executeAll"] = (
@@ -438,7 +646,7 @@ export const make = <Name extends string, Id, State, Event, Command, Rejection>(
       commands: ReadonlyArray<Command>,
       metadata: Event.Metadata
     ): Effect.Effect<Executed<State, Event>, Rejection | ExecuteError> =>
-      Effect.flatMap(observe(id), (loaded) => {
+      Effect.flatMap(observe(id, { mayWrite: true }), (loaded) => {
         let baseline = loaded
         let conflict: EventStore.VersionConflict | undefined
         const refresh = Effect.suspend((): Effect.Effect<Baseline<State>, LoadError> =>
@@ -459,7 +667,9 @@ export const make = <Name extends string, Id, State, Event, Command, Rejection>(
           }),
           // a rejection may have any tag, so it must not meet the retry: only conflicts stay in the error channel
           Effect.catchAll((error): Effect.Effect<Either.Either<never, LoadError>, EventStore.VersionConflict> => {
-            if (!(error instanceof EventStore.VersionConflict)) return Effect.succeed(Either.left(error))
+            if (!(error instanceof EventStore.VersionConflict)) {
+              return Effect.succeed(Either.left(error))
+            }
             conflict = error
             return Effect.fail(error)
           })
@@ -474,11 +684,12 @@ export const make = <Name extends string, Id, State, Event, Command, Rejection>(
         span(
           "load",
           Effect.flatMap(
-            observe(id),
+            observe(id, { mayWrite: snapshotOnLoad }),
             (baseline) => Effect.as(snapshotOnLoad ? snapshotIfDue(id, baseline) : Effect.void, toLoaded(id, baseline))
           )
         ),
       createSnapshot: (id) => span("createSnapshot", createSnapshot(id)),
+      verify: (id, options) => span("verify", verify(id, options?.remove ?? true)),
       awaitPendingSnapshots: snapshotter === undefined
         ? Effect.void
         : Effect.flatMap(events.inTransaction, (open) => open ? Effect.void : snapshotter.awaitPending)
@@ -519,7 +730,7 @@ export const make = <Name extends string, Id, State, Event, Command, Rejection>(
 export const layer = <Self, Name extends string, Id, State, Event, Command, Rejection>(
   tag: Context.Tag<Self, AggregateRepository<Id, State, Event, Command, Rejection>>,
   aggregate: Aggregate.Aggregate<Name, Id, State, Event, Command, Rejection>,
-  options?: Options
+  options?: Options<NoInfer<State>, NoInfer<Event>>
 ): Layer.Layer<Self, InvalidOption, EventStore.EventStore | SnapshotStore.SnapshotStore> =>
   Layer.scoped(tag, make(aggregate, options))
 
@@ -550,14 +761,58 @@ const traceContext: Effect.Effect<Event.Metadata> = Effect.contextWith((context:
   })
 )
 
-const isFailure = (outcome: Snapshot.SnapshotOutcome): outcome is Snapshot.SnapshotFailure =>
-  outcome._tag !== "Hit" && outcome._tag !== "None" && outcome._tag !== "Disabled"
+const always = SnapshotPolicy.not(SnapshotPolicy.never)
 
-const logFailure = (failure: Snapshot.SnapshotFailure, stream: StreamId.StreamId, replayed: number) =>
-  Effect.logWithLevel(
-    // another version of the schema is what every deployment brings; all else somebody should look at
-    failure._tag === "SchemaVersionMismatch" ? LogLevel.Debug : LogLevel.Warning,
-    `the snapshot was not used, the stream was replayed: ${failure.message}`
-  ).pipe(
-    Effect.annotateLogs({ aggregate: stream.aggregate, id: stream.id, reason: failure._tag, replayed })
-  )
+const isUnavailable = (error: { readonly _tag: string }): error is EventStore.EventStoreError =>
+  error instanceof EventStore.EventStoreError && error.reason === "Unavailable"
+
+const optionsProblem = <State, Event>(options: Options<State, Event>): InvalidOption | undefined => {
+  const { concurrentReplays, maxReplay, onDrift, pageSize, snapshotTimeout, verify } = options
+  if (pageSize !== undefined && (!Number.isSafeInteger(pageSize) || pageSize < 2)) {
+    return new InvalidOption({
+      option: "Repository pageSize",
+      value: String(pageSize),
+      expected: "a whole number, 2 or more"
+    })
+  }
+  if (onDrift !== undefined && onDrift !== "replay" && onDrift !== "decode") {
+    return new InvalidOption({ option: "Repository onDrift", value: quote(onDrift), expected: "replay or decode" })
+  }
+  if (verify !== undefined && !(verify.sample >= 0 && verify.sample <= 1)) {
+    return new InvalidOption({
+      option: "Repository verify.sample",
+      value: String(verify.sample),
+      expected: "a share of the loads, from 0 to 1"
+    })
+  }
+  return wholeFromOne("Repository maxReplay", maxReplay) ??
+    wholeFromOne("Repository concurrentReplays", concurrentReplays) ??
+    wholeFromOne("Repository verify.budget", verify?.budget) ??
+    durationProblem("Repository snapshotTimeout", snapshotTimeout)
+}
+
+/** One line: routine at debug level, at warning level what somebody should look at. */
+const logLoad = (
+  outcome: Snapshot.SnapshotOutcome,
+  stream: StreamId.StreamId,
+  numbers: { readonly replayed: number; readonly snapshotVersion: number }
+): Effect.Effect<void> => {
+  const log = (level: LogLevel.LogLevel, message: string) =>
+    Effect.logWithLevel(level, message).pipe(
+      Effect.annotateLogs({ aggregate: stream.aggregate, id: stream.id, snapshot: outcome._tag, ...numbers })
+    )
+  switch (outcome._tag) {
+    case "Hit":
+    case "Migrated":
+    case "Drifted":
+      return Effect.asVoid(Effect.whenLogLevel(log(LogLevel.Debug, "loaded by snapshot"), LogLevel.Debug))
+    case "None":
+    case "Disabled":
+      return Effect.asVoid(Effect.whenLogLevel(log(LogLevel.Debug, "loaded by full replay"), LogLevel.Debug))
+    // what every deployment brings
+    case "SchemaVersionMismatch":
+      return log(LogLevel.Debug, `the snapshot was not used, the stream was replayed: ${outcome.message}`)
+    default:
+      return log(LogLevel.Warning, `the snapshot was not used, the stream was replayed: ${outcome.message}`)
+  }
+}

@@ -7,6 +7,7 @@ import * as DateTime from "effect/DateTime"
 import * as Either from "effect/Either"
 import * as Schema from "effect/Schema"
 import type * as Aggregate from "./Aggregate.js"
+import { compare } from "./internal/compare.js"
 import * as Json from "./internal/json.js"
 import * as StreamId from "./StreamId.js"
 
@@ -195,13 +196,16 @@ export class StateEncodeError extends Schema.TaggedError<StateEncodeError>("effe
 }
 
 /**
- * What became of a load's snapshot: used, none there, not looked for, or the reason why it was not used.
+ * What became of a load's snapshot: used (as it was, migrated from an older schema version, or, where that was asked
+ * for, decoded although the schema drifted), none there, not looked for, or the reason why it was not used.
  *
  * @since 0.1.0
  * @category models
  */
 export type SnapshotOutcome =
   | { readonly _tag: "Hit" }
+  | { readonly _tag: "Migrated"; readonly from: number }
+  | { readonly _tag: "Drifted"; readonly fingerprint: string }
   | { readonly _tag: "None" }
   | { readonly _tag: "Disabled" }
   | SnapshotFailure
@@ -227,6 +231,13 @@ export const encode = <Name extends string, Id, State, Event, Command, Rejection
   if (Either.isLeft(encoded)) return Either.left(failure(encoded.left))
   const text = Json.stringify(encoded.right)
   if (Either.isLeft(text)) return Either.left(failure(new Error(`${text.left.path} ${text.left.reason}`)))
+  // a schema may lose something in silence, as records do with a key named __proto__
+  const readBack = Either.flatMap(Json.parse(text.right), aggregate.state.decode)
+  if (Either.isLeft(readBack)) return Either.left(failure(readBack.left))
+  const [lost] = compare(aggregate.state.schema, options.state, readBack.right, 1)
+  if (lost !== undefined) {
+    return Either.left(failure(new Error(`${lost.path} does not survive: ${lost.left} is read back as ${lost.right}`)))
+  }
   return Either.right({
     stream: options.stream,
     version: options.version,
@@ -239,32 +250,42 @@ export const encode = <Name extends string, Id, State, Event, Command, Rejection
 }
 
 /**
- * Decodes a stored snapshot, if it was taken with this aggregate's schema. Whether the stream still has the history
- * it was folded from is for the load to prove.
+ * Decodes a stored snapshot, if it was taken with this aggregate's schema or can be migrated to it. Whether the stream
+ * still has the history it was folded from is for the load to prove.
+ *
+ * The state is one of the aggregate's; `schemaVersion` and `fingerprint` are those of the stored snapshot.
  *
  * @since 0.1.0
  * @category encoding
  */
 export const decode = <Name extends string, Id, State, Event, Command, Rejection>(
   aggregate: Aggregate.Aggregate<Name, Id, State, Event, Command, Rejection>,
-  encoded: Encoded
+  encoded: Encoded,
+  options?: {
+    /** What to do with one of the right schema version and another fingerprint. Default: refuse it. */
+    readonly onDrift?: "replay" | "decode" | undefined
+  }
 ): Either.Either<Snapshot<State>, SchemaVersionMismatch | SchemaDrift | StateDecodeError> => {
   const { fingerprint, schemaVersion, stream, version } = encoded
-  if (schemaVersion !== aggregate.schemaVersion) {
+  const own = schemaVersion === aggregate.schemaVersion
+  const schema = own ?
+    { fingerprint: aggregate.fingerprint, decode: aggregate.state.decode } :
+    aggregate.migrations.find((source) => source.version === schemaVersion)
+  if (schema === undefined) {
     return Either.left(
       new SchemaVersionMismatch({ stream, version, found: schemaVersion, expected: aggregate.schemaVersion })
     )
   }
-  if (fingerprint !== aggregate.fingerprint) {
+  if (fingerprint !== schema.fingerprint && !(own && options?.onDrift === "decode")) {
     return Either.left(
-      new SchemaDrift({ stream, version, schemaVersion, found: fingerprint, expected: aggregate.fingerprint })
+      new SchemaDrift({ stream, version, schemaVersion, found: fingerprint, expected: schema.fingerprint })
     )
   }
   const failure = (cause: unknown) => new StateDecodeError({ stream, version, cause })
   if (!Number.isSafeInteger(version) || version < 1) return Either.left(failure(new Error(`its version is ${version}`)))
   const json = Json.parse(encoded.state)
   if (Either.isLeft(json)) return Either.left(failure(json.left))
-  const state = aggregate.state.decode(json.right)
+  const state = schema.decode(json.right)
   if (Either.isLeft(state)) return Either.left(failure(state.left))
   const time = DateTime.make(encoded.time)
   if (time._tag === "None") return Either.left(failure(new Error(`its time is ${encoded.time}`)))

@@ -3,8 +3,10 @@
  *
  * @since 0.1.0
  */
-import type * as Duration from "effect/Duration"
+import * as Duration from "effect/Duration"
 import type * as Schedule from "effect/Schedule"
+import { durationProblem, finiteDurationProblem, wholeFromOne } from "./internal/options.js"
+import { quote } from "./internal/text.js"
 import { InvalidOption } from "./InvalidOption.js"
 
 /**
@@ -13,27 +15,51 @@ import { InvalidOption } from "./InvalidOption.js"
  * @since 0.1.0
  * @category models
  */
-export interface Progress {
+export interface Progress<out State = unknown, out Event = unknown> {
   /** The version of the state in hand. */
   readonly version: number
-  /** The version of the snapshot that the load found and used, 0 for none. */
+  /** The version of the snapshot of the own schema version that the load used, 0 for none. */
   readonly snapshotVersion: number
   /** How many events the load folded. */
   readonly replayed: number
+  /** How many milliseconds the load took. Default 0. */
+  readonly took?: number | undefined
+  /** How many milliseconds ago that snapshot was taken. Default, and where there is none: infinitely long ago. */
+  readonly age?: number | undefined
+  /** What the command did. None for a load. */
+  readonly change?: Change<State, Event> | undefined
 }
 
 /**
- * When a snapshot is due.
+ * @since 0.1.0
+ * @category models
+ */
+export interface Change<out State, out Event> {
+  /** The state that the command was decided on. */
+  readonly before: State
+  /** The state after its events. */
+  readonly after: State
+  readonly events: ReadonlyArray<Event>
+}
+
+/**
+ * When a snapshot is due. A policy that looks into states and events is one of their aggregate; all others fit any.
  *
  * @since 0.1.0
  * @category models
  */
-export type When =
+export type When<State = unknown, Event = unknown> =
   | { readonly _tag: "Every"; readonly events: number }
   | { readonly _tag: "WhenReplayed"; readonly events: number }
-  | { readonly _tag: "And"; readonly left: When; readonly right: When }
-  | { readonly _tag: "Or"; readonly left: When; readonly right: When }
-  | { readonly _tag: "Not"; readonly when: When }
+  | { readonly _tag: "WhenReplayTook"; readonly duration: Duration.DurationInput }
+  | { readonly _tag: "OlderThan"; readonly duration: Duration.DurationInput }
+  | {
+    readonly _tag: "When"
+    readonly predicate: (before: State, after: State, events: ReadonlyArray<Event>) => boolean
+  }
+  | { readonly _tag: "And"; readonly left: When<State, Event>; readonly right: When<State, Event> }
+  | { readonly _tag: "Or"; readonly left: When<State, Event>; readonly right: When<State, Event> }
+  | { readonly _tag: "Not"; readonly when: When<State, Event> }
   | { readonly _tag: "Never" }
 
 /**
@@ -54,22 +80,71 @@ export const every = (events: number): When => ({ _tag: "Every", events })
 export const whenReplayed = (events: number): When => ({ _tag: "WhenReplayed", events })
 
 /**
+ * Due when the load, reading and folding, took at least this long by Effect's `Clock`.
+ *
  * @since 0.1.0
  * @category when
  */
-export const and = (left: When, right: When): When => ({ _tag: "And", left, right })
+export const whenReplayTook = (duration: Duration.DurationInput): When => ({ _tag: "WhenReplayTook", duration })
+
+/**
+ * Due when the snapshot that the load used is at least this old, by Effect's `Clock`, or when there was none.
+ *
+ * @since 0.1.0
+ * @category when
+ */
+export const olderThan = (duration: Duration.DurationInput): When => ({ _tag: "OlderThan", duration })
+
+/**
+ * Due when a command changed the state in a way that matters: a month was closed, an order shipped. A load changes
+ * nothing, so that it never is.
+ *
+ * @example
+ * ```ts
+ * import { SnapshotPolicy } from "effect-eventsourcing"
+ *
+ * interface Order {
+ *   readonly lines: number
+ *   readonly shipped: boolean
+ * }
+ *
+ * const shipped = SnapshotPolicy.when((before: Order, after: Order) => after.shipped && !before.shipped)
+ * const policy = SnapshotPolicy.sync({ when: SnapshotPolicy.or(shipped, SnapshotPolicy.every(1_000)) })
+ * ```
+ *
+ * @since 0.1.0
+ * @category when
+ */
+export const when = <State, Event = unknown>(
+  predicate: (before: State, after: State, events: ReadonlyArray<Event>) => boolean
+): When<State, Event> => ({ _tag: "When", predicate })
 
 /**
  * @since 0.1.0
  * @category when
  */
-export const or = (left: When, right: When): When => ({ _tag: "Or", left, right })
+export const and = <State = unknown, Event = unknown>(
+  left: When<State, Event>,
+  right: When<State, Event>
+): When<State, Event> => ({ _tag: "And", left, right })
 
 /**
  * @since 0.1.0
  * @category when
  */
-export const not = (when: When): When => ({ _tag: "Not", when })
+export const or = <State = unknown, Event = unknown>(
+  left: When<State, Event>,
+  right: When<State, Event>
+): When<State, Event> => ({ _tag: "Or", left, right })
+
+/**
+ * @since 0.1.0
+ * @category when
+ */
+export const not = <State = unknown, Event = unknown>(when: When<State, Event>): When<State, Event> => ({
+  _tag: "Not",
+  when
+})
 
 /**
  * @since 0.1.0
@@ -91,12 +166,19 @@ export const never: When = { _tag: "Never" }
  * @since 0.1.0
  * @category when
  */
-export const isDue = (when: When, progress: Progress): boolean => {
+export const isDue = <State, Event>(when: When<State, Event>, progress: Progress<State, Event>): boolean => {
   switch (when._tag) {
     case "Every":
       return progress.version - progress.snapshotVersion >= when.events
     case "WhenReplayed":
       return progress.replayed >= when.events
+    case "WhenReplayTook":
+      return (progress.took ?? 0) >= Duration.toMillis(when.duration)
+    case "OlderThan":
+      return (progress.age ?? Infinity) >= Duration.toMillis(when.duration)
+    case "When":
+      return progress.change !== undefined &&
+        when.predicate(progress.change.before, progress.change.after, progress.change.events)
     case "And":
       return isDue(when.left, progress) && isDue(when.right, progress)
     case "Or":
@@ -109,21 +191,46 @@ export const isDue = (when: When, progress: Progress): boolean => {
 }
 
 /**
+ * The policy that is left when the conditions which only this load or command can answer have their answers: whoever
+ * reads the stream again later knows neither what the command did nor how long its load took.
+ *
+ * @since 0.1.0
+ * @category when
+ */
+export const settle = <State, Event>(when: When<State, Event>, progress: Progress<State, Event>): When => {
+  switch (when._tag) {
+    case "When":
+    case "WhenReplayTook":
+      return isDue(when, progress) ? not(never) : never
+    case "And":
+      return and(settle(when.left, progress), settle(when.right, progress))
+    case "Or":
+      return or(settle(when.left, progress), settle(when.right, progress))
+    case "Not":
+      return not(settle(when.when, progress))
+    default:
+      return when
+  }
+}
+
+/**
  * How snapshots of an aggregate are taken.
  *
  * - `None`: never taken, never read.
  * - `Manual`: read by every load, taken by `createSnapshot` only.
  * - `Sync`: taken before the command returns.
  * - `Background`: taken by supervised fibers; the command never waits.
+ * - `Inline`: taken in the transaction that appends the events.
  *
  * @since 0.1.0
  * @category models
  */
-export type SnapshotPolicy =
+export type SnapshotPolicy<State = unknown, Event = unknown> =
   | { readonly mode: "None" }
   | { readonly mode: "Manual" }
-  | { readonly mode: "Sync"; readonly when: When }
-  | { readonly mode: "Background"; readonly when: When; readonly options: BackgroundOptions }
+  | { readonly mode: "Sync"; readonly when: When<State, Event> }
+  | { readonly mode: "Background"; readonly when: When<State, Event>; readonly options: BackgroundOptions }
+  | { readonly mode: "Inline"; readonly when: When<State, Event> }
 
 /**
  * Either `every: n`, short for `when: every(n)`, or any `when`.
@@ -131,11 +238,11 @@ export type SnapshotPolicy =
  * @since 0.1.0
  * @category models
  */
-export type DueOptions = {
+export type DueOptions<State = unknown, Event = unknown> = {
   readonly every: number
   readonly when?: never
 } | {
-  readonly when: When
+  readonly when: When<State, Event>
   readonly every?: never
 }
 
@@ -186,7 +293,28 @@ export const manual: SnapshotPolicy = { mode: "Manual" }
  * @since 0.1.0
  * @category modes
  */
-export const sync = (options: DueOptions): SnapshotPolicy => ({ mode: "Sync", when: toWhen(options) })
+export const sync = <State = unknown, Event = unknown>(
+  options: DueOptions<State, Event>
+): SnapshotPolicy<State, Event> => ({ mode: "Sync", when: toWhen(options) })
+
+/**
+ * A due snapshot is written in the transaction that appends the events, so that no other reader ever sees the events
+ * without it. It is for SQL stores that share a client: with any others the repository fails with `InvalidOption` when
+ * it is made. A save that fails is undone alone and logged; the events are appended all the same.
+ *
+ * @example
+ * ```ts
+ * import { SnapshotPolicy } from "effect-eventsourcing"
+ *
+ * const policy = SnapshotPolicy.inline({ every: 100 })
+ * ```
+ *
+ * @since 0.1.0
+ * @category modes
+ */
+export const inline = <State = unknown, Event = unknown>(
+  options: DueOptions<State, Event>
+): SnapshotPolicy<State, Event> => ({ mode: "Inline", when: toWhen(options) })
 
 /**
  * A due snapshot is written by a background fiber of the repository; the command does not wait for it.
@@ -201,7 +329,9 @@ export const sync = (options: DueOptions): SnapshotPolicy => ({ mode: "Sync", wh
  * @since 0.1.0
  * @category modes
  */
-export const background = (options: DueOptions & BackgroundOptions): SnapshotPolicy => ({
+export const background = <State = unknown, Event = unknown>(
+  options: DueOptions<State, Event> & BackgroundOptions
+): SnapshotPolicy<State, Event> => ({
   mode: "Background",
   when: toWhen(options),
   options
@@ -213,17 +343,20 @@ export const background = (options: DueOptions & BackgroundOptions): SnapshotPol
  * @since 0.1.0
  * @category guards
  */
-export const problem = (policy: SnapshotPolicy): InvalidOption | undefined => {
+export const problem = <State, Event>(policy: SnapshotPolicy<State, Event>): InvalidOption | undefined => {
   switch (policy.mode) {
     case "None":
     case "Manual":
       return undefined
     case "Sync":
+    case "Inline":
       return whenProblem(policy.when)
     case "Background":
       return whenProblem(policy.when) ??
-        atLeastOne("SnapshotPolicy workers", policy.options.workers) ??
-        atLeastOne("SnapshotPolicy capacity", policy.options.capacity)
+        wholeFromOne("SnapshotPolicy workers", policy.options.workers) ??
+        wholeFromOne("SnapshotPolicy capacity", policy.options.capacity) ??
+        durationProblem("SnapshotPolicy timeout", policy.options.timeout) ??
+        durationProblem("SnapshotPolicy drainTimeout", policy.options.drainTimeout)
   }
 }
 
@@ -231,14 +364,25 @@ export const problem = (policy: SnapshotPolicy): InvalidOption | undefined => {
 // internal
 // -------------------------------------------------------------------------------------
 
-const toWhen = (options: DueOptions): When => options.when ?? every(options.every)
+const toWhen = <State, Event>(options: DueOptions<State, Event>): When<State, Event> =>
+  options.when ?? every(options.every)
 
-const whenProblem = (when: When): InvalidOption | undefined => {
+const whenProblem = <State, Event>(when: When<State, Event>): InvalidOption | undefined => {
   switch (when._tag) {
     case "Every":
-      return atLeastOne("SnapshotPolicy every", when.events)
+      return wholeFromOne("SnapshotPolicy every", when.events)
     case "WhenReplayed":
-      return atLeastOne("SnapshotPolicy whenReplayed", when.events)
+      return wholeFromOne("SnapshotPolicy whenReplayed", when.events)
+    case "WhenReplayTook":
+      return finiteDurationProblem("SnapshotPolicy whenReplayTook", when.duration)
+    case "OlderThan":
+      return finiteDurationProblem("SnapshotPolicy olderThan", when.duration)
+    case "When":
+      return typeof when.predicate === "function" ? undefined : new InvalidOption({
+        option: "SnapshotPolicy when",
+        value: quote(when.predicate),
+        expected: "a function of the state before, the state after and the events"
+      })
     case "And":
     case "Or":
       return whenProblem(when.left) ?? whenProblem(when.right)
@@ -248,8 +392,3 @@ const whenProblem = (when: When): InvalidOption | undefined => {
       return undefined
   }
 }
-
-const atLeastOne = (option: string, value: number | undefined): InvalidOption | undefined =>
-  value === undefined || (Number.isSafeInteger(value) && value >= 1)
-    ? undefined
-    : new InvalidOption({ option, value: String(value), expected: "a whole number, 1 or more" })

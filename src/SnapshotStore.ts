@@ -19,11 +19,12 @@ import * as StreamId from "./StreamId.js"
  */
 export class SnapshotStore extends Context.Tag("effect-eventsourcing/SnapshotStore")<SnapshotStore, {
   /**
-   * The snapshot of this schema version; else that of the highest lower one; else that of the newest.
+   * The snapshot of this schema version; else that of the highest one that is `migratable`; else that of the highest
+   * lower one; else that of the newest.
    */
   readonly get: (
     stream: StreamId.StreamId,
-    options: { readonly schemaVersion: number }
+    options: GetOptions
   ) => Effect.Effect<Option.Option<Snapshot.Encoded>, SnapshotStoreError>
 
   /**
@@ -57,6 +58,27 @@ export class SnapshotStore extends Context.Tag("effect-eventsourcing/SnapshotSto
     options?: DeleteByTypeOptions
   ) => Effect.Effect<number, SnapshotStoreError>
 }>() {}
+
+/**
+ * @since 0.1.0
+ * @category models
+ */
+export interface GetOptions {
+  readonly schemaVersion: number
+  /** The older schemas whose snapshots the reader can migrate. */
+  readonly migratable?: ReadonlyArray<StateSchema> | undefined
+}
+
+/**
+ * Which schema a state was encoded by.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface StateSchema {
+  readonly schemaVersion: number
+  readonly fingerprint: string
+}
 
 /**
  * `Saved`, or `Superseded`: an equal or newer snapshot was already there and stayed.
@@ -136,7 +158,8 @@ export const makeGuarded = (driver: SnapshotStore["Type"]): SnapshotStore["Type"
       })
     })
   return SnapshotStore.of({
-    get: (stream, options) => guard("get", stream, options, () => driver.get(stream, options)),
+    get: (stream, options) =>
+      guard("get", stream, { schemaVersion: options.schemaVersion }, () => driver.get(stream, options)),
     save: (snapshot) =>
       guard("save", snapshot.stream, {
         version: snapshot.version,
@@ -178,9 +201,11 @@ export const makeMemory: Effect.Effect<SnapshotStore["Type"]> = Effect.sync(() =
     get: (stream, options) =>
       Effect.sync(() => {
         const rows = Array.from(rowsOf(stream)?.values() ?? [])
-        const usable = rows.filter((row) => row.schemaVersion <= options.schemaVersion)
+        const ofVersion = rows.filter((row) => row.schemaVersion === options.schemaVersion)
+        const migratable = rows.filter((row) => options.migratable?.some((schema) => isOf(row, schema)))
+        const lower = rows.filter((row) => row.schemaVersion <= options.schemaVersion)
         return Option.fromNullable(
-          highest(usable.length > 0 ? usable : rows)
+          highest(ofVersion) ?? highest(migratable) ?? highest(lower) ?? highest(rows)
         )
       }),
     save: (snapshot) =>
@@ -257,6 +282,9 @@ export const layerNoop: Layer.Layer<SnapshotStore> = Layer.succeed(
 // -------------------------------------------------------------------------------------
 // internal
 // -------------------------------------------------------------------------------------
+
+const isOf = (row: Snapshot.Encoded, schema: StateSchema): boolean =>
+  row.schemaVersion === schema.schemaVersion && row.fingerprint === schema.fingerprint
 
 const highest = (rows: ReadonlyArray<Snapshot.Encoded>): Snapshot.Encoded | undefined =>
   rows.reduce<Snapshot.Encoded | undefined>(

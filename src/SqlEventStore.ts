@@ -159,12 +159,18 @@ export const make: (
     withSnapshots: (snapshots) => {
       const table = SnapshotTables.get(snapshots)
       return table !== undefined && table.identity === client.identity
-        ? Option.some((stream, options) =>
-          // the snapshot's half may fail, and the load must go on
-          attempt(statements.readWithSnapshot(table.name, stream, options)).pipe(
-            Effect.mapBoth({ onFailure: failure("read", stream), onSuccess: (rows) => split(stream, rows) })
-          )
-        )
+        ? Option.some({
+          read: (stream, options) =>
+            // the snapshot's half may fail, and the load must go on
+            attempt(statements.readWithSnapshot(table.name, stream, options)).pipe(
+              Effect.mapBoth({ onFailure: failure("read", stream), onSuccess: (rows) => split(stream, rows) })
+            ),
+          transaction: (effect) =>
+            Effect.mapError(
+              client.transaction(effect),
+              (error) => error instanceof SqlError ? failure("append", undefined, true)(error) : error
+            )
+        })
         : Option.none()
     },
     inTransaction

@@ -9,6 +9,7 @@ import type * as Statement from "@effect/sql/Statement"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
+import * as SnapshotChoice from "./internal/snapshotChoice.js"
 import * as SnapshotTables from "./internal/snapshotTables.js"
 import { classify } from "./internal/sqlFailure.js"
 import { setUp } from "./internal/sqlSetUp.js"
@@ -52,24 +53,16 @@ export const make: (
   const columns = sql.literal("version, event_id, schema_version, fingerprint, state, time")
 
   const store = SnapshotStore.makeGuarded(SnapshotStore.SnapshotStore.of({
-    get: (stream, { schemaVersion }) => {
-      const upTo = sql`${ofStream(stream)} AND schema_version <= ${schemaVersion}`
-      return repeat(
-        sql<Row>`SELECT * FROM (
-  SELECT ${columns} FROM ${table} WHERE ${upTo} ORDER BY schema_version DESC LIMIT 1
-) AS usable
-UNION ALL
-SELECT * FROM (
-  SELECT ${columns} FROM ${table} WHERE ${ofStream(stream)} AND NOT EXISTS (SELECT 1 FROM ${table} WHERE ${upTo})
-  ORDER BY schema_version DESC LIMIT 1
-) AS newest`
+    get: (stream, options) =>
+      repeat(
+        sql<Row>`SELECT ${columns} FROM ${table} WHERE ${ofStream(stream)}
+  AND schema_version = ${SnapshotChoice.schemaVersionOf(sql, table, ofStream(stream), options)}`
       ).pipe(
         Effect.mapBoth({
           onFailure: failure("get", stream.aggregate, stream.id),
           onSuccess: ([row]) => Option.map(Option.fromNullable(row), (row) => toSnapshot(stream, row))
         })
-      )
-    },
+      ),
 
     save: (snapshot) =>
       attempt(

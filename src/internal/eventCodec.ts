@@ -1,9 +1,16 @@
+import type * as Either from "effect/Either"
+import type * as ParseResult from "effect/ParseResult"
 import * as Schema from "effect/Schema"
 import * as AST from "effect/SchemaAST"
 import type { EventCodec } from "../Aggregate.js"
 import { InvalidOption } from "../InvalidOption.js"
+import { storedType, type Upcast } from "../Upcast.js"
+import { fingerprint } from "./fingerprint.js"
+import { notJson } from "./notJson.js"
 import { safely } from "./safely.js"
 import { keyProblem, quote } from "./text.js"
+
+const maxTypeBytes = 255
 
 /**
  * One decoder per stored type, built once: a union would try its members for every event of a replay.
@@ -12,39 +19,105 @@ import { keyProblem, quote } from "./text.js"
  */
 export const makeEventCodec = <Event extends { readonly _tag: string }, I>(
   aggregate: string,
-  schema: Schema.Schema<Event, I>
+  schema: Schema.Schema<Event, I>,
+  upcasts: Readonly<Record<string, Upcast<Event>>> = {}
 ): EventCodec<Event> => {
+  const refuse = (option: "event" | "upcasts", value: string, expected: string) =>
+    new InvalidOption({ option: `Aggregate.make ${option} of ${quote(aggregate)}`, value, expected })
+
   const members = new Map<string, Schema.Schema<Event, unknown>>()
   for (const ast of membersOf(schema.ast)) {
     const type = tagOf(AST.typeAST(ast))
-    const problem = type === undefined ? "has no literal _tag" : keyProblem(type, 255)
+    const problem = type === undefined ? "has no literal _tag" : keyProblem(type, maxTypeBytes)
     if (type === undefined || problem !== undefined) {
-      throw new InvalidOption({
-        option: `Aggregate.make event of ${quote(aggregate)}`,
-        value: quote(String(ast)),
-        expected: `a union of members with a literal _tag; this one ${problem}`
-      })
+      throw refuse("event", quote(String(ast)), `a union of members with a literal _tag; this one ${problem}`)
     }
     if (members.has(type)) {
-      throw new InvalidOption({
-        option: `Aggregate.make event of ${quote(aggregate)}`,
-        value: `a union with two members tagged ${quote(type)}`,
-        expected: "a union in which every _tag stands once"
-      })
+      throw refuse("event", `a union with two members tagged ${quote(type)}`, "a union in which every _tag stands once")
+    }
+    const foreign = notJson(ast)
+    if (foreign !== undefined) {
+      throw refuse(
+        "event",
+        `a union whose ${quote(type)} at ${foreign.path} ${foreign.reason}`,
+        "of schemas that encode to JSON"
+      )
     }
     members.set(type, Schema.make<Event, unknown>(ast))
   }
-  const decoders = new Map(
-    Array.from(members, ([type, member]) => [type, safely(Schema.decodeUnknownEither(member))])
-  )
+
+  const decoders = new Map<string, Decoder<Event>>()
+  const retired = new Set<string>()
+  const stored = new Map<string, string>()
+  const add = (type: string, decoder: Decoder<Event>) => {
+    const problem = keyProblem(type, maxTypeBytes)
+    if (problem !== undefined) throw refuse("upcasts", quote(type), `for types that fit a store; this one ${problem}`)
+    if (decoders.has(type) || retired.has(type)) {
+      throw refuse("upcasts", `two ways to read ${quote(type)}`, "one way for every stored type")
+    }
+    decoders.set(type, decoder)
+  }
+
+  for (const [type, upcast] of Object.entries(upcasts)) {
+    if ("_tag" in upcast) continue
+    for (const ast of membersOf(upcast.ast)) {
+      const tag = tagOf(AST.typeAST(ast))
+      const member = tag === undefined ? undefined : members.get(tag)
+      if (member === undefined || fingerprint(member) !== fingerprint(Schema.make(ast))) {
+        throw refuse("upcasts", `a chain for ${quote(type)} that ends at ${quote(String(ast))}`, endsAtMember)
+      }
+      if (members.has(type) && tag !== type) {
+        throw refuse(
+          "upcasts",
+          `a chain for ${quote(type)} that ends at ${quote(tag)}`,
+          `a chain that ends at the union's own ${quote(type)}, which is still written`
+        )
+      }
+    }
+    if (members.has(type)) stored.set(type, storedType(type, upcast.last))
+    for (const source of upcast.sources) add(storedType(type, source.version), source.decode)
+  }
+  for (const [type, member] of members) {
+    add(stored.get(type) ?? type, safely(Schema.decodeUnknownEither(member)))
+  }
+  for (const [type, upcast] of Object.entries(upcasts)) {
+    if (!("_tag" in upcast) || upcast._tag !== "Retired") continue
+    if (decoders.has(type)) {
+      throw refuse("upcasts", `${quote(type)} retired`, "a type that nothing reads or writes any more")
+    }
+    retired.add(type)
+  }
+  // by another name: what the name stands for must be there
+  for (const [type, upcast] of Object.entries(upcasts)) {
+    if (!("_tag" in upcast) || upcast._tag !== "Renamed") continue
+    const decode = decoders.get(upcast.type)
+    if (decode === undefined) {
+      throw refuse(
+        "upcasts",
+        `${quote(type)} renamed to ${quote(upcast.type)}`,
+        `a new name that can be read: one of ${Array.from(decoders.keys(), quote).join(", ")}`
+      )
+    }
+    const tag = members.has(upcast.type) ? upcast.type : upcast.type.replace(/@\d+$/, "")
+    add(type, (payload) => decode(members.has(tag) ? retagged(payload, tag) : payload))
+  }
+
   return {
     schema: Schema.typeSchema(schema),
-    typeOf: (event) => event._tag,
-    types: Array.from(members.keys()),
+    typeOf: (event) => stored.get(event._tag) ?? event._tag,
+    types: Array.from(decoders.keys()),
     encode: safely(Schema.encodeEither(schema)),
-    decoder: (type) => decoders.get(type)
+    decoder: (type) => decoders.get(type),
+    isRetired: (type) => retired.has(type)
   }
 }
+
+type Decoder<Event> = (payload: unknown) => Either.Either<Event, ParseResult.ParseError>
+
+const endsAtMember = "a chain that ends at a member of the event union, with the very schema that stands there"
+
+const retagged = (payload: unknown, tag: string): unknown =>
+  typeof payload === "object" && payload !== null && !Array.isArray(payload) ? { ...payload, _tag: tag } : payload
 
 const membersOf = (ast: AST.AST): ReadonlyArray<AST.AST> => {
   switch (ast._tag) {

@@ -1,6 +1,7 @@
 import type * as Schema from "effect/Schema"
 import * as AST from "effect/SchemaAST"
 import { createHash } from "node:crypto"
+import { InvalidOption } from "../InvalidOption.js"
 
 /**
  * A hash of the *encoded* side of a schema in a canonical form of our own, so that it depends on what is stored and on
@@ -13,23 +14,47 @@ export const fingerprint = <A, I, R>(schema: Schema.Schema<A, I, R>): string =>
   createHash("sha256").update(canonical(schema.ast)).digest("hex").slice(0, 32)
 
 /** @internal */
-export const canonical = (ast: AST.AST): string => JSON.stringify(describe(ast, []))
+export const canonical = (ast: AST.AST): string => JSON.stringify(describe(ast, [], { nodes: 0 }))
 
 type Description = string | ReadonlyArray<Description>
 
-const describe = (ast: AST.AST, ancestors: ReadonlyArray<AST.AST>): Description => {
-  // a recursive schema refers to an ancestor by its distance, so that its name does not count
-  const seen = ancestors.lastIndexOf(ast)
+interface Walk {
+  nodes: number
+}
+
+const maxNodes = 100_000
+
+const describe = (ast: AST.AST, ancestors: ReadonlyArray<unknown>, walk: Walk): Description => {
+  if (++walk.nodes > maxNodes) {
+    throw new InvalidOption({
+      option: "Schema",
+      value: "one that unfolds without end",
+      expected: "a schema whose recursion comes back to where it began: the recursive schema itself, " +
+        "not Schema.encodedSchema or Schema.partial of it"
+    })
+  }
+  // a recursive schema refers to an ancestor by its distance, so that its name does not count. What derives one from
+  // another makes a new node at every turn, but keeps the annotations
+  const identity = ast._tag === "Suspend" ? ast.annotations : ast
+  const seen = ancestors.lastIndexOf(identity)
   if (seen >= 0) return ["ref", String(ancestors.length - seen)]
-  const inner = (child: AST.AST): Description => describe(child, [...ancestors, ast])
+  const inner = (child: AST.AST): Description => describe(child, [...ancestors, identity], walk)
   switch (ast._tag) {
-    case "Transformation":
+    case "Transformation": {
+      const from = describe(ast.from, ancestors, walk)
+      if (ast.transformation._tag !== "ComposeTransformation") return from
+      // JSON in a text: what is stored is also the shape of the JSON
+      const through = describe(ast.to, ancestors, walk)
+      return through === "UnknownKeyword" || same(through, describe(AST.typeAST(ast.from), ancestors, walk))
+        ? from
+        : ["through", from, through]
+    }
     case "Refinement":
-      return describe(ast.from, ancestors)
+      return describe(ast.from, ancestors, walk)
     case "Suspend":
-      return describe(ast.f(), ancestors)
+      return inner(ast.f())
     case "Literal":
-      return ["literal", typeof ast.literal, String(ast.literal)]
+      return ["literal", ast.literal === null ? "null" : typeof ast.literal, String(ast.literal)]
     case "UniqueSymbol":
       return ["symbol", String(ast.symbol)]
     case "Enums":
@@ -54,8 +79,13 @@ const describe = (ast: AST.AST, ancestors: ReadonlyArray<AST.AST>): Description 
         ),
         sortDescriptions(ast.indexSignatures.map((index) => [inner(index.parameter), inner(index.type)]))
       ]
-    case "Union":
-      return ["union", ...sortDescriptions(ast.types.map(inner))]
+    case "Union": {
+      const members = ast.types.map(inner)
+      // where two members may fit the same value, the first decodes it: then their order counts
+      return members.every((member, index) => members.slice(index + 1).every((other) => disjoint(member, other)))
+        ? ["union", ...sortDescriptions(members)]
+        : ["first of", ...members]
+    }
     case "Declaration":
       return [
         "declaration",
@@ -66,6 +96,47 @@ const describe = (ast: AST.AST, ancestors: ReadonlyArray<AST.AST>): Description 
       return ast._tag
   }
 }
+
+const same = (a: Description, b: Description): boolean => JSON.stringify(a) === JSON.stringify(b)
+
+const disjoint = (a: Description, b: Description): boolean => {
+  if (a[0] === "union" && Array.isArray(a)) return a.slice(1).every((member) => disjoint(member, b))
+  if (b[0] === "union" && Array.isArray(b)) return disjoint(b, a)
+  const domains = [domain(a), domain(b)]
+  if (domains[0] === undefined || domains[1] === undefined) return false
+  if (domains[0] !== domains[1]) return true
+  if (a[0] === "literal" && b[0] === "literal") return !same(a, b)
+  return required(a).some(([name, type]) =>
+    required(b).some(([otherName, otherType]) => name === otherName && disjoint(type, otherType))
+  )
+}
+
+/** The JSON type of all values that fit, where they have one. */
+const domain = (description: Description): string | undefined => {
+  if (typeof description === "string") return keywords.get(description)
+  const [kind, second] = description
+  switch (kind) {
+    case "literal":
+      return String(second)
+    case "template":
+      return "string"
+    case "tuple":
+      return "array"
+    case "struct":
+      return same(description, ["struct", [], []]) ? undefined : "object"
+    case "through":
+      return domain(second)
+    default:
+      return undefined
+  }
+}
+
+const keywords = new Map([["StringKeyword", "string"], ["NumberKeyword", "number"], ["BooleanKeyword", "boolean"]])
+
+const required = (description: Description): ReadonlyArray<readonly [name: string, type: Description]> =>
+  typeof description === "string" || description[0] !== "struct" || typeof description[1] === "string"
+    ? []
+    : description[1].flatMap((property) => property[1] === "" ? [[String(property[0]), property[2]] as const] : [])
 
 const sortDescriptions = (descriptions: ReadonlyArray<Description>): ReadonlyArray<Description> =>
   descriptions

@@ -25,32 +25,39 @@ export const foldPage = <Name extends string, Id, State, Event, Command, Rejecti
   from: Folded<State>,
   page: ReadonlyArray<EventStore.TailEvent>
 ): Either.Either<Folded<State>, EventStore.EventDecodeError | EventStore.HistoryGap> => {
+  const codec = aggregate.event
   let { eventId, state, version } = from
   for (const event of page) {
     if (event.version !== version + 1) {
       return Either.left(new EventStore.HistoryGap({ stream, expected: version + 1, actual: event.version }))
     }
-    const decoded = decodeEvent(aggregate.event, event)
-    if (Either.isLeft(decoded)) {
-      const { type, version } = event
-      return Either.left(new EventStore.EventDecodeError({ stream, version, type, cause: decoded.left }))
+    const decode = codec.decoder(event.type)
+    // a retired event is a version of the stream like any other, and means nothing
+    if (decode !== undefined || !codec.isRetired(event.type)) {
+      const decoded = decode === undefined ? unknownType(codec) : decodeEvent(decode, event)
+      if (Either.isLeft(decoded)) {
+        const { type, version } = event
+        return Either.left(new EventStore.EventDecodeError({ stream, version, type, cause: decoded.left }))
+      }
+      state = aggregate.evolve(state, decoded.right)
     }
-    state = aggregate.evolve(state, decoded.right)
     version = event.version
     eventId = event.eventId
   }
   return Either.right({ state, version, eventId, replayed: from.replayed + page.length })
 }
 
+const unknownType = <Event>(codec: Aggregate.EventCodec<Event>): Either.Either<never, Error> => {
+  const known = codec.types.map(quote).join(", ")
+  return Either.left(
+    new Error(`the aggregate does not know this type, only ${known}: add it to the event schema, or to the upcasts`)
+  )
+}
+
 const decodeEvent = <Event>(
-  codec: Aggregate.EventCodec<Event>,
+  decode: (payload: unknown) => Either.Either<Event, Error>,
   event: EventStore.TailEvent
 ): Either.Either<Event, Error> => {
-  const decode = codec.decoder(event.type)
-  if (decode === undefined) {
-    const known = codec.types.map(quote).join(", ")
-    return Either.left(new Error(`the aggregate does not know this type, only ${known}: add it to the event schema`))
-  }
   const payload = Json.parse(event.payload)
   return Either.isLeft(payload) ? Either.left(payload.left) : decode(payload.right)
 }

@@ -1,4 +1,5 @@
 import * as Cause from "effect/Cause"
+import * as Clock from "effect/Clock"
 import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Either from "effect/Either"
@@ -16,17 +17,39 @@ export type LoadError = EventStore.EventDecodeError | EventStore.HistoryGap | Ev
 /** @internal */
 export interface Baseline<out State> extends Folded<State> {
   readonly stream: StreamId.StreamId
+  /** The version of the snapshot that was used, 0 for none. */
   readonly snapshotVersion: number
+  /** The snapshot that was used. */
+  readonly used: Option.Option<Used>
   readonly outcome: Snapshot.SnapshotOutcome
+  /** How many milliseconds the load took. */
+  readonly took: number
   /** The snapshot of the aggregate's own schema version that this load refuted: it must go before another is saved. */
   readonly refuted: Option.Option<{ readonly version: number; readonly eventId: string }>
 }
 
 /** @internal */
+export interface Used {
+  readonly version: number
+  readonly eventId: string
+  readonly schemaVersion: number
+  /** Milliseconds since 1970. */
+  readonly time: number
+}
+
+/** @internal */
 export interface Loader<in Id, in out State> {
-  readonly load: (id: Id) => Effect.Effect<Baseline<State>, LoadError>
+  readonly load: (id: Id, options?: LoadOptions) => Effect.Effect<Baseline<State>, LoadError>
+  /** The state at a version by full replay, whatever stands after it. */
+  readonly replayTo: (id: Id, version: number) => Effect.Effect<Folded<State>, LoadError>
   /** The events appended since, folded onto a state in hand. */
   readonly advance: (baseline: Baseline<State>) => Effect.Effect<Baseline<State>, LoadError>
+}
+
+/** @internal */
+export interface LoadOptions {
+  /** However long the replay: for whoever makes the next one short. */
+  readonly unbounded?: boolean | undefined
 }
 
 /**
@@ -41,177 +64,260 @@ export const make = <Name extends string, Id, State, Event, Command, Rejection>(
     readonly snapshots: Option.Option<SnapshotStore["Type"]>
     readonly pageSize: number
     readonly timeout: Duration.DurationInput
+    readonly onDrift: "replay" | "decode"
+    readonly maxReplay: number
+    readonly concurrentReplays: number | undefined
   }
 ): Loader<Id, State> => {
-  const { events, pageSize: limit, snapshots, timeout } = options
-  const { fingerprint, schemaVersion } = aggregate
+  const { concurrentReplays, events, maxReplay, onDrift, pageSize, snapshots, timeout } = options
+  const { schemaVersion } = aggregate
+  const migratable = aggregate.migrations.map(({ fingerprint, version }) => ({ schemaVersion: version, fingerprint }))
+  const fingerprint = onDrift === "decode" ? undefined : aggregate.fingerprint
+  const permits = concurrentReplays === undefined ? undefined : Effect.unsafeMakeSemaphore(concurrentReplays)
+
+  interface Bounds {
+    readonly most: number
+    readonly upTo: number
+    /** How many events are read at a time. */
+    readonly limit: number
+  }
+  // no more than what shows that it is too much
+  const within: Bounds = { most: maxReplay, upTo: Infinity, limit: Math.min(pageSize, Math.max(2, maxReplay + 1)) }
+  const anyLength: Bounds = { most: Infinity, upTo: Infinity, limit: pageSize }
 
   const fold = (
     stream: StreamId.StreamId,
     from: Folded<State>,
     page: ReadonlyArray<EventStore.TailEvent>,
-    more: boolean
+    more: boolean,
+    bounds: Bounds
   ): Effect.Effect<Folded<State>, LoadError> =>
     Effect.suspend(() => {
+      if (from.replayed + page.length > bounds.most) {
+        return new EventStore.EventStoreError({
+          operation: "read",
+          stream,
+          reason: "ReplayTooLong",
+          mayHaveAppended: false,
+          detail: `more than ${bounds.most} events would have to be folded from version ${from.version + 1} on, ` +
+            "which is the limit of maxReplay: take a snapshot with createSnapshot, which has no such limit"
+        })
+      }
       const folded = foldPage(aggregate, stream, from, page)
       if (Either.isLeft(folded)) return Effect.fail(folded.left)
       return more
         // a long replay lets other fibers run between its pages
-        ? Effect.zipRight(Effect.yieldNow(), readOn(stream, folded.right))
+        ? Effect.zipRight(Effect.yieldNow(), readOn(stream, folded.right, bounds))
         : Effect.succeed(folded.right)
     })
 
-  const readOn = (stream: StreamId.StreamId, from: Folded<State>): Effect.Effect<Folded<State>, LoadError> =>
-    Effect.flatMap(
-      events.readTail(stream, { fromVersion: from.version + 1, limit }),
-      (page) => page.length === 0 ? Effect.succeed(from) : fold(stream, from, page, page.length === limit)
+  const readOn = (
+    stream: StreamId.StreamId,
+    from: Folded<State>,
+    bounds: Bounds
+  ): Effect.Effect<Folded<State>, LoadError> =>
+    from.version >= bounds.upTo ? Effect.succeed(from) : Effect.flatMap(
+      events.readTail(stream, { fromVersion: from.version + 1, limit: bounds.limit }),
+      (page) => {
+        const wanted = bounds.upTo === Infinity ? page : page.filter((event) => event.version <= bounds.upTo)
+        return wanted.length === 0
+          ? Effect.succeed(from)
+          : fold(stream, from, wanted, wanted.length === bounds.limit, bounds)
+      }
     )
+
+  // whoever holds a connection must not wait for one who may be waiting for that connection
+  const capped = <A, E>(replay: Effect.Effect<A, E>): Effect.Effect<A, E> =>
+    permits === undefined
+      ? replay
+      : Effect.flatMap(events.inTransaction, (open) => open ? replay : permits.withPermits(1)(replay))
+
+  const start = (id: Id): Folded<State> => ({ state: aggregate.initial(id), version: 0, eventId: null, replayed: 0 })
+
+  type Loading = Effect.Effect<Omit<Baseline<State>, "took">, LoadError>
 
   const replay = (
     id: Id,
     stream: StreamId.StreamId,
+    bounds: Bounds,
     outcome: Snapshot.SnapshotOutcome,
     found?: {
       /** The events from version 1 on, where they are at hand. */
       readonly page?: ReadonlyArray<EventStore.TailEvent> | undefined
       readonly refuted?: Snapshot.Encoded | undefined
     }
-  ): Effect.Effect<Baseline<State>, LoadError> => {
-    const start: Folded<State> = { state: aggregate.initial(id), version: 0, eventId: null, replayed: 0 }
+  ): Loading => {
     const page = found?.page
-    return Effect.map(
-      page === undefined ? readOn(stream, start) : fold(stream, start, page, page.length === limit),
-      (folded) => ({
-        ...folded,
-        stream,
-        snapshotVersion: 0,
-        outcome,
-        refuted: Option.fromNullable(found?.refuted)
-      })
-    )
+    const refuted = found?.refuted?.schemaVersion === schemaVersion ? found.refuted : undefined
+    const replaying = page === undefined
+      ? capped(readOn(stream, start(id), bounds))
+      : page.length < bounds.limit
+      // nothing is left to read
+      ? fold(stream, start(id), page, false, bounds)
+      : capped(fold(stream, start(id), page, true, bounds))
+    return Effect.map(replaying, (folded) => ({
+      ...folded,
+      stream,
+      snapshotVersion: 0,
+      used: Option.none(),
+      outcome,
+      refuted: Option.fromNullable(refuted)
+    }))
   }
 
   const useSnapshot = (
     id: Id,
     stream: StreamId.StreamId,
+    bounds: Bounds,
     encoded: Snapshot.Encoded,
-    page: ReadonlyArray<EventStore.TailEvent>
-  ): Effect.Effect<Baseline<State>, LoadError> => {
-    const decoded = Snapshot.decode(aggregate, encoded)
+    page: ReadonlyArray<EventStore.TailEvent> | undefined
+  ): Loading => {
+    const decoded = Snapshot.decode(aggregate, encoded, { onDrift })
     if (Either.isLeft(decoded)) {
       const failure = decoded.left
       switch (failure._tag) {
         // no tail of such a snapshot was read, but the events from version 1 on
         case "SchemaVersionMismatch":
-          return replay(id, stream, failure, { page })
         case "SchemaDrift":
-          return replay(id, stream, failure, { page, refuted: encoded })
+          return replay(id, stream, bounds, failure, { page, refuted: encoded })
         case "StateDecodeError":
-          return replay(id, stream, failure, { refuted: encoded })
+          return replay(id, stream, bounds, failure, { refuted: encoded })
       }
     }
-    const { eventId, state, version } = decoded.right
-    const [proof, ...tail] = page
+    const { eventId, state, time, version } = decoded.right
+    const [proof, ...tail] = page ?? []
     if (proof === undefined || proof.version !== version || proof.eventId !== eventId) {
       const actual = proof?.version === version ? proof.eventId : null
       const failure = new Snapshot.HistoryMismatch({ stream, version, expected: eventId, actual })
-      return replay(id, stream, failure, { refuted: encoded })
+      return replay(id, stream, bounds, failure, { refuted: encoded })
     }
     return Effect.map(
-      fold(stream, { state, version, eventId, replayed: 0 }, tail, page.length === limit),
-      (folded) => ({ ...folded, stream, snapshotVersion: version, outcome: { _tag: "Hit" }, refuted: Option.none() })
+      fold(stream, { state, version, eventId, replayed: 0 }, tail, page?.length === bounds.limit, bounds),
+      (folded) => ({
+        ...folded,
+        stream,
+        snapshotVersion: version,
+        used: Option.some({ version, eventId, schemaVersion: decoded.right.schemaVersion, time: time.epochMillis }),
+        outcome: decoded.right.schemaVersion !== schemaVersion
+          ? { _tag: "Migrated", from: decoded.right.schemaVersion }
+          : decoded.right.fingerprint !== aggregate.fingerprint
+          ? { _tag: "Drifted", fingerprint: decoded.right.fingerprint }
+          : { _tag: "Hit" },
+        refuted: Option.none()
+      })
     )
   }
 
   type Found = {
     readonly snapshot: Either.Either<Option.Option<Snapshot.Encoded>, Snapshot.StoreUnavailable>
-    readonly page: ReadonlyArray<EventStore.TailEvent>
+    /** The tail of a snapshot that can be used, else the events from version 1 on, if they were read already. */
+    readonly page?: ReadonlyArray<EventStore.TailEvent> | undefined
   }
 
-  const withoutSnapshot = (
-    stream: StreamId.StreamId,
-    cause: unknown
-  ): Effect.Effect<Found, EventStore.EventStoreError> =>
-    Effect.map(events.readTail(stream, { fromVersion: 1, limit }), (page) => ({
-      snapshot: Either.left(new Snapshot.StoreUnavailable({ stream, cause })),
-      page
-    }))
+  const unavailable = (stream: StreamId.StreamId, cause: unknown): Found => ({
+    snapshot: Either.left(new Snapshot.StoreUnavailable({ stream, cause }))
+  })
 
-  const readAtOnce = (reader: EventStore.SnapshotReader) => (stream: StreamId.StreamId) =>
-    reader(stream, { schemaVersion, fingerprint, limit }).pipe(
-      Effect.map(({ events, snapshot }): Found => ({ snapshot: Either.right(snapshot), page: events })),
-      // the snapshot's half of the statement may be what failed
-      Effect.catchAll((error) => withoutSnapshot(stream, error))
-    )
+  const readAtOnce =
+    (reader: EventStore.SnapshotReader) => (stream: StreamId.StreamId, limit: number): Effect.Effect<Found> =>
+      reader(stream, { schemaVersion, fingerprint, migratable, limit }).pipe(
+        Effect.map(({ events, snapshot }): Found => ({ snapshot: Either.right(snapshot), page: events })),
+        // the snapshot's half of the statement may be what failed
+        Effect.catchAll((error) => Effect.succeed(unavailable(stream, error)))
+      )
 
-  const readInTurn = (snapshots: SnapshotStore["Type"]) => (stream: StreamId.StreamId) =>
-    contain(snapshots.get(stream, { schemaVersion }), timeout).pipe(
-      Effect.flatMap((snapshot): Effect.Effect<Found, EventStore.EventStoreError> => {
-        if (Either.isLeft(snapshot)) return withoutSnapshot(stream, snapshot.left)
-        const fromVersion = Option.match(
-          Option.filter(
-            snapshot.right,
-            (found) => found.schemaVersion === schemaVersion && found.fingerprint === fingerprint && found.version >= 1
-          ),
-          { onNone: () => 1, onSome: (found) => found.version }
-        )
-        return Effect.map(events.readTail(stream, { fromVersion, limit }), (page) => ({
-          snapshot: Either.right(snapshot.right),
-          page
-        }))
-      })
-    )
+  const isUsable = (found: Snapshot.Encoded): boolean =>
+    found.version >= 1 && (found.schemaVersion === schemaVersion
+      ? fingerprint === undefined || found.fingerprint === fingerprint
+      : migratable.some((schema) =>
+        schema.schemaVersion === found.schemaVersion && schema.fingerprint === found.fingerprint
+      ))
+
+  const readInTurn =
+    (snapshots: SnapshotStore["Type"]) =>
+    (stream: StreamId.StreamId, limit: number): Effect.Effect<Found, EventStore.EventStoreError> =>
+      contain(snapshots.get(stream, { schemaVersion, migratable }), { timeout, within: events.inTransaction }).pipe(
+        Effect.flatMap((snapshot): Effect.Effect<Found, EventStore.EventStoreError> => {
+          if (Either.isLeft(snapshot)) return Effect.succeed(unavailable(stream, snapshot.left))
+          const found = Option.getOrUndefined(snapshot.right)
+          const fromVersion = found === undefined ? 1 : isUsable(found) ? found.version : undefined
+          return fromVersion === undefined ? Effect.succeed({ snapshot: Either.right(snapshot.right) }) : Effect.map(
+            events.readTail(stream, { fromVersion, limit }),
+            (page) => ({ snapshot: Either.right(snapshot.right), page })
+          )
+        })
+      )
 
   const read = Option.map(snapshots, (snapshots) =>
     Option.match(events.withSnapshots(snapshots), {
       onNone: () => readInTurn(snapshots),
-      onSome: readAtOnce
+      onSome: ({ read }) => readAtOnce(read)
     }))
 
-  const load = (id: Id): Effect.Effect<Baseline<State>, LoadError> =>
-    Effect.suspend(() => {
-      const encodedId = aggregate.id.encode(id)
-      if (Either.isLeft(encodedId)) {
-        return new EventStore.EventStoreError({
+  const streamOf = (id: Id): Either.Either<StreamId.StreamId, EventStore.EventStoreError> =>
+    Either.mapBoth(aggregate.id.encode(id), {
+      onLeft: (cause) =>
+        new EventStore.EventStoreError({
           operation: "read",
           reason: "InvalidInput",
           mayHaveAppended: false,
-          detail: `the id of the ${aggregate.name} does not encode: ${encodedId.left.message}`,
-          cause: encodedId.left
-        })
-      }
-      const stream = StreamId.make(aggregate.name, encodedId.right)
-      if (Option.isNone(read)) return replay(id, stream, { _tag: "Disabled" })
-      return Effect.flatMap(read.value(stream), ({ page, snapshot }) =>
+          detail: `the id of the ${aggregate.name} does not encode: ${cause.message}`,
+          cause
+        }),
+      onRight: (encoded) => StreamId.make(aggregate.name, encoded)
+    })
+
+  const load = (id: Id, bounds: Bounds): Loading =>
+    Effect.flatMap(streamOf(id), (stream) => {
+      if (Option.isNone(read)) return replay(id, stream, bounds, { _tag: "Disabled" })
+      return Effect.flatMap(read.value(stream, bounds.limit), ({ page, snapshot }) =>
         Either.match(snapshot, {
-          onLeft: (failure) => replay(id, stream, failure, { page }),
+          onLeft: (failure) => replay(id, stream, bounds, failure),
           onRight: Option.match({
-            onNone: () => replay(id, stream, { _tag: "None" }, { page }),
-            onSome: (encoded) => useSnapshot(id, stream, encoded, page)
+            onNone: () => replay(id, stream, bounds, { _tag: "None" }, { page }),
+            onSome: (encoded) => useSnapshot(id, stream, bounds, encoded, page)
           })
         }))
     })
 
   return {
-    load,
-    advance: (baseline) => Effect.map(readOn(baseline.stream, baseline), (folded) => ({ ...baseline, ...folded }))
+    load: (id, options) =>
+      Effect.gen(function*() {
+        const began = yield* Clock.currentTimeNanos
+        const loaded = yield* load(id, options?.unbounded === true ? anyLength : within)
+        const ended = yield* Clock.currentTimeNanos
+        return { ...loaded, took: Number(ended - began) / 1_000_000 }
+      }),
+    replayTo: (id, version) =>
+      Effect.flatMap(
+        streamOf(id),
+        (stream) => capped(readOn(stream, start(id), { ...anyLength, upTo: version }))
+      ),
+    advance: (baseline) =>
+      Effect.map(readOn(baseline.stream, baseline, within), (folded) => ({ ...baseline, ...folded }))
   }
 }
 
 /**
  * Runs what is only an optimisation: whatever it does, fail, die or hang, comes back as a value.
  *
+ * Within a transaction what takes too long is waited for until its interruption is through, as it must not go on to use
+ * a connection that is no longer its own.
+ *
  * @internal
  */
 export const contain = <A, E>(
   effect: Effect.Effect<A, E>,
-  timeout: Duration.DurationInput
+  options: { readonly timeout: Duration.DurationInput; readonly within: Effect.Effect<boolean> }
 ): Effect.Effect<Either.Either<A, unknown>> =>
-  effect.pipe(
-    Effect.disconnect,
-    Effect.timeoutFail({ duration: timeout, onTimeout: () => new Cause.TimeoutException("it took too long") }),
-    Effect.matchCause({
-      onFailure: (cause) => Either.left(Cause.squash(cause)),
-      onSuccess: (value) => Either.right(value)
-    })
-  )
+  Effect.flatMap(options.within, (open) =>
+    (open ? effect : Effect.disconnect(effect)).pipe(
+      Effect.timeoutFail({
+        duration: options.timeout,
+        onTimeout: () => new Cause.TimeoutException("it took too long")
+      }),
+      Effect.matchCause({
+        onFailure: (cause) => Either.left(Cause.squash(cause)),
+        onSuccess: (value) => Either.right(value)
+      })
+    ))

@@ -1,6 +1,7 @@
 import * as SqlClient from "@effect/sql/SqlClient"
 import type * as Connection from "@effect/sql/SqlConnection"
 import { SqlError } from "@effect/sql/SqlError"
+import * as Cause from "effect/Cause"
 import * as Clock from "effect/Clock"
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
@@ -28,6 +29,11 @@ export interface OwnClient {
   readonly repeat: Run
   /** Like `repeat`, and inside a transaction of the caller's a failure leaves that as it was. */
   readonly attempt: Run
+  /**
+   * Runs statements in one transaction: the caller's if that is one of this client, else one of its own. The client ends
+   * the fiber where its `BEGIN` or `COMMIT` fails; here that is a failure like that of a statement.
+   */
+  readonly transaction: <A, E>(effect: Effect.Effect<A, E>) => Effect.Effect<A, E | SqlError>
   /** Whether the caller is inside a transaction of this client. */
   readonly inTransaction: Effect.Effect<boolean>
 }
@@ -67,9 +73,32 @@ export const make: Effect.Effect<OwnClient, SqlError, SqlClient.SqlClient> = Eff
         )
     }).pipe(Effect.withTracerEnabled(false))
 
+  const begin = <A, E>(effect: Effect.Effect<A, E | SqlError>): Effect.Effect<A, E | SqlError> =>
+    Effect.suspend(() => {
+      let died = false
+      const body = Effect.onExit(effect, (exit) =>
+        Effect.sync(() => {
+          died = Exit.isFailure(exit) && Cause.isDie(exit.cause)
+        }))
+      return Effect.catchAllDefect(sql.withTransaction(body), (defect) =>
+        died
+          ? Effect.die(defect)
+          : new SqlError({ cause: defect, message: "Failed to begin or to end the transaction" }))
+    })
+
   return {
     sql,
     identity,
+    transaction: (effect) =>
+      Effect.contextWithEffect((context: Context.Context<never>) => {
+        const transaction = Context.getOption(context, SqlClient.TransactionConnection)
+        if (Option.isNone(transaction)) return begin(effect)
+        return isOwn(transaction.value[0])
+          ? effect
+          // the tag of the other client's must be gone before this one's is set
+          : Effect.mapInputContext(begin(effect), (_: Context.Context<never>) =>
+            Context.omit(SqlClient.TransactionConnection)(context))
+      }).pipe(Effect.withTracerEnabled(false)),
     run: runWith({ retry: whileUndone, inTransaction: (effect) => effect }),
     repeat: runWith({ retry: whileUndoneOrLost, inTransaction: (effect) => effect }),
     attempt: runWith({

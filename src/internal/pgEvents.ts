@@ -2,6 +2,7 @@ import type * as SqlClient from "@effect/sql/SqlClient"
 import * as ExpectedVersion from "../ExpectedVersion.js"
 import * as Position from "../Position.js"
 import type { EventStatements } from "./eventStatements.js"
+import * as SnapshotChoice from "./snapshotChoice.js"
 import type { Names } from "./tables.js"
 
 /** @internal */
@@ -77,26 +78,20 @@ WHERE aggregate = ${stream.aggregate} AND stream_id = ${stream.id} AND version >
 ORDER BY version LIMIT ${literal(limit)}`,
 
     // the snapshot comes as the row without a type; what it has beside its state stands in the place of the event id
-    readWithSnapshot: (table, stream, { fingerprint, limit, schemaVersion }) => {
+    readWithSnapshot: (table, stream, options) => {
       const ofStream = sql`aggregate = ${stream.aggregate} AND stream_id = ${stream.id}`
       const snapshots = sql(table)
-      const upTo = sql`${ofStream} AND schema_version <= ${schemaVersion}`
-      const start = sql`coalesce((SELECT version FROM ${snapshots}
-    WHERE ${ofStream} AND schema_version = ${schemaVersion} AND fingerprint = ${fingerprint}), 1)`
+      const start = SnapshotChoice.start(sql, snapshots, ofStream, options)
       return sql`SELECT version, NULL AS type, state AS payload,
   json_build_array(event_id, schema_version, fingerprint, time)::text AS "eventId"
-FROM (
-  (SELECT * FROM ${snapshots} WHERE ${upTo} ORDER BY schema_version DESC LIMIT 1)
-  UNION ALL
-  (SELECT * FROM ${snapshots} WHERE ${ofStream} AND NOT EXISTS (SELECT 1 FROM ${snapshots} WHERE ${upTo})
-    ORDER BY schema_version DESC LIMIT 1)
-) AS snapshot
+FROM ${snapshots} WHERE ${ofStream}
+  AND schema_version = ${SnapshotChoice.schemaVersionOf(sql, snapshots, ofStream, options)}
 UNION ALL
 SELECT * FROM (
   SELECT version, type, payload, CASE WHEN version = ${start} OR version = (
       SELECT max(version) FROM ${events} WHERE ${ofStream}
     ) THEN event_id END AS "eventId"
-  FROM ${events} WHERE ${ofStream} AND version >= ${start} ORDER BY version LIMIT ${literal(limit)}
+  FROM ${events} WHERE ${ofStream} AND version >= ${start} ORDER BY version LIMIT ${literal(options.limit)}
 ) AS tail`
     }
   }

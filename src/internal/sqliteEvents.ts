@@ -2,12 +2,12 @@ import type * as SqlClient from "@effect/sql/SqlClient"
 import * as ExpectedVersion from "../ExpectedVersion.js"
 import * as Position from "../Position.js"
 import type { EventStatements } from "./eventStatements.js"
+import * as SnapshotChoice from "./snapshotChoice.js"
 import type { Names } from "./tables.js"
 
 /** @internal */
 export const make = (sql: SqlClient.SqlClient, names: Names): EventStatements => {
   const events = sql(names.events)
-  const snapshots = (name: string) => sql(name)
   // a position above 2^53, which a row edited by hand may bring about, is none that a number can hold
   const position = sql.literal("CAST(position AS TEXT) AS position")
   // SQLite plans a statement anew at every run while a bound value stands in its LIMIT
@@ -64,20 +64,20 @@ ORDER BY version LIMIT ${literal(limit)}`,
 
     // the snapshot comes as the row without a type; what it has beside its state stands in the place of the event id.
     // no common table expressions: SQLite materializes them, which costs more than all the rest
-    readWithSnapshot: (table, stream, { fingerprint, limit, schemaVersion }) => {
+    readWithSnapshot: (table, stream, options) => {
       const ofStream = sql`aggregate = ${stream.aggregate} AND stream_id = ${stream.id}`
-      const start = sql`coalesce((SELECT version FROM ${snapshots(table)}
-    WHERE ${ofStream} AND schema_version = ${schemaVersion} AND fingerprint = ${fingerprint}), 1)`
+      const snapshots = sql(table)
+      const start = SnapshotChoice.start(sql, snapshots, ofStream, options)
       return sql`SELECT version, NULL AS type, state AS payload,
   json_array(event_id, schema_version, fingerprint, time) AS "eventId"
-FROM (SELECT version, event_id, schema_version, fingerprint, state, time FROM ${snapshots(table)}
-  WHERE ${ofStream} ORDER BY schema_version <= ${schemaVersion} DESC, schema_version DESC LIMIT 1)
+FROM ${snapshots} WHERE ${ofStream}
+  AND schema_version = ${SnapshotChoice.schemaVersionOf(sql, snapshots, ofStream, options)}
 UNION ALL
 SELECT * FROM (
   SELECT version, type, payload, CASE WHEN version = ${start} OR version = (
       SELECT max(version) FROM ${events} WHERE ${ofStream}
     ) THEN event_id END AS "eventId"
-  FROM ${events} WHERE ${ofStream} AND version >= ${start} ORDER BY version LIMIT ${literal(limit)}
+  FROM ${events} WHERE ${ofStream} AND version >= ${start} ORDER BY version LIMIT ${literal(options.limit)}
 )`
     }
   }

@@ -1,0 +1,169 @@
+/**
+ * The versions of a schema, oldest first, and how one becomes the next: what is stored under an old one can still be
+ * read.
+ *
+ * `Aggregate.make` takes them for the state (`migrations`) and for its events (`upcasts`).
+ *
+ * @since 0.1.0
+ */
+import * as Either from "effect/Either"
+import type * as ParseResult from "effect/ParseResult"
+import * as Schema from "effect/Schema"
+import type * as AST from "effect/SchemaAST"
+import { fingerprint } from "./internal/fingerprint.js"
+import { safely } from "./internal/safely.js"
+
+/**
+ * @since 0.1.0
+ * @category Type IDs
+ */
+export const TypeId: TypeId = "~effect-eventsourcing/Versions"
+
+/**
+ * @since 0.1.0
+ * @category Type IDs
+ */
+export type TypeId = "~effect-eventsourcing/Versions"
+
+/**
+ * A chain from version `First` to version `Last`, whose decoded side is `A`.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Versions<out First extends number, out Last extends number, out A> {
+  readonly [TypeId]: {
+    readonly _First: (_: never) => First
+    readonly _Last: (_: never) => Last
+  }
+  readonly first: number
+  readonly last: number
+  /** The schema of the last version, and its fingerprint. */
+  readonly ast: AST.AST
+  readonly fingerprint: string
+  /** Every version before the last, oldest first. */
+  readonly sources: ReadonlyArray<Source<A>>
+}
+
+/**
+ * Versions to which another one can be added.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Chain<First extends number, Last extends number, A> extends Versions<First, Last, A> {
+  /**
+   * Adds the next version: its schema, and the step that leads to it, a pure function between the decoded sides or a
+   * Schema transformation. What a function gives is validated by the schema that it leads to.
+   */
+  readonly to: <B, I>(
+    schema: Schema.Schema<B, I>,
+    step: ((previous: A) => B) | Schema.Schema<B, A>
+  ) => Chain<First, Next<Last>, B>
+}
+
+/**
+ * One old version: how to recognise it, and the way from there to the last one.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Source<out A> {
+  readonly version: number
+  readonly fingerprint: string
+  readonly ast: AST.AST
+  /** Decodes by the old schema, then takes every step up to the last version. */
+  readonly decode: (encoded: unknown) => Either.Either<A, ParseResult.ParseError>
+}
+
+/**
+ * @since 0.1.0
+ * @category models
+ */
+export interface Any extends Versions<number, number, unknown> {}
+
+/**
+ * Begins with the oldest version that can still be read, and its number.
+ *
+ * @example
+ * ```ts
+ * import { Versions } from "effect-eventsourcing"
+ * import { Schema } from "effect"
+ *
+ * const AccountV1 = Schema.Struct({ balance: Schema.Int })
+ * const AccountV2 = Schema.Struct({ balance: Schema.Int, currency: Schema.String })
+ * const AccountV3 = Schema.Struct({ cents: Schema.Int, currency: Schema.String })
+ *
+ * const migrations = Versions.from(1, AccountV1)
+ *   .to(AccountV2, ({ balance }) => ({ balance, currency: "EUR" }))
+ *   .to(AccountV3, ({ balance, currency }) => ({ cents: balance * 100, currency }))
+ * ```
+ *
+ * @since 0.1.0
+ * @category constructors
+ */
+export const from = <const First extends number, A, I>(
+  first: First,
+  schema: Schema.Schema<A, I>
+): Chain<First, First, A> => make({ first, last: first, schema, sources: [] })
+
+// -------------------------------------------------------------------------------------
+// internal
+// -------------------------------------------------------------------------------------
+
+type Units<N extends number, Found extends ReadonlyArray<unknown> = []> = Found["length"] extends N ? Found
+  : Units<N, [...Found, unknown]>
+
+/** @internal */
+export type Next<N extends number> = number extends N ? number
+  : `${N}` extends `-${string}` | `${string}.${string}` ? never
+  : [...Units<N>, unknown]["length"] extends infer Sum extends number ? Sum
+  : never
+
+const variance = {
+  _First: (_: never) => _,
+  _Last: (_: never) => _
+}
+
+const make = <First extends number, Last extends number, A, I>(options: {
+  readonly first: number
+  readonly last: number
+  readonly schema: Schema.Schema<A, I>
+  readonly sources: ReadonlyArray<Source<A>>
+}): Chain<First, Last, A> => {
+  const { first, last, schema, sources } = options
+  const { ast } = schema
+  const ofLast = fingerprint(schema)
+  const decode = safely(Schema.decodeUnknownEither(schema))
+  return {
+    [TypeId]: variance,
+    first,
+    last,
+    ast,
+    fingerprint: ofLast,
+    sources,
+    to: <B, J>(next: Schema.Schema<B, J>, step: ((previous: A) => B) | Schema.Schema<B, A>) => {
+      const advance = safely(isTransformation(step) ? Schema.decodeEither(step) : byFunction(next, step))
+      return make<First, Next<Last>, B, J>({
+        first,
+        last: last + 1,
+        schema: next,
+        sources: [
+          ...sources.map((source) => ({
+            ...source,
+            decode: (encoded: unknown) => Either.flatMap(source.decode(encoded), advance)
+          })),
+          { version: last, fingerprint: ofLast, ast, decode: (encoded) => Either.flatMap(decode(encoded), advance) }
+        ]
+      })
+    }
+  }
+}
+
+const isTransformation = <A, B>(step: ((previous: A) => B) | Schema.Schema<B, A>): step is Schema.Schema<B, A> =>
+  Schema.isSchema(step)
+
+const byFunction = <A, B, I>(schema: Schema.Schema<B, I>, step: (previous: A) => B) => {
+  const validate = Schema.validateEither(schema)
+  return (previous: A): Either.Either<B, ParseResult.ParseError> => validate(step(previous))
+}

@@ -1,0 +1,80 @@
+import * as Either from "effect/Either"
+import * as Equal from "effect/Equal"
+import type { Equivalence } from "effect/Equivalence"
+import * as Schema from "effect/Schema"
+import type * as AST from "effect/SchemaAST"
+import { formatPath } from "./json.js"
+import { quote } from "./text.js"
+
+/** @internal */
+export interface Difference {
+  readonly path: string
+  readonly left: string
+  readonly right: string
+}
+
+/**
+ * Where two states differ: nowhere if their schema calls them equivalent. Where it cannot tell (it compares a JSON value
+ * of an unknown shape by reference), what they hold decides. A field that is present and undefined is an absent one.
+ *
+ * @internal
+ */
+export const compare = <A>(schema: Schema.Schema<A>, left: A, right: A, most: number): ReadonlyArray<Difference> => {
+  const found: Array<Difference> = []
+  if (!equivalent(schema, left, right)) walk(left, right, { path: [], pairs: new Map(), found, most })
+  return found
+}
+
+const equivalences = new WeakMap<AST.AST, Equivalence<unknown>>()
+
+const equivalent = <A>(schema: Schema.Schema<A>, left: A, right: A): boolean => {
+  try {
+    const equivalence = equivalences.get(schema.ast) ?? Schema.equivalence(Schema.make<unknown>(schema.ast))
+    equivalences.set(schema.ast, equivalence)
+    return equivalence(left, right)
+  } catch {
+    // not every schema has one
+    return false
+  }
+}
+
+interface Walk {
+  readonly path: ReadonlyArray<PropertyKey>
+  readonly pairs: Map<unknown, unknown>
+  readonly found: Array<Difference>
+  readonly most: number
+}
+
+const walk = (left: unknown, right: unknown, at: Walk): void => {
+  if (at.found.length >= at.most || left === right || Object.is(left, right)) return
+  const differ = () => {
+    at.found.push({ path: formatPath(at.path), left: show(left), right: show(right) })
+  }
+  if (typeof left !== "object" || typeof right !== "object" || left === null || right === null) return differ()
+  if (Equal.equals(left, right) || at.pairs.get(left) === right) return
+  at.pairs.set(left, right)
+  if (Object.getPrototypeOf(left) !== Object.getPrototypeOf(right)) return differ()
+  if (left instanceof Date && right instanceof Date) {
+    if (!Object.is(left.getTime(), right.getTime())) differ()
+    return
+  }
+  if (left instanceof Map && right instanceof Map) return walk(Array.from(left), Array.from(right), at)
+  if (left instanceof Set && right instanceof Set) return walk(Array.from(left), Array.from(right), at)
+  if (Array.isArray(left) && Array.isArray(right) && left.length !== right.length) {
+    const path = [...at.path, "length"]
+    return walk(left.length, right.length, { ...at, path })
+  }
+  const rights = new Map(Object.entries(right))
+  for (const [key, value] of Object.entries(left)) {
+    walk(value, rights.get(key), { ...at, path: [...at.path, Array.isArray(left) ? Number(key) : key] })
+    rights.delete(key)
+  }
+  for (const [key, value] of rights) walk(undefined, value, { ...at, path: [...at.path, key] })
+}
+
+const show = (value: unknown): string => {
+  if (typeof value === "object" && value !== null) {
+    return quote(Either.getOrElse(Either.try(() => JSON.stringify(value)), () => String(value)))
+  }
+  return typeof value === "bigint" ? `${value}n` : quote(value)
+}

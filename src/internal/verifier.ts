@@ -1,0 +1,110 @@
+import * as Clock from "effect/Clock"
+import * as Context from "effect/Context"
+import * as Effect from "effect/Effect"
+import * as FiberRef from "effect/FiberRef"
+import * as Queue from "effect/Queue"
+import * as Random from "effect/Random"
+import type * as Scope from "effect/Scope"
+import * as Metrics from "../Metrics.js"
+import type { LoadError, Verification } from "../Repository.js"
+import type * as StreamId from "../StreamId.js"
+
+/** @internal */
+export interface Verifier {
+  /** Draws lots, and notes the load where it is drawn. It never waits and never fails. */
+  readonly offer: (request: Request) => Effect.Effect<void>
+}
+
+/** @internal */
+export interface Request {
+  readonly stream: StreamId.StreamId
+  /** About how many events the verification will fold. */
+  readonly version: number
+  readonly verify: Effect.Effect<Verification, LoadError>
+}
+
+const capacity = 64
+
+/**
+ * Verifies a share of the loads, one at a time, by a fiber that lives in the scope.
+ *
+ * @internal
+ */
+export const make = (options: {
+  readonly aggregate: string
+  readonly sample: number
+  /** Events in a minute. */
+  readonly budget: number
+}): Effect.Effect<Verifier, never, Scope.Scope> =>
+  Effect.gen(function*() {
+    const { aggregate, budget, sample } = options
+    const queue = yield* Queue.dropping<Request>(capacity)
+    const count = Metrics.verifications(aggregate)
+    let minute = -1
+    let spent = 0
+
+    const withinBudget = (version: number) =>
+      Effect.map(Clock.currentTimeMillis, (now) => {
+        if (Math.floor(now / 60_000) !== minute) {
+          minute = Math.floor(now / 60_000)
+          spent = 0
+        }
+        if (spent + version > budget) return false
+        spent += version
+        return true
+      })
+
+    const report = (stream: StreamId.StreamId, verification: Verification): Effect.Effect<void> => {
+      count(verification._tag)
+      if (verification._tag !== "Refuted") return Effect.void
+      const { differences, removed, snapshotVersion, version } = verification
+      return Effect.logWarning(
+        "a snapshot was refuted: full replay gives another state. Was evolve changed, and schemaVersion not raised?"
+      ).pipe(
+        Effect.annotateLogs({
+          aggregate,
+          id: stream.id,
+          version,
+          snapshotVersion,
+          removed,
+          // where, but not what: a log is no place for the values
+          differences: differences.map(({ path }) => path).join(", ")
+        })
+      )
+    }
+
+    const run = ({ stream, verify, version }: Request) =>
+      Effect.flatMap(withinBudget(version), (affordable) => {
+        if (!affordable) return Effect.sync(() => count("Skipped"))
+        return Effect.matchCauseEffect(verify, {
+          onFailure: (cause) =>
+            Effect.logWarning("a snapshot could not be verified", cause).pipe(
+              Effect.annotateLogs({ aggregate, id: stream.id }),
+              Effect.zipRight(Effect.sync(() => count("Failed")))
+            ),
+          onSuccess: (verification) => report(stream, verification)
+        })
+      }).pipe(
+        Effect.withSpan("Repository.verifySample", {
+          root: true,
+          captureStackTrace: false,
+          attributes: { "eventsourcing.aggregate": aggregate, "eventsourcing.id": stream.id }
+        })
+      )
+
+    yield* Queue.take(queue).pipe(
+      Effect.flatMap(run),
+      Effect.forever,
+      Effect.interruptible,
+      // whoever builds the layer may be inside a transaction or a span: this fiber is in neither
+      Effect.locally(FiberRef.currentContext, Context.empty()),
+      Effect.forkScoped
+    )
+
+    return {
+      offer: (request) =>
+        Effect.map(Random.next, (lot) => {
+          if (lot < sample && !queue.unsafeOffer(request)) count("Skipped")
+        })
+    }
+  })
