@@ -1,3 +1,4 @@
+import * as Effect from "effect/Effect"
 import * as Either from "effect/Either"
 import * as Equal from "effect/Equal"
 import type { Equivalence } from "effect/Equivalence"
@@ -58,8 +59,8 @@ const walk = (left: unknown, right: unknown, at: Walk): void => {
     if (!Object.is(left.getTime(), right.getTime())) differ()
     return
   }
-  if (left instanceof Map && right instanceof Map) return walk(Array.from(left), Array.from(right), at)
-  if (left instanceof Set && right instanceof Set) return walk(Array.from(left), Array.from(right), at)
+  // collections of every kind: how one is built inside may depend on its past
+  if (isCollection(left) && isCollection(right)) return walk(Array.from(left), Array.from(right), at)
   if (Array.isArray(left) && Array.isArray(right) && left.length !== right.length) {
     const path = [...at.path, "length"]
     return walk(left.length, right.length, { ...at, path })
@@ -71,6 +72,10 @@ const walk = (left: unknown, right: unknown, at: Walk): void => {
   }
   for (const [key, value] of rights) walk(undefined, value, { ...at, path: [...at.path, key] })
 }
+
+// an Option is iterable for the sake of generators alone
+const isCollection = (value: object): value is Iterable<unknown> =>
+  Symbol.iterator in value && !Array.isArray(value) && !Effect.isEffect(value)
 
 const show = (value: unknown): string => {
   if (typeof value === "object" && value !== null) {

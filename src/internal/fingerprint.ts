@@ -23,9 +23,10 @@ interface Walk {
 }
 
 const maxNodes = 100_000
+const maxDepth = 200
 
 const describe = (ast: AST.AST, ancestors: ReadonlyArray<unknown>, walk: Walk): Description => {
-  if (++walk.nodes > maxNodes) {
+  if (++walk.nodes > maxNodes || ancestors.length > maxDepth) {
     throw new InvalidOption({
       option: "Schema",
       value: "one that unfolds without end",
@@ -71,11 +72,16 @@ const describe = (ast: AST.AST, ancestors: ReadonlyArray<unknown>, walk: Walk): 
       return [
         "struct",
         sortDescriptions(
-          ast.propertySignatures.map((property) => [
-            String(property.name),
-            property.isOptional ? "?" : "",
-            inner(property.type)
-          ])
+          ast.propertySignatures.map((property) => {
+            // what is undefined is absent in JSON
+            const types = property.type._tag === "Union" ? property.type.types : [property.type]
+            const held = types.filter((type) => type._tag !== "UndefinedKeyword")
+            return [
+              String(property.name),
+              property.isOptional || held.length < types.length ? "?" : "",
+              inner(held.length < types.length ? AST.Union.make(held) : property.type)
+            ]
+          })
         ),
         sortDescriptions(ast.indexSignatures.map((index) => [inner(index.parameter), inner(index.type)]))
       ]
