@@ -1,0 +1,373 @@
+import { assert, describe, it } from "@effect/vitest"
+import { Arbitrary, DateTime, Effect, Either, FastCheck as fc, Option, Schema, type Scope } from "effect"
+import {
+  Aggregate,
+  InvalidOption,
+  Repository,
+  Snapshot,
+  SnapshotPolicy,
+  SnapshotStore,
+  StreamId,
+  Versions
+} from "effect-eventsourcing"
+import { Account, AccountEvent, id } from "./fixtures/Account.js"
+import {
+  AccountV2,
+  AccountV3,
+  AccountV3Broken,
+  AccountV3From2,
+  AccountV3Plain,
+  AccountV3Transformed,
+  StateV2,
+  StateV3,
+  twoToThree
+} from "./fixtures/AccountVersions.js"
+import { backends, type Stores } from "./utils/backends.js"
+
+const open = { _tag: "Open" } as const
+const deposit = (amount: number, times = 1) => ({ _tag: "Deposit", amount, times }) as const
+const stream = StreamId.make("Account", "a")
+const events = fc.array(Arbitrary.make(AccountEvent), { maxLength: 40 })
+
+const each = (name: string, body: () => Effect.Effect<void, unknown, Stores | Scope.Scope>) => {
+  for (const [backend, layer] of backends) {
+    it.scoped(`${name} (${backend})`, () => Effect.provide(body(), layer))
+  }
+}
+
+const sync = SnapshotPolicy.sync({ every: 10 })
+
+const rowOf = (schemaVersion: number) =>
+  Effect.flatMap(SnapshotStore.SnapshotStore, (store) =>
+    Effect.map(
+      store.get(stream, { schemaVersion }),
+      Option.filter((row) => row.schemaVersion === schemaVersion)
+    ))
+
+/** What one version of the program leaves behind: a stream with `count` events, and its snapshot at the end. */
+const leave = <Name extends string, Id, State, Event, Command, Rejection>(
+  aggregate: Aggregate.Aggregate<Name, Id, State, Event, Command, Rejection>,
+  id: Id,
+  commands: ReadonlyArray<Command>
+) =>
+  Effect.gen(function*() {
+    const accounts = yield* Repository.make(aggregate, { snapshots: SnapshotPolicy.manual })
+    yield* accounts.executeAll(id, commands)
+    return yield* accounts.createSnapshot(id)
+  })
+
+describe("the law: migrate(old snapshot) = replay", () => {
+  const encoded = <Name extends string, Id, State, Event, Command, Rejection>(
+    aggregate: Aggregate.Aggregate<Name, Id, State, Event, Command, Rejection>,
+    state: State
+  ) =>
+    Either.getOrThrow(
+      Snapshot.encode(aggregate, { stream, version: 1, eventId: "e", state, time: DateTime.unsafeMake(0) })
+    )
+
+  for (const [name, aggregate] of Object.entries({ AccountV3, AccountV3Transformed })) {
+    it.prop(`from every version to the last (${name})`, [events], ([events]) => {
+      const replayed = Aggregate.replay(aggregate, id("a"), events)
+      const one = encoded(Account, Aggregate.replay(Account, id("a"), events))
+      const two = encoded(AccountV2, Aggregate.replay(AccountV2, id("a"), events))
+      const three = encoded(aggregate, replayed)
+      for (const old of [one, two, three]) {
+        const { schemaVersion, state } = Either.getOrThrow(Snapshot.decode(aggregate, old))
+        assert.isTrue(Schema.equivalence(StateV3)(state, replayed))
+        assert.strictEqual(schemaVersion, old.schemaVersion)
+      }
+    })
+  }
+})
+
+describe("a load by new code", () => {
+  each(
+    "migrates the snapshot of old code, keeps it as its own, and leaves the old one alone",
+    () =>
+      Effect.gen(function*() {
+        yield* leave(Account, id("a"), [open, deposit(1, 19)])
+        const before = yield* rowOf(1)
+        const now = yield* Repository.make(AccountV3, { snapshots: sync })
+        const first = yield* now.load(id("a"))
+        assert.deepInclude(first, { version: 20, snapshotVersion: 20, replayed: 0 })
+        assert.deepStrictEqual(first.snapshot, { _tag: "Migrated", from: 1 })
+        assert.deepStrictEqual(first.state, { status: "open", cents: 1_900n, currency: "EUR" })
+        assert.deepInclude(yield* now.load(id("a")), { snapshotVersion: 20, replayed: 0, snapshot: { _tag: "Hit" } })
+        assert.deepStrictEqual(yield* rowOf(1), before)
+        assert.isTrue(Option.isSome(yield* rowOf(3)))
+        assert.deepInclude(yield* (yield* Repository.make(Account, { snapshots: sync })).load(id("a")), {
+          snapshotVersion: 20,
+          snapshot: { _tag: "Hit" }
+        })
+      })
+  )
+
+  each("folds the tail after what it migrated, and a command does the same", () =>
+    Effect.gen(function*() {
+      yield* leave(AccountV2, id("a"), [open, deposit(1, 19)])
+      yield* (yield* Repository.make(Account)).execute(id("a"), deposit(5, 3))
+      const now = yield* Repository.make(AccountV3, { snapshots: SnapshotPolicy.background({ every: 1_000 }) })
+      const done = yield* now.execute(id("a"), deposit(1))
+      assert.deepStrictEqual(done.state, { status: "open", cents: 3_500n, currency: "EUR" })
+      // whatever the distance says: no load should have to migrate again
+      yield* now.awaitPendingSnapshots
+      assert.deepInclude(yield* now.load(id("a")), { version: 24, snapshotVersion: 24, snapshot: { _tag: "Hit" } })
+    }))
+
+  each("prefers its own row, then the newest that it can migrate", () =>
+    Effect.gen(function*() {
+      yield* leave(Account, id("a"), [open, deposit(1, 9)])
+      yield* leave(AccountV2, id("a"), [deposit(1, 10)])
+      yield* leave(AccountV3Plain, id("a"), [deposit(1, 10)])
+      yield* leave(Account, id("a"), [deposit(1, 10)])
+      const now = yield* Repository.make(AccountV3, { snapshots: SnapshotPolicy.manual })
+      const store = yield* SnapshotStore.SnapshotStore
+      const outcomes = []
+      for (const gone of [3, 2, 1]) {
+        const { snapshot, snapshotVersion, state, version } = yield* now.load(id("a"))
+        assert.strictEqual(state.cents, 3_900n)
+        outcomes.push([snapshot._tag, snapshotVersion, version - snapshotVersion])
+        yield* store.delete(stream, { schemaVersion: gone })
+      }
+      assert.deepStrictEqual(outcomes, [["Hit", 30, 10], ["Migrated", 20, 20], ["Migrated", 40, 0]])
+      assert.deepInclude(yield* now.load(id("a")), { replayed: 40, snapshot: { _tag: "None" } })
+    }))
+
+  each("passes over what drifted to an older row that it can migrate", () =>
+    Effect.gen(function*() {
+      yield* leave(Account, id("a"), [open, deposit(1, 9)])
+      yield* leave(AccountV2, id("a"), [deposit(1, 10)])
+      const store = yield* SnapshotStore.SnapshotStore
+      const two = yield* Effect.flatten(rowOf(2))
+      yield* store.delete(stream, { schemaVersion: 2 })
+      yield* store.save({ ...two, fingerprint: "another" })
+      const now = yield* Repository.make(AccountV3, { snapshots: SnapshotPolicy.manual })
+      assert.deepInclude(yield* now.load(id("a")), { snapshotVersion: 10, snapshot: { _tag: "Migrated", from: 1 } })
+      // but its own row is its own, and if that drifted there is something to look at
+      const own = yield* leave(AccountV3, id("a"), [deposit(1, 1)])
+      yield* store.delete(stream, { schemaVersion: 3 })
+      yield* store.save({ ...two, version: 21, eventId: own.snapshot.eventId, schemaVersion: 3, fingerprint: "x" })
+      const drifted = yield* now.load(id("a"))
+      assert.deepInclude(drifted, { snapshotVersion: 0, replayed: 21 })
+      assert.strictEqual(drifted.snapshot._tag, "SchemaDrift")
+    }))
+
+  each("applies a step only to a snapshot of its own source schema", () =>
+    Effect.gen(function*() {
+      yield* leave(Account, id("a"), [open, deposit(1, 9)])
+      const store = yield* SnapshotStore.SnapshotStore
+      const one = yield* Effect.flatten(rowOf(1))
+      yield* store.delete(stream)
+      yield* store.save({ ...one, fingerprint: "another" })
+      const now = yield* Repository.make(AccountV3, { snapshots: sync })
+      const loaded = yield* now.load(id("a"))
+      assert.deepInclude(loaded, { snapshotVersion: 0, replayed: 10 })
+      assert.instanceOf(loaded.snapshot, Snapshot.SchemaDrift)
+      assert.deepInclude(loaded.snapshot, { schemaVersion: 1, found: "another", expected: Account.fingerprint })
+      assert.strictEqual((yield* now.load(id("a"))).snapshot._tag, "Hit")
+      assert.strictEqual((yield* Effect.flatten(rowOf(1))).fingerprint, "another")
+    }))
+
+  for (
+    const [name, aggregate] of [
+      [
+        "that throws",
+        AccountV3Broken(() => {
+          throw new Error("planned")
+        })
+      ],
+      ["that gives no state", AccountV3Broken((state) => JSON.parse(JSON.stringify(state)))]
+    ] as const
+  ) {
+    each(`a step ${name} is a fallback like any other`, () =>
+      Effect.gen(function*() {
+        yield* leave(Account, id("a"), [open, deposit(1, 9)])
+        const now = yield* Repository.make(aggregate, { snapshots: sync })
+        const loaded = yield* now.load(id("a"))
+        assert.deepInclude(loaded, { snapshotVersion: 0, replayed: 10 })
+        assert.strictEqual(loaded.snapshot._tag, "StateDecodeError")
+        assert.strictEqual(loaded.state.cents, 900n)
+        assert.strictEqual((yield* now.load(id("a"))).snapshot._tag, "Hit")
+        assert.isTrue(Option.isSome(yield* rowOf(1)))
+      }))
+  }
+
+  each(
+    "replays where the history is not that of the old snapshot, and leaves the row to its owners",
+    () =>
+      Effect.gen(function*() {
+        yield* leave(Account, id("a"), [open, deposit(1, 9)])
+        const store = yield* SnapshotStore.SnapshotStore
+        const one = yield* Effect.flatten(rowOf(1))
+        yield* store.delete(stream)
+        yield* store.save({ ...one, eventId: "of another history" })
+        const now = yield* Repository.make(AccountV3, { snapshots: sync })
+        const loaded = yield* now.load(id("a"))
+        assert.deepInclude(loaded, { snapshotVersion: 0, replayed: 10 })
+        assert.strictEqual(loaded.snapshot._tag, "HistoryMismatch")
+        assert.strictEqual((yield* now.load(id("a"))).snapshot._tag, "Hit")
+        assert.isTrue(Option.isSome(yield* rowOf(1)))
+      })
+  )
+
+  each("without migrations, or from a version that is no longer read, it replays", () =>
+    Effect.gen(function*() {
+      yield* leave(Account, id("a"), [open, deposit(1, 9)])
+      for (const aggregate of [AccountV3Plain, AccountV3From2]) {
+        const now = yield* Repository.make(aggregate, { snapshots: SnapshotPolicy.manual })
+        const loaded = yield* now.load(id("a"))
+        assert.instanceOf(loaded.snapshot, Snapshot.SchemaVersionMismatch)
+        assert.deepInclude(loaded.snapshot, { found: 1, expected: 3 })
+        assert.deepInclude(loaded, { replayed: 10, snapshotVersion: 0 })
+      }
+    }))
+
+  each("old code leaves the rows of newer code alone", () =>
+    Effect.gen(function*() {
+      yield* leave(AccountV3, id("a"), [open, deposit(1, 19)])
+      const three = yield* rowOf(3)
+      const old = yield* Repository.make(AccountV2, { snapshots: sync })
+      const loaded = yield* old.load(id("a"))
+      assert.instanceOf(loaded.snapshot, Snapshot.SchemaVersionMismatch)
+      assert.deepInclude(loaded.snapshot, { found: 3, expected: 2 })
+      assert.deepInclude(yield* old.load(id("a")), { snapshotVersion: 20, snapshot: { _tag: "Hit" } })
+      assert.deepStrictEqual(yield* rowOf(3), three)
+    }))
+
+  each("never means never, for what was migrated too", () =>
+    Effect.gen(function*() {
+      yield* leave(Account, id("a"), [open, deposit(1, 19)])
+      const now = yield* Repository.make(AccountV3, { snapshots: SnapshotPolicy.sync({ when: SnapshotPolicy.never }) })
+      yield* now.load(id("a"))
+      assert.strictEqual((yield* now.load(id("a"))).snapshot._tag, "Migrated")
+    }))
+
+  each("the distance of the policy counts from the own row", () =>
+    Effect.gen(function*() {
+      yield* leave(AccountV3, id("a"), [open, deposit(1, 9)])
+      yield* leave(Account, id("a"), [deposit(1, 8)])
+      const now = yield* Repository.make(AccountV3, { snapshots: sync })
+      assert.deepInclude(yield* now.load(id("a")), { version: 18, snapshotVersion: 10, replayed: 8 })
+      yield* now.execute(id("a"), deposit(1))
+      assert.strictEqual(Option.getOrThrow(yield* rowOf(3)).version, 10)
+      yield* now.execute(id("a"), deposit(1))
+      assert.strictEqual(Option.getOrThrow(yield* rowOf(3)).version, 20)
+    }))
+})
+
+describe("a chain that cannot work is refused when the aggregate is defined", () => {
+  const make = (migrations: Versions.Versions<number, number, StateV3>, schemaVersion: number = 3) => () =>
+    Aggregate.make({
+      name: "Account",
+      id: Schema.String,
+      state: StateV3,
+      event: AccountEvent,
+      command: Schema.String,
+      schemaVersion,
+      migrations,
+      initial: () => AccountV3.initial(id("a")),
+      evolve: AccountV3.evolve,
+      decide: () => Either.right([])
+    })
+  const toThree = Versions.from(2, StateV2).to(StateV3, twoToThree)
+
+  it("accepts one that can", () => {
+    assert.doesNotThrow(make(toThree))
+    assert.doesNotThrow(make(Versions.from(3, StateV3)))
+  })
+
+  for (
+    const [name, bad] of [
+      ["ends elsewhere", make(toThree, 4)],
+      ["begins at none", make(Versions.from(0, StateV2).to(StateV3, twoToThree), 1)],
+      ["begins between two", make(Versions.from(1.5, StateV2).to(StateV3, twoToThree), 2.5)],
+      [
+        "ends with another schema",
+        make(
+          Versions.from(2, StateV2).to(
+            Schema.Struct({ ...StateV3.fields, more: Schema.optional(Schema.Int) }),
+            twoToThree
+          )
+        )
+      ]
+    ] as const
+  ) {
+    it(`one that ${name}`, () => {
+      assert.throws(bad, InvalidOption.InvalidOption)
+    })
+  }
+})
+
+describe("a rolling deployment", () => {
+  const rolling = (now: typeof AccountV3) => () =>
+    Effect.gen(function*() {
+      const policy = SnapshotPolicy.sync({ every: 10 })
+      const rivals = [
+        yield* Repository.make(Account, { snapshots: policy }),
+        yield* Repository.make(now, { snapshots: policy })
+      ] as const
+      const saves = new Map<number, number>()
+      const store = yield* SnapshotStore.SnapshotStore
+      const hits = [0, 0]
+      const balances = new Map<string, number>()
+      const ids = ["a", "b", "c", "d", "e"]
+      for (const name of ids) yield* rivals[0].execute(id(name), open)
+      for (let n = 0; n < 1_000; n++) {
+        const turn = n % 2
+        const name = ids[(n >> 1) % ids.length]
+        const loaded = yield* rivals[turn].load(id(name))
+        if (loaded.snapshot._tag === "Hit" || loaded.snapshot._tag === "Migrated") hits[turn]++
+        yield* rivals[turn].execute(id(name), deposit(1))
+        balances.set(name, (balances.get(name) ?? 0) + 1)
+        for (const schemaVersion of [1, 3]) {
+          const row = yield* store.get(StreamId.make("Account", name), { schemaVersion })
+          if (Option.isSome(row) && row.value.schemaVersion === schemaVersion) {
+            // each version's rows decode as its own and as nobody else's
+            const { fingerprint } = schemaVersion === 1 ? Account : now
+            assert.strictEqual(row.value.fingerprint, fingerprint)
+            assert.strictEqual(Either.isRight(Snapshot.decode(Account, row.value)), schemaVersion === 1)
+            saves.set(schemaVersion, Math.max(saves.get(schemaVersion) ?? 0, row.value.version))
+          }
+        }
+      }
+      for (const name of ids) {
+        const balance = balances.get(name)!
+        assert.deepStrictEqual((yield* rivals[0].load(id(name))).state, { open: true, balance })
+        assert.strictEqual((yield* rivals[1].load(id(name))).state.cents, BigInt(balance) * 100n)
+      }
+      assert.isAbove(hits[0], 450, "hits of old code, of 500 loads")
+      assert.isAbove(hits[1], 450, "hits of new code, of 500 loads")
+      // never thrashing: both kept going forward
+      assert.isAbove(saves.get(1)!, 190)
+      assert.isAbove(saves.get(3)!, 190)
+      assert.strictEqual(yield* store.deleteByType("Account", { schemaVersionBelow: 3, dryRun: true }), ids.length)
+      assert.strictEqual(yield* store.deleteByType("Account", { schemaVersionBelow: 3 }), ids.length)
+      assert.strictEqual((yield* rivals[1].load(id("a"))).snapshot._tag, "Hit")
+    })
+  each("two versions, a thousand commands in turn, with migrations", rolling(AccountV3))
+  each("two versions, a thousand commands in turn, without", rolling(AccountV3Plain))
+})
+
+describe("the contract of a store", () => {
+  each("get finds what a reader can migrate", () =>
+    Effect.gen(function*() {
+      const store = yield* SnapshotStore.SnapshotStore
+      const save = (schemaVersion: number, fingerprint: string) =>
+        store.save({ stream, version: 5, eventId: "e", schemaVersion, fingerprint, state: "{}", time: 0 })
+      yield* save(1, "one")
+      yield* save(2, "two")
+      yield* save(3, "three")
+      yield* save(7, "seven")
+      const migratable = [{ schemaVersion: 1, fingerprint: "one" }, { schemaVersion: 2, fingerprint: "other" }]
+      const found = (schemaVersion: number) =>
+        Effect.map(Effect.flatten(store.get(stream, { schemaVersion, migratable })), (row) => row.schemaVersion)
+      assert.strictEqual(yield* found(5), 1)
+      assert.strictEqual(yield* found(3), 3)
+      assert.strictEqual(yield* found(7), 7)
+      yield* store.delete(stream, { schemaVersion: 1 })
+      assert.strictEqual(yield* found(5), 3)
+      yield* store.delete(stream, { schemaVersion: 3 })
+      yield* store.delete(stream, { schemaVersion: 2 })
+      assert.strictEqual(yield* found(5), 7)
+    }))
+})
