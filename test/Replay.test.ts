@@ -1,0 +1,211 @@
+import { SqlClient } from "@effect/sql"
+import { assert, describe, it } from "@effect/vitest"
+import { Deferred, Effect, Fiber, Layer, Option, type Scope } from "effect"
+import { EventStore, Repository, SnapshotPolicy, SnapshotStore, StreamId } from "effect-eventsourcing"
+import { Account, AccountV2, id } from "./fixtures/Account.js"
+import { backends, memoryStores, sqliteFile, sqlStores, type Stores } from "./utils/backends.js"
+
+const open = { _tag: "Open" } as const
+const deposit = (amount: number, times = 1) => ({ _tag: "Deposit", amount, times }) as const
+const stream = StreamId.make("Account", "a")
+
+const each = (name: string, body: () => Effect.Effect<void, unknown, Stores | Scope.Scope>) => {
+  for (const [backend, layer] of backends) {
+    it.scoped(`${name} (${backend})`, () => Effect.provide(body(), layer))
+  }
+}
+
+const write = (events: number, text = "a") =>
+  Effect.flatMap(
+    Repository.make(Account),
+    (accounts) => accounts.executeAll(id(text), [open, ...Array.from({ length: events - 1 }, () => deposit(1))])
+  )
+
+const tooLong = (error: { readonly _tag: string }) =>
+  error instanceof EventStore.EventStoreError && error.reason === "ReplayTooLong" && !error.mayHaveAppended
+
+describe("maxReplay", () => {
+  each("a load or a command that would fold more fails fast, and createSnapshot is the way out", () =>
+    Effect.gen(function*() {
+      yield* write(31)
+      for (const pageSize of [2, 7, 2_000]) {
+        const bounded = yield* Repository.make(Account, { snapshots: SnapshotPolicy.manual, maxReplay: 30, pageSize })
+        const failure = yield* Effect.flip(bounded.load(id("a")))
+        assert.isTrue(tooLong(failure))
+        assert.include(failure.message, "30 events")
+        assert.isTrue(tooLong(yield* Effect.flip(bounded.execute(id("a"), deposit(1)))))
+        const exact = yield* Repository.make(Account, { snapshots: SnapshotPolicy.manual, maxReplay: 31, pageSize })
+        assert.deepInclude(yield* exact.load(id("a")), { version: 31, replayed: 31 })
+      }
+      const bounded = yield* Repository.make(Account, { snapshots: SnapshotPolicy.manual, maxReplay: 30 })
+      assert.deepInclude(yield* bounded.verify(id("a")), { _tag: "NoSnapshot" })
+      yield* bounded.createSnapshot(id("a"))
+      assert.deepInclude(yield* bounded.load(id("a")), { snapshotVersion: 31, replayed: 0 })
+      // the tail counts likewise
+      yield* write(30)
+      assert.deepInclude(yield* bounded.load(id("a")), { snapshotVersion: 31, replayed: 29 })
+      yield* write(3)
+      assert.isTrue(tooLong(yield* Effect.flip(bounded.load(id("a")))))
+      assert.deepInclude(yield* bounded.verify(id("a")), { _tag: "Verified" })
+    }))
+
+  each("a budget of one", () =>
+    Effect.gen(function*() {
+      yield* write(1)
+      const bounded = yield* Repository.make(Account, { snapshots: SnapshotPolicy.manual, maxReplay: 1 })
+      assert.deepInclude(yield* bounded.load(id("a")), { version: 1 })
+      yield* bounded.execute(id("a"), deposit(1))
+      assert.isTrue(tooLong(yield* Effect.flip(bounded.load(id("a")))))
+      yield* bounded.createSnapshot(id("a"))
+      assert.deepInclude(yield* bounded.load(id("a")), { version: 2, replayed: 0 })
+      yield* bounded.execute(id("a"), deposit(1))
+      assert.deepInclude(yield* bounded.load(id("a")), { version: 3, replayed: 1 })
+    }))
+
+  each("in background mode a worker makes the next one short", () =>
+    Effect.gen(function*() {
+      yield* write(50)
+      const bounded = yield* Repository.make(Account, {
+        snapshots: SnapshotPolicy.background({ every: 1_000 }),
+        maxReplay: 10
+      })
+      assert.isTrue(tooLong(yield* Effect.flip(bounded.load(id("a")))))
+      yield* bounded.awaitPendingSnapshots
+      assert.deepInclude(yield* bounded.load(id("a")), { snapshotVersion: 50, replayed: 0 })
+      yield* write(50, "b")
+      const reader = yield* Repository.make(Account, {
+        snapshots: SnapshotPolicy.background({ every: 1_000 }),
+        maxReplay: 10,
+        snapshotOnLoad: false
+      })
+      assert.isTrue(tooLong(yield* Effect.flip(reader.load(id("b")))))
+      yield* reader.awaitPendingSnapshots
+      assert.isFalse(yield* (yield* SnapshotStore.SnapshotStore).exists(StreamId.make("Account", "b")))
+    }))
+})
+
+describe("concurrentReplays", () => {
+  /** Counts the reads that go on at a time; every read takes a few turns. */
+  const watched = Effect.map(EventStore.EventStore, (store) => {
+    const seen = { now: 0, most: 0 }
+    const reading = EventStore.EventStore.of({
+      ...store,
+      readTail: (stream, options) =>
+        Effect.acquireUseRelease(
+          Effect.sync(() => {
+            seen.most = Math.max(seen.most, ++seen.now)
+          }),
+          () => Effect.zipRight(Effect.repeatN(Effect.yieldNow(), 20), store.readTail(stream, options)),
+          () =>
+            Effect.sync(() => {
+              seen.now--
+            })
+        )
+    })
+    return { seen, reading }
+  })
+
+  const ids = Array.from({ length: 20 }, (_, n) => `s-${n}`)
+
+  each("a mass invalidation does not become a stampede", () =>
+    Effect.gen(function*() {
+      const old = yield* Repository.make(Account, { snapshots: SnapshotPolicy.manual })
+      for (const text of ids) {
+        yield* write(9, text)
+        yield* old.createSnapshot(id(text))
+      }
+      const { reading, seen } = yield* watched
+      for (const pageSize of [3, 2_000]) {
+        for (const cap of [1, 3]) {
+          seen.most = 0
+          const now = yield* Repository.make(AccountV2, {
+            snapshots: SnapshotPolicy.manual,
+            concurrentReplays: cap,
+            pageSize
+          }).pipe(
+            Effect.provideService(EventStore.EventStore, { ...reading, withSnapshots: () => Option.none() })
+          )
+          const loaded = yield* Effect.forEach(ids, (text) => now.load(id(text)), { concurrency: "unbounded" })
+          assert.isTrue(loaded.every(({ replayed, snapshot }) =>
+            replayed === 9 && snapshot._tag === "SchemaVersionMismatch"
+          ))
+          assert.strictEqual(seen.most, cap)
+        }
+      }
+      // nobody is in the way of those whose snapshots are good
+      seen.most = 0
+      const good = yield* Repository.make(Account, { snapshots: SnapshotPolicy.manual, concurrentReplays: 1 }).pipe(
+        Effect.provideService(EventStore.EventStore, { ...reading, withSnapshots: () => Option.none() })
+      )
+      yield* Effect.forEach(ids, (text) => good.load(id(text)), { concurrency: "unbounded" })
+      assert.isAbove(seen.most, 1)
+    }))
+
+  each("nor where snapshot and tail come at once", () =>
+    Effect.gen(function*() {
+      for (const text of ids) yield* write(9, text)
+      const { reading, seen } = yield* watched
+      const accounts = yield* Repository.make(Account, {
+        snapshots: SnapshotPolicy.manual,
+        concurrentReplays: 2,
+        pageSize: 3
+      }).pipe(Effect.provideService(EventStore.EventStore, reading))
+      const loaded = yield* Effect.forEach(ids, (text) => accounts.load(id(text)), { concurrency: "unbounded" })
+      assert.isTrue(loaded.every(({ version }) => version === 9))
+      // the first page, which comes with the look for a snapshot, is nobody's to wait for
+      const atOnce = Option.isSome(reading.withSnapshots(yield* SnapshotStore.SnapshotStore))
+      assert.strictEqual(seen.most, atOnce ? 2 : ids.length)
+    }))
+
+  it.scoped("an interrupted replay gives its place to the next", () =>
+    Effect.gen(function*() {
+      for (const text of ["a", "b"]) yield* write(9, text)
+      const store = yield* EventStore.EventStore
+      const reached = yield* Deferred.make<void>()
+      const accounts = yield* Repository.make(Account, { concurrentReplays: 1 }).pipe(
+        Effect.provideService(EventStore.EventStore, {
+          ...store,
+          readTail: (at, options) =>
+            at.id === "a"
+              ? Effect.zipRight(Deferred.succeed(reached, void 0), Effect.never)
+              : store.readTail(at, options)
+        })
+      )
+      const first = yield* Effect.fork(accounts.load(id("a")))
+      yield* Deferred.await(reached)
+      const waiting = yield* Effect.fork(accounts.load(id("b")))
+      const other = yield* Effect.fork(accounts.load(id("b")))
+      yield* Effect.yieldNow()
+      assert.isTrue(Option.isNone(yield* Fiber.poll(waiting)))
+      yield* Fiber.interrupt(waiting)
+      yield* Fiber.interrupt(first)
+      assert.strictEqual((yield* Fiber.join(other)).version, 9)
+    }).pipe(Effect.provide(memoryStores)))
+
+  it.scoped("nobody who holds a connection waits for one who waits for it", () =>
+    Effect.gen(function*() {
+      const sql = yield* SqlClient.SqlClient
+      for (const text of ["a", "b", "c"]) yield* write(9, text)
+      const accounts = yield* Repository.make(Account, {
+        snapshots: SnapshotPolicy.manual,
+        concurrentReplays: 1,
+        pageSize: 2
+      })
+      const inside = yield* Deferred.make<void>()
+      const transaction = sql.withTransaction(
+        Effect.zipRight(
+          Deferred.succeed(inside, void 0),
+          // the others have taken the one permit, and wait for the one connection, by the time that this loads
+          Effect.zipRight(Effect.repeatN(Effect.yieldNow(), 100), accounts.load(id("a")))
+        )
+      )
+      const holder = yield* Effect.fork(transaction)
+      yield* Deferred.await(inside)
+      const others = yield* Effect.fork(
+        Effect.forEach(["b", "c", "a"], (text) => accounts.load(id(text)), { concurrency: "unbounded" })
+      )
+      assert.strictEqual((yield* Fiber.join(holder)).version, 9)
+      assert.strictEqual((yield* Fiber.join(others)).length, 3)
+      assert.isFalse(yield* (yield* SnapshotStore.SnapshotStore).exists(stream))
+    }).pipe(Effect.provide(Layer.provideMerge(sqlStores, sqliteFile(":memory:")))))
+})
