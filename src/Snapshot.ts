@@ -228,7 +228,11 @@ export const encode = <Name extends string, Id, State, Event, Command, Rejection
 ): Either.Either<Encoded, StateEncodeError> => {
   const failure = (cause: unknown) => new StateEncodeError({ stream: options.stream, version: options.version, cause })
   const encoded = aggregate.state.encode(options.state)
-  if (Either.isLeft(encoded)) return Either.left(failure(encoded.left))
+  if (Either.isLeft(encoded)) {
+    // a recursive schema follows a cycle until the stack is full
+    const cycle = Json.cycle(options.state)
+    return Either.left(failure(cycle === undefined ? encoded.left : new Error(`${cycle.path} ${cycle.reason}`)))
+  }
   const text = Json.stringify(encoded.right)
   if (Either.isLeft(text)) return Either.left(failure(new Error(`${text.left.path} ${text.left.reason}`)))
   // a schema may lose something in silence, as records do with a key named __proto__

@@ -1,13 +1,6 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Duration, Effect, FastCheck as fc, Layer, Option, TestClock } from "effect"
-import {
-  EventStore,
-  InvalidOption,
-  Repository,
-  SnapshotPolicy,
-  SnapshotStore,
-  StreamId
-} from "effect-eventsourcing"
+import { EventStore, InvalidOption, Repository, SnapshotPolicy, SnapshotStore, StreamId } from "effect-eventsourcing"
 import { Account, type AccountEvent, type AccountState, id } from "./fixtures/Account.js"
 import { backends, memoryStores } from "./utils/backends.js"
 
@@ -26,7 +19,9 @@ const anyWhen: fc.Arbitrary<When> = fc.letrec<{ when: When }>((tie) => ({
     fc.integer({ min: 1, max: 20 }).map((n): When => whenReplayed(n)),
     fc.integer({ min: 1, max: 20 }).map((n): When => whenReplayTook(Duration.millis(n))),
     fc.integer({ min: 1, max: 20 }).map((n): When => olderThan(n)),
-    fc.integer({ min: 0, max: 3 }).map((n): When => when((before, after, events) => before + after > n * events.length)),
+    fc.integer({ min: 0, max: 3 }).map((n): When =>
+      when((before, after, events) => before + after > n * events.length)
+    ),
     fc.constant<When>(never),
     fc.tuple(tie("when"), tie("when")).map(([a, b]) => and(a, b)),
     fc.tuple(tie("when"), tie("when")).map(([a, b]) => or(a, b)),
@@ -134,7 +129,9 @@ describe("an option that cannot work is named", () => {
     ) {
       assert.instanceOf(SnapshotPolicy.problem(policy), InvalidOption.InvalidOption)
     }
-    assert.isUndefined(SnapshotPolicy.problem(SnapshotPolicy.sync({ when: and(olderThan("1 day"), whenReplayTook(5)) })))
+    assert.isUndefined(
+      SnapshotPolicy.problem(SnapshotPolicy.sync({ when: and(olderThan("1 day"), whenReplayTook(5)) }))
+    )
   })
 
   it.scoped("by the layer too", () =>
@@ -259,10 +256,13 @@ describe("a repository asks its policy", () => {
       Effect.gen(function*() {
         const saves: Array<number> = []
         const store = yield* SnapshotStore.SnapshotStore
-        const counting = { ...store, save: (row: Parameters<typeof store.save>[0]) => {
-          saves.push(row.version)
-          return store.save(row)
-        } }
+        const counting = {
+          ...store,
+          save: (row: Parameters<typeof store.save>[0]) => {
+            saves.push(row.version)
+            return store.save(row)
+          }
+        }
         for (const stride of strides) {
           // every command by a new process
           const accounts = yield* Repository.make(Account, { snapshots: SnapshotPolicy.sync({ every: n }) }).pipe(

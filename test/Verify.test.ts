@@ -48,30 +48,39 @@ const written = Effect.gen(function*() {
 })
 
 describe("verify", () => {
-  each("a reducer that was changed is caught, the snapshot removed, and the next load right", () =>
-    Effect.gen(function*() {
-      const before = yield* written
-      assert.deepStrictEqual(yield* before.verify(id("a")), { _tag: "Verified", version: 12, snapshotVersion: 10 })
-      const after = yield* Repository.make(Doubled(), { snapshots: SnapshotPolicy.manual })
-      // no proof on load can see it
-      assert.deepInclude(yield* after.load(id("a")), { snapshot: { _tag: "Hit" }, state: { open: true, balance: 13 } })
-      assert.deepStrictEqual(yield* after.verify(id("a"), { remove: false }), {
-        _tag: "Refuted",
-        version: 12,
-        snapshotVersion: 10,
-        differences: [{ path: "$.balance", replayed: "22", loaded: "13" }],
-        removed: false
+  each(
+    "a reducer that was changed is caught, the snapshot removed, and the next load right",
+    () =>
+      Effect.gen(function*() {
+        const before = yield* written
+        assert.deepStrictEqual(yield* before.verify(id("a")), { _tag: "Verified", version: 12, snapshotVersion: 10 })
+        const after = yield* Repository.make(Doubled(), { snapshots: SnapshotPolicy.manual })
+        // no proof on load can see it
+        assert.deepInclude(yield* after.load(id("a")), {
+          snapshot: { _tag: "Hit" },
+          state: { open: true, balance: 13 }
+        })
+        assert.deepStrictEqual(yield* after.verify(id("a"), { remove: false }), {
+          _tag: "Refuted",
+          version: 12,
+          snapshotVersion: 10,
+          differences: [{ path: "$.balance", replayed: "22", loaded: "13" }],
+          removed: false
+        })
+        assert.deepInclude(yield* after.verify(id("a")), { _tag: "Refuted", removed: true })
+        assert.deepInclude(yield* after.load(id("a")), {
+          snapshot: { _tag: "None" },
+          state: { open: true, balance: 22 }
+        })
+        assert.deepStrictEqual(yield* after.verify(id("a")), {
+          _tag: "NoSnapshot",
+          version: 12,
+          snapshot: { _tag: "None" }
+        })
+        yield* after.createSnapshot(id("a"))
+        assert.deepInclude(yield* after.verify(id("a")), { _tag: "Verified" })
       })
-      assert.deepInclude(yield* after.verify(id("a")), { _tag: "Refuted", removed: true })
-      assert.deepInclude(yield* after.load(id("a")), { snapshot: { _tag: "None" }, state: { open: true, balance: 22 } })
-      assert.deepStrictEqual(yield* after.verify(id("a")), {
-        _tag: "NoSnapshot",
-        version: 12,
-        snapshot: { _tag: "None" }
-      })
-      yield* after.createSnapshot(id("a"))
-      assert.deepInclude(yield* after.verify(id("a")), { _tag: "Verified" })
-    }))
+  )
 
   each("compares at one version, whatever is appended meanwhile, in pages of any size", () =>
     Effect.gen(function*() {
@@ -200,7 +209,15 @@ describe("what differs", () => {
           json: { deep: [{ er: 1, st: 2 }] }
         })
       ),
-      ["$.at", "$.lines[0].sku", "$.lines[0].tags.length", "$.maybe", "$.json.deep[0].er", "$.json.deep[0].st", "$.note"]
+      [
+        "$.at",
+        "$.lines[0].sku",
+        "$.lines[0].tags.length",
+        "$.maybe",
+        "$.json.deep[0].er",
+        "$.json.deep[0].st",
+        "$.note"
+      ]
     )
     assert.include(paths(state(), state({ stock: HashMap.make(["a", { n: 1 }], ["b", { n: 3 }]) })).join(), "$.stock")
     assert.include(paths(state(), state({ chunk: Chunk.make({ n: 1 }, { n: 3 }) })).join(), "$.chunk")

@@ -23,8 +23,39 @@ export const stringify = (value: unknown): Either.Either<string, NotJson> => {
     return Either.right(walk.negativeZero ? write(value) : JSON.stringify(value))
   } catch (error) {
     if (error instanceof RangeError) {
-      return Either.left({ path: "$", reason: "is cyclic, or nested too deeply for JSON" })
+      return Either.left(cycle(value) ?? { path: "$", reason: "is nested too deeply for JSON" })
     }
+    throw error
+  }
+}
+
+/**
+ * Where a value refers back to itself.
+ *
+ * @internal
+ */
+export const cycle = (value: unknown): NotJson | undefined => {
+  const ancestors = new Map<object, ReadonlyArray<PropertyKey>>()
+  const done = new Set<object>()
+  const search = (value: unknown, path: ReadonlyArray<PropertyKey>): NotJson | undefined => {
+    if (typeof value !== "object" || value === null || done.has(value)) return undefined
+    const seen = ancestors.get(value)
+    if (seen !== undefined) {
+      return { path: formatPath(path), reason: `refers back to ${formatPath(seen)}, which JSON cannot hold` }
+    }
+    ancestors.set(value, path)
+    for (const [key, field] of Object.entries(value)) {
+      const found = search(field, [...path, Array.isArray(value) ? Number(key) : key])
+      if (found !== undefined) return found
+    }
+    ancestors.delete(value)
+    done.add(value)
+    return undefined
+  }
+  try {
+    return search(value, [])
+  } catch (error) {
+    if (error instanceof RangeError) return undefined
     throw error
   }
 }
