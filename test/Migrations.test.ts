@@ -10,7 +10,8 @@ import {
   StreamId,
   Versions
 } from "effect-eventsourcing"
-import { Account, AccountEvent, id } from "./fixtures/Account.js"
+import { MigrationLaw } from "effect-eventsourcing/testing"
+import { Account, AccountEvent, Deposited, id } from "./fixtures/Account.js"
 import {
   AccountV2,
   AccountV3,
@@ -78,6 +79,36 @@ describe("the law: migrate(old snapshot) = replay", () => {
       }
     })
   }
+})
+
+describe("the law, offered as a test", () => {
+  it("holds for what is right, from every version, by functions and by transformations", () => {
+    MigrationLaw.check(Account, AccountV2)
+    MigrationLaw.check(Account, AccountV3)
+    MigrationLaw.check(AccountV2, AccountV3)
+    MigrationLaw.check(Account, AccountV3Transformed, { runs: 50, seed: 1 })
+  })
+
+  it("is broken by what is wrong, with the shortest history and the paths", () => {
+    const wrong = AccountV3Broken((state) => ({ ...twoToThree(state), cents: BigInt(state.balance) }))
+    assert.throws(
+      () => MigrationLaw.check(Account, wrong, { seed: 7 }),
+      /\$\.cents: replayed -?\d+n, migrated -?\d+n/
+    )
+    const throwing = AccountV3Broken(() => {
+      throw new Error("planned")
+    })
+    assert.throws(() => MigrationLaw.check(AccountV2, throwing), /planned/)
+    assert.throws(
+      () => MigrationLaw.check(Account, wrong, { history: fc.constant([Deposited.make({ amount: 1 })]) }),
+      /replayed 100n, migrated 1n/
+    )
+  })
+
+  it("is not asked of versions without a way between them", () => {
+    assert.throws(() => MigrationLaw.check(Account, AccountV3Plain), InvalidOption.InvalidOption)
+    assert.throws(() => MigrationLaw.check(AccountV3, AccountV2), InvalidOption.InvalidOption)
+  })
 })
 
 describe("a load by new code", () => {
@@ -346,28 +377,4 @@ describe("a rolling deployment", () => {
     })
   each("two versions, a thousand commands in turn, with migrations", rolling(AccountV3))
   each("two versions, a thousand commands in turn, without", rolling(AccountV3Plain))
-})
-
-describe("the contract of a store", () => {
-  each("get finds what a reader can migrate", () =>
-    Effect.gen(function*() {
-      const store = yield* SnapshotStore.SnapshotStore
-      const save = (schemaVersion: number, fingerprint: string) =>
-        store.save({ stream, version: 5, eventId: "e", schemaVersion, fingerprint, state: "{}", time: 0 })
-      yield* save(1, "one")
-      yield* save(2, "two")
-      yield* save(3, "three")
-      yield* save(7, "seven")
-      const migratable = [{ schemaVersion: 1, fingerprint: "one" }, { schemaVersion: 2, fingerprint: "other" }]
-      const found = (schemaVersion: number) =>
-        Effect.map(Effect.flatten(store.get(stream, { schemaVersion, migratable })), (row) => row.schemaVersion)
-      assert.strictEqual(yield* found(5), 1)
-      assert.strictEqual(yield* found(3), 3)
-      assert.strictEqual(yield* found(7), 7)
-      yield* store.delete(stream, { schemaVersion: 1 })
-      assert.strictEqual(yield* found(5), 3)
-      yield* store.delete(stream, { schemaVersion: 3 })
-      yield* store.delete(stream, { schemaVersion: 2 })
-      assert.strictEqual(yield* found(5), 7)
-    }))
 })

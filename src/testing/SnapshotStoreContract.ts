@@ -144,6 +144,31 @@ export const cases: ReadonlyArray<Contract.Case<SnapshotStore.SnapshotStore>> = 
   ),
 
   withFresh(
+    "get finds what a reader can migrate, after its own",
+    (store, _aggregate, snapshot) =>
+      Effect.gen(function*() {
+        const { stream } = snapshot("a", 1)
+        for (const schemaVersion of [1, 2, 3, 7]) {
+          yield* store.save({ ...snapshot("a", 5, schemaVersion), fingerprint: `of ${schemaVersion}` })
+        }
+        const migratable = [
+          { schemaVersion: 1, fingerprint: "of 1" },
+          { schemaVersion: 2, fingerprint: "of another" }
+        ]
+        const found = (schemaVersion: number) =>
+          Effect.map(store.get(stream, { schemaVersion, migratable }), (found) => plain(found)?.schemaVersion)
+        assert.equal(yield* found(7), 7)
+        assert.equal(yield* found(3), 3)
+        assert.equal(yield* found(5), 1)
+        yield* store.delete(stream, { schemaVersion: 1 })
+        assert.equal(yield* found(5), 3)
+        yield* store.delete(stream, { schemaVersion: 3 })
+        yield* store.delete(stream, { schemaVersion: 2 })
+        assert.equal(yield* found(5), 7)
+      })
+  ),
+
+  withFresh(
     "delete takes all, one schema version, or one identity",
     (store, _aggregate, snapshot) =>
       Effect.gen(function*() {

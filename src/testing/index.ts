@@ -11,4 +11,8 @@ export * as EventStoreContract from "./EventStoreContract.js"
 /**
  * @since 0.1.0
  */
+export * as MigrationLaw from "./MigrationLaw.js"
+/**
+ * @since 0.1.0
+ */
 export * as SnapshotStoreContract from "./SnapshotStoreContract.js"
