@@ -110,7 +110,8 @@ export class StateDecodeError extends Schema.TaggedError<StateDecodeError>("effe
    * @since 0.1.0
    */
   override get message(): string {
-    return `the state in the snapshot of ${StreamId.format(this.stream)} at version ${this.version} does not decode`
+    return `the state in the snapshot of ${StreamId.format(this.stream)} at version ${this.version} does not decode: ` +
+      brief(this.cause)
   }
 }
 
@@ -191,7 +192,9 @@ export class StateEncodeError extends Schema.TaggedError<StateEncodeError>("effe
    * @since 0.1.0
    */
   override get message(): string {
-    return `the state of ${StreamId.format(this.stream)} at version ${this.version} does not encode`
+    return `the state of ${StreamId.format(this.stream)} at version ${this.version} does not encode: ${
+      brief(this.cause)
+    }`
   }
 }
 
@@ -302,4 +305,14 @@ export const decode = <Name extends string, Id, State, Event, Command, Rejection
     state: state.right,
     time: DateTime.toUtc(time.value)
   })
+}
+
+// -------------------------------------------------------------------------------------
+// internal
+// -------------------------------------------------------------------------------------
+
+// what a schema says of a value repeats the value
+const brief = (cause: unknown): string => {
+  const text = cause instanceof Error ? cause.message : String(cause)
+  return text.length > 500 ? `${text.slice(0, 500)}...` : text
 }
