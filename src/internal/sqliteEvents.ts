@@ -14,15 +14,16 @@ export const make = (sql: SqlClient.SqlClient, names: Names): EventStatements =>
   const literal = (limit: number) => sql.literal(String(limit))
 
   return {
-    // one statement whatever the number of events, with one text, so that it stays prepared
+    // one statement whatever the number of events, with one text, so that it stays prepared. The head is a subquery in a
+    // subquery: with the condition on it in sight, SQLite would count through all of the stream instead of seeking its end
     append: ({ events: appended, expected, stream, time }) => {
       const { max, min } = ExpectedVersion.bounds(expected)
       const rows = JSON.stringify(appended.map((event) => [event.id, event.type, event.payload, event.metadata]))
       return sql`INSERT INTO ${events} (aggregate, stream_id, version, event_id, type, payload, metadata, time)
 SELECT ${stream.aggregate}, ${stream.id}, head.version + 1 + row.key,
   row.value->>0, row.value->>1, row.value->>2, row.value->>3, ${time}
-FROM (SELECT coalesce(max(version), 0) AS version FROM ${events}
-  WHERE aggregate = ${stream.aggregate} AND stream_id = ${stream.id}) AS head, json_each(${rows}) AS row
+FROM (SELECT coalesce((SELECT max(version) FROM ${events}
+  WHERE aggregate = ${stream.aggregate} AND stream_id = ${stream.id}), 0) AS version) AS head, json_each(${rows}) AS row
 WHERE head.version BETWEEN ${min} AND ${max}
 ORDER BY row.key
 RETURNING version, ${position}`
