@@ -9,6 +9,7 @@ import type * as ParseResult from "effect/ParseResult"
 import * as Schema from "effect/Schema"
 import { makeEventCodec } from "./internal/eventCodec.js"
 import { fingerprint } from "./internal/fingerprint.js"
+import { maxVersion } from "./internal/limits.js"
 import { notJson } from "./internal/notJson.js"
 import { safely } from "./internal/safely.js"
 import { keyProblem, quote } from "./internal/text.js"
@@ -188,21 +189,26 @@ export const make = <
   Decision extends Either.Either<ReadonlyArray<{ readonly _tag: Tag }>, unknown>,
   // nothing is inferred for it: it keeps the tags of event literals in `decide` from widening to string
   Tag extends string,
+  const Initial,
+  const Evolved,
   Version extends number = 1
 >(
-  definition: {
-    readonly name: Name
-    readonly id: Schema.Schema<Id, string>
-    readonly state: Schema.Schema<State, StateEncoded>
-    readonly event: Schema.Schema<Event, EventEncoded>
-    readonly command: Schema.Schema<Command, CommandEncoded>
-    readonly schemaVersion?: Version | undefined
-    readonly migrations?: Versions.Versions<number, NoInfer<Version>, NoInfer<State>> | undefined
-    readonly upcasts?: { readonly [storedType: string]: Upcast<NoInfer<Event>> } | undefined
-    readonly initial: (id: NoInfer<Id>) => NoInfer<State>
-    readonly evolve: (state: NoInfer<State>, event: NoInfer<Event>) => NoInfer<State>
-    readonly decide: (state: NoInfer<State>, command: NoInfer<Command>) => Decision
-  } & OnlyEvents<Decision, NoInfer<State>, NoInfer<Event>, NoInfer<Command>>
+  definition:
+    & {
+      readonly name: Name
+      readonly id: Schema.Schema<Id, string>
+      readonly state: Schema.Schema<State, StateEncoded>
+      readonly event: Schema.Schema<Event, EventEncoded>
+      readonly command: Schema.Schema<Command, CommandEncoded>
+      readonly schemaVersion?: Version | undefined
+      readonly migrations?: Versions.Versions<number, NoInfer<Version>, NoInfer<State>> | undefined
+      readonly upcasts?: { readonly [storedType: string]: Upcast<NoInfer<Event>> } | undefined
+      readonly initial: (id: NoInfer<Id>) => Initial
+      readonly evolve: (state: NoInfer<State>, event: NoInfer<Event>) => Evolved
+      readonly decide: (state: NoInfer<State>, command: NoInfer<Command>) => Decision
+    }
+    & OnlyEvents<Decision, NoInfer<State>, NoInfer<Event>, NoInfer<Command>>
+    & OnlyStates<Initial, Evolved, NoInfer<Id>, NoInfer<State>, NoInfer<Event>>
 ): Aggregate<Name, Id, State, Event, Command, Either.Either.Left<Decision>> => {
   const { migrations, schemaVersion = 1 } = definition
   const nameProblem = keyProblem(definition.name, maxAggregateBytes)
@@ -213,11 +219,11 @@ export const make = <
       expected: `a string of 1 to ${maxAggregateBytes} bytes without NUL and lone surrogates; this one ${nameProblem}`
     })
   }
-  if (!Number.isSafeInteger(schemaVersion) || schemaVersion < 1 || schemaVersion > 2_147_483_647) {
+  if (!Number.isSafeInteger(schemaVersion) || schemaVersion < 1 || schemaVersion > maxVersion) {
     throw new InvalidOption({
       option: `Aggregate.make schemaVersion of ${quote(definition.name)}`,
       value: String(schemaVersion),
-      expected: "a whole number from 1 to 2147483647"
+      expected: `a whole number from 1 to ${maxVersion}`
     })
   }
   const own = fingerprint(definition.state)
@@ -255,8 +261,8 @@ export const make = <
     migrations: migrations?.sources ?? [],
     event: makeEventCodec(definition.name, definition.event, definition.upcasts),
     command: Schema.typeSchema(definition.command),
-    initial: definition.initial,
-    evolve: definition.evolve,
+    initial: (id) => asState<State, Initial>(definition.initial(id)),
+    evolve: evolving<State, Event, Evolved>(definition.evolve),
     decide: (state, command) => widen<Event, Decision>(definition.decide(state, command))
   }
 }
@@ -332,6 +338,27 @@ const codec = <A, I>(schema: Schema.Schema<A, I>): Codec<A, I> => ({
 type OnlyEvents<Decision, State, Event, Command> = [Decision] extends [Either.Either<ReadonlyArray<Event>, unknown>] ?
   unknown
   : { readonly decide: (state: State, command: Command) => Either.Either<ReadonlyArray<Event>, unknown> }
+
+// the same for states: inferred as constants their literals do not widen, and their arrays are read-only
+type OnlyStates<Initial, Evolved, Id, State, Event> =
+  & ([Initial] extends [ReadonlyState<State>] ? unknown : { readonly initial: (id: Id) => State })
+  & ([Evolved] extends [ReadonlyState<State>] ? unknown : { readonly evolve: (state: State, event: Event) => State })
+
+type ReadonlyState<A> = A extends ReadonlyArray<infer Item> ? ReadonlyArray<ReadonlyState<Item>>
+  : A extends object ? { readonly [K in keyof A]: ReadonlyState<A[K]> }
+  : A
+
+function asState<State, Initial>(initial: Initial): State
+function asState(initial: unknown): unknown {
+  return initial
+}
+
+function evolving<State, Event, Evolved>(
+  evolve: (state: State, event: Event) => Evolved
+): (state: State, event: Event) => State
+function evolving(evolve: (state: unknown, event: unknown) => unknown): (state: unknown, event: unknown) => unknown {
+  return evolve
+}
 
 // the checker cannot follow that a decision of only events is an either of the two sides that it infers to
 function widen<Event, Decision extends Either.Either<unknown, unknown>>(

@@ -16,11 +16,13 @@ import * as Schedule from "effect/Schedule"
 import * as Schema from "effect/Schema"
 import type * as Scope from "effect/Scope"
 import * as Tracer from "effect/Tracer"
-import * as Aggregate from "./Aggregate.js"
+import type * as Aggregate from "./Aggregate.js"
 import * as Event from "./Event.js"
 import * as EventStore from "./EventStore.js"
 import * as ExpectedVersion from "./ExpectedVersion.js"
 import { compare } from "./internal/compare.js"
+import { decideStored, type Stored } from "./internal/decideStored.js"
+import { maxVersion } from "./internal/limits.js"
 import { type Baseline, contain, type LoadError, make as makeLoader } from "./internal/loader.js"
 import { durationProblem, wholeFromOne } from "./internal/options.js"
 import { quote } from "./internal/text.js"
@@ -114,7 +116,7 @@ export interface Executed<out State, out Event> {
   readonly state: State
   /** The version after the events. */
   readonly version: number
-  /** The events that the command decided. */
+  /** The events that the command decided, as they are read back. */
   readonly events: ReadonlyArray<Event>
 }
 
@@ -440,7 +442,8 @@ export const make = <Name extends string, Id, State, Event, Command, Rejection>(
           const { eventId, version } = refuted.value
           yield* snapshots.delete(stream, {
             schemaVersion: aggregate.schemaVersion,
-            identity: { version, eventId }
+            // no store takes a version beyond the limit, but a row may have been given one by hand
+            identity: Math.abs(version) <= maxVersion ? { version, eventId } : undefined
           })
         }
         const outcome = yield* snapshots.save(encoded)
@@ -494,8 +497,7 @@ export const make = <Name extends string, Id, State, Event, Command, Rejection>(
       progress: SnapshotPolicy.Progress<State, Event>
     ): boolean =>
       baseline.version > progress.snapshotVersion &&
-      // what was migrated is saved as what it is now, lest every load migrates it again
-      ((baseline.outcome._tag === "Migrated" && when._tag !== "Never") || SnapshotPolicy.isDue(when, progress))
+      ((isMendable(baseline.outcome) && when._tag !== "Never") || SnapshotPolicy.isDue(when, progress))
 
     const progressOf = (
       { replayed, took, used, version }: Baseline<State>,
@@ -558,29 +560,13 @@ export const make = <Name extends string, Id, State, Event, Command, Rejection>(
           : Effect.sync(() => snapshotter.offer({ stream, version, save: saveCommitted(id, when) }))
       })
 
-    const propose = Effect.fnUntraced(function*(
-      stream: StreamId.StreamId,
-      decided: ReadonlyArray<Event>,
+    const propose = (
+      stored: ReadonlyArray<Stored<Event>>,
       metadata: Event.Metadata
-    ) {
-      const newId = yield* Event.IdGenerator
-      const proposed: Array<Event.ProposedEvent> = []
-      for (const [index, event] of decided.entries()) {
-        const payload = aggregate.event.encode(event)
-        if (Either.isLeft(payload)) {
-          return yield* new EventStore.EventStoreError({
-            operation: "append",
-            stream,
-            reason: "InvalidInput",
-            mayHaveAppended: false,
-            detail: `event ${index + 1} of ${decided.length} does not encode: ${payload.left.message}`,
-            cause: payload.left
-          })
-        }
-        proposed.push({ id: yield* newId, type: aggregate.event.typeOf(event), payload: payload.right, metadata })
-      }
-      return proposed
-    })
+    ): Effect.Effect<ReadonlyArray<Event.ProposedEvent>> =>
+      Effect.flatMap(Event.IdGenerator, (newId) =>
+        Effect.forEach(stored, ({ payload, type }) =>
+          Effect.map(newId, (id) => ({ id, type, payload, metadata }))))
 
     const decideAndAppend = (
       id: Id,
@@ -589,15 +575,28 @@ export const make = <Name extends string, Id, State, Event, Command, Rejection>(
       metadata: Event.Metadata
     ): Effect.Effect<Either.Either<Executed<State, Event>, Rejection>, ExecuteError> =>
       Effect.suspend((): Effect.Effect<Either.Either<Executed<State, Event>, Rejection>, ExecuteError> => {
-        const decision = Aggregate.decide(aggregate, baseline.state, commands)
-        if (Either.isLeft(decision)) return Effect.succeed(Either.left(decision.left))
-        const { events: decided, state } = decision.right
-        if (decided.length === 0) {
-          return Effect.succeed(Either.right({ state: baseline.state, version: baseline.version, events: decided }))
-        }
         const { stream, version: before } = baseline
+        const decision = decideStored(aggregate, baseline.state, commands)
+        switch (decision._tag) {
+          case "Rejected":
+            return Effect.succeed(Either.left(decision.rejection))
+          case "Unstorable":
+            return new EventStore.EventStoreError({
+              operation: "append",
+              stream,
+              reason: "InvalidInput",
+              mayHaveAppended: false,
+              detail: decision.detail,
+              cause: decision.cause
+            })
+        }
+        const { events: stored, state } = decision
+        const decided = stored.map(({ event }) =>
+          event
+        )
+        if (decided.length === 0) return Effect.succeed(Either.right({ state, version: before, events: decided }))
         const change = { before: baseline.state, after: state, events: decided }
-        return Effect.flatMap(propose(stream, decided, metadata), (proposed) => {
+        return Effect.flatMap(propose(stored, metadata), (proposed) => {
           const version = before + proposed.length
           const after = { ...baseline, state, version, eventId: proposed[proposed.length - 1].id }
           const appended = events.append(stream, proposed, { expectedVersion: ExpectedVersion.exact(before) })
@@ -760,6 +759,10 @@ const traceContext: Effect.Effect<Event.Metadata> = Effect.contextWith((context:
     onSome: ({ sampled, spanId, traceId }) => ({ traceparent: `00-${traceId}-${spanId}-${sampled ? "01" : "00"}` })
   })
 )
+
+// what was migrated is saved as what it is now, and what was refuted is replaced, lest every load does it again
+const isMendable = (outcome: Snapshot.SnapshotOutcome): boolean =>
+  outcome._tag === "Migrated" || outcome._tag === "StateDecodeError" || outcome._tag === "HistoryMismatch"
 
 const always = SnapshotPolicy.not(SnapshotPolicy.never)
 

@@ -357,6 +357,13 @@ export const problem = <State, Event>(policy: SnapshotPolicy<State, Event>): Inv
         wholeFromOne("SnapshotPolicy capacity", policy.options.capacity) ??
         durationProblem("SnapshotPolicy timeout", policy.options.timeout) ??
         durationProblem("SnapshotPolicy drainTimeout", policy.options.drainTimeout)
+    default:
+      // a program without types
+      return new InvalidOption({
+        option: "SnapshotPolicy mode",
+        value: quote(Object(policy).mode),
+        expected: "none, manual, sync, inline or background"
+      })
   }
 }
 
@@ -370,9 +377,9 @@ const toWhen = <State, Event>(options: DueOptions<State, Event>): When<State, Ev
 const whenProblem = <State, Event>(when: When<State, Event>): InvalidOption | undefined => {
   switch (when._tag) {
     case "Every":
-      return wholeFromOne("SnapshotPolicy every", when.events)
+      return wholeFromOne("SnapshotPolicy every", when.events ?? NaN)
     case "WhenReplayed":
-      return wholeFromOne("SnapshotPolicy whenReplayed", when.events)
+      return wholeFromOne("SnapshotPolicy whenReplayed", when.events ?? NaN)
     case "WhenReplayTook":
       return finiteDurationProblem("SnapshotPolicy whenReplayTook", when.duration)
     case "OlderThan":

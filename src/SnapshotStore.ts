@@ -9,6 +9,7 @@ import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import * as Schema from "effect/Schema"
+import { maxVersion } from "./internal/limits.js"
 import { quote } from "./internal/text.js"
 import type * as Snapshot from "./Snapshot.js"
 import * as StreamId from "./StreamId.js"
@@ -291,9 +292,6 @@ const highest = (rows: ReadonlyArray<Snapshot.Encoded>): Snapshot.Encoded | unde
     (best, row) => best === undefined || row.schemaVersion > best.schemaVersion ? row : best,
     undefined
   )
-
-// what an integer column of PostgreSQL holds, and more than any stream will have
-const maxVersion = 2_147_483_647
 
 const numberProblem = (numbers: Readonly<Record<string, number | undefined>>): string | undefined => {
   for (const [name, value] of Object.entries(numbers)) {

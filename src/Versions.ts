@@ -114,8 +114,7 @@ export const from = <const First extends number, A, I>(
 type Units<N extends number, Found extends ReadonlyArray<unknown> = []> = Found["length"] extends N ? Found
   : Units<N, [...Found, unknown]>
 
-/** @internal */
-export type Next<N extends number> = number extends N ? number
+type Next<N extends number> = number extends N ? number
   : `${N}` extends `-${string}` | `${string}.${string}` ? never
   : [...Units<N>, unknown]["length"] extends infer Sum extends number ? Sum
   : never

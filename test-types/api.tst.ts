@@ -182,3 +182,72 @@ describe("Layers", () => {
     >()
   })
 })
+
+describe("literals in a state", () => {
+  const common = {
+    name: "A",
+    id: Schema.String,
+    event: Counted,
+    command: Count
+  } as const
+  const Status = Schema.Struct({
+    status: Schema.Literal("new", "done"),
+    lines: Schema.Array(Schema.Struct({ n: Schema.Int }))
+  })
+  const Tagged = Schema.Union(Schema.TaggedStruct("New", {}), Schema.TaggedStruct("Done", { by: Schema.Int }))
+  const Mutable = Schema.Struct({ items: Schema.mutable(Schema.Array(Schema.String)) })
+
+  test("do not widen, whether the functions take parameters or not", () => {
+    const status = Aggregate.make({
+      ...common,
+      state: Status,
+      initial: () => ({ status: "new", lines: [] }),
+      evolve: (state, event) => event.by > 1 ? state : { status: "done", lines: [...state.lines, { n: event.by }] },
+      decide: () => Either.right([])
+    })
+    expect<Aggregate.State<typeof status>>().type.toBe<typeof Status.Type>()
+    const tagged = Aggregate.make({
+      ...common,
+      state: Tagged,
+      initial: (_id) => ({ _tag: "New" }),
+      evolve: (_state, event) => ({ _tag: "Done", by: event.by }),
+      decide: (_state, command) => Either.right([{ _tag: "Counted", by: command.by }])
+    })
+    expect<Aggregate.State<typeof tagged>>().type.toBe<typeof Tagged.Type>()
+    const constant = Aggregate.make({
+      ...common,
+      state: Tagged,
+      initial: () => ({ _tag: "New" }),
+      evolve: () => ({ _tag: "Done", by: 1 }),
+      decide: () => Either.right([])
+    })
+    expect<Aggregate.State<typeof constant>>().type.toBe<typeof Tagged.Type>()
+    const mutable = Aggregate.make({
+      ...common,
+      state: Mutable,
+      initial: () => ({ items: [] }),
+      evolve: (state) => ({ items: [...state.items, "a"] }),
+      decide: () => Either.right([])
+    })
+    expect<Aggregate.State<typeof mutable>>().type.toBe<typeof Mutable.Type>()
+  })
+
+  test("that are none of the state's do not compile", () => {
+    const rest = { ...common, state: Status, decide: () => Either.right([]) } as const
+    expect(Aggregate.make).type.not.toBeCallableWith({
+      ...rest,
+      initial: () => ({ status: "old" as const, lines: [] }),
+      evolve: (state: typeof Status.Type) => state
+    })
+    expect(Aggregate.make).type.not.toBeCallableWith({
+      ...rest,
+      initial: () => ({ status: "new" as const, lines: [] }),
+      evolve: () => ({ status: "new" as const })
+    })
+    expect(Aggregate.make).type.toBeCallableWith({
+      ...rest,
+      initial: () => ({ status: "new" as const, lines: [] }),
+      evolve: (state: typeof Status.Type) => state
+    })
+  })
+})

@@ -4,6 +4,7 @@ import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Either from "effect/Either"
 import * as Option from "effect/Option"
+import * as Schema from "effect/Schema"
 import type * as Aggregate from "../Aggregate.js"
 import * as EventStore from "../EventStore.js"
 import * as Snapshot from "../Snapshot.js"
@@ -11,7 +12,7 @@ import type { SnapshotStore } from "../SnapshotStore.js"
 import * as StreamId from "../StreamId.js"
 import { type Folded, foldPage } from "./fold.js"
 
-/** @internal */
+// public by way of Repository: what is marked internal is not in the declarations of the package
 export type LoadError = EventStore.EventDecodeError | EventStore.HistoryGap | EventStore.EventStoreError
 
 /** @internal */
@@ -227,7 +228,7 @@ export const make = <Name extends string, Id, State, Event, Command, Rejection>(
       )
 
   const isUsable = (found: Snapshot.Encoded): boolean =>
-    found.version >= 1 && (found.schemaVersion === schemaVersion
+    Number.isSafeInteger(found.version) && found.version >= 1 && (found.schemaVersion === schemaVersion
       ? fingerprint === undefined || found.fingerprint === fingerprint
       : migratable.some((schema) =>
         schema.schemaVersion === found.schemaVersion && schema.fingerprint === found.fingerprint
@@ -236,7 +237,13 @@ export const make = <Name extends string, Id, State, Event, Command, Rejection>(
   const readInTurn =
     (snapshots: SnapshotStore["Type"]) =>
     (stream: StreamId.StreamId, limit: number): Effect.Effect<Found, EventStore.EventStoreError> =>
-      contain(snapshots.get(stream, { schemaVersion, migratable }), { timeout, within: events.inTransaction }).pipe(
+      contain(
+        Effect.flatMap(
+          Effect.suspend(() => snapshots.get(stream, { schemaVersion, migratable })),
+          (found) => isFound(found) ? Effect.succeed(found) : Effect.fail(new Error("what it gave is no snapshot"))
+        ),
+        { timeout, within: events.inTransaction }
+      ).pipe(
         Effect.flatMap((snapshot): Effect.Effect<Found, EventStore.EventStoreError> => {
           if (Either.isLeft(snapshot)) return Effect.succeed(unavailable(stream, snapshot.left))
           const found = Option.getOrUndefined(snapshot.right)
@@ -297,6 +304,17 @@ export const make = <Name extends string, Id, State, Event, Command, Rejection>(
       Effect.map(readOn(baseline.stream, baseline, within), (folded) => ({ ...baseline, ...folded }))
   }
 }
+
+// the store may be anybody's
+const isFound = Schema.is(Schema.OptionFromSelf(Schema.Struct({
+  stream: StreamId.StreamId,
+  version: Schema.Number,
+  eventId: Schema.String,
+  schemaVersion: Schema.Number,
+  fingerprint: Schema.String,
+  state: Schema.String,
+  time: Schema.Number
+})))
 
 /**
  * Runs what is only an optimisation: whatever it does, fail, die or hang, comes back as a value.

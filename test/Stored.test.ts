@@ -1,0 +1,153 @@
+// what a command gives, and what its snapshot holds, is what a replay will read
+import { assert, describe, it } from "@effect/vitest"
+import { Effect, Either, Option, Schema } from "effect"
+import {
+  Aggregate,
+  EventStore,
+  Repository,
+  type Snapshot,
+  SnapshotPolicy,
+  SnapshotStore,
+  StreamId
+} from "effect-eventsourcing"
+import { memoryStores } from "./utils/backends.js"
+
+describe("events as they are stored", () => {
+  const Contact = Schema.Struct({ name: Schema.optional(Schema.String), email: Schema.optional(Schema.String) })
+  const Person = Aggregate.make({
+    name: "Person",
+    id: Schema.String,
+    state: Contact,
+    event: Schema.TaggedStruct("Changed", Contact.fields),
+    command: Contact,
+    initial: () => ({}),
+    evolve: (state, { _tag, ...change }) => ({ ...state, ...change }),
+    decide: (_state, command) => Either.right([{ _tag: "Changed", name: command.name, email: command.email }])
+  })
+
+  it.scoped("a field that is undefined is absent for the command, its snapshot and the replay", () =>
+    Effect.gen(function*() {
+      const people = yield* Repository.make(Person, { snapshots: SnapshotPolicy.sync({ every: 2 }) })
+      const replaying = yield* Repository.make(Person)
+      yield* people.execute("p", { name: "Ada", email: undefined })
+      const { state } = yield* people.execute("p", { name: undefined, email: "a@x" })
+      const loaded = yield* people.load("p")
+      assert.strictEqual(loaded.snapshotVersion, 2)
+      const replayed = yield* replaying.load("p")
+      assert.deepStrictEqual(replayed.state, { name: "Ada", email: "a@x" })
+      assert.deepStrictEqual(loaded.state, replayed.state)
+      assert.deepStrictEqual(state, replayed.state)
+    }).pipe(Effect.provide(memoryStores)))
+
+  const Tagged = Aggregate.make({
+    name: "Tagged",
+    id: Schema.String,
+    state: Schema.Int,
+    event: Schema.TaggedStruct("Tagged", {
+      tags: Schema.Record({ key: Schema.String, value: Schema.Unknown }),
+      oneWay: Schema.optional(Schema.transform(Schema.String, Schema.Int, {
+        decode: () => {
+          throw new Error("never")
+        },
+        encode: String
+      }))
+    }),
+    command: Schema.Unknown,
+    initial: () => 0,
+    evolve: (count) => count + 1,
+    decide: (_count, command) =>
+      Either.right([
+        command === 1
+          ? { _tag: "Tagged", tags: {}, oneWay: 1 }
+          : { _tag: "Tagged", tags: Object.fromEntries(Object.entries(Object(command))) }
+      ])
+  })
+
+  it.scoped("what would be lost, or never be read back, is refused before it is appended", () =>
+    Effect.gen(function*() {
+      const store = yield* EventStore.EventStore
+      const tagged = yield* Repository.make(Tagged)
+      const bad: ReadonlyArray<readonly [command: unknown, says: string]> = [
+        [JSON.parse("{\"__proto__\":{\"a\":1},\"b\":2}"), "__proto__"],
+        [{ nested: NaN }, "$.tags.nested"],
+        [1, "not read back"]
+      ]
+      for (const [command, says] of bad) {
+        const failure = yield* Effect.flip(tagged.execute("t", command))
+        assert.isTrue(failure._tag === "EventStoreError" && failure.reason === "InvalidInput")
+        assert.include(failure.message, says)
+      }
+      assert.strictEqual(yield* store.version(StreamId.make("Tagged", "t")), 0)
+      // inside a value of any shape the key is a key like others
+      yield* tagged.execute("t", { inner: JSON.parse("{\"__proto__\":1}") })
+      assert.strictEqual((yield* tagged.load("t")).state, 1)
+    }).pipe(Effect.provide(memoryStores)))
+})
+
+describe("a snapshot store of anybody's", () => {
+  const Counter = Aggregate.make({
+    name: "Counter",
+    id: Schema.String,
+    state: Schema.Int,
+    event: Schema.TaggedStruct("Counted", {}),
+    command: Schema.Null,
+    initial: () => 0,
+    evolve: (count) => count + 1,
+    decide: () => Either.right([{ _tag: "Counted" as const }])
+  })
+  const row: Snapshot.Encoded = {
+    stream: StreamId.make("Counter", "c"),
+    version: 1,
+    eventId: "e",
+    schemaVersion: 1,
+    fingerprint: Counter.fingerprint,
+    state: "7",
+    time: 0
+  }
+  const answers: ReadonlyArray<readonly [name: string, get: () => unknown]> = [
+    ["throws", () => {
+      throw new Error("a bug")
+    }],
+    ["gives no effect", () => undefined],
+    ["gives nothing", () => Effect.succeed(undefined)],
+    ["gives null", () => Effect.succeed(Option.some(null))],
+    ...Object.keys(row).flatMap((key) => [
+      [`gives ${key} null`, () => Effect.succeed(Option.some({ ...row, [key]: null }))] as const,
+      [`gives ${key} undefined`, () => Effect.succeed(Option.some({ ...row, [key]: undefined }))] as const
+    ]),
+    ["gives a version of text", () => Effect.succeed(Option.some({ ...row, version: "1" }))],
+    ["gives a version that no number holds", () => Effect.succeed(Option.some({ ...row, version: 2 ** 53 }))],
+    ["gives a version beyond every stream", () => Effect.succeed(Option.some({ ...row, version: 2 ** 40 }))],
+    ["gives an endless version", () => Effect.succeed(Option.some({ ...row, version: Infinity }))]
+  ]
+  for (const [name, get] of answers) {
+    it.scoped(`that ${name} fails no load and no command`, () =>
+      Effect.gen(function*() {
+        const store = yield* SnapshotStore.SnapshotStore
+        // what a program without types may do
+        const broken = { ...store, get: (...args: ReadonlyArray<unknown>) => Reflect.apply(get, undefined, args) }
+        const counters = yield* Repository.make(Counter, { snapshots: SnapshotPolicy.sync({ every: 1 }) }).pipe(
+          Effect.provideService(SnapshotStore.SnapshotStore, broken)
+        )
+        yield* counters.execute("c", null)
+        yield* counters.execute("c", null)
+        assert.deepInclude(yield* counters.load("c"), { state: 2, version: 2, snapshotVersion: 0 })
+      }).pipe(Effect.provide(memoryStores)))
+  }
+
+  it.scoped("a damaged snapshot is replaced by the next load, however short the stream", () =>
+    Effect.gen(function*() {
+      const store = yield* SnapshotStore.SnapshotStore
+      const manual = yield* Repository.make(Counter, { snapshots: SnapshotPolicy.manual })
+      const counters = yield* Repository.make(Counter, { snapshots: SnapshotPolicy.sync({ every: 100 }) })
+      yield* counters.executeAll("c", [null, null, null])
+      for (const damage of [{ state: "{" }, { eventId: "other" }, { version: 2 }, { version: 9 }]) {
+        yield* store.delete(row.stream)
+        const { snapshot } = yield* manual.createSnapshot("c")
+        yield* store.delete(row.stream)
+        yield* store.save({ ...row, version: 3, eventId: snapshot.eventId, ...damage })
+        assert.notInclude(["Hit", "None"], (yield* counters.load("c")).snapshot._tag)
+        assert.deepInclude(yield* counters.load("c"), { state: 3, snapshotVersion: 3, snapshot: { _tag: "Hit" } })
+      }
+    }).pipe(Effect.provide(memoryStores)))
+})
