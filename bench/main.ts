@@ -1,0 +1,117 @@
+// npm run bench [-- --quick] [--json FILE] [--docs FOLDER] [--only PATTERN]
+import * as fs from "node:fs"
+import * as path from "node:path"
+import { parseArgs } from "node:util"
+import { full, quick } from "./measure.js"
+import type * as Peers from "./peers/index.js"
+import type * as Plots from "./plots.js"
+import * as Postgres from "./postgres.js"
+import * as Processes from "./processes.js"
+import * as Report from "./report.js"
+import * as Rows from "./rows.js"
+import * as Sqlite from "./sqlite.js"
+import { Suite } from "./suite.js"
+
+const { values: options } = parseArgs({
+  options: {
+    quick: { type: "boolean", default: false },
+    json: { type: "string" },
+    docs: { type: "string" },
+    only: { type: "string" }
+  }
+})
+const suite = new Suite(
+  options.quick ? quick : full,
+  options.only === undefined ? undefined : new RegExp(options.only, "i"),
+  (row) => console.log(Report.table([row]).split("\n")[2])
+)
+
+// the peers are no dependencies of the library: they are installed, and type-checked, in this folder alone
+const peers: typeof Peers = await import(new URL("./peers/index.ts", import.meta.url).href)
+
+const lengths = [100, 1_000, 10_000, 100_000]
+const improvements = { 100: 3, 1_000: 25, 10_000: 83, 100_000: 600 }
+const longest = options.quick ? [] : [1_000_000]
+
+const memory = { events: options.quick ? 200_000 : 1_000_000, limit: 30, times: options.quick ? 1 : 3 }
+// to fill and to fold the longest streams takes the peers minutes
+const peersUpTo = options.quick ? 10_000 : 100_000
+
+const versions = { sqlite: "", postgres: "" }
+
+const sqlite = await Sqlite.open()
+versions.sqlite = await sqlite.version()
+const sqlitePeers = await peers.onSqlite(sqlite.database.replace("bench.db", "peers.db"))
+try {
+  await Rows.fullReplay(suite, sqlite, { sizes: lengths, target: 1.5, peers: sqlitePeers, peersUpTo })
+  await Rows.heavyReplay(suite, sqlite, 1_000)
+  await Rows.loadAtHead(suite, sqlite, { sizes: [...lengths, ...longest], target: 2, improvements })
+  await Rows.append(suite, sqlite, { one: 1.3, hundred: 2, peers: sqlitePeers })
+  await Rows.command(suite, sqlite, { size: 100_000, target: 1.3, peers: options.quick ? [] : sqlitePeers })
+  await Rows.background(suite, sqlite, options.quick ? 4 : 20)
+  await Rows.writers(suite, sqlite, { target: 0.5, peers: sqlitePeers })
+  await Processes.writers(suite, sqlite, { target: 0.5, rounds: options.quick ? 3 : 9 })
+  await Processes.memory(suite, sqlite, memory)
+} finally {
+  for (const peer of sqlitePeers) await peer.close()
+  await sqlite.close()
+}
+
+// the server ends with this process: a peer that cannot be closed keeps connections to it until then
+const server = await Postgres.start()
+{
+  const postgres = await Postgres.open(server.url)
+  versions.postgres = await postgres.version()
+  const postgresPeers = await peers.onPostgres(server.url)
+  await Rows.fullReplay(suite, postgres, { sizes: lengths, target: 1.3, peers: postgresPeers, peersUpTo })
+  await Rows.loadAtHead(suite, postgres, { sizes: [...lengths, ...longest], target: 1.5, improvements: {} })
+  await Rows.append(suite, postgres, { one: 1.3, hundred: 2, peers: postgresPeers })
+  await Rows.command(suite, postgres, { size: 100_000, target: 1.3, peers: options.quick ? [] : postgresPeers })
+  await Rows.background(suite, postgres, options.quick ? 4 : 20)
+  await Rows.writers(suite, postgres, { target: 0.7, peers: postgresPeers })
+  await Processes.memory(suite, postgres, memory)
+  for (const peer of postgresPeers) await peer.close()
+  await postgres.close()
+}
+
+for (const peer of peers.inMemory()) {
+  await Rows.inMemory(suite, peer)
+  await peer.close()
+}
+
+const sqlPackages = ["effect", "@effect/sql", "@effect/sql-sqlite-node", "@effect/sql-pg", "better-sqlite3", "pg"]
+const peerPackages = [
+  "@event-driven-io/emmett",
+  "@event-driven-io/emmett-sqlite",
+  "@event-driven-io/emmett-postgresql",
+  "@castore/core",
+  "@castore/event-storage-adapter-postgres",
+  "@castore/event-storage-adapter-in-memory",
+  "@eventide/message-db"
+]
+const machine = Report.machine(
+  {
+    SQLite: versions.sqlite,
+    PostgreSQL: versions.postgres,
+    ...Report.versionsOf(new URL("../package.json", import.meta.url), sqlPackages),
+    ...Report.versionsOf(import.meta.url, peerPackages)
+  },
+  {
+    SQLite: Sqlite.settings,
+    PostgreSQL: Object.entries(Postgres.settings).map(([name, value]) => `${name} = ${value}`).join(", ")
+  }
+)
+console.log(`\n${Report.page(suite.rows, machine, options.quick)}`)
+if (options.json !== undefined) {
+  fs.writeFileSync(options.json, suite.rows.map((row) => `${JSON.stringify(Report.toJson(row))}\n`).join(""))
+}
+// what a full run measured is what the documentation shows
+const folder = options.docs ?? (options.quick || options.only !== undefined ? undefined : "docs/benchmarks")
+if (folder !== undefined) {
+  const plots: typeof Plots = await import(new URL("./plots.ts", import.meta.url).href)
+  const files = plots.write(folder, suite.rows, `median, ${machine.cpu}, ${machine.cores} cores, ${machine.date}`)
+  const page = path.join(folder, "results.md")
+  fs.writeFileSync(page, `# Results\n\n${Report.page(suite.rows, machine, options.quick)}\n`)
+  console.log(`Wrote ${[...files, page].join(", ")}`)
+}
+process.exit()

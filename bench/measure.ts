@@ -1,0 +1,109 @@
+/** Does the work so many times. */
+export type Work = (times: number) => void | Promise<void>
+
+export interface Contender {
+  readonly name: string
+  readonly run: Work
+  /** What has to be done between the samples, outside the time that is taken. */
+  readonly reset?: (() => Promise<void>) | undefined
+  /** Where a sample must not be longer than this many runs. */
+  readonly most?: number | undefined
+}
+
+export interface Effort {
+  /** How many samples of every contender are taken, if the budget allows. */
+  readonly rounds: number
+  readonly leastRounds: number
+  /** How long a sample should take. */
+  readonly sampleMillis: number
+  /** How long one contender is warmed up. */
+  readonly warmUpMillis: number
+  /** How long all samples of one row should take. */
+  readonly budgetMillis: number
+}
+
+export const full: Effort = {
+  rounds: 41,
+  leastRounds: 9,
+  sampleMillis: 20,
+  warmUpMillis: 500,
+  budgetMillis: 12_000
+}
+
+export const quick: Effort = { rounds: 15, leastRounds: 3, sampleMillis: 8, warmUpMillis: 150, budgetMillis: 1_500 }
+
+/** Milliseconds for one run, round by round. */
+export type Samples = ReadonlyArray<number>
+
+/**
+ * Measures contenders in turn, one sample of each in every round, so that what slows the machine down for a while slows
+ * all of them. The order rotates. Where all samples are long the heap is collected before each of them, if the process
+ * allows it, so that none pays for the garbage of another; short ones would pay for what a collection throws away.
+ */
+export const interleave = async (
+  contenders: ReadonlyArray<Contender>,
+  effort: Effort
+): Promise<ReadonlyArray<Samples>> => {
+  const collect = globalThis.gc ?? (() => {})
+  const sample = async ({ reset, run }: Contender, times: number, collected = false) => {
+    if (collected) collect()
+    const start = performance.now()
+    await run(times)
+    const millis = performance.now() - start
+    await reset?.()
+    return millis
+  }
+
+  const plans: Array<{ readonly times: number; readonly millis: number }> = []
+  for (const contender of contenders) {
+    const most = contender.most ?? Number.MAX_SAFE_INTEGER
+    let count = 1
+    let millis = await sample(contender, 1)
+    for (const until = performance.now() + effort.warmUpMillis; performance.now() < until;) {
+      const wanted = Math.ceil(effort.sampleMillis / (millis / count))
+      count = Math.max(1, Math.min(most, wanted, count * 10))
+      millis = await sample(contender, count)
+    }
+    plans.push({ times: count, millis })
+  }
+
+  const collected = plans.every(({ millis }) => millis > collectAbove)
+  const roundMillis = plans.reduce((sum, { millis }) => sum + millis, 0)
+  const rounds = Math.max(effort.leastRounds, Math.min(effort.rounds, Math.floor(effort.budgetMillis / roundMillis)))
+  const samples = contenders.map((): Array<number> => [])
+  for (let round = 0; round < rounds; round++) {
+    for (let turn = 0; turn < contenders.length; turn++) {
+      const index = (round + turn) % contenders.length
+      const { times } = plans[index]
+      samples[index].push(await sample(contenders[index], times, collected) / times)
+    }
+  }
+  return samples
+}
+
+const collectAbove = 100
+
+export const quantile = (values: ReadonlyArray<number>, at: number): number => {
+  const sorted = values.toSorted((a, b) => a - b)
+  const place = (sorted.length - 1) * at
+  const below = Math.floor(place)
+  const above = Math.ceil(place)
+  return sorted[below] + (sorted[above] - sorted[below]) * (place - below)
+}
+
+/** The median, and the middle half around it. */
+export interface Spread {
+  readonly median: number
+  readonly low: number
+  readonly high: number
+}
+
+export const spread = (values: ReadonlyArray<number>): Spread => ({
+  median: quantile(values, 0.5),
+  low: quantile(values, 0.25),
+  high: quantile(values, 0.75)
+})
+
+/** How many times as long the one took as the other, compared within each round. */
+export const ratio = (samples: Samples, floor: Samples): Spread =>
+  spread(samples.map((millis, round) => millis / floor[round]))

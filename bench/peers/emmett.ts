@@ -1,0 +1,79 @@
+import { CommandHandler, type EventStore, STREAM_DOES_NOT_EXIST } from "@event-driven-io/emmett"
+import { getPostgreSQLEventStore } from "@event-driven-io/emmett-postgresql"
+import { getSQLiteEventStore, sqliteConnection } from "@event-driven-io/emmett-sqlite"
+import {
+  type AccountEvent,
+  type AccountState,
+  decide,
+  deposit,
+  deposited,
+  eventAt,
+  evolve,
+  initial
+} from "../fixtures.js"
+import type { Peer } from "../peer.js"
+
+interface StoredEvent {
+  readonly type: string
+  readonly data: AccountEvent
+}
+
+const toStored = (event: AccountEvent): StoredEvent => ({ type: event._tag, data: event })
+const evolveStored = (state: AccountState, event: { readonly data: AccountEvent }) => evolve(state, event.data)
+
+const peer = (
+  options: Pick<Peer, "name" | "backend" | "close"> & {
+    readonly store: EventStore
+    readonly expected: (version: number) => Parameters<EventStore["appendToStream"]>[2]
+  }
+): Peer => {
+  const { expected, store } = options
+  const handle = CommandHandler<AccountState, StoredEvent>({ evolve: evolveStored, initialState: initial })
+  const append = async (stream: string, version: number, events: ReadonlyArray<AccountEvent>) => {
+    await store.appendToStream(`account-${stream}`, events.map(toStored), expected(version))
+  }
+  return {
+    ...options,
+    seed: async (stream, events) => {
+      for (let version = 0; version < events; version += 1_000) {
+        const page = Array.from({ length: Math.min(1_000, events - version) }, (_, i) => eventAt(version + i + 1))
+        await append(stream, version, page)
+      }
+    },
+    load: (stream) =>
+      store.aggregateStream<AccountState, StoredEvent>(`account-${stream}`, {
+        evolve: evolveStored,
+        initialState: initial
+      }),
+    append: (stream, version, events) => append(stream, version, Array.from({ length: events }, () => deposited)),
+    command: async (stream) => {
+      await handle(store, `account-${stream}`, (state) => decide(state, deposit).map(toStored))
+    }
+  }
+}
+
+// its own versions are bigints; 0 is a stream that does not exist
+const expected = (version: number) => ({
+  expectedStreamVersion: version === 0 ? STREAM_DOES_NOT_EXIST : BigInt(version)
+})
+
+export const onSqlite = async (fileName: string): Promise<Peer> => {
+  // by default it opens the file anew for every call; one connection, which it offers too, is faster
+  const connection = sqliteConnection({ fileName })
+  await connection.command("PRAGMA synchronous = NORMAL")
+  const store = getSQLiteEventStore({ fileName, connectionOptions: { singleton: true, connection } })
+  await store.schema.migrate()
+  return peer({
+    name: "emmett-sqlite",
+    backend: "SQLite",
+    store,
+    expected,
+    close: async () => connection.close()
+  })
+}
+
+export const onPostgres = async (url: string): Promise<Peer> => {
+  const store = getPostgreSQLEventStore(url)
+  await store.schema.migrate()
+  return peer({ name: "emmett-postgresql", backend: "PostgreSQL", store, expected, close: () => store.close() })
+}

@@ -1,0 +1,109 @@
+import { Layer, ManagedRuntime } from "effect"
+import { SqlEventStore, SqlSnapshotStore } from "effect-eventsourcing"
+import { createRequire } from "node:module"
+import type * as Pg from "pg"
+import { pgClient, type Server, startServer } from "../test/utils/postgres.js"
+import type { Backend, Driver } from "./backend.js"
+
+/** Beyond these the server has its own defaults. Without fsync a commit does not wait for the disk, for anybody. */
+export const settings = { fsync: "off", shared_buffers: "256MB", max_wal_size: "4GB" }
+
+const connections = 16
+
+// the copy that the library's driver uses: the peers bring one of their own into this folder
+const pg: typeof Pg = createRequire(new URL("../package.json", import.meta.url))("pg")
+
+export const start = (): Promise<Server> => startServer(settings)
+
+export const storesOn = (url: string) =>
+  Layer.merge(SqlEventStore.layer, SqlSnapshotStore.layer).pipe(
+    Layer.provideMerge(pgClient(url, { maxConnections: connections }))
+  )
+
+const driverOn = (pool: Pg.Pool, client: Pg.PoolClient): Driver => {
+  // a named statement is prepared once on each connection
+  const insert: (client: Pg.Pool | Pg.PoolClient) => Driver["insert"] = (client) => async (stream, version, event) => {
+    await client.query({
+      name: "insert",
+      text: `INSERT INTO eventsourcing_events
+  (transaction, aggregate, stream_id, version, event_id, type, payload, metadata)
+VALUES (pg_current_xact_id()::text::bigint, $1, $2, $3, $4, $5, $6, '{}')`,
+      values: [stream.aggregate, stream.id, version, crypto.randomUUID(), event._tag, JSON.stringify(event)]
+    })
+  }
+  return {
+    replay: async (stream, state, evolve) => {
+      const { rows } = await client.query<{ version: number; type: string; payload: string }>({
+        name: "select",
+        text: `SELECT version, type, payload FROM eventsourcing_events
+WHERE aggregate = $1 AND stream_id = $2 ORDER BY version`,
+        values: [stream.aggregate, stream.id]
+      })
+      for (const { payload } of rows) state = evolve(state, JSON.parse(payload))
+      return state
+    },
+    insert: insert(client),
+    insertAll: async (stream, version, events) => {
+      await client.query({
+        name: "insert all",
+        text: `INSERT INTO eventsourcing_events
+  (transaction, aggregate, stream_id, version, event_id, type, payload, metadata)
+SELECT pg_current_xact_id()::text::bigint, $1, $2, $3 + number - 1, event_id, type, payload, '{}'
+FROM unnest($4::text[], $5::text[], $6::text[]) WITH ORDINALITY AS row (event_id, type, payload, number)`,
+        values: [
+          stream.aggregate,
+          stream.id,
+          version,
+          events.map(() => crypto.randomUUID()),
+          events.map((event) => event._tag),
+          events.map((event) => JSON.stringify(event))
+        ]
+      })
+    },
+    writeAtOnce: async (streams, version, times, event) => {
+      await Promise.all(streams.map(async (stream) => {
+        for (let i = 0; i < times; i++) await insert(pool)(stream, version + i, event)
+      }))
+    }
+  }
+}
+
+export const open = async (url: string): Promise<Backend> => {
+  const runtime = ManagedRuntime.make(storesOn(url))
+  await runtime.runtime()
+  const pool = new pg.Pool({ connectionString: url, max: connections })
+  // the server is stopped at the end while connections are idle
+  pool.on("error", () => {})
+  const client = await pool.connect()
+  return {
+    name: "PostgreSQL",
+    database: url,
+    runtime,
+    driver: driverOn(pool, client),
+    version: async () => (await client.query<{ server_version: string }>("SHOW server_version")).rows[0].server_version,
+    settle: async () => {
+      await client.query("VACUUM ANALYZE")
+    },
+    countStatements: async (effect) => {
+      const { query } = pg.Client.prototype
+      let count = 0
+      Object.assign(pg.Client.prototype, {
+        query(this: Pg.Client, ...args: Parameters<typeof query>) {
+          count++
+          return query.apply(this, args)
+        }
+      })
+      try {
+        await runtime.runPromise(effect)
+      } finally {
+        Object.assign(pg.Client.prototype, { query })
+      }
+      return count
+    },
+    close: async () => {
+      client.release()
+      await pool.end()
+      await runtime.dispose()
+    }
+  }
+}

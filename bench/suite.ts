@@ -1,0 +1,48 @@
+import { type Contender, type Effort, interleave, ratio, type Samples, spread } from "./measure.js"
+import type { Row } from "./report.js"
+
+/** What one run of the benchmark collects. */
+export class Suite {
+  readonly rows: Array<Row> = []
+  constructor(readonly effort: Effort, readonly only: RegExp | undefined, readonly log: (row: Row) => void) {}
+
+  /** Whether a row is asked for. */
+  wants(name: string, backend: string): boolean {
+    return this.only === undefined || this.only.test(`${name} ${backend}`)
+  }
+
+  add(row: Row): void {
+    this.rows.push(row)
+    this.log(row)
+  }
+
+  /**
+   * Measures the first contender beside all others, and adds a row for each of those. The second one is the floor; the
+   * rest are peers, of which the library has to be faster than each.
+   */
+  async compare(options: {
+    readonly name: string
+    readonly backend: string
+    readonly size: number
+    readonly target?: number | undefined
+    readonly contenders: readonly [library: Contender, floor: Contender, ...peers: ReadonlyArray<Contender>]
+  }): Promise<ReadonlyArray<Samples>> {
+    const { backend, contenders, name, size, target } = options
+    const samples = await interleave(contenders, this.effort)
+    for (const [index, contender] of contenders.entries()) {
+      if (index === 0) continue
+      this.add({
+        name,
+        backend,
+        size,
+        unit: "ms",
+        measured: spread(samples[0]),
+        against: contender.name,
+        floor: spread(samples[index]),
+        ratio: ratio(samples[0], samples[index]),
+        target: index === 1 ? target : 1
+      })
+    }
+    return samples
+  }
+}
