@@ -117,6 +117,18 @@ describe("policies that look into states and events", () => {
     })
   })
 
+  test("say them themselves where they are combined", () => {
+    const grown = SnapshotPolicy.when((before: typeof StateV3.Type, after: typeof StateV3.Type) =>
+      after.total > before.total
+    )
+    expect(SnapshotPolicy.or(SnapshotPolicy.every(10), SnapshotPolicy.not(grown))).type.toBe<
+      SnapshotPolicy.When<typeof StateV3.Type, unknown>
+    >()
+    expect(Repository.make).type.toBeCallableWith(Counter, {
+      snapshots: SnapshotPolicy.background({ when: SnapshotPolicy.or(SnapshotPolicy.every(10), grown) })
+    })
+  })
+
   test("fit no other aggregate", () => {
     const other = SnapshotPolicy.when((before: { readonly name: string }) => before.name === "")
     expect(Repository.make).type.not.toBeCallableWith(Counter, { snapshots: SnapshotPolicy.sync({ when: other }) })
