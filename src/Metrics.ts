@@ -62,7 +62,8 @@ export const snapshotsPending: Metric.Metric.Gauge<number> = Metric.gauge("effec
 
 /**
  * How many committed events `readAll` holds back, because a transaction that began before them is still open and may yet
- * commit an event that stands before theirs. Measured when a reading reaches the end, up to 10,000; PostgreSQL only.
+ * commit an event that stands before theirs. Measured when a reading reaches the end, up to 10,000, and tagged with the
+ * table of the `events`; PostgreSQL only.
  *
  * @since 0.1.0
  * @category metrics

@@ -18,9 +18,10 @@ import { liveClock } from "./internal/ownClient.js"
 import * as PgEvents from "./internal/pgEvents.js"
 import { judge } from "./internal/repeatedAppend.js"
 import * as SnapshotTables from "./internal/snapshotTables.js"
-import { classify } from "./internal/sqlFailure.js"
+import { classify, type SqlFailure } from "./internal/sqlFailure.js"
 import * as SqliteEvents from "./internal/sqliteEvents.js"
 import { setUp } from "./internal/sqlSetUp.js"
+import { unqualified } from "./internal/tables.js"
 import type { InvalidOption } from "./InvalidOption.js"
 import * as Metrics from "./Metrics.js"
 import type * as SqlMigrations from "./SqlMigrations.js"
@@ -66,6 +67,17 @@ export const make: (
   const version = (stream: StreamId.StreamId): Effect.Effect<number, SqlError> =>
     Effect.map(repeat(statements.version(stream)), ([row]) => row.version)
 
+  // a unique index of somebody else's, violated by a trigger, is no race
+  const ours = ["stream", "id"].map((name) => `${unqualified(names.events)}_${name}`)
+  const isRace = ({ constraint, kind }: SqlFailure): boolean =>
+    kind === "UniqueViolation" && (constraint === undefined || ours.includes(constraint))
+
+  const { isolation } = statements
+  const seesNothingNew = Effect.flatMap(inTransaction, (open) =>
+    open && isolation !== undefined
+      ? Effect.map(repeat(isolation), ([{ level }]) => level !== "read committed")
+      : Effect.succeed(false))
+
   // an append that did not go through: was it there already, or is it a conflict?
   const explain = (
     options: Parameters<EventStore.Encoded["append"]>[0]
@@ -89,7 +101,7 @@ export const make: (
         case "Conflict": {
           const { max, min } = ExpectedVersion.bounds(expected)
           return standing.length === 0 && actual >= min && actual <= max
-            ? yield* new Overtaken()
+            ? yield* new Overtaken({ forGood: yield* seesNothingNew })
             : yield* new EventStore.VersionConflict({ stream, expected, actual })
         }
       }
@@ -111,11 +123,11 @@ export const make: (
           return Effect.succeed({ version: last.version, position: Option.some(statements.position(last)) })
         }),
         Effect.catchAll((error) =>
-          error instanceof SqlError && classify(error).kind === "UniqueViolation"
+          error instanceof SqlError && isRace(classify(error))
             ? explain(options)
             : Effect.fail(error)
         ),
-        Effect.retry({ schedule: overtakenSchedule, while: isOvertaken }),
+        Effect.retry({ schedule: overtakenSchedule, while: (error) => isOvertaken(error) && !error.forGood }),
         Effect.withClock(liveClock),
         Effect.mapError((error) => {
           if (error instanceof SqlError) return failure("append", stream, mayHaveAppended)(error)
@@ -135,8 +147,8 @@ export const make: (
   const measureLag = statements.heldBack === undefined ? Effect.void : repeat(statements.heldBack).pipe(
     Effect.flatMap(([{ events, lag }]) =>
       Effect.zipRight(
-        Metric.set(Metrics.feedHeldBack, Number(events)),
-        Metric.set(Metrics.feedLag, Math.max(0, Number(lag ?? 0)))
+        Metric.set(Metric.tagged(Metrics.feedHeldBack, "events", names.events), Number(events)),
+        Metric.set(Metric.tagged(Metrics.feedLag, "events", names.events), Math.max(0, Number(lag ?? 0)))
       )
     ),
     Effect.ignore
@@ -225,7 +237,10 @@ export const layer: Layer.Layer<
 // -------------------------------------------------------------------------------------
 
 /** Another writer took the versions between the check and the insert, and the expectation holds all the same. */
-class Overtaken extends Data.TaggedError("Overtaken") {}
+class Overtaken extends Data.TaggedError("Overtaken")<{
+  /** In a transaction that sees the database as it was when it began. */
+  readonly forGood: boolean
+}> {}
 
 const isOvertaken = (error: unknown): error is Overtaken => error instanceof Overtaken
 

@@ -16,6 +16,7 @@ import * as Sqlite from "./internal/sqliteMigrations.js"
 import * as SqliteTables from "./internal/sqliteTables.js"
 import * as Tables from "./internal/tables.js"
 import type { InvalidOption } from "./InvalidOption.js"
+import * as Position from "./Position.js"
 
 /**
  * The tables could not be created, or are not there.
@@ -91,13 +92,14 @@ export const run = (
 
     const migrate = sql.withTransaction(Effect.gen(function*() {
       yield* dialect.lock
+      for (const statement of yield* dialect.schema) yield* sql.unsafe(statement)
       yield* sql.unsafe(dialect.createMigrations)
       const applied = yield* dialect.applied
       for (const [index, { name, statements }] of dialect.all.entries()) {
         const id = index + 1
         if (id <= applied) continue
         yield* Effect.forEach(statements, (statement) => sql.unsafe(statement), { discard: true })
-        yield* sql`INSERT INTO ${sql(names.migrations)} (migration_id, name) VALUES (${id}, ${name})`
+        yield* sql`INSERT INTO ${Tables.identifier(sql, names.migrations)} (migration_id, name) VALUES (${id}, ${name})`
       }
     }))
     const attempt = Effect.gen(function*() {
@@ -130,22 +132,31 @@ export const run = (
  * lower ones there, and new events would come before the old in that order: readers would never see them. This moves the
  * base on which the ids are counted, so that they go on where the dump ended; where that is so already, it does nothing.
  *
- * The stores do it when their layers are built. What it does not reach is a program that was running all the while and
- * now talks to the restored database: restart it.
+ * The stores do it when their layers are built, but for `after`: where the database went back to an earlier point (a
+ * backup, an asynchronous replica that was promoted), readers may hold positions beyond all that it has, and would skip
+ * what comes next. Give the highest one that any of them holds.
+ *
+ * What it does not reach is a program that was running all the while and now talks to the restored database: restart it.
+ * Inside a transaction that has written it does nothing.
  *
  * @since 0.1.0
  * @category running
  */
 export const afterRestore = (
-  options?: Options
+  options?: Options & {
+    /** A position that new events must come after, although the restored database does not have it. */
+    readonly after?: Position.Position | undefined
+  }
 ): Effect.Effect<void, InvalidOption | SqlError, SqlClient.SqlClient> =>
   Effect.gen(function*() {
     const sql = (yield* SqlClient.SqlClient).withoutTransforms()
     const names = yield* Tables.names(options)
-    yield* sql.onDialectOrElse({
-      pg: () => Postgres.migrations(sql, names).countOn,
-      orElse: () => Effect.void
+    const { countOn, countOnAfter } = sql.onDialectOrElse({
+      pg: () => Postgres.migrations(sql, names),
+      orElse: () => Sqlite.migrations(sql, names)
     })
+    yield* countOn
+    if (options?.after !== undefined) yield* countOnAfter(Position.toParts(options.after).transaction)
   }).pipe(Effect.withTracerEnabled(false))
 
 /**
@@ -156,7 +167,12 @@ export const afterRestore = (
  */
 export const sqlite = (
   options?: Options
-): Effect.Effect<ReadonlyArray<string>, InvalidOption> => Effect.map(Tables.names(options), SqliteTables.statements)
+): Effect.Effect<ReadonlyArray<string>, InvalidOption> =>
+  Effect.map(Tables.names(options), (names) => [
+    SqliteTables.migrations(names),
+    ...SqliteTables.statements(names),
+    noted(names)
+  ])
 
 /**
  * The SQL that {@link run} carries out on PostgreSQL, to read or to run by other means.
@@ -166,11 +182,20 @@ export const sqlite = (
  */
 export const postgres = (
   options?: Options
-): Effect.Effect<ReadonlyArray<string>, InvalidOption> => Effect.map(Tables.names(options), PostgresTables.statements)
+): Effect.Effect<ReadonlyArray<string>, InvalidOption> =>
+  Effect.map(Tables.names(options), (names) => [
+    ...PostgresTables.schema(names),
+    PostgresTables.migrations(names),
+    ...PostgresTables.statements(names),
+    noted(names)
+  ])
 
 // -------------------------------------------------------------------------------------
 // internal
 // -------------------------------------------------------------------------------------
+
+const noted = ({ migrations }: Tables.Names): string =>
+  `INSERT INTO ${Tables.quoted(migrations)} (migration_id, name) VALUES (1, 'create_tables') ON CONFLICT DO NOTHING`
 
 /** @internal */
 export const describe = (error: unknown): string => {

@@ -13,6 +13,7 @@ import * as SnapshotChoice from "./internal/snapshotChoice.js"
 import * as SnapshotTables from "./internal/snapshotTables.js"
 import { classify } from "./internal/sqlFailure.js"
 import { setUp } from "./internal/sqlSetUp.js"
+import { identifier } from "./internal/tables.js"
 import type { InvalidOption } from "./InvalidOption.js"
 import type * as Snapshot from "./Snapshot.js"
 import * as SnapshotStore from "./SnapshotStore.js"
@@ -34,7 +35,7 @@ export const make: (
 > = Effect.fnUntraced(function*(options) {
   const { client, names } = yield* setUp(options)
   const { attempt, identity, repeat, run, sql } = client
-  const table = sql(names.snapshots)
+  const table = identifier(sql, names.snapshots)
 
   const failure =
     (operation: SnapshotStore.SnapshotStoreError["operation"], aggregate: string, id?: string) => (error: SqlError) =>
@@ -54,7 +55,8 @@ export const make: (
 
   const store = SnapshotStore.makeGuarded(SnapshotStore.SnapshotStore.of({
     get: (stream, options) =>
-      repeat(
+      // a load must not fail with it, nor a transaction
+      attempt(
         sql<Row>`SELECT ${columns} FROM ${table} WHERE ${ofStream(stream)}
   AND schema_version = ${SnapshotChoice.schemaVersionOf(sql, table, ofStream(stream), options)}`
       ).pipe(

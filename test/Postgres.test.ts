@@ -23,6 +23,7 @@ import { Account, id } from "./fixtures/Account.js"
 import { postgresTemporaryDatabase, sqlStores } from "./utils/backends.js"
 import { pgClient, startServer, temporaryDatabase } from "./utils/postgres.js"
 import { start } from "./utils/process.js"
+import { proxy } from "./utils/proxy.js"
 
 const open = { _tag: "Open" } as const
 const deposit = (amount: number, times = 1) => ({ _tag: "Deposit", amount, times }) as const
@@ -188,11 +189,49 @@ WHERE schemaname = 'es' ORDER BY 1`
   it.scoped("the statements can be read and run by other means", () =>
     Effect.gen(function*() {
       const sql = yield* SqlClient.SqlClient
-      for (const statement of yield* SqlMigrations.postgres({ prefix: "bank" })) yield* sql.unsafe(statement)
-      // and the layers find their tables there
-      const store = yield* SqlEventStore.make({ prefix: "bank" })
-      yield* store.append(stream("a"), [event(1)], { expectedVersion: ExpectedVersion.noStream })
+      for (const prefix of ["bank", "es.bank"]) {
+        for (const statement of yield* SqlMigrations.postgres({ prefix })) yield* sql.unsafe(statement)
+        // and the layers find their tables there
+        const store = yield* SqlEventStore.make({ prefix, migrate: false })
+        yield* store.append(stream("a"), [event(1)], { expectedVersion: ExpectedVersion.noStream })
+      }
     }).pipe(Effect.provide(postgresTemporaryDatabase)))
+
+  it.scoped("a client that transforms names, one way or both, is none of the stores' concern", () =>
+    Effect.gen(function*() {
+      const url = yield* database
+      const upper = (text: string) => text.toUpperCase()
+      for (
+        const options of [
+          { transformQueryNames: upper },
+          { transformResultNames: upper },
+          { transformQueryNames: upper, transformResultNames: upper }
+        ]
+      ) {
+        const account = id(Object.keys(options).join())
+        const loaded = yield* Effect.flatMap(
+          Repository.make(Account, { snapshots: SnapshotPolicy.sync({ every: 1 }) }),
+          (accounts) => Effect.zipRight(accounts.execute(account, open), accounts.load(account))
+        ).pipe(Effect.scoped, Effect.provide(Layer.fresh(storesOn(url, options))))
+        assert.deepInclude(loaded, { version: 1, snapshotVersion: 1 })
+      }
+    }))
+
+  it.scoped("a database that cannot hold all texts is refused", () =>
+    Effect.gen(function*() {
+      const url = new URL(inject("postgres"))
+      const name = `ascii_${crypto.randomUUID().replaceAll("-", "")}`
+      const admin = (statement: string) =>
+        Effect.flatMap(SqlClient.SqlClient, (sql) => sql.unsafe(statement)).pipe(
+          Effect.provide(Layer.fresh(pgClient(inject("postgres"))))
+        )
+      yield* admin(`CREATE DATABASE ${name} ENCODING 'SQL_ASCII' LOCALE 'C' TEMPLATE template0`)
+      url.pathname = name
+      const failure = typedFailure(yield* Effect.exit(Effect.scoped(Layer.build(storesOn(url.href)))))
+      yield* admin(`DROP DATABASE ${name} WITH (FORCE)`)
+      assert.instanceOf(failure, SqlMigrations.MigrationError)
+      assert.include(failure.message, "UTF8")
+    }))
 })
 
 describe("statements", () => {
@@ -342,12 +381,14 @@ describe("failures of the server", () => {
     ["57014", "Other", false],
     ["53100", "Other", false],
     ["42P01", "Other", false],
+    ["08P01", "ConnectionLost", true],
     ["ECONNRESET", "ConnectionLost", true],
     ["EPIPE", "ConnectionLost", true]
   ]
   it("are classified by their code", () => {
     for (const [code, kind, mayHaveHappened] of codes) {
-      const cause = Object.assign(new Error("no"), { code })
+      // only an answer of the server has a severity
+      const cause = Object.assign(new Error("no"), { code, ...(/^\d/.test(code) ? { severity: "ERROR" } : {}) })
       const failure = classify(new SqlError.SqlError({ cause, message: "Failed to execute statement" }))
       assert.deepStrictEqual([failure.kind, failure.mayHaveHappened], [kind, mayHaveHappened], code)
     }
@@ -540,6 +581,136 @@ VALUES (pg_current_xact_id()::text::bigint, $1, 'Account', $2, $3, 'Deposited', 
     30_000
   )
 
+  it.scopedLive(
+    "an append whose answer is lost is repeated, and happens once; so is a read",
+    () =>
+      Effect.gen(function*() {
+        const url = yield* database
+        const between = yield* proxy(url)
+        yield* Effect.gen(function*() {
+          const store = yield* EventStore.EventStore
+          for (const expectedVersion of [ExpectedVersion.noStream, ExpectedVersion.any, ExpectedVersion.exact(4)]) {
+            between.swallow(1, { thenGone: false })
+            yield* store.append(stream("a"), events(2), { expectedVersion })
+          }
+          between.swallow(1, { thenGone: false })
+          assert.deepStrictEqual(
+            (yield* collect(store.read(stream("a")))).map(({ version }) => version),
+            [1, 2, 3, 4, 5, 6]
+          )
+          between.swallow(1, { thenGone: false })
+          assert.strictEqual(yield* store.version(stream("a")), 6)
+        }).pipe(Effect.provide(storesOn(between.url)))
+      }),
+    30_000
+  )
+
+  it.scopedLive(
+    "an append whose answer is lost for good says that it may have happened, and it is safe to repeat",
+    () =>
+      Effect.gen(function*() {
+        const url = yield* database
+        const between = yield* proxy(url)
+        yield* Effect.gen(function*() {
+          const store = yield* EventStore.EventStore
+          const batch = events(3)
+          yield* store.append(stream("a"), events(1), { expectedVersion: ExpectedVersion.noStream })
+          // the first try goes through, and the ones after it find nobody
+          between.swallow(1, { thenGone: true })
+          const failure = yield* Effect.flip(
+            store.append(stream("a"), batch, { expectedVersion: ExpectedVersion.exact(1) })
+          )
+          assert.isTrue(failure._tag === "EventStoreError" && failure.reason === "Unavailable")
+          assert.isTrue(failure._tag === "EventStoreError" && failure.mayHaveAppended)
+          between.comeBack()
+          assert.strictEqual(yield* store.version(stream("a")), 4)
+          const repeated = yield* store.append(stream("a"), batch, { expectedVersion: ExpectedVersion.exact(1) })
+          assert.strictEqual(repeated.version, 4)
+          assert.strictEqual(yield* store.version(stream("a")), 4)
+        }).pipe(Effect.provide(storesOn(between.url)))
+      }),
+    30_000
+  )
+
+  it.scopedLive("an error of the user's own making is neither a race nor a lost connection", () =>
+    Effect.gen(function*() {
+      const sql = yield* SqlClient.SqlClient
+      const store = yield* EventStore.EventStore
+      for (
+        const [statement, says] of [
+          ["INSERT INTO others VALUES (1), (1)", "others_pkey"],
+          ["RAISE EXCEPTION 'mine' USING ERRCODE = 'EV001'", "EV001"]
+        ]
+      ) {
+        yield* sql.unsafe(`DROP TABLE IF EXISTS others; CREATE TABLE others (id integer PRIMARY KEY);
+CREATE OR REPLACE FUNCTION own() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN ${statement}; RETURN NULL; END $$;
+CREATE OR REPLACE TRIGGER own AFTER INSERT ON eventsourcing_events EXECUTE FUNCTION own();`)
+        const failure = yield* Effect.flip(
+          store.append(stream("a"), events(1), { expectedVersion: ExpectedVersion.any })
+        )
+        assert.isTrue(failure._tag === "EventStoreError" && !failure.mayHaveAppended)
+        assert.include(failure.message, says)
+      }
+    }).pipe(Effect.provide(stores)))
+
+  it.scopedLive(
+    "a snapshot that waits for a lock ends by itself, and the caller's transaction goes on unharmed",
+    () =>
+      Effect.gen(function*() {
+        const url = yield* database
+        for (const maxConnections of [1, 5]) {
+          yield* Effect.gen(function*() {
+            const sql = yield* SqlClient.SqlClient
+            yield* sql`CREATE TABLE IF NOT EXISTS outbox (id serial)`
+            const accounts = yield* Repository.make(Account, {
+              snapshots: SnapshotPolicy.sync({ every: 1 }),
+              snapshotTimeout: "300 millis"
+            })
+            const account = id(`locked-${maxConnections}`)
+            yield* accounts.execute(account, open)
+            const holder = yield* connection(url)
+            yield* Effect.promise(() => holder.query("BEGIN; SELECT * FROM eventsourcing_snapshots FOR UPDATE"))
+            const version = yield* sql.withTransaction(Effect.gen(function*() {
+              yield* sql`SET LOCAL lock_timeout = '17s'`
+              yield* sql`INSERT INTO outbox DEFAULT VALUES`
+              const { version } = yield* accounts.execute(account, deposit(1))
+              yield* sql`INSERT INTO outbox DEFAULT VALUES`
+              const [{ lock_timeout }] = yield* sql<{ readonly lock_timeout: string }>`SHOW lock_timeout`
+              assert.strictEqual(lock_timeout, "17s")
+              return version
+            }))
+            assert.strictEqual(version, 2)
+            yield* Effect.promise(() => holder.query("ROLLBACK"))
+            assert.deepInclude(yield* accounts.load(account), { version: 2, state: { open: true, balance: 1 } })
+            const [{ count }] = yield* sql<{ readonly count: string }>`SELECT count(*) FROM outbox`
+            assert.strictEqual(Number(count), maxConnections === 1 ? 2 : 4)
+          }).pipe(Effect.scoped, Effect.provide(Layer.fresh(storesOn(url, { maxConnections }))))
+        }
+      }),
+    60_000
+  )
+
+  it.scopedLive("a transaction that sees nothing new gives up at once", () =>
+    Effect.gen(function*() {
+      const url = yield* database
+      yield* Effect.gen(function*() {
+        const sql = yield* SqlClient.SqlClient
+        const store = yield* EventStore.EventStore
+        const other = yield* connection(url)
+        yield* store.append(stream("a"), events(1), { expectedVersion: ExpectedVersion.any })
+        for (const [version, expectedVersion] of [[2, ExpectedVersion.any], [3, ExpectedVersion.exact(2)]] as const) {
+          const failure = yield* Effect.flip(sql.withTransaction(Effect.gen(function*() {
+            yield* sql`SET TRANSACTION ISOLATION LEVEL REPEATABLE READ`
+            yield* store.version(stream("a"))
+            yield* insertBy(other, "a", version, `rival-${version}`)
+            return yield* store.append(stream("a"), events(1), { expectedVersion })
+          })))
+          assert.isTrue(failure._tag === "EventStoreError" && failure.message.includes("begin it again"))
+        }
+        assert.strictEqual(yield* store.version(stream("a")), 3)
+      }).pipe(Effect.provide(storesOn(url)))
+    }), 5_000)
+
   it.scopedLive("an interrupted append leaves no connection behind", () =>
     Effect.gen(function*() {
       const url = yield* database
@@ -556,13 +727,19 @@ VALUES (pg_current_xact_id()::text::bigint, $1, 'Account', $2, $3, 'Deposited', 
           yield* Fiber.interrupt(fiber)
         }
         yield* Effect.promise(() => holder.query("ROLLBACK"))
-        yield* store.append(stream("a"), events(1), { expectedVersion: ExpectedVersion.noStream })
+        // one that was interrupted may have happened all the same: the driver cancels it as well as it can
+        const { version } = yield* store.append(stream("a"), events(1), { expectedVersion: ExpectedVersion.any })
+        const read = yield* collect(store.read(stream("a")))
+        assert.deepStrictEqual(read.map((event) => event.version), Array.from({ length: version }, (_, i) => i + 1))
       }).pipe(Effect.provide(storesOn(url, { maxConnections: 2 })))
     }), 30_000)
 })
 
 describe("the feed", () => {
   const positions = (events: ReadonlyArray<Event.RecordedEvent>) => events.map(({ position }) => position)
+
+  const heldBack = Metric.tagged(Metrics.feedHeldBack, "events", "eventsourcing_events")
+  const lag = Metric.tagged(Metrics.feedLag, "events", "eventsourcing_events")
 
   const ordered = (events: ReadonlyArray<Event.RecordedEvent>) => {
     for (let i = 1; i < events.length; i++) {
@@ -592,15 +769,15 @@ describe("the feed", () => {
         yield* append("fast")
         // a reader that only looked at positions would now move past the slow one for ever
         assert.deepStrictEqual(yield* collect(store.readAll({ after: checkpoint })), [])
-        assert.strictEqual((yield* Metric.value(Metrics.feedHeldBack)).value, 2)
-        assert.isAbove((yield* Metric.value(Metrics.feedLag)).value, 0)
+        assert.strictEqual((yield* Metric.value(heldBack)).value, 2)
+        assert.isAbove((yield* Metric.value(lag)).value, 0)
         yield* Deferred.succeed(commit, undefined)
         yield* Fiber.join(slow)
         const read = yield* feedOf(3, { after: checkpoint })
         assert.deepStrictEqual(read.map(({ stream }) => stream.id), ["slow", "fast", "fast"])
         ordered(read)
-        assert.strictEqual((yield* Metric.value(Metrics.feedHeldBack)).value, 0)
-        assert.strictEqual((yield* Metric.value(Metrics.feedLag)).value, 0)
+        assert.strictEqual((yield* Metric.value(heldBack)).value, 0)
+        assert.strictEqual((yield* Metric.value(lag)).value, 0)
       }).pipe(Effect.provide(storesOn(url)))
     }))
 
@@ -713,6 +890,46 @@ describe("the feed", () => {
     60_000
   )
 
+  it.scopedLive("is not led astray by a layer that is built in a transaction that has appended", () =>
+    Effect.gen(function*() {
+      const url = yield* database
+      yield* Effect.gen(function*() {
+        const sql = yield* SqlClient.SqlClient
+        const store = yield* EventStore.EventStore
+        const append = (name: string) => store.append(stream(name), events(1), { expectedVersion: ExpectedVersion.any })
+        const goOn = yield* Deferred.make<void>()
+        const began = yield* Deferred.make<void>()
+        const slow = yield* Effect.fork(sql.withTransaction(
+          append("slow").pipe(
+            Effect.zipRight(Deferred.succeed(began, undefined)),
+            Effect.zipRight(Deferred.await(goOn))
+          )
+        ))
+        yield* Deferred.await(began)
+        yield* sql.withTransaction(Effect.zipRight(append("own"), SqlEventStore.make()))
+        yield* Deferred.succeed(goOn, undefined)
+        yield* Fiber.join(slow)
+        assert.deepStrictEqual((yield* feedOf(2)).map(({ stream }) => stream.id), ["slow", "own"])
+        const [{ base }] = yield* sql<{ readonly base: string }>`SELECT base FROM eventsourcing_cluster`
+        assert.strictEqual(Number(base), 0)
+      }).pipe(Effect.provide(storesOn(url)))
+    }))
+
+  it.scopedLive("goes on after all tables were emptied", () =>
+    Effect.gen(function*() {
+      const sql = yield* SqlClient.SqlClient
+      const store = yield* EventStore.EventStore
+      for (let i = 0; i < 2; i++) {
+        yield* store.append(stream("a"), events(2), { expectedVersion: ExpectedVersion.noStream })
+        yield* store.append(stream("a"), events(1), { expectedVersion: ExpectedVersion.exact(2) })
+        assert.strictEqual((yield* feedOf(3)).length, 3)
+        yield* sql`TRUNCATE eventsourcing_events, eventsourcing_snapshots, eventsourcing_cluster`
+        if (i === 1) yield* SqlEventStore.make()
+      }
+      yield* store.append(stream("b"), events(1), { expectedVersion: ExpectedVersion.noStream })
+      assert.strictEqual((yield* feedOf(1)).length, 1)
+    }).pipe(Effect.provide(stores)))
+
   it.scopedLive("a consumer that stops early holds no connection", () =>
     Effect.gen(function*() {
       const url = yield* database
@@ -763,11 +980,7 @@ describe("the feed", () => {
         const restored = yield* connection(fresh.url)
         // what pg_dump and pg_restore do: the tables, their rows, the sequence
         for (const statement of yield* SqlMigrations.postgres()) yield* Effect.promise(() => restored.query(statement))
-        yield* Effect.promise(() =>
-          restored.query(
-            "CREATE TABLE eventsourcing_migrations (migration_id integer PRIMARY KEY, created_at timestamptz, name text)"
-          )
-        )
+
         for (const table of tables) {
           yield* Effect.promise(() => restored.query(`DELETE FROM ${table}`))
           const { rows } = yield* Effect.promise(() =>
@@ -810,6 +1023,12 @@ describe("the feed", () => {
           )
           assert.strictEqual(again, base)
           assert.strictEqual((yield* feedOf(5)).length, 5)
+
+          // a reader may hold a position that the restored database never reached
+          const beyond = Position.fromParts(BigInt(Position.toParts(checkpoint).transaction) + 1_000_000n, 7)
+          yield* SqlMigrations.afterRestore({ after: beyond })
+          yield* store.append(stream("c"), events(1), { expectedVersion: ExpectedVersion.noStream })
+          assert.deepStrictEqual((yield* feedOf(1, { after: beyond })).map(({ stream }) => stream.id), ["c"])
         }).pipe(Effect.provide(storesOn(fresh.url)))
       }),
     60_000

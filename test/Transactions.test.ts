@@ -158,6 +158,36 @@ const suite = (name: string, client: Layer.Layer<SqlClient.SqlClient, unknown>) 
         assert.strictEqual((yield* accounts.load(id("b"))).version, 1)
       }).pipe(Effect.provide(stores)))
 
+    it.scoped("nor does one of a store in a wrapper, which is asked apart from the events", () =>
+      Effect.gen(function*() {
+        const sql = yield* SqlClient.SqlClient
+        const wrapped = { ...(yield* SnapshotStore.SnapshotStore) }
+        const accounts = yield* Repository.make(Account, { snapshots: SnapshotPolicy.sync({ every: 1 }) }).pipe(
+          Effect.provideService(SnapshotStore.SnapshotStore, wrapped)
+        )
+        yield* accounts.execute(id("a"), open)
+        yield* broken
+        yield* sql.withTransaction(accounts.execute(id("a"), deposit(1)))
+        assert.deepInclude(yield* accounts.load(id("a")), { version: 2, state: { open: true, balance: 1 } })
+      }).pipe(Effect.provide(stores)))
+
+    it.scoped("no savepoint stays behind", () =>
+      Effect.gen(function*() {
+        const sql = yield* SqlClient.SqlClient
+        const store = yield* EventStore.EventStore
+        const attempts: ReadonlyArray<Effect.Effect<unknown>> = [
+          Effect.either(store.append(stream("a"), [event(1)], { expectedVersion: ExpectedVersion.any })),
+          Effect.either(store.append(stream("a"), [event(2)], { expectedVersion: ExpectedVersion.noStream }))
+        ]
+        for (const attempt of attempts) {
+          const failure = yield* Effect.flip(
+            sql.withTransaction(Effect.zipRight(attempt, sql`ROLLBACK TO SAVEPOINT eventsourcing`))
+          )
+          assert.strictEqual(failure._tag, "SqlError")
+          yield* store.append(stream("a"), [event(3)], { expectedVersion: ExpectedVersion.any })
+        }
+      }).pipe(Effect.provide(stores)))
+
     it.scoped("fibers that share a transaction do not undo each other's appends", () =>
       Effect.gen(function*() {
         const sql = yield* SqlClient.SqlClient

@@ -16,6 +16,8 @@ export interface EventStatements {
   readonly version: (stream: StreamId.StreamId) => Statement.Statement<{ readonly version: number }>
   readonly read: (options: Parameters<EventStore.Encoded["read"]>[0]) => Statement.Statement<EventRow>
   readonly readAll: (options: Parameters<EventStore.Encoded["readAll"]>[0]) => Statement.Statement<EventRow>
+  /** How a transaction sees what others commit while it is open, where that differs. */
+  readonly isolation?: Statement.Statement<{ readonly level: string }> | undefined
   /** What `readAll` holds back, where an event may be committed after a later one. */
   readonly heldBack?: Statement.Statement<HeldBackRow> | undefined
   readonly position: (row: PositionColumns) => Position.Position

@@ -1,7 +1,7 @@
 import type * as SqlClient from "@effect/sql/SqlClient"
 import type { SqlError } from "@effect/sql/SqlError"
 import * as Effect from "effect/Effect"
-import type * as Tables from "./tables.js"
+import * as Tables from "./tables.js"
 
 /**
  * What running migrations asks of a dialect.
@@ -13,6 +13,8 @@ export interface Migrations {
   readonly problem: Effect.Effect<string | undefined, SqlError>
   /** Keeps other processes from migrating until the end of the transaction. */
   readonly lock: Effect.Effect<void, SqlError>
+  /** What creates the schema of the tables, if they have one that is not there. */
+  readonly schema: Effect.Effect<ReadonlyArray<string>, SqlError>
   readonly createMigrations: string
   /** The number of the last migration that was run. */
   readonly applied: Effect.Effect<number, SqlError>
@@ -20,6 +22,7 @@ export interface Migrations {
   /** Why the tables cannot be those of the stores, or `undefined`: another program may have taken their names. */
   readonly mismatch: Effect.Effect<string | undefined, SqlError>
   readonly countOn: Effect.Effect<void, SqlError>
+  readonly countOnAfter: (transaction: string) => Effect.Effect<void, SqlError>
 }
 
 /** @internal */
@@ -50,6 +53,8 @@ export const mismatch = (
 /** @internal */
 export const applied = (sql: SqlClient.SqlClient, names: Tables.Names): Effect.Effect<number, SqlError> =>
   Effect.map(
-    sql<{ readonly id: number | null }>`SELECT max(migration_id) AS id FROM ${sql(names.migrations)}`,
+    sql<{ readonly id: number | null }>`SELECT max(migration_id) AS id FROM ${
+      Tables.identifier(sql, names.migrations)
+    }`,
     ([row]) => row.id ?? 0
   )

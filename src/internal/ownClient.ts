@@ -209,15 +209,16 @@ const inSavepoint = <A, E>(
   effect: Effect.Effect<A, E | SqlError>,
   connection: Connection.Connection
 ): Effect.Effect<A, E | SqlError> => {
-  const execute = (statement: string) => connection.executeUnprepared(statement, [], undefined)
+  const execute = (...statements: ReadonlyArray<string>) =>
+    connection.executeUnprepared(statements.join("; "), [], undefined)
   return permitOf(connection).withPermits(1)(
     Effect.uninterruptibleMask((restore) =>
-      Effect.zipRight(execute("SAVEPOINT eventsourcing"), Effect.exit(restore(effect))).pipe(
+      Effect.zipRight(execute("SAVEPOINT eventsourcing", ...boundWaiting), Effect.exit(restore(effect))).pipe(
         Effect.flatMap((exit) =>
           Exit.isSuccess(exit)
-            ? Effect.as(execute("RELEASE SAVEPOINT eventsourcing"), exit.value)
+            ? Effect.as(execute(waitAsBefore, "RELEASE SAVEPOINT eventsourcing"), exit.value)
             : Effect.zipRight(
-              Effect.ignore(execute("ROLLBACK TO SAVEPOINT eventsourcing; RELEASE SAVEPOINT eventsourcing")),
+              Effect.ignore(execute("ROLLBACK TO SAVEPOINT eventsourcing", "RELEASE SAVEPOINT eventsourcing")),
               exit
             )
         )
@@ -225,3 +226,12 @@ const inSavepoint = <A, E>(
     )
   )
 }
+
+// nobody gives up on a statement in a transaction and goes on: what waits for a lock must end by itself. The setting of
+// the caller's is kept in one of our own, and comes back with the savepoint's end, whichever it is
+const boundWaiting = [
+  "SELECT set_config('eventsourcing.lock_timeout', current_setting('lock_timeout'), true)",
+  "SET LOCAL lock_timeout = '2s'"
+]
+
+const waitAsBefore = "SELECT set_config('lock_timeout', current_setting('eventsourcing.lock_timeout'), true)"

@@ -3,17 +3,17 @@ import * as ExpectedVersion from "../ExpectedVersion.js"
 import * as Position from "../Position.js"
 import type { EventStatements } from "./eventStatements.js"
 import * as SnapshotChoice from "./snapshotChoice.js"
-import type { Names } from "./tables.js"
+import { identifier, type Names } from "./tables.js"
 
 /** @internal */
 export const make = (sql: SqlClient.SqlClient, names: Names): EventStatements => {
-  const events = sql(names.events)
+  const events = identifier(sql, names.events)
   const columns = sql.literal(
     "aggregate, stream_id, version, transaction, position, event_id, type, payload, metadata, " +
       "floor(extract(epoch FROM time) * 1000)::bigint AS time"
   )
   // a dump restored into another cluster meets lower transaction ids: they are counted on from the base
-  const base = sql`(SELECT base FROM ${sql(names.cluster)})`
+  const base = sql`coalesce((SELECT base FROM ${identifier(sql, names.cluster)}), 0)`
   // whatever stands below has been committed or rolled back: no event can still appear there
   const settled = sql`${base} + pg_snapshot_xmin(pg_current_snapshot())::text::bigint`
   const literal = (limit: number) => sql.literal(String(limit))
@@ -63,6 +63,8 @@ WHERE ${ofAggregate} (transaction, position) > (${transaction}::bigint, ${sequen
 ORDER BY transaction, position LIMIT ${literal(limit)}`
     },
 
+    isolation: sql`SELECT current_setting('transaction_isolation') AS level`,
+
     heldBack: sql`SELECT count(*) AS events, extract(epoch FROM clock_timestamp() - min(time)) * 1000 AS lag
 FROM (SELECT time FROM ${events} WHERE transaction >= ${settled} ORDER BY transaction, position LIMIT 10000) AS held`,
 
@@ -80,7 +82,7 @@ ORDER BY version LIMIT ${literal(limit)}`,
     // the snapshot comes as the row without a type; what it has beside its state stands in the place of the event id
     readWithSnapshot: (table, stream, options) => {
       const ofStream = sql`aggregate = ${stream.aggregate} AND stream_id = ${stream.id}`
-      const snapshots = sql(table)
+      const snapshots = identifier(sql, table)
       const start = SnapshotChoice.start(sql, snapshots, ofStream, options)
       return sql`SELECT version, NULL AS type, state AS payload,
   json_build_array(event_id, schema_version, fingerprint, time)::text AS "eventId"

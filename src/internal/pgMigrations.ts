@@ -1,19 +1,31 @@
 import type * as SqlClient from "@effect/sql/SqlClient"
+import type * as Statement from "@effect/sql/Statement"
 import * as Effect from "effect/Effect"
 import { applied, type Migrations, mismatch } from "./migrations.js"
 import * as PgTables from "./pgTables.js"
-import { type Names, quoted, required } from "./tables.js"
+import { identifier, type Names, quoted, required, schemaOf } from "./tables.js"
 
 /** @internal */
 export const migrations = (sql: SqlClient.SqlClient, names: Names): Migrations => {
   const exists = sql<{ readonly exists: boolean }>`SELECT to_regclass(${
     quoted(names.migrations)
   }) IS NOT NULL AS exists`
-  // what is committed has a lower id than the next one to be given; a base that is right already is never too low
+  const cluster = identifier(sql, names.cluster)
+  // What is committed has a lower id than the next one to be given, so a base that is right is never below this. Only a
+  // transaction that has written sees rows of its own with higher ones, and they prove nothing
   const needed =
-    sql`SELECT coalesce(max(transaction), 0) + 1 - pg_snapshot_xmax(pg_current_snapshot())::text::bigint AS base
-FROM ${sql(names.events)}`
-  const cluster = sql(names.cluster)
+    sql`SELECT greatest(0, coalesce(max(transaction), 0) + 1 - pg_snapshot_xmax(pg_current_snapshot())::text::bigint) AS base
+FROM ${identifier(sql, names.events)}`
+  const atLeast = (base: Statement.Fragment) =>
+    Effect.flatMap(
+      sql`SELECT 1 FROM (${base}) AS needed LEFT JOIN ${cluster} AS cluster ON true
+WHERE pg_current_xact_id_if_assigned() IS NULL AND needed.base > coalesce(cluster.base, -1)`,
+      (rows) =>
+        rows.length === 0
+          ? Effect.void
+          : sql`INSERT INTO ${cluster} AS cluster (base) SELECT base FROM (${base}) AS needed
+ON CONFLICT (id) DO UPDATE SET base = excluded.base WHERE cluster.base < excluded.base`
+    )
   return {
     problem: Effect.map(
       sql<
@@ -28,14 +40,14 @@ FROM ${sql(names.events)}`
           : undefined
     ),
     lock: sql`SELECT pg_advisory_xact_lock(hashtext('effect-eventsourcing'), hashtext(${names.migrations}))`,
-    createMigrations: [
-      ...PgTables.schema(names),
-      `CREATE TABLE IF NOT EXISTS ${quoted(names.migrations)} (
-  migration_id integer PRIMARY KEY,
-  created_at timestamptz NOT NULL DEFAULT now(),
-  name text NOT NULL
-)`
-    ].join(";\n"),
+    schema: Effect.map(
+      sql<{ readonly exists: boolean }>`SELECT to_regnamespace(${
+        quoted(schemaOf(names) ?? "pg_catalog")
+      }) IS NOT NULL AS exists`,
+      // even one that is there needs the right to create it
+      ([row]) => row.exists ? [] : PgTables.schema(names)
+    ),
+    createMigrations: PgTables.migrations(names),
     applied: Effect.flatMap(exists, ([row]) => row.exists ? applied(sql, names) : Effect.succeed(0)),
     all: [{ name: "create_tables", statements: PgTables.statements(names) }],
     mismatch: mismatch(required(names, { eventColumns: ["transaction", "position", "time"] }), {
@@ -50,13 +62,8 @@ WHERE attrelid = to_regclass(${quoted(table)}) AND attnum > 0 AND NOT attisdropp
           quoted(table)
         }) AND indisunique AND indisvalid AND indpred IS NULL`
     }),
-    countOn: Effect.flatMap(
-      sql`SELECT 1 FROM ${cluster}, (${needed}) AS needed WHERE ${cluster}.base < needed.base`,
-      (rows) =>
-        rows.length === 0
-          ? Effect.void
-          : sql`UPDATE ${cluster} AS cluster SET base = needed.base FROM (${needed}) AS needed
-WHERE cluster.base < needed.base`
-    )
+    countOn: atLeast(needed),
+    countOnAfter: (transaction) =>
+      atLeast(sql`SELECT ${transaction}::bigint + 1 - pg_snapshot_xmax(pg_current_snapshot())::text::bigint AS base`)
   }
 }

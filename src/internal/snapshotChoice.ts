@@ -11,7 +11,7 @@ import type { GetOptions, StateSchema } from "../SnapshotStore.js"
  */
 export const schemaVersionOf = (
   sql: SqlClient.SqlClient,
-  snapshots: Statement.Identifier,
+  snapshots: Statement.Fragment,
   ofStream: Statement.Fragment,
   { migratable = [], schemaVersion }: GetOptions
 ): Statement.Fragment => {
@@ -36,7 +36,7 @@ export const schemaVersionOf = (
  */
 export const start = (
   sql: SqlClient.SqlClient,
-  snapshots: Statement.Identifier,
+  snapshots: Statement.Fragment,
   ofStream: Statement.Fragment,
   options: EventStore.ReaderOptions
 ): Statement.Fragment => {

@@ -15,22 +15,24 @@ export interface SqlFailure {
   /** The server may have carried the statement out although it was reported as failed. */
   readonly mayHaveHappened: boolean
   readonly detail: string
+  /** Which one was violated, where the server says so. */
+  readonly constraint?: string | undefined
 }
 
 /** @internal */
 export const classify = (error: SqlError): SqlFailure => {
-  const code = codeOf(error.cause)
-  const text = messageOf(error.cause)
+  const { code, constraint, severity } = fieldsOf(error.cause)
+  const text = error.cause instanceof Error ? error.cause.message : String(error.cause)
   if (code?.startsWith("SQLITE_") === true) return sqlite(code, text)
-  if (code !== undefined && sqlState.test(code)) return postgres(code, text)
-  // no answer came from a server: the statement was on its way, unless there was no connection to send it on
-  return error.message?.startsWith("Failed to acquire connection") === true
-    ? { kind: "Transient", mayHaveHappened: false, detail: `${text}: there is no connection to the database` }
-    : { kind: "ConnectionLost", mayHaveHappened: true, detail: `${text}: the connection to the database was lost` }
+  // only an answer of the server has a severity
+  if (code !== undefined && severity !== undefined) return postgres(code, text, constraint)
+  if (error.message?.startsWith("Failed to acquire connection") !== true) {
+    return { kind: "ConnectionLost", mayHaveHappened: true, detail: `${text}: the connection to the database was lost` }
+  }
+  // a pool that was waited for in vain was waited for long enough
+  const kind = /timeout/i.test(text) ? "Other" : "Transient"
+  return { kind, mayHaveHappened: false, detail: `${text}: there is no connection to the database` }
 }
-
-// the codes of the operating system look alike, but begin with E
-const sqlState = /^[0-9FHPX][0-9A-Z]{4}$/
 
 const sqlite = (code: string, text: string): SqlFailure => {
   switch (code) {
@@ -46,11 +48,11 @@ const sqlite = (code: string, text: string): SqlFailure => {
   }
 }
 
-const postgres = (code: string, text: string): SqlFailure => {
+const postgres = (code: string, text: string, constraint: string | undefined): SqlFailure => {
   const detail = `${text} (${code})`
   switch (code) {
     case "23505":
-      return { kind: "UniqueViolation", mayHaveHappened: false, detail }
+      return { kind: "UniqueViolation", mayHaveHappened: false, detail, constraint }
     case "40001": // serialization failure
     case "40P01": // deadlock
     case "53300": // too many connections
@@ -68,9 +70,10 @@ const postgres = (code: string, text: string): SqlFailure => {
   }
 }
 
-const codeOf = (cause: unknown): string | undefined =>
-  typeof cause === "object" && cause !== null && "code" in cause && typeof cause.code === "string"
-    ? cause.code
-    : undefined
-
-const messageOf = (cause: unknown): string => cause instanceof Error ? cause.message : String(cause)
+const fieldsOf = (cause: unknown): Readonly<Record<"code" | "constraint" | "severity", string | undefined>> => {
+  const field = (name: string): string | undefined => {
+    const value: unknown = typeof cause === "object" && cause !== null ? Reflect.get(cause, name) : undefined
+    return typeof value === "string" ? value : undefined
+  }
+  return { code: field("code"), constraint: field("constraint"), severity: field("severity") }
+}

@@ -3,11 +3,11 @@ import * as ExpectedVersion from "../ExpectedVersion.js"
 import * as Position from "../Position.js"
 import type { EventStatements } from "./eventStatements.js"
 import * as SnapshotChoice from "./snapshotChoice.js"
-import type { Names } from "./tables.js"
+import { identifier, type Names } from "./tables.js"
 
 /** @internal */
 export const make = (sql: SqlClient.SqlClient, names: Names): EventStatements => {
-  const events = sql(names.events)
+  const events = identifier(sql, names.events)
   // a position above 2^53, which a row edited by hand may bring about, is none that a number can hold
   const position = sql.literal("CAST(position AS TEXT) AS position")
   // SQLite plans a statement anew at every run while a bound value stands in its LIMIT
@@ -67,7 +67,7 @@ ORDER BY version LIMIT ${literal(limit)}`,
     // no common table expressions: SQLite materializes them, which costs more than all the rest
     readWithSnapshot: (table, stream, options) => {
       const ofStream = sql`aggregate = ${stream.aggregate} AND stream_id = ${stream.id}`
-      const snapshots = sql(table)
+      const snapshots = identifier(sql, table)
       const start = SnapshotChoice.start(sql, snapshots, ofStream, options)
       return sql`SELECT version, NULL AS type, state AS payload,
   json_array(event_id, schema_version, fingerprint, time) AS "eventId"

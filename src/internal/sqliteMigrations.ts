@@ -2,23 +2,19 @@ import type * as SqlClient from "@effect/sql/SqlClient"
 import * as Effect from "effect/Effect"
 import { applied, type Migrations, mismatch } from "./migrations.js"
 import * as SqliteTables from "./sqliteTables.js"
-import { type Names, quoted, required, unqualified } from "./tables.js"
+import { identifier, type Names, required, schemaOf, unqualified } from "./tables.js"
 
 /** @internal */
 export const migrations = (sql: SqlClient.SqlClient, names: Names): Migrations => {
-  const dot = names.migrations.indexOf(".")
-  const schema = dot < 0 ? "main" : names.migrations.slice(0, dot)
+  const schema = schemaOf(names) ?? "main"
   const catalogue = `${schema}.sqlite_master`
-  const exists = sql`SELECT 1 FROM ${sql(catalogue)}
+  const exists = sql`SELECT 1 FROM ${identifier(sql, catalogue)}
 WHERE type = 'table' AND name = ${unqualified(names.migrations)} COLLATE NOCASE`
   return {
     problem: Effect.succeed(undefined),
     lock: Effect.void,
-    createMigrations: `CREATE TABLE IF NOT EXISTS ${quoted(names.migrations)} (
-  migration_id INTEGER PRIMARY KEY NOT NULL,
-  created_at datetime NOT NULL DEFAULT current_timestamp,
-  name VARCHAR(255) NOT NULL
-)`,
+    schema: Effect.succeed([]),
+    createMigrations: SqliteTables.migrations(names),
     applied: Effect.flatMap(exists, (rows) => rows.length === 0 ? Effect.succeed(0) : applied(sql, names)),
     all: [{ name: "create_tables", statements: SqliteTables.statements(names) }],
     mismatch: mismatch(required(names, { eventColumns: ["position", "time"] }), {
@@ -28,6 +24,7 @@ WHERE type = 'table' AND name = ${unqualified(names.migrations)} COLLATE NOCASE`
   SELECT group_concat(name, ',') FROM (SELECT name FROM pragma_index_info(list.name, ${schema}) ORDER BY seqno)
 ) AS columns FROM pragma_index_list(${unqualified(table)}, ${schema}) AS list WHERE list."unique" = 1`
     }),
-    countOn: Effect.void
+    countOn: Effect.void,
+    countOnAfter: () => Effect.void
   }
 }

@@ -36,3 +36,11 @@ export const statements = (names: Names): ReadonlyArray<string> => [
 
 // SQLite takes the schema of an index from its own name, and looks for the table there
 const feedIndex = (names: Names): string => quoted(`${names.events}_feed`)
+
+/** @internal */
+export const migrations = (names: Names): string =>
+  `CREATE TABLE IF NOT EXISTS ${quoted(names.migrations)} (
+  migration_id INTEGER PRIMARY KEY NOT NULL,
+  created_at datetime NOT NULL DEFAULT current_timestamp,
+  name VARCHAR(255) NOT NULL
+)`

@@ -1,3 +1,5 @@
+import type * as SqlClient from "@effect/sql/SqlClient"
+import type * as Statement from "@effect/sql/Statement"
 import * as Effect from "effect/Effect"
 import { InvalidOption } from "../InvalidOption.js"
 import { quote } from "./text.js"
@@ -42,6 +44,20 @@ export const names = (
  * @internal
  */
 export const quoted = (name: string): string => name.split(".").map((part) => `"${part}"`).join(".")
+
+/**
+ * The name as a fragment. The client's own identifiers go through its transform of names, which only some clients can do
+ * without.
+ *
+ * @internal
+ */
+export const identifier = (sql: SqlClient.SqlClient, name: string): Statement.Fragment => sql.literal(quoted(name))
+
+/** @internal */
+export const schemaOf = ({ events }: Names): string | undefined => {
+  const dot = events.indexOf(".")
+  return dot < 0 ? undefined : events.slice(0, dot)
+}
 
 /** @internal */
 export const unqualified = (name: string): string => name.slice(name.indexOf(".") + 1)

@@ -41,7 +41,10 @@ const run = (command: string, args: ReadonlyArray<string>) =>
 // another user may not be able to reach the folder of this project
 const bin = (): string => {
   const installed = path.dirname(binaries.postgres)
-  for (const name of fs.readdirSync(installed)) fs.chmodSync(path.join(installed, name), 0o755)
+  for (const name of fs.readdirSync(installed)) {
+    const file = path.join(installed, name)
+    if ((fs.statSync(file).mode & 0o555) !== 0o555) fs.chmodSync(file, 0o755)
+  }
   if (run(binaries.postgres, ["--version"]).status === 0) return installed
   fs.cpSync(path.dirname(installed), path.join(folder, "native"), { recursive: true, verbatimSymlinks: true })
   return path.join(folder, "native", "bin")
@@ -83,6 +86,8 @@ try {
     remove()
     process.exit(0)
   }
+  // whoever started this may be gone already
+  process.stdout.on("error", end)
   // on Ctrl-C the one who started this goes on for a moment, and closes the pipe when it is through
   process.on("SIGINT", () => {})
   process.on("SIGTERM", end)
