@@ -9,6 +9,7 @@ import * as Schema from "effect/Schema"
 import type * as Aggregate from "./Aggregate.js"
 import { compare } from "./internal/compare.js"
 import * as Json from "./internal/json.js"
+import { brief } from "./internal/text.js"
 import * as StreamId from "./StreamId.js"
 
 /**
@@ -305,14 +306,4 @@ export const decode = <Name extends string, Id, State, Event, Command, Rejection
     state: state.right,
     time: DateTime.toUtc(time.value)
   })
-}
-
-// -------------------------------------------------------------------------------------
-// internal
-// -------------------------------------------------------------------------------------
-
-// what a schema says of a value repeats the value
-const brief = (cause: unknown): string => {
-  const text = cause instanceof Error ? cause.message : String(cause)
-  return text.length > 500 ? `${text.slice(0, 500)}...` : text
 }

@@ -1,6 +1,7 @@
 import * as Either from "effect/Either"
 import type * as Aggregate from "../Aggregate.js"
 import * as Json from "./json.js"
+import { brief } from "./text.js"
 
 /** @internal */
 export interface Stored<out Event> {
@@ -53,7 +54,7 @@ interface Unstorable {
 const store = <Event>(codec: Aggregate.EventCodec<Event>, event: Event): Either.Either<Stored<Event>, Unstorable> => {
   const refuse = (problem: string, cause?: unknown) => Either.left({ problem, cause })
   const encoded = codec.encode(event)
-  if (Either.isLeft(encoded)) return refuse(`does not encode: ${encoded.left.message}`, encoded.left)
+  if (Either.isLeft(encoded)) return refuse(`does not encode: ${brief(encoded.left)}`, encoded.left)
   const lost = lostKey(event, encoded.right, [])
   if (lost !== undefined) return refuse(`cannot keep ${lost}: its schema drops a key of that name`)
   const text = Json.stringify(encoded.right)
@@ -64,7 +65,7 @@ const store = <Event>(codec: Aggregate.EventCodec<Event>, event: Event): Either.
   const decoded = decode?.(payload)
   if (decoded === undefined) return refuse(`has a type, ${type}, that nothing reads`)
   return Either.isLeft(decoded)
-    ? refuse(`is not read back by its own schema: ${decoded.left.message}`, decoded.left)
+    ? refuse(`is not read back by its own schema: ${brief(decoded.left)}`, decoded.left)
     : Either.right({ type, payload, event: decoded.right })
 }
 

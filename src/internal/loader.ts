@@ -11,6 +11,7 @@ import * as Snapshot from "../Snapshot.js"
 import type { SnapshotStore } from "../SnapshotStore.js"
 import * as StreamId from "../StreamId.js"
 import { type Folded, foldPage } from "./fold.js"
+import { brief } from "./text.js"
 
 // public by way of Repository: what is marked internal is not in the declarations of the package
 export type LoadError = EventStore.EventDecodeError | EventStore.HistoryGap | EventStore.EventStoreError
@@ -268,7 +269,7 @@ export const make = <Name extends string, Id, State, Event, Command, Rejection>(
           operation: "read",
           reason: "InvalidInput",
           mayHaveAppended: false,
-          detail: `the id of the ${aggregate.name} does not encode: ${cause.message}`,
+          detail: `the id of the ${aggregate.name} does not encode: ${brief(cause)}`,
           cause
         }),
       onRight: (encoded) => StreamId.make(aggregate.name, encoded)

@@ -30,3 +30,18 @@ export const quote = (value: unknown): string => {
   const text = typeof value === "string" ? JSON.stringify(value) : String(value)
   return text.length > 80 ? `${text.slice(0, 77)}...` : text
 }
+
+/**
+ * Why something failed, in short. The message of a parse error shows the value, which may be megabytes long, or nested
+ * so deeply that showing it fills the stack.
+ *
+ * @internal
+ */
+export const brief = (cause: unknown): string => {
+  try {
+    const text = cause instanceof Error ? cause.message : String(cause)
+    return text.length > 500 ? `${text.slice(0, 500)}...` : text
+  } catch {
+    return "what it is cannot be shown"
+  }
+}
