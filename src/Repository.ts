@@ -560,6 +560,12 @@ export const make = <Name extends string, Id, State, Event, Command, Rejection>(
           : Effect.sync(() => snapshotter.offer({ stream, version, save: saveCommitted(id, when) }))
       })
 
+    // what only reads must not take a lock that it keeps until the end of the caller's transaction
+    const snapshotOnLoadIfDue = (id: Id, baseline: Baseline<State>): Effect.Effect<void> =>
+      snapshotter !== undefined
+        ? snapshotIfDue(id, baseline)
+        : Effect.flatMap(events.inTransaction, (open) => open ? Effect.void : snapshotIfDue(id, baseline))
+
     const propose = (
       stored: ReadonlyArray<Stored<Event>>,
       metadata: Event.Metadata
@@ -684,7 +690,8 @@ export const make = <Name extends string, Id, State, Event, Command, Rejection>(
           "load",
           Effect.flatMap(
             observe(id, { mayWrite: snapshotOnLoad }),
-            (baseline) => Effect.as(snapshotOnLoad ? snapshotIfDue(id, baseline) : Effect.void, toLoaded(id, baseline))
+            (baseline) =>
+              Effect.as(snapshotOnLoad ? snapshotOnLoadIfDue(id, baseline) : Effect.void, toLoaded(id, baseline))
           )
         ),
       createSnapshot: (id) => span("createSnapshot", createSnapshot(id)),

@@ -171,6 +171,18 @@ const suite = (name: string, client: Layer.Layer<SqlClient.SqlClient, unknown>) 
         assert.deepInclude(yield* accounts.load(id("a")), { version: 2, state: { open: true, balance: 1 } })
       }).pipe(Effect.provide(stores)))
 
+    it.scoped("a load inside it takes no snapshot: it would hold a lock that others wait for", () =>
+      Effect.gen(function*() {
+        const sql = yield* SqlClient.SqlClient
+        const snapshots = yield* SnapshotStore.SnapshotStore
+        yield* Effect.flatMap(Repository.make(Account), (accounts) => accounts.executeAll(id("a"), [open, deposit(1)]))
+        const accounts = yield* Repository.make(Account, { snapshots: SnapshotPolicy.sync({ every: 1 }) })
+        yield* sql.withTransaction(accounts.load(id("a")))
+        assert.isFalse(yield* snapshots.exists(stream("a")))
+        yield* accounts.load(id("a"))
+        assert.isTrue(yield* snapshots.exists(stream("a")))
+      }).pipe(Effect.provide(stores)))
+
     it.scoped("no savepoint stays behind", () =>
       Effect.gen(function*() {
         const sql = yield* SqlClient.SqlClient
