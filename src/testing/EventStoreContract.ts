@@ -10,6 +10,7 @@ import * as DateTime from "effect/DateTime"
 import * as Effect from "effect/Effect"
 import * as Either from "effect/Either"
 import * as Exit from "effect/Exit"
+import * as Fiber from "effect/Fiber"
 import type * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import * as Schedule from "effect/Schedule"
@@ -20,6 +21,8 @@ import type * as Event from "../Event.js"
 import * as EventStore from "../EventStore.js"
 import * as ExpectedVersion from "../ExpectedVersion.js"
 import * as Position from "../Position.js"
+import type * as Snapshot from "../Snapshot.js"
+import * as SnapshotStore from "../SnapshotStore.js"
 import * as StreamId from "../StreamId.js"
 import * as Contract from "./Contract.js"
 
@@ -136,6 +139,12 @@ const settledFeed = <E>(
     Effect.withClock(Clock.make())
   )
 
+const plain = ({ stream, ...event }: Event.RecordedEvent) => ({
+  ...event,
+  stream: { ...stream },
+  time: DateTime.toEpochMillis(event.time)
+})
+
 const versions = (events: ReadonlyArray<{ readonly version: number }>) => events.map(({ version }) => version)
 
 const range = (from: number, to: number) => Array.from({ length: to - from + 1 }, (_, index) => from + index)
@@ -197,9 +206,64 @@ const basic: ReadonlyArray<Contract.Case<EventStore.EventStore>> = [
             { ...second, metadata: {}, stream: { ...stream("a") }, version: 2 }
           ]
         )
-        assert.ok(read.every(({ time }) => DateTime.isDateTime(time)))
+        const day = 24 * 60 * 60 * 1_000
+        assert.ok(read.every(({ time }) => DateTime.isDateTime(time) && Math.abs(time.epochMillis - Date.now()) < day))
         assert.deepEqual(result.position, Option.some(read[1].position))
         assert.equal(yield* store.version(stream("a")), 2)
+        // the feed gives the same events, whole
+        const { aggregate } = stream("a")
+        const feed = yield* settledFeed(store.readAll({ aggregate, pageSize: 1 }), 2)
+        assert.deepEqual(feed.map(plain), read.map(plain))
+        assert.equal(yield* store.inTransaction, false)
+      })
+  ),
+
+  withFresh("event ids that differ by case only are different ids", (store, stream) =>
+    Effect.gen(function*() {
+      const id = `id-${crypto.randomUUID()}`
+      for (const [index, text] of [id, id.toUpperCase(), `${id} `].entries()) {
+        const { version } = yield* store.append(stream("a"), [event(1, text)], { expectedVersion: ExpectedVersion.any })
+        assert.equal(version, index + 1)
+      }
+    })),
+
+  withFresh(
+    "what a reader of snapshots and events gives at once is what both stores give apart",
+    (store, stream) =>
+      Effect.gen(function*() {
+        const found = yield* Effect.serviceOption(SnapshotStore.SnapshotStore)
+        const reader = Option.flatMap(found, store.withSnapshots)
+        if (Option.isNone(found) || Option.isNone(reader)) return
+        const snapshots = found.value
+        const events = eventsOf(6)
+        yield* store.append(stream("a"), events, { expectedVersion: ExpectedVersion.noStream })
+        const snapshot = (schemaVersion: number, version: number, fingerprint: string): Snapshot.Encoded => ({
+          stream: stream("a"),
+          version,
+          eventId: events[version - 1].id,
+          schemaVersion,
+          fingerprint,
+          state: `"${fingerprint}"`,
+          time: version
+        })
+        const check = (
+          options: { readonly schemaVersion: number; readonly fingerprint: string },
+          expected: Snapshot.Encoded | undefined,
+          from: number
+        ) =>
+          Effect.gen(function*() {
+            const all = { ...options, migratable: [{ schemaVersion: 2, fingerprint: "two" }], limit: 100 }
+            const read = yield* reader.value.read(stream("a"), all)
+            assert.deepEqual(Option.getOrUndefined(read.snapshot), expected)
+            assert.deepEqual(read.snapshot, yield* snapshots.get(stream("a"), all))
+            const tail = yield* store.readTail(stream("a"), { fromVersion: from, limit: 100 })
+            assert.deepEqual(read.events, tail)
+          })
+        yield* check({ schemaVersion: 3, fingerprint: "three" }, undefined, 1)
+        yield* snapshots.save(snapshot(2, 2, "two"))
+        yield* check({ schemaVersion: 3, fingerprint: "three" }, snapshot(2, 2, "two"), 2)
+        yield* snapshots.save(snapshot(3, 4, "three"))
+        yield* check({ schemaVersion: 3, fingerprint: "three" }, snapshot(3, 4, "three"), 4)
       })
   ),
 
@@ -280,8 +344,12 @@ const basic: ReadonlyArray<Contract.Case<EventStore.EventStore>> = [
           const repeated = yield* store.append(stream("a"), batch, { expectedVersion })
           assert.deepEqual(repeated, original)
         }
-        const first = yield* store.append(stream("a"), before, { expectedVersion: ExpectedVersion.noStream })
-        assert.equal(first.version, 2)
+        for (
+          const expectedVersion of [ExpectedVersion.noStream, ExpectedVersion.any, ExpectedVersion.streamExists]
+        ) {
+          const first = yield* store.append(stream("a"), before, { expectedVersion })
+          assert.equal(first.version, 2)
+        }
         assert.deepEqual(versions(yield* readAll(store.read(stream("a")))), range(1, 7))
       })
   ),
@@ -571,6 +639,46 @@ const concurrent: ReadonlyArray<Contract.Case<EventStore.EventStore>> = [
           assert.deepEqual(versions(yield* readAll(store.read(stream("a")))), [1, 2, 3])
         })
     )
+  ),
+
+  withFresh(
+    "a reader that follows writers sees every event once, and every stream in order",
+    (store, stream) =>
+      Effect.gen(function*() {
+        const { aggregate } = stream("a")
+        const total = 8 * 15
+        const writing = yield* Effect.fork(Effect.forEach(
+          range(1, 8),
+          (writer) =>
+            Effect.forEach(
+              range(1, 15),
+              (i) =>
+                store.append(stream(`s${(writer + i) % 4}`), eventsOf(1), { expectedVersion: ExpectedVersion.any }),
+              {
+                discard: true
+              }
+            ),
+          { concurrency: "unbounded", discard: true }
+        ))
+        const seen: Array<Event.RecordedEvent> = []
+        const follow = Effect.suspend(() =>
+          readAll(store.readAll({ aggregate, after: seen.at(-1)?.position, pageSize: 7 }))
+        ).pipe(Effect.tap((page) => {
+          for (const event of page) seen.push(event)
+        }))
+        yield* Effect.repeat(follow, {
+          until: () => seen.length >= total,
+          schedule: Schedule.spaced("1 millis").pipe(Schedule.upTo("20 seconds"))
+        }).pipe(Effect.withClock(Clock.make()))
+        yield* Fiber.join(writing)
+        yield* follow
+        assert.equal(seen.length, total)
+        assert.equal(new Set(seen.map(({ id }) => id)).size, total)
+        for (const id of new Set(seen.map(({ stream }) => stream.id))) {
+          const own = versions(seen.filter((event) => event.stream.id === id))
+          assert.deepEqual(own, range(1, own.length))
+        }
+      })
   ),
 
   withFresh("writers that expect any version all succeed, without a hole", (store, stream) =>

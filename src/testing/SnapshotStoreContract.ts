@@ -49,7 +49,7 @@ const withFresh = (
       version,
       eventId: `event-${version}`,
       schemaVersion,
-      fingerprint: "f",
+      fingerprint: `fingerprint of ${schemaVersion}`,
       state,
       time: 1_700_000_000_000 + version
     }))
@@ -207,6 +207,7 @@ export const cases: ReadonlyArray<Contract.Case<SnapshotStore.SnapshotStore>> = 
           for (const id of ["a", "b"]) yield* store.save(snapshot(id, 4, schemaVersion))
         }
         assert.equal(yield* store.deleteByType(aggregate, { schemaVersionBelow: 3, dryRun: true }), 4)
+        assert.equal(yield* store.deleteByType(aggregate, { dryRun: true }), 6)
         assert.equal(yield* store.deleteByType(aggregate, { schemaVersionBelow: 1 }), 0)
         assert.equal(yield* store.deleteByType(aggregate, { schemaVersionBelow: 2 }), 2)
         assert.equal(yield* store.exists(other.stream, { schemaVersion: 1 }), false)
