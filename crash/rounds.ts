@@ -13,41 +13,21 @@ import {
   StreamId
 } from "effect-eventsourcing"
 import { PCGRandom } from "effect/Utils"
-import * as esbuild from "esbuild"
 import * as childProcess from "node:child_process"
 import * as fs from "node:fs"
 import * as os from "node:os"
 import * as path from "node:path"
 import * as readline from "node:readline"
-import { fileURLToPath } from "node:url"
 import { Account, id } from "../test/fixtures/Account.js"
 import { type Server, startServer } from "../test/utils/postgres.js"
+import { compile } from "./compile.js"
 import { type Orders, parseEventId, type Said } from "./protocol.js"
-
-const root = fileURLToPath(new URL("..", import.meta.url))
 
 const streams = 24
 
 // -------------------------------------------------------------------------------------
 // the writer
 // -------------------------------------------------------------------------------------
-
-/** Compiles the writer into one file: a process that has to load hundreds takes a second to start. */
-const compile = async (): Promise<string> => {
-  const outfile = path.join(root, "crash", ".build", `writer-${process.pid}.mjs`)
-  await esbuild.build({
-    entryPoints: [path.join(root, "crash", "writer.ts")],
-    outfile,
-    bundle: true,
-    format: "esm",
-    platform: "node",
-    external: ["better-sqlite3", "pg-native"],
-    tsconfig: path.join(root, "tsconfig.json"),
-    banner: { js: "import { createRequire } from 'node:module'; const require = createRequire(import.meta.url)" },
-    logLevel: "error"
-  })
-  return outfile
-}
 
 /** What all writers of one database said, and what else went wrong. */
 export class Book {
@@ -362,7 +342,7 @@ export const runVariant = async (
 ): Promise<Result> => {
   const start = performance.now()
   const random = new PCGRandom(options.seed)
-  const file = await compile()
+  const file = await compile("crash/writer.ts")
   // what is flushed here is flushed, as on a server that has to survive more than the end of a process
   const server = variant.needs === "postgres"
     ? await startServer({ fsync: "on", full_page_writes: "on" })
