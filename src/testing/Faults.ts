@@ -163,6 +163,7 @@ export type Operation =
   | "EventStore.version"
   | "EventStore.readTail"
   | "EventStore.readWithSnapshot"
+  | "EventStore.transaction"
   | "SnapshotStore.get"
   | "SnapshotStore.save"
   | "SnapshotStore.delete"
@@ -170,7 +171,8 @@ export type Operation =
   | "SnapshotStore.deleteByType"
 
 /**
- * A call as a plan sees it. `EventStore.readWithSnapshot` is the one round trip of stores that share a database.
+ * A call as a plan sees it. `EventStore.readWithSnapshot` is the one round trip of stores that share a database,
+ * `EventStore.transaction` the transaction in which they write events and an inline snapshot.
  *
  * @since 0.1.0
  * @category models
@@ -179,7 +181,7 @@ export interface Call {
   readonly operation: Operation
   /** Which call of this operation it is, from 1. */
   readonly n: number
-  /** None for `EventStore.readAll` and `SnapshotStore.deleteByType`. */
+  /** None for `EventStore.readAll`, `EventStore.transaction` and `SnapshotStore.deleteByType`. */
   readonly stream: StreamId.StreamId | undefined
 }
 
@@ -336,16 +338,24 @@ export const makeEventStore = (
         corrupt: corruptPage
       }),
     withSnapshots: (snapshots) =>
-      Option.map(store.withSnapshots(snapshots), (reader): EventStore.SnapshotReader => (stream, options) =>
-        inject({
-          ask: () => next("EventStore.readWithSnapshot", stream),
-          run: reader(stream, options),
-          failure: failure("read", stream),
-          corrupt: ({ events, snapshot }, n) =>
-            n % 2 === 0
-              ? { snapshot, events: corruptPage(events, n) }
-              : { events, snapshot: Option.map(snapshot, (found) => corruptSnapshot(found, n)) }
-        })),
+      Option.map(store.withSnapshots(snapshots), (shared): EventStore.SharedDatabase => ({
+        read: (stream, options) =>
+          inject({
+            ask: () => next("EventStore.readWithSnapshot", stream),
+            run: shared.read(stream, options),
+            failure: failure("read", stream),
+            corrupt: ({ events, snapshot }, n) =>
+              n % 2 === 0
+                ? { snapshot, events: corruptPage(events, n) }
+                : { events, snapshot: Option.map(snapshot, (found) => corruptSnapshot(found, n)) }
+          }),
+        transaction: (effect) =>
+          inject({
+            ask: () => next("EventStore.transaction", undefined),
+            run: shared.transaction(effect),
+            failure: failure("append")
+          })
+      })),
     inTransaction: store.inTransaction
   })
 }

@@ -110,7 +110,7 @@ const streams = ["a", "b", "__proto__"]
 
 interface Settings {
   readonly threshold: number
-  readonly mode: "sync" | "manual" | "background"
+  readonly mode: "sync" | "manual" | "inline" | "background"
   readonly workers: number
   readonly capacity: number
   readonly timeout: "10 millis" | "1 seconds"
@@ -277,8 +277,9 @@ const prepare = (subject: Subject, seed: number, options: Options) => {
         } else snapshotsInterrupt ||= fault._tag === "Interrupt"
       }
       const events = Faults.makeEventStore(raw.events, eventPlan, { onFault })
-      const snapshots = backend === "sqlite" && dice.chance(0.5)
-        // both stores as they are share a database, and are read in one round trip
+      // both stores as they are share a database: they are read in one round trip, and may be written in one transaction
+      const shared = backend === "sqlite" && dice.chance(0.5)
+      const snapshots = shared
         ? raw.snapshots
         : observed(Faults.makeSnapshotStore(monotonic(raw.snapshots), snapshotPlan, { onFault }))
 
@@ -391,7 +392,7 @@ const prepare = (subject: Subject, seed: number, options: Options) => {
 
       const settings = (own: Dice): Settings => ({
         threshold: own.between(1, 5),
-        mode: own.oneOf(["sync", "manual", "background", "background", "background"] as const),
+        mode: own.oneOf(["sync", "manual", "background", "background", shared ? "inline" : "background"] as const),
         workers: own.between(1, 3),
         capacity: calm ? streams.length : own.between(1, streams.length),
         timeout: calm ? "1 seconds" : own.oneOf(["10 millis", "1 seconds"] as const),
@@ -404,6 +405,8 @@ const prepare = (subject: Subject, seed: number, options: Options) => {
             ? SnapshotPolicy.manual
             : settings.mode === "sync"
             ? SnapshotPolicy.sync({ every: settings.threshold })
+            : settings.mode === "inline"
+            ? SnapshotPolicy.inline({ every: settings.threshold })
             : SnapshotPolicy.background({
               every: settings.threshold,
               workers: settings.workers,
