@@ -14,7 +14,7 @@ import {
 // SEED=7 runs that one again and prints what happens; SEEDS=100000 runs more; FIRST_SEED=1000000 runs others
 const only = process.env.SEED
 const first = Number(process.env.FIRST_SEED ?? 1)
-const count = Number(process.env.SEEDS ?? 3_000)
+const count = Number(process.env.SEEDS ?? 2_000)
 
 const from = (start: number, length: number) => Array.from({ length }, (_, n) => start + n)
 
@@ -23,7 +23,11 @@ const explain = (seed: number, { problems, trace }: Report) =>
 
 const total = new Map<string, number>()
 
-const check = (seed: number, options: Options = {}) => {
+// nothing in a simulation waits: others would starve beside two thousand of them
+const breathe = () => new Promise<void>((resolve) => setImmediate(resolve))
+
+const check = async (seed: number, options: Options = {}) => {
+  await breathe()
   const report = simulate(Library, seed, options)
   for (const [name, n] of Object.entries(report.counts)) total.set(name, (total.get(name) ?? 0) + n)
   if (report.problems.length > 0) throw new Error(explain(seed, report))
@@ -44,13 +48,13 @@ if (only !== undefined) {
     const chunk = 250
     for (let start = first; start < first + count; start += chunk) {
       const seeds = from(start, Math.min(chunk, first + count - start))
-      it(`seeds ${seeds[0]} to ${seeds.at(-1)} in memory`, () => {
-        for (const seed of seeds) check(seed)
+      it(`seeds ${seeds[0]} to ${seeds.at(-1)} in memory`, async () => {
+        for (const seed of seeds) await check(seed)
       }, 300_000)
     }
 
-    it("a tenth of them on SQLite", () => {
-      for (const seed of from(first, Math.ceil(count / 10))) check(seed, { backend: "sqlite" })
+    it("some of them on SQLite", async () => {
+      for (const seed of from(first, Math.ceil(count / 20))) await check(seed, { backend: "sqlite" })
     }, 300_000)
 
     it("a few under Effect's own clock and scheduler", async () => {
@@ -104,8 +108,13 @@ if (only !== undefined) {
     beforeAll(clear)
     afterAll(clear)
 
-    const found = (subject: Subject, options: Options = {}) =>
-      from(1, 3_000).find((seed) => simulate(subject, seed, options).problems.length > 0)
+    const found = async (subject: Subject, options: Options = {}) => {
+      for (const seed of from(1, 3_000)) {
+        await breathe()
+        if (simulate(subject, seed, options).problems.length > 0) return seed
+      }
+      return undefined
+    }
 
     const inTheLibrary: ReadonlyArray<Bug> = [
       {
@@ -137,7 +146,7 @@ if (only !== undefined) {
       {
         name: "a sync save is not contained",
         file: "Repository.ts",
-        changes: [["contain(save(baseline), snapshotTimeout)", "Effect.either(save(baseline))"]]
+        changes: [["contained(save(baseline))", "Effect.either(save(baseline))"]]
       },
       {
         name: "a command that lost a race decides again on the state it had",
@@ -156,7 +165,7 @@ if (only !== undefined) {
     ]
     for (const bug of inTheLibrary) {
       it(bug.name, async () => {
-        assert.isDefined(found(await plant(bug)))
+        assert.isDefined(await found(await plant(bug)))
       }, 300_000)
     }
 
@@ -254,8 +263,8 @@ if (only !== undefined) {
       })]
     ]
     for (const [name, plant] of inAStore) {
-      it(name, () => {
-        assert.isDefined(found(Library, { plant }))
+      it(name, async () => {
+        assert.isDefined(await found(Library, { plant }))
       }, 300_000)
     }
   })
