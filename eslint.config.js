@@ -1,7 +1,17 @@
 import tseslint from "typescript-eslint"
 
 export default tseslint.config(
-  { ignores: ["dist", "node_modules", "test/.generated", "bench/results"] },
+  {
+    ignores: [
+      "dist",
+      "node_modules",
+      "test/.generated",
+      "test/.planted",
+      "crash/.build",
+      "soak/.build",
+      "bench/results"
+    ]
+  },
   {
     files: ["**/*.ts"],
     extends: [tseslint.configs.base],

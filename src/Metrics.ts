@@ -104,7 +104,8 @@ export const snapshotter = (aggregate: string) => {
     done: () => saves.unsafeUpdate(1, []),
     failed: () => failures.unsafeUpdate(1, []),
     dropped: () => dropped.unsafeUpdate(1, []),
-    pending: (count: number) => pending.unsafeUpdate(count, [])
+    // a change and no count: several repositories of one aggregate share the gauge
+    pending: (change: number) => pending.unsafeModify(change, [])
   }
 }
 

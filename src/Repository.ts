@@ -3,6 +3,7 @@
  *
  * @since 0.1.0
  */
+import * as Cause from "effect/Cause"
 import * as Clock from "effect/Clock"
 import * as Context from "effect/Context"
 import * as DateTime from "effect/DateTime"
@@ -24,7 +25,7 @@ import { compare } from "./internal/compare.js"
 import { decideStored, type Stored } from "./internal/decideStored.js"
 import { maxVersion } from "./internal/limits.js"
 import { type Baseline, contain, type LoadError, make as makeLoader } from "./internal/loader.js"
-import { durationProblem, wholeFromOne } from "./internal/options.js"
+import { finiteDurationProblem, wholeFromOne } from "./internal/options.js"
 import { quote } from "./internal/text.js"
 import * as Verifier from "./internal/verifier.js"
 import { InvalidOption } from "./InvalidOption.js"
@@ -402,7 +403,7 @@ export const make = <Name extends string, Id, State, Event, Command, Rejection>(
       Effect.sync(() => {
         if (snapshotter === undefined || error._tag !== "EventStoreError" || error.reason !== "ReplayTooLong") return
         if (error.stream === undefined) return
-        snapshotter.offer({ stream: error.stream, version: 0, save: saveCommitted(id, always) })
+        snapshotter.offer({ stream: error.stream, version: 0, save: saveCommitted(id, always, 0) })
       })
 
     const observe = (id: Id, options: { readonly mayWrite: boolean }) =>
@@ -461,7 +462,8 @@ export const make = <Name extends string, Id, State, Event, Command, Rejection>(
 
     const saveInTime = (baseline: Baseline<State>): Effect.Effect<void> =>
       Effect.flatMap(
-        contained(save(baseline)),
+        // after an append nothing interrupts it but its own time limit
+        Effect.disconnect(Effect.interruptible(contained(save(baseline)))),
         Either.match({
           onLeft: (cause) =>
             Effect.logWarning("a snapshot could not be saved; the next command that finds it due tries again", cause)
@@ -518,12 +520,22 @@ export const make = <Name extends string, Id, State, Event, Command, Rejection>(
 
     // the worker reads again what is committed by then: nothing that a caller holds, may change or may roll back gets
     // into a background snapshot
-    const saveCommitted = (id: Id, when: SnapshotPolicy.When) =>
+    const saveCommitted = (id: Id, when: SnapshotPolicy.When, uncommitted: number) =>
       Effect.gen(function*() {
-        const baseline = yield* loader.load(id, { unbounded: true })
+        const baseline = yield* loadOnceCommitted(id, uncommitted)
         const progress = progressOf(baseline, yield* Clock.currentTimeMillis, undefined)
         if (isDue(when, baseline, progress)) yield* save(baseline)
       })
+
+    // another connection may look before the caller's transaction commits; if that rolls back, this version never comes
+    const loadOnceCommitted = (id: Id, version: number, wait = 5): Effect.Effect<Baseline<State>, LoadError> =>
+      Effect.flatMap(loader.load(id, { unbounded: true }), (baseline) =>
+        baseline.version >= version || wait > longestWait
+          ? Effect.succeed(baseline)
+          : Effect.zipRight(
+            Effect.withClock(Effect.sleep(wait), liveClock),
+            loadOnceCommitted(id, version, wait * 2)
+          ))
 
     /** The policy as it is left for later, if a snapshot is due now. */
     const dueNow = (
@@ -557,7 +569,9 @@ export const make = <Name extends string, Id, State, Event, Command, Rejection>(
         const { stream, version } = baseline
         return snapshotter === undefined
           ? Effect.flatMap(mayRollBack, (uncommitted) => uncommitted ? Effect.void : saveInTime(baseline))
-          : Effect.sync(() => snapshotter.offer({ stream, version, save: saveCommitted(id, when) }))
+          : Effect.map(events.inTransaction, (open) => {
+            snapshotter.offer({ stream, version, save: saveCommitted(id, when, open ? version : 0) })
+          })
       })
 
     // what only reads must not take a lock that it keeps until the end of the caller's transaction
@@ -606,9 +620,16 @@ export const make = <Name extends string, Id, State, Event, Command, Rejection>(
           const version = before + proposed.length
           const after = { ...baseline, state, version, eventId: proposed[proposed.length - 1].id }
           const appended = events.append(stream, proposed, { expectedVersion: ExpectedVersion.exact(before) })
-          // an interruption that comes after the append finds the snapshot noted
+          const snapshot = snapshotIfDue(id, after, change)
+          // an interruption that comes after the append, or during it, finds the snapshot noted or saved
           const appendThenSnapshot = Effect.uninterruptibleMask((restore) =>
-            Effect.zipRight(restore(appended), restore(snapshotIfDue(id, after, change)))
+            restore(appended).pipe(
+              Effect.tapErrorCause((cause) =>
+                // whether it went through is not known: the worker will see
+                snapshotter !== undefined && Cause.isInterrupted(cause) ? snapshot : Effect.void
+              ),
+              Effect.zipRight(snapshot)
+            )
           )
           const append = policy.mode !== "Inline" || Option.isNone(shared)
             ? appendThenSnapshot
@@ -750,6 +771,11 @@ const defaultRetry: Schedule.Schedule<unknown> = Schedule.exponential("1 millis"
   Schedule.intersect(Schedule.recurs(30))
 )
 
+// real time, also where a test has stopped the clock: it is a transaction of the caller's that is waited for
+const liveClock = Clock.make()
+
+const longestWait = 160
+
 const toLoaded = <Id, State>(id: Id, baseline: Baseline<State>): Loaded<Id, State> => ({
   id,
   state: baseline.state,
@@ -798,7 +824,7 @@ const optionsProblem = <State, Event>(options: Options<State, Event>): InvalidOp
   return wholeFromOne("Repository maxReplay", maxReplay) ??
     wholeFromOne("Repository concurrentReplays", concurrentReplays) ??
     wholeFromOne("Repository verify.budget", verify?.budget) ??
-    durationProblem("Repository snapshotTimeout", snapshotTimeout)
+    finiteDurationProblem("Repository snapshotTimeout", snapshotTimeout)
 }
 
 /** One line: routine at debug level, at warning level what somebody should look at. */

@@ -5,7 +5,7 @@
  */
 import * as Duration from "effect/Duration"
 import type * as Schedule from "effect/Schedule"
-import { durationProblem, finiteDurationProblem, wholeFromOne } from "./internal/options.js"
+import { backgroundProblem, finiteDurationProblem, wholeFromOne } from "./internal/options.js"
 import { quote } from "./internal/text.js"
 import { InvalidOption } from "./InvalidOption.js"
 
@@ -352,11 +352,7 @@ export const problem = <State, Event>(policy: SnapshotPolicy<State, Event>): Inv
     case "Inline":
       return whenProblem(policy.when)
     case "Background":
-      return whenProblem(policy.when) ??
-        wholeFromOne("SnapshotPolicy workers", policy.options.workers) ??
-        wholeFromOne("SnapshotPolicy capacity", policy.options.capacity) ??
-        durationProblem("SnapshotPolicy timeout", policy.options.timeout) ??
-        durationProblem("SnapshotPolicy drainTimeout", policy.options.drainTimeout)
+      return whenProblem(policy.when) ?? backgroundProblem(policy.options)
     default:
       // a program without types
       return new InvalidOption({

@@ -13,6 +13,7 @@ import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Schema from "effect/Schema"
 import * as Scope from "effect/Scope"
+import { watch } from "./internal/databaseFile.js"
 import { whileBusy } from "./internal/ownClient.js"
 import { defaultBusyTimeout } from "./internal/sqlitePragmas.js"
 import { quote } from "./internal/text.js"
@@ -125,6 +126,7 @@ export const layer = <Config extends DriverConfig, A, E, R>(
         yield* sql`PRAGMA synchronous = ${sql.literal(synchronous)}`
       }
       Object.assign(sql, { withTransaction: immediateTransactions(sql) })
+      watch(sql, filename)
     }).pipe(Effect.mapError(failure), Effect.withTracerEnabled(false))
     return Layer.tap(opened, (context) => Effect.provide(configured, context))
   }))

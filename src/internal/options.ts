@@ -1,6 +1,7 @@
 import * as Duration from "effect/Duration"
 import * as Option from "effect/Option"
 import { InvalidOption } from "../InvalidOption.js"
+import type { BackgroundOptions } from "../SnapshotPolicy.js"
 import { quote } from "./text.js"
 
 /** @internal */
@@ -10,20 +11,15 @@ export const wholeFromOne = (option: string, value: number | undefined): Invalid
     : new InvalidOption({ option, value: String(value), expected: "a whole number, 1 or more" })
 
 /**
- * A duration as Effect takes it. One that is none would be taken for zero, or throw later.
+ * What bounds a wait. Effect takes a negative number or NaN for zero, and one without end bounds nothing.
  *
  * @internal
  */
-export const durationProblem = (
+export const finiteDurationProblem = (
   option: string,
   value: Duration.DurationInput | undefined
-): InvalidOption | undefined =>
-  value === undefined || millis(value) !== undefined
-    ? undefined
-    : new InvalidOption({ option, value: quote(value), expected: "a duration, such as \"5 seconds\"" })
-
-/** @internal */
-export const finiteDurationProblem = (option: string, value: Duration.DurationInput): InvalidOption | undefined => {
+): InvalidOption | undefined => {
+  if (value === undefined) return undefined
   const found = millis(value)
   return found !== undefined && found > 0 && Number.isFinite(found)
     ? undefined
@@ -34,3 +30,10 @@ const millis = (value: Duration.DurationInput): number | undefined => {
   if (typeof value === "number" && !(value >= 0)) return undefined
   return Option.getOrUndefined(Option.map(Duration.decodeUnknown(value), Duration.toMillis))
 }
+
+/** @internal */
+export const backgroundProblem = (options: BackgroundOptions): InvalidOption | undefined =>
+  wholeFromOne("SnapshotPolicy workers", options.workers) ??
+    wholeFromOne("SnapshotPolicy capacity", options.capacity) ??
+    finiteDurationProblem("SnapshotPolicy timeout", options.timeout) ??
+    finiteDurationProblem("SnapshotPolicy drainTimeout", options.drainTimeout)

@@ -8,6 +8,7 @@ import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Option from "effect/Option"
 import * as Schedule from "effect/Schedule"
+import { checkOf } from "./databaseFile.js"
 import { classify } from "./sqlFailure.js"
 
 /**
@@ -53,6 +54,10 @@ export const make: Effect.Effect<OwnClient, SqlError, SqlClient.SqlClient> = Eff
   const isOwn = (connection: Connection.Connection): boolean =>
     connection === own || (own.constructor !== Object && connection.constructor === own.constructor)
 
+  const check = checkOf(identity)
+  const checked = <A, E>(effect: Effect.Effect<A, E | SqlError>): Effect.Effect<A, E | SqlError> =>
+    check === undefined ? effect : Effect.zipRight(check, effect)
+
   const runWith = (options: {
     readonly retry: Run
     readonly inTransaction: <A, E>(
@@ -60,8 +65,9 @@ export const make: Effect.Effect<OwnClient, SqlError, SqlClient.SqlClient> = Eff
       connection: Connection.Connection
     ) => Effect.Effect<A, E | SqlError>
   }): Run =>
-  (effect) =>
+  (statement) =>
     Effect.contextWithEffect((context: Context.Context<never>) => {
+      const effect = checked(statement)
       const transaction = Context.getOption(context, SqlClient.TransactionConnection)
       if (Option.isNone(transaction)) return options.retry(effect)
       const [connection] = transaction.value

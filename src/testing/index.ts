@@ -11,6 +11,10 @@ export * as EventStoreContract from "./EventStoreContract.js"
 /**
  * @since 0.1.0
  */
+export * as Faults from "./Faults.js"
+/**
+ * @since 0.1.0
+ */
 export * as MigrationLaw from "./MigrationLaw.js"
 /**
  * @since 0.1.0

@@ -1,0 +1,76 @@
+// kills writers, backends and servers at random moments, and checks each time that nothing is lost
+import { SingleBar } from "cli-progress"
+import { parseArgs } from "node:util"
+import { table } from "../examples/terminal.js"
+import { type Result, runVariant, variants } from "./rounds.js"
+
+const usage = `npm run crash -- [options]
+
+  --kills N     how many kills in all (default 1000)
+  --quick       40 kills in all
+  --seed N      other moments (default: a random one, which is printed)
+  --only TEXT   only the variants whose name contains this
+  --help`
+
+const { values } = parseArgs({
+  options: {
+    kills: { type: "string", default: "1000" },
+    quick: { type: "boolean", default: false },
+    seed: { type: "string", default: String(Math.floor(Math.random() * 2 ** 31)) },
+    only: { type: "string", default: "" },
+    help: { type: "boolean", default: false }
+  }
+})
+
+const whole = (name: string, text: string): number => {
+  const value = Number(text)
+  if (Number.isSafeInteger(value) && value >= 0) return value
+  console.error(`--${name} is ${text}; it must be a whole number\n\n${usage}`)
+  process.exit(2)
+}
+
+if (values.help) {
+  console.log(usage)
+  process.exit(0)
+}
+const seed = whole("seed", values.seed)
+const all = values.quick ? 40 : whole("kills", values.kills)
+const chosen = variants.filter(({ name }) => name.toLowerCase().includes(values.only.toLowerCase()))
+const share = chosen.reduce((sum, { kills }) => sum + kills, 0)
+
+console.log(`seed ${seed}`)
+const results: Array<Result> = []
+for (const variant of chosen) {
+  const kills = Math.max(1, Math.round((all * variant.kills) / share))
+  const bar = process.stdout.isTTY
+    ? new SingleBar({ format: `${variant.name} {bar} {value}/{total} kills, {eta} s left` })
+    : undefined
+  bar?.start(kills, 0)
+  if (bar === undefined) console.log(`${variant.name}: ${kills} kills`)
+  const result = await runVariant(variant, { kills, seed, onKill: () => bar?.increment() })
+  bar?.stop()
+  for (const problem of result.problems.slice(0, 20)) console.log(`  PROBLEM ${problem}`)
+  results.push(result)
+}
+
+const sum = (of: (result: Result) => number) => results.reduce((sum, result) => sum + of(result), 0)
+const row = (name: string, of: (field: (result: Result) => number) => number) => [
+  name,
+  ...[
+    (result: Result) => result.kills,
+    (result: Result) => result.acknowledged,
+    (result: Result) => result.maybe,
+    (result: Result) => result.refused,
+    (result: Result) => result.events,
+    (result: Result) => result.snapshots,
+    (result: Result) => result.problems.length,
+    (result: Result) => Math.round(result.seconds)
+  ].map((field) => of(field).toLocaleString("en"))
+]
+console.log(`\n${
+  table(
+    ["", "kills", "acknowledged", "outcome unknown", "refused", "events", "snapshots", "problems", "seconds"],
+    [...results.map((result) => row(result.name, (field) => field(result))), row("all", sum)]
+  )
+}`)
+process.exitCode = sum(({ problems }) => problems.length) === 0 ? 0 : 1

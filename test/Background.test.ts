@@ -1,0 +1,444 @@
+import { SqlClient } from "@effect/sql"
+import { assert, describe, it } from "@effect/vitest"
+import {
+  Cause,
+  Chunk,
+  Context,
+  Deferred,
+  Effect,
+  Either,
+  Exit,
+  Fiber,
+  Layer,
+  ManagedRuntime,
+  Option,
+  Schedule,
+  Schema,
+  Scope,
+  Stream,
+  TestClock
+} from "effect"
+import {
+  Aggregate,
+  EventStore,
+  InvalidOption,
+  Repository,
+  SnapshotPolicy,
+  SnapshotStore,
+  StreamId
+} from "effect-eventsourcing"
+import { Account, id } from "./fixtures/Account.js"
+import {
+  memoryStores,
+  postgresTemporaryDatabase,
+  sqliteFile,
+  sqliteTemporaryFile,
+  sqlStores
+} from "./utils/backends.js"
+import { start } from "./utils/process.js"
+
+const open = { _tag: "Open" } as const
+const deposit = (amount: number, times = 1) => ({ _tag: "Deposit", amount, times }) as const
+const stream = (text: string) => StreamId.make("Account", text)
+
+const snapshotOf = (text: string) =>
+  Effect.flatMap(SnapshotStore.SnapshotStore, (store) => store.get(stream(text), { schemaVersion: 1 }))
+
+const snapshotVersion = (text: string) =>
+  Effect.map(snapshotOf(text), Option.match({ onNone: () => 0, onSome: ({ version }) => version }))
+
+/** The snapshot store of the context, its saves held back until the gate opens. */
+const heldBack = Effect.gen(function*() {
+  const store = yield* SnapshotStore.SnapshotStore
+  const gate = yield* Effect.makeLatch(false)
+  const waiting = yield* Effect.makeLatch(false)
+  const save: SnapshotStore.SnapshotStore["Type"]["save"] = (snapshot) =>
+    waiting.open.pipe(Effect.zipRight(gate.await), Effect.zipRight(store.save(snapshot)))
+  return { gate, waiting, store: SnapshotStore.SnapshotStore.of({ ...store, save }) }
+})
+
+describe("the state is the committed one", () => {
+  it.scoped("nothing that happens to a state afterwards gets into a snapshot", () =>
+    Effect.gen(function*() {
+      const Added = Schema.TaggedStruct("Added", { item: Schema.String })
+      const Cart = Aggregate.make({
+        name: "Cart",
+        id: Schema.String,
+        state: Schema.mutable(Schema.Struct({ items: Schema.mutable(Schema.Array(Schema.String)) })),
+        event: Added,
+        command: Schema.String,
+        initial: () => ({ items: [] }),
+        evolve: (state, { item }) => ({ items: [...state.items, item] }),
+        decide: (_, item) => Either.right([Added.make({ item })])
+      })
+      const { gate, store, waiting } = yield* heldBack
+      const carts = yield* Repository.make(Cart, { snapshots: SnapshotPolicy.background({ every: 2, workers: 1 }) })
+        .pipe(Effect.provideService(SnapshotStore.SnapshotStore, store))
+      yield* carts.executeAll("busy", ["x", "y"])
+      yield* waiting.await
+      // the only worker is busy: what this command hands over is taken later
+      const { state } = yield* carts.executeAll("c", ["a", "b"])
+      state.items.push("never happened")
+      const loaded = yield* carts.load("c")
+      loaded.state.items.length = 0
+      yield* gate.open
+      yield* carts.awaitPendingSnapshots
+      const [snapshot] = yield* Effect.map(
+        store.get(StreamId.make("Cart", "c"), { schemaVersion: 1 }),
+        Option.toArray
+      )
+      assert.deepStrictEqual([snapshot.version, JSON.parse(snapshot.state)], [2, { items: ["a", "b"] }])
+    }).pipe(Effect.provide(memoryStores)))
+
+  it.scoped("a snapshot goes with its version, whatever is appended while it waits", () =>
+    Effect.gen(function*() {
+      const { gate, store, waiting } = yield* heldBack
+      const accounts = yield* Repository.make(Account, {
+        snapshots: SnapshotPolicy.background({ every: 5, workers: 1 })
+      }).pipe(Effect.provideService(SnapshotStore.SnapshotStore, store))
+      yield* accounts.executeAll(id("busy"), [open, deposit(1, 5)])
+      yield* waiting.await
+      yield* accounts.executeAll(id("a"), [open, deposit(1, 4)])
+      yield* accounts.execute(id("a"), deposit(10, 2))
+      yield* gate.open
+      yield* accounts.awaitPendingSnapshots
+      const snapshot = yield* Effect.flatten(snapshotOf("a"))
+      assert.deepStrictEqual([snapshot.version, JSON.parse(snapshot.state)], [7, { open: true, balance: 24 }])
+      assert.deepInclude(yield* accounts.load(id("a")), { version: 7, snapshotVersion: 7, replayed: 0 })
+    }).pipe(Effect.provide(memoryStores)))
+})
+
+describe("inside a transaction of the caller's", () => {
+  const databases: ReadonlyArray<readonly [name: string, client: Layer.Layer<SqlClient.SqlClient, unknown>]> = [
+    ["SQLite :memory:", sqliteFile(":memory:")],
+    ["SQLite file", sqliteTemporaryFile],
+    ["PostgreSQL", postgresTemporaryDatabase]
+  ]
+  for (const [name, client] of databases) {
+    const stores = Layer.provideMerge(sqlStores, client)
+
+    it.scoped(`a due stream is noted, and taken once it is committed (${name})`, () =>
+      Effect.gen(function*() {
+        const sql = yield* SqlClient.SqlClient
+        const accounts = yield* Repository.make(Account, { snapshots: SnapshotPolicy.background({ every: 5 }) })
+        yield* sql.withTransaction(Effect.gen(function*() {
+          yield* accounts.executeAll(id("a"), [open, deposit(1, 10)])
+          // the worker looks meanwhile, where it has a connection of its own
+          yield* TestClock.adjust("50 millis")
+          yield* accounts.awaitPendingSnapshots
+        }))
+        yield* accounts.awaitPendingSnapshots
+        assert.deepInclude(yield* accounts.load(id("a")), { version: 11, snapshotVersion: 11, replayed: 0 })
+      }).pipe(Effect.provide(stores)))
+
+    it.scoped(`what is rolled back leaves no snapshot, what was committed before it is still taken (${name})`, () =>
+      Effect.gen(function*() {
+        const sql = yield* SqlClient.SqlClient
+        const accounts = yield* Repository.make(Account, { snapshots: SnapshotPolicy.background({ every: 5 }) })
+        const quiet = yield* Repository.make(Account)
+        yield* accounts.execute(id("a"), open)
+        yield* quiet.executeAll(id("b"), [open, deposit(1, 6)])
+        yield* sql.withTransaction(Effect.gen(function*() {
+          yield* accounts.execute(id("a"), deposit(1, 10))
+          yield* accounts.execute(id("b"), deposit(100, 3))
+          yield* accounts.awaitPendingSnapshots
+          return yield* Effect.fail("roll back")
+        })).pipe(Effect.flip)
+        yield* accounts.awaitPendingSnapshots
+        assert.strictEqual(yield* snapshotVersion("a"), 0)
+        assert.deepInclude(yield* accounts.load(id("a")), { version: 1, state: { open: true, balance: 0 } })
+        const snapshot = yield* Effect.flatten(snapshotOf("b"))
+        assert.deepStrictEqual([snapshot.version, JSON.parse(snapshot.state)], [7, { open: true, balance: 6 }])
+      }).pipe(Effect.provide(stores)))
+
+    it.scoped(`a repository may be built in a transaction, and its workers are not in it (${name})`, () =>
+      Effect.gen(function*() {
+        const sql = yield* SqlClient.SqlClient
+        const accounts = yield* sql.withTransaction(
+          Repository.make(Account, { snapshots: SnapshotPolicy.background({ every: 1 }) })
+        )
+        yield* accounts.execute(id("a"), open)
+        yield* accounts.awaitPendingSnapshots
+        yield* sql.withTransaction(Effect.zipRight(accounts.execute(id("a"), deposit(1)), Effect.fail("roll back")))
+          .pipe(Effect.flip)
+        yield* accounts.awaitPendingSnapshots
+        assert.strictEqual(yield* snapshotVersion("a"), 1)
+      }).pipe(Effect.provide(stores)))
+  }
+})
+
+describe("interruption of the command", () => {
+  it.scoped("in the middle of a sync save: the save ends, and no error says that the append failed", () =>
+    Effect.gen(function*() {
+      const { gate, store, waiting } = yield* heldBack
+      const accounts = yield* Repository.make(Account, { snapshots: SnapshotPolicy.sync({ every: 1 }) }).pipe(
+        Effect.provideService(SnapshotStore.SnapshotStore, store)
+      )
+      const fiber = yield* Effect.fork(accounts.execute(id("a"), open))
+      yield* waiting.await
+      yield* Fiber.interruptFork(fiber)
+      yield* Effect.yieldNow()
+      yield* gate.open
+      const exit = yield* Fiber.await(fiber)
+      assert.isTrue(Exit.isSuccess(exit) || Cause.isInterruptedOnly(exit.cause))
+      assert.strictEqual(yield* snapshotVersion("a"), 1)
+    }).pipe(Effect.provide(memoryStores)))
+
+  it.effect("in the middle of a sync save that hangs: the bound holds", () =>
+    Effect.gen(function*() {
+      const store = yield* SnapshotStore.makeMemory
+      const accounts = yield* Repository.make(Account, {
+        snapshots: SnapshotPolicy.sync({ every: 1 }),
+        snapshotTimeout: "3 seconds",
+        snapshotOnLoad: false
+      }).pipe(
+        Effect.provideService(SnapshotStore.SnapshotStore, {
+          ...store,
+          save: () => Effect.uninterruptible(Effect.never)
+        })
+      )
+      const fiber = yield* Effect.fork(accounts.execute(id("a"), open))
+      yield* TestClock.adjust("1 seconds")
+      yield* Fiber.interruptFork(fiber)
+      yield* TestClock.adjust("2 seconds")
+      const exit = yield* Fiber.await(fiber)
+      assert.isTrue(Exit.isSuccess(exit) || Cause.isInterruptedOnly(exit.cause))
+      assert.deepInclude(yield* accounts.load(id("a")), { version: 1 })
+    }).pipe(Effect.scoped, Effect.provide(memoryStores)))
+
+  it.scoped("during an append that goes through: the due snapshot is taken in the background", () =>
+    Effect.gen(function*() {
+      const events = yield* EventStore.EventStore
+      const appending = yield* Deferred.make<void>()
+      const gate = yield* Deferred.make<void>()
+      const slow = EventStore.EventStore.of({
+        ...events,
+        append: (...args) =>
+          Effect.uninterruptible(
+            Deferred.succeed(appending, void 0).pipe(
+              Effect.zipRight(Deferred.await(gate)),
+              Effect.zipRight(events.append(...args))
+            )
+          )
+      })
+      const accounts = yield* Repository.make(Account, { snapshots: SnapshotPolicy.background({ every: 1 }) }).pipe(
+        Effect.provideService(EventStore.EventStore, slow)
+      )
+      const fiber = yield* Effect.fork(accounts.execute(id("a"), open))
+      yield* Deferred.await(appending)
+      yield* Fiber.interruptFork(fiber)
+      yield* Effect.yieldNow()
+      yield* Deferred.succeed(gate, void 0)
+      const exit = yield* Fiber.await(fiber)
+      assert.isTrue(Exit.isSuccess(exit) || Cause.isInterruptedOnly(exit.cause))
+      yield* accounts.awaitPendingSnapshots
+      assert.strictEqual(yield* events.version(stream("a")), 1)
+      assert.strictEqual(yield* snapshotVersion("a"), 1)
+    }).pipe(Effect.provide(memoryStores)))
+
+  it.scoped("during an append that does not go through: no snapshot", () =>
+    Effect.gen(function*() {
+      const events = yield* EventStore.EventStore
+      const accounts = yield* Repository.make(Account, { snapshots: SnapshotPolicy.background({ every: 2 }) }).pipe(
+        Effect.provideService(EventStore.EventStore, { ...events, append: () => Effect.never })
+      )
+      yield* (yield* Repository.make(Account)).execute(id("a"), open)
+      const fiber = yield* Effect.fork(accounts.execute(id("a"), deposit(1)))
+      yield* Effect.repeatN(Effect.yieldNow(), 10)
+      yield* Fiber.interrupt(fiber)
+      yield* accounts.awaitPendingSnapshots
+      assert.strictEqual(yield* snapshotVersion("a"), 0)
+    }).pipe(Effect.provide(memoryStores)))
+})
+
+describe("closing", () => {
+  class Accounts extends Context.Tag("Accounts")<Accounts, Repository.Repository<typeof Account>>() {}
+
+  /** Slow saves, and a record of them and of the closing of the store. */
+  const recorded = (record: Array<string>) =>
+    Layer.scoped(
+      SnapshotStore.SnapshotStore,
+      Effect.acquireRelease(
+        Effect.map(SnapshotStore.makeMemory, (store) =>
+          SnapshotStore.SnapshotStore.of({
+            ...store,
+            save: (snapshot) =>
+              Effect.sleep("20 millis").pipe(
+                Effect.zipRight(Effect.sync(() => record.push(`saved ${snapshot.stream.id}`))),
+                Effect.zipRight(store.save(snapshot))
+              )
+          })),
+        () => Effect.sync(() => record.push("closed"))
+      )
+    )
+
+  const live = (record: Array<string>, options: SnapshotPolicy.BackgroundOptions = {}) =>
+    Repository.layer(Accounts, Account, { snapshots: SnapshotPolicy.background({ every: 1, ...options }) }).pipe(
+      Layer.provide([EventStore.layerMemory, recorded(record)])
+    )
+
+  const commands = Effect.flatMap(
+    Accounts,
+    (accounts) => Effect.forEach(["a", "b", "c", "d", "e"], (name) => accounts.execute(id(name), open))
+  )
+
+  const drained = ["saved a", "saved b", "saved c", "saved d", "saved e", "closed"]
+
+  const endings: ReadonlyArray<readonly [name: string, then: Effect.Effect<unknown, string>]> = [
+    ["normal end", Effect.void],
+    ["failure", Effect.fail("planned")],
+    ["defect", Effect.die("planned")],
+    ["interruption", Effect.interrupt]
+  ]
+  for (const [name, then] of endings) {
+    it.live(`${name}: what is pending is saved while the stores are open`, () =>
+      Effect.gen(function*() {
+        const record: Array<string> = []
+        yield* Effect.exit(Effect.provide(Effect.zipRight(commands, then), live(record)))
+        assert.deepStrictEqual(record, drained)
+      }))
+  }
+
+  it("ManagedRuntime.dispose: what is pending is saved while the stores are open", async () => {
+    const record: Array<string> = []
+    const runtime = ManagedRuntime.make(live(record))
+    await runtime.runPromise(commands)
+    await runtime.dispose()
+    assert.deepStrictEqual(record, drained)
+  })
+
+  for (const [ending, code] of [["signal", 0], ["failure", 1], ["defect", 1], ["end", 0]] as const) {
+    it(`a whole process, ${ending}`, async () => {
+      const process = start("./ctrl-c.ts", [ending])
+      await process.line("ready")
+      if (ending === "signal") process.child.kill("SIGINT")
+      assert.strictEqual(await process.exited, code, process.errors())
+      const saved = process.lines.filter((line) => line.startsWith("saved a")).sort()
+      assert.deepStrictEqual(saved, Array.from({ length: 10 }, (_, n) => `saved a${n}`))
+      assert.strictEqual(process.lines.at(-1), "closed")
+    })
+  }
+
+  it.live("while writers still run: it ends, no command fails, no event is lost", () =>
+    Effect.gen(function*() {
+      const record: Array<string> = []
+      const scope = yield* Scope.make()
+      const events = yield* EventStore.makeMemory
+      const snapshots = yield* Layer.buildWithScope(recorded(record), scope)
+      const accounts = yield* Repository.make(Account, {
+        snapshots: SnapshotPolicy.background({ every: 2 }),
+        retry: Schedule.forever
+      }).pipe(
+        Effect.provideService(EventStore.EventStore, events),
+        Effect.provide(snapshots),
+        Scope.extend(scope)
+      )
+      let stop = false
+      let acknowledged = 0
+      const writers = yield* Effect.fork(
+        Effect.forEach(["a", "b", "c", "d"], (name) =>
+          Effect.zipRight(
+            accounts.execute(id(name), open),
+            Effect.repeat(
+              Effect.zipRight(
+                Effect.sleep("1 millis"),
+                Effect.tap(accounts.execute(id(name), deposit(1)), () => Effect.sync(() => acknowledged++))
+              ),
+              { until: () => stop }
+            )
+          ), { concurrency: "unbounded" })
+      )
+      yield* Effect.sleep("30 millis")
+      yield* Scope.close(scope, Exit.void)
+      const atClosing = acknowledged
+      yield* Effect.sleep("20 millis")
+      stop = true
+      yield* Fiber.join(writers)
+      assert.isAbove(acknowledged, atClosing)
+      assert.strictEqual(record.at(-1), "closed")
+      const all = yield* Stream.runCollect(events.readAll())
+      assert.strictEqual(Chunk.size(all), acknowledged + 4)
+      // a closed repository still reads
+      assert.isAbove((yield* accounts.load(id("a"))).version, 1)
+      yield* accounts.awaitPendingSnapshots
+    }))
+})
+
+describe("bad input", () => {
+  it.effect("a time limit that is none is a typed error", () =>
+    Effect.gen(function*() {
+      for (const limit of [0, -1, NaN, Infinity, "-5 seconds"] as const) {
+        const wrong: ReadonlyArray<readonly [option: string, options: Repository.Options]> = [
+          ["snapshotTimeout", { snapshotTimeout: limit }],
+          ["timeout", { snapshots: SnapshotPolicy.background({ every: 1, timeout: limit }) }],
+          ["drainTimeout", { snapshots: SnapshotPolicy.background({ every: 1, drainTimeout: limit }) }]
+        ]
+        for (const [option, options] of wrong) {
+          const failure = yield* Effect.flip(Repository.make(Account, options))
+          assert.instanceOf(failure, InvalidOption.InvalidOption)
+          assert.include(failure.option, option)
+        }
+      }
+    }).pipe(Effect.scoped, Effect.provide(memoryStores)))
+
+  class Accounts extends Context.Tag("Accounts")<Accounts, Repository.Repository<typeof Account>>() {}
+  const AccountsLive = Repository.layer(Accounts, Account, {
+    snapshots: SnapshotPolicy.background({ every: 2 }),
+    retry: Schedule.forever
+  })
+
+  it.scoped("a layer built twice: two repositories that share the stores, each with workers of its own", () =>
+    Effect.gen(function*() {
+      const scopes = [yield* Scope.make(), yield* Scope.make()]
+      const [one, two] = yield* Effect.forEach(
+        scopes,
+        (scope) => Effect.map(Layer.buildWithScope(AccountsLive, scope), Context.get(Accounts))
+      )
+      yield* one.execute(id("a"), open)
+      yield* Effect.all(
+        [one, two].map((accounts) => Effect.repeatN(accounts.execute(id("a"), deposit(1)), 49)),
+        { concurrency: "unbounded" }
+      )
+      yield* Scope.close(scopes[0], Exit.void)
+      yield* two.execute(id("a"), deposit(1))
+      yield* two.execute(id("a"), deposit(1))
+      yield* two.awaitPendingSnapshots
+      assert.deepInclude(yield* two.load(id("a")), { version: 103, state: { open: true, balance: 102 } })
+      assert.isAtLeast(yield* snapshotVersion("a"), 102)
+      yield* Scope.close(scopes[1], Exit.void)
+    }).pipe(Effect.provide(memoryStores)))
+
+  it.scoped("two repositories of one aggregate in one process see each other's events and snapshots", () =>
+    Effect.gen(function*() {
+      const make = Repository.make(Account, { snapshots: SnapshotPolicy.background({ every: 10 }) })
+      const one = yield* make
+      const two = yield* make
+      yield* one.executeAll(id("a"), [open, deposit(1, 20)])
+      yield* one.awaitPendingSnapshots
+      assert.deepInclude(yield* two.load(id("a")), { version: 21, snapshotVersion: 21 })
+      yield* two.execute(id("a"), deposit(1, 10))
+      yield* two.awaitPendingSnapshots
+      assert.deepInclude(yield* one.load(id("a")), { version: 31, snapshotVersion: 31, replayed: 0 })
+    }).pipe(Effect.provide(Layer.provide(sqlStores, sqliteFile(":memory:")))))
+
+  for (const mode of ["sync", "background"] as const) {
+    it.scoped(`a clock that goes backwards, or stands before 1970, changes nothing (${mode})`, () =>
+      Effect.gen(function*() {
+        const accounts = yield* Repository.make(Account, { snapshots: SnapshotPolicy[mode]({ every: 2 }) })
+        yield* accounts.execute(id("a"), open)
+        for (const time of [1_000_000, 500_000, 0, 2_000_000, -1_000_000, 10]) {
+          yield* TestClock.setTime(time)
+          yield* accounts.execute(id("a"), deposit(1, 2))
+          yield* accounts.awaitPendingSnapshots
+          const { snapshotVersion, state, version } = yield* accounts.load(id("a"))
+          assert.strictEqual(snapshotVersion, version)
+          assert.strictEqual(state.balance, version - 1)
+        }
+        const events = yield* EventStore.EventStore
+        const times = Chunk.toReadonlyArray(yield* Stream.runCollect(events.read(stream("a"))))
+          .map(({ time }) => time.epochMillis)
+        assert.strictEqual(times.length, 13)
+        assert.includeMembers(times, [1_000_000, 500_000, -1_000_000])
+      }).pipe(Effect.provide(Layer.provide(sqlStores, sqliteFile(":memory:")))))
+  }
+})

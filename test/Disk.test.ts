@@ -1,0 +1,222 @@
+import { SqlClient } from "@effect/sql"
+import { assert, describe, it } from "@effect/vitest"
+import Database from "better-sqlite3"
+import { Chunk, Effect, Exit, Layer, Logger, Scope, Stream } from "effect"
+import { EventStore, Repository, SnapshotPolicy, SnapshotStore, StreamId } from "effect-eventsourcing"
+import * as childProcess from "node:child_process"
+import * as fs from "node:fs"
+import * as path from "node:path"
+import { Account, id } from "./fixtures/Account.js"
+import { sqliteFile, sqlStores, temporaryFolder } from "./utils/backends.js"
+
+const open = { _tag: "Open" } as const
+const deposit = { _tag: "Deposit", amount: 1, times: 20 } as const
+const stream = StreamId.make("Account", "a")
+
+const onFile = (file: string) => Layer.provideMerge(sqlStores, sqliteFile(file))
+
+const policies = [SnapshotPolicy.sync({ every: 1 }), SnapshotPolicy.background({ every: 1 })]
+
+const quiet = Effect.provide(Logger.replace(Logger.defaultLogger, Logger.none))
+
+const integrity = Effect.flatMap(
+  SqlClient.SqlClient,
+  (sql) =>
+    Effect.map(sql<{ readonly integrity_check: string }>`PRAGMA integrity_check`, (rows) => {
+      assert.deepStrictEqual(rows.map((row) => row.integrity_check), ["ok"])
+    })
+)
+
+/** Commands until one fails. */
+const fill = (accounts: Repository.Repository<typeof Account>) =>
+  Effect.gen(function*() {
+    let version = (yield* accounts.load(id("a"))).version
+    while (true) {
+      const outcome = yield* Effect.either(accounts.execute(id("a"), deposit))
+      if (outcome._tag === "Left") return { failure: outcome.left, version }
+      version = outcome.right.version
+    }
+  })
+
+const fullThenNot = (
+  policy: SnapshotPolicy.SnapshotPolicy,
+  room: {
+    readonly shrink: Effect.Effect<void, unknown, SqlClient.SqlClient>
+    readonly grow: Effect.Effect<void, unknown, SqlClient.SqlClient>
+  }
+) =>
+  Effect.gen(function*() {
+    const events = yield* EventStore.EventStore
+    const accounts = yield* Repository.make(Account, { snapshots: policy })
+    yield* accounts.execute(id("a"), open)
+    yield* room.shrink
+    const { failure, version } = yield* fill(accounts)
+    assert.instanceOf(failure, EventStore.EventStoreError)
+    assert.deepInclude({ ...failure }, { reason: "Unavailable", mayHaveAppended: false })
+    assert.include(failure.message, "full")
+    // what was acknowledged is there, and what was refused is not
+    assert.strictEqual(yield* events.version(stream), version)
+    assert.deepInclude(yield* accounts.load(id("a")), { version, state: { open: true, balance: version - 1 } })
+    assert.instanceOf(yield* Effect.flip(accounts.execute(id("a"), deposit)), EventStore.EventStoreError)
+    yield* accounts.awaitPendingSnapshots
+    yield* room.grow
+    const after = yield* accounts.execute(id("a"), deposit)
+    assert.strictEqual(after.version, version + 20)
+    yield* accounts.awaitPendingSnapshots
+    assert.deepInclude(yield* accounts.load(id("a")), { version: version + 20, snapshotVersion: version + 20 })
+    const all = Chunk.toReadonlyArray(yield* Stream.runCollect(events.read(stream)))
+    assert.deepStrictEqual(all.map((event) => event.version), Array.from({ length: version + 20 }, (_, n) => n + 1))
+    yield* integrity
+  }).pipe(Effect.scoped, quiet)
+
+describe("a full disk", () => {
+  const limited = (pages: number) =>
+    Effect.flatMap(
+      SqlClient.SqlClient,
+      (sql) => Effect.asVoid(sql`PRAGMA max_page_count = ${sql.literal(String(pages))}`)
+    )
+
+  for (const policy of policies) {
+    it.scopedLive(`a database that may not grow (${policy.mode})`, () =>
+      Effect.gen(function*() {
+        const file = path.join(yield* temporaryFolder, "full.db")
+        yield* fullThenNot(policy, { shrink: limited(60), grow: limited(100_000) }).pipe(Effect.provide(onFile(file)))
+      }))
+  }
+
+  const mounted = Effect.acquireRelease(
+    Effect.sync(() => {
+      const folder = fs.mkdtempSync("/tmp/eventsourcing-full-")
+      const { status } = childProcess.spawnSync("mount", ["-t", "tmpfs", "-o", "size=1m", "tmpfs", folder])
+      return { folder, works: status === 0 }
+    }),
+    ({ folder, works }) =>
+      Effect.sync(() => {
+        if (works) childProcess.spawnSync("umount", [folder])
+        fs.rmdirSync(folder)
+      })
+  )
+  const mayMount = Effect.runSync(Effect.scoped(Effect.map(mounted, ({ works }) => works)))
+
+  // only root may mount a disk that is that small
+  for (const policy of policies) {
+    it.scopedLive.skipIf(!mayMount)(`a disk of one megabyte (${policy.mode})`, () =>
+      Effect.gen(function*() {
+        const { folder } = yield* mounted
+        const ballast = path.join(folder, "ballast")
+        yield* fullThenNot(policy, {
+          shrink: Effect.sync(() => fs.writeFileSync(ballast, Buffer.alloc(400_000))),
+          grow: Effect.sync(() => fs.rmSync(ballast))
+        }).pipe(Effect.provide(onFile(path.join(folder, "full.db"))))
+      }))
+  }
+})
+
+describe("a database file that is no longer there", () => {
+  const parts = (file: string) => ["", "-wal", "-shm"].map((suffix) => file + suffix)
+
+  const away: ReadonlyArray<readonly [name: string, says: string, take: (file: string) => void]> = [
+    ["removed", "removed", (file) => parts(file).slice(0, 1).forEach((part) => fs.renameSync(part, `${part}.away`))],
+    ["removed with its log", "removed", (file) => parts(file).forEach((part) => fs.renameSync(part, `${part}.away`))],
+    ["replaced by another database", "replaced", (file) => {
+      parts(file).forEach((part) => fs.renameSync(part, `${part}.away`))
+      new Database(file).exec("CREATE TABLE t (x)").close()
+    }],
+    ["replaced by something else", "replaced", (file) => {
+      parts(file).forEach((part) => fs.renameSync(part, `${part}.away`))
+      fs.writeFileSync(file, "no database")
+    }]
+  ]
+  for (const policy of policies) {
+    for (const [name, says, take] of away) {
+      it.scopedLive(`${name}: typed errors, nothing acknowledged is lost (${policy.mode})`, () =>
+        Effect.gen(function*() {
+          const file = path.join(yield* temporaryFolder, "bank.db")
+          const scope = yield* Scope.make()
+          const stores = yield* Layer.buildWithScope(onFile(file), scope)
+          const accounts = yield* Repository.make(Account, { snapshots: policy }).pipe(
+            Effect.provide(stores),
+            Scope.extend(scope)
+          )
+          yield* accounts.execute(id("a"), open)
+          yield* accounts.execute(id("a"), deposit)
+          yield* accounts.awaitPendingSnapshots
+          take(file)
+          const attempts: ReadonlyArray<Effect.Effect<unknown, { readonly _tag: string; readonly message: string }>> = [
+            accounts.load(id("a")),
+            accounts.execute(id("a"), deposit),
+            accounts.createSnapshot(id("a")),
+            Effect.flatMap(EventStore.EventStore, (store) => Stream.runDrain(store.readAll())).pipe(
+              Effect.provide(stores)
+            ),
+            Effect.flatMap(
+              EventStore.EventStore,
+              (store) =>
+                store.append(stream, [{ id: "x", type: "Opened", payload: { _tag: "Opened" } }], {
+                  expectedVersion: { _tag: "Any" }
+                })
+            ).pipe(Effect.provide(stores))
+          ]
+          for (const attempt of attempts) {
+            const failure = yield* Effect.flip(attempt)
+            assert.instanceOf(failure, EventStore.EventStoreError)
+            assert.isFalse(failure.mayHaveAppended)
+            assert.include(failure.message, `was ${says} while it was open`)
+            assert.include(failure.message, "bank.db")
+          }
+          const snapshots = yield* Effect.provide(SnapshotStore.SnapshotStore, stores)
+          assert.instanceOf(yield* Effect.flip(snapshots.exists(stream)), SnapshotStore.SnapshotStoreError)
+          yield* accounts.awaitPendingSnapshots
+          // put back, it goes on
+          for (const part of parts(file)) {
+            if (fs.existsSync(`${part}.away`)) fs.renameSync(`${part}.away`, part)
+          }
+          const { version } = yield* accounts.execute(id("a"), deposit)
+          assert.strictEqual(version, 41)
+          yield* accounts.awaitPendingSnapshots
+          yield* Scope.close(scope, Exit.void)
+          yield* Effect.gen(function*() {
+            const reopened = yield* Repository.make(Account, { snapshots: SnapshotPolicy.manual })
+            assert.deepInclude(yield* reopened.load(id("a")), {
+              version: 41,
+              snapshotVersion: 41,
+              state: { open: true, balance: 40 }
+            })
+            yield* integrity
+          }).pipe(Effect.provide(onFile(file)))
+        }).pipe(quiet))
+    }
+  }
+
+  it.scopedLive("removed for good: closing ends, and what is opened then is new", () =>
+    Effect.gen(function*() {
+      const file = path.join(yield* temporaryFolder, "bank.db")
+      const scope = yield* Scope.make()
+      const stores = yield* Layer.buildWithScope(onFile(file), scope)
+      const accounts = yield* Repository.make(Account, {
+        snapshots: SnapshotPolicy.background({ every: 1, drainTimeout: "2 seconds" })
+      }).pipe(Effect.provide(stores), Scope.extend(scope))
+      yield* accounts.execute(id("a"), open)
+      for (const part of parts(file)) fs.rmSync(part, { force: true })
+      yield* Effect.flip(accounts.execute(id("a"), deposit))
+      yield* Scope.close(scope, Exit.void)
+      const loaded = yield* Effect.flatMap(Repository.make(Account), (accounts) => accounts.load(id("a"))).pipe(
+        Effect.provide(onFile(file))
+      )
+      assert.deepInclude(loaded, { version: 0, exists: false })
+    }).pipe(quiet))
+
+  it.scopedLive("a change of the program's folder is no removal, nor is a database in memory", () =>
+    Effect.gen(function*() {
+      const folder = yield* temporaryFolder
+      const before = process.cwd()
+      process.chdir(folder)
+      const execute = Effect.flatMap(Repository.make(Account), (accounts) => accounts.execute(id("a"), open))
+      yield* Effect.zipRight(Effect.sync(() => process.chdir(before)), execute).pipe(
+        Effect.provide(onFile("relative.db")),
+        Effect.ensuring(Effect.sync(() => process.chdir(before)))
+      )
+      assert.isTrue(fs.existsSync(path.join(folder, "relative.db")))
+      yield* Effect.provide(execute, onFile(":memory:"))
+    }))
+})

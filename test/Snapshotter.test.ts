@@ -1,0 +1,528 @@
+import { SqlClient } from "@effect/sql"
+import { assert, describe, it } from "@effect/vitest"
+import {
+  Context,
+  Deferred,
+  Duration,
+  Effect,
+  Exit,
+  FastCheck as fc,
+  Fiber,
+  FiberRef,
+  HashMap,
+  Logger,
+  Metric,
+  Option,
+  Schedule,
+  Scope,
+  TestClock,
+  Tracer
+} from "effect"
+import { InvalidOption, Metrics, type SnapshotPolicy, Snapshotter, StreamId } from "effect-eventsourcing"
+import { sqliteFile } from "./utils/backends.js"
+
+const stream = (text: string) => StreamId.make("Account", text)
+
+/** Workers run whenever the test waits. */
+const letRun = Effect.repeatN(Effect.yieldNow(), 20)
+
+interface Line {
+  readonly message: string
+  readonly annotations: Readonly<Record<string, unknown>>
+}
+
+/** What is logged inside, besides in it. */
+const logged = <A, E, R>(effect: (lines: ReadonlyArray<Line>) => Effect.Effect<A, E, R>) =>
+  Effect.suspend(() => {
+    const lines: Array<Line> = []
+    const collect = Logger.make(({ annotations, message }) => {
+      lines.push({ message: String(message), annotations: Object.fromEntries(HashMap.toEntries(annotations)) })
+    })
+    return Effect.provide(effect(lines), Logger.replace(Logger.defaultLogger, collect))
+  })
+
+const counted = (metric: Metric.Metric.Counter<number>, aggregate: string) =>
+  Effect.map(Metric.value(Metric.tagged(metric, "aggregate", aggregate)), ({ count }) => count)
+
+const gauge = (aggregate: string) =>
+  Effect.map(Metric.value(Metric.tagged(Metrics.snapshotsPending, "aggregate", aggregate)), ({ value }) => value)
+
+/** A snapshotter in a scope of its own, whose saves stop at a gate and are recorded. */
+const gated = (options: SnapshotPolicy.BackgroundOptions = {}, aggregate: string = crypto.randomUUID()) =>
+  Effect.gen(function*() {
+    const scope = yield* Scope.make()
+    const gate = yield* Effect.makeLatch(false)
+    const saved: Array<string> = []
+    const snapshotter = yield* Scope.extend(Snapshotter.make(aggregate, options), scope)
+    const offer = (name: string, version: number, save?: Effect.Effect<unknown, unknown>) =>
+      snapshotter.offer({
+        stream: StreamId.make(aggregate, name),
+        version,
+        save: Effect.zipRight(
+          gate.await,
+          Effect.zipRight(save ?? Effect.void, Effect.sync(() => saved.push(`${name}${version}`)))
+        )
+      })
+    return { aggregate, close: Scope.close(scope, Exit.void), gate, offer, saved, snapshotter }
+  })
+
+describe("offers", () => {
+  it.effect("one slot a stream, the latest version wins, whoever waits longest is next", () =>
+    Effect.gen(function*() {
+      const { close, gate, offer, saved, snapshotter } = yield* gated({ workers: 1 })
+      assert.isTrue(offer("a", 1))
+      yield* letRun
+      // a is being written; all the others wait in the order in which they were first asked for
+      for (const version of [2, 5, 3]) assert.isTrue(offer("b", version))
+      for (const version of [9, 4]) assert.isTrue(offer("c", version))
+      assert.isTrue(offer("a", 7))
+      assert.isTrue(offer("a", 6))
+      assert.isTrue(offer("b", 8))
+      assert.strictEqual(yield* snapshotter.pending, 4)
+      yield* gate.open
+      yield* snapshotter.awaitPending
+      assert.deepStrictEqual(saved, ["a1", "b8", "c9", "a7"])
+      assert.strictEqual(yield* snapshotter.pending, 0)
+      yield* close
+    }))
+
+  it.effect("a request of an equal version replaces the one that waits", () =>
+    Effect.gen(function*() {
+      const { gate, offer, snapshotter } = yield* gated({ workers: 1 })
+      offer("a", 1)
+      yield* letRun
+      let which = "none"
+      offer("b", 1, Effect.sync(() => which = "first"))
+      offer("b", 1, Effect.sync(() => which = "second"))
+      yield* gate.open
+      yield* snapshotter.awaitPending
+      assert.strictEqual(which, "second")
+    }))
+
+  it.effect("a hot stream does not keep the others waiting", () =>
+    Effect.gen(function*() {
+      const aggregate = crypto.randomUUID()
+      const snapshotter = yield* Snapshotter.make(aggregate, { workers: 1 })
+      const saved: Array<string> = []
+      const offer = (name: string, version: number): boolean =>
+        snapshotter.offer({
+          stream: StreamId.make(aggregate, name),
+          version,
+          save: Effect.sync(() => {
+            saved.push(name)
+            // asked for again while it is written
+            if (name === "hot" && version < 20) offer(name, version + 1)
+          })
+        })
+      offer("hot", 1)
+      for (const name of ["a", "b", "c"]) offer(name, 1)
+      yield* snapshotter.awaitPending
+      assert.deepStrictEqual(saved.slice(0, 5), ["hot", "a", "b", "c", "hot"])
+      assert.strictEqual(saved.length, 23)
+    }).pipe(Effect.scoped))
+
+  it.effect("what is too much is dropped, counted and logged, and asked for again later", () =>
+    logged((lines) =>
+      Effect.gen(function*() {
+        const { aggregate, close, gate, offer, saved, snapshotter } = yield* gated({ workers: 1, capacity: 5 })
+        offer("busy", 1)
+        yield* letRun
+        const accepted = Array.from({ length: 100 }, (_, n) => offer(`s${n}-`, 1)).filter((accepted) => accepted)
+        assert.strictEqual(accepted.length, 5)
+        assert.strictEqual(yield* counted(Metrics.snapshotsDropped, aggregate), 95)
+        // whoever waits already is not turned away
+        assert.isTrue(offer("s0-", 2))
+        yield* letRun
+        assert.deepStrictEqual(lines.map(({ annotations }) => annotations), [
+          { aggregate, dropped: 95, waiting: 5, capacity: 5 }
+        ])
+        // one line a second, however many
+        for (let n = 0; n < 50; n++) {
+          offer("more", 1)
+          yield* Effect.yieldNow()
+        }
+        assert.strictEqual(lines.length, 1)
+        yield* TestClock.adjust("1 seconds")
+        assert.deepStrictEqual(lines.map(({ annotations }) => annotations.dropped), [95, 50])
+        yield* gate.open
+        yield* snapshotter.awaitPending
+        assert.deepStrictEqual(saved, ["busy1", "s0-2", "s1-1", "s2-1", "s3-1", "s4-1"])
+        assert.isTrue(offer("s99-", 1))
+        yield* snapshotter.awaitPending
+        yield* close
+      })
+    ))
+
+  it.effect("after closing, offers are dropped and nothing is pending", () =>
+    Effect.gen(function*() {
+      const { close, gate, offer, saved, snapshotter } = yield* gated()
+      yield* gate.open
+      yield* close
+      assert.isFalse(offer("a", 1))
+      assert.strictEqual(yield* snapshotter.pending, 0)
+      yield* snapshotter.awaitPending
+      assert.deepStrictEqual(saved, [])
+    }))
+
+  const Step = fc.record({
+    stream: fc.integer({ min: 0, max: 4 }),
+    pause: fc.integer({ min: 0, max: 3 }),
+    takes: fc.integer({ min: 0, max: 5 }),
+    fails: fc.boolean()
+  })
+
+  it.effect.prop(
+    "whatever is offered when: bounded, one save a stream at a time, none overtakes, the last version is saved",
+    [fc.array(Step, { maxLength: 40 }), fc.integer({ min: 1, max: 3 }), fc.integer({ min: 1, max: 4 })],
+    ([steps, workers, capacity]) =>
+      Effect.gen(function*() {
+        const aggregate = crypto.randomUUID()
+        const scope = yield* Scope.make()
+        const snapshotter = yield* Scope.extend(Snapshotter.make(aggregate, { workers, capacity }), scope)
+        const running = new Set<number>()
+        const saved = new Map<number, Array<number>>()
+        const last = new Map<number, number>()
+        const wrong: Array<string> = []
+        for (const [index, { fails, pause, stream, takes }] of steps.entries()) {
+          const version = index + 1
+          let tries = 0
+          const accepted = snapshotter.offer({
+            stream: StreamId.make(aggregate, String(stream)),
+            version,
+            save: Effect.gen(function*() {
+              if (running.has(stream)) wrong.push(`two saves of ${stream} at a time`)
+              if (running.size >= workers) wrong.push("more saves at a time than workers")
+              running.add(stream)
+              yield* Effect.sleep(takes)
+              running.delete(stream)
+              if (fails && ++tries < 3) return yield* Effect.fail("planned")
+              saved.set(stream, [...saved.get(stream) ?? [], version])
+            })
+          })
+          if (accepted) last.set(stream, version)
+          const pending = yield* snapshotter.pending
+          if (pending > capacity + workers) wrong.push(`${pending} are pending`)
+          if (pause > 0) yield* TestClock.adjust(pause)
+        }
+        const waiting = yield* Effect.fork(snapshotter.awaitPending)
+        yield* TestClock.adjust("1 minutes")
+        yield* Fiber.join(waiting)
+        yield* Scope.close(scope, Exit.void)
+        assert.deepStrictEqual(wrong, [])
+        assert.deepStrictEqual([...saved.keys()].sort(), [...last.keys()].sort())
+        for (const [stream, versions] of saved) {
+          assert.deepStrictEqual(versions, Array.from(new Set(versions)).sort((a, b) => a - b))
+          assert.strictEqual(versions.at(-1), last.get(stream))
+        }
+      }),
+    { fastCheck: { numRuns: 30 } }
+  )
+})
+
+describe("failures", () => {
+  const broken: ReadonlyArray<readonly [name: string, save: Effect.Effect<unknown, unknown>]> = [
+    ["fails", Effect.fail("planned")],
+    ["dies", Effect.die(new Error("planned"))],
+    [
+      "throws",
+      Effect.sync(() => {
+        throw new Error("planned")
+      })
+    ],
+    ["interrupts itself", Effect.interrupt],
+    ["hangs", Effect.never]
+  ]
+  for (const [name, save] of broken) {
+    it.effect(`a save that ${name} is tried again by the schedule, logged, counted, and kills no worker`, () =>
+      logged((lines) =>
+        Effect.gen(function*() {
+          const { aggregate, gate, offer, saved, snapshotter } = yield* gated({
+            workers: 1,
+            timeout: "1 seconds",
+            retry: Schedule.recurs(3)
+          })
+          let tries = 0
+          const counting = Effect.suspend(() => {
+            tries++
+            return save
+          })
+          for (const stream of ["a", "b", "c"]) offer(stream, 1, counting)
+          let fails = 3
+          offer("at last", 1, Effect.suspend(() => fails-- > 0 ? save : Effect.void))
+          yield* gate.open
+          yield* TestClock.adjust("1 minutes")
+          yield* snapshotter.awaitPending
+          assert.strictEqual(tries, 12)
+          assert.deepStrictEqual(saved, ["at last1"])
+          assert.strictEqual(yield* counted(Metrics.snapshotSaveFailures, aggregate), 3)
+          assert.strictEqual(yield* counted(Metrics.snapshotSaves, aggregate), 1)
+          assert.deepStrictEqual(lines.map(({ annotations }) => annotations), [
+            { aggregate, id: "a" },
+            { aggregate, id: "b" },
+            { aggregate, id: "c" }
+          ])
+          assert.isTrue(lines.every(({ message }) => message.includes("a background snapshot failed")))
+        }).pipe(Effect.zipLeft(TestClock.adjust("1 minutes")))
+      ))
+  }
+
+  it.effect("the schedule says when: by default twice, 100 and 200 milliseconds later", () =>
+    Effect.gen(function*() {
+      const { gate, offer, snapshotter } = yield* gated()
+      const times: Array<number> = []
+      offer(
+        "a",
+        1,
+        Effect.zipRight(
+          Effect.map(TestClock.currentTimeMillis, (time) => times.push(time)),
+          Effect.fail("planned")
+        )
+      )
+      yield* gate.open
+      yield* TestClock.adjust("10 seconds")
+      yield* snapshotter.awaitPending
+      assert.deepStrictEqual(times, [0, 100, 300])
+    }))
+
+  it.effect("a schedule or a logger that throws kills no worker", () =>
+    Effect.gen(function*() {
+      const { gate, offer, saved, snapshotter } = yield* gated({
+        workers: 1,
+        retry: Schedule.recurs(1).pipe(Schedule.mapEffect(() => Effect.die("schedule")))
+      })
+      offer("a", 1, Effect.fail("planned"))
+      offer("b", 1)
+      yield* gate.open
+      yield* snapshotter.awaitPending
+      assert.deepStrictEqual(saved, ["b1"])
+      const silent = yield* gated({ workers: 1, retry: Schedule.stop })
+      silent.offer("a", 1, Effect.fail("planned"))
+      silent.offer("b", 1)
+      yield* silent.gate.open
+      yield* silent.snapshotter.awaitPending
+      assert.deepStrictEqual(silent.saved, ["b1"])
+    }).pipe(Effect.provide(Logger.replace(
+      Logger.defaultLogger,
+      Logger.make(() => {
+        throw new Error("logger")
+      })
+    ))))
+
+  it.effect("a save that hangs and cannot be interrupted: no second one beside it, and the others go on", () =>
+    Effect.gen(function*() {
+      const { aggregate, close, gate, offer, saved, snapshotter } = yield* gated({ workers: 1, timeout: "1 seconds" })
+      yield* gate.open
+      const stuck = yield* Deferred.make<void>()
+      let running = 0
+      let most = 0
+      const save = Effect.uninterruptible(Effect.gen(function*() {
+        most = Math.max(most, ++running)
+        yield* Deferred.await(stuck)
+        running--
+      }))
+      offer("a", 1, save)
+      yield* letRun
+      assert.isTrue(offer("a", 2, save))
+      offer("b", 1)
+      const waiting = yield* Effect.fork(snapshotter.awaitPending)
+      yield* TestClock.adjust("10 seconds")
+      yield* Fiber.join(waiting)
+      assert.deepStrictEqual(saved, ["b1"])
+      assert.strictEqual(yield* snapshotter.pending, 0)
+      assert.strictEqual(yield* gauge(aggregate), 0)
+      assert.isFalse(offer("a", 3))
+      assert.isTrue(offer("b", 2))
+      yield* snapshotter.awaitPending
+      yield* Deferred.succeed(stuck, void 0)
+      yield* letRun
+      // it is over: the stream is taken again
+      assert.isTrue(offer("a", 4))
+      yield* snapshotter.awaitPending
+      assert.deepStrictEqual(saved, ["b1", "b2", "a4"])
+      assert.strictEqual(most, 1)
+      yield* close
+    }))
+
+  it.effect("streams that are stuck count as waiting: what is left over stays bounded", () =>
+    Effect.gen(function*() {
+      const { close, gate, offer } = yield* gated({ workers: 2, capacity: 3, timeout: "1 seconds" })
+      yield* gate.open
+      let running = 0
+      const save = Effect.zipRight(Effect.sync(() => running++), Effect.uninterruptible(Effect.never))
+      for (let n = 0; n < 20; n++) {
+        offer(String(n), 1, save)
+        yield* TestClock.adjust("10 seconds")
+      }
+      assert.isAtMost(running, 4)
+      yield* close
+    }))
+})
+
+describe("whose fibers", () => {
+  const local = FiberRef.unsafeMake("nobody's")
+  class Secret extends Context.Tag("Secret")<Secret, string>() {}
+
+  it.scoped("they have no transaction, service, span, local or annotation of a caller, nor of the builder's request", () =>
+    Effect.gen(function*() {
+      const sql = yield* SqlClient.SqlClient
+      const seen: Array<unknown> = []
+      const look = Effect.gen(function*() {
+        const context = yield* Effect.context<never>()
+        const span = yield* Effect.option(Effect.currentSpan)
+        seen.push({
+          transaction: Option.isSome(Context.getOption(context, SqlClient.TransactionConnection)),
+          secret: Option.isSome(Context.getOption(context, Secret)),
+          span: Option.map(span, ({ name, parent }) => [name, parent._tag]),
+          local: yield* FiberRef.get(local),
+          annotations: HashMap.size(yield* FiberRef.get(FiberRef.currentLogAnnotations)),
+          logSpans: Array.from(yield* FiberRef.get(FiberRef.currentLogSpan)).length,
+          spanAnnotations: HashMap.size(yield* FiberRef.get(FiberRef.currentTracerSpanAnnotations))
+        })
+      })
+      const request = <A, E, R>(effect: Effect.Effect<A, E, R>) =>
+        sql.withTransaction(effect).pipe(
+          Effect.provideService(Secret, "s"),
+          Effect.annotateLogs("request", "r"),
+          Effect.withLogSpan("request"),
+          Effect.annotateSpans("request", "r"),
+          Effect.withSpan("request")
+        )
+      const built = yield* request(Snapshotter.make("Account"))
+      yield* request(Effect.sync(() => built.offer({ stream: stream("a"), version: 1, save: look }))).pipe(
+        Effect.locally(local, "a caller's")
+      )
+      yield* built.awaitPending
+      assert.deepStrictEqual(seen, [{
+        transaction: false,
+        secret: false,
+        span: Option.some(["Snapshotter.write", "None"]),
+        local: "nobody's",
+        annotations: 0,
+        logSpans: 0,
+        spanAnnotations: 0
+      }])
+    }).pipe(Effect.provide(sqliteFile(":memory:"))))
+
+  it.scoped("they run under the clock, the tracer and the loggers of whoever built them", () =>
+    Effect.gen(function*() {
+      const spans: Array<string> = []
+      const outer = yield* Effect.tracer
+      const tracer = Tracer.make({
+        span: (...args) => {
+          spans.push(args[0])
+          return outer.span(...args)
+        },
+        context: outer.context
+      })
+      const snapshotter = yield* Effect.withTracer(Snapshotter.make("Account"), tracer)
+      snapshotter.offer({ stream: stream("a"), version: 1, save: Effect.void })
+      yield* snapshotter.awaitPending
+      assert.deepStrictEqual(spans, ["Snapshotter.write"])
+    }))
+})
+
+describe("closing", () => {
+  it.effect("waits for what is pending", () =>
+    Effect.gen(function*() {
+      const { close, gate, offer, saved } = yield* gated({ workers: 2 })
+      for (let n = 0; n < 30; n++) offer(`s${n}-`, 1)
+      const closing = yield* Effect.fork(close)
+      yield* letRun
+      assert.isTrue(Option.isNone(yield* Fiber.poll(closing)))
+      yield* gate.open
+      yield* Fiber.join(closing)
+      assert.strictEqual(saved.length, 30)
+    }))
+
+  const hanging: ReadonlyArray<readonly [name: string, save: Effect.Effect<unknown>]> = [
+    ["hang", Effect.never],
+    ["hang and cannot be interrupted", Effect.uninterruptible(Effect.never)]
+  ]
+  for (const [name, save] of hanging) {
+    it.effect(`at the deadline it gives up saves that ${name}, and says which`, () =>
+      logged((lines) =>
+        Effect.gen(function*() {
+          const { aggregate, close, gate, offer, saved, snapshotter } = yield* gated({
+            workers: 2,
+            capacity: 100,
+            timeout: "1 hours",
+            drainTimeout: "3 seconds"
+          })
+          let interrupted = 0
+          const never = Effect.onInterrupt(save, () => Effect.sync(() => interrupted++))
+          offer("a", 7, never)
+          offer("b", 8, never)
+          for (let n = 0; n < 30; n++) offer(`s${n}`, n)
+          yield* gate.open
+          yield* letRun
+          assert.strictEqual(yield* gauge(aggregate), 32)
+          const closing = yield* Effect.fork(close)
+          yield* TestClock.adjust("2999 millis")
+          assert.isTrue(Option.isNone(yield* Fiber.poll(closing)))
+          yield* TestClock.adjust("1 millis")
+          yield* Fiber.join(closing)
+          yield* letRun
+          assert.strictEqual(interrupted, name === "hang" ? 2 : 0)
+          assert.deepStrictEqual(saved, [])
+          assert.strictEqual(lines.length, 1)
+          assert.deepStrictEqual(lines[0].annotations, { aggregate, waiting: 30, active: 2 })
+          for (const named of ["a\" at 7", "b\" at 8", "s0\" at 0", "and 12 more"]) {
+            assert.include(lines[0].message, named)
+          }
+          // nobody is left waiting, and nothing is counted for ever
+          yield* snapshotter.awaitPending
+          assert.strictEqual(yield* gauge(aggregate), 0)
+        })
+      ))
+  }
+
+  it.effect("what was dropped since the last line is said when it closes", () =>
+    logged((lines) =>
+      Effect.gen(function*() {
+        const { close, gate, offer } = yield* gated({ workers: 1, capacity: 1 })
+        for (const name of ["a", "b", "c"]) offer(name, 1)
+        yield* letRun
+        offer("d", 1)
+        offer("e", 1)
+        yield* gate.open
+        yield* close
+        assert.deepStrictEqual(lines.map(({ annotations }) => annotations.dropped), [2, 1])
+      })
+    ))
+
+  it.effect("the gauge adds up over two of one aggregate", () =>
+    Effect.gen(function*() {
+      const aggregate = crypto.randomUUID()
+      const one = yield* gated({ workers: 1 }, aggregate)
+      const two = yield* gated({ workers: 1 }, aggregate)
+      for (const name of ["a", "b", "c"]) one.offer(name, 1)
+      for (const name of ["a", "b"]) two.offer(name, 1)
+      assert.strictEqual(yield* gauge(aggregate), 5)
+      yield* one.gate.open
+      yield* one.snapshotter.awaitPending
+      assert.strictEqual(yield* gauge(aggregate), 2)
+      yield* two.gate.open
+      yield* two.close
+      assert.strictEqual(yield* gauge(aggregate), 0)
+    }))
+})
+
+describe("bad input", () => {
+  it.scoped("options that cannot work are typed errors", () =>
+    Effect.gen(function*() {
+      const counts = [0, -1, 1.5, NaN, Infinity, 2 ** 60]
+      const durations = [0, -1, NaN, Infinity, "-1 seconds", "0 millis", "Infinity", Duration.infinity, 0n] as const
+      const wrong: ReadonlyArray<SnapshotPolicy.BackgroundOptions> = [
+        ...counts.map((workers) => ({ workers })),
+        ...counts.map((capacity) => ({ capacity })),
+        ...durations.map((timeout) => ({ timeout })),
+        ...durations.map((drainTimeout) => ({ drainTimeout })),
+        JSON.parse("{\"timeout\":\"5 parsecs\"}")
+      ]
+      for (const options of wrong) {
+        const failure = yield* Effect.flip(Snapshotter.make("Account", options))
+        assert.instanceOf(failure, InvalidOption.InvalidOption)
+        assert.include(failure.option, Object.keys(options)[0])
+      }
+    }))
+})

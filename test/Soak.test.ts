@@ -1,0 +1,51 @@
+import { Effect, Layer } from "effect"
+import * as fs from "node:fs"
+import * as os from "node:os"
+import * as path from "node:path"
+import { assert, describe, it } from "vitest"
+import { contend } from "../soak/contend.js"
+import { plot } from "../soak/plot.js"
+import { isFlat, soak } from "../soak/work.js"
+import { postgresTemporaryDatabase, sqliteTemporaryFile, sqlStores } from "./utils/backends.js"
+
+describe("a few seconds of each; `npm run soak` works ten minutes", () => {
+  for (
+    const [name, stores] of [
+      ["SQLite", Layer.provide(sqlStores, sqliteTemporaryFile)],
+      ["PostgreSQL", Layer.provide(sqlStores, postgresTemporaryDatabase)]
+    ] as const
+  ) {
+    it(name, async () => {
+      const seed = Math.floor(Math.random() * 2 ** 31)
+      const { counts, problems, samples } = await Effect.runPromise(soak(stores, { minutes: 0.05, seed }))
+      assert.deepStrictEqual(problems, [], `seed ${seed}`)
+      for (const what of ["execute ok", "load ok", "snapshot Hit", "feed events", "events"]) {
+        assert.isAbove(counts[what] ?? 0, 0, what)
+      }
+      assert.isAbove(samples.length, 2)
+      const file = path.join(os.tmpdir(), `soak-${crypto.randomUUID()}.svg`)
+      plot(name, samples, file)
+      assert.match(fs.readFileSync(file, "utf8"), /^<svg[^]*resident memory[^]*<\/svg>\n$/)
+      fs.rmSync(file)
+    }, 120_000)
+  }
+
+  it("many writers of two processes on one SQLite file", async () => {
+    const folder = fs.mkdtempSync(path.join(os.tmpdir(), "writers-"))
+    try {
+      const { problems, table } = await contend(folder, 1)
+      assert.deepStrictEqual(problems, [])
+      assert.strictEqual(table.length, 3)
+    } finally {
+      fs.rmSync(folder, { recursive: true, force: true })
+    }
+  }, 120_000)
+
+  it("what grows is not flat", () => {
+    const noise = Array.from({ length: 100 }, (_, n) => 50 + ((n * 7) % 10))
+    assert.isTrue(isFlat(noise, 1))
+    assert.isTrue(isFlat(noise.map((value, n) => value + Math.min(n, 20)), 1))
+    assert.isFalse(isFlat(noise.map((value, n) => value + n), 1))
+    assert.isFalse(isFlat(noise.map((value, n) => value + n * 0.3), 1))
+  })
+})
