@@ -569,8 +569,10 @@ export const make = <Name extends string, Id, State, Event, Command, Rejection>(
         const { stream, version } = baseline
         return snapshotter === undefined
           ? Effect.flatMap(mayRollBack, (uncommitted) => uncommitted ? Effect.void : saveInTime(baseline))
-          : Effect.map(events.inTransaction, (open) => {
+          : Effect.flatMap(events.inTransaction, (open) => {
             snapshotter.offer({ stream, version, save: saveCommitted(id, when, open ? version : 0) })
+            // on SQLite all is synchronous: a loop of commands would never let a worker run
+            return Effect.yieldNow()
           })
       })
 

@@ -22,7 +22,8 @@ const stream = StreamId.make("Account", "a")
 
 const each = (name: string, body: () => Effect.Effect<void, unknown, Stores | Scope.Scope>) => {
   for (const [backend, layer] of backends) {
-    it.scoped(`${name} (${backend})`, () => Effect.provide(body(), layer))
+    // the repositories close before the stores
+    it.effect(`${name} (${backend})`, () => Effect.provide(Effect.scoped(body()), layer))
   }
 }
 

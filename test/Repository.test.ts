@@ -61,7 +61,8 @@ const each = (
   body: () => Effect.Effect<void, unknown, Stores | Scope.Scope>
 ) => {
   for (const [backend, layer] of backends) {
-    it.scoped(`${name} (${backend})`, () => Effect.provide(body(), layer))
+    // the repositories close before the stores
+    it.effect(`${name} (${backend})`, () => Effect.provide(Effect.scoped(body()), layer))
   }
 }
 
@@ -249,6 +250,16 @@ describe("snapshot modes", () => {
       assert.strictEqual(yield* snapshotVersion("a"), 16)
       assert.deepInclude(yield* accounts.load(id("a")), { version: 16, snapshotVersion: 16, replayed: 0 })
       yield* accounts.awaitPendingSnapshots
+    }))
+
+  each("background: a loop of commands does not keep the workers from their work", () =>
+    Effect.gen(function*() {
+      const accounts = yield* repository(SnapshotPolicy.background({ every: 10 }))
+      yield* accounts.execute(id("a"), open)
+      yield* Effect.repeatN(accounts.execute(id("a"), deposit(1)), 299)
+      const { replayed, snapshotVersion } = yield* accounts.load(id("a"))
+      assert.isAbove(snapshotVersion, 150)
+      assert.strictEqual(snapshotVersion + replayed, 301)
     }))
 
   each("manual: only createSnapshot takes one, and loads use it", () =>
