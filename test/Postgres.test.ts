@@ -217,7 +217,7 @@ WHERE schemaname = 'es' ORDER BY 1`
       }
     }))
 
-  it.scoped("a database that cannot hold all texts is refused", () =>
+  it.scopedLive("a database that cannot hold all texts is refused", () =>
     Effect.gen(function*() {
       const url = new URL(inject("postgres"))
       const name = `ascii_${crypto.randomUUID().replaceAll("-", "")}`
