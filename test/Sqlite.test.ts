@@ -283,7 +283,7 @@ describe("prefix", () => {
       for (const statement of yield* SqlMigrations.sqlite({ prefix: "bank" })) db.exec(statement)
       const names = db.prepare("SELECT name FROM sqlite_master WHERE type = 'table' AND name LIKE 'bank%'").pluck()
         .all()
-      assert.deepStrictEqual(names, ["bank_events", "bank_snapshots"])
+      assert.deepStrictEqual(names, ["bank_migrations", "bank_events", "bank_snapshots"])
     }))
 })
 
