@@ -3,6 +3,10 @@
  *
  * @since 0.1.0
  */
+export * as AggregateLaws from "./AggregateLaws.js"
+/**
+ * @since 0.1.0
+ */
 export * as Contract from "./Contract.js"
 /**
  * @since 0.1.0

@@ -1,0 +1,257 @@
+import * as FastCheck from "effect/FastCheck"
+import type * as Aggregate from "../../Aggregate.js"
+import { toCode } from "./code.js"
+import * as Generators from "./generators.js"
+import { TookTooLong, within } from "./guard.js"
+import * as Trial from "./trial.js"
+import * as World from "./world.js"
+
+/** @internal */
+export interface Options<Id, in out State, Event, Command> {
+  readonly histories: "commands" | "events"
+  readonly id: FastCheck.Arbitrary<Id> | undefined
+  readonly command: FastCheck.Arbitrary<Command> | undefined
+  readonly event: FastCheck.Arbitrary<Event> | undefined
+  readonly invariant: ((state: State) => boolean) | undefined
+  readonly runs: number | undefined
+  readonly seed: number
+  readonly size: number
+}
+
+/** @internal */
+export interface Finding<out Id, out Event, out Command> {
+  readonly history: Generators.History<Id, Command, Event>
+  readonly log: ReadonlyArray<Trial.Line>
+  readonly problem: Trial.Problem
+}
+
+/** @internal */
+export interface Found<out Id, out Event, out Command> extends Finding<Id, Event, Command> {
+  /** The number of the run, from 1. */
+  readonly run: number
+  /** How many commands and events it had before it was shrunk. */
+  readonly before: number
+}
+
+/**
+ * All histories that an aggregate is tried with. They are made once for all laws, when the first of them is asked for.
+ *
+ * @internal
+ */
+export interface Session<out Id, out Event, out Command> {
+  readonly find: (law: Trial.Law) => Found<Id, Event, Command> | undefined
+}
+
+/** How long one history may take, in milliseconds. */
+const patience = 5_000
+/** How long the runs that nobody asked for by number may take together. */
+const budget = 2_000
+const most = 1_000
+const least = 200
+const batch = 50
+/** How long a finding is made smaller. */
+const shrinking = 4_000
+
+/**
+ * Tries one history.
+ *
+ * @internal
+ */
+export const tryHistory = <Name extends string, Id, State, Event, Command, Rejection>(
+  aggregate: Aggregate.Aggregate<Name, Id, State, Event, Command, Rejection>,
+  history: Generators.History<Id, Command, Event>,
+  options: {
+    readonly laws: Iterable<Trial.Law>
+    readonly strict: boolean
+    readonly invariant: ((state: State) => boolean) | undefined
+  }
+): Trial.Trial & { readonly log: ReadonlyArray<Trial.Line>; readonly hung: boolean } => {
+  const log: Array<Trial.Line> = []
+  const laws = new Set(options.laws)
+  let running = "initial"
+  const world = World.install()
+  try {
+    const trial = within(patience, () =>
+      Trial.run(aggregate, history, {
+        laws,
+        strict: options.strict,
+        invariant: options.invariant,
+        world,
+        log,
+        onCall: (what) => running = what
+      }))
+    return { ...trial, log, hung: false }
+  } catch (error) {
+    if (!(error instanceof TookTooLong)) throw error
+    const text = `${running} did not return within ${patience / 1_000} seconds.`
+    const problem: Trial.Problem = { law: "total", text, evidence: [], lines: log.length }
+    return { problems: new Map(laws.has("total") ? [["total", problem]] : []), decided: new Set(), log, hung: true }
+  } finally {
+    world.restore()
+  }
+}
+
+/** @internal */
+export const make = <Name extends string, Id, State, Event, Command, Rejection>(
+  aggregate: Aggregate.Aggregate<Name, Id, State, Event, Command, Rejection>,
+  options: Options<Id, State, Event, Command>
+): Session<Id, Event, Command> => {
+  type History = Generators.History<Id, Command, Event>
+  const { invariant, runs, seed, size } = options
+  const strict = options.histories === "events"
+  const generators = Generators.make(aggregate, options)
+  const none = FastCheck.constant([])
+  const list = <A>(item: FastCheck.Arbitrary<A>) => FastCheck.array(item, { maxLength: size, size: "max" })
+  const histories: FastCheck.Arbitrary<History> = new Bounded(FastCheck.record({
+    id: generators.id,
+    commands: strict ? none : list(generators.command),
+    events: strict ? list(generators.event) : none
+  }))
+
+  const pending = new Set(Trial.allLaws)
+  const first = new Map<Trial.Law, () => Found<Id, Event, Command>>()
+  const decided = new Set<string>()
+  let refused: { readonly command: unknown; readonly rejection: unknown } | undefined
+
+  const judge = (
+    arbitrary: FastCheck.Arbitrary<History>,
+    laws: ReadonlySet<Trial.Law>,
+    limit: { readonly runs: number | undefined; readonly most: number; readonly least: number; readonly budget: number }
+  ): void => {
+    const started = performance.now()
+    const total = limit.runs ?? limit.most
+    for (let start = 0; start < total && pending.size > 0; start += batch) {
+      if (limit.runs === undefined && start >= limit.least && performance.now() - started > limit.budget) return
+      let index = start - 1
+      const trying = FastCheck.property(arbitrary, (history) => {
+        index++
+        const run = index
+        const wanted = [...laws].filter((law) => pending.has(law))
+        if (wanted.length === 0) return
+        const trial = tryHistory(aggregate, history, { laws: wanted, strict, invariant })
+        trial.decided.forEach((type) => decided.add(type))
+        if (refused === undefined) refused = refusalIn(trial.log)
+        for (const [law, problem] of trial.problems) {
+          pending.delete(law)
+          const finding = { history, log: trial.log, problem }
+          first.set(law, () => trial.hung ? unshrunk(finding, run) : shrink(arbitrary, law, finding, run))
+        }
+      })
+      FastCheck.check(trying, { seed, path: String(start), numRuns: Math.min(batch, total - start) })
+    }
+  }
+
+  const unshrunk = (finding: Finding<Id, Event, Command>, run: number): Found<Id, Event, Command> => ({
+    ...finding,
+    run: run + 1,
+    before: lengthOf(finding.history)
+  })
+
+  const shrink = (
+    arbitrary: FastCheck.Arbitrary<History>,
+    law: Trial.Law,
+    found: Finding<Id, Event, Command>,
+    run: number
+  ): Found<Id, Event, Command> => {
+    const started = performance.now()
+    let smallest = found
+    const breaks = (history: History): boolean => {
+      if (performance.now() - started > shrinking) return false
+      const { log, problems } = tryHistory(aggregate, history, { laws: [law], strict, invariant })
+      const problem = problems.get(law)
+      if (problem !== undefined) smallest = { history, log, problem }
+      return problem !== undefined
+    }
+    FastCheck.check(FastCheck.property(arbitrary, (history) => !breaks(history)), {
+      seed,
+      path: String(run),
+      numRuns: 1
+    })
+    // fast-check takes items from the ends of a list, and what nobody needs may stand in its middle
+    for (const list of ["commands", "events"] as const) {
+      for (let i = smallest.history[list].length - 1; i >= 0; i--) {
+        const { history } = smallest
+        breaks({ ...history, [list]: history[list].filter((_, index) => index !== i) })
+      }
+    }
+    return { ...smallest, run: run + 1, before: lengthOf(found.history) }
+  }
+
+  judge(histories, new Set(Trial.allLaws), { runs, most, least, budget })
+  if (!strict) {
+    if (decided.size === 0 && first.size === 0 && size > 0) throw new Generators.NotGenerated(nothingDecided(refused))
+    // old events, which nothing decides any more, have to be replayed all the same
+    for (const type of aggregate.event.types) {
+      const event = decided.has(type) ? undefined : generators.eventOf(type)
+      if (event === undefined) continue
+      const withEvent: FastCheck.Arbitrary<History> = new Bounded(FastCheck.record({
+        id: generators.id,
+        commands: list(generators.command),
+        events: FastCheck.tuple(event)
+      }))
+      judge(withEvent, new Set(["total", "pure"]), { runs: 100, most: 100, least: 100, budget })
+    }
+  }
+
+  const known = new Map<Trial.Law, Found<Id, Event, Command>>()
+  return {
+    find: (law) => {
+      const found = known.get(law) ?? first.get(law)?.()
+      if (found !== undefined) known.set(law, found)
+      return found
+    }
+  }
+}
+
+const lengthOf = (history: Generators.History<unknown, unknown, unknown>): number =>
+  history.commands.length + history.events.length
+
+const refusalIn = (log: ReadonlyArray<Trial.Line>) => {
+  for (const [index, line] of log.entries()) {
+    const before = log[index - 1]
+    if (line._tag === "Rejection" && before?._tag === "Command") {
+      return { command: before.command, rejection: line.rejection }
+    }
+  }
+  return undefined
+}
+
+const nothingDecided = (refused: { readonly command: unknown; readonly rejection: unknown } | undefined): string =>
+  [
+    "None of the generated commands was accepted with an event: there is no history to try the laws with.",
+    ...(refused === undefined ? [] : [
+      "",
+      `  the command  ${toCode(refused.command)}`,
+      `  is rejected  ${toCode(refused.rejection)}`
+    ]),
+    "",
+    "Most likely commands must fit together in a way that random ones do not. Give the laws a generator of commands that",
+    "do (the option `command`), or try them with any events in any order (the option `histories: \"events\"`)."
+  ].join("\n")
+
+/** An arbitrary whose values come in time, or not at all. */
+class Bounded<A> extends FastCheck.Arbitrary<A> {
+  constructor(private readonly inner: FastCheck.Arbitrary<A>) {
+    super()
+  }
+  override generate(random: FastCheck.Random, bias: number | undefined): FastCheck.Value<A> {
+    try {
+      return within(patience, () => this.inner.generate(random, bias))
+    } catch (error) {
+      if (!(error instanceof TookTooLong)) throw error
+      throw new Generators.NotGenerated(
+        `A history could not be generated within ${
+          patience / 1_000
+        } seconds: a filter in one of the schemas is almost ` +
+          "never true, or a generator does not end. Annotate that schema with an `arbitrary`, or give the laws a generator " +
+          "(the options `id`, `command` and `event`)."
+      )
+    }
+  }
+  override canShrinkWithoutContext(value: unknown): value is A {
+    return this.inner.canShrinkWithoutContext(value)
+  }
+  override shrink(value: A, context: unknown): FastCheck.Stream<FastCheck.Value<A>> {
+    return this.inner.shrink(value, context)
+  }
+}
