@@ -176,6 +176,13 @@ export const laws = <Name extends string, Id, State, Event, Command, Rejection>(
       const found = open().find(law)
       if (found === undefined) return
       const { before, history, log, problem, run } = found
+      const again = [
+        `seed: ${seed}`,
+        ...(run > 200 || runs !== undefined ? [`runs: ${Math.max(run, runs ?? 0)}`] : []),
+        ...(options.size === undefined ? [] : [`size: ${options.size}`]),
+        ...(histories === "events" ? ["histories: \"events\""] : []),
+        ...(["id", "command", "event", "invariant"] as const).filter((name) => options[name] !== undefined)
+      ]
       const size = history.commands.length + history.events.length
       const shrunk = size < before ? `, made ${before - size} ${before - size === 1 ? "step" : "steps"} shorter` : ""
       throw new LawBroken(Story.tell({
@@ -186,7 +193,7 @@ export const laws = <Name extends string, Id, State, Event, Command, Rejection>(
         problem,
         footer: [
           `To see it again (run ${run} of seed ${seed}${shrunk}):`,
-          `  AggregateLaws.suite(${Story.nameOf(aggregate.name)}, { seed: ${seed} })`,
+          `  AggregateLaws.suite(${Story.nameOf(aggregate.name)}, { ${again.join(", ")} })`,
           "To keep it as a test:",
           `  ${
             Story.regression({

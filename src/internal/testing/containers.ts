@@ -21,6 +21,7 @@ export type Container =
 
 /** @internal */
 export const containerOf = (value: object): Container | undefined => {
+  if (isPlain(value)) return undefined
   if (HashMap.isHashMap(value)) return { _tag: "Keyed", name: "HashMap", entries: Array.from(value) }
   if (HashSet.isHashSet(value)) return { _tag: "Unordered", name: "HashSet", values: Array.from(value) }
   if (Chunk.isChunk(value)) return { _tag: "Ordered", name: "Chunk", values: Array.from(value) }
@@ -42,3 +43,13 @@ export const isObject = (value: unknown): value is object => typeof value === "o
  */
 export const ownKeys = (value: object): ReadonlyArray<PropertyKey> =>
   Reflect.ownKeys(value).filter((key) => Object.prototype.propertyIsEnumerable.call(value, key))
+
+/**
+ * A plain object or array: most of what there is, and none of the classes.
+ *
+ * @internal
+ */
+export const isPlain = (value: object): boolean => {
+  const prototype: unknown = Object.getPrototypeOf(value)
+  return prototype === Object.prototype || prototype === Array.prototype
+}

@@ -5,7 +5,7 @@ import * as Option from "effect/Option"
 import type * as SchemaAST from "effect/SchemaAST"
 import { formatPath } from "../json.js"
 import { toCode } from "./code.js"
-import { containerOf, isObject, ownKeys } from "./containers.js"
+import { containerOf, isObject, isPlain, ownKeys } from "./containers.js"
 
 /**
  * One place where two values differ. `undefined` as text: nothing is there.
@@ -55,38 +55,41 @@ export const same = (expected: unknown, actual: unknown, options: Options = {}):
  *
  * @internal
  */
-export const fieldsOf = (...asts: ReadonlyArray<SchemaAST.AST>): ReadonlySet<PropertyKey> => {
+export const fieldsOf = (ast: SchemaAST.AST): ReadonlySet<PropertyKey> => {
+  const known = fieldsByAst.get(ast)
+  if (known !== undefined) return known
   const fields = new Set<PropertyKey>()
-  const seen = new Set<SchemaAST.AST>()
-  const visit = (ast: SchemaAST.AST): void => {
-    if (seen.has(ast)) return
-    seen.add(ast)
+  fieldsByAst.set(ast, fields)
+  const visit = (ast: SchemaAST.AST, suspended: number): void => {
     switch (ast._tag) {
       case "TypeLiteral":
         for (const property of ast.propertySignatures) {
           fields.add(property.name)
-          visit(property.type)
+          visit(property.type, suspended)
         }
-        return ast.indexSignatures.forEach((index) => visit(index.type))
+        return ast.indexSignatures.forEach((index) => visit(index.type, suspended))
       case "TupleType":
-        return [...ast.elements, ...ast.rest].forEach((element) => visit(element.type))
+        return [...ast.elements, ...ast.rest].forEach((element) => visit(element.type, suspended))
       case "Union":
-        return ast.types.forEach(visit)
+        return ast.types.forEach((type) => visit(type, suspended))
       case "Declaration":
-        return ast.typeParameters.forEach(visit)
+        return ast.typeParameters.forEach((type) => visit(type, suspended))
       case "Refinement":
-        return visit(ast.from)
+        return visit(ast.from, suspended)
       case "Transformation":
-        return visit(ast.to)
+        return visit(ast.to, suspended)
       case "Suspend":
-        return visit(ast.f())
+        // the decoded side of a recursive schema is a new one at every step
+        return suspended < 3 ? visit(ast.f(), suspended + 1) : undefined
       default:
         return
     }
   }
-  asts.forEach(visit)
+  visit(ast, 0)
   return fields
 }
+
+const fieldsByAst = new WeakMap<SchemaAST.AST, ReadonlySet<PropertyKey>>()
 
 interface Walk {
   readonly fields: ReadonlySet<PropertyKey>
@@ -112,6 +115,11 @@ const compare = (walk: Walk, path: Path, expected: unknown, actual: unknown): vo
 }
 
 const compareObjects = (walk: Walk, path: Path, expected: object, actual: object): void => {
+  if (isPlain(expected) && isPlain(actual) && Array.isArray(expected) === Array.isArray(actual)) {
+    return Array.isArray(expected) && Array.isArray(actual)
+      ? compareLists(walk, path, expected, actual)
+      : compareFields(walk, path, expected, actual)
+  }
   const one = containerOf(expected)
   const other = containerOf(actual)
   if (one !== undefined && other !== undefined && one.name === other.name) {

@@ -4,21 +4,28 @@ import * as Hash from "effect/Hash"
 import * as HashMap from "effect/HashMap"
 import * as List from "effect/List"
 import * as Option from "effect/Option"
-import { containerOf, isObject, ownKeys } from "./containers.js"
+import { containerOf, isObject, isPlain, ownKeys } from "./containers.js"
 
 /**
- * A copy to compare with later: everything that could be changed in place is copied, the rest is shared.
+ * A copy to compare with later: what could be changed in place is copied, the rest is shared.
  *
  * @internal
  */
 export const copy = (value: unknown, copies: Map<object, unknown> = new Map()): unknown => {
-  if (!isObject(value)) return value
+  if (!isObject(value) || solid.has(value)) return value
   if (copies.has(value)) return copies.get(value)
   const inner = (item: unknown) => copy(item, copies)
   const keep = <A>(made: A): A => {
     copies.set(value, made)
     return made
   }
+  return isPlain(value) ? copyFields(value, keep, inner) : copyParts(value, keep, inner)
+}
+
+type Keep = <A>(made: A) => A
+type Inner = (item: unknown) => unknown
+
+const copyParts = (value: object, keep: Keep, inner: Inner): unknown => {
   if (HashMap.isHashMap(value)) return keep(HashMap.map(value, inner))
   if (Chunk.isChunk(value)) return keep(Chunk.map(value, inner))
   if (List.isList(value)) return keep(List.map(value, inner))
@@ -35,6 +42,10 @@ export const copy = (value: unknown, copies: Map<object, unknown> = new Map()): 
   }
   if (value instanceof Set) return keep(new Set(value))
   if (ArrayBuffer.isView(value)) return keep(structuredClone(value))
+  return copyFields(value, keep, inner)
+}
+
+const copyFields = (value: object, keep: Keep, inner: Inner): unknown => {
   const made: object = keep(Array.isArray(value) ? [] : Object.create(Object.getPrototypeOf(value)))
   if (Array.isArray(made)) Object.setPrototypeOf(made, Object.getPrototypeOf(value))
   for (const key of ownKeys(value)) {
@@ -48,30 +59,66 @@ export const copy = (value: unknown, copies: Map<object, unknown> = new Map()): 
   return made
 }
 
-const frozen = new WeakSet<object>()
+const visited = new WeakSet<object>()
+const solid = new WeakSet<object>()
 
 /**
- * Freezes what can be frozen, all the way down. Maps, sets and dates cannot be, and the data types of effect must not: some
- * of them cache in place.
+ * Freezes what can be frozen, all the way down, and says whether that is all there is: maps, sets and dates cannot be, and
+ * the data types of effect, which nobody can change, must not: some of them cache in place.
  *
  * @internal
  */
-export const freeze = (value: unknown): void => {
-  if (!isObject(value) || frozen.has(value)) return
-  frozen.add(value)
-  if (value instanceof Map) return value.forEach(freeze)
-  const container = containerOf(value)
-  if (container?._tag === "Keyed") return container.entries.forEach(([, item]) => freeze(item))
-  if (container?._tag === "Ordered" || container?._tag === "Unordered") return container.values.forEach(freeze)
-  if (container !== undefined || ArrayBuffer.isView(value) || value instanceof Set || value instanceof Date) return
-  for (const key of ownKeys(value)) freeze(Reflect.get(value, key))
-  if (Hash.isHash(value)) {
-    // it is kept in the value itself, which cannot be once that is frozen
-    try {
-      Hash.hash(value)
-    } catch {
-      return
-    }
-  }
+export const freeze = (value: unknown): boolean => {
+  if (!isObject(value)) return true
+  if (visited.has(value)) return solid.has(value)
+  visited.add(value)
+  const whole = isPlain(value) ? freezeAll(fieldsOf(value)) : freezeParts(value)
+  if (whole === undefined) return false
   Object.freeze(value)
+  if (whole) solid.add(value)
+  return whole
+}
+
+const freezeAll = (values: ReadonlyArray<unknown>): boolean =>
+  values.reduce<boolean>((whole, value) => freeze(value) && whole, true)
+
+const fieldsOf = (value: object): ReadonlyArray<unknown> => ownKeys(value).map((key) => Reflect.get(value, key))
+
+// whether it is solid; `undefined` where it may not be frozen itself, and is not
+const freezeParts = (value: object): boolean | undefined => {
+  const parts = immutableParts(value)
+  if (parts !== undefined) {
+    if (freezeAll(parts)) solid.add(value)
+    return undefined
+  }
+  if (value instanceof Map) freezeAll([...value.values()])
+  if (value instanceof Map || value instanceof Set || value instanceof Date || ArrayBuffer.isView(value)) {
+    return undefined
+  }
+  const whole = freezeAll(fieldsOf(value))
+  if (!Hash.isHash(value)) return whole
+  try {
+    // it is kept in the value itself, which cannot be once that is frozen
+    Hash.hash(value)
+    return whole
+  } catch {
+    return undefined
+  }
+}
+
+const immutableParts = (value: object): ReadonlyArray<unknown> | undefined => {
+  if (Option.isOption(value)) return Option.toArray(value)
+  if (Either.isEither(value)) return [Either.merge(value)]
+  const container = containerOf(value)
+  switch (container?._tag) {
+    case "Keyed":
+      return container.entries.map(([, item]) => item)
+    case "Ordered":
+    case "Unordered":
+      return container.values
+    case "Atom":
+      return []
+    case undefined:
+      return undefined
+  }
 }

@@ -48,9 +48,53 @@ const patience = 5_000
 const budget = 2_000
 const most = 1_000
 const least = 200
-const batch = 50
+/** How long the runs under one guard should take: it costs more than most histories do. */
+const stretch = 250
 /** How long a finding is made smaller. */
 const shrinking = 4_000
+
+interface Question<in State> {
+  readonly laws: Iterable<Trial.Law>
+  readonly strict: boolean
+  readonly invariant: ((state: State) => boolean) | undefined
+}
+
+interface Answer extends Trial.Trial {
+  readonly log: ReadonlyArray<Trial.Line>
+  readonly hung: boolean
+}
+
+/** What goes on, for when it never ends. */
+interface Progress {
+  log: Array<Trial.Line>
+  running: string
+  world: World.World | undefined
+}
+
+const idle = (): Progress => ({ log: [], running: "initial", world: undefined })
+
+const tryUnguarded = <Name extends string, Id, State, Event, Command, Rejection>(
+  aggregate: Aggregate.Aggregate<Name, Id, State, Event, Command, Rejection>,
+  history: Generators.History<Id, Command, Event>,
+  { invariant, laws, strict }: Question<State>,
+  progress: Progress
+): Trial.Trial => {
+  const world = World.install()
+  progress.world = world
+  progress.log = []
+  try {
+    return Trial.run(aggregate, history, {
+      laws: new Set(laws),
+      strict,
+      invariant,
+      world,
+      log: progress.log,
+      onCall: (what) => progress.running = what
+    })
+  } finally {
+    world.restore()
+  }
+}
 
 /**
  * Tries one history.
@@ -60,34 +104,22 @@ const shrinking = 4_000
 export const tryHistory = <Name extends string, Id, State, Event, Command, Rejection>(
   aggregate: Aggregate.Aggregate<Name, Id, State, Event, Command, Rejection>,
   history: Generators.History<Id, Command, Event>,
-  options: {
-    readonly laws: Iterable<Trial.Law>
-    readonly strict: boolean
-    readonly invariant: ((state: State) => boolean) | undefined
-  }
-): Trial.Trial & { readonly log: ReadonlyArray<Trial.Line>; readonly hung: boolean } => {
-  const log: Array<Trial.Line> = []
-  const laws = new Set(options.laws)
-  let running = "initial"
-  const world = World.install()
+  question: Question<State>
+): Answer => {
+  const progress = idle()
   try {
-    const trial = within(patience, () =>
-      Trial.run(aggregate, history, {
-        laws,
-        strict: options.strict,
-        invariant: options.invariant,
-        world,
-        log,
-        onCall: (what) => running = what
-      }))
-    return { ...trial, log, hung: false }
+    const trial = within(patience, () => tryUnguarded(aggregate, history, question, progress))
+    return { ...trial, log: progress.log, hung: false }
   } catch (error) {
     if (!(error instanceof TookTooLong)) throw error
-    const text = `${running} did not return within ${patience / 1_000} seconds.`
-    const problem: Trial.Problem = { law: "total", text, evidence: [], lines: log.length }
-    return { problems: new Map(laws.has("total") ? [["total", problem]] : []), decided: new Set(), log, hung: true }
-  } finally {
-    world.restore()
+    // its own finally did not run
+    progress.world?.restore()
+    const text = `${progress.running} did not return within ${patience / 1_000} seconds.`
+    const problem: Trial.Problem = { law: "total", text, evidence: [], lines: progress.log.length }
+    const problems = new Map(
+      Array.from(question.laws, (law) => [law, problem] as const).filter(([law]) => law === "total")
+    )
+    return { problems, decided: new Set(), log: progress.log, hung: true }
   }
 }
 
@@ -102,11 +134,11 @@ export const make = <Name extends string, Id, State, Event, Command, Rejection>(
   const generators = Generators.make(aggregate, options)
   const none = FastCheck.constant([])
   const list = <A>(item: FastCheck.Arbitrary<A>) => FastCheck.array(item, { maxLength: size, size: "max" })
-  const histories: FastCheck.Arbitrary<History> = new Bounded(FastCheck.record({
+  const histories: FastCheck.Arbitrary<History> = FastCheck.record({
     id: generators.id,
     commands: strict ? none : list(generators.command),
     events: strict ? list(generators.event) : none
-  }))
+  })
 
   const pending = new Set(Trial.allLaws)
   const first = new Map<Trial.Law, () => Found<Id, Event, Command>>()
@@ -116,28 +148,53 @@ export const make = <Name extends string, Id, State, Event, Command, Rejection>(
   const judge = (
     arbitrary: FastCheck.Arbitrary<History>,
     laws: ReadonlySet<Trial.Law>,
-    limit: { readonly runs: number | undefined; readonly most: number; readonly least: number; readonly budget: number }
+    limit: { readonly runs: number | undefined; readonly most: number; readonly least: number }
   ): void => {
-    const started = performance.now()
     const total = limit.runs ?? limit.most
-    for (let start = 0; start < total && pending.size > 0; start += batch) {
-      if (limit.runs === undefined && start >= limit.least && performance.now() - started > limit.budget) return
-      let index = start - 1
-      const trying = FastCheck.property(arbitrary, (history) => {
-        index++
-        const run = index
-        const wanted = [...laws].filter((law) => pending.has(law))
-        if (wanted.length === 0) return
-        const trial = tryHistory(aggregate, history, { laws: wanted, strict, invariant })
-        trial.decided.forEach((type) => decided.add(type))
-        if (refused === undefined) refused = refusalIn(trial.log)
-        for (const [law, problem] of trial.problems) {
-          pending.delete(law)
-          const finding = { history, log: trial.log, problem }
-          first.set(law, () => trial.hung ? unshrunk(finding, run) : shrink(arbitrary, law, finding, run))
-        }
-      })
-      FastCheck.check(trying, { seed, path: String(start), numRuns: Math.min(batch, total - start) })
+    const wanted = () => [...laws].filter((law) => pending.has(law))
+    const learn = (history: History, run: number, { decided: types, hung, log, problems }: Answer) => {
+      types.forEach((type) => decided.add(type))
+      refused = refused ?? refusalIn(log)
+      for (const [law, problem] of problems) {
+        pending.delete(law)
+        const finding = { history, log, problem }
+        first.set(law, () => hung ? unshrunk(finding, run) : shrink(arbitrary, law, finding, run))
+      }
+    }
+    const started = performance.now()
+    const progress = idle()
+    let next = 0
+    let current: History | undefined
+    const property = FastCheck.property(arbitrary, (history) => {
+      current = history
+      const trial = tryUnguarded(aggregate, history, { laws: wanted(), strict, invariant }, progress)
+      learn(history, next, { ...trial, log: progress.log, hung: false })
+      next++
+      current = undefined
+    })
+    let count = 1
+    while (next < total && wanted().length > 0) {
+      const elapsed = performance.now() - started
+      if (limit.runs === undefined && next >= limit.least && elapsed > budget) return
+      if (next > 0) count = Math.max(1, Math.floor(stretch * next / elapsed))
+      try {
+        const { errorInstance } = within(patience, () =>
+          FastCheck.check(property, {
+            seed,
+            path: String(next),
+            numRuns: Math.min(count, total - next),
+            endOnFailure: true
+          }))
+        if (errorInstance !== undefined && errorInstance !== null) throw errorInstance
+      } catch (error) {
+        if (!(error instanceof TookTooLong)) throw error
+        progress.world?.restore()
+        if (current === undefined) throw new Generators.NotGenerated(neverGenerated)
+        // it may have been slow, or the others before it
+        learn(current, next, tryHistory(aggregate, current, { laws: wanted(), strict, invariant }))
+        next++
+        current = undefined
+      }
     }
   }
 
@@ -177,19 +234,19 @@ export const make = <Name extends string, Id, State, Event, Command, Rejection>(
     return { ...smallest, run: run + 1, before: lengthOf(found.history) }
   }
 
-  judge(histories, new Set(Trial.allLaws), { runs, most, least, budget })
+  judge(histories, new Set(Trial.allLaws), { runs, most, least })
   if (!strict) {
     if (decided.size === 0 && first.size === 0 && size > 0) throw new Generators.NotGenerated(nothingDecided(refused))
     // old events, which nothing decides any more, have to be replayed all the same
     for (const type of aggregate.event.types) {
       const event = decided.has(type) ? undefined : generators.eventOf(type)
       if (event === undefined) continue
-      const withEvent: FastCheck.Arbitrary<History> = new Bounded(FastCheck.record({
+      const withEvent: FastCheck.Arbitrary<History> = FastCheck.record({
         id: generators.id,
         commands: list(generators.command),
         events: FastCheck.tuple(event)
-      }))
-      judge(withEvent, new Set(["total", "pure"]), { runs: 100, most: 100, least: 100, budget })
+      })
+      judge(withEvent, new Set(["total", "pure"]), { runs: 100, most: 100, least: 100 })
     }
   }
 
@@ -229,29 +286,6 @@ const nothingDecided = (refused: { readonly command: unknown; readonly rejection
     "do (the option `command`), or try them with any events in any order (the option `histories: \"events\"`)."
   ].join("\n")
 
-/** An arbitrary whose values come in time, or not at all. */
-class Bounded<A> extends FastCheck.Arbitrary<A> {
-  constructor(private readonly inner: FastCheck.Arbitrary<A>) {
-    super()
-  }
-  override generate(random: FastCheck.Random, bias: number | undefined): FastCheck.Value<A> {
-    try {
-      return within(patience, () => this.inner.generate(random, bias))
-    } catch (error) {
-      if (!(error instanceof TookTooLong)) throw error
-      throw new Generators.NotGenerated(
-        `A history could not be generated within ${
-          patience / 1_000
-        } seconds: a filter in one of the schemas is almost ` +
-          "never true, or a generator does not end. Annotate that schema with an `arbitrary`, or give the laws a generator " +
-          "(the options `id`, `command` and `event`)."
-      )
-    }
-  }
-  override canShrinkWithoutContext(value: unknown): value is A {
-    return this.inner.canShrinkWithoutContext(value)
-  }
-  override shrink(value: A, context: unknown): FastCheck.Stream<FastCheck.Value<A>> {
-    return this.inner.shrink(value, context)
-  }
-}
+const neverGenerated = `A history could not be generated within ${patience / 1_000} seconds: a filter in one of the ` +
+  "schemas is almost never true, or a generator does not end. Annotate that schema with an `arbitrary`, or give the laws a " +
+  "generator (the options `id`, `command` and `event`)."

@@ -26,9 +26,9 @@ export const tell = (options: {
     ...table(story),
     "",
     "What is wrong:",
-    `  ${problem.text}`,
+    ...wrap(problem.text),
     ...table(evidence),
-    ...(problem.hint === undefined ? [] : ["", "What to do:", `  ${problem.hint}`]),
+    ...(problem.hint === undefined ? [] : ["", "What to do:", ...wrap(problem.hint)]),
     "",
     ...footer
   ].join("\n")
@@ -47,9 +47,9 @@ const rowsOf = (line: Line): ReadonlyArray<Row> => {
     case "Rejection":
       return [["  rejected", line.rejection]]
     case "Event":
-      return [[`${line.decided ? "  decides" : ""} event ${line.number}`.trimEnd(), line.event]]
+      return [[line.decided ? `  decides event ${line.number}` : `event ${line.number}`, line.event]]
     case "State":
-      return [["    state", line.state]]
+      return [["  state", line.state]]
   }
 }
 
@@ -62,7 +62,7 @@ const evidenceRows = (evidence: Evidence): ReadonlyArray<Row> => {
     case "Differences": {
       const [one, other] = evidence.sides
       return evidence.found.map(({ actual, expected, path }) => [
-        `at ${path}`,
+        `differs at ${path}`,
         `${one} ${expected ?? "nothing"}, ${other} ${actual ?? "nothing"}`,
         true
       ])
@@ -77,6 +77,16 @@ const table = (rows: ReadonlyArray<Row>): ReadonlyArray<string> => {
     const start = label.padEnd(indent)
     return lines.map((line, index) => `  ${index === 0 ? start : " ".repeat(start.length)}${line}`)
   })
+}
+
+const wrap = (text: string): ReadonlyArray<string> => {
+  const lines: Array<string> = []
+  for (const word of text.split(" ")) {
+    const last = lines.at(-1)
+    if (last === undefined || last.length + word.length > width) lines.push(`  ${word}`)
+    else lines[lines.length - 1] = `${last} ${word}`
+  }
+  return lines
 }
 
 const longest = 1_500

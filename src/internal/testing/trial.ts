@@ -113,8 +113,8 @@ export const run = <Name extends string, Id, State, Event, Command, Rejection>(
     compare: ReadonlySet<PropertyKey>
   ): { readonly value: A } | undefined => {
     options.onCall?.(name)
+    Object.values(inputs).forEach(freeze)
     const before = copy(inputs)
-    freeze(Object.values(inputs))
     const first = attempt(() => world.run(0, body))
     const changes = differences(before, inputs)
     if (Either.isLeft(first)) {
@@ -200,7 +200,7 @@ export const run = <Name extends string, Id, State, Event, Command, Rejection>(
         breaks(
           "events",
           "The event comes back from storage as another one.",
-          [valueOf("stored", event), valueOf("read back", written.right), apart(found, "before", "after")],
+          [valueOf("stored", event), valueOf("read back", written.right), apart(found, "stored", "read back")],
           lossHint(found)
         )
       }
@@ -278,7 +278,7 @@ export const run = <Name extends string, Id, State, Event, Command, Rejection>(
       breaks(
         "encoding",
         "The state comes back from a snapshot as another one.",
-        [valueOf("written", state), valueOf("read back", written.right), apart(found, "before", "after")],
+        [valueOf("stored", state), valueOf("read back", written.right), apart(found, "stored", "read back")],
         lossHint(found)
       )
     }
@@ -342,10 +342,10 @@ export const run = <Name extends string, Id, State, Event, Command, Rejection>(
 
   function compareFrom(version: number, restored: State): void {
     const tail = events.slice(version)
-    const explain = `A snapshot was taken after event ${version}, read back` +
-      (tail.length === 0
-        ? "."
-        : `, and the ${tail.length === 1 ? "event" : `${tail.length} events`} after it folded on top.`)
+    const explain = tail.length === 0
+      ? `A snapshot was taken after event ${version} and read back.`
+      : `A snapshot was taken after event ${version} and read back, and the ` +
+        `${tail.length === 1 ? "event" : `${tail.length} events`} after it folded on top.`
     let reached = restored
     for (const [index, event] of tail.entries()) {
       const current = reached
@@ -364,7 +364,7 @@ export const run = <Name extends string, Id, State, Event, Command, Rejection>(
     const expected = states[states.length - 1]
     const found = differences(expected, reached, { fields: stateFields })
     if (found.length > 0) {
-      return breaks("snapshots", `${explain} That is another state than the replay of all events gives.`, [
+      return breaks("snapshots", `${explain} The state is another one than after a replay of all events.`, [
         valueOf("expected, by full replay", expected),
         valueOf("actual, by the snapshot", reached),
         apart(found, "expected", "actual")
@@ -500,7 +500,13 @@ const snapshotHint =
 const lossHint = (found: ReadonlyArray<Difference>): string | undefined => {
   const [first] = found
   if (first === undefined) return undefined
-  if (first.actual === undefined) return "The schema does not declare it, so it is not stored."
+  if (/__proto__"?\]?$/.test(first.path) && first.actual === undefined) {
+    return "An object loses the key __proto__ on its way through a schema. Declare the keys with a schema that refuses it, " +
+      "or the field with Schema.Map or Schema.HashMap, which are stored as arrays."
+  }
+  if (first.actual === undefined) {
+    return "It is not stored: the schema does not declare it, or loses it where it encodes."
+  }
   if (first.expected?.startsWith("new ") === true && first.actual.startsWith("the plain object")) {
     return "The schema describes the fields and not the class: declare it with Schema.Class."
   }

@@ -52,6 +52,7 @@ export const install = (): World => {
     replace(owner, key, watched)
   }
   const note = (source: string, called: Function) => {
+    if (readings.length > 0) return
     const reading = look(source, called)
     if (reading !== undefined) readings.push(reading)
   }
@@ -103,16 +104,32 @@ export const install = (): World => {
 const bookkeeping = /[\\/](?:fiberId|fiberRuntime|FiberId)\.[cm]?[jt]s/
 
 const look = (source: string, called: Function): Reading | undefined => {
+  const [caller] = callSites(called)
+  if (caller !== undefined && bookkeeping.test(caller.getFileName() ?? "")) return undefined
   const holder: { stack?: string } = {}
   const limit = Error.stackTraceLimit
   Error.stackTraceLimit = 30
   Error.captureStackTrace(holder, called)
   Error.stackTraceLimit = limit
-  const frames = (holder.stack ?? "").split("\n").filter((line) => /^\s+at /.test(line)).map((line) =>
-    line.replace(/^\s+at /, "")
-  )
-  if (frames[0] !== undefined && bookkeeping.test(frames[0])) return undefined
-  return { source, at: frames.find(isUsers) }
+  const frames = (holder.stack ?? "").split("\n").filter((line) => /^\s+at /.test(line))
+  return { source, at: frames.map((line) => line.replace(/^\s+at /, "")).find(isUsers) }
+}
+
+// the text of a stack is dear where source maps are applied to it
+const callSites = (called: Function): ReadonlyArray<NodeJS.CallSite> => {
+  const { prepareStackTrace: prepare, stackTraceLimit: limit } = Error
+  let sites: ReadonlyArray<NodeJS.CallSite> = []
+  Error.prepareStackTrace = (_, found) => {
+    sites = found
+    return ""
+  }
+  Error.stackTraceLimit = 1
+  const holder: { readonly stack?: string } = {}
+  Error.captureStackTrace(holder, called)
+  void holder.stack
+  Error.stackTraceLimit = limit
+  Error.prepareStackTrace = prepare
+  return sites
 }
 
 /**
@@ -121,4 +138,4 @@ const look = (source: string, called: Function): Reading | undefined => {
  * @internal
  */
 export const isUsers = (frame: string): boolean =>
-  !/[\\/]node_modules[\\/]|node:|[\\/]internal[\\/]testing[\\/]/.test(frame)
+  /[\\/]/.test(frame) && !/[\\/]node_modules[\\/]|node:|[\\/]internal[\\/]testing[\\/]/.test(frame)
