@@ -7,6 +7,10 @@ export * as AggregateLaws from "./AggregateLaws.js"
 /**
  * @since 0.1.0
  */
+export * as AggregateTest from "./AggregateTest.js"
+/**
+ * @since 0.1.0
+ */
 export * as Contract from "./Contract.js"
 /**
  * @since 0.1.0

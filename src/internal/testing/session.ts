@@ -43,7 +43,7 @@ export interface Session<out Id, out Event, out Command> {
 }
 
 /** How long one history may take, in milliseconds. */
-const patience = 5_000
+const patience = 3_000
 /** How long the runs that nobody asked for by number may take together. */
 const budget = 2_000
 const most = 1_000
@@ -114,13 +114,15 @@ export const tryHistory = <Name extends string, Id, State, Event, Command, Rejec
     if (!(error instanceof TookTooLong)) throw error
     // its own finally did not run
     progress.world?.restore()
-    const text = `${progress.running} did not return within ${patience / 1_000} seconds.`
-    const problem: Trial.Problem = { law: "total", text, evidence: [], lines: progress.log.length }
-    const problems = new Map(
-      Array.from(question.laws, (law) => [law, problem] as const).filter(([law]) => law === "total")
-    )
-    return { problems, decided: new Set(), log: progress.log, hung: true }
+    return neverReturned(question.laws, progress)
   }
+}
+
+const neverReturned = (laws: Iterable<Trial.Law>, { log, running }: Progress): Answer => {
+  const text = `${running} did not return within ${patience / 1_000} seconds.`
+  const problem: Trial.Problem = { law: "total", text, evidence: [], lines: log.length }
+  const problems = new Map(Array.from(laws, (law) => [law, problem] as const).filter(([law]) => law === "total"))
+  return { problems, decided: new Set(), log, hung: true }
 }
 
 /** @internal */
@@ -190,19 +192,33 @@ export const make = <Name extends string, Id, State, Event, Command, Rejection>(
         if (!(error instanceof TookTooLong)) throw error
         progress.world?.restore()
         if (current === undefined) throw new Generators.NotGenerated(neverGenerated)
-        // it may have been slow, or the others before it
-        learn(current, next, tryHistory(aggregate, current, { laws: wanted(), strict, invariant }))
+        const question = { laws: wanted(), strict, invariant }
+        // where it was not the only one, the others may have taken the time
+        const answer = count === 1 ? neverReturned(question.laws, progress) : tryHistory(aggregate, current, question)
+        learn(current, next, answer)
+        // every other history would take as long
+        if (answer.hung) pending.clear()
         next++
         current = undefined
       }
     }
   }
 
-  const unshrunk = (finding: Finding<Id, Event, Command>, run: number): Found<Id, Event, Command> => ({
-    ...finding,
-    run: run + 1,
-    before: lengthOf(finding.history)
-  })
+  // what hangs is not tried again and again, but what comes after it can go
+  const unshrunk = (finding: Finding<Id, Event, Command>, run: number): Found<Id, Event, Command> => {
+    const lived = (tag: Trial.Line["_tag"]) => finding.log.filter((line) => line._tag === tag).length
+    const { commands, events, id } = finding.history
+    return {
+      ...finding,
+      history: {
+        id,
+        commands: commands.slice(0, lived("Command")),
+        events: strict ? events.slice(0, lived("Event")) : events
+      },
+      run: run + 1,
+      before: lengthOf(finding.history)
+    }
+  }
 
   const shrink = (
     arbitrary: FastCheck.Arbitrary<History>,

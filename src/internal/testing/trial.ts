@@ -142,8 +142,10 @@ export const run = <Name extends string, Id, State, Event, Command, Rejection>(
         "pure",
         `${name} reads ${/random/i.test(source) ? "random numbers" : "the clock"}: it calls ${source}.`,
         at === undefined ? [] : [text("where", at)],
-        "A replay of the same events comes to another state then. Let the caller put the time, or the new id, into the " +
-          "command, and the command's decision into the event."
+        (name === "decide"
+          ? "The same command on the same state is decided differently then, when a lost race decides it again. "
+          : "A replay of the same events comes to another state then. ") +
+          "Let the caller put the time, or the new id, into the command, and the decision into the event."
       )
     } else if (laws.has("pure") && !problems.has("pure")) {
       options.onCall?.(name)
