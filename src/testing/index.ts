@@ -28,3 +28,7 @@ export * as MigrationLaw from "./MigrationLaw.js"
  * @since 0.1.0
  */
 export * as SnapshotStoreContract from "./SnapshotStoreContract.js"
+/**
+ * @since 0.1.0
+ */
+export * as Testing from "./Testing.js"

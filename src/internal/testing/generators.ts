@@ -27,8 +27,8 @@ export interface Generators<Id, Command, Event> {
   readonly id: FastCheck.Arbitrary<Id>
   readonly command: FastCheck.Arbitrary<Command>
   readonly event: FastCheck.Arbitrary<Event>
-  /** The events of one type, where they come from the schema. */
-  readonly eventOf: (type: string) => FastCheck.Arbitrary<Event> | undefined
+  /** The events by stored type, where they come from the schema. */
+  readonly byType: ReadonlyMap<string, FastCheck.Arbitrary<Event>>
 }
 
 /**
@@ -68,17 +68,13 @@ export const make = <Name extends string, Id, State, Event, Command, Rejection>(
   }
 
   const { event: codec, state } = aggregate
-  const members = new Map(membersOf(codec.schema.ast).map((ast) => [tagOf(ast), ast]))
-  const schemas = codec.types.flatMap((type) => {
-    const ast = members.get(type)
-    return ast === undefined ? [] : [{ type, schema: Schema.make<Event>(ast) }]
-  })
   // one by one, so that the message names the event
-  const byType = new Map(
-    given.event === undefined && schemas.length === codec.types.length
-      ? schemas.map(({ schema, type }) => [type, tried(`event ${JSON.stringify(type)}`, "event", schema, undefined)])
-      : []
-  )
+  const members = given.event === undefined ? membersOf(codec.schema.ast) : []
+  const byType = new Map(members.map((ast) => {
+    const event = tried(`event ${JSON.stringify(tagOf(ast))}`, "event", Schema.make<Event>(ast), undefined)
+    const [sample] = FastCheck.sample(event, { numRuns: 1, seed: 1 })
+    return [codec.typeOf(sample), event]
+  }))
   const event = byType.size === 0
     ? tried("event", "event", codec.schema, given.event)
     : FastCheck.oneof(...byType.values())
@@ -97,7 +93,7 @@ export const make = <Name extends string, Id, State, Event, Command, Rejection>(
     const initial = Either.try(() => aggregate.initial(value))
     if (Either.isRight(initial)) notSynchronous("The state schema", initial.right, state.encode(initial.right))
   }
-  return { id, command, event, eventOf: (type) => byType.get(type) }
+  return { id, command, event, byType }
 }
 
 /** How long a handful of values may take, in milliseconds. */

@@ -254,9 +254,8 @@ export const make = <Name extends string, Id, State, Event, Command, Rejection>(
   if (!strict) {
     if (decided.size === 0 && first.size === 0 && size > 0) throw new Generators.NotGenerated(nothingDecided(refused))
     // old events, which nothing decides any more, have to be replayed all the same
-    for (const type of aggregate.event.types) {
-      const event = decided.has(type) ? undefined : generators.eventOf(type)
-      if (event === undefined) continue
+    for (const [type, event] of generators.byType) {
+      if (decided.has(type)) continue
       const withEvent: FastCheck.Arbitrary<History> = FastCheck.record({
         id: generators.id,
         commands: list(generators.command),

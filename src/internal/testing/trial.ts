@@ -1,15 +1,11 @@
-import * as DateTime from "effect/DateTime"
 import * as Either from "effect/Either"
 import * as Option from "effect/Option"
 import * as ParseResult from "effect/ParseResult"
 import * as Predicate from "effect/Predicate"
 import * as Schema from "effect/Schema"
 import type * as Aggregate from "../../Aggregate.js"
-import * as Snapshot from "../../Snapshot.js"
-import * as StreamId from "../../StreamId.js"
 import * as Json from "../json.js"
 import { nameOf, toCode } from "./code.js"
-import { isObject } from "./containers.js"
 import { type Difference, differences, fieldsOf } from "./difference.js"
 import { type History, unusual } from "./generators.js"
 import { TookTooLong } from "./guard.js"
@@ -270,7 +266,7 @@ export const run = <Name extends string, Id, State, Event, Command, Rejection>(
   /** The state as a snapshot of it would give it back. */
   const remember = (): { readonly state: State } | undefined => {
     options.onCall?.("the state schema")
-    const written = storeState(aggregate, state, events.length)
+    const written = storeState(aggregate, state)
     if (Either.isLeft(written)) {
       breaks("encoding", written.left.text, written.left.evidence, written.left.hint)
       return undefined
@@ -440,8 +436,7 @@ const storeEvent = <Name extends string, Id, State, Event, Command, Rejection>(
 
 const storeState = <Name extends string, Id, State, Event, Command, Rejection>(
   aggregate: Aggregate.Aggregate<Name, Id, State, Event, Command, Rejection>,
-  state: State,
-  version: number
+  state: State
 ): Either.Either<State, Unstorable> => {
   const encoded = aggregate.state.encode(state)
   if (Either.isLeft(encoded)) {
@@ -453,25 +448,12 @@ const storeState = <Name extends string, Id, State, Event, Command, Rejection>(
   }
   const json = Json.stringify(encoded.right)
   if (Either.isLeft(json)) return Either.left(noJson("state", json.left))
-  const written = Snapshot.encode(aggregate, {
-    stream: StreamId.make(aggregate.name, "law"),
-    version,
-    eventId: "law",
-    state,
-    time: DateTime.unsafeMake(0)
-  })
-  const read = Either.flatMap(written, (snapshot) => Snapshot.decode(aggregate, snapshot))
-  return Either.mapBoth(read, {
-    onLeft: (error) => ({
-      text: "The state can be written as a snapshot, and then not be read.",
-      evidence: [text("stored", json.right), text("refused", causeOf(error))]
-    }),
-    onRight: (snapshot) => snapshot.state
-  })
+  return Either.mapLeft(aggregate.state.decode(JSON.parse(json.right)), (error) => ({
+    text: "The state can be written as a snapshot, and then not be read.",
+    evidence: [text("stored", json.right), text("refused", error.message)],
+    hint: unusualHint(error)
+  }))
 }
-
-const causeOf = (error: unknown): string =>
-  isObject(error) && "cause" in error && error.cause instanceof Error ? error.cause.message : messageOf(error)
 
 const noJson = (what: string, problem: Json.NotJson): Unstorable => ({
   text: `The ${what} cannot be stored as JSON: ${problem.path} ${problem.reason}.`,
