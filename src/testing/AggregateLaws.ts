@@ -33,11 +33,11 @@ export interface Options<Id, in out State, Event, Command> {
   readonly event?: FastCheck.Arbitrary<Event> | undefined
   /** What must hold in every state that is reached. */
   readonly invariant?: ((state: State) => boolean) | undefined
-  /** How many histories are tried. Default: 1,000, or as many as 2 seconds allow, but at least 200. */
+  /** How many histories are tried. Default: 1,000, or as many as 2 seconds allow, but at least 100. */
   readonly runs?: number | undefined
   /** Where the random numbers begin, a whole number: the same seed gives the same histories. Default: another each time. */
   readonly seed?: number | undefined
-  /** The most commands, or events, in one history. Default 12. */
+  /** The most commands, or events, in one history. Default 20. */
   readonly size?: number | undefined
 }
 
@@ -61,7 +61,7 @@ export interface Law {
 export interface Runner {
   readonly describe: (name: string, body: () => void) => unknown
   /** The timeout is in milliseconds. A runner that does not know it may leave it out. */
-  readonly it: (name: string, body: () => void, timeout?: number) => unknown
+  readonly it: (name: string, body: () => Promise<void>, timeout?: number) => unknown
 }
 
 /**
@@ -119,8 +119,9 @@ export const suite = <Name extends string, Id, State, Event, Command, Rejection>
   } = {}
 ): void => {
   const runner = options.runner ?? detect()
+  const declared = make(aggregate, options, suite)
   runner.describe(`AggregateLaws: ${aggregate.name}`, () => {
-    for (const { check, name } of laws(aggregate, options)) runner.it(name, check, timeout)
+    for (const { check, name } of declared) runner.it(name, () => turn().then(check), timeout)
   })
 }
 
@@ -142,74 +143,7 @@ export const suite = <Name extends string, Id, State, Event, Command, Rejection>
 export const laws = <Name extends string, Id, State, Event, Command, Rejection>(
   aggregate: Aggregate.Aggregate<Name, Id, State, Event, Command, Rejection>,
   options: Options<NoInfer<Id>, NoInfer<State>, NoInfer<Event>, NoInfer<Command>> = {}
-): ReadonlyArray<Law> => {
-  const { command, event, histories = "commands", id, invariant, runs, size = 12 } = options
-  whole("runs", runs, 1)
-  whole("size", size, 1)
-  whole("seed", options.seed, Number.MIN_SAFE_INTEGER)
-  if (histories !== "commands" && histories !== "events") {
-    throw new InvalidOption({
-      option: "AggregateLaws histories",
-      value: String(histories),
-      expected: "\"commands\" or \"events\""
-    })
-  }
-  const seed = (options.seed ?? Math.floor(Math.random() * 0x7fffffff)) | 0
-  let session: Session.Session<Id, Event, Command> | NotGenerated | undefined
-  const open = (): Session.Session<Id, Event, Command> => {
-    if (session instanceof NotGenerated) {
-      throw new NotGenerated(`not checked, as no histories could be generated: ${session.message.split("\n")[0]}`)
-    }
-    if (session !== undefined) return session
-    try {
-      session = Session.make(aggregate, { command, event, histories, id, invariant, runs, seed, size })
-      return session
-    } catch (error) {
-      if (!(error instanceof Generators.NotGenerated)) throw error
-      session = new NotGenerated(`The laws of ${aggregate.name} cannot be tried. ${error.message}`)
-      throw session
-    }
-  }
-  return Trial.allLaws.filter((law) => law !== "invariant" || invariant !== undefined).map((law) => ({
-    name: names[law],
-    check: () => {
-      const found = open().find(law)
-      if (found === undefined) return
-      const { before, history, log, problem, run } = found
-      const again = [
-        `seed: ${seed}`,
-        ...(run > 200 || runs !== undefined ? [`runs: ${Math.max(run, runs ?? 0)}`] : []),
-        ...(options.size === undefined ? [] : [`size: ${options.size}`]),
-        ...(histories === "events" ? ["histories: \"events\""] : []),
-        ...(["id", "command", "event", "invariant"] as const).filter((name) => options[name] !== undefined)
-      ]
-      const size = history.commands.length + history.events.length
-      const shrunk = size < before ? `, made ${before - size} ${before - size === 1 ? "step" : "steps"} shorter` : ""
-      throw new LawBroken(Story.tell({
-        aggregate: aggregate.name,
-        law: names[law],
-        id: history.id,
-        log,
-        problem,
-        footer: [
-          `To see it again (run ${run} of seed ${seed}${shrunk}):`,
-          `  AggregateLaws.suite(${Story.nameOf(aggregate.name)}, { ${again.join(", ")} })`,
-          "To keep it as a test:",
-          `  ${
-            Story.regression({
-              aggregate: aggregate.name,
-              history,
-              options: [
-                ...(histories === "events" ? ["histories: \"events\""] : []),
-                ...(law === "invariant" ? ["invariant"] : [])
-              ]
-            })
-          }`
-        ]
-      }))
-    }
-  }))
-}
+): ReadonlyArray<Law> => make(aggregate, options, laws)
 
 /**
  * One history for {@link check}.
@@ -253,6 +187,94 @@ export const check = <Name extends string, Id, State, Event, Command, Rejection>
 // -------------------------------------------------------------------------------------
 // internal
 // -------------------------------------------------------------------------------------
+
+const make = <Name extends string, Id, State, Event, Command, Rejection>(
+  aggregate: Aggregate.Aggregate<Name, Id, State, Event, Command, Rejection>,
+  options: Options<Id, State, Event, Command>,
+  caller: Function
+): ReadonlyArray<Law> => {
+  // the place in the test, which is what a reader wants to see first
+  const declared: { readonly stack?: string } = {}
+  Error.captureStackTrace(declared, caller)
+  const { command, event, histories = "commands", id, invariant, runs, size = 20 } = options
+  whole("runs", runs, 1)
+  whole("size", size, 1)
+  whole("seed", options.seed, Number.MIN_SAFE_INTEGER)
+  if (histories !== "commands" && histories !== "events") {
+    throw new InvalidOption({
+      option: "AggregateLaws histories",
+      value: String(histories),
+      expected: "\"commands\" or \"events\""
+    })
+  }
+  const seed = (options.seed ?? Math.floor(Math.random() * 0x7fffffff)) | 0
+  let session: Session.Session<Id, Event, Command> | NotGenerated | undefined
+  const open = (): Session.Session<Id, Event, Command> => {
+    if (session instanceof NotGenerated) {
+      throw at(declared, new NotGenerated(`Not checked, as there are no histories: ${session.message.split("\n")[0]}`))
+    }
+    if (session !== undefined) return session
+    try {
+      session = Session.make(aggregate, { command, event, histories, id, invariant, runs, seed, size })
+      return session
+    } catch (error) {
+      if (!(error instanceof Generators.NotGenerated)) throw error
+      session = at(declared, new NotGenerated(`The laws of ${aggregate.name} cannot be tried. ${error.message}`))
+      throw session
+    }
+  }
+  return Trial.allLaws.filter((law) => law !== "invariant" || invariant !== undefined).map((law) => ({
+    name: names[law],
+    check: () => {
+      const found = open().find(law)
+      if (found === undefined) return
+      const { before, history, log, problem, run } = found
+      const again = [
+        `seed: ${seed}`,
+        ...(run > 100 || runs !== undefined ? [`runs: ${Math.max(run, runs ?? 0)}`] : []),
+        ...(options.size === undefined ? [] : [`size: ${options.size}`]),
+        ...(histories === "events" ? ["histories: \"events\""] : []),
+        ...(["id", "command", "event", "invariant"] as const).filter((name) => options[name] !== undefined)
+      ]
+      const size = history.commands.length + history.events.length
+      const shrunk = size < before ? `, made ${before - size} ${before - size === 1 ? "step" : "steps"} shorter` : ""
+      const broken = new LawBroken(Story.tell({
+        aggregate: aggregate.name,
+        law: names[law],
+        id: history.id,
+        log,
+        problem,
+        footer: [
+          `To see it again (run ${run} of seed ${seed}${shrunk}):`,
+          `  AggregateLaws.suite(${Story.nameOf(aggregate.name)}, { ${again.join(", ")} })`,
+          "To keep it as a test:",
+          `  ${
+            Story.regression({
+              aggregate: aggregate.name,
+              history,
+              options: [
+                ...(histories === "events" ? ["histories: \"events\""] : []),
+                ...(law === "invariant" ? ["invariant"] : [])
+              ]
+            })
+          }`
+        ]
+      }))
+      throw at(declared, broken)
+    }
+  }))
+}
+
+const at = <E extends Error>(place: { readonly stack?: string }, error: E): E => {
+  const frames = (place.stack ?? "").split("\n").filter((line) => /^\s+at /.test(line))
+  error.stack = [`${error.name}: ${error.message}`, ...frames].join("\n")
+  return error
+}
+
+const { setImmediate } = globalThis
+
+// a runner in another process wants to hear from this one between two checks, which never wait for anything
+const turn = (): Promise<void> => new Promise((resolve) => setImmediate(resolve))
 
 /** For a whole set of laws, in milliseconds: the first to be checked makes the histories for all. */
 const timeout = 120_000

@@ -22,7 +22,7 @@ const oneOf = <A>(values: ReadonlyArray<A>): FastCheck.Arbitrary<A> | undefined 
   values.length === 0 ? undefined : FastCheck.constantFrom(...values)
 
 // keys like "10" and "2" change their order in an object
-const plainStrings = ["a", "b", "c", "2", "10", "1", "", "aa", "abc", "ab cd", "abcdefgh"]
+const plainStrings = ["a", "b", "c", "2", "10", "1", "", "aa", "B", "Abc", "ab cd", "abcdefgh"]
 const nastyStrings = ["__proto__", "constructor", "toString", "\u0000", "\ud800", "a\u0308", "ä", "👩‍👩‍👧", "'; --", " "]
 
 const string: typeof FastCheck.string = (constraints = {}) => {
@@ -60,11 +60,17 @@ const float: typeof FastCheck.float = (constraints = {}) => {
   const high = Math.min(max, 1e9)
   const finite = low > high ? undefined : FastCheck.double({ min: low, max: high, noNaN: true }).filter(inside)
   const whole = integersBetween(Math.max(min, -2), Math.min(max, 10))
+  const odd = [
+    ...(inside(-0) ? [-0] : []),
+    ...(constraints.noNaN === true ? [] : [NaN]),
+    ...(constraints.noDefaultInfinity === true ? [] : [Infinity, -Infinity].filter(inside))
+  ]
   const tenths = integersBetween(Math.max(min, -100) * 10, Math.min(max, 100) * 10)
   return mostly(
     [3, whole?.filter(inside)],
     [3, tenths?.map((value) => value / 10).filter(inside)],
     [2, finite],
+    [1, oneOf(odd)],
     [1, FastCheck.float(constraints)]
   )
 }

@@ -4,7 +4,7 @@ import { isObject } from "./containers.js"
 /** @internal */
 export interface Runner {
   readonly describe: (name: string, body: () => void) => unknown
-  readonly it: (name: string, body: () => void, timeout?: number) => unknown
+  readonly it: (name: string, body: () => Promise<void>, timeout?: number) => unknown
 }
 
 /**

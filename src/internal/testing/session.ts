@@ -47,7 +47,7 @@ const patience = 3_000
 /** How long the runs that nobody asked for by number may take together. */
 const budget = 2_000
 const most = 1_000
-const least = 200
+const least = 100
 /** How long the runs under one guard should take: it costs more than most histories do. */
 const stretch = 250
 /** How long a finding is made smaller. */
@@ -189,7 +189,10 @@ export const make = <Name extends string, Id, State, Event, Command, Rejection>(
           }))
         if (errorInstance !== undefined && errorInstance !== null) throw errorInstance
       } catch (error) {
-        if (!(error instanceof TookTooLong)) throw error
+        if (!(error instanceof TookTooLong)) {
+          if (current !== undefined) throw error
+          throw new Generators.NotGenerated(`A generator, or a filter in a schema, threw ${Trial.messageOf(error)}`)
+        }
         progress.world?.restore()
         if (current === undefined) throw new Generators.NotGenerated(neverGenerated)
         const question = { laws: wanted(), strict, invariant }

@@ -14,7 +14,9 @@ export interface Reading {
 /** @internal */
 export interface World {
   /** Runs a function at a time and with a sequence of random numbers that depend on nothing but `variant`. */
-  readonly run: <A>(variant: 0 | 1, body: () => A) => { readonly value: A; readonly readings: ReadonlyArray<Reading> }
+  readonly run: <A>(variant: 0 | 1, body: () => A) => A
+  /** The same, and notes the first reading: that takes a while. */
+  readonly watch: <A>(body: () => A) => { readonly value: A; readonly reading: Reading | undefined }
   readonly restore: () => void
 }
 
@@ -24,7 +26,8 @@ const times = [Date.UTC(2001, 1, 3, 4, 5, 6, 7), Date.UTC(2044, 11, 10, 9, 8, 7,
 export const install = (): World => {
   let time: number = times[0]
   let seed = 1
-  let readings: Array<Reading> = []
+  let watching = false
+  let reading: Reading | undefined
   const undo: Array<() => void> = []
 
   // a multiplicative generator: good enough for numbers that nobody may use
@@ -52,9 +55,7 @@ export const install = (): World => {
     replace(owner, key, watched)
   }
   const note = (source: string, called: Function) => {
-    if (readings.length > 0) return
-    const reading = look(source, called)
-    if (reading !== undefined) readings.push(reading)
+    if (watching && reading === undefined) reading = look(source, called)
   }
 
   const RealDate = Date
@@ -86,13 +87,25 @@ export const install = (): World => {
     return array
   })
 
+  const begin = (variant: 0 | 1) => {
+    time = times[variant]
+    seed = 1 + variant
+  }
+
   return {
     run: (variant, body) => {
-      time = times[variant]
-      seed = 1 + variant
-      readings = []
-      const value = body()
-      return { value, readings }
+      begin(variant)
+      return body()
+    },
+    watch: (body) => {
+      begin(0)
+      watching = true
+      reading = undefined
+      try {
+        return { value: body(), reading }
+      } finally {
+        watching = false
+      }
     },
     restore: () => {
       while (undo.length > 0) undo.pop()?.()
