@@ -214,7 +214,7 @@ describe("options", () => {
     for (const { check } of AggregateLaws.laws(Watched, options)) check()
     assert.isAtMost(histories, 30)
     assert.isAbove(histories, 10)
-    assert.strictEqual(Math.max(...longest), 4)
+    assert.strictEqual(Math.max(...longest), 3)
     assert.strictEqual(balances, 7)
   })
 })

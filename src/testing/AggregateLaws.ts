@@ -37,7 +37,7 @@ export interface Options<Id, in out State, Event, Command> {
   readonly runs?: number | undefined
   /** Where the random numbers begin, a whole number: the same seed gives the same histories. Default: another each time. */
   readonly seed?: number | undefined
-  /** The most commands, or events, in one history. Default 20. */
+  /** The most events in one history. Default 20. */
   readonly size?: number | undefined
 }
 

@@ -5,6 +5,7 @@
 import * as Arbitrary from "effect/Arbitrary"
 import * as FastCheck from "effect/FastCheck"
 import type * as Schema from "effect/Schema"
+import { isObject, isPlain, ownKeys } from "./containers.js"
 
 /** @internal */
 export const fromSchema = <A>(schema: Schema.Schema<A>): FastCheck.Arbitrary<A> =>
@@ -21,7 +22,8 @@ const mostly = <A>(
 const oneOf = <A>(values: ReadonlyArray<A>): FastCheck.Arbitrary<A> | undefined =>
   values.length === 0 ? undefined : FastCheck.constantFrom(...values)
 
-// keys like "10" and "2" change their order in an object
+// few, so that a command names what another one made; keys like "10" and "2" change their order in an object
+const fewStrings = ["a", "b"]
 const plainStrings = ["a", "b", "c", "2", "10", "1", "", "aa", "B", "Abc", "ab cd", "abcdefgh"]
 const nastyStrings = ["__proto__", "constructor", "toString", "\u0000", "\ud800", "a\u0308", "ä", "👩‍👩‍👧", "'; --", " "]
 
@@ -29,7 +31,8 @@ const string: typeof FastCheck.string = (constraints = {}) => {
   const { maxLength = Infinity, minLength = 0 } = constraints
   const fits = (text: string) => text.length >= minLength && text.length <= maxLength
   return mostly(
-    [6, oneOf(plainStrings.filter(fits))],
+    [5, oneOf(fewStrings.filter(fits))],
+    [4, oneOf(plainStrings.filter(fits))],
     [1, oneOf(nastyStrings.filter(fits))],
     [2, FastCheck.string(constraints)],
     [1, FastCheck.fullUnicodeString(constraints).filter(fits)]
@@ -38,7 +41,11 @@ const string: typeof FastCheck.string = (constraints = {}) => {
 
 const integer: typeof FastCheck.integer = (constraints = {}) => {
   const { max = 0x7fffffff, min = -0x80000000 } = constraints
-  return mostly([3, integersBetween(Math.max(min, -2), Math.min(max, 10))], [2, FastCheck.integer(constraints)])
+  return mostly(
+    [2, integersBetween(Math.max(min, -1), Math.min(max, 2))],
+    [2, integersBetween(Math.max(min, -2), Math.min(max, 10))],
+    [2, FastCheck.integer(constraints)]
+  )
 }
 
 const integersBetween = (low: number, high: number): FastCheck.Arbitrary<number> | undefined => {
@@ -112,3 +119,46 @@ const uuids = [
 const uuid: typeof FastCheck.uuid = (constraints) => mostly([2, oneOf(uuids)], [1, FastCheck.uuid(constraints)])
 
 const primitives: typeof FastCheck = { ...FastCheck, bigInt, date, float, integer, string, uuid }
+
+/**
+ * Lists of records in which a field often has the value that a field of the same name had before: what one command makes,
+ * the next one finds.
+ *
+ * @internal
+ */
+export const related = <A>(
+  item: FastCheck.Arbitrary<A>,
+  options: { readonly maxLength: number; readonly isValid: (value: unknown) => value is A }
+): FastCheck.Arbitrary<ReadonlyArray<A>> =>
+  FastCheck.array(FastCheck.tuple(item, FastCheck.nat({ max: 0xffff })), {
+    maxLength: options.maxLength,
+    size: "max"
+  }).map((pairs) => {
+    const list: Array<A> = []
+    for (const [value, choice] of pairs) list.push(relate(value, list, choice, options.isValid))
+    return list
+  })
+
+const relate = <A>(
+  value: A,
+  before: ReadonlyArray<A>,
+  choice: number,
+  isValid: (value: unknown) => value is A
+): A => {
+  // an even choice leaves it as it is, and zero is what choices shrink to
+  if (choice % 2 === 0 || !isObject(value) || !isPlain(value) || Array.isArray(value)) return value
+  let result: A = value
+  let bits = choice >> 1
+  for (const key of ownKeys(value)) {
+    if (key === "_tag") continue
+    const earlier = before.flatMap((other) =>
+      isObject(other) && Object.hasOwn(other, key) ? [Reflect.get(other, key)] : []
+    )
+    if ((bits & 1) === 1 && earlier.length > 0) {
+      const candidate: unknown = { ...result, [key]: earlier.at(-1 - ((bits >> 1) % earlier.length)) }
+      if (isValid(candidate)) result = candidate
+    }
+    bits = bits >> 2
+  }
+  return result
+}

@@ -1,5 +1,7 @@
 import * as FastCheck from "effect/FastCheck"
+import * as Schema from "effect/Schema"
 import type * as Aggregate from "../../Aggregate.js"
+import { related } from "./arbitraries.js"
 import { toCode } from "./code.js"
 import * as Generators from "./generators.js"
 import { TookTooLong, within } from "./guard.js"
@@ -46,8 +48,8 @@ export interface Session<out Id, out Event, out Command> {
 const patience = 3_000
 /** How long the runs that nobody asked for by number may take together. */
 const budget = 2_000
-const most = 1_000
-const least = 100
+const mostRuns = 1_000
+const leastRuns = 100
 /** How long the runs under one guard should take: it costs more than most histories do. */
 const stretch = 250
 /** How long a finding is made smaller. */
@@ -56,6 +58,7 @@ const shrinking = 4_000
 interface Question<in State> {
   readonly laws: Iterable<Trial.Law>
   readonly strict: boolean
+  readonly most?: number | undefined
   readonly invariant: ((state: State) => boolean) | undefined
 }
 
@@ -76,7 +79,7 @@ const idle = (): Progress => ({ log: [], running: "initial", world: undefined })
 const tryUnguarded = <Name extends string, Id, State, Event, Command, Rejection>(
   aggregate: Aggregate.Aggregate<Name, Id, State, Event, Command, Rejection>,
   history: Generators.History<Id, Command, Event>,
-  { invariant, laws, strict }: Question<State>,
+  { invariant, laws, most = Infinity, strict }: Question<State>,
   progress: Progress
 ): Trial.Trial => {
   const world = World.install()
@@ -85,6 +88,7 @@ const tryUnguarded = <Name extends string, Id, State, Event, Command, Rejection>
   try {
     return Trial.run(aggregate, history, {
       laws: new Set(laws),
+      most,
       strict,
       invariant,
       world,
@@ -135,11 +139,17 @@ export const make = <Name extends string, Id, State, Event, Command, Rejection>(
   const strict = options.histories === "events"
   const generators = Generators.make(aggregate, options)
   const none = FastCheck.constant([])
-  const list = <A>(item: FastCheck.Arbitrary<A>) => FastCheck.array(item, { maxLength: size, size: "max" })
+  const lists = <A>(item: FastCheck.Arbitrary<A>, given: boolean, schema: Schema.Schema<A>, maxLength: number) =>
+    given
+      ? FastCheck.array(item, { maxLength, size: "max" })
+      : related(item, { maxLength, isValid: Schema.is(schema) })
+  // some are rejected
+  const commands = lists(generators.command, options.command !== undefined, aggregate.command, size * 2)
+  const events = lists(generators.event, options.event !== undefined, aggregate.event.schema, size)
   const histories: FastCheck.Arbitrary<History> = FastCheck.record({
     id: generators.id,
-    commands: strict ? none : list(generators.command),
-    events: strict ? list(generators.event) : none
+    commands: strict ? none : commands,
+    events: strict ? events : none
   })
 
   const pending = new Set(Trial.allLaws)
@@ -169,7 +179,7 @@ export const make = <Name extends string, Id, State, Event, Command, Rejection>(
     let current: History | undefined
     const property = FastCheck.property(arbitrary, (history) => {
       current = history
-      const trial = tryUnguarded(aggregate, history, { laws: wanted(), strict, invariant }, progress)
+      const trial = tryUnguarded(aggregate, history, { laws: wanted(), most: size, strict, invariant }, progress)
       learn(history, next, { ...trial, log: progress.log, hung: false })
       next++
       current = undefined
@@ -195,7 +205,7 @@ export const make = <Name extends string, Id, State, Event, Command, Rejection>(
         }
         progress.world?.restore()
         if (current === undefined) throw new Generators.NotGenerated(neverGenerated)
-        const question = { laws: wanted(), strict, invariant }
+        const question = { laws: wanted(), most: size, strict, invariant }
         // where it was not the only one, the others may have taken the time
         const answer = count === 1 ? neverReturned(question.laws, progress) : tryHistory(aggregate, current, question)
         learn(current, next, answer)
@@ -233,7 +243,7 @@ export const make = <Name extends string, Id, State, Event, Command, Rejection>(
     let smallest = found
     const breaks = (history: History): boolean => {
       if (performance.now() - started > shrinking) return false
-      const { log, problems } = tryHistory(aggregate, history, { laws: [law], strict, invariant })
+      const { log, problems } = tryHistory(aggregate, history, { laws: [law], most: size, strict, invariant })
       const problem = problems.get(law)
       if (problem !== undefined) smallest = { history, log, problem }
       return problem !== undefined
@@ -253,7 +263,7 @@ export const make = <Name extends string, Id, State, Event, Command, Rejection>(
     return { ...smallest, run: run + 1, before: lengthOf(found.history) }
   }
 
-  judge(histories, new Set(Trial.allLaws), { runs, most, least })
+  judge(histories, new Set(Trial.allLaws), { runs, most: mostRuns, least: leastRuns })
   if (!strict) {
     if (decided.size === 0 && first.size === 0 && size > 0) throw new Generators.NotGenerated(nothingDecided(refused))
     // old events, which nothing decides any more, have to be replayed all the same
@@ -261,7 +271,7 @@ export const make = <Name extends string, Id, State, Event, Command, Rejection>(
       if (decided.has(type)) continue
       const withEvent: FastCheck.Arbitrary<History> = FastCheck.record({
         id: generators.id,
-        commands: list(generators.command),
+        commands,
         events: FastCheck.tuple(event)
       })
       judge(withEvent, new Set(["total", "pure"]), { runs: 100, most: 100, least: 100 })
