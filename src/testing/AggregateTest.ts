@@ -199,15 +199,20 @@ const failure = (
     ...(compared === undefined ? [] : [["expected", compared.expected], ["actual", compared.actual]] as const)
   ]
   const indent = Math.max(0, ...rows.map(([label]) => label.length)) + 2
-  const lines = rows.flatMap(([label, value]) =>
+  const table = rows.flatMap(([label, value]) =>
     toLines(value, 100).map((line, index) => `  ${(index === 0 ? label : "").padEnd(indent)}${line}`)
   )
   const places = (compared?.found ?? []).map(({ actual, expected, path }) =>
     `  differs at ${path}: expected ${expected ?? "nothing"}, actual ${actual ?? "nothing"}`
   )
-  return new AssertionError({
-    message: [text, "", ...lines, ...(hint === undefined ? [] : ["", hint]), ...places].join("\n"),
+  const error = new AssertionError({
+    message: [text, "", ...table, ...(hint === undefined ? [] : ["", hint]), ...places].join("\n"),
     ...(compared === undefined ? {} : { expected: compared.expected, actual: compared.actual }),
-    operator: "deepStrictEqual"
+    // one that node does not know: it leaves the message as it is
+    operator: "then"
   })
+  // the place in the test comes first
+  const lines = (error.stack ?? "").split("\n")
+  error.stack = lines.filter((line) => !/^\s+at .*[\\/]AggregateTest\.[jt]s:/.test(line)).join("\n")
+  return error
 }
