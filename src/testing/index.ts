@@ -3,6 +3,14 @@
  *
  * @since 0.1.0
  */
+export * as AggregateLaws from "./AggregateLaws.js"
+/**
+ * @since 0.1.0
+ */
+export * as AggregateTest from "./AggregateTest.js"
+/**
+ * @since 0.1.0
+ */
 export * as Contract from "./Contract.js"
 /**
  * @since 0.1.0
@@ -20,3 +28,7 @@ export * as MigrationLaw from "./MigrationLaw.js"
  * @since 0.1.0
  */
 export * as SnapshotStoreContract from "./SnapshotStoreContract.js"
+/**
+ * @since 0.1.0
+ */
+export * as Testing from "./Testing.js"

@@ -1,0 +1,167 @@
+import * as BigDecimal from "effect/BigDecimal"
+import * as DateTime from "effect/DateTime"
+import * as Duration from "effect/Duration"
+import * as Either from "effect/Either"
+import * as Option from "effect/Option"
+import * as Redacted from "effect/Redacted"
+import { containerOf, isObject, ownKeys } from "./containers.js"
+
+/**
+ * A value as the TypeScript that makes it, on one line.
+ *
+ * @internal
+ */
+export const toCode = (value: unknown): string => flat(toDoc(value, []))
+
+/**
+ * The same, broken into lines where it is wider than `width`.
+ *
+ * @internal
+ */
+export const toLines = (value: unknown, width: number): ReadonlyArray<string> => pretty(toDoc(value, []), width)
+
+type Doc =
+  | string
+  | {
+    readonly open: string
+    readonly items: ReadonlyArray<readonly [prefix: string, Doc]>
+    readonly close: string
+    /** Whether the braces are set off by spaces. */
+    readonly spaced: boolean
+  }
+
+const flat = (doc: Doc): string => {
+  if (typeof doc === "string") return doc
+  const items = doc.items.map(([prefix, item]) => prefix + flat(item)).join(", ")
+  return doc.spaced && items !== "" ? `${doc.open} ${items} ${doc.close}` : `${doc.open}${items}${doc.close}`
+}
+
+const pretty = (doc: Doc, width: number): ReadonlyArray<string> => {
+  const line = flat(doc)
+  if (typeof doc === "string" || line.length <= width || doc.items.length === 0) return [line]
+  const inner = doc.items.flatMap(([prefix, item], index) => {
+    const lines = pretty(item, width - 2)
+    const comma = index < doc.items.length - 1 ? "," : ""
+    return lines.map((text, at) => `  ${at === 0 ? prefix : ""}${text}${at === lines.length - 1 ? comma : ""}`)
+  })
+  return [doc.open, ...inner, doc.close]
+}
+
+const call = (name: string, ...items: ReadonlyArray<Doc>): Doc => ({
+  open: `${name}(`,
+  items: items.map((item) => ["", item]),
+  close: ")",
+  spaced: false
+})
+
+const list = (items: ReadonlyArray<Doc>): Doc => ({
+  open: "[",
+  items: items.map((item) => ["", item]),
+  close: "]",
+  spaced: false
+})
+
+const identifier = /^[A-Za-z_$][\w$]*$/
+
+const fields = (
+  value: object,
+  ancestors: ReadonlyArray<object>,
+  without: ReadonlyArray<PropertyKey> = []
+): ReadonlyArray<readonly [string, Doc]> =>
+  ownKeys(value).filter((key) => !without.includes(key)).map((key) => [
+    `${fieldName(key)}: `,
+    toDoc(Reflect.get(value, key), ancestors)
+  ])
+
+const fieldName = (key: PropertyKey): string => {
+  if (typeof key === "symbol") return `[${String(key)}]`
+  if (key === "__proto__") return "[\"__proto__\"]"
+  return typeof key === "string" && identifier.test(key) ? key : JSON.stringify(key)
+}
+
+const toDoc = (value: unknown, ancestors: ReadonlyArray<object>): Doc => {
+  switch (typeof value) {
+    case "string":
+      return JSON.stringify(value)
+    case "number":
+      return Object.is(value, -0) ? "-0" : String(value)
+    case "bigint":
+      return `${value}n`
+    case "symbol":
+      return Symbol.keyFor(value) === undefined ? `Symbol(${JSON.stringify(value.description)})` : String(value)
+    case "function":
+      return `<function ${value.name === "" ? "without a name" : value.name}>`
+    case "object":
+      if (value === null) return "null"
+      return ancestors.includes(value) ? "<a cycle>" : objectToDoc(value, [...ancestors, value])
+    default:
+      return String(value)
+  }
+}
+
+const objectToDoc = (value: object, ancestors: ReadonlyArray<object>): Doc => {
+  const doc = (item: unknown) => toDoc(item, ancestors)
+  const entry = ([key, item]: readonly [unknown, unknown]) => list([doc(key), doc(item)])
+  if (Array.isArray(value)) return list(Array.from(value, doc))
+  if (value instanceof Date) {
+    return call("new Date", Number.isNaN(value.getTime()) ? "NaN" : JSON.stringify(value.toISOString()))
+  }
+  if (value instanceof Map) return call("new Map", list(Array.from(value, entry)))
+  if (value instanceof Set) return call("new Set", list(Array.from(value, doc)))
+  if (value instanceof URL) return call("new URL", JSON.stringify(value.href))
+  if (value instanceof RegExp) return String(value)
+  if (ArrayBuffer.isView(value)) {
+    return call(`${nameOf(value)}.from`, list(ownKeys(value).map((key) => doc(Reflect.get(value, key)))))
+  }
+  if (Option.isOption(value)) return Option.isNone(value) ? "Option.none()" : call("Option.some", doc(value.value))
+  if (Either.isEither(value)) {
+    return Either.isLeft(value) ? call("Either.left", doc(value.left)) : call("Either.right", doc(value.right))
+  }
+  if (BigDecimal.isBigDecimal(value)) {
+    return call("BigDecimal.unsafeFromString", JSON.stringify(BigDecimal.format(value)))
+  }
+  if (DateTime.isDateTime(value)) {
+    return DateTime.isUtc(value)
+      ? call("DateTime.unsafeMake", JSON.stringify(DateTime.formatIso(value)))
+      : `<DateTime ${DateTime.formatIsoZoned(value)}>`
+  }
+  if (Duration.isDuration(value)) return call("Duration.decode", JSON.stringify(durationInput(value)))
+  if (Redacted.isRedacted(value)) return "<redacted>"
+  const container = containerOf(value)
+  if (container?._tag === "Keyed") return call(`${container.name}.fromIterable`, list(container.entries.map(entry)))
+  if (container?._tag === "Ordered" || container?._tag === "Unordered") {
+    return call(`${container.name}.fromIterable`, list(container.values.map(doc)))
+  }
+  const name = nameOf(value)
+  if (name === "Object" || name === "") {
+    return { open: "{", items: fields(value, ancestors), close: "}", spaced: true }
+  }
+  if (value instanceof Error && ownKeys(value).length === 0) {
+    return value.message === "" ? call(`new ${name}`) : call(`new ${name}`, JSON.stringify(value.message))
+  }
+  // a tagged class writes its own tag
+  const items = fields(value, ancestors, ["_tag"])
+  return items.length === 0
+    ? call(`new ${name}`)
+    : { open: `new ${name}({`, items, close: "})", spaced: true }
+}
+
+const durationInput = (duration: Duration.Duration): string => {
+  const millis = Duration.toMillis(duration)
+  if (millis === Infinity) return "Infinity"
+  return Number.isInteger(millis)
+    ? `${millis} millis`
+    : `${Option.getOrElse(Duration.toNanos(duration), () => 0n)} nanos`
+}
+
+/**
+ * The name of an object's class: `Object` for a plain one.
+ *
+ * @internal
+ */
+export const nameOf = (value: object): string => {
+  const prototype: unknown = Object.getPrototypeOf(value)
+  if (!isObject(prototype)) return "Object"
+  const constructor: unknown = Reflect.get(prototype, "constructor")
+  return typeof constructor === "function" ? constructor.name : "Object"
+}

@@ -1,0 +1,258 @@
+import * as Data from "effect/Data"
+import * as Either from "effect/Either"
+import * as Equal from "effect/Equal"
+import * as Option from "effect/Option"
+import type * as SchemaAST from "effect/SchemaAST"
+import { formatPath } from "../json.js"
+import { toCode } from "./code.js"
+import { containerOf, isObject, isPlain, ownKeys } from "./containers.js"
+
+/**
+ * One place where two values differ. `undefined` as text: nothing is there.
+ *
+ * @internal
+ */
+export interface Difference {
+  readonly path: string
+  readonly expected: string | undefined
+  readonly actual: string | undefined
+}
+
+/** @internal */
+export interface Options {
+  /**
+   * Fields in which `undefined` and absent are the same. JSON has no `undefined`, so a field of a struct that holds it is
+   * stored as absent; the keys of a record are data.
+   */
+  readonly fields?: ReadonlySet<PropertyKey> | undefined
+  /** How many differences are looked for. Default 5. */
+  readonly limit?: number | undefined
+}
+
+/**
+ * Where two values differ, however deep. Stricter than `Equal.equals` (a negative zero is not zero) and than a
+ * comparison of JSON (a class instance is not a plain object), and it knows what is equal in effect's data types. The order
+ * in maps, sets and records does not count.
+ *
+ * @internal
+ */
+export const differences = (
+  expected: unknown,
+  actual: unknown,
+  options: Options = {}
+): ReadonlyArray<Difference> => {
+  const walk: Walk = { fields: options.fields ?? new Set(), limit: options.limit ?? 5, found: [], pairs: new Map() }
+  compare(walk, [], expected, actual)
+  return walk.found
+}
+
+/** @internal */
+export const same = (expected: unknown, actual: unknown, options: Options = {}): boolean =>
+  differences(expected, actual, { ...options, limit: 1 }).length === 0
+
+/**
+ * The names of all fields that the structs in a schema declare.
+ *
+ * @internal
+ */
+export const fieldsOf = (ast: SchemaAST.AST): ReadonlySet<PropertyKey> => {
+  const known = fieldsByAst.get(ast)
+  if (known !== undefined) return known
+  const fields = new Set<PropertyKey>()
+  fieldsByAst.set(ast, fields)
+  const visit = (ast: SchemaAST.AST, suspended: number): void => {
+    switch (ast._tag) {
+      case "TypeLiteral":
+        for (const property of ast.propertySignatures) {
+          fields.add(property.name)
+          visit(property.type, suspended)
+        }
+        return ast.indexSignatures.forEach((index) => visit(index.type, suspended))
+      case "TupleType":
+        return [...ast.elements, ...ast.rest].forEach((element) => visit(element.type, suspended))
+      case "Union":
+        return ast.types.forEach((type) => visit(type, suspended))
+      case "Declaration":
+        return ast.typeParameters.forEach((type) => visit(type, suspended))
+      case "Refinement":
+        return visit(ast.from, suspended)
+      case "Transformation":
+        return visit(ast.to, suspended)
+      case "Suspend":
+        // the decoded side of a recursive schema is a new one at every step
+        return suspended < 3 ? visit(ast.f(), suspended + 1) : undefined
+      default:
+        return
+    }
+  }
+  visit(ast, 0)
+  return fields
+}
+
+const fieldsByAst = new WeakMap<SchemaAST.AST, ReadonlySet<PropertyKey>>()
+
+interface Walk {
+  readonly fields: ReadonlySet<PropertyKey>
+  readonly limit: number
+  readonly found: Array<Difference>
+  /** What is being compared further up, so that cycles end. */
+  readonly pairs: Map<object, object>
+}
+
+type Path = ReadonlyArray<PropertyKey>
+
+const report = (walk: Walk, path: Path, expected: string | undefined, actual: string | undefined): void => {
+  if (walk.found.length < walk.limit) walk.found.push({ path: formatPath(path), expected, actual })
+}
+
+const compare = (walk: Walk, path: Path, expected: unknown, actual: unknown): void => {
+  if (Object.is(expected, actual) || walk.found.length >= walk.limit) return
+  if (!isObject(expected) || !isObject(actual)) return report(walk, path, toCode(expected), toCode(actual))
+  if (walk.pairs.get(expected) === actual) return
+  walk.pairs.set(expected, actual)
+  compareObjects(walk, path, expected, actual)
+  walk.pairs.delete(expected)
+}
+
+const compareObjects = (walk: Walk, path: Path, expected: object, actual: object): void => {
+  if (isPlain(expected) && isPlain(actual) && Array.isArray(expected) === Array.isArray(actual)) {
+    return Array.isArray(expected) && Array.isArray(actual)
+      ? compareLists(walk, path, expected, actual)
+      : compareFields(walk, path, expected, actual)
+  }
+  const one = containerOf(expected)
+  const other = containerOf(actual)
+  if (one !== undefined && other !== undefined && one.name === other.name) {
+    if (one._tag === "Keyed" && other._tag === "Keyed") return compareEntries(walk, path, one.entries, other.entries)
+    if (one._tag === "Ordered" && other._tag === "Ordered") return compareLists(walk, path, one.values, other.values)
+    if (one._tag === "Unordered" && other._tag === "Unordered") {
+      return compareValues(walk, path, one.values, other.values)
+    }
+    if (!Equal.equals(expected, actual)) report(walk, path, toCode(expected), toCode(actual))
+    return
+  }
+  if (Option.isOption(expected) && Option.isOption(actual) && expected._tag === actual._tag) {
+    return compare(walk, [...path, "value"], Option.getOrUndefined(expected), Option.getOrUndefined(actual))
+  }
+  if (Either.isEither(expected) && Either.isEither(actual) && expected._tag === actual._tag) {
+    const side = Either.isLeft(expected) ? "left" : "right"
+    return compare(walk, [...path, side], Either.merge(expected), Either.merge(actual))
+  }
+  if (one !== undefined || other !== undefined || kind(expected) !== kind(actual)) {
+    return report(walk, path, described(expected), described(actual))
+  }
+  if (Array.isArray(expected) && Array.isArray(actual)) return compareLists(walk, path, expected, actual)
+  if (expected instanceof Map && actual instanceof Map) {
+    return compareEntries(walk, path, Array.from(expected), Array.from(actual))
+  }
+  if (expected instanceof Set && actual instanceof Set) {
+    return compareValues(walk, path, Array.from(expected), Array.from(actual))
+  }
+  if (
+    expected instanceof Date || expected instanceof URL || expected instanceof RegExp || typeof expected === "function"
+  ) {
+    if (toCode(expected) !== toCode(actual)) report(walk, path, toCode(expected), toCode(actual))
+    return
+  }
+  if (ownEquality(expected)) {
+    if (Equal.equals(expected, actual)) return
+    // its insides are private
+    if (ownKeys(expected).length === 0) return report(walk, path, toCode(expected), toCode(actual))
+  }
+  compareFields(walk, path, expected, actual)
+}
+
+const structPrototype: unknown = Object.getPrototypeOf(Data.struct({}))
+const arrayPrototype: unknown = Object.getPrototypeOf(Data.array([]))
+
+// the class; a plain object is one, with a prototype, without, or with that of effect's data
+const kind = (value: object): unknown => {
+  const prototype: unknown = Object.getPrototypeOf(value)
+  return prototype === null || prototype === structPrototype
+    ? Object.prototype
+    : prototype === arrayPrototype
+    ? Array.prototype
+    : prototype
+}
+
+const described = (value: object): string => {
+  const code = toCode(value)
+  if (!code.startsWith("{") && !code.startsWith("[")) return code
+  return Array.isArray(value) ? `the array ${code}` : `the plain object ${code}`
+}
+
+// an equality that a user's class defines for itself, and not the one of effect's data
+const ownEquality = (value: object): boolean =>
+  Equal.isEqual(value) && Reflect.get(value, Equal.symbol) !== Reflect.get(Data.struct({}), Equal.symbol)
+
+const compareFields = (walk: Walk, path: Path, expected: object, actual: object): void => {
+  if (expected instanceof Error && actual instanceof Error && expected.message !== actual.message) {
+    report(walk, [...path, "message"], toCode(expected.message), toCode(actual.message))
+  }
+  const keys = new Set([...ownKeys(expected), ...ownKeys(actual)])
+  for (const key of keys) {
+    const one = Reflect.get(expected, key)
+    const other = Reflect.get(actual, key)
+    const inOne = Object.hasOwn(expected, key)
+    const inOther = Object.hasOwn(actual, key)
+    if (inOne === inOther || (walk.fields.has(key) && one === undefined && other === undefined)) {
+      compare(walk, [...path, key], one, other)
+    } else {
+      report(walk, [...path, key], inOne ? toCode(one) : undefined, inOther ? toCode(other) : undefined)
+    }
+  }
+}
+
+const compareLists = (
+  walk: Walk,
+  path: Path,
+  expected: ReadonlyArray<unknown>,
+  actual: ReadonlyArray<unknown>
+): void => {
+  for (let i = 0; i < Math.max(expected.length, actual.length); i++) {
+    if (i >= actual.length) report(walk, [...path, i], toCode(expected[i]), undefined)
+    else if (i >= expected.length) report(walk, [...path, i], undefined, toCode(actual[i]))
+    else compare(walk, [...path, i], expected[i], actual[i])
+  }
+}
+
+type Entry = readonly [key: unknown, value: unknown]
+
+// keys that are objects are the same where their parts are
+const compareEntries = (
+  walk: Walk,
+  path: Path,
+  expected: ReadonlyArray<Entry>,
+  actual: ReadonlyArray<Entry>
+): void => {
+  const left = new Map(actual)
+  const lookUp = (key: unknown): Entry | undefined => {
+    if (left.has(key)) return [key, left.get(key)]
+    return isObject(key) ? Array.from(left).find(([other]) => same(key, other, walk)) : undefined
+  }
+  for (const [key, value] of expected) {
+    const found = lookUp(key)
+    if (found === undefined) {
+      report(walk, [...path, keyName(key)], toCode(value), undefined)
+    } else {
+      left.delete(found[0])
+      compare(walk, [...path, keyName(key)], value, found[1])
+    }
+  }
+  for (const [key, value] of left) report(walk, [...path, keyName(key)], undefined, toCode(value))
+}
+
+const compareValues = (
+  walk: Walk,
+  path: Path,
+  expected: ReadonlyArray<unknown>,
+  actual: ReadonlyArray<unknown>
+): void =>
+  compareEntries(
+    walk,
+    path,
+    expected.map((value) => [value, value]),
+    actual.map((value) => [value, value])
+  )
+
+const keyName = (key: unknown): PropertyKey => typeof key === "string" || typeof key === "number" ? key : toCode(key)

@@ -1,0 +1,319 @@
+import * as FastCheck from "effect/FastCheck"
+import * as Schema from "effect/Schema"
+import type * as Aggregate from "../../Aggregate.js"
+import { related } from "./arbitraries.js"
+import { toCode } from "./code.js"
+import * as Generators from "./generators.js"
+import { TookTooLong, within } from "./guard.js"
+import * as Trial from "./trial.js"
+import * as World from "./world.js"
+
+/** @internal */
+export interface Options<Id, in out State, Event, Command> {
+  readonly histories: "commands" | "events"
+  readonly id: FastCheck.Arbitrary<Id> | undefined
+  readonly command: FastCheck.Arbitrary<Command> | undefined
+  readonly event: FastCheck.Arbitrary<Event> | undefined
+  readonly invariant: ((state: State) => boolean) | undefined
+  readonly runs: number | undefined
+  readonly seed: number
+  readonly size: number
+}
+
+/** @internal */
+export interface Finding<out Id, out Event, out Command> {
+  readonly history: Generators.History<Id, Command, Event>
+  readonly log: ReadonlyArray<Trial.Line>
+  readonly problem: Trial.Problem
+}
+
+/** @internal */
+export interface Found<out Id, out Event, out Command> extends Finding<Id, Event, Command> {
+  /** The number of the run, from 1. */
+  readonly run: number
+  /** How many commands and events it had before it was shrunk. */
+  readonly before: number
+}
+
+/**
+ * All histories that an aggregate is tried with. They are made once for all laws, when the first of them is asked for.
+ *
+ * @internal
+ */
+export interface Session<out Id, out Event, out Command> {
+  readonly find: (law: Trial.Law) => Found<Id, Event, Command> | undefined
+}
+
+/** How long one history may take, in milliseconds. */
+const patience = 3_000
+/** How long the runs that nobody asked for by number may take together. */
+const budget = 2_000
+const mostRuns = 1_000
+const leastRuns = 100
+/** How long the runs under one guard should take: it costs more than most histories do. */
+const stretch = 250
+/** How long a finding is made smaller. */
+const shrinking = 4_000
+
+interface Question<in State> {
+  readonly laws: Iterable<Trial.Law>
+  readonly strict: boolean
+  readonly most?: number | undefined
+  readonly invariant: ((state: State) => boolean) | undefined
+}
+
+interface Answer extends Trial.Trial {
+  readonly log: ReadonlyArray<Trial.Line>
+  readonly hung: boolean
+}
+
+/** What goes on, for when it never ends. */
+interface Progress {
+  log: Array<Trial.Line>
+  running: string
+  world: World.World | undefined
+}
+
+const idle = (): Progress => ({ log: [], running: "initial", world: undefined })
+
+const tryUnguarded = <Name extends string, Id, State, Event, Command, Rejection>(
+  aggregate: Aggregate.Aggregate<Name, Id, State, Event, Command, Rejection>,
+  history: Generators.History<Id, Command, Event>,
+  { invariant, laws, most = Infinity, strict }: Question<State>,
+  progress: Progress
+): Trial.Trial => {
+  const world = World.install()
+  progress.world = world
+  progress.log = []
+  try {
+    return Trial.run(aggregate, history, {
+      laws: new Set(laws),
+      most,
+      strict,
+      invariant,
+      world,
+      log: progress.log,
+      onCall: (what) => progress.running = what
+    })
+  } finally {
+    world.restore()
+  }
+}
+
+/**
+ * Tries one history.
+ *
+ * @internal
+ */
+export const tryHistory = <Name extends string, Id, State, Event, Command, Rejection>(
+  aggregate: Aggregate.Aggregate<Name, Id, State, Event, Command, Rejection>,
+  history: Generators.History<Id, Command, Event>,
+  question: Question<State>
+): Answer => {
+  const progress = idle()
+  try {
+    const trial = within(patience, () => tryUnguarded(aggregate, history, question, progress))
+    return { ...trial, log: progress.log, hung: false }
+  } catch (error) {
+    if (!(error instanceof TookTooLong)) throw error
+    // its own finally did not run
+    progress.world?.restore()
+    return neverReturned(question.laws, progress)
+  }
+}
+
+const neverReturned = (laws: Iterable<Trial.Law>, { log, running }: Progress): Answer => {
+  const text = `${running} did not return within ${patience / 1_000} seconds.`
+  const problem: Trial.Problem = { law: "total", text, evidence: [], lines: log.length }
+  const problems = new Map(Array.from(laws, (law) => [law, problem] as const).filter(([law]) => law === "total"))
+  return { problems, decided: new Set(), log, hung: true }
+}
+
+/** @internal */
+export const make = <Name extends string, Id, State, Event, Command, Rejection>(
+  aggregate: Aggregate.Aggregate<Name, Id, State, Event, Command, Rejection>,
+  options: Options<Id, State, Event, Command>
+): Session<Id, Event, Command> => {
+  type History = Generators.History<Id, Command, Event>
+  const { invariant, runs, seed, size } = options
+  const strict = options.histories === "events"
+  const generators = Generators.make(aggregate, options)
+  const none = FastCheck.constant([])
+  const lists = <A>(item: FastCheck.Arbitrary<A>, given: boolean, schema: Schema.Schema<A>, maxLength: number) =>
+    given
+      ? FastCheck.array(item, { maxLength, size: "max" })
+      : related(item, { maxLength, isValid: Schema.is(schema) })
+  // some are rejected
+  const commands = lists(generators.command, options.command !== undefined, aggregate.command, size * 2)
+  const events = lists(generators.event, options.event !== undefined, aggregate.event.schema, size)
+  const histories: FastCheck.Arbitrary<History> = FastCheck.record({
+    id: generators.id,
+    commands: strict ? none : commands,
+    events: strict ? events : none
+  })
+
+  const pending = new Set(Trial.allLaws)
+  const first = new Map<Trial.Law, () => Found<Id, Event, Command>>()
+  const decided = new Set<string>()
+  let refused: { readonly command: unknown; readonly rejection: unknown } | undefined
+
+  const judge = (
+    arbitrary: FastCheck.Arbitrary<History>,
+    laws: ReadonlySet<Trial.Law>,
+    limit: { readonly runs: number | undefined; readonly most: number; readonly least: number }
+  ): void => {
+    const total = limit.runs ?? limit.most
+    const wanted = () => [...laws].filter((law) => pending.has(law))
+    const learn = (history: History, run: number, { decided: types, hung, log, problems }: Answer) => {
+      types.forEach((type) => decided.add(type))
+      refused = refused ?? refusalIn(log)
+      for (const [law, problem] of problems) {
+        pending.delete(law)
+        const finding = { history, log, problem }
+        first.set(law, () => hung ? unshrunk(finding, run) : shrink(arbitrary, law, finding, run))
+      }
+    }
+    const started = performance.now()
+    const progress = idle()
+    let next = 0
+    let current: History | undefined
+    const property = FastCheck.property(arbitrary, (history) => {
+      current = history
+      const trial = tryUnguarded(aggregate, history, { laws: wanted(), most: size, strict, invariant }, progress)
+      learn(history, next, { ...trial, log: progress.log, hung: false })
+      next++
+      current = undefined
+    })
+    let count = 1
+    while (next < total && wanted().length > 0) {
+      const elapsed = performance.now() - started
+      if (limit.runs === undefined && next >= limit.least && elapsed > budget) return
+      if (next > 0) count = Math.max(1, Math.floor(stretch * next / elapsed))
+      try {
+        const { errorInstance } = within(patience, () =>
+          FastCheck.check(property, {
+            seed,
+            path: String(next),
+            numRuns: Math.min(count, total - next),
+            endOnFailure: true
+          }))
+        if (errorInstance !== undefined && errorInstance !== null) throw errorInstance
+      } catch (error) {
+        if (!(error instanceof TookTooLong)) {
+          if (current !== undefined) throw error
+          throw new Generators.NotGenerated(`A generator, or a filter in a schema, threw ${Trial.messageOf(error)}`)
+        }
+        progress.world?.restore()
+        if (current === undefined) throw new Generators.NotGenerated(neverGenerated)
+        const question = { laws: wanted(), most: size, strict, invariant }
+        // where it was not the only one, the others may have taken the time
+        const answer = count === 1 ? neverReturned(question.laws, progress) : tryHistory(aggregate, current, question)
+        learn(current, next, answer)
+        // every other history would take as long
+        if (answer.hung) pending.clear()
+        next++
+        current = undefined
+      }
+    }
+  }
+
+  // what hangs is not tried again and again, but what comes after it can go
+  const unshrunk = (finding: Finding<Id, Event, Command>, run: number): Found<Id, Event, Command> => {
+    const lived = (tag: Trial.Line["_tag"]) => finding.log.filter((line) => line._tag === tag).length
+    const { commands, events, id } = finding.history
+    return {
+      ...finding,
+      history: {
+        id,
+        commands: commands.slice(0, lived("Command")),
+        events: strict ? events.slice(0, lived("Event")) : events
+      },
+      run: run + 1,
+      before: lengthOf(finding.history)
+    }
+  }
+
+  const shrink = (
+    arbitrary: FastCheck.Arbitrary<History>,
+    law: Trial.Law,
+    found: Finding<Id, Event, Command>,
+    run: number
+  ): Found<Id, Event, Command> => {
+    const started = performance.now()
+    let smallest = found
+    const breaks = (history: History): boolean => {
+      if (performance.now() - started > shrinking) return false
+      const { log, problems } = tryHistory(aggregate, history, { laws: [law], most: size, strict, invariant })
+      const problem = problems.get(law)
+      if (problem !== undefined) smallest = { history, log, problem }
+      return problem !== undefined
+    }
+    FastCheck.check(FastCheck.property(arbitrary, (history) => !breaks(history)), {
+      seed,
+      path: String(run),
+      numRuns: 1
+    })
+    // fast-check takes items from the ends of a list, and what nobody needs may stand in its middle
+    for (const list of ["commands", "events"] as const) {
+      for (let i = smallest.history[list].length - 1; i >= 0; i--) {
+        const { history } = smallest
+        breaks({ ...history, [list]: history[list].filter((_, index) => index !== i) })
+      }
+    }
+    return { ...smallest, run: run + 1, before: lengthOf(found.history) }
+  }
+
+  judge(histories, new Set(Trial.allLaws), { runs, most: mostRuns, least: leastRuns })
+  if (!strict) {
+    if (decided.size === 0 && first.size === 0 && size > 0) throw new Generators.NotGenerated(nothingDecided(refused))
+    // old events, which nothing decides any more, have to be replayed all the same
+    for (const [type, event] of generators.byType) {
+      if (decided.has(type)) continue
+      const withEvent: FastCheck.Arbitrary<History> = FastCheck.record({
+        id: generators.id,
+        commands,
+        events: FastCheck.tuple(event)
+      })
+      judge(withEvent, new Set(["total", "pure"]), { runs: 100, most: 100, least: 100 })
+    }
+  }
+
+  const known = new Map<Trial.Law, Found<Id, Event, Command>>()
+  return {
+    find: (law) => {
+      const found = known.get(law) ?? first.get(law)?.()
+      if (found !== undefined) known.set(law, found)
+      return found
+    }
+  }
+}
+
+const lengthOf = (history: Generators.History<unknown, unknown, unknown>): number =>
+  history.commands.length + history.events.length
+
+const refusalIn = (log: ReadonlyArray<Trial.Line>) => {
+  for (const [index, line] of log.entries()) {
+    const before = log[index - 1]
+    if (line._tag === "Rejection" && before?._tag === "Command") {
+      return { command: before.command, rejection: line.rejection }
+    }
+  }
+  return undefined
+}
+
+const nothingDecided = (refused: { readonly command: unknown; readonly rejection: unknown } | undefined): string =>
+  [
+    "None of the generated commands was accepted with an event: there is no history to try the laws with.",
+    ...(refused === undefined ? [] : [
+      "",
+      `  the command  ${toCode(refused.command)}`,
+      `  is rejected  ${toCode(refused.rejection)}`
+    ]),
+    "",
+    "Most likely commands must fit together in a way that random ones do not. Give the laws a generator of commands that",
+    "do (the option `command`), or try them with any events in any order (the option `histories: \"events\"`)."
+  ].join("\n")
+
+const neverGenerated = `A history could not be generated within ${patience / 1_000} seconds: a filter in one of the ` +
+  "schemas is almost never true, or a generator does not end. Annotate that schema with an `arbitrary`, or give the laws a " +
+  "generator (the options `id`, `command` and `event`)."

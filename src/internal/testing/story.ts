@@ -1,0 +1,126 @@
+import { toCode, toLines } from "./code.js"
+import type { Evidence, Line, Problem } from "./trial.js"
+
+const width = 100
+
+/**
+ * What happened, what is wrong with it and what to look at, for somebody who knows the aggregate and nothing else.
+ *
+ * @internal
+ */
+export const tell = (options: {
+  readonly aggregate: string
+  readonly law: string
+  readonly id: unknown
+  readonly log: ReadonlyArray<Line>
+  readonly problem: Problem
+  readonly footer: ReadonlyArray<string>
+}): string => {
+  const { aggregate, footer, id, law, log, problem } = options
+  const story: ReadonlyArray<Row> = [["id", id], ...log.slice(0, problem.lines).flatMap(rowsOf)]
+  const evidence = problem.evidence.flatMap(evidenceRows)
+  return [
+    `${aggregate} breaks the law "${law}".`,
+    "",
+    "What happened:",
+    ...table(story),
+    "",
+    "What is wrong:",
+    ...wrap(problem.text),
+    ...table(evidence),
+    ...(problem.hint === undefined ? [] : ["", "What to do:", ...wrap(problem.hint)]),
+    "",
+    ...footer
+  ].join("\n")
+}
+
+type Row = readonly [label: string, value: unknown] | readonly [label: string, value: unknown, text: true]
+
+const rowsOf = (line: Line): ReadonlyArray<Row> => {
+  switch (line._tag) {
+    case "Initial":
+      return [["initial state", line.state]]
+    case "Command":
+      return [["command", line.command]]
+    case "Nothing":
+      return [["  decides", "no events", true]]
+    case "Rejection":
+      return [["  rejected", line.rejection]]
+    case "Event":
+      return [[line.decided ? `  decides event ${line.number}` : `event ${line.number}`, line.event]]
+    case "State":
+      return [["  state", line.state]]
+  }
+}
+
+const evidenceRows = (evidence: Evidence): ReadonlyArray<Row> => {
+  switch (evidence._tag) {
+    case "Value":
+      return [[evidence.label, evidence.value]]
+    case "Text":
+      return [[evidence.label, evidence.text, true]]
+    case "Differences": {
+      const [one, other] = evidence.sides
+      return evidence.found.map(({ actual, expected, path }) => [
+        `differs at ${path}`,
+        `${one} ${expected ?? "nothing"}, ${other} ${actual ?? "nothing"}`,
+        true
+      ])
+    }
+  }
+}
+
+const table = (rows: ReadonlyArray<Row>): ReadonlyArray<string> => {
+  const indent = Math.min(30, Math.max(0, ...rows.map(([label]) => label.length))) + 2
+  return rows.flatMap(([label, value, text]) => {
+    const lines = text === true ? shorten(String(value)).split("\n") : toLines(value, width).map(shorten)
+    const start = label.padEnd(indent)
+    return lines.map((line, index) => `  ${index === 0 ? start : " ".repeat(start.length)}${line}`)
+  })
+}
+
+const wrap = (text: string): ReadonlyArray<string> => {
+  const lines: Array<string> = []
+  for (const word of text.split(" ")) {
+    const last = lines.at(-1)
+    if (last === undefined || last.length + word.length > width) lines.push(`  ${word}`)
+    else lines[lines.length - 1] = `${last} ${word}`
+  }
+  return lines
+}
+
+const longest = 1_500
+
+const shorten = (text: string): string =>
+  text.length <= longest ? text : `${text.slice(0, longest)}... (${text.length - longest} more characters)`
+
+/**
+ * The line that runs one history again.
+ *
+ * @internal
+ */
+export const regression = (options: {
+  readonly aggregate: string
+  readonly history: {
+    readonly id: unknown
+    readonly commands: ReadonlyArray<unknown>
+    readonly events: ReadonlyArray<unknown>
+  }
+  readonly options: ReadonlyArray<string>
+}): string => {
+  const { commands, events, id } = options.history
+  const history = [
+    `id: ${toCode(id)}`,
+    ...(commands.length > 0 ? [`commands: ${toCode(commands)}`] : []),
+    ...(events.length > 0 ? [`events: ${toCode(events)}`] : [])
+  ]
+  const more = options.options.length === 0 ? "" : `, { ${options.options.join(", ")} }`
+  return `AggregateLaws.check(${nameOf(options.aggregate)}, { ${history.join(", ")} }${more})`
+}
+
+/**
+ * The name under which the aggregate most likely stands in the code.
+ *
+ * @internal
+ */
+export const nameOf = (aggregate: string): string => /^[A-Za-z_$][\w$]*$/.test(aggregate) ? aggregate : "aggregate"

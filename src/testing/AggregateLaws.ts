@@ -1,0 +1,299 @@
+/**
+ * What every aggregate promises, as property tests that are generated from its definition.
+ *
+ * @since 0.1.0
+ */
+import type * as FastCheck from "effect/FastCheck"
+import type * as Aggregate from "../Aggregate.js"
+import * as Generators from "../internal/testing/generators.js"
+import { detect } from "../internal/testing/runner.js"
+import * as Session from "../internal/testing/session.js"
+import * as Story from "../internal/testing/story.js"
+import * as Trial from "../internal/testing/trial.js"
+import { InvalidOption } from "../InvalidOption.js"
+
+/**
+ * How the histories are made that the laws are tried with.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Options<Id, in out State, Event, Command> {
+  /**
+   * `"commands"`: generated commands are decided in turn, so that every history is one that could have happened. This is
+   * the default. `"events"`: generated events in any order, whatever a decider would have said. That is stricter: `evolve`
+   * has to cope with everything, and every state that it gives must fit the state schema.
+   */
+  readonly histories?: "commands" | "events" | undefined
+  /** Default: from the id schema. */
+  readonly id?: FastCheck.Arbitrary<Id> | undefined
+  /** Default: from the command schema. */
+  readonly command?: FastCheck.Arbitrary<Command> | undefined
+  /** Default: from the event schema. */
+  readonly event?: FastCheck.Arbitrary<Event> | undefined
+  /** What must hold in every state that is reached. */
+  readonly invariant?: ((state: State) => boolean) | undefined
+  /** How many histories are tried. Default: 1,000, or as many as 2 seconds allow, but at least 100. */
+  readonly runs?: number | undefined
+  /** Where the random numbers begin, a whole number: the same seed gives the same histories. Default: another each time. */
+  readonly seed?: number | undefined
+  /** The most events in one history. Default 20. */
+  readonly size?: number | undefined
+}
+
+/**
+ * One law, for any runner: `check` throws a {@link LawBroken} where the aggregate breaks it.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Law {
+  readonly name: string
+  readonly check: () => void
+}
+
+/**
+ * The functions of a test runner that a suite calls.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Runner {
+  readonly describe: (name: string, body: () => void) => unknown
+  /** The timeout is in milliseconds. A runner that does not know it may leave it out. */
+  readonly it: (name: string, body: () => Promise<void>, timeout?: number) => unknown
+}
+
+/**
+ * A history that breaks a law. The message tells it as a story.
+ *
+ * @since 0.1.0
+ * @category errors
+ */
+export class LawBroken extends Error {
+  override readonly name = "LawBroken"
+}
+
+/**
+ * The histories could not be generated. The message says what keeps them from it, and what to annotate.
+ *
+ * @since 0.1.0
+ * @category errors
+ */
+export class NotGenerated extends Error {
+  override readonly name = "NotGenerated"
+}
+
+/**
+ * Declares the laws as tests, in one call. It finds the runner by itself (vitest, jest, mocha, bun, `node:test`); pass it
+ * where it does not.
+ *
+ * @example
+ * ```ts skip-run
+ * import { Aggregate } from "effect-eventsourcing"
+ * import { AggregateLaws } from "effect-eventsourcing/testing"
+ * import { Either, Schema } from "effect"
+ *
+ * const Counter = Aggregate.make({
+ *   name: "Counter",
+ *   id: Schema.NonEmptyString,
+ *   state: Schema.Int,
+ *   event: Schema.TaggedStruct("Counted", {}),
+ *   command: Schema.TaggedStruct("Count", {}),
+ *   initial: () => 0,
+ *   evolve: (count) => count + 1,
+ *   decide: () => Either.right([{ _tag: "Counted" }])
+ * })
+ *
+ * AggregateLaws.suite(Counter)
+ * AggregateLaws.suite(Counter, { invariant: (count) => count >= 0, histories: "events", runs: 500 })
+ * ```
+ *
+ * @since 0.1.0
+ * @category suites
+ */
+export const suite = <Name extends string, Id, State, Event, Command, Rejection>(
+  aggregate: Aggregate.Aggregate<Name, Id, State, Event, Command, Rejection>,
+  options: Options<NoInfer<Id>, NoInfer<State>, NoInfer<Event>, NoInfer<Command>> & {
+    readonly runner?: Runner | undefined
+  } = {}
+): void => {
+  const runner = options.runner ?? detect()
+  const declared = make(aggregate, options, suite)
+  runner.describe(`AggregateLaws: ${aggregate.name}`, () => {
+    for (const { check, name } of declared) runner.it(name, () => turn().then(check), timeout)
+  })
+}
+
+/**
+ * The laws one by one, for any runner. All of them share one set of histories, which is made when the first is checked.
+ *
+ * @example
+ * ```ts skip-run
+ * import { AggregateLaws } from "effect-eventsourcing/testing"
+ * import { test } from "node:test"
+ * import { Counter } from "./Counter.js"
+ *
+ * for (const law of AggregateLaws.laws(Counter)) test(law.name, law.check)
+ * ```
+ *
+ * @since 0.1.0
+ * @category suites
+ */
+export const laws = <Name extends string, Id, State, Event, Command, Rejection>(
+  aggregate: Aggregate.Aggregate<Name, Id, State, Event, Command, Rejection>,
+  options: Options<NoInfer<Id>, NoInfer<State>, NoInfer<Event>, NoInfer<Command>> = {}
+): ReadonlyArray<Law> => make(aggregate, options, laws)
+
+/**
+ * One history for {@link check}.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface History<out Id, out Event, out Command> {
+  readonly id: Id
+  /** Decided in turn. */
+  readonly commands?: ReadonlyArray<Command> | undefined
+  /** What happens after that, whatever anybody decides. */
+  readonly events?: ReadonlyArray<Event> | undefined
+}
+
+/**
+ * Checks all laws on one history, and throws a {@link LawBroken} for the first that it breaks: the line to keep a
+ * counterexample as a test.
+ *
+ * @since 0.1.0
+ * @category suites
+ */
+export const check = <Name extends string, Id, State, Event, Command, Rejection>(
+  aggregate: Aggregate.Aggregate<Name, Id, State, Event, Command, Rejection>,
+  history: History<NoInfer<Id>, NoInfer<Event>, NoInfer<Command>>,
+  options: Pick<Options<NoInfer<Id>, NoInfer<State>, NoInfer<Event>, NoInfer<Command>>, "histories" | "invariant"> = {}
+): void => {
+  const { commands = [], events = [], id } = history
+  const { log, problems } = Session.tryHistory(aggregate, { id, commands, events }, {
+    laws: Trial.allLaws,
+    strict: options.histories === "events",
+    invariant: options.invariant
+  })
+  const [problem] = problems.values()
+  if (problem === undefined) return
+  throw new LawBroken(
+    Story.tell({ aggregate: aggregate.name, law: names[problem.law], id, log, problem, footer: [] })
+  )
+}
+
+// -------------------------------------------------------------------------------------
+// internal
+// -------------------------------------------------------------------------------------
+
+const make = <Name extends string, Id, State, Event, Command, Rejection>(
+  aggregate: Aggregate.Aggregate<Name, Id, State, Event, Command, Rejection>,
+  options: Options<Id, State, Event, Command>,
+  caller: Function
+): ReadonlyArray<Law> => {
+  // the place in the test, which is what a reader wants to see first
+  const declared: { readonly stack?: string } = {}
+  Error.captureStackTrace(declared, caller)
+  const { command, event, histories = "commands", id, invariant, runs, size = 20 } = options
+  whole("runs", runs, 1)
+  whole("size", size, 1)
+  whole("seed", options.seed, Number.MIN_SAFE_INTEGER)
+  if (histories !== "commands" && histories !== "events") {
+    throw new InvalidOption({
+      option: "AggregateLaws histories",
+      value: String(histories),
+      expected: "\"commands\" or \"events\""
+    })
+  }
+  const seed = (options.seed ?? Math.floor(Math.random() * 0x7fffffff)) | 0
+  let session: Session.Session<Id, Event, Command> | NotGenerated | undefined
+  const open = (): Session.Session<Id, Event, Command> => {
+    if (session instanceof NotGenerated) {
+      throw at(declared, new NotGenerated(`Not checked, as there are no histories: ${session.message.split("\n")[0]}`))
+    }
+    if (session !== undefined) return session
+    try {
+      session = Session.make(aggregate, { command, event, histories, id, invariant, runs, seed, size })
+      return session
+    } catch (error) {
+      if (!(error instanceof Generators.NotGenerated)) throw error
+      session = at(declared, new NotGenerated(`The laws of ${aggregate.name} cannot be tried. ${error.message}`))
+      throw session
+    }
+  }
+  return Trial.allLaws.filter((law) => law !== "invariant" || invariant !== undefined).map((law) => ({
+    name: names[law],
+    check: () => {
+      const found = open().find(law)
+      if (found === undefined) return
+      const { before, history, log, problem, run } = found
+      const again = [
+        `seed: ${seed}`,
+        ...(run > 100 || runs !== undefined ? [`runs: ${Math.max(run, runs ?? 0)}`] : []),
+        ...(options.size === undefined ? [] : [`size: ${options.size}`]),
+        ...(histories === "events" ? ["histories: \"events\""] : []),
+        ...(["id", "command", "event", "invariant"] as const).filter((name) => options[name] !== undefined)
+      ]
+      const size = history.commands.length + history.events.length
+      const shrunk = size < before ? `, made ${before - size} ${before - size === 1 ? "step" : "steps"} shorter` : ""
+      const broken = new LawBroken(Story.tell({
+        aggregate: aggregate.name,
+        law: names[law],
+        id: history.id,
+        log,
+        problem,
+        footer: [
+          `To see it again (run ${run} of seed ${seed}${shrunk}):`,
+          `  AggregateLaws.suite(${Story.nameOf(aggregate.name)}, { ${again.join(", ")} })`,
+          "To keep it as a test:",
+          `  ${
+            Story.regression({
+              aggregate: aggregate.name,
+              history,
+              options: [
+                ...(histories === "events" ? ["histories: \"events\""] : []),
+                ...(law === "invariant" ? ["invariant"] : [])
+              ]
+            })
+          }`
+        ]
+      }))
+      throw at(declared, broken)
+    }
+  }))
+}
+
+const at = <E extends Error>(place: { readonly stack?: string }, error: E): E => {
+  const frames = (place.stack ?? "").split("\n").filter((line) => /^\s+at /.test(line))
+  error.stack = [`${error.name}: ${error.message}`, ...frames].join("\n")
+  return error
+}
+
+const { setImmediate } = globalThis
+
+// a runner in another process wants to hear from this one between two checks, which never wait for anything
+const turn = (): Promise<void> => new Promise((resolve) => setImmediate(resolve))
+
+/** For a whole set of laws, in milliseconds: the first to be checked makes the histories for all. */
+const timeout = 120_000
+
+const names: Readonly<Record<Trial.Law, string>> = {
+  total: "decide and evolve never throw, and handle every command and event",
+  pure: "decide and evolve are pure: same input, same output, no input changed, no clock, no randomness",
+  events: "every event fits its schema, survives storage and leads to a state that fits the state schema",
+  rejections: "a rejection is a typed value and leaves the state as it was",
+  encoding: "every state survives being stored as JSON",
+  snapshots: "a snapshot at any version, and the events after it, give the state of a full replay",
+  invariant: "the invariant holds in every state"
+}
+
+const whole = (option: string, value: number | undefined, least: number): void => {
+  if (value === undefined || (Number.isSafeInteger(value) && value >= least)) return
+  throw new InvalidOption({
+    option: `AggregateLaws ${option}`,
+    value: String(value),
+    expected: least < 0 ? "a whole number" : `a whole number, ${least} or more`
+  })
+}

@@ -1,0 +1,315 @@
+/**
+ * Stores in memory that tell what was done with them.
+ *
+ * @since 0.1.0
+ */
+import * as Context from "effect/Context"
+import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import * as Layer from "effect/Layer"
+import * as Option from "effect/Option"
+import * as Stream from "effect/Stream"
+import type * as Event from "../Event.js"
+import * as EventStore from "../EventStore.js"
+import type * as Snapshot from "../Snapshot.js"
+import * as SnapshotStore from "../SnapshotStore.js"
+import type * as StreamId from "../StreamId.js"
+
+/**
+ * What was done with the stores that {@link layer} gives.
+ *
+ * @example
+ * ```ts
+ * import { Aggregate, Repository, SnapshotPolicy } from "effect-eventsourcing"
+ * import { Testing } from "effect-eventsourcing/testing"
+ * import { Effect, Either, Schema } from "effect"
+ * import * as assert from "node:assert/strict"
+ *
+ * const Counter = Aggregate.make({
+ *   name: "Counter",
+ *   id: Schema.NonEmptyString,
+ *   state: Schema.Int,
+ *   event: Schema.TaggedStruct("Counted", {}),
+ *   command: Schema.TaggedStruct("Count", {}),
+ *   initial: () => 0,
+ *   evolve: (count) => count + 1,
+ *   decide: (_count, _command) => Either.right([{ _tag: "Counted" }])
+ * })
+ *
+ * const test = Effect.gen(function*() {
+ *   const counters = yield* Repository.make(Counter, { snapshots: SnapshotPolicy.manual })
+ *   const stores = yield* Testing.Stores
+ *   const count = { _tag: "Count" } as const
+ *   yield* counters.executeAll("a", [count, count, count])
+ *   yield* counters.createSnapshot("a")
+ *   yield* counters.executeAll("a", [count, count])
+ *   yield* stores.forget
+ *
+ *   yield* counters.load("a")
+ *   const [load] = yield* stores.loads
+ *   assert.equal(load.snapshot, 3) // it used the snapshot at version 3,
+ *   assert.deepEqual(load.tail, [4, 5]) // and replayed exactly the tail
+ * })
+ *
+ * await Effect.runPromise(Effect.provide(Effect.scoped(test), Testing.layer))
+ * ```
+ *
+ * @since 0.1.0
+ * @category services
+ */
+export class Stores extends Context.Tag("effect-eventsourcing/testing/Stores")<Stores, {
+  /** Every call, in the order in which they ended. */
+  readonly calls: Effect.Effect<ReadonlyArray<Call>>
+  /** How often each operation was called. */
+  readonly counts: Effect.Effect<Counts>
+  /** The events that appends added, in order. What a repeated append found in place is not among them. */
+  readonly appended: Effect.Effect<ReadonlyArray<Appended>>
+  /** The snapshots that were saved. A superseded one is not among them. */
+  readonly saved: Effect.Effect<ReadonlyArray<Snapshot.Encoded>>
+  /** What was read to load aggregates. */
+  readonly loads: Effect.Effect<ReadonlyArray<Load>>
+  /** Forgets the calls so far; the stores keep what they hold. */
+  readonly forget: Effect.Effect<void>
+}>() {}
+
+/**
+ * One event that was appended.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Appended extends Event.ProposedEvent {
+  readonly stream: StreamId.StreamId
+  readonly version: number
+}
+
+/**
+ * What one load read of a stream, page by page.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Load {
+  readonly stream: StreamId.StreamId
+  /** The version of the snapshot that the load went on from; 0 where it found none, or refuted the one it found. */
+  readonly snapshot: number
+  /** The versions of the events that it read after that. */
+  readonly tail: ReadonlyArray<number>
+}
+
+/**
+ * One call of a store.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export type Call =
+  | {
+    readonly operation: "append"
+    readonly stream: StreamId.StreamId
+    readonly events: ReadonlyArray<Event.ProposedEvent>
+    /** The version after it, or the failure. */
+    readonly outcome: Outcome<number>
+  }
+  | {
+    readonly operation: "readTail"
+    readonly stream: StreamId.StreamId
+    readonly fromVersion: number
+    readonly outcome: Outcome<ReadonlyArray<number>>
+  }
+  | { readonly operation: "read"; readonly stream: StreamId.StreamId }
+  | { readonly operation: "readAll" }
+  | { readonly operation: "version"; readonly stream: StreamId.StreamId; readonly outcome: Outcome<number> }
+  | {
+    readonly operation: "get"
+    readonly stream: StreamId.StreamId
+    readonly outcome: Outcome<Option.Option<Snapshot.Encoded>>
+  }
+  | {
+    readonly operation: "save"
+    readonly stream: StreamId.StreamId
+    readonly snapshot: Snapshot.Encoded
+    readonly outcome: Outcome<SnapshotStore.SaveOutcome>
+  }
+  | { readonly operation: "delete"; readonly stream: StreamId.StreamId; readonly outcome: Outcome<number> }
+  | { readonly operation: "exists"; readonly stream: StreamId.StreamId; readonly outcome: Outcome<boolean> }
+  | { readonly operation: "deleteByType"; readonly aggregate: string; readonly outcome: Outcome<number> }
+
+/**
+ * How a call ended: a `Success`, or a `Failure` with its cause.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export type Outcome<A> = Exit.Exit<A, unknown>
+
+/**
+ * @since 0.1.0
+ * @category models
+ */
+export type Counts = { readonly [Operation in Call["operation"]]: number }
+
+/**
+ * Both stores in memory, and {@link Stores} to ask what was done with them.
+ *
+ * @since 0.1.0
+ * @category layers
+ */
+export const layer: Layer.Layer<EventStore.EventStore | SnapshotStore.SnapshotStore | Stores> = Layer.effectContext(
+  Effect.gen(function*() {
+    const events = yield* EventStore.makeMemory
+    const snapshots = yield* SnapshotStore.makeMemory
+    let calls: Array<Call> = []
+
+    const noted = <A, E, R>(effect: Effect.Effect<A, E, R>, call: (outcome: Exit.Exit<A, E>) => Call) =>
+      Effect.onExit(effect, (exit) => Effect.sync(() => void calls.push(call(exit))))
+    const now = (call: Call) => Stream.drain(Stream.fromEffect(Effect.sync(() => void calls.push(call))))
+
+    return Context.make(
+      EventStore.EventStore,
+      EventStore.EventStore.of({
+        ...events,
+        append: (stream, added, options) =>
+          noted(events.append(stream, added, options), (exit) => ({
+            operation: "append",
+            stream,
+            events: added,
+            outcome: Exit.map(exit, ({ version }) => version)
+          })),
+        read: (stream, options) => Stream.concat(now({ operation: "read", stream }), events.read(stream, options)),
+        readAll: (options) => Stream.concat(now({ operation: "readAll" }), events.readAll(options)),
+        version: (stream) => noted(events.version(stream), (outcome) => ({ operation: "version", stream, outcome })),
+        readTail: (stream, options) =>
+          noted(events.readTail(stream, options), (exit) => ({
+            operation: "readTail",
+            stream,
+            fromVersion: options.fromVersion,
+            outcome: Exit.map(exit, (page) => page.map(({ version }) => version))
+          }))
+      })
+    ).pipe(
+      Context.add(
+        SnapshotStore.SnapshotStore,
+        SnapshotStore.SnapshotStore.of({
+          ...snapshots,
+          get: (stream, options) =>
+            noted(snapshots.get(stream, options), (outcome) => ({ operation: "get", stream, outcome })),
+          save: (snapshot) =>
+            noted(snapshots.save(snapshot), (outcome) => ({
+              operation: "save",
+              stream: snapshot.stream,
+              snapshot,
+              outcome
+            })),
+          delete: (stream, options) =>
+            noted(snapshots.delete(stream, options), (outcome) => ({ operation: "delete", stream, outcome })),
+          exists: (stream, options) =>
+            noted(snapshots.exists(stream, options), (outcome) => ({ operation: "exists", stream, outcome })),
+          deleteByType: (aggregate, options) =>
+            noted(
+              snapshots.deleteByType(aggregate, options),
+              (outcome) => ({ operation: "deleteByType", aggregate, outcome })
+            )
+        })
+      ),
+      Context.add(
+        Stores,
+        Stores.of({
+          calls: Effect.sync(() => [...calls]),
+          counts: Effect.sync(() => countsOf(calls)),
+          appended: Effect.sync(() => appendedBy(calls)),
+          saved: Effect.sync(() =>
+            calls.flatMap((call) =>
+              call.operation === "save" && Exit.isSuccess(call.outcome) && call.outcome.value === "Saved"
+                ? [call.snapshot]
+                : []
+            )
+          ),
+          loads: Effect.sync(() => loadsBy(calls)),
+          forget: Effect.sync(() => {
+            calls = []
+          })
+        })
+      )
+    )
+  })
+)
+
+// -------------------------------------------------------------------------------------
+// internal
+// -------------------------------------------------------------------------------------
+
+const countsOf = (calls: ReadonlyArray<Call>): Counts => {
+  const counts = {
+    append: 0,
+    readTail: 0,
+    read: 0,
+    readAll: 0,
+    version: 0,
+    get: 0,
+    save: 0,
+    delete: 0,
+    exists: 0,
+    deleteByType: 0
+  }
+  for (const { operation } of calls) counts[operation]++
+  return counts
+}
+
+const appendedBy = (calls: ReadonlyArray<Call>): ReadonlyArray<Appended> => {
+  const appended: Array<Appended> = []
+  const ids = new Set<string>()
+  for (const call of calls) {
+    if (call.operation !== "append" || !Exit.isSuccess(call.outcome)) continue
+    const first = call.outcome.value - call.events.length + 1
+    for (const [index, event] of call.events.entries()) {
+      if (!ids.has(event.id)) appended.push({ ...event, stream: call.stream, version: first + index })
+      ids.add(event.id)
+    }
+  }
+  return appended
+}
+
+interface Loading {
+  readonly stream: StreamId.StreamId
+  readonly found: number
+  snapshot: number
+  tail: ReadonlyArray<number>
+  begun: boolean
+}
+
+// a load asks for a snapshot, and reads from its version on if it can use it; where it cannot, or finds that the stream holds
+// another event there, it reads from version 1
+const loadsBy = (calls: ReadonlyArray<Call>): ReadonlyArray<Load> => {
+  const loads: Array<Loading> = []
+  const latest = new Map<string, Loading>()
+  const begin = (stream: StreamId.StreamId, found: number): Loading => {
+    const load: Loading = { stream, found, snapshot: 0, tail: [], begun: false }
+    loads.push(load)
+    latest.set(JSON.stringify([stream.aggregate, stream.id]), load)
+    return load
+  }
+  for (const call of calls) {
+    if (call.operation === "get") {
+      const found = Exit.isSuccess(call.outcome) ? Option.getOrUndefined(call.outcome.value) : undefined
+      begin(call.stream, found?.version ?? 0)
+    } else if (call.operation === "readTail" && Exit.isSuccess(call.outcome)) {
+      const { fromVersion, outcome: { value: versions }, stream } = call
+      const known = latest.get(JSON.stringify([stream.aggregate, stream.id]))
+      const again = known !== undefined && known.begun && known.snapshot === 0 && fromVersion === 1
+      const load = known === undefined || again ? begin(stream, 0) : known
+      if (!load.begun && load.found > 0 && fromVersion === load.found) {
+        load.snapshot = load.found
+        // the event at the snapshot's own version is the proof, and is not folded
+        load.tail = versions.filter((version) => version > load.found)
+      } else if (fromVersion === 1) {
+        load.snapshot = 0
+        load.tail = versions
+      } else {
+        load.tail = [...load.tail, ...versions]
+      }
+      load.begun = true
+    }
+  }
+  return loads.map(({ snapshot, stream, tail }) => ({ stream, snapshot, tail }))
+}

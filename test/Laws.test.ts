@@ -1,0 +1,351 @@
+import { assert, describe, it } from "@effect/vitest"
+import * as effect from "effect"
+import { Either, FastCheck as fc, Schema } from "effect"
+import { Aggregate, InvalidOption } from "effect-eventsourcing"
+import { AggregateLaws } from "effect-eventsourcing/testing"
+import { setImmediate } from "node:timers/promises"
+import { toCode } from "../src/internal/testing/code.js"
+import { differences, same } from "../src/internal/testing/difference.js"
+import { copy, freeze } from "../src/internal/testing/mutation.js"
+import * as Account from "./fixtures/Account.js"
+import * as Planted from "./fixtures/planted.js"
+import { sound } from "./fixtures/sound.js"
+
+const brokenBy = (laws: ReadonlyArray<AggregateLaws.Law>): ReadonlyMap<string, AggregateLaws.LawBroken> => {
+  const broken = new Map<string, AggregateLaws.LawBroken>()
+  for (const { check, name } of laws) {
+    try {
+      check()
+    } catch (error) {
+      assert.instanceOf(error, AggregateLaws.LawBroken)
+      broken.set(name, error)
+    }
+  }
+  return broken
+}
+
+// what the story says that one can paste
+const lastLine = (message: string): string => message.split("\n").at(-1)?.trim() ?? ""
+
+const evaluate = (line: string): void => {
+  const scope: Record<string, unknown> = { ...effect, AggregateLaws }
+  for (const { aggregate } of Object.values(Planted.planted)) scope[aggregate.name] = aggregate
+  new Function(...Object.keys(scope), line)(...Object.values(scope))
+}
+
+describe("planted bugs", () => {
+  for (const [name, { law, laws, says, steps }] of Object.entries(Planted.planted)) {
+    it(`${name}: found within 1,000 runs, shrunk, told`, async () => {
+      for (const seed of [1, 2, 3]) {
+        await setImmediate()
+        const broken = brokenBy(laws({ seed, runs: 1_000 }))
+        const [, error] = [...broken].find(([name]) => name.includes(law)) ?? []
+        assert.isDefined(error, `${law} found nothing; broken: ${[...broken.keys()].join(", ")}`)
+        const { message } = error!
+        for (const text of says) assert.include(message, text)
+        assert.match(message, new RegExp(`run \\d+ of seed ${seed}\\b`))
+        const lived = message.split("\n").filter((line) => /^ {2}(command|event \d+) /.test(line))
+        assert.isAtMost(lived.length, steps, message)
+      }
+    })
+  }
+
+  it("the line of the story that keeps it as a test finds it again", () => {
+    for (const { laws } of Object.values(Planted.planted)) {
+      for (const error of brokenBy(laws({ seed: 5, runs: 200 })).values()) {
+        const line = lastLine(error.message)
+        assert.match(line, /^AggregateLaws\.check\(/)
+        assert.throws(() => evaluate(line), AggregateLaws.LawBroken)
+      }
+    }
+  })
+
+  it("the same seed tells the same story", () => {
+    const stories = () =>
+      [...brokenBy(AggregateLaws.laws(Planted.OrderDependent, { seed: 11 })).values()].map(({ message }) => message)
+    assert.isNotEmpty(stories())
+    assert.deepStrictEqual(stories(), stories())
+  })
+
+  it("a mutation is found where nothing can be frozen: a date, a set, bytes", () => {
+    const Mutating = (change: (state: { at: Date; seen: Set<string>; bytes: Uint8Array }) => void) =>
+      Aggregate.make({
+        name: "Mutating",
+        id: Schema.NonEmptyString,
+        state: Schema.Struct({
+          at: Schema.Date,
+          seen: Schema.Set(Schema.String),
+          bytes: Schema.Uint8ArrayFromBase64
+        }),
+        event: Schema.TaggedStruct("Happened", {}),
+        command: Schema.TaggedStruct("Do", {}),
+        initial: () => ({ at: new Date(0), seen: new Set<string>(), bytes: new Uint8Array(2) }),
+        evolve: (state) => {
+          const next = { ...state, seen: new Set(state.seen) }
+          change({ at: state.at, seen: state.seen instanceof Set ? state.seen : new Set(), bytes: state.bytes })
+          return next
+        },
+        decide: (_state, _command) => Either.right([{ _tag: "Happened" }])
+      })
+    const changes = {
+      at: (state: { at: Date }) => state.at.setFullYear(1999),
+      seen: (state: { seen: Set<string> }) => state.seen.add("x"),
+      bytes: (state: { bytes: Uint8Array }) => state.bytes[0]++
+    }
+    for (const [field, change] of Object.entries(changes)) {
+      const stories = [...brokenBy(AggregateLaws.laws(Mutating(change), { seed: 1, runs: 20 })).values()]
+      assert.isTrue(stories.some(({ message }) => message.includes(`$.state.${field}`)), field)
+    }
+  })
+
+  it("an invariant of the user's own", () => {
+    const laws = AggregateLaws.laws(Account.Account, { invariant: ({ balance }) => balance < 1_000, seed: 1 })
+    const [[name, error]] = brokenBy(laws)
+    assert.include(name, "invariant")
+    assert.include(error.message, "The invariant does not hold in this state.")
+    assert.match(lastLine(error.message), /, \{ invariant \}\)$/)
+    const throwing = AggregateLaws.laws(Account.Account, {
+      invariant: () => {
+        throw new Error("no")
+      }
+    })
+    assert.include([...brokenBy(throwing).values()][0].message, "Error: no")
+  })
+
+  it("events in any order are stricter than what commands decide", () => {
+    const { RefusedByItsState } = Planted
+    const Strict = Aggregate.make({
+      name: "Strict",
+      id: Schema.NonEmptyString,
+      state: Schema.Struct({ seats: Schema.NonNegativeInt }),
+      event: RefusedByItsState.event.schema,
+      command: RefusedByItsState.command,
+      initial: () => ({ seats: 0 }),
+      evolve: RefusedByItsState.evolve,
+      decide: (state, command) =>
+        command._tag === "Book" && command.seats > state.seats
+          ? Either.left("sold out" as const)
+          : command._tag === "Book"
+          ? Either.right([{ _tag: "Booked", seats: command.seats }])
+          : Either.right([{ _tag: "Scheduled", seats: command.seats }])
+    })
+    assert.strictEqual(brokenBy(AggregateLaws.laws(Strict, { seed: 1 })).size, 0)
+    const [error] = brokenBy(AggregateLaws.laws(Strict, { seed: 1, histories: "events" })).values()
+    assert.include(error.message, "Expected a non-negative number")
+    assert.match(lastLine(error.message), /events: \[.*\], \}?.*histories: "events" \}\)$|histories: "events" \}\)$/)
+    assert.throws(
+      () => AggregateLaws.check(Strict, { id: "a", events: [{ _tag: "Booked", seats: 1 }] }, { histories: "events" }),
+      AggregateLaws.LawBroken
+    )
+    AggregateLaws.check(Strict, { id: "a", events: [{ _tag: "Booked", seats: 1 }] })
+  })
+})
+
+describe("sound aggregates", () => {
+  for (const [name, laws] of Object.entries(sound)) {
+    it(`${name}: no false alarm`, async () => {
+      for (let seed = 1; seed <= 15; seed++) {
+        await setImmediate()
+        const broken = brokenBy(laws({ seed, runs: 25 }))
+        assert.deepStrictEqual([...broken.values()].map(({ message }) => message), [])
+      }
+    })
+  }
+})
+
+describe("options", () => {
+  const { Account: aggregate } = Account
+
+  it("what cannot work is named", () => {
+    for (
+      const [options, name] of [
+        [{ runs: 0 }, "runs"],
+        [{ runs: 1.5 }, "runs"],
+        [{ size: 0 }, "size"],
+        [{ size: NaN }, "size"],
+        [{ seed: 0.5 }, "seed"]
+      ] as const
+    ) {
+      try {
+        AggregateLaws.laws(aggregate, options)
+        assert.fail(`accepted ${JSON.stringify(options)}`)
+      } catch (error) {
+        assert.instanceOf(error, InvalidOption.InvalidOption)
+        assert.include(error.option, name)
+      }
+    }
+  })
+
+  it("runs and size are kept to, and the given generators used", () => {
+    let histories = 0
+    const longest: Array<number> = []
+    let balances = 0
+    const Watched = Aggregate.make({
+      name: "Watched",
+      id: Schema.NonEmptyString,
+      state: Schema.Struct({ n: Schema.Int }),
+      event: Schema.TaggedStruct("Counted", { by: Schema.Int }),
+      command: Schema.TaggedStruct("Count", { by: Schema.Int }),
+      initial: (id) => {
+        assert.strictEqual(id, "only")
+        return { n: 0 }
+      },
+      evolve: (state, event) => {
+        balances = Math.max(balances, Math.abs(event.by))
+        return { n: state.n + 1 }
+      },
+      decide: (state, command) => {
+        longest.push(state.n)
+        return Either.right([{ _tag: "Counted", by: command.by }])
+      }
+    })
+    const invariant = ({ n }: { readonly n: number }) => {
+      if (n === 1) histories++
+      return true
+    }
+    const options = {
+      runs: 30,
+      size: 4,
+      seed: 1,
+      invariant,
+      id: fc.constant("only"),
+      command: fc.constantFrom({ _tag: "Count", by: 7 } as const, { _tag: "Count", by: -7 } as const)
+    }
+    for (const { check } of AggregateLaws.laws(Watched, options)) check()
+    assert.isAtMost(histories, 30)
+    assert.isAbove(histories, 10)
+    assert.strictEqual(Math.max(...longest), 3)
+    assert.strictEqual(balances, 7)
+  })
+})
+
+describe("the clock and the dice", () => {
+  it("are put back, whatever happens", () => {
+    const owners: ReadonlyArray<readonly [object, PropertyKey]> = [
+      [globalThis, "Date"],
+      [Date, "now"],
+      [Date.prototype, "constructor"],
+      [Math, "random"],
+      [performance, "now"],
+      [crypto, "randomUUID"],
+      [crypto, "getRandomValues"],
+      [process.hrtime, "bigint"]
+    ]
+    const before = owners.map(([owner, key]) => Object.getOwnPropertyDescriptor(owner, key))
+    const now = Date.now()
+    for (const { laws } of Object.values(Planted.planted)) brokenBy(laws({ seed: 1, runs: 3 }))
+    assert.deepStrictEqual(owners.map(([owner, key]) => Object.getOwnPropertyDescriptor(owner, key)), before)
+    assert.isAtLeast(Date.now(), now)
+    assert.strictEqual(new Date(0).constructor, Date)
+  })
+
+  it("every way of reading them is found, and dates that are given are no reading", () => {
+    const readings: Readonly<Record<string, () => unknown>> = {
+      "new Date()": () => new Date().getTime(),
+      "Date()": () => Date(),
+      "Date.now()": () => Date.now(),
+      "performance.now()": () => performance.now(),
+      "process.hrtime.bigint()": () => process.hrtime.bigint(),
+      "Math.random()": () => Math.random(),
+      "crypto.randomUUID()": () => crypto.randomUUID(),
+      "crypto.getRandomValues()": () => crypto.getRandomValues(new Uint8Array(4)),
+      "Date.now": () => effect.DateTime.unsafeNow(),
+      Date: () => effect.Effect.runSync(effect.Clock.currentTimeMillis)
+    }
+    const reading = (read: () => unknown) =>
+      Aggregate.make({
+        name: "Reading",
+        id: Schema.NonEmptyString,
+        state: Schema.Struct({ n: Schema.Int }),
+        event: Schema.TaggedStruct("Counted", {}),
+        command: Schema.TaggedStruct("Count", {}),
+        initial: () => ({ n: 0 }),
+        evolve: (state) => {
+          read()
+          return { n: state.n + 1 }
+        },
+        decide: (_state, _command) => Either.right([{ _tag: "Counted" }])
+      })
+    for (const [source, read] of Object.entries(readings)) {
+      const stories = [...brokenBy(AggregateLaws.laws(reading(read), { seed: 1, runs: 5 })).values()]
+      assert.strictEqual(stories.length, 1, source)
+      assert.include(stories[0].message, source)
+    }
+    const harmless = reading(() => [new Date(5), new Date("2020-01-01"), Date.UTC(2020, 1), new Date(2020, 1, 1)])
+    assert.strictEqual(brokenBy(AggregateLaws.laws(harmless, { seed: 1, runs: 5 })).size, 0)
+  })
+})
+
+describe("differences", () => {
+  // what fast-check makes of anything, maps, sets, dates, typed arrays and sparse arrays included
+  const anything = fc.anything({
+    withBigInt: true,
+    withDate: true,
+    withMap: true,
+    withSet: true,
+    withNullPrototype: true,
+    withObjectString: true,
+    withTypedArray: true
+  })
+
+  it.prop("a value does not differ from itself, nor from a copy of it", [anything], ([value]) => {
+    assert.deepStrictEqual(differences(value, value), [])
+    assert.deepStrictEqual(differences(value, copy(value)), [])
+  })
+
+  it.prop("two values that differ for node differ here, and the other way round", [anything, anything], ([a, b]) => {
+    assert.strictEqual(same(a, b), same(b, a))
+    if (!same(a, b)) assert.notStrictEqual(a, b)
+  })
+
+  it.prop("a frozen value is what it was", [anything], ([value]) => {
+    const before = copy(value)
+    freeze(value)
+    assert.deepStrictEqual(differences(before, value), [])
+  })
+
+  it("sees what other comparisons do not, with its path", () => {
+    class A {
+      constructor(readonly n: number) {}
+    }
+    const { BigDecimal, Chunk, Data, HashMap, HashSet, List, Option } = effect
+    const differ: ReadonlyArray<readonly [unknown, unknown, string]> = [
+      [0, -0, "$"],
+      [NaN, 0, "$"],
+      [{ a: undefined }, {}, "$.a"],
+      [[undefined], [], "$[0]"],
+      [new A(1), { n: 1 }, "$"],
+      [{ a: [1, { b: new Date(1) }] }, { a: [1, { b: new Date(2) }] }, "$.a[1].b"],
+      [new Map([["k", 1]]), new Map([["k", 2]]), "$.k"],
+      [new Set([1]), new Set([2]), "$[1]"],
+      [HashMap.make(["k", { n: 1 }]), HashMap.make(["k", { n: 2 }]), "$.k.n"],
+      [Option.some({ n: 1 }), Option.some({ n: 2 }), "$.value.n"],
+      [Option.some(1), Option.none(), "$"],
+      [Either.left(1), Either.right(1), "$"],
+      [BigDecimal.unsafeFromString("1"), BigDecimal.unsafeFromString("2"), "$"],
+      [Chunk.make(1, 2), Chunk.make(1, 3), "$[1]"],
+      [List.make(1), List.make(1, 2), "$[1]"],
+      [HashSet.make("a"), HashSet.make("b"), "$.a"],
+      [new Error("a"), new Error("b"), "$.message"],
+      [1n, 1, "$"],
+      [JSON.parse("{\"__proto__\":1}"), {}, "$.__proto__"]
+    ]
+    for (const [a, b, path] of differ) assert.strictEqual(differences(a, b)[0]?.path, path, `${toCode(a)} ${toCode(b)}`)
+    const equal: ReadonlyArray<readonly [unknown, unknown]> = [
+      [NaN, NaN],
+      [BigDecimal.unsafeFromString("1.0"), BigDecimal.unsafeFromString("1")],
+      [new Map([["a", 1], ["b", 2]]), new Map([["b", 2], ["a", 1]])],
+      [HashMap.make(["a", { n: 1 }], ["b", { n: 2 }]), HashMap.make(["b", { n: 2 }], ["a", { n: 1 }])],
+      [Chunk.append(Chunk.make(1), 2), Chunk.make(1, 2)],
+      [Data.struct({ n: 1 }), { n: 1 }],
+      [new Set([{ n: 1 }]), new Set([{ n: 1 }])],
+      [{ a: 1, b: 2 }, { b: 2, a: 1 }]
+    ]
+    for (const [a, b] of equal) assert.deepStrictEqual(differences(a, b), [], toCode(a))
+    assert.deepStrictEqual(differences({ a: undefined }, {}, { fields: new Set(["a"]) }), [])
+  })
+
+  it.prop("the code of a value makes that value", [fc.jsonValue()], ([value]) => {
+    assert.deepStrictEqual(differences(value, new Function(`return (${toCode(value)})`)()), [])
+  })
+})

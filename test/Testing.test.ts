@@ -1,0 +1,151 @@
+import { assert, describe, it } from "@effect/vitest"
+import { Effect, Exit, Stream } from "effect"
+import { EventStore, ExpectedVersion, Repository, SnapshotPolicy, SnapshotStore, StreamId } from "effect-eventsourcing"
+import { EventStoreContract, SnapshotStoreContract, Testing } from "effect-eventsourcing/testing"
+import { afterAll, describe as vitestDescribe, it as vitestIt } from "vitest"
+import { Account, AccountV2, id } from "./fixtures/Account.js"
+
+const runner = { afterAll, describe: vitestDescribe, it: vitestIt }
+EventStoreContract.suite(runner, "Testing.layer", Testing.layer)
+SnapshotStoreContract.suite(runner, "Testing.layer", Testing.layer)
+
+const open = { _tag: "Open" } as const
+const deposit = { _tag: "Deposit", amount: 1 } as const
+const stream = StreamId.make("Account", "a")
+
+const test = (
+  name: string,
+  body: Effect.Effect<
+    void,
+    unknown,
+    EventStore.EventStore | SnapshotStore.SnapshotStore | Testing.Stores | import("effect").Scope.Scope
+  >
+) => it.scoped(name, () => Effect.provide(body, Testing.layer))
+
+describe("Testing.layer", () => {
+  test(
+    "a load used the snapshot, and replayed exactly the tail",
+    Effect.gen(function*() {
+      const stores = yield* Testing.Stores
+      const accounts = yield* Repository.make(Account, { snapshots: SnapshotPolicy.manual })
+      yield* accounts.executeAll(id("a"), [open, deposit, deposit])
+      yield* accounts.createSnapshot(id("a"))
+      yield* accounts.executeAll(id("a"), [deposit, deposit])
+      yield* stores.forget
+      assert.deepStrictEqual(yield* stores.calls, [])
+
+      yield* accounts.load(id("a"))
+      assert.deepStrictEqual(yield* stores.loads, [{ stream, snapshot: 3, tail: [4, 5] }])
+      assert.deepStrictEqual(
+        (yield* stores.calls).map(({ operation }) => operation),
+        ["get", "readTail"]
+      )
+    })
+  )
+
+  test(
+    "page by page, without snapshots, and every load for itself",
+    Effect.gen(function*() {
+      const stores = yield* Testing.Stores
+      const accounts = yield* Repository.make(Account, { pageSize: 2 })
+      yield* accounts.executeAll(id("a"), [open, deposit, deposit, deposit, deposit])
+      yield* stores.forget
+      yield* accounts.load(id("a"))
+      yield* accounts.load(id("a"))
+      yield* accounts.load(id("b"))
+      const all = { stream, snapshot: 0, tail: [1, 2, 3, 4, 5] }
+      const nothing = { stream: StreamId.make("Account", "b"), snapshot: 0, tail: [] }
+      assert.deepStrictEqual(yield* stores.loads, [all, all, nothing])
+    })
+  )
+
+  test(
+    "a snapshot that is not used is none",
+    Effect.gen(function*() {
+      const stores = yield* Testing.Stores
+      const events = yield* EventStore.EventStore
+      const snapshots = yield* SnapshotStore.SnapshotStore
+      const accounts = yield* Repository.make(Account, { snapshots: SnapshotPolicy.manual })
+      yield* accounts.executeAll(id("a"), [open, deposit, deposit])
+      const { snapshot } = yield* accounts.createSnapshot(id("a"))
+      const forged = {
+        ...snapshot,
+        state: "{\"open\":true,\"balance\":1000}",
+        time: 0,
+        stream: StreamId.make("Account", "a")
+      }
+      const replayed = { stream, snapshot: 0, tail: [1, 2, 3] }
+      const loadsWith = (change: object, aggregate: typeof Account = Account) =>
+        Effect.gen(function*() {
+          yield* snapshots.delete(stream)
+          yield* snapshots.save({ ...forged, ...change })
+          yield* stores.forget
+          const repository = yield* Repository.make(aggregate, {
+            snapshots: SnapshotPolicy.manual
+          })
+          yield* repository.load(id("a"))
+          return yield* stores.loads
+        })
+      // another event stands at its version, its state does not decode, its schema is another one or of another version
+      assert.deepStrictEqual(yield* loadsWith({ eventId: "other" }), [replayed])
+      assert.deepStrictEqual(yield* loadsWith({ version: 1, eventId: "other" }), [replayed])
+      assert.deepStrictEqual(yield* loadsWith({ state: "{}" }), [replayed])
+      assert.deepStrictEqual(yield* loadsWith({ fingerprint: "other" }), [replayed])
+      assert.deepStrictEqual(yield* loadsWith({}, AccountV2), [replayed])
+      assert.deepStrictEqual(yield* loadsWith({}), [{ stream, snapshot: 3, tail: [] }])
+      assert.strictEqual(yield* events.version(stream), 3)
+    })
+  )
+
+  test(
+    "what was appended and saved, with the calls that failed",
+    Effect.gen(function*() {
+      const stores = yield* Testing.Stores
+      const events = yield* EventStore.EventStore
+      const snapshots = yield* SnapshotStore.SnapshotStore
+      const append = (ids: ReadonlyArray<string>, expected: number) =>
+        events.append(stream, ids.map((id) => ({ id, type: "T", payload: id })), {
+          expectedVersion: ExpectedVersion.exact(expected)
+        })
+      yield* append(["e1", "e2"], 0)
+      yield* append(["e1", "e2"], 0) // repeated
+      yield* Effect.flip(append(["e3"], 0))
+      yield* append(["e4"], 2)
+      assert.deepStrictEqual(
+        (yield* stores.appended).map(({ id, payload, version }) => ({ id, payload, version })),
+        [
+          { id: "e1", payload: "e1", version: 1 },
+          { id: "e2", payload: "e2", version: 2 },
+          { id: "e4", payload: "e4", version: 3 }
+        ]
+      )
+      const snapshot = { stream, version: 3, eventId: "e4", schemaVersion: 1, fingerprint: "f", state: "1", time: 0 }
+      yield* snapshots.save(snapshot)
+      yield* snapshots.save({ ...snapshot, version: 2 }) // superseded
+      assert.deepStrictEqual(yield* stores.saved, [snapshot])
+
+      yield* Stream.runDrain(events.read(stream))
+      yield* Stream.runDrain(events.readAll())
+      yield* events.version(stream)
+      yield* snapshots.exists(stream)
+      yield* snapshots.delete(stream)
+      yield* snapshots.deleteByType("Account")
+      assert.deepStrictEqual(yield* stores.counts, {
+        append: 4,
+        read: 1,
+        readAll: 1,
+        readTail: 0,
+        version: 1,
+        get: 0,
+        save: 2,
+        exists: 1,
+        delete: 1,
+        deleteByType: 1
+      })
+      const outcomes = (yield* stores.calls).flatMap((call) =>
+        call.operation === "append" ? [Exit.isSuccess(call.outcome)] : []
+      )
+      assert.deepStrictEqual(outcomes, [true, true, false, true])
+    })
+  )
+})
