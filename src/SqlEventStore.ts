@@ -13,7 +13,15 @@ import * as Option from "effect/Option"
 import * as Schedule from "effect/Schedule"
 import * as EventStore from "./EventStore.js"
 import * as ExpectedVersion from "./ExpectedVersion.js"
-import type { EventRow, SnapshotRow, StandingRow, TailOrSnapshotRow } from "./internal/eventStatements.js"
+import {
+  type AppendedRow,
+  type EventRow,
+  type LoadOptions,
+  shapeOf,
+  type StandingRow,
+  type TailOptions
+} from "./internal/eventStatements.js"
+import * as FixedStatement from "./internal/fixedStatement.js"
 import { liveClock } from "./internal/ownClient.js"
 import * as PgEvents from "./internal/pgEvents.js"
 import { judge } from "./internal/repeatedAppend.js"
@@ -24,6 +32,7 @@ import { setUp } from "./internal/sqlSetUp.js"
 import { unqualified } from "./internal/tables.js"
 import type { InvalidOption } from "./InvalidOption.js"
 import * as Metrics from "./Metrics.js"
+import type * as Snapshot from "./Snapshot.js"
 import type * as SqlMigrations from "./SqlMigrations.js"
 import * as StreamId from "./StreamId.js"
 
@@ -41,7 +50,7 @@ export const make: (
   SqlClient.SqlClient
 > = Effect.fnUntraced(function*(options) {
   const { client, names } = yield* setUp(options)
-  const { attempt, inTransaction, repeat, sql } = client
+  const { attempt, execute, executeValues, inTransaction, query, repeat, sql } = client
   const statements = sql.onDialectOrElse({
     pg: () => PgEvents.make(sql, names),
     orElse: () => SqliteEvents.make(sql, names)
@@ -65,7 +74,10 @@ export const make: (
   }
 
   const version = (stream: StreamId.StreamId): Effect.Effect<number, SqlError> =>
-    Effect.map(repeat(statements.version(stream)), ([row]) => row.version)
+    Effect.map(
+      repeat(execute<{ readonly version: number }>(statements.version.text, statements.version.params(stream))),
+      ([row]) => row.version
+    )
 
   // a unique index of somebody else's, violated by a trigger, is no race
   const ours = ["stream", "id"].map((name) => `${unqualified(names.events)}_${name}`)
@@ -75,7 +87,7 @@ export const make: (
   const { isolation } = statements
   const seesNothingNew = Effect.flatMap(inTransaction, (open) =>
     open && isolation !== undefined
-      ? Effect.map(repeat(isolation), ([{ level }]) => level !== "read committed")
+      ? Effect.map(repeat(query(isolation)), ([{ level }]) => level !== "read committed")
       : Effect.succeed(false))
 
   // an append that did not go through: was it there already, or is it a conflict?
@@ -88,7 +100,7 @@ export const make: (
     Effect.gen(function*() {
       const { events, expected, stream } = options
       const ids = events.map((event) => event.id)
-      const standing = yield* repeat(statements.standing(ids))
+      const standing = yield* repeat(query(statements.standing(ids)))
       const actual = yield* version(stream)
       const verdict = judge({ expected, head: actual, ids, standing: standing.map((row) => toStanding(stream, row)) })
       switch (verdict._tag) {
@@ -116,7 +128,9 @@ export const make: (
         Effect.sync(() => {
           mayHaveAppended ||= classify(error).mayHaveHappened
         })
-      return attempt(Effect.tapError(statements.append(options), note)).pipe(
+      const { params, text } = statements.append
+      const inserted = Effect.tapError(Effect.suspend(() => execute<AppendedRow>(text, params(options))), note)
+      const once = attempt(inserted).pipe(
         Effect.flatMap((rows) => {
           if (rows.length === 0) return explain(options)
           const last = rows.reduce((last, row) => row.version > last.version ? row : last)
@@ -126,12 +140,20 @@ export const make: (
           error instanceof SqlError && isRace(classify(error))
             ? explain(options)
             : Effect.fail(error)
-        ),
-        Effect.retry({ schedule: overtakenSchedule, while: (error) => isOvertaken(error) && !error.forGood }),
-        Effect.withClock(liveClock),
+        )
+      )
+      return once.pipe(
+        Effect.catchTag("Overtaken", (error) =>
+          error.forGood
+            ? Effect.fail(error)
+            : Effect.withClock(Effect.retry(once, { schedule: overtakenSchedule, while: isPassing }), liveClock)),
         Effect.mapError((error) => {
-          if (error instanceof SqlError) return failure("append", stream, mayHaveAppended)(error)
-          if (!isOvertaken(error)) return error
+          if (error instanceof SqlError) {
+            return failure("append", stream, mayHaveAppended)(error)
+          }
+          if (!isOvertaken(error)) {
+            return error
+          }
           return new EventStore.EventStoreError({
             operation: "append",
             stream,
@@ -144,7 +166,9 @@ export const make: (
       )
     })
 
-  const measureLag = statements.heldBack === undefined ? Effect.void : repeat(statements.heldBack).pipe(
+  const tailOf = FixedStatement.byKey<number, FixedStatement.FixedStatement<TailOptions>>()
+
+  const measureLag = statements.heldBack === undefined ? Effect.void : repeat(query(statements.heldBack)).pipe(
     Effect.flatMap(([{ events, lag }]) =>
       Effect.zipRight(
         Metric.set(Metric.tagged(Metrics.feedHeldBack, "events", names.events), Number(events)),
@@ -157,33 +181,39 @@ export const make: (
   return EventStore.makeEncoded({
     append,
     read: (options) =>
-      repeat(statements.read(options)).pipe(
+      repeat(query(statements.read(options))).pipe(
         Effect.mapBoth({ onFailure: failure("read", options.stream), onSuccess: (rows) => rows.map(toRecord) })
       ),
     readAll: (options) =>
-      repeat(statements.readAll(options)).pipe(
+      repeat(query(statements.readAll(options))).pipe(
         Effect.mapBoth({ onFailure: failure("readAll"), onSuccess: (rows) => rows.map(toRecord) }),
         Effect.tap((records) => records.length < options.limit ? measureLag : Effect.void)
       ),
     version: (stream) => Effect.mapError(version(stream), failure("version", stream)),
-    readTail: (stream, options) =>
-      Effect.mapError(repeat(statements.readTail(stream, options)), failure("read", stream)),
+    readTail: (stream, { fromVersion, limit }) => {
+      const { params, text } = tailOf(limit, () => statements.readTail(limit))
+      return repeat(executeValues(text, params({ stream, fromVersion }))).pipe(
+        Effect.mapBoth({ onFailure: failure("read", stream), onSuccess: (rows) => rows.map(toTailEvent) })
+      )
+    },
     withSnapshots: (snapshots) => {
       const table = SnapshotTables.get(snapshots)
-      return table !== undefined && table.identity === client.identity
-        ? Option.some({
-          read: (stream, options) =>
-            // the snapshot's half may fail, and the load must go on
-            attempt(statements.readWithSnapshot(table.name, stream, options)).pipe(
-              Effect.mapBoth({ onFailure: failure("read", stream), onSuccess: (rows) => split(stream, rows) })
-            ),
-          transaction: (effect) =>
-            Effect.mapError(
-              client.transaction(effect),
-              (error) => error instanceof SqlError ? failure("append", undefined, true)(error) : error
-            )
-        })
-        : Option.none()
+      if (table === undefined || table.identity !== client.identity) return Option.none()
+      const loadOf = FixedStatement.byKey<string, FixedStatement.FixedStatement<LoadOptions>>()
+      return Option.some({
+        read: (stream, options) => {
+          const { params, text } = loadOf(shapeOf(options), () => statements.readWithSnapshot(table.name, options))
+          // the snapshot's half may fail, and the load must go on
+          return attempt(executeValues(text, params({ ...options, stream }))).pipe(
+            Effect.mapBoth({ onFailure: failure("read", stream), onSuccess: (rows) => split(stream, rows) })
+          )
+        },
+        transaction: (effect) =>
+          Effect.mapError(
+            client.transaction(effect),
+            (error) => error instanceof SqlError ? failure("append", undefined, true)(error) : error
+          )
+      })
     },
     inTransaction
   })
@@ -244,6 +274,8 @@ class Overtaken extends Data.TaggedError("Overtaken")<{
 
 const isOvertaken = (error: unknown): error is Overtaken => error instanceof Overtaken
 
+const isPassing = (error: unknown): boolean => isOvertaken(error) && !error.forGood
+
 // whenever one is overtaken another writer got through
 const overtakenSchedule = Schedule.exponential("1 millis", 1.5).pipe(
   Schedule.union(Schedule.spaced("20 millis")),
@@ -257,32 +289,34 @@ const toStanding = (stream: StreamId.StreamId, row: StandingRow) => ({
   version: row.version
 })
 
+// anybody's hands may have been in the table: a column is taken for what it must be
+const toTailEvent = (row: ReadonlyArray<unknown>): EventStore.TailEvent => ({
+  version: Number(row[0]),
+  type: String(row[1]),
+  payload: String(row[2]),
+  eventId: String(row[3])
+})
+
 const split = (
   stream: StreamId.StreamId,
-  rows: ReadonlyArray<TailOrSnapshotRow>
+  rows: ReadonlyArray<ReadonlyArray<unknown>>
 ): Effect.Effect.Success<ReturnType<EventStore.SnapshotReader>> => {
-  const found = rows.find(isSnapshot)
-  const events = rows.filter(isEvent)
+  const events: Array<EventStore.TailEvent> = []
+  let snapshot: Option.Option<Snapshot.Encoded> = Option.none()
+  let ordered = true
+  for (const row of rows) {
+    if (row[1] === null) {
+      const [eventId, schemaVersion, fingerprint, time] = JSON.parse(String(row[3]))
+      const version = Number(row[0])
+      const state = String(row[2])
+      snapshot = Option.some({ stream, version, eventId, schemaVersion, fingerprint, state, time })
+    } else {
+      const event = toTailEvent(row)
+      ordered &&= events.length === 0 || events[events.length - 1].version <= event.version
+      events.push(event)
+    }
+  }
   // the two halves of a union come in no promised order
-  if (events.some(({ version }, index) => index > 0 && version < events[index - 1].version)) {
-    events.sort((a, b) => a.version - b.version)
-  }
-  if (found === undefined) return { snapshot: Option.none(), events }
-  const [eventId, schemaVersion, fingerprint, time] = JSON.parse(found.eventId)
-  return {
-    snapshot: Option.some({
-      stream,
-      version: found.version,
-      eventId,
-      schemaVersion,
-      fingerprint,
-      state: found.payload,
-      time
-    }),
-    events
-  }
+  if (!ordered) events.sort((a, b) => a.version - b.version)
+  return { snapshot, events }
 }
-
-const isSnapshot = (row: TailOrSnapshotRow): row is SnapshotRow => row.type === null
-
-const isEvent = (row: TailOrSnapshotRow): row is EventStore.TailEvent => row.type !== null

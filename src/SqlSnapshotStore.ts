@@ -34,7 +34,7 @@ export const make: (
   SqlClient.SqlClient
 > = Effect.fnUntraced(function*(options) {
   const { client, names } = yield* setUp(options)
-  const { attempt, identity, repeat, run, sql } = client
+  const { attempt, identity, query, repeat, run, sql } = client
   const table = identifier(sql, names.snapshots)
 
   const failure =
@@ -56,10 +56,10 @@ export const make: (
   const store = SnapshotStore.makeGuarded(SnapshotStore.SnapshotStore.of({
     get: (stream, options) =>
       // a load must not fail with it, nor a transaction
-      attempt(
+      attempt(query(
         sql<Row>`SELECT ${columns} FROM ${table} WHERE ${ofStream(stream)}
   AND schema_version = ${SnapshotChoice.schemaVersionOf(sql, table, ofStream(stream), options)}`
-      ).pipe(
+      )).pipe(
         Effect.mapBoth({
           onFailure: failure("get", stream.aggregate, stream.id),
           onSuccess: ([row]) => Option.map(Option.fromNullable(row), (row) => toSnapshot(stream, row))
@@ -67,7 +67,7 @@ export const make: (
       ),
 
     save: (snapshot) =>
-      attempt(
+      attempt(query(
         sql`INSERT INTO ${table} AS existing
   (aggregate, stream_id, schema_version, version, event_id, fingerprint, state, time)
 VALUES (${snapshot.stream.aggregate}, ${snapshot.stream.id}, ${snapshot.schemaVersion}, ${snapshot.version},
@@ -76,7 +76,7 @@ ON CONFLICT (aggregate, stream_id, schema_version) DO UPDATE SET version = exclu
   event_id = excluded.event_id, fingerprint = excluded.fingerprint, state = excluded.state, time = excluded.time
 WHERE excluded.version > existing.version
 RETURNING version`
-      ).pipe(
+      )).pipe(
         Effect.mapBoth({
           onFailure: failure("save", snapshot.stream.aggregate, snapshot.stream.id),
           onSuccess: (rows) => rows.length === 0 ? "Superseded" : "Saved"
@@ -84,7 +84,7 @@ RETURNING version`
       ),
 
     delete: (stream, options) =>
-      attempt(
+      attempt(query(
         sql`DELETE FROM ${table} WHERE ${
           sql.and([
             ofStream(stream),
@@ -94,7 +94,7 @@ RETURNING version`
               : [sql`version = ${options.identity.version}`, sql`event_id = ${options.identity.eventId}`])
           ])
         } RETURNING schema_version`
-      ).pipe(
+      )).pipe(
         Effect.mapBoth({
           onFailure: failure("delete", stream.aggregate, stream.id),
           onSuccess: (rows) => rows.length
@@ -102,11 +102,11 @@ RETURNING version`
       ),
 
     exists: (stream, options) =>
-      repeat(
+      repeat(query(
         sql`SELECT 1 FROM ${table} WHERE ${
           sql.and([ofStream(stream), ...ofSchemaVersion(options?.schemaVersion)])
         } LIMIT 1`
-      ).pipe(
+      )).pipe(
         Effect.mapBoth({
           onFailure: failure("exists", stream.aggregate, stream.id),
           onSuccess: (rows) => rows.length > 0

@@ -14,6 +14,7 @@ import * as Layer from "effect/Layer"
 import * as Schema from "effect/Schema"
 import * as Scope from "effect/Scope"
 import { watch } from "./internal/databaseFile.js"
+import * as DirectSqlite from "./internal/directSqlite.js"
 import { whileBusy } from "./internal/ownClient.js"
 import { defaultBusyTimeout } from "./internal/sqlitePragmas.js"
 import { quote } from "./internal/text.js"
@@ -125,6 +126,7 @@ export const layer = <Config extends DriverConfig, A, E, R>(
         if (options.disableWAL !== true) yield* whileBusy(sql`PRAGMA journal_mode = WAL`)
         yield* sql`PRAGMA synchronous = ${sql.literal(synchronous)}`
       }
+      Object.assign(sql, { reserve: DirectSqlite.open(sql) })
       Object.assign(sql, { withTransaction: immediateTransactions(sql) })
       watch(sql, filename)
     }).pipe(Effect.mapError(failure), Effect.withTracerEnabled(false))

@@ -2,6 +2,8 @@ import type * as Statement from "@effect/sql/Statement"
 import type * as EventStore from "../EventStore.js"
 import type * as Position from "../Position.js"
 import type * as StreamId from "../StreamId.js"
+import type { FixedStatement, Parameter } from "./fixedStatement.js"
+import type { Choice } from "./snapshotChoice.js"
 
 /**
  * What the event store asks of a dialect.
@@ -9,11 +11,12 @@ import type * as StreamId from "../StreamId.js"
  * @internal
  */
 export interface EventStatements {
-  /** Gives no rows where the stream's version is not as expected. */
-  readonly append: (options: Parameters<EventStore.Encoded["append"]>[0]) => Statement.Statement<AppendedRow>
+  /** Rows as `AppendedRow`; none where the stream's version is not as expected. */
+  readonly append: FixedStatement<AppendOptions>
   /** Where events with these ids stand. */
   readonly standing: (ids: ReadonlyArray<string>) => Statement.Statement<StandingRow>
-  readonly version: (stream: StreamId.StreamId) => Statement.Statement<{ readonly version: number }>
+  /** A row of `version`. */
+  readonly version: FixedStatement<StreamId.StreamId>
   readonly read: (options: Parameters<EventStore.Encoded["read"]>[0]) => Statement.Statement<EventRow>
   readonly readAll: (options: Parameters<EventStore.Encoded["readAll"]>[0]) => Statement.Statement<EventRow>
   /** How a transaction sees what others commit while it is open, where that differs. */
@@ -21,17 +24,53 @@ export interface EventStatements {
   /** What `readAll` holds back, where an event may be committed after a later one. */
   readonly heldBack?: Statement.Statement<HeldBackRow> | undefined
   readonly position: (row: PositionColumns) => Position.Position
-  readonly readTail: (
-    stream: StreamId.StreamId,
-    options: { readonly fromVersion: number; readonly limit: number }
-  ) => Statement.Statement<EventStore.TailEvent>
-  /** The tail, and the snapshot in the same columns as a row without a type. */
-  readonly readWithSnapshot: (
-    snapshots: string,
-    stream: StreamId.StreamId,
-    options: Parameters<EventStore.SnapshotReader>[1]
-  ) => Statement.Statement<TailOrSnapshotRow>
+  /** Columns of a `TailEvent`: version, type, payload, event id. */
+  readonly readTail: (limit: number) => FixedStatement<TailOptions>
+  /**
+   * The tail, and in the same columns the snapshot: the row without a type, its state as payload, and for event id a JSON
+   * array of event id, schema version, fingerprint and time.
+   */
+  readonly readWithSnapshot: (snapshots: string, options: EventStore.ReaderOptions) => FixedStatement<LoadOptions>
 }
+
+/** @internal */
+export type AppendOptions = Parameters<EventStore.Encoded["append"]>[0]
+
+/** @internal */
+export interface TailOptions {
+  readonly stream: StreamId.StreamId
+  readonly fromVersion: number
+}
+
+/** @internal */
+export interface LoadOptions extends EventStore.ReaderOptions {
+  readonly stream: StreamId.StreamId
+}
+
+/**
+ * What the text of `readWithSnapshot` depends on, besides the table.
+ *
+ * @internal
+ */
+export const shapeOf = ({ fingerprint, limit, migratable }: EventStore.ReaderOptions): string =>
+  `${limit} ${migratable?.length ?? 0} ${fingerprint === undefined}`
+
+/**
+ * The options of a load as they stand in its text.
+ *
+ * @internal
+ */
+export const choiceOf = (
+  { fingerprint, migratable = [] }: EventStore.ReaderOptions,
+  parameter: Parameter<LoadOptions>
+): Choice => ({
+  schemaVersion: parameter((options) => options.schemaVersion),
+  fingerprint: fingerprint === undefined ? undefined : parameter((options) => options.fingerprint),
+  migratable: migratable.map((_, index) => ({
+    schemaVersion: parameter((options) => options.migratable?.[index].schemaVersion),
+    fingerprint: parameter((options) => options.migratable?.[index].fingerprint)
+  }))
+})
 
 /** @internal */
 export interface PositionColumns {
@@ -65,16 +104,4 @@ export interface EventRow extends StandingRow {
   readonly payload: string
   readonly metadata: string
   readonly time: number | string
-}
-
-/** @internal */
-export type TailOrSnapshotRow = EventStore.TailEvent | SnapshotRow
-
-/** @internal */
-export interface SnapshotRow {
-  readonly version: number
-  readonly type: null
-  readonly payload: string
-  /** A JSON array of event id, schema version, fingerprint and time. */
-  readonly eventId: string
 }

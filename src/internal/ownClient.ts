@@ -1,6 +1,7 @@
 import * as SqlClient from "@effect/sql/SqlClient"
 import type * as Connection from "@effect/sql/SqlConnection"
 import { SqlError } from "@effect/sql/SqlError"
+import * as Statement from "@effect/sql/Statement"
 import * as Cause from "effect/Cause"
 import * as Clock from "effect/Clock"
 import * as Context from "effect/Context"
@@ -9,6 +10,7 @@ import * as Exit from "effect/Exit"
 import * as Option from "effect/Option"
 import * as Schedule from "effect/Schedule"
 import { checkOf } from "./databaseFile.js"
+import * as DirectSqlite from "./directSqlite.js"
 import { classify } from "./sqlFailure.js"
 
 /**
@@ -20,6 +22,23 @@ export interface OwnClient {
   readonly sql: SqlClient.SqlClient
   /** The service that the client was made from: the same for two stores that share a database. */
   readonly identity: SqlClient.SqlClient
+  /**
+   * Runs one statement, inside one of the three below, on the connection that the client would take and with as little
+   * around it as is safe.
+   */
+  readonly execute: <Row extends object>(
+    text: string,
+    params: ReadonlyArray<unknown>
+  ) => Effect.Effect<ReadonlyArray<Row>, SqlError>
+  /** Like `execute`, but a row is the list of its columns: for many rows. */
+  readonly executeValues: (
+    text: string,
+    params: ReadonlyArray<unknown>
+  ) => Effect.Effect<ReadonlyArray<ReadonlyArray<unknown>>, SqlError>
+  /** `execute` for a statement that is compiled when it runs. */
+  readonly query: <Row extends object>(
+    statement: Statement.Statement<Row>
+  ) => Effect.Effect<ReadonlyArray<Row>, SqlError>
   /**
    * Runs statements on this client, inside the caller's transaction if that is one of this client: the tag of an open
    * transaction is the same for all clients, so that the statements of one would run on the connection of another.
@@ -77,7 +96,32 @@ export const make: Effect.Effect<OwnClient, SqlError, SqlClient.SqlClient> = Eff
           Effect.mapInputContext(effect, (_: Context.Context<never>) =>
             Context.omit(SqlClient.TransactionConnection)(context))
         )
-    }).pipe(Effect.withTracerEnabled(false))
+    })
+
+  const runUndone = runWith({ retry: whileUndone, inTransaction: (effect) => effect })
+
+  const direct = DirectSqlite.get(identity)
+
+  // a span for every statement, and the compiler, cost more than the statement
+  const executeWith = <A>(
+    onConnection: (connection: Connection.Connection) => Effect.Effect<A, SqlError>,
+    statement: () => Effect.Effect<A, SqlError>
+  ): Effect.Effect<A, SqlError> => {
+    const otherwise = Effect.suspend(() => Effect.withTracerEnabled(statement(), false))
+    return Effect.withFiberRuntime((fiber) => {
+      if (Option.isNone(fiber.getFiberRef(Statement.currentTransformer))) {
+        const transaction = Context.getOption(fiber.currentContext, SqlClient.TransactionConnection)
+        if (Option.isSome(transaction)) return onConnection(transaction.value[0])
+        if (direct !== undefined) return direct.run(onConnection(own), otherwise)
+      }
+      return otherwise
+    })
+  }
+  const execute: OwnClient["execute"] = <Row extends object>(text: string, params: ReadonlyArray<unknown>) =>
+    executeWith<ReadonlyArray<Row>>(
+      (connection) => connection.execute(text, params, undefined),
+      () => sql.unsafe<Row>(text, params)
+    )
 
   const begin = <A, E>(effect: Effect.Effect<A, E | SqlError>): Effect.Effect<A, E | SqlError> =>
     Effect.suspend(() => {
@@ -95,6 +139,13 @@ export const make: Effect.Effect<OwnClient, SqlError, SqlClient.SqlClient> = Eff
   return {
     sql,
     identity,
+    execute,
+    executeValues: (text, params) =>
+      executeWith(
+        (connection) => connection.executeValues(text, params),
+        () => sql.unsafe(text, params).values
+      ),
+    query: (statement) => execute(...statement.compile()),
     transaction: (effect) =>
       Effect.contextWithEffect((context: Context.Context<never>) => {
         const transaction = Context.getOption(context, SqlClient.TransactionConnection)
@@ -105,7 +156,7 @@ export const make: Effect.Effect<OwnClient, SqlError, SqlClient.SqlClient> = Eff
           : Effect.mapInputContext(begin(effect), (_: Context.Context<never>) =>
             Context.omit(SqlClient.TransactionConnection)(context))
       }).pipe(Effect.withTracerEnabled(false)),
-    run: runWith({ retry: whileUndone, inTransaction: (effect) => effect }),
+    run: (effect) => Effect.withTracerEnabled(runUndone(effect), false),
     repeat: runWith({ retry: whileUndoneOrLost, inTransaction: (effect) => effect }),
     attempt: runWith({
       retry: whileUndoneOrLost,
@@ -190,7 +241,8 @@ const whileLost = whileKind(["Transient", "ConnectionLost"], serverSchedule)
 
 const whileUndone: Run = (effect) => whileTransient(whileBusy(effect))
 
-const whileUndoneOrLost: Run = (effect) => whileLost(whileBusy(effect))
+// the schedules are not even looked at by what goes through
+const whileUndoneOrLost: Run = (effect) => Effect.catchAll(effect, () => whileLost(whileBusy(effect)))
 
 // -------------------------------------------------------------------------------------
 // savepoints

@@ -1,7 +1,21 @@
 import type * as SqlClient from "@effect/sql/SqlClient"
 import type * as Statement from "@effect/sql/Statement"
-import type * as EventStore from "../EventStore.js"
-import type { GetOptions, StateSchema } from "../SnapshotStore.js"
+
+/**
+ * What a load can use, as values or as what stands for them in a text.
+ *
+ * @internal
+ */
+export interface Choice {
+  readonly schemaVersion: number | string
+  readonly fingerprint?: string | undefined
+  readonly migratable?: ReadonlyArray<StateSchema> | undefined
+}
+
+interface StateSchema {
+  readonly schemaVersion: number | string
+  readonly fingerprint: string
+}
 
 /**
  * The schema version of the one snapshot among a stream's that a load looks at, see `SnapshotStore.get`. Every step is
@@ -13,7 +27,7 @@ export const schemaVersionOf = (
   sql: SqlClient.SqlClient,
   snapshots: Statement.Fragment,
   ofStream: Statement.Fragment,
-  { migratable = [], schemaVersion }: GetOptions
+  { migratable = [], schemaVersion }: Choice
 ): Statement.Fragment => {
   const highest = (condition: Statement.Fragment) =>
     sql`(SELECT max(schema_version) FROM ${snapshots} WHERE ${ofStream} AND ${condition})`
@@ -38,7 +52,7 @@ export const start = (
   sql: SqlClient.SqlClient,
   snapshots: Statement.Fragment,
   ofStream: Statement.Fragment,
-  options: EventStore.ReaderOptions
+  options: Choice
 ): Statement.Fragment => {
   const { fingerprint, migratable = [], schemaVersion } = options
   const own = fingerprint === undefined

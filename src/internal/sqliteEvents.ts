@@ -1,7 +1,9 @@
 import type * as SqlClient from "@effect/sql/SqlClient"
 import * as ExpectedVersion from "../ExpectedVersion.js"
 import * as Position from "../Position.js"
-import type { EventStatements } from "./eventStatements.js"
+import type * as StreamId from "../StreamId.js"
+import { choiceOf, type EventStatements } from "./eventStatements.js"
+import * as FixedStatement from "./fixedStatement.js"
 import * as SnapshotChoice from "./snapshotChoice.js"
 import { identifier, type Names } from "./tables.js"
 
@@ -12,30 +14,39 @@ export const make = (sql: SqlClient.SqlClient, names: Names): EventStatements =>
   const position = sql.literal("CAST(position AS TEXT) AS position")
   // SQLite plans a statement anew at every run while a bound value stands in its LIMIT
   const literal = (limit: number) => sql.literal(String(limit))
+  const ofStream = (parameter: FixedStatement.Parameter<{ readonly stream: StreamId.StreamId }>) =>
+    sql`aggregate = ${parameter(({ stream }) => stream.aggregate)} AND stream_id = ${
+      parameter(({ stream }) => stream.id)
+    }`
 
   return {
     // one statement whatever the number of events, with one text, so that it stays prepared. The head is a subquery in a
     // subquery: with the condition on it in sight, SQLite would count through all of the stream instead of seeking its end
-    append: ({ events: appended, expected, stream, time }) => {
-      const { max, min } = ExpectedVersion.bounds(expected)
-      const rows = JSON.stringify(appended.map((event) => [event.id, event.type, event.payload, event.metadata]))
+    append: FixedStatement.make((parameter) => {
+      const aggregate = parameter(({ stream }) => stream.aggregate)
+      const id = parameter(({ stream }) => stream.id)
+      const rows = parameter(({ events }) =>
+        JSON.stringify(events.map((event) => [event.id, event.type, event.payload, event.metadata]))
+      )
       return sql`INSERT INTO ${events} (aggregate, stream_id, version, event_id, type, payload, metadata, time)
-SELECT ${stream.aggregate}, ${stream.id}, head.version + 1 + row.key,
-  row.value->>0, row.value->>1, row.value->>2, row.value->>3, ${time}
+SELECT ${aggregate}, ${id}, head.version + 1 + row.key,
+  row.value->>0, row.value->>1, row.value->>2, row.value->>3, ${parameter(({ time }) => time)}
 FROM (SELECT coalesce((SELECT max(version) FROM ${events}
-  WHERE aggregate = ${stream.aggregate} AND stream_id = ${stream.id}), 0) AS version) AS head, json_each(${rows}) AS row
-WHERE head.version BETWEEN ${min} AND ${max}
+  WHERE aggregate = ${aggregate} AND stream_id = ${id}), 0) AS version) AS head, json_each(${rows}) AS row
+WHERE head.version BETWEEN ${parameter(({ expected }) => ExpectedVersion.bounds(expected).min)}
+  AND ${parameter(({ expected }) => ExpectedVersion.bounds(expected).max)}
 ORDER BY row.key
 RETURNING version, ${position}`
-    },
+    }),
 
     standing: (ids) =>
       sql`SELECT event_id, aggregate, stream_id, version, ${position} FROM ${events}
 WHERE event_id IN (SELECT value FROM json_each(${JSON.stringify(ids)}))`,
 
-    version: (stream) =>
+    version: FixedStatement.make((parameter) =>
       sql`SELECT coalesce(max(version), 0) AS version FROM ${events}
-WHERE aggregate = ${stream.aggregate} AND stream_id = ${stream.id}`,
+WHERE aggregate = ${parameter(({ aggregate }) => aggregate)} AND stream_id = ${parameter(({ id }) => id)}`
+    ),
 
     read: ({ fromVersion, limit, stream, toVersion }) =>
       sql`SELECT aggregate, stream_id, version, ${position}, event_id, type, payload, metadata, time FROM ${events}
@@ -54,32 +65,27 @@ ORDER BY ${events}.position LIMIT ${literal(limit)}`
 
     position: ({ position }) => Position.fromParts(0, position),
 
-    // event ids are long: only the first, which may prove a snapshot, and the last, which a new one refers to
-    readTail: (stream, { fromVersion, limit }) =>
-      sql`SELECT version, type, payload, CASE WHEN version = ${fromVersion} OR version = (
-    SELECT max(version) FROM ${events} WHERE aggregate = ${stream.aggregate} AND stream_id = ${stream.id}
-  ) THEN event_id END AS "eventId"
-FROM ${events}
-WHERE aggregate = ${stream.aggregate} AND stream_id = ${stream.id} AND version >= ${fromVersion}
-ORDER BY version LIMIT ${literal(limit)}`,
+    readTail: (limit) =>
+      FixedStatement.make((parameter) =>
+        sql`SELECT version, type, payload, event_id FROM ${events}
+WHERE ${ofStream(parameter)} AND version >= ${parameter(({ fromVersion }) => fromVersion)}
+ORDER BY version LIMIT ${literal(limit)}`
+      ),
 
-    // the snapshot comes as the row without a type; what it has beside its state stands in the place of the event id.
     // no common table expressions: SQLite materializes them, which costs more than all the rest
-    readWithSnapshot: (table, stream, options) => {
-      const ofStream = sql`aggregate = ${stream.aggregate} AND stream_id = ${stream.id}`
-      const snapshots = identifier(sql, table)
-      const start = SnapshotChoice.start(sql, snapshots, ofStream, options)
-      return sql`SELECT version, NULL AS type, state AS payload,
-  json_array(event_id, schema_version, fingerprint, time) AS "eventId"
-FROM ${snapshots} WHERE ${ofStream}
-  AND schema_version = ${SnapshotChoice.schemaVersionOf(sql, snapshots, ofStream, options)}
+    readWithSnapshot: (table, options) =>
+      FixedStatement.make((parameter) => {
+        const snapshots = identifier(sql, table)
+        const stream = ofStream(parameter)
+        const choice = choiceOf(options, parameter)
+        return sql`SELECT version, NULL AS type, state AS payload, json_array(event_id, schema_version, fingerprint, time)
+FROM ${snapshots} WHERE ${stream} AND schema_version = ${SnapshotChoice.schemaVersionOf(sql, snapshots, stream, choice)}
 UNION ALL
 SELECT * FROM (
-  SELECT version, type, payload, CASE WHEN version = ${start} OR version = (
-      SELECT max(version) FROM ${events} WHERE ${ofStream}
-    ) THEN event_id END AS "eventId"
-  FROM ${events} WHERE ${ofStream} AND version >= ${start} ORDER BY version LIMIT ${literal(options.limit)}
+  SELECT version, type, payload, event_id FROM ${events}
+  WHERE ${stream} AND version >= ${SnapshotChoice.start(sql, snapshots, stream, choice)}
+  ORDER BY version LIMIT ${literal(options.limit)}
 )`
-    }
+      })
   }
 }

@@ -1,0 +1,51 @@
+import type * as Statement from "@effect/sql/Statement"
+
+/**
+ * A statement that is compiled once: the client does it again at every run.
+ *
+ * @internal
+ */
+export interface FixedStatement<in Options> {
+  readonly text: string
+  readonly params: (options: Options) => ReadonlyArray<unknown>
+}
+
+/**
+ * What stands in the statement in the place of a value.
+ *
+ * @internal
+ */
+export type Parameter<out Options> = (value: (options: Options) => unknown) => string
+
+/** @internal */
+export const make = <Options>(
+  build: (parameter: Parameter<Options>) => Statement.Statement<object>
+): FixedStatement<Options> => {
+  const values = new Map<unknown, (options: Options) => unknown>()
+  const [text, markers] = build((value) => {
+    const marker = `parameter ${values.size}`
+    values.set(marker, value)
+    return marker
+  }).compile()
+  const inOrder = markers.flatMap((marker) => values.get(marker) ?? [])
+  return { text, params: (options) => inOrder.map((value) => value(options)) }
+}
+
+/**
+ * The statements whose texts differ in something, such as the number in a LIMIT, by a key that says it.
+ *
+ * @internal
+ */
+export const byKey = <Key, A>(): (key: Key, make: () => A) => A => {
+  const made = new Map<Key, A>()
+  return (key, make) => {
+    const found = made.get(key)
+    if (found !== undefined) return found
+    if (made.size === most) made.clear()
+    const value = make()
+    made.set(key, value)
+    return value
+  }
+}
+
+const most = 64
