@@ -3,9 +3,8 @@
  *
  * @since 0.1.0
  */
-import type { NonEmptyReadonlyArray } from "effect/Array"
+import * as Arr from "effect/Array"
 import * as Chunk from "effect/Chunk"
-import * as Clock from "effect/Clock"
 import * as Context from "effect/Context"
 import * as DateTime from "effect/DateTime"
 import * as Effect from "effect/Effect"
@@ -305,7 +304,7 @@ export class EventStoreError extends Schema.TaggedError<EventStoreError>("effect
 export interface Encoded {
   readonly append: (options: {
     readonly stream: StreamId.StreamId
-    readonly events: NonEmptyReadonlyArray<EncodedEvent>
+    readonly events: Arr.NonEmptyReadonlyArray<EncodedEvent>
     readonly expected: ExpectedVersion.ExpectedVersion
     /** Milliseconds since 1970, by the writer's clock; a server with a clock of its own may use that. */
     readonly time: number
@@ -359,36 +358,35 @@ export interface EncodedRecord extends EncodedEvent {
  * @category constructors
  */
 export const makeEncoded = (driver: Encoded): EventStore["Type"] => {
-  const append: EventStore["Type"]["append"] = Effect.fnUntraced(function*(stream, events, options) {
-    const refuse = (detail: string) => invalidInput("append", stream, detail)
-    const problem = StreamId.problem(stream) ?? expectedVersionProblem(options)
-    if (problem !== undefined) return yield* refuse(problem)
-    const encoded: Array<EncodedEvent> = []
-    const ids = new Set<string>()
-    for (const [index, event] of events.entries()) {
-      const result = encodeEvent(event)
-      if (Either.isLeft(result)) return yield* refuse(`event ${index + 1} of ${events.length}: ${result.left}`)
-      if (ids.has(event.id)) return yield* new DuplicateEventId({ stream, eventId: event.id })
-      ids.add(event.id)
-      encoded.push(result.right)
-    }
-    const [head, ...tail] = encoded
-    if (head === undefined) {
-      const { max, min } = ExpectedVersion.bounds(options.expectedVersion)
-      const version = yield* driver.version(stream)
-      if (version < min || version > max) {
-        return yield* new VersionConflict({ stream, expected: options.expectedVersion, actual: version })
+  const append: EventStore["Type"]["append"] = (stream, events, options) =>
+    Effect.clockWith((clock) => {
+      const refuse = (detail: string) => invalidInput("append", stream, detail)
+      const problem = StreamId.problem(stream) ?? expectedVersionProblem(options)
+      if (problem !== undefined) return refuse(problem)
+      const encoded: Array<EncodedEvent> = []
+      const ids = new Set<string>()
+      for (const [index, event] of events.entries()) {
+        const result = encodeEvent(event)
+        if (Either.isLeft(result)) return refuse(`event ${index + 1} of ${events.length}: ${result.left}`)
+        if (ids.has(event.id)) return new DuplicateEventId({ stream, eventId: event.id })
+        ids.add(event.id)
+        encoded.push(result.right)
       }
-      return { version, position: Option.none() }
-    }
-    const time = yield* Clock.currentTimeMillis
-    return yield* driver.append({
-      stream,
-      events: [head, ...tail],
-      expected: options.expectedVersion,
-      time: Math.trunc(time)
+      const expected = options.expectedVersion
+      if (!Arr.isNonEmptyReadonlyArray(encoded)) return expectVersion(stream, expected)
+      return driver.append({ stream, events: encoded, expected, time: Math.trunc(clock.unsafeCurrentTimeMillis()) })
     })
-  })
+
+  const expectVersion = (
+    stream: StreamId.StreamId,
+    expected: ExpectedVersion.ExpectedVersion
+  ): Effect.Effect<AppendResult, VersionConflict | EventStoreError> => {
+    const { max, min } = ExpectedVersion.bounds(expected)
+    return Effect.flatMap(driver.version(stream), (version) =>
+      version < min || version > max
+        ? new VersionConflict({ stream, expected, actual: version })
+        : Effect.succeed({ version, position: Option.none() }))
+  }
 
   const read: EventStore["Type"]["read"] = (stream, options = {}) => {
     const { fromVersion = 1, pageSize = defaultPageSize, toVersion = Number.MAX_SAFE_INTEGER } = options

@@ -27,6 +27,7 @@ import { maxVersion } from "./internal/limits.js"
 import { type Baseline, contain, type LoadError, make as makeLoader } from "./internal/loader.js"
 import { finiteDurationProblem, wholeFromOne } from "./internal/options.js"
 import { quote } from "./internal/text.js"
+import * as Tracing from "./internal/tracing.js"
 import * as Verifier from "./internal/verifier.js"
 import { InvalidOption } from "./InvalidOption.js"
 import * as Metrics from "./Metrics.js"
@@ -339,10 +340,7 @@ export const make = <Name extends string, Id, State, Event, Command, Rejection>(
     const contained = <A, E>(effect: Effect.Effect<A, E>) =>
       contain(effect, { timeout: snapshotTimeout, within: events.inTransaction })
     const span = <A, E>(name: string, effect: Effect.Effect<A, E>): Effect.Effect<A, E> =>
-      Effect.withSpan(effect, `Repository.${name}`, {
-        captureStackTrace: false,
-        attributes: { "eventsourcing.aggregate": aggregate.name }
-      })
+      Tracing.withSpan(effect, `Repository.${name}`, { "eventsourcing.aggregate": aggregate.name })
     const countLoad = Metrics.loads(aggregate.name)
     const countSave = Metrics.snapshotter(aggregate.name)
 
@@ -385,12 +383,12 @@ export const make = <Name extends string, Id, State, Event, Command, Rejection>(
       Effect.suspend(() => {
         countLoad(outcome._tag)
         const annotated = Effect.zipRight(
-          Effect.annotateCurrentSpan({
+          Tracing.annotate(() => ({
             "eventsourcing.id": stream.id,
             "eventsourcing.snapshot": outcome._tag,
             "eventsourcing.snapshot_version": snapshotVersion,
             "eventsourcing.replayed": replayed
-          }),
+          })),
           logLoad(outcome, stream, { replayed, snapshotVersion })
         )
         return verifier === undefined || Option.isNone(used)
@@ -544,8 +542,8 @@ export const make = <Name extends string, Id, State, Event, Command, Rejection>(
     ): Effect.Effect<SnapshotPolicy.When | undefined> => {
       if (baseline.version === 0 || policy.mode === "None" || policy.mode === "Manual") return Effect.succeed(undefined)
       const { when } = policy
-      return Effect.flatMap(Clock.currentTimeMillis, (now) => {
-        const progress = progressOf(baseline, now, change)
+      return Effect.clockWith((clock) => {
+        const progress = progressOf(baseline, clock.unsafeCurrentTimeMillis(), change)
         return Effect.try(() => isDue(when, baseline, progress) ? SnapshotPolicy.settle(when, progress) : undefined)
       }).pipe(
         Effect.catchAll(({ error }) =>
@@ -662,11 +660,14 @@ export const make = <Name extends string, Id, State, Event, Command, Rejection>(
       commands,
       options
     ) =>
-      Effect.gen(function*() {
+      Effect.contextWithEffect((context: Context.Context<never>) => {
         // before the span of our own: what is recorded is the caller's
-        const trace = yield* traceContext
-        const metadata = { ...trace, ...(yield* Event.CurrentMetadata), ...options?.metadata }
-        return yield* span("execute", run(id, commands, metadata))
+        const metadata = {
+          ...traceContext(context),
+          ...Context.get(context, Event.CurrentMetadata),
+          ...options?.metadata
+        }
+        return span("execute", run(id, commands, metadata))
       })
 
     const run = (
@@ -702,7 +703,18 @@ export const make = <Name extends string, Id, State, Event, Command, Rejection>(
             return Effect.fail(error)
           })
         )
-        return Effect.flatten(Effect.retry(attempt, retry))
+        return Effect.flatten(
+          Effect.catchAll(attempt, (lost) => {
+            // the schedule is told of the first failure too
+            let known: EventStore.VersionConflict | undefined = lost
+            const again = Effect.suspend(() => {
+              const failed = known
+              known = undefined
+              return failed === undefined ? attempt : Effect.fail(failed)
+            })
+            return Effect.retry(again, retry)
+          })
+        )
       })
 
     return {
@@ -788,12 +800,11 @@ const toLoaded = <Id, State>(id: Id, baseline: Baseline<State>): Loaded<Id, Stat
   snapshot: baseline.outcome
 })
 
-const traceContext: Effect.Effect<Event.Metadata> = Effect.contextWith((context: Context.Context<never>) =>
+const traceContext = (context: Context.Context<never>): Event.Metadata =>
   Option.match(Context.getOption(context, Tracer.ParentSpan), {
     onNone: () => ({}),
     onSome: ({ sampled, spanId, traceId }) => ({ traceparent: `00-${traceId}-${spanId}-${sampled ? "01" : "00"}` })
   })
-)
 
 // what was migrated is saved as what it is now, and what was refuted is replaced, lest every load does it again
 const isMendable = (outcome: Snapshot.SnapshotOutcome): boolean =>
@@ -843,10 +854,14 @@ const logLoad = (
     case "Hit":
     case "Migrated":
     case "Drifted":
-      return Effect.asVoid(Effect.whenLogLevel(log(LogLevel.Debug, "loaded by snapshot"), LogLevel.Debug))
+      return Effect.asVoid(
+        Effect.whenLogLevel(Effect.suspend(() => log(LogLevel.Debug, "loaded by snapshot")), LogLevel.Debug)
+      )
     case "None":
     case "Disabled":
-      return Effect.asVoid(Effect.whenLogLevel(log(LogLevel.Debug, "loaded by full replay"), LogLevel.Debug))
+      return Effect.asVoid(
+        Effect.whenLogLevel(Effect.suspend(() => log(LogLevel.Debug, "loaded by full replay")), LogLevel.Debug)
+      )
     // what every deployment brings
     case "SchemaVersionMismatch":
       return log(LogLevel.Debug, `the snapshot was not used, the stream was replayed: ${outcome.message}`)

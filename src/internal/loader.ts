@@ -1,5 +1,4 @@
 import * as Cause from "effect/Cause"
-import * as Clock from "effect/Clock"
 import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Either from "effect/Either"
@@ -222,11 +221,11 @@ export const make = <Name extends string, Id, State, Event, Command, Rejection>(
 
   const readAtOnce =
     (reader: EventStore.SnapshotReader) => (stream: StreamId.StreamId, limit: number): Effect.Effect<Found> =>
-      reader(stream, { schemaVersion, fingerprint, migratable, limit }).pipe(
-        Effect.map(({ events, snapshot }): Found => ({ snapshot: Either.right(snapshot), page: events })),
+      Effect.match(reader(stream, { schemaVersion, fingerprint, migratable, limit }), {
+        onSuccess: ({ events, snapshot }): Found => ({ snapshot: Either.right(snapshot), page: events }),
         // the snapshot's half of the statement may be what failed
-        Effect.catchAll((error) => Effect.succeed(unavailable(stream, error)))
-      )
+        onFailure: (error) => unavailable(stream, error)
+      })
 
   const isUsable = (found: Snapshot.Encoded): boolean =>
     Number.isSafeInteger(found.version) && found.version >= 1 && (found.schemaVersion === schemaVersion
@@ -290,11 +289,12 @@ export const make = <Name extends string, Id, State, Event, Command, Rejection>(
 
   return {
     load: (id, options) =>
-      Effect.gen(function*() {
-        const began = yield* Clock.currentTimeNanos
-        const loaded = yield* load(id, options?.unbounded === true ? anyLength : within)
-        const ended = yield* Clock.currentTimeNanos
-        return { ...loaded, took: Number(ended - began) / 1_000_000 }
+      Effect.clockWith((clock) => {
+        const began = clock.unsafeCurrentTimeNanos()
+        return Effect.map(load(id, options?.unbounded === true ? anyLength : within), (loaded) => ({
+          ...loaded,
+          took: Number(clock.unsafeCurrentTimeNanos() - began) / 1_000_000
+        }))
       }),
     replayTo: (id, version) =>
       Effect.flatMap(
