@@ -1,5 +1,6 @@
-import { Layer, ManagedRuntime } from "effect"
-import { SqlEventStore, SqlSnapshotStore } from "effect-eventsourcing"
+import { PgClient } from "@effect/sql-pg"
+import { Effect, Layer, ManagedRuntime } from "effect"
+import { Postgres, SqlEventStore, SqlSnapshotStore } from "effect-eventsourcing"
 import { createRequire } from "node:module"
 import type * as Pg from "pg"
 import { pgClient, type Server, startServer } from "../test/utils/postgres.js"
@@ -15,9 +16,19 @@ const pg: typeof Pg = createRequire(new URL("../package.json", import.meta.url))
 
 export const start = (): Promise<Server> => startServer(settings)
 
-export const storesOn = (url: string) =>
+const preparedClient = (url: string) =>
+  PgClient.layerFromPool({
+    acquire: Effect.acquireRelease(
+      Effect.sync(() =>
+        Postgres.prepared(new pg.Pool({ connectionString: url, max: connections })).on("error", () => {})
+      ),
+      (pool) => Effect.promise(() => pool.end())
+    )
+  })
+
+export const storesOn = (url: string, options: { readonly prepared: boolean }) =>
   Layer.merge(SqlEventStore.layer, SqlSnapshotStore.layer).pipe(
-    Layer.provideMerge(pgClient(url, { maxConnections: connections }))
+    Layer.provideMerge(options.prepared ? preparedClient(url) : pgClient(url, { maxConnections: connections }))
   )
 
 const driverOn = (pool: Pg.Pool, client: Pg.PoolClient): Driver => {
@@ -68,8 +79,8 @@ FROM unnest($4::text[], $5::text[], $6::text[]) WITH ORDINALITY AS row (event_id
   }
 }
 
-export const open = async (url: string): Promise<Backend> => {
-  const runtime = ManagedRuntime.make(storesOn(url))
+export const open = async (url: string, options = { prepared: false }): Promise<Backend> => {
+  const runtime = ManagedRuntime.make(storesOn(url, options))
   await runtime.runtime()
   const pool = new pg.Pool({ connectionString: url, max: connections })
   // the server is stopped at the end while connections are idle

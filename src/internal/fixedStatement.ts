@@ -1,4 +1,5 @@
 import type * as Statement from "@effect/sql/Statement"
+import { note } from "./preparedTexts.js"
 
 /**
  * A statement that is compiled once: the client does it again at every run.
@@ -27,8 +28,16 @@ export const make = <Options>(
     values.set(marker, value)
     return marker
   }).compile()
-  const inOrder = markers.flatMap((marker) => values.get(marker) ?? [])
-  return { text, params: (options) => inOrder.map((value) => value(options)) }
+  const valuesOf = (markers: ReadonlyArray<unknown>) => {
+    const inOrder = markers.flatMap((marker) => values.get(marker) ?? [])
+    return (options: Options) => inOrder.map((value) => value(options))
+  }
+  if (!text.includes("$1")) return { text, params: valuesOf(markers) }
+  // PostgreSQL numbers its placeholders: what stands in two places is sent, and analysed, once
+  const distinct = Array.from(new Set(markers))
+  const numbered = text.replace(/\$(\d+)/g, (_, number) => `$${distinct.indexOf(markers[number - 1]) + 1}`)
+  note(numbered)
+  return { text: numbered, params: valuesOf(distinct) }
 }
 
 /**

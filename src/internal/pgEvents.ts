@@ -30,16 +30,17 @@ export const make = (sql: SqlClient.SqlClient, names: Names): EventStatements =>
     append: FixedStatement.make((parameter) => {
       const column = (value: (event: EventStore.EncodedEvent) => string) =>
         sql`${parameter(({ events }) => events.map(value))}::text[]`
-      const stream = ofStream(parameter)
+      const aggregate = parameter(({ stream }) => stream.aggregate)
+      const id = parameter(({ stream }) => stream.id)
       return sql`INSERT INTO ${events}
   (transaction, version, aggregate, stream_id, event_id, type, payload, metadata)
 SELECT greatest(${base} + pg_current_xact_id()::text::bigint, head.transaction), coalesce(head.version, 0) + row.number,
-  ${parameter(({ stream }) => stream.aggregate)}, ${parameter(({ stream }) => stream.id)},
-  row.event_id, row.type, row.payload, row.metadata
+  ${aggregate}, ${id}, row.event_id, row.type, row.payload, row.metadata
 FROM unnest(${column(({ id }) => id)}, ${column(({ type }) => type)}, ${column(({ payload }) => payload)},
   ${column(({ metadata }) => metadata)}) WITH ORDINALITY AS row (event_id, type, payload, metadata, number)
 LEFT JOIN (
-  SELECT version, transaction FROM ${events} WHERE ${stream} ORDER BY version DESC LIMIT 1
+  SELECT version, transaction FROM ${events} WHERE aggregate = ${aggregate} AND stream_id = ${id}
+  ORDER BY version DESC LIMIT 1
 ) AS head ON true
 WHERE coalesce(head.version, 0) BETWEEN ${parameter(({ expected }) => ExpectedVersion.bounds(expected).min)}::bigint
   AND ${parameter(({ expected }) => ExpectedVersion.bounds(expected).max)}::bigint
@@ -84,20 +85,23 @@ WHERE ${ofStream(parameter)} AND version >= ${parameter(({ fromVersion }) => fro
 ORDER BY version LIMIT ${literal(limit)}`
       ),
 
+    // planning costs more than running: the snapshot is looked at once, for both halves
     readWithSnapshot: (table, options) =>
       FixedStatement.make((parameter) => {
         const snapshots = identifier(sql, table)
         const stream = ofStream(parameter)
         const choice = choiceOf(options, parameter)
-        return sql`SELECT version, NULL AS type, state AS payload,
-  json_build_array(event_id, schema_version, fingerprint, time)::text
-FROM ${snapshots} WHERE ${stream} AND schema_version = ${SnapshotChoice.schemaVersionOf(sql, snapshots, stream, choice)}
-UNION ALL
-SELECT * FROM (
-  SELECT version, type, payload, event_id FROM ${events}
-  WHERE ${stream} AND version >= ${SnapshotChoice.start(sql, snapshots, stream, choice)}
-  ORDER BY version LIMIT ${literal(options.limit)}
-) AS tail`
+        return sql`WITH snapshot AS (
+  SELECT version, state, event_id, schema_version, fingerprint, time FROM ${snapshots}
+  WHERE ${stream} ORDER BY ${SnapshotChoice.order(sql, choice)} LIMIT 1
+)
+SELECT version, NULL AS type, state AS payload, json_build_array(event_id, schema_version, fingerprint, time)::text
+FROM snapshot
+UNION ALL (
+  SELECT version, type, payload, event_id FROM ${events} WHERE ${stream} AND version >= coalesce(
+    (SELECT version FROM snapshot WHERE ${SnapshotChoice.usable(sql, choice)}), 1
+  ) ORDER BY version LIMIT ${literal(options.limit)}
+)`
       })
   }
 }

@@ -54,17 +54,43 @@ export const start = (
   ofStream: Statement.Fragment,
   options: Choice
 ): Statement.Fragment => {
-  const { fingerprint, migratable = [], schemaVersion } = options
+  const condition = options.migratable === undefined || options.migratable.length === 0
+    ? usable(sql, options)
+    : sql`schema_version = ${schemaVersionOf(sql, snapshots, ofStream, options)} AND ${usable(sql, options)}`
+  return sql`coalesce((SELECT version FROM ${snapshots} WHERE ${ofStream} AND ${condition}), 1)`
+}
+
+/**
+ * Whether the tail of a snapshot is read.
+ *
+ * @internal
+ */
+export const usable = (
+  sql: SqlClient.SqlClient,
+  { fingerprint, migratable = [], schemaVersion }: Choice
+): Statement.Fragment => {
   const own = fingerprint === undefined
     ? sql`schema_version = ${schemaVersion}`
     : anyOf(sql, [{ schemaVersion, fingerprint }])
-  const usable = migratable.length === 0 ?
-    own :
-    sql`schema_version = ${schemaVersionOf(sql, snapshots, ofStream, options)} AND ${
-      sql.or([own, anyOf(sql, migratable)])
-    }`
-  return sql`coalesce((SELECT version FROM ${snapshots} WHERE ${ofStream} AND ${usable}), 1)`
+  return migratable.length === 0 ? own : sql.or([own, anyOf(sql, migratable)])
 }
+
+/**
+ * The snapshots of a stream in an order in which the first is that of `schemaVersionOf`.
+ *
+ * @internal
+ */
+export const order = (
+  sql: SqlClient.SqlClient,
+  { migratable = [], schemaVersion }: Choice
+): Statement.Fragment =>
+  sql.csv([
+    ...(migratable.length === 0
+      ? []
+      : [sql`schema_version = ${schemaVersion} DESC`, sql`${anyOf(sql, migratable)} DESC`]),
+    sql`schema_version <= ${schemaVersion} DESC`,
+    "schema_version DESC"
+  ])
 
 const anyOf = (sql: SqlClient.SqlClient, schemas: ReadonlyArray<StateSchema>): Statement.Fragment =>
   sql.or(
