@@ -1,5 +1,5 @@
 import { assert, describe, it } from "@effect/vitest"
-import { Effect, Exit, Stream } from "effect"
+import { Effect, Exit, type Scope, Stream } from "effect"
 import { EventStore, ExpectedVersion, Repository, SnapshotPolicy, SnapshotStore, StreamId } from "effect-eventsourcing"
 import { EventStoreContract, SnapshotStoreContract, Testing } from "effect-eventsourcing/testing"
 import { afterAll, describe as vitestDescribe, it as vitestIt } from "vitest"
@@ -18,7 +18,7 @@ const test = (
   body: Effect.Effect<
     void,
     unknown,
-    EventStore.EventStore | SnapshotStore.SnapshotStore | Testing.Stores | import("effect").Scope.Scope
+    EventStore.EventStore | SnapshotStore.SnapshotStore | Testing.Stores | Scope.Scope
   >
 ) => it.scoped(name, () => Effect.provide(body, Testing.layer))
 

@@ -6,6 +6,7 @@
 import type * as FastCheck from "effect/FastCheck"
 import type * as Aggregate from "../Aggregate.js"
 import * as Generators from "../internal/testing/generators.js"
+import { type Comparison, comparison, inspect, tryHistory as tryPrevious } from "../internal/testing/previous.js"
 import { detect } from "../internal/testing/runner.js"
 import * as Session from "../internal/testing/session.js"
 import * as Story from "../internal/testing/story.js"
@@ -31,6 +32,11 @@ export interface Options<Id, in out State, Event, Command> {
   readonly command?: FastCheck.Arbitrary<Command> | undefined
   /** Default: from the event schema. */
   readonly event?: FastCheck.Arbitrary<Event> | undefined
+  /**
+   * Older versions of the aggregate, as {@link previous} gives them: what they stored, snapshots and events, is compared
+   * with what this one makes of it.
+   */
+  readonly previous?: ReadonlyArray<Previous> | undefined
   /** What must hold in every state that is reached. */
   readonly invariant?: ((state: State) => boolean) | undefined
   /** How many histories are tried. Default: 1,000, or as many as 2 seconds allow, but at least 100. */
@@ -39,6 +45,30 @@ export interface Options<Id, in out State, Event, Command> {
   readonly seed?: number | undefined
   /** The most events in one history. Default 20. */
   readonly size?: number | undefined
+}
+
+/**
+ * @since 0.1.0
+ * @category Type IDs
+ */
+export const PreviousTypeId: PreviousTypeId = "~effect-eventsourcing/testing/AggregateLaws/Previous"
+
+/**
+ * @since 0.1.0
+ * @category Type IDs
+ */
+export type PreviousTypeId = "~effect-eventsourcing/testing/AggregateLaws/Previous"
+
+/**
+ * An older version of an aggregate, whatever the types of its states and events.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Previous {
+  readonly [PreviousTypeId]: PreviousTypeId
+  readonly name: string
+  readonly schemaVersion: number
 }
 
 /**
@@ -146,6 +176,68 @@ export const laws = <Name extends string, Id, State, Event, Command, Rejection>(
 ): ReadonlyArray<Law> => make(aggregate, options, laws)
 
 /**
+ * An older version of an aggregate, to compare with: what is left of its definition is kept beside the tests.
+ *
+ * @example
+ * ```ts skip-run
+ * import { AggregateLaws } from "effect-eventsourcing/testing"
+ * import { Account } from "./Account.js"
+ * import { AccountV1 } from "./AccountV1.js"
+ *
+ * AggregateLaws.suite(Account, { previous: [AggregateLaws.previous(AccountV1)] })
+ * ```
+ *
+ * @since 0.1.0
+ * @category migrations
+ */
+export const previous = <Name extends string, Id, State, Event, Command, Rejection>(
+  old: Aggregate.Aggregate<Name, Id, State, Event, Command, Rejection>,
+  options: {
+    /** Default: from the id schema. */
+    readonly id?: FastCheck.Arbitrary<NoInfer<Id>> | undefined
+    /** Default: from the command schema. */
+    readonly command?: FastCheck.Arbitrary<NoInfer<Command>> | undefined
+    /** Default: from the event schema. */
+    readonly event?: FastCheck.Arbitrary<NoInfer<Event>> | undefined
+  } = {}
+): Previous => {
+  const made: Previous = { [PreviousTypeId]: PreviousTypeId, name: old.name, schemaVersion: old.schemaVersion }
+  comparisons.set(made, comparison(old, options))
+  return made
+}
+
+/**
+ * Checks on one history of an older version that its snapshots and events come to the same state now as a replay, and
+ * throws a {@link LawBroken} where they do not: the line to keep a counterexample as a test.
+ *
+ * @since 0.1.0
+ * @category migrations
+ */
+export const checkPrevious = <
+  OldName extends string,
+  OldId,
+  OldState,
+  OldEvent,
+  OldCommand,
+  OldRejection,
+  Name extends string,
+  Id,
+  State,
+  Event,
+  Command,
+  Rejection
+>(
+  old: Aggregate.Aggregate<OldName, OldId, OldState, OldEvent, OldCommand, OldRejection>,
+  now: Aggregate.Aggregate<Name, Id, State, Event, Command, Rejection>,
+  history: History<NoInfer<OldId>, NoInfer<OldEvent>, NoInfer<OldCommand>>
+): void => {
+  const { commands = [], events = [], id } = history
+  const { log, problem } = tryPrevious(old, now, { id, commands, events })
+  if (problem === undefined) return
+  throw new LawBroken(Story.tell({ aggregate: now.name, law: names.migrations, id, log, problem, footer: [] }))
+}
+
+/**
  * One history for {@link check}.
  *
  * @since 0.1.0
@@ -188,6 +280,8 @@ export const check = <Name extends string, Id, State, Event, Command, Rejection>
 // internal
 // -------------------------------------------------------------------------------------
 
+const comparisons = new WeakMap<Previous, Comparison>()
+
 const make = <Name extends string, Id, State, Event, Command, Rejection>(
   aggregate: Aggregate.Aggregate<Name, Id, State, Event, Command, Rejection>,
   options: Options<Id, State, Event, Command>,
@@ -208,61 +302,105 @@ const make = <Name extends string, Id, State, Event, Command, Rejection>(
     })
   }
   const seed = (options.seed ?? Math.floor(Math.random() * 0x7fffffff)) | 0
-  let session: Session.Session<Id, Event, Command> | NotGenerated | undefined
-  const open = (): Session.Session<Id, Event, Command> => {
+  const generated = <A>(body: () => A): A => {
+    try {
+      return body()
+    } catch (error) {
+      if (!(error instanceof Generators.NotGenerated)) throw error
+      throw at(declared, new NotGenerated(`The laws of ${aggregate.name} cannot be tried. ${error.message}`))
+    }
+  }
+  let session: Session.Session<Id, State, Event, Command> | NotGenerated | undefined
+  const open = (): Session.Session<Id, State, Event, Command> => {
     if (session instanceof NotGenerated) {
       throw at(declared, new NotGenerated(`Not checked, as there are no histories: ${session.message.split("\n")[0]}`))
     }
     if (session !== undefined) return session
     try {
-      session = Session.make(aggregate, { command, event, histories, id, invariant, runs, seed, size })
-      return session
+      const made = generated(() =>
+        Session.make(aggregate, { command, event, histories, id, invariant, runs, seed, size })
+      )
+      session = made
+      return made
     } catch (error) {
-      if (!(error instanceof Generators.NotGenerated)) throw error
-      session = at(declared, new NotGenerated(`The laws of ${aggregate.name} cannot be tried. ${error.message}`))
-      throw session
+      if (error instanceof NotGenerated) session = error
+      throw error
     }
   }
-  return Trial.allLaws.filter((law) => law !== "invariant" || invariant !== undefined).map((law) => ({
-    name: names[law],
-    check: () => {
-      const found = open().find(law)
-      if (found === undefined) return
-      const { before, history, log, problem, run } = found
-      const again = [
-        `seed: ${seed}`,
-        ...(run > 100 || runs !== undefined ? [`runs: ${Math.max(run, runs ?? 0)}`] : []),
-        ...(options.size === undefined ? [] : [`size: ${options.size}`]),
-        ...(histories === "events" ? ["histories: \"events\""] : []),
-        ...(["id", "command", "event", "invariant"] as const).filter((name) => options[name] !== undefined)
+
+  const tell = (law: Trial.Law, found: {
+    readonly history: Generators.History<unknown, unknown, unknown>
+    readonly log: ReadonlyArray<Trial.Line>
+    readonly problem: Trial.Problem
+    readonly run: number
+    readonly before: number
+  }, line: ReadonlyArray<string>): LawBroken => {
+    const { before, history, log, problem, run } = found
+    const again = [
+      `seed: ${seed}`,
+      ...(run > 100 || runs !== undefined ? [`runs: ${Math.max(run, runs ?? 0)}`] : []),
+      ...(options.size === undefined ? [] : [`size: ${options.size}`]),
+      ...(histories === "events" ? ["histories: \"events\""] : []),
+      ...(["id", "command", "event", "previous", "invariant"] as const).filter((name) => options[name] !== undefined)
+    ]
+    const left = history.commands.length + history.events.length
+    const shrunk = left < before ? `, made ${before - left} ${before - left === 1 ? "step" : "steps"} shorter` : ""
+    const story = Story.tell({
+      aggregate: aggregate.name,
+      law: names[law],
+      id: history.id,
+      log,
+      problem,
+      footer: [
+        `To see it again (run ${run} of seed ${seed}${shrunk}):`,
+        `  AggregateLaws.suite(${Story.nameOf(aggregate.name)}, { ${again.join(", ")} })`,
+        ...line
       ]
-      const size = history.commands.length + history.events.length
-      const shrunk = size < before ? `, made ${before - size} ${before - size === 1 ? "step" : "steps"} shorter` : ""
-      const broken = new LawBroken(Story.tell({
-        aggregate: aggregate.name,
-        law: names[law],
-        id: history.id,
-        log,
-        problem,
-        footer: [
-          `To see it again (run ${run} of seed ${seed}${shrunk}):`,
-          `  AggregateLaws.suite(${Story.nameOf(aggregate.name)}, { ${again.join(", ")} })`,
-          "To keep it as a test:",
-          `  ${
-            Story.regression({
-              aggregate: aggregate.name,
-              history,
-              options: [
-                ...(histories === "events" ? ["histories: \"events\""] : []),
-                ...(law === "invariant" ? ["invariant"] : [])
-              ]
-            })
-          }`
-        ]
-      }))
-      throw at(declared, broken)
+    })
+    return at(declared, new LawBroken(story))
+  }
+
+  const checkHistories = (law: Trial.Law): void => {
+    const found = open().find(law)
+    if (found === undefined) return
+    const more = [
+      ...(histories === "events" ? ["histories: \"events\""] : []),
+      ...(law === "invariant" ? ["invariant"] : [])
+    ]
+    const call = `AggregateLaws.check(${Story.nameOf(aggregate.name)}`
+    throw tell(law, found, ["To keep it as a test:", `  ${Story.regression(call, found.history, more)}`])
+  }
+
+  const checkMigrations = (): void => {
+    for (const older of options.previous ?? []) {
+      const found = comparisons.get(older)?.find(aggregate, {
+        runs: runs ?? 200,
+        seed,
+        size,
+        strict: histories === "events"
+      })
+      if (found === undefined) continue
+      const call = `AggregateLaws.checkPrevious(${Story.nameOf(aggregate.name)}V${older.schemaVersion}, ` +
+        Story.nameOf(aggregate.name)
+      throw tell("migrations", found, ["To keep it as a test:", `  ${Story.regression(call, found.history, [])}`])
     }
+    const forgotten = inspect(aggregate, open().reached, seed)
+    if (forgotten !== undefined) {
+      const history = { id: undefined, commands: [], events: [] }
+      throw tell("migrations", { history, log: [], problem: forgotten, run: 1, before: 0 }, [
+        "To compare with what older code really did, give the laws its definition:",
+        `  AggregateLaws.suite(${Story.nameOf(aggregate.name)}, { previous: [AggregateLaws.previous(/* it */)] })`
+      ])
+    }
+  }
+
+  const checks = Trial.allLaws.filter((law) => law !== "invariant" || invariant !== undefined).map((law): Law => ({
+    name: names[law],
+    check: () => checkHistories(law)
   }))
+  return aggregate.migrations.length === 0 && (options.previous ?? []).length === 0
+    ? checks
+    : [...checks, { name: names.migrations, check: () => generated(checkMigrations) }]
 }
 
 const at = <E extends Error>(place: { readonly stack?: string }, error: E): E => {
@@ -286,6 +424,7 @@ const names: Readonly<Record<Trial.Law, string>> = {
   rejections: "a rejection is a typed value and leaves the state as it was",
   encoding: "every state survives being stored as JSON",
   snapshots: "a snapshot at any version, and the events after it, give the state of a full replay",
+  migrations: "snapshots and events of older code give the state of a full replay",
   invariant: "the invariant holds in every state"
 }
 

@@ -40,8 +40,10 @@ export interface Found<out Id, out Event, out Command> extends Finding<Id, Event
  *
  * @internal
  */
-export interface Session<out Id, out Event, out Command> {
+export interface Session<out Id, out State, out Event, out Command> {
   readonly find: (law: Trial.Law) => Found<Id, Event, Command> | undefined
+  /** Some of the states that the histories reached. */
+  readonly reached: ReadonlyArray<State>
 }
 
 /** How long one history may take, in milliseconds. */
@@ -52,6 +54,8 @@ const mostRuns = 1_000
 const leastRuns = 100
 /** How long the runs under one guard should take: it costs more than most histories do. */
 const stretch = 250
+/** How many of the states that were reached are kept. */
+const enough = 500
 /** How long a finding is made smaller. */
 const shrinking = 4_000
 
@@ -59,6 +63,7 @@ interface Question<in State> {
   readonly laws: Iterable<Trial.Law>
   readonly strict: boolean
   readonly most?: number | undefined
+  readonly onState?: ((state: State) => void) | undefined
   readonly invariant: ((state: State) => boolean) | undefined
 }
 
@@ -79,7 +84,7 @@ const idle = (): Progress => ({ log: [], running: "initial", world: undefined })
 const tryUnguarded = <Name extends string, Id, State, Event, Command, Rejection>(
   aggregate: Aggregate.Aggregate<Name, Id, State, Event, Command, Rejection>,
   history: Generators.History<Id, Command, Event>,
-  { invariant, laws, most = Infinity, strict }: Question<State>,
+  { invariant, laws, most = Infinity, onState, strict }: Question<State>,
   progress: Progress
 ): Trial.Trial => {
   const world = World.install()
@@ -89,6 +94,7 @@ const tryUnguarded = <Name extends string, Id, State, Event, Command, Rejection>
     return Trial.run(aggregate, history, {
       laws: new Set(laws),
       most,
+      onState,
       strict,
       invariant,
       world,
@@ -133,7 +139,7 @@ const neverReturned = (laws: Iterable<Trial.Law>, { log, running }: Progress): A
 export const make = <Name extends string, Id, State, Event, Command, Rejection>(
   aggregate: Aggregate.Aggregate<Name, Id, State, Event, Command, Rejection>,
   options: Options<Id, State, Event, Command>
-): Session<Id, Event, Command> => {
+): Session<Id, State, Event, Command> => {
   type History = Generators.History<Id, Command, Event>
   const { invariant, runs, seed, size } = options
   const strict = options.histories === "events"
@@ -157,6 +163,11 @@ export const make = <Name extends string, Id, State, Event, Command, Rejection>(
   const decided = new Set<string>()
   let refused: { readonly command: unknown; readonly rejection: unknown } | undefined
 
+  const reached: Array<State> = []
+  const onState = (state: State) => {
+    if (reached.length < enough) reached.push(state)
+  }
+
   const judge = (
     arbitrary: FastCheck.Arbitrary<History>,
     laws: ReadonlySet<Trial.Law>,
@@ -179,7 +190,8 @@ export const make = <Name extends string, Id, State, Event, Command, Rejection>(
     let current: History | undefined
     const property = FastCheck.property(arbitrary, (history) => {
       current = history
-      const trial = tryUnguarded(aggregate, history, { laws: wanted(), most: size, strict, invariant }, progress)
+      const question = { laws: wanted(), most: size, strict, invariant, onState }
+      const trial = tryUnguarded(aggregate, history, question, progress)
       learn(history, next, { ...trial, log: progress.log, hung: false })
       next++
       current = undefined
@@ -280,6 +292,7 @@ export const make = <Name extends string, Id, State, Event, Command, Rejection>(
 
   const known = new Map<Trial.Law, Found<Id, Event, Command>>()
   return {
+    reached,
     find: (law) => {
       const found = known.get(law) ?? first.get(law)?.()
       if (found !== undefined) known.set(law, found)

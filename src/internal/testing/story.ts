@@ -17,14 +17,14 @@ export const tell = (options: {
   readonly footer: ReadonlyArray<string>
 }): string => {
   const { aggregate, footer, id, law, log, problem } = options
-  const story: ReadonlyArray<Row> = [["id", id], ...log.slice(0, problem.lines).flatMap(rowsOf)]
+  const story: ReadonlyArray<Row> = log.length === 0 && id === undefined
+    ? []
+    : [["id", id], ...log.slice(0, problem.lines).flatMap(rowsOf)]
   const evidence = problem.evidence.flatMap(evidenceRows)
   return [
     `${aggregate} breaks the law "${law}".`,
     "",
-    "What happened:",
-    ...table(story),
-    "",
+    ...(story.length === 0 ? [] : ["What happened:", ...table(story), ""]),
     "What is wrong:",
     ...wrap(problem.text),
     ...table(evidence),
@@ -99,23 +99,18 @@ const shorten = (text: string): string =>
  *
  * @internal
  */
-export const regression = (options: {
-  readonly aggregate: string
-  readonly history: {
-    readonly id: unknown
-    readonly commands: ReadonlyArray<unknown>
-    readonly events: ReadonlyArray<unknown>
-  }
-  readonly options: ReadonlyArray<string>
-}): string => {
-  const { commands, events, id } = options.history
-  const history = [
+export const regression = (
+  call: string,
+  history: { readonly id: unknown; readonly commands: ReadonlyArray<unknown>; readonly events: ReadonlyArray<unknown> },
+  more: ReadonlyArray<string>
+): string => {
+  const { commands, events, id } = history
+  const fields = [
     `id: ${toCode(id)}`,
     ...(commands.length > 0 ? [`commands: ${toCode(commands)}`] : []),
     ...(events.length > 0 ? [`events: ${toCode(events)}`] : [])
   ]
-  const more = options.options.length === 0 ? "" : `, { ${options.options.join(", ")} }`
-  return `AggregateLaws.check(${nameOf(options.aggregate)}, { ${history.join(", ")} }${more})`
+  return `${call}, { ${fields.join(", ")} }${more.length === 0 ? "" : `, { ${more.join(", ")} }`})`
 }
 
 /**

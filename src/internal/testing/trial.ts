@@ -13,9 +13,13 @@ import { copy, freeze } from "./mutation.js"
 import { isUsers, type World } from "./world.js"
 
 /** @internal */
-export type Law = "total" | "pure" | "events" | "rejections" | "encoding" | "snapshots" | "invariant"
+export type Law = "total" | "pure" | "events" | "rejections" | "encoding" | "snapshots" | "migrations" | "invariant"
 
-/** @internal */
+/**
+ * The laws that one history is tried with. Migrations are compared with another aggregate's.
+ *
+ * @internal
+ */
 export const allLaws: ReadonlyArray<Law> = [
   "total",
   "pure",
@@ -79,6 +83,8 @@ export interface Options<in State> {
   readonly world: World
   /** What happened, filled on the way: it is there even if the trial never returns. */
   readonly log: Array<Line>
+  /** Called with every state that is reached. */
+  readonly onState?: ((state: State) => void) | undefined
   /** Called with what is about to run, so that it can be named if it never returns. */
   readonly onCall?: ((what: string) => void) | undefined
 }
@@ -225,6 +231,7 @@ export const run = <Name extends string, Id, State, Event, Command, Rejection>(
       return false
     }
     satisfies()
+    options.onState?.(state)
     events.push(event)
     states.push(state)
     stored.push(laws.has("encoding") || laws.has("snapshots") ? remember() : undefined)

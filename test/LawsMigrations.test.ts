@@ -1,0 +1,178 @@
+import { assert, describe, it } from "@effect/vitest"
+import { Either, Schema } from "effect"
+import { Aggregate, Upcast, Versions } from "effect-eventsourcing"
+import { AggregateLaws } from "effect-eventsourcing/testing"
+import { Account } from "./fixtures/Account.js"
+import { AccountV2, AccountV3, AccountV3Plain, AccountV3Transformed } from "./fixtures/AccountVersions.js"
+
+// a card that got a limit, and forgot whose it is on the way
+
+const CardV1 = Schema.Struct({ owner: Schema.NullOr(Schema.String), cents: Schema.Int })
+const CardV2 = Schema.Struct({ owner: Schema.NullOr(Schema.String), cents: Schema.Int, limit: Schema.Int })
+const Issued = Schema.TaggedStruct("Issued", { owner: Schema.String })
+const Charged = Schema.TaggedStruct("Charged", { cents: Schema.Int })
+const shared = {
+  name: "Card",
+  id: Schema.NonEmptyString,
+  event: Schema.Union(Issued, Charged),
+  command: Schema.Union(Issued, Charged),
+  decide: (_: unknown, command: typeof Issued.Type | typeof Charged.Type) => Either.right([command])
+} as const
+type Event = typeof Issued.Type | typeof Charged.Type
+
+const evolve = <S extends typeof CardV1.Type>(state: S, event: Event): S =>
+  event._tag === "Issued" ? { ...state, owner: event.owner } : { ...state, cents: state.cents + event.cents }
+
+const CardAsV1 = Aggregate.make({ ...shared, state: CardV1, initial: () => ({ owner: null, cents: 0 }), evolve })
+
+const card = (
+  step: (state: typeof CardV1.Type) => typeof CardV2.Type,
+  evolution: (state: typeof CardV2.Type, event: Event) => typeof CardV2.Type = evolve
+) =>
+  Aggregate.make({
+    ...shared,
+    state: CardV2,
+    schemaVersion: 2,
+    migrations: Versions.from(1, CardV1).to(CardV2, step),
+    initial: () => ({ owner: null, cents: 0, limit: 100 }),
+    evolve: evolution
+  })
+
+const right = card((state) => ({ ...state, limit: 100 }))
+const forgetful = card(({ cents }) => ({ owner: null, cents, limit: 100 }))
+const wrong = card((state) => ({ ...state, cents: state.cents + 1, limit: 100 }))
+const refusing = card((state) => ({ ...state, limit: 0.5 }))
+const clocked = card((state) => ({ ...state, limit: state.cents > 3 ? 100 : 99 }))
+
+const law = "snapshots and events of older code give the state of a full replay"
+
+const storyOf = (laws: ReadonlyArray<AggregateLaws.Law>): string | undefined => {
+  const found = laws.find(({ name }) => name === law)
+  assert.isDefined(found)
+  try {
+    found!.check()
+    return undefined
+  } catch (error) {
+    assert.instanceOf(error, AggregateLaws.LawBroken)
+    return error.message
+  }
+}
+
+const options = { seed: 1, runs: 200 }
+
+describe("migrations", () => {
+  it("an aggregate without migrations has no such law", () => {
+    assert.notInclude(AggregateLaws.laws(Account).map(({ name }) => name), law)
+  })
+
+  it("right ones are let pass, with and without the older code", () => {
+    assert.isUndefined(storyOf(AggregateLaws.laws(right, options)))
+    assert.isUndefined(
+      storyOf(AggregateLaws.laws(right, { ...options, previous: [AggregateLaws.previous(CardAsV1)] }))
+    )
+    for (const now of [AccountV3, AccountV3Transformed]) {
+      const previous = [AggregateLaws.previous(Account), AggregateLaws.previous(AccountV2)]
+      for (let seed = 1; seed <= 3; seed++) {
+        assert.isUndefined(storyOf(AggregateLaws.laws(now, { seed, runs: 25 })))
+        assert.isUndefined(storyOf(AggregateLaws.laws(now, { seed, runs: 25, previous })))
+      }
+    }
+    // where no migration leads from the older version to this one, only its events are compared
+    assert.isUndefined(
+      storyOf(AggregateLaws.laws(AccountV3Plain, { ...options, previous: [AggregateLaws.previous(Account)] }))
+    )
+  })
+
+  it("one that forgets a field is found without the older code", () => {
+    const story = storyOf(AggregateLaws.laws(forgetful, options))
+    assert.include(story, "The migration from version 1 forgets the field owner")
+    assert.include(story, "AggregateLaws.previous(")
+  })
+
+  it("one that forgets a field is found with the older code, and told as a history", () => {
+    const { message } = assertThrows(() =>
+      AggregateLaws.checkPrevious(CardAsV1, forgetful, { id: "a", commands: [{ _tag: "Issued", owner: "a" }] })
+    )
+    assert.include(message, "expected \"a\", actual null")
+  })
+
+  it("what only the older code shows: another number, a step that is refused, a rule that is another", () => {
+    for (
+      const [now, says] of [
+        [wrong, "$.cents"],
+        [refusing, "cannot be migrated"],
+        [clocked, "$.limit"]
+      ] as const
+    ) {
+      const previous = [AggregateLaws.previous(CardAsV1)]
+      const story = storyOf(AggregateLaws.laws(now, { ...options, previous }))
+      assert.include(story, says)
+      const line = story!.split("\n").at(-1)!.trim()
+      assert.match(line, /^AggregateLaws\.checkPrevious\(CardV1, Card, \{ id: .*\}\)$/)
+      const again = () => new Function("AggregateLaws", "CardV1", "Card", line)(AggregateLaws, CardAsV1, now)
+      assert.throws(again, AggregateLaws.LawBroken)
+    }
+  })
+
+  it("a chain that names another schema than the older code had", () => {
+    const Other = Aggregate.make({
+      ...shared,
+      state: Schema.Struct({ ...CardV1.fields, color: Schema.String }),
+      initial: () => ({ owner: null, cents: 0, color: "" }),
+      evolve
+    })
+    const story = storyOf(AggregateLaws.laws(right, { ...options, previous: [AggregateLaws.previous(Other)] }))
+    assert.include(story, "The migrations name another schema for version 1")
+  })
+})
+
+describe("upcasts", () => {
+  const Taken = Schema.TaggedStruct("Taken", { euros: Schema.Int })
+  const Old = Aggregate.make({
+    name: "Card",
+    id: Schema.NonEmptyString,
+    state: CardV1,
+    event: Schema.Union(Issued, Taken),
+    command: Schema.Union(Issued, Taken),
+    initial: () => ({ owner: null, cents: 0 }),
+    evolve: (state, event) =>
+      event._tag === "Issued" ? { ...state, owner: event.owner } : { ...state, cents: state.cents + event.euros * 100 },
+    decide: (_state, command) => Either.right([command])
+  })
+  const now = (upcasts: { readonly [type: string]: Upcast.Upcast<Event> }) =>
+    Aggregate.make({
+      ...shared,
+      state: CardV2,
+      schemaVersion: 2,
+      migrations: Versions.from(1, CardV1).to(CardV2, (state) => ({ ...state, limit: 100 })),
+      upcasts,
+      initial: () => ({ owner: null, cents: 0, limit: 100 }),
+      evolve
+    })
+  const previous = [AggregateLaws.previous(Old)]
+  const upcast = (factor: number) =>
+    Versions.from(1, Taken).to(Charged, ({ euros }) => Charged.make({ cents: euros * factor }))
+
+  it("that agree with what older code did", () => {
+    assert.isUndefined(storyOf(AggregateLaws.laws(now({ Taken: upcast(100) }), { ...options, previous })))
+  })
+
+  it("that mean something else, forget an event, or are not there", () => {
+    const stories = [{ Taken: upcast(1) }, { Taken: Upcast.retired }, {}].map((upcasts) =>
+      storyOf(AggregateLaws.laws(now(upcasts), { ...options, previous }))
+    )
+    assert.include(stories[0], "$.cents")
+    assert.include(stories[1], "$.cents")
+    assert.include(stories[2], "under the type \"Taken\", which is not known now")
+  })
+})
+
+const assertThrows = (body: () => void): Error => {
+  try {
+    body()
+  } catch (error) {
+    assert.instanceOf(error, AggregateLaws.LawBroken)
+    return error
+  }
+  return assert.fail("nothing was thrown")
+}
