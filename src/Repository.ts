@@ -26,7 +26,7 @@ import { decideStored, type Stored } from "./internal/decideStored.js"
 import { maxVersion } from "./internal/limits.js"
 import { type Baseline, contain, type LoadError, make as makeLoader } from "./internal/loader.js"
 import { finiteDurationProblem, wholeFromOne } from "./internal/options.js"
-import { quote } from "./internal/text.js"
+import { brief, quote } from "./internal/text.js"
 import * as Tracing from "./internal/tracing.js"
 import * as Verifier from "./internal/verifier.js"
 import { InvalidOption } from "./InvalidOption.js"
@@ -396,6 +396,16 @@ export const make = <Name extends string, Id, State, Event, Command, Rejection>(
           : Effect.zipRight(annotated, verifier.offer({ stream, version, verify: verify(id, snapshotOnLoad) }))
       })
 
+    // a load that fails has no result to tell of its snapshot
+    const refused = (failure: Snapshot.SnapshotFailure): Effect.Effect<void> =>
+      Effect.suspend(() => {
+        countLoad(failure._tag)
+        return Effect.zipRight(
+          Tracing.annotate(() => ({ "eventsourcing.snapshot": failure._tag })),
+          logLoad(failure, failure.stream, { replayed: 0, snapshotVersion: 0 })
+        )
+      })
+
     // whoever may not replay so much has it done by one who may
     const repair = (id: Id, error: LoadError): Effect.Effect<void> =>
       Effect.sync(() => {
@@ -405,7 +415,7 @@ export const make = <Name extends string, Id, State, Event, Command, Rejection>(
       })
 
     const observe = (id: Id, options: { readonly mayWrite: boolean }) =>
-      loader.load(id).pipe(
+      loader.load(id, { onRefused: refused }).pipe(
         Effect.tap((baseline) => note(id, baseline)),
         Effect.tapError((error) => options.mayWrite ? repair(id, error) : Effect.void)
       )
@@ -458,20 +468,33 @@ export const make = <Name extends string, Id, State, Event, Command, Rejection>(
         return { snapshot, outcome }
       })
 
-    const saveInTime = (baseline: Baseline<State>): Effect.Effect<void> =>
-      Effect.flatMap(
-        // after an append nothing interrupts it but its own time limit
-        Effect.disconnect(Effect.interruptible(contained(save(baseline)))),
+    // whatever a logger makes of it, nothing fails after an append
+    const warn = (
+      message: string,
+      cause: unknown,
+      annotations: Readonly<Record<string, string>>
+    ): Effect.Effect<void> =>
+      Effect.logWarning(message, cause instanceof Error ? brief(cause) : cause).pipe(
+        Effect.annotateLogs(annotations),
+        Effect.catchAllCause(() => Effect.void)
+      )
+
+    const saveInTime = (baseline: Baseline<State>): Effect.Effect<void> => {
+      const saving = Effect.interruptible(contained(save(baseline)))
+      return Effect.flatMap(
+        // after an append nothing interrupts it but its own time limit; in a transaction it ends before that does
+        Effect.flatMap(events.inTransaction, (open) => open ? saving : Effect.disconnect(saving)),
         Either.match({
-          onLeft: (cause) =>
-            Effect.logWarning("a snapshot could not be saved; the next command that finds it due tries again", cause)
-              .pipe(
-                Effect.annotateLogs({ aggregate: baseline.stream.aggregate, id: baseline.stream.id }),
-                Effect.zipRight(Effect.sync(countSave.failed))
-              ),
+          onLeft: (cause) => {
+            countSave.failed()
+            const { aggregate, id } = baseline.stream
+            const message = "a snapshot could not be saved; the next command that finds it due tries again"
+            return warn(message, cause, { aggregate, id })
+          },
           onRight: () => Effect.sync(countSave.done)
         })
       )
+    }
 
     const createSnapshot = (id: Id): Effect.Effect<CreatedSnapshot<State>, CreateSnapshotError> =>
       Effect.gen(function*() {
@@ -548,9 +571,7 @@ export const make = <Name extends string, Id, State, Event, Command, Rejection>(
       }).pipe(
         Effect.catchAll(({ error }) =>
           Effect.as(
-            Effect.logWarning("the snapshot policy threw; no snapshot is taken", error).pipe(
-              Effect.annotateLogs({ aggregate: aggregate.name })
-            ),
+            warn("the snapshot policy threw; no snapshot is taken", error, { aggregate: aggregate.name }),
             undefined
           )
         )
@@ -584,9 +605,11 @@ export const make = <Name extends string, Id, State, Event, Command, Rejection>(
       stored: ReadonlyArray<Stored<Event>>,
       metadata: Event.Metadata
     ): Effect.Effect<ReadonlyArray<Event.ProposedEvent>> =>
-      Effect.flatMap(Event.IdGenerator, (newId) =>
-        Effect.forEach(stored, ({ payload, type }) =>
-          Effect.map(newId, (id) => ({ id, type, payload, metadata }))))
+      Effect.flatMap(
+        Event.IdGenerator,
+        (newId) =>
+          Effect.forEach(stored, ({ payload, type }) => Effect.map(newId, (id) => ({ id, type, payload, metadata })))
+      )
 
     const decideAndAppend = (
       id: Id,
@@ -611,9 +634,7 @@ export const make = <Name extends string, Id, State, Event, Command, Rejection>(
             })
         }
         const { events: stored, state } = decision
-        const decided = stored.map(({ event }) =>
-          event
-        )
+        const decided = stored.map(({ event }) => event)
         if (decided.length === 0) return Effect.succeed(Either.right({ state, version: before, events: decided }))
         const change = { before: baseline.state, after: state, events: decided }
         return Effect.flatMap(propose(stored, metadata), (proposed) => {
@@ -638,7 +659,11 @@ export const make = <Name extends string, Id, State, Event, Command, Rejection>(
                 appended :
                 shared.value.transaction(Effect.zipRight(appended, saveInTime(after))).pipe(
                   // without its snapshot it may go through; with the same ids it happens once, whatever became of it
-                  Effect.catchIf(isUnavailable, () => appendThenSnapshot)
+                  Effect.catchIf(isUnavailable, (first) =>
+                    Effect.mapError(appendThenSnapshot, (error) =>
+                      first.mayHaveAppended && isUnavailable(error)
+                        ? new EventStore.EventStoreError({ ...error, mayHaveAppended: true })
+                        : error))
                 ))
           return append.pipe(
             Effect.catchTag("DuplicateEventId", (error) =>

@@ -202,10 +202,13 @@ export const settle = <State, Event>(when: When<State, Event>, progress: Progres
     case "When":
     case "WhenReplayTook":
       return isDue(when, progress) ? not(never) : never
+    case "Or":
+      // as in isDue, the right side is not asked where the left one has said it
+      return isDue(when.left, progress)
+        ? settle(when.left, progress)
+        : or(settle(when.left, progress), settle(when.right, progress))
     case "And":
       return and(settle(when.left, progress), settle(when.right, progress))
-    case "Or":
-      return or(settle(when.left, progress), settle(when.right, progress))
     case "Not":
       return not(settle(when.when, progress))
     default:

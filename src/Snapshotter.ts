@@ -191,13 +191,13 @@ export const make = (
           onFailure: (error) => report(request, error),
           onSuccess: () => Effect.sync(metrics.done)
         }),
-        // not even a schedule or a logger that throws ends the worker
-        Effect.catchAllCause(() => Effect.sync(metrics.failed)),
         Effect.withSpan("Snapshotter.write", {
           root: true,
           captureStackTrace: false,
           attributes: { aggregate: request.stream.aggregate, id: request.stream.id }
-        })
+        }),
+        // not even a schedule, a logger or a tracer that throws ends the worker
+        Effect.catchAllCause(() => Effect.sync(metrics.failed))
       )
 
     const worker = Effect.uninterruptibleMask((restore) =>
@@ -255,7 +255,8 @@ export const make = (
           Effect.interruptible,
           Effect.timeoutOption(drainTimeout),
           Effect.flatMap((drained) => drained._tag === "Some" ? Effect.void : abandon),
-          Effect.zipRight(logDropped)
+          Effect.zipRight(logDropped),
+          Effect.catchAllCause(() => Effect.void)
         )
       })
     )

@@ -1,15 +1,17 @@
 // what a command gives, and what its snapshot holds, is what a replay will read
 import { assert, describe, it } from "@effect/vitest"
-import { Effect, Either, Option, Schema } from "effect"
+import { DateTime, Effect, Either, Logger, Metric, Option, Redacted, Schema } from "effect"
 import {
   Aggregate,
   EventStore,
+  Metrics,
   Repository,
-  type Snapshot,
+  Snapshot,
   SnapshotPolicy,
   SnapshotStore,
   StreamId
 } from "effect-eventsourcing"
+import { compare } from "../src/internal/compare.js"
 import { memoryStores } from "./utils/backends.js"
 
 describe("events as they are stored", () => {
@@ -149,5 +151,166 @@ describe("a snapshot store of anybody's", () => {
         assert.notInclude(["Hit", "None"], (yield* counters.load("c")).snapshot._tag)
         assert.deepInclude(yield* counters.load("c"), { state: 3, snapshotVersion: 3, snapshot: { _tag: "Hit" } })
       }
+    }).pipe(Effect.provide(memoryStores)))
+})
+
+describe("a state that its schema does not keep whole", () => {
+  class Animal extends Schema.Class<Animal>("Animal")({ name: Schema.String }) {}
+  class Dog extends Animal.extend<Dog>("Dog")({ tricks: Schema.Int }) {}
+  enum Colour {
+    Red,
+    Green
+  }
+  const snapshotOf = <State, Encoded>(state: Schema.Schema<State, Encoded>, value: State) => {
+    const Holder = Aggregate.make({
+      name: "Holder",
+      id: Schema.String,
+      state,
+      event: Schema.TaggedStruct("Held", {}),
+      command: Schema.Null,
+      initial: () => value,
+      evolve: (): State => value,
+      decide: () => Either.right([])
+    })
+    return Snapshot.encode(Holder, {
+      stream: StreamId.make("Holder", "h"),
+      version: 1,
+      eventId: "e",
+      state: value,
+      time: DateTime.unsafeMake(0)
+    })
+  }
+  const V = Schema.Struct({ v: Schema.Int })
+  const refused: ReadonlyArray<
+    readonly [name: string, encoded: Either.Either<Snapshot.Encoded, Snapshot.StateEncodeError>]
+  > = [
+    [
+      "a union whose first member fits, and drops a field",
+      snapshotOf(Schema.Union(V, Schema.Struct({ v: Schema.Int, w: Schema.Int })), { v: 1, w: 7 })
+    ],
+    [
+      "a union of a class and its extension",
+      snapshotOf(Schema.Union(Animal, Dog), new Dog({ name: "Rex", tricks: 7 }))
+    ],
+    [
+      "a field of a class that holds an extension of it",
+      snapshotOf(Schema.Struct({ a: Animal }), { a: new Dog({ name: "Rex", tricks: 7 }) })
+    ],
+    ["fields that the schema does not know", snapshotOf(V, Object.assign({ v: 1 }, { seen: true }))]
+  ]
+  for (const [name, encoded] of refused) {
+    it(`${name}: no snapshot is taken of it`, () => {
+      assert.isTrue(Either.isLeft(encoded) && encoded.left._tag === "StateEncodeError")
+    })
+  }
+
+  it("what keeps all is taken", () => {
+    for (
+      const encoded of [
+        snapshotOf(Schema.Union(Dog, Animal), new Dog({ name: "Rex", tricks: 7 })),
+        snapshotOf(Schema.Struct({ at: Schema.URL, by: Schema.Redacted(Schema.String), on: Schema.Date }), {
+          at: new URL("https://a.example/x"),
+          by: Redacted.make("secret"),
+          on: new Date(0)
+        }),
+        snapshotOf(Schema.Struct({ colour: Schema.Enums(Colour), tags: Schema.Set(Schema.String) }), {
+          colour: Colour.Green,
+          tags: new Set(["a", "b"])
+        })
+      ]
+    ) assert.isTrue(Either.isRight(encoded))
+  })
+
+  it("values that show nothing of what they hold are not taken for equal", () => {
+    assert.isNotEmpty(compare(Schema.URLFromSelf, new URL("https://a.example"), new URL("https://b.example"), 1))
+    assert.isEmpty(compare(Schema.URLFromSelf, new URL("https://a.example"), new URL("https://a.example"), 1))
+    assert.isNotEmpty(compare(Schema.RedactedFromSelf(Schema.String), Redacted.make("a"), Redacted.make("b"), 1))
+    assert.isEmpty(compare(Schema.RedactedFromSelf(Schema.String), Redacted.make("a"), Redacted.make("a"), 1))
+    const close = Schema.Number.annotations({ equivalence: () => (a, b) => Math.abs(a - b) < 0.01 })
+    assert.isEmpty(compare(Schema.Struct({ close }), { close: 1 }, { close: 1.001 }, 1))
+  })
+
+  it("a record may not hold what JSON leaves out", () => {
+    assert.throws(() => snapshotOf(Schema.Record({ key: Schema.String, value: Schema.UndefinedOr(Schema.Int) }), {}))
+  })
+})
+
+describe("after an append", () => {
+  const Counter = Aggregate.make({
+    name: "Counter",
+    id: Schema.String,
+    state: Schema.Int,
+    event: Schema.TaggedStruct("Counted", {}),
+    command: Schema.Null,
+    initial: () => 0,
+    evolve: (count) => count + 1,
+    decide: () => Either.right([{ _tag: "Counted" as const }])
+  })
+  const throwing = Logger.replace(
+    Logger.defaultLogger,
+    Logger.make(() => {
+      throw new Error("a logger that throws")
+    })
+  )
+  const hostile: ReadonlyArray<unknown> = [{ rows: 10n }, Object.create(null), {
+    toString: () => {
+      throw new Error("no")
+    }
+  }]
+
+  it.scoped("no error that a logger cannot show, and no logger that throws, fails the command", () =>
+    Effect.gen(function*() {
+      const store = yield* SnapshotStore.SnapshotStore
+      for (const [index, cause] of hostile.entries()) {
+        for (const logger of [Logger.json, Logger.logFmt, throwing]) {
+          const failing = {
+            ...store,
+            save: () =>
+              Effect.fail(
+                new SnapshotStore.SnapshotStoreError({
+                  operation: "save",
+                  aggregate: "Counter",
+                  reason: "Unavailable",
+                  detail: "no",
+                  cause
+                })
+              )
+          }
+          const policies = [
+            SnapshotPolicy.sync({ every: 1 }),
+            SnapshotPolicy.sync({
+              when: SnapshotPolicy.when(() => {
+                throw cause
+              })
+            })
+          ]
+          for (const snapshots of policies) {
+            const counters = yield* Repository.make(Counter, { snapshots }).pipe(
+              Effect.provideService(SnapshotStore.SnapshotStore, failing)
+            )
+            yield* Effect.provide(counters.execute(`c${index}`, null), logger)
+          }
+        }
+      }
+    }).pipe(Effect.provide(memoryStores)))
+
+  it.scoped("a load that fails tells all the same why the snapshot was not used", () =>
+    Effect.gen(function*() {
+      const store = yield* SnapshotStore.SnapshotStore
+      const manual = yield* Repository.make(Counter, { snapshots: SnapshotPolicy.manual })
+      yield* manual.executeAll("c", Array.from({ length: 50 }, () => null))
+      const { snapshot } = yield* manual.createSnapshot("c")
+      yield* store.delete(snapshot.stream)
+      yield* store.save({ ...snapshot, state: "{", time: 0 })
+      const counter = Metric.tagged(
+        Metric.tagged(Metrics.snapshotLoads, "aggregate", "Counter"),
+        "outcome",
+        "StateDecodeError"
+      )
+      const before = (yield* Metric.value(counter)).count
+      const bounded = yield* Repository.make(Counter, { snapshots: SnapshotPolicy.manual, maxReplay: 10 })
+      const failure = yield* Effect.flip(bounded.load("c"))
+      assert.isTrue(failure._tag === "EventStoreError" && failure.reason === "ReplayTooLong")
+      assert.strictEqual((yield* Metric.value(counter)).count, before + 1)
     }).pipe(Effect.provide(memoryStores)))
 })

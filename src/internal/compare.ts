@@ -3,7 +3,7 @@ import * as Either from "effect/Either"
 import * as Equal from "effect/Equal"
 import type { Equivalence } from "effect/Equivalence"
 import * as Schema from "effect/Schema"
-import type * as AST from "effect/SchemaAST"
+import * as AST from "effect/SchemaAST"
 import { formatPath } from "./json.js"
 import { quote } from "./text.js"
 
@@ -15,15 +15,16 @@ export interface Difference {
 }
 
 /**
- * Where two states differ: nowhere if their schema calls them equivalent. Where it cannot tell (it compares a JSON value
- * of an unknown shape by reference), what they hold decides. A field that is present and undefined is an absent one.
+ * Where two states differ, by what they hold: the equivalence of a union or a struct does not see the fields that another
+ * member, or an excess, has. A field that is present and undefined is an absent one. Only where a schema brings an
+ * equivalence of its own does that decide.
  *
  * @internal
  */
 export const compare = <A>(schema: Schema.Schema<A>, left: A, right: A, most: number): ReadonlyArray<Difference> => {
   const found: Array<Difference> = []
-  if (!equivalent(schema, left, right)) walk(left, right, { path: [], pairs: new Map(), found, most })
-  return found
+  walk(left, right, { path: [], pairs: new Map(), found, most })
+  return found.length > 0 && hasOwnEquivalence(schema.ast, new Set()) && equivalent(schema, left, right) ? [] : found
 }
 
 const equivalences = new WeakMap<AST.AST, Equivalence<unknown>>()
@@ -36,6 +37,32 @@ const equivalent = <A>(schema: Schema.Schema<A>, left: A, right: A): boolean => 
   } catch {
     // not every schema has one
     return false
+  }
+}
+
+const hasOwnEquivalence = (ast: AST.AST, seen: Set<AST.AST>): boolean => {
+  if (seen.has(ast)) return false
+  seen.add(ast)
+  // what effect declares brings one too, and says by Equal whether two are equal
+  if (ast._tag !== "Declaration" && AST.EquivalenceAnnotationId in ast.annotations) return true
+  const inner = (child: AST.AST) => hasOwnEquivalence(child, seen)
+  switch (ast._tag) {
+    case "Declaration":
+      return ast.typeParameters.some(inner)
+    case "Refinement":
+      return inner(ast.from)
+    case "Suspend":
+      return inner(ast.f())
+    case "Transformation":
+      return inner(ast.to)
+    case "Union":
+      return ast.types.some(inner)
+    case "TupleType":
+      return [...ast.elements, ...ast.rest].some(({ type }) => inner(type))
+    case "TypeLiteral":
+      return [...ast.propertySignatures, ...ast.indexSignatures].some(({ type }) => inner(type))
+    default:
+      return false
   }
 }
 
@@ -65,6 +92,11 @@ const walk = (left: unknown, right: unknown, at: Walk): void => {
     const path = [...at.path, "length"]
     return walk(left.length, right.length, { ...at, path })
   }
+  if (!Array.isArray(left) && isOpaque(left) && isOpaque(right)) {
+    // a URL, a pattern: what shows nothing of what it holds may still have a text
+    if (!hasText(left) || String(left) !== String(right)) differ()
+    return
+  }
   const rights = new Map(Object.entries(right))
   for (const [key, value] of Object.entries(left)) {
     walk(value, rights.get(key), { ...at, path: [...at.path, Array.isArray(left) ? Number(key) : key] })
@@ -76,6 +108,13 @@ const walk = (left: unknown, right: unknown, at: Walk): void => {
 // an Option is iterable for the sake of generators alone
 const isCollection = (value: object): value is Iterable<unknown> =>
   Symbol.iterator in value && !Array.isArray(value) && !Effect.isEffect(value)
+
+const isOpaque = (value: object): boolean => {
+  const prototype: unknown = Object.getPrototypeOf(value)
+  return prototype !== Object.prototype && prototype !== null && Object.keys(value).length === 0
+}
+
+const hasText = (value: object): boolean => value instanceof URL || value instanceof RegExp
 
 const show = (value: unknown): string => {
   if (typeof value === "object" && value !== null) {

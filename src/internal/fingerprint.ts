@@ -43,6 +43,15 @@ const describe = (ast: AST.AST, ancestors: ReadonlyArray<unknown>, walk: Walk): 
   switch (ast._tag) {
     case "Transformation": {
       const from = describe(ast.from, ancestors, walk)
+      if (ast.to._tag === "Literal" && ast.from._tag === "Literal") {
+        return ["literals", from, [typeof ast.to.literal, String(ast.to.literal)]]
+      }
+      if (ast.transformation._tag === "TypeLiteralTransformation") {
+        const renamed = ast.transformation.propertySignatureTransformations.filter(({ from, to }) => from !== to)
+        return renamed.length === 0
+          ? from
+          : ["keys", from, sortDescriptions(renamed.map(({ from, to }) => [String(from), String(to)]))]
+      }
       if (ast.transformation._tag !== "ComposeTransformation") return from
       // JSON in a text: what is stored is also the shape of the JSON
       const through = describe(ast.to, ancestors, walk)
@@ -59,7 +68,8 @@ const describe = (ast: AST.AST, ancestors: ReadonlyArray<unknown>, walk: Walk): 
     case "UniqueSymbol":
       return ["symbol", String(ast.symbol)]
     case "Enums":
-      return ["enum", ...sortDescriptions(ast.enums.map(([, value]) => [typeof value, String(value)]))]
+      // the names too: numbers are given to them in order, and mean something else after another one
+      return ["enum", ...sortDescriptions(ast.enums.map(([name, value]) => [name, typeof value, String(value)]))]
     case "TemplateLiteral":
       return ["template", ast.head, ...ast.spans.map((span) => [inner(span.type), span.literal])]
     case "TupleType":

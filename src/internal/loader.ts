@@ -51,6 +51,8 @@ export interface Loader<in Id, in out State> {
 export interface LoadOptions {
   /** However long the replay: for whoever makes the next one short. */
   readonly unbounded?: boolean | undefined
+  /** Told why the snapshot was not used, where the replay instead of it fails. */
+  readonly onRefused?: ((failure: Snapshot.SnapshotFailure) => Effect.Effect<void>) | undefined
 }
 
 /**
@@ -77,14 +79,20 @@ export const make = <Name extends string, Id, State, Event, Command, Rejection>(
   const permits = concurrentReplays === undefined ? undefined : Effect.unsafeMakeSemaphore(concurrentReplays)
 
   interface Bounds {
+    readonly onRefused: NonNullable<LoadOptions["onRefused"]>
     readonly most: number
     readonly upTo: number
     /** How many events are read at a time. */
     readonly limit: number
   }
   // no more than what shows that it is too much
-  const within: Bounds = { most: maxReplay, upTo: Infinity, limit: Math.min(pageSize, Math.max(2, maxReplay + 1)) }
-  const anyLength: Bounds = { most: Infinity, upTo: Infinity, limit: pageSize }
+  const within: Bounds = {
+    onRefused: () => Effect.void,
+    most: maxReplay,
+    upTo: Infinity,
+    limit: Math.min(pageSize, Math.max(2, maxReplay + 1))
+  }
+  const anyLength: Bounds = { ...within, most: Infinity, limit: pageSize }
 
   const fold = (
     stream: StreamId.StreamId,
@@ -156,7 +164,8 @@ export const make = <Name extends string, Id, State, Event, Command, Rejection>(
       // nothing is left to read
       ? fold(stream, start(id), page, false, bounds)
       : capped(fold(stream, start(id), page, true, bounds))
-    return Effect.map(replaying, (folded) => ({
+    const told = isFailure(outcome) ? Effect.tapError(replaying, () => bounds.onRefused(outcome)) : replaying
+    return Effect.map(told, (folded) => ({
       ...folded,
       stream,
       snapshotVersion: 0,
@@ -291,7 +300,9 @@ export const make = <Name extends string, Id, State, Event, Command, Rejection>(
     load: (id, options) =>
       Effect.clockWith((clock) => {
         const began = clock.unsafeCurrentTimeNanos()
-        return Effect.map(load(id, options?.unbounded === true ? anyLength : within), (loaded) => ({
+        const bounds = options?.unbounded === true ? anyLength : within
+        const onRefused = options?.onRefused
+        return Effect.map(load(id, onRefused === undefined ? bounds : { ...bounds, onRefused }), (loaded) => ({
           ...loaded,
           took: Number(clock.unsafeCurrentTimeNanos() - began) / 1_000_000
         }))
@@ -305,6 +316,8 @@ export const make = <Name extends string, Id, State, Event, Command, Rejection>(
       Effect.map(readOn(baseline.stream, baseline, within), (folded) => ({ ...baseline, ...folded }))
   }
 }
+
+const isFailure = (outcome: Snapshot.SnapshotOutcome): outcome is Snapshot.SnapshotFailure => outcome instanceof Error
 
 // the store may be anybody's
 const isFound = Schema.is(Schema.OptionFromSelf(Schema.Struct({

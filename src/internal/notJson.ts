@@ -54,7 +54,7 @@ const find = (
         first(ast.indexSignatures, ({ parameter, type }) =>
           AST.encodedAST(parameter)._tag === "SymbolKeyword"
             ? problem("a record with symbols for keys")
-            : find(type, [...path, "*"], seen, true))
+            : find(type, [...path, "*"], seen, false))
     default:
       return undefined
   }
