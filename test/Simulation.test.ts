@@ -130,7 +130,7 @@ if (only !== undefined) {
         file: "Snapshotter.ts",
         changes: [
           ["Effect.catchAllCause((cause) => Effect.fail(Cause.squash(cause))),", ""],
-          ["Effect.catchAllCause(() => Effect.sync(metrics.failed)),", ""]
+          ["Effect.catchAllCause(() => Effect.sync(metrics.failed))", "(effect) => effect"]
         ]
       },
       {

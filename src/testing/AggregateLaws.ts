@@ -132,7 +132,7 @@ export class NotGenerated extends Error {
  *   command: Schema.TaggedStruct("Count", {}),
  *   initial: () => 0,
  *   evolve: (count) => count + 1,
- *   decide: () => Either.right([{ _tag: "Counted" }])
+ *   decide: (_state, _command) => Either.right([{ _tag: "Counted" }])
  * })
  *
  * AggregateLaws.suite(Counter)
