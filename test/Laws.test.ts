@@ -177,6 +177,18 @@ describe("options", () => {
     }
   })
 
+  it("a history that the schemas refuse is named", () => {
+    for (
+      const history of [
+        { id: "" },
+        { id: "a", commands: [{ _tag: "Deposit" as const, amount: 0.5 }] },
+        { id: "a", events: [{ _tag: "Deposited" as const, amount: NaN }] }
+      ]
+    ) {
+      assert.throws(() => AggregateLaws.check(aggregate, history), InvalidOption.InvalidOption)
+    }
+  })
+
   it("runs and size are kept to, and the given generators used", () => {
     let histories = 0
     const longest: Array<number> = []
