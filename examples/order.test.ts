@@ -85,3 +85,13 @@ it("what is refunded bit by bit is no more than was paid", () => {
     ]
   }, { invariant })
 })
+
+it("an article may have any name, and is not returned by one that was never ordered", () => {
+  AggregateLaws.check(Order, {
+    id: "a",
+    commands: [{ _tag: "AddLine", sku: "__proto__", price: 0, quantity: 1 }]
+  })
+  AggregateTest.given(Order, id, delivered)
+    .when({ _tag: "Return", sku: Sku.make("__proto__"), quantity: 1 })
+    .thenRejects(new NotOrdered({ sku: "__proto__" }))
+})

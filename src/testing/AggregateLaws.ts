@@ -139,7 +139,7 @@ export class NotGenerated extends Error {
  *   command: Schema.TaggedStruct("Count", {}),
  *   initial: () => 0,
  *   evolve: (count) => count + 1,
- *   decide: () => Either.right([{ _tag: "Counted" }])
+ *   decide: (_count, _command) => Either.right([{ _tag: "Counted" }])
  * })
  *
  * AggregateLaws.suite(Counter)
@@ -167,9 +167,21 @@ export const suite = <Name extends string, Id, State, Event, Command, Rejection>
  *
  * @example
  * ```ts skip-run
+ * import { Aggregate } from "effect-eventsourcing"
  * import { AggregateLaws } from "effect-eventsourcing/testing"
+ * import { Either, Schema } from "effect"
  * import { test } from "node:test"
- * import { Counter } from "./Counter.js"
+ *
+ * const Counter = Aggregate.make({
+ *   name: "Counter",
+ *   id: Schema.NonEmptyString,
+ *   state: Schema.Int,
+ *   event: Schema.TaggedStruct("Counted", {}),
+ *   command: Schema.TaggedStruct("Count", {}),
+ *   initial: () => 0,
+ *   evolve: (count) => count + 1,
+ *   decide: (_count, _command) => Either.right([{ _tag: "Counted" }])
+ * })
  *
  * for (const law of AggregateLaws.laws(Counter)) test(law.name, law.check)
  * ```
@@ -186,12 +198,37 @@ export const laws = <Name extends string, Id, State, Event, Command, Rejection>(
  * An older version of an aggregate, to compare with: what is left of its definition is kept beside the tests.
  *
  * @example
- * ```ts skip-run
+ * ```ts
+ * import { Aggregate, Versions } from "effect-eventsourcing"
  * import { AggregateLaws } from "effect-eventsourcing/testing"
- * import { Account } from "./Account.js"
- * import { AccountV1 } from "./AccountV1.js"
+ * import { Either, Schema } from "effect"
  *
- * AggregateLaws.suite(Account, { previous: [AggregateLaws.previous(AccountV1)] })
+ * const Counted = Schema.TaggedStruct("Counted", { by: Schema.Int })
+ * const V1 = Schema.Struct({ total: Schema.Int })
+ * const V2 = Schema.Struct({ total: Schema.Int, even: Schema.Boolean })
+ * const shared = {
+ *   name: "Counter",
+ *   id: Schema.NonEmptyString,
+ *   event: Counted,
+ *   command: Counted,
+ *   decide: (_: unknown, command: typeof Counted.Type) => Either.right([command])
+ * }
+ * const Old = Aggregate.make({
+ *   ...shared,
+ *   state: V1,
+ *   initial: () => ({ total: 0 }),
+ *   evolve: (state, event) => ({ total: state.total + event.by })
+ * })
+ * const Counter = Aggregate.make({
+ *   ...shared,
+ *   state: V2,
+ *   schemaVersion: 2,
+ *   migrations: Versions.from(1, V1).to(V2, ({ total }) => ({ total, even: total % 2 === 0 })),
+ *   initial: () => ({ total: 0, even: true }),
+ *   evolve: (state, event) => ({ total: state.total + event.by, even: (state.total + event.by) % 2 === 0 })
+ * })
+ *
+ * for (const law of AggregateLaws.laws(Counter, { previous: [AggregateLaws.previous(Old)], runs: 100 })) law.check()
  * ```
  *
  * @since 0.1.0
