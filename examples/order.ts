@@ -34,7 +34,7 @@ export class Empty extends Data.TaggedError("Empty") {}
 export class NotOrdered extends Data.TaggedError("NotOrdered")<{ readonly sku: string }> {}
 export class TooMany extends Data.TaggedError("TooMany")<{ readonly left: number }> {}
 
-type OrderState = typeof OrderState.Type
+export type OrderState = typeof OrderState.Type
 
 const worth = (state: OrderState, quantity: (line: typeof Line.Type) => number) =>
   HashMap.reduce(state.lines, 0, (sum, line) => sum + line.price * quantity(line))

@@ -1,5 +1,4 @@
-import { type Effect, FastCheck, type Layer, Schema } from "effect"
-import { Data, Either } from "effect"
+import { type Brand, Data, type Effect, Either, FastCheck, type Layer, type Option, Schema } from "effect"
 import { Aggregate, type EventStore, type SnapshotStore } from "effect-eventsourcing"
 import { AggregateLaws, AggregateTest, Testing } from "effect-eventsourcing/testing"
 import * as nodeTest from "node:test"
@@ -73,10 +72,32 @@ describe("AggregateLaws", () => {
       commands: [{ _tag: "Count", by: 1 }],
       events: [{ _tag: "Reset" }]
     })
-    expect(AggregateLaws.check).type.not.toBeCallableWith(Counter, { id: "a" })
+    // a brand need not be written
+    expect(AggregateLaws.check).type.toBeCallableWith(Counter, { id: "a" })
+    expect(AggregateLaws.check).type.not.toBeCallableWith(Counter, { id: 1 })
     expect(AggregateLaws.check).type.not.toBeCallableWith(Counter, { id, commands: [{ _tag: "Reset" }] })
     expect(AggregateLaws.check).type.not.toBeCallableWith(Counter, { id, events: [{ _tag: "Count", by: 1 }] })
   })
+})
+
+test("Unbranded keeps all but the brands", () => {
+  type Sku = string & Brand.Brand<"Sku">
+  type Command = {
+    readonly _tag: "Add"
+    readonly skus: ReadonlyArray<Sku>
+    readonly n: number & Brand.Brand<"N">
+    readonly at: Date
+    readonly note: Option.Option<string>
+    readonly how?: "a" | "b"
+  }
+  expect<AggregateLaws.Unbranded<Command>>().type.toBe<{
+    readonly _tag: "Add"
+    readonly skus: ReadonlyArray<string>
+    readonly n: number
+    readonly at: Date
+    readonly note: Option.Option<string>
+    readonly how?: "a" | "b"
+  }>()
 })
 
 describe("AggregateTest", () => {

@@ -6,7 +6,7 @@ import { AggregateLaws } from "effect-eventsourcing/testing"
 import { setImmediate } from "node:timers/promises"
 import { toCode } from "../src/internal/testing/code.js"
 import { differences, same } from "../src/internal/testing/difference.js"
-import { copy, freeze } from "../src/internal/testing/mutation.js"
+import * as Mutation from "../src/internal/testing/mutation.js"
 import * as Account from "./fixtures/Account.js"
 import * as Planted from "./fixtures/planted.js"
 import { sound } from "./fixtures/sound.js"
@@ -177,6 +177,18 @@ describe("options", () => {
     }
   })
 
+  it("a history that the schemas refuse is named", () => {
+    for (
+      const history of [
+        { id: "" },
+        { id: "a", commands: [{ _tag: "Deposit" as const, amount: 0.5 }] },
+        { id: "a", events: [{ _tag: "Deposited" as const, amount: NaN }] }
+      ]
+    ) {
+      assert.throws(() => AggregateLaws.check(aggregate, history), InvalidOption.InvalidOption)
+    }
+  })
+
   it("runs and size are kept to, and the given generators used", () => {
     let histories = 0
     const longest: Array<number> = []
@@ -291,7 +303,7 @@ describe("differences", () => {
 
   it.prop("a value does not differ from itself, nor from a copy of it", [anything], ([value]) => {
     assert.deepStrictEqual(differences(value, value), [])
-    assert.deepStrictEqual(differences(value, copy(value)), [])
+    assert.deepStrictEqual(differences(value, Mutation.make().copy(value)), [])
   })
 
   it.prop("two values that differ for node differ here, and the other way round", [anything, anything], ([a, b]) => {
@@ -300,8 +312,8 @@ describe("differences", () => {
   })
 
   it.prop("a frozen value is what it was", [anything], ([value]) => {
-    const before = copy(value)
-    freeze(value)
+    const before = Mutation.make().copy(value)
+    Mutation.make().freeze(value)
     assert.deepStrictEqual(differences(before, value), [])
   })
 

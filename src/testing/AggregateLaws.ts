@@ -3,14 +3,21 @@
  *
  * @since 0.1.0
  */
+import type * as Brand from "effect/Brand"
+import * as Either from "effect/Either"
+import type * as Equal from "effect/Equal"
 import type * as FastCheck from "effect/FastCheck"
+import type { Pipeable } from "effect/Pipeable"
+import * as Schema from "effect/Schema"
 import type * as Aggregate from "../Aggregate.js"
+import { toCode } from "../internal/testing/code.js"
 import * as Generators from "../internal/testing/generators.js"
 import { type Comparison, comparison, inspect, tryHistory as tryPrevious } from "../internal/testing/previous.js"
 import { detect } from "../internal/testing/runner.js"
 import * as Session from "../internal/testing/session.js"
 import * as Story from "../internal/testing/story.js"
 import * as Trial from "../internal/testing/trial.js"
+import { quote } from "../internal/text.js"
 import { InvalidOption } from "../InvalidOption.js"
 
 /**
@@ -132,7 +139,7 @@ export class NotGenerated extends Error {
  *   command: Schema.TaggedStruct("Count", {}),
  *   initial: () => 0,
  *   evolve: (count) => count + 1,
- *   decide: (_state, _command) => Either.right([{ _tag: "Counted" }])
+ *   decide: (_count, _command) => Either.right([{ _tag: "Counted" }])
  * })
  *
  * AggregateLaws.suite(Counter)
@@ -160,9 +167,21 @@ export const suite = <Name extends string, Id, State, Event, Command, Rejection>
  *
  * @example
  * ```ts skip-run
+ * import { Aggregate } from "effect-eventsourcing"
  * import { AggregateLaws } from "effect-eventsourcing/testing"
+ * import { Either, Schema } from "effect"
  * import { test } from "node:test"
- * import { Counter } from "./Counter.js"
+ *
+ * const Counter = Aggregate.make({
+ *   name: "Counter",
+ *   id: Schema.NonEmptyString,
+ *   state: Schema.Int,
+ *   event: Schema.TaggedStruct("Counted", {}),
+ *   command: Schema.TaggedStruct("Count", {}),
+ *   initial: () => 0,
+ *   evolve: (count) => count + 1,
+ *   decide: (_count, _command) => Either.right([{ _tag: "Counted" }])
+ * })
  *
  * for (const law of AggregateLaws.laws(Counter)) test(law.name, law.check)
  * ```
@@ -179,12 +198,37 @@ export const laws = <Name extends string, Id, State, Event, Command, Rejection>(
  * An older version of an aggregate, to compare with: what is left of its definition is kept beside the tests.
  *
  * @example
- * ```ts skip-run
+ * ```ts
+ * import { Aggregate, Versions } from "effect-eventsourcing"
  * import { AggregateLaws } from "effect-eventsourcing/testing"
- * import { Account } from "./Account.js"
- * import { AccountV1 } from "./AccountV1.js"
+ * import { Either, Schema } from "effect"
  *
- * AggregateLaws.suite(Account, { previous: [AggregateLaws.previous(AccountV1)] })
+ * const Counted = Schema.TaggedStruct("Counted", { by: Schema.Int })
+ * const V1 = Schema.Struct({ total: Schema.Int })
+ * const V2 = Schema.Struct({ total: Schema.Int, even: Schema.Boolean })
+ * const shared = {
+ *   name: "Counter",
+ *   id: Schema.NonEmptyString,
+ *   event: Counted,
+ *   command: Counted,
+ *   decide: (_: unknown, command: typeof Counted.Type) => Either.right([command])
+ * }
+ * const Old = Aggregate.make({
+ *   ...shared,
+ *   state: V1,
+ *   initial: () => ({ total: 0 }),
+ *   evolve: (state, event) => ({ total: state.total + event.by })
+ * })
+ * const Counter = Aggregate.make({
+ *   ...shared,
+ *   state: V2,
+ *   schemaVersion: 2,
+ *   migrations: Versions.from(1, V1).to(V2, ({ total }) => ({ total, even: total % 2 === 0 })),
+ *   initial: () => ({ total: 0, even: true }),
+ *   evolve: (state, event) => ({ total: state.total + event.by, even: (state.total + event.by) % 2 === 0 })
+ * })
+ *
+ * for (const law of AggregateLaws.laws(Counter, { previous: [AggregateLaws.previous(Old)], runs: 100 })) law.check()
  * ```
  *
  * @since 0.1.0
@@ -229,26 +273,42 @@ export const checkPrevious = <
 >(
   old: Aggregate.Aggregate<OldName, OldId, OldState, OldEvent, OldCommand, OldRejection>,
   now: Aggregate.Aggregate<Name, Id, State, Event, Command, Rejection>,
-  history: History<NoInfer<OldId>, NoInfer<OldEvent>, NoInfer<OldCommand>>
+  history: NoInfer<History<OldId, OldEvent, OldCommand>>
 ): void => {
-  const { commands = [], events = [], id } = history
-  const { log, problem } = tryPrevious(old, now, { id, commands, events })
+  const lived = validated(old, history)
+  const { log, problem } = tryPrevious(old, now, lived)
   if (problem === undefined) return
-  throw new LawBroken(Story.tell({ aggregate: now.name, law: names.migrations, id, log, problem, footer: [] }))
+  throw new LawBroken(
+    Story.tell({ aggregate: now.name, law: names.migrations, id: lived.id, log, problem, footer: [] })
+  )
 }
 
 /**
- * One history for {@link check}.
+ * A value as it is written, without the brands of its parts: a printed history compiles where it is pasted.
+ *
+ * @since 0.1.0
+ * @category type helpers
+ */
+export type Unbranded<A> = A extends string ? A extends Brand.Brand<infer _> ? string : A
+  : A extends number ? A extends Brand.Brand<infer _> ? number : A
+  : A extends bigint ? A extends Brand.Brand<infer _> ? bigint : A
+  : A extends Equal.Equal | Pipeable | Date | Function | ReadonlyMap<infer _K, infer _V> | ReadonlySet<infer _E> ? A
+  : A extends ReadonlyArray<infer B> ? ReadonlyArray<Unbranded<B>>
+  : A extends object ? { readonly [Key in keyof A]: Unbranded<A[Key]> }
+  : A
+
+/**
+ * One history for {@link check}. What the schemas refuse is refused.
  *
  * @since 0.1.0
  * @category models
  */
-export interface History<out Id, out Event, out Command> {
-  readonly id: Id
+export interface History<Id, Event, Command> {
+  readonly id: Unbranded<Id>
   /** Decided in turn. */
-  readonly commands?: ReadonlyArray<Command> | undefined
+  readonly commands?: ReadonlyArray<Unbranded<Command>> | undefined
   /** What happens after that, whatever anybody decides. */
-  readonly events?: ReadonlyArray<Event> | undefined
+  readonly events?: ReadonlyArray<Unbranded<Event>> | undefined
 }
 
 /**
@@ -260,11 +320,11 @@ export interface History<out Id, out Event, out Command> {
  */
 export const check = <Name extends string, Id, State, Event, Command, Rejection>(
   aggregate: Aggregate.Aggregate<Name, Id, State, Event, Command, Rejection>,
-  history: History<NoInfer<Id>, NoInfer<Event>, NoInfer<Command>>,
+  history: NoInfer<History<Id, Event, Command>>,
   options: Pick<Options<NoInfer<Id>, NoInfer<State>, NoInfer<Event>, NoInfer<Command>>, "histories" | "invariant"> = {}
 ): void => {
-  const { commands = [], events = [], id } = history
-  const { log, problems } = Session.tryHistory(aggregate, { id, commands, events }, {
+  const lived = validated(aggregate, history)
+  const { log, problems } = Session.tryHistory(aggregate, lived, {
     laws: Trial.allLaws,
     strict: options.histories === "events",
     invariant: options.invariant
@@ -272,13 +332,32 @@ export const check = <Name extends string, Id, State, Event, Command, Rejection>
   const [problem] = problems.values()
   if (problem === undefined) return
   throw new LawBroken(
-    Story.tell({ aggregate: aggregate.name, law: names[problem.law], id, log, problem, footer: [] })
+    Story.tell({ aggregate: aggregate.name, law: names[problem.law], id: lived.id, log, problem, footer: [] })
   )
 }
 
 // -------------------------------------------------------------------------------------
 // internal
 // -------------------------------------------------------------------------------------
+
+const validated = <Name extends string, Id, State, Event, Command, Rejection>(
+  aggregate: Aggregate.Aggregate<Name, Id, State, Event, Command, Rejection>,
+  history: NoInfer<History<Id, Event, Command>>
+): Generators.History<Id, Command, Event> => {
+  const { commands = [], events = [], id } = history
+  const as = <A>(what: string, schema: Schema.Schema<A>, value: unknown): A =>
+    Either.getOrThrowWith(Schema.validateEither(schema)(value), (error) =>
+      new InvalidOption({
+        option: `AggregateLaws ${what} of ${quote(aggregate.name)}`,
+        value: quote(toCode(value)),
+        expected: `one that its schema allows: ${error.message}`
+      }))
+  return {
+    id: as("id", aggregate.id.schema, id),
+    commands: commands.map((command) => as("command", aggregate.command, command)),
+    events: events.map((event) => as("event", aggregate.event.schema, event))
+  }
+}
 
 const comparisons = new WeakMap<Previous, Comparison>()
 

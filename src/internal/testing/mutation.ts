@@ -6,15 +6,36 @@ import * as List from "effect/List"
 import * as Option from "effect/Option"
 import { containerOf, isObject, isPlain, ownKeys } from "./containers.js"
 
+/** @internal */
+export interface Guard {
+  /**
+   * Freezes what can be frozen, all the way down. Maps, sets and dates cannot be, and the data types of effect, which nobody
+   * can change, must not: some of them cache in place.
+   */
+  readonly freeze: (value: unknown) => void
+  /** A copy to compare with later: what could still be changed is copied, the rest is shared. */
+  readonly copy: (value: unknown) => unknown
+}
+
 /**
- * A copy to compare with later: what could be changed in place is copied, the rest is shared.
+ * Sees what is changed in place. It remembers what it froze.
  *
  * @internal
  */
-export const copy = (value: unknown, copies: Map<object, unknown> = new Map()): unknown => {
+export const make = (): Guard => {
+  // not weak sets: those are dear to collect, and this one is not kept for long
+  const visited = new Set<object>()
+  const solid = new Set<object>()
+  return {
+    freeze: (value) => void freeze(value, { visited, solid }),
+    copy: (value) => copy(value, solid, new Map())
+  }
+}
+
+const copy = (value: unknown, solid: ReadonlySet<object>, copies: Map<object, unknown>): unknown => {
   if (!isObject(value) || solid.has(value)) return value
   if (copies.has(value)) return copies.get(value)
-  const inner = (item: unknown) => copy(item, copies)
+  const inner = (item: unknown) => copy(item, solid, copies)
   const keep = <A>(made: A): A => {
     copies.set(value, made)
     return made
@@ -59,50 +80,44 @@ const copyFields = (value: object, keep: Keep, inner: Inner): unknown => {
   return made
 }
 
-const visited = new WeakSet<object>()
-const solid = new WeakSet<object>()
-
-/**
- * Freezes what can be frozen, all the way down, and says whether that is all there is: maps, sets and dates cannot be, and
- * the data types of effect, which nobody can change, must not: some of them cache in place.
- *
- * @internal
- */
-export const freeze = (value: unknown): boolean => {
-  if (!isObject(value)) return true
-  if (visited.has(value)) return solid.has(value)
-  visited.add(value)
-  const whole = isPlain(value) ? freezeAll(fieldsOf(value)) : freezeParts(value)
-  if (whole === undefined) return false
-  Object.freeze(value)
-  if (whole) solid.add(value)
-  return whole
+interface Frozen {
+  readonly visited: Set<object>
+  /** What is frozen with all that is in it, so that nothing there can change. */
+  readonly solid: Set<object>
 }
 
-const freezeAll = (values: ReadonlyArray<unknown>): boolean =>
-  values.reduce<boolean>((whole, value) => freeze(value) && whole, true)
+// whether it is solid now
+const freeze = (value: unknown, frozen: Frozen): boolean => {
+  if (!isObject(value)) return true
+  const { solid, visited } = frozen
+  if (visited.has(value)) return solid.has(value)
+  visited.add(value)
+  const parts = isPlain(value) ? undefined : immutableParts(value)
+  const whole = freezeAll(parts ?? contentsOf(value), frozen)
+  const mine = parts === undefined && canBeFrozen(value)
+  if (mine) Object.freeze(value)
+  if (whole && (mine || parts !== undefined)) solid.add(value)
+  return solid.has(value)
+}
 
-const fieldsOf = (value: object): ReadonlyArray<unknown> => ownKeys(value).map((key) => Reflect.get(value, key))
+const freezeAll = (values: ReadonlyArray<unknown>, frozen: Frozen): boolean =>
+  values.reduce<boolean>((whole, value) => freeze(value, frozen) && whole, true)
 
-// whether it is solid; `undefined` where it may not be frozen itself, and is not
-const freezeParts = (value: object): boolean | undefined => {
-  const parts = immutableParts(value)
-  if (parts !== undefined) {
-    if (freezeAll(parts)) solid.add(value)
-    return undefined
-  }
-  if (value instanceof Map) freezeAll([...value.values()])
-  if (value instanceof Map || value instanceof Set || value instanceof Date || ArrayBuffer.isView(value)) {
-    return undefined
-  }
-  const whole = freezeAll(fieldsOf(value))
-  if (!Hash.isHash(value)) return whole
+const contentsOf = (value: object): ReadonlyArray<unknown> => {
+  if (value instanceof Map || value instanceof Set) return [...value.values()]
+  return ArrayBuffer.isView(value) ? [] : ownKeys(value).map((key) => Reflect.get(value, key))
+}
+
+const canBeFrozen = (value: object): boolean => {
+  if (isPlain(value)) return true
+  if (value instanceof Map || value instanceof Set || value instanceof Date || ArrayBuffer.isView(value)) return false
+  if (!Hash.isHash(value)) return true
   try {
     // it is kept in the value itself, which cannot be once that is frozen
     Hash.hash(value)
-    return whole
+    return true
   } catch {
-    return undefined
+    return false
   }
 }
 

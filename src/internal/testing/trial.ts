@@ -9,7 +9,7 @@ import { nameOf, toCode } from "./code.js"
 import { type Difference, differences, fieldsOf } from "./difference.js"
 import { type History, unusual } from "./generators.js"
 import { TookTooLong } from "./guard.js"
-import { copy, freeze } from "./mutation.js"
+import * as Mutation from "./mutation.js"
 import { isUsers, type World } from "./world.js"
 
 /** @internal */
@@ -101,6 +101,7 @@ export const run = <Name extends string, Id, State, Event, Command, Rejection>(
 ): Trial => {
   const { laws, log, world } = options
   const problems = new Map<Law, Problem>()
+  const mutations = Mutation.make()
   const decided = new Set<string>()
   const stateFields = fieldsOf(aggregate.state.schema.ast)
   const eventFields = fieldsOf(aggregate.event.schema.ast)
@@ -117,8 +118,8 @@ export const run = <Name extends string, Id, State, Event, Command, Rejection>(
     compare: ReadonlySet<PropertyKey>
   ): { readonly value: A } | undefined => {
     options.onCall?.(name)
-    Object.values(inputs).forEach(freeze)
-    const before = copy(inputs)
+    Object.values(inputs).forEach(mutations.freeze)
+    const before = mutations.copy(inputs)
     const watched = laws.has("pure") && !problems.has("pure")
     const first = attempt(() => watched ? world.watch(body) : { value: world.run(0, body), reading: undefined })
     const changes = differences(before, inputs)
