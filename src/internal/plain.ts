@@ -8,7 +8,7 @@ import * as AST from "effect/SchemaAST"
  *
  * @internal
  */
-export const plain = <A>(schema: Schema.Schema<A, unknown>): ((value: unknown) => value is A) | undefined => {
+export const plain = <A, I>(schema: Schema.Schema<A, I>): ((value: unknown) => value is A) | undefined => {
   const check = checkOf(schema.ast)
   return check === undefined ? undefined : (value): value is A => check(value)
 }
