@@ -378,6 +378,7 @@ export const make = <Name extends string, Id, State, Event, Command, Rejection>(
         }
         const differences = compare(aggregate.state.schema, replayed.state, state, 20)
         if (differences.length === 0) return { _tag: "Verified", version, snapshotVersion }
+        loader.forget(stream)
         const { eventId, schemaVersion } = used.value
         const identity = { version: snapshotVersion, eventId }
         const removal = remove ? yield* contained(snapshots.delete(stream, { schemaVersion, identity })) : undefined

@@ -223,6 +223,20 @@ describe.sequential("the state cache", () => {
       assert.deepStrictEqual(versions, [0, 10, 20, 30])
     }).pipe(Effect.provide(memoryStores)))
 
+  it.scoped("a state from a snapshot that verification refutes goes with it", () =>
+    Effect.gen(function*() {
+      const sql = yield* SqlClient.SqlClient
+      const cached = yield* Repository.make(Account, { cache, snapshots: SnapshotPolicy.manual })
+      yield* cached.executeAll(id("a"), [open, deposit(1, 20)])
+      yield* cached.createSnapshot(id("a"))
+      yield* sql`UPDATE eventsourcing_snapshots SET state = replace(state, '20', '21')`
+      // no load by itself can tell
+      const fresh = yield* Repository.make(Account, { cache, snapshots: SnapshotPolicy.manual })
+      assert.strictEqual((yield* fresh.load(id("a"))).state.balance, 21)
+      assert.deepInclude(yield* fresh.verify(id("a")), { _tag: "Refuted", removed: true })
+      assert.strictEqual((yield* fresh.load(id("a"))).state.balance, 20)
+    }).pipe(Effect.provide(stores)))
+
   it.scoped("loads of a cold stream wait for the first of them, and for none that was interrupted", () =>
     Effect.gen(function*() {
       const events = yield* EventStore.EventStore

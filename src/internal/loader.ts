@@ -353,20 +353,25 @@ export const make = <Name extends string, Id, State, Event, Command, Rejection>(
       })
     })
 
-  const load = (id: Id, bounds: Bounds): Loading =>
+  const load = (id: Id, bounds: Bounds, unbounded: boolean): Loading =>
     Effect.flatMap(streamOf(id), (stream) =>
-      cache === undefined || bounds !== within
+      // who looks for a snapshot's sake asks the store
+      cache === undefined || unbounded
         ? loadStored(id, stream, bounds)
-        : Effect.flatMap(events.inTransaction, (open) =>
-          open ? loadStored(id, stream, bounds) : loadCached(cache, id, stream, bounds, true)))
+        : Effect.flatMap(
+          events.inTransaction,
+          (open) => open ? loadStored(id, stream, bounds) : loadCached(cache, id, stream, bounds, true)
+        ))
 
   return {
     load: (id, options) =>
       Effect.clockWith((clock) => {
         const began = clock.unsafeCurrentTimeNanos()
-        const bounds = options?.unbounded === true ? anyLength : within
+        const unbounded = options?.unbounded === true
+        const bounds = unbounded ? anyLength : within
         const onRefused = options?.onRefused
-        return Effect.map(load(id, onRefused === undefined ? bounds : { ...bounds, onRefused }), (loaded) => ({
+        const loading = load(id, onRefused === undefined ? bounds : { ...bounds, onRefused }, unbounded)
+        return Effect.map(loading, (loaded) => ({
           ...loaded,
           took: Number(clock.unsafeCurrentTimeNanos() - began) / 1_000_000
         }))
