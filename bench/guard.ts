@@ -14,7 +14,7 @@ const { values: options } = parseArgs({ options: { update: { type: "boolean", de
 const file = new URL("./baseline.json", import.meta.url)
 const allowed = 2
 
-const effort: Effort = { rounds: 25, leastRounds: 5, sampleMillis: 6, warmUpMillis: 250, budgetMillis: 1_500 }
+const effort: Effort = { rounds: 25, leastRounds: 5, sampleMillis: 6, warmUpMillis: 500, budgetMillis: 1_500 }
 const keyOf = ({ against, backend, name, size }: Row) => `${backend}, ${name}, ${size}: against ${against}`
 
 const measure = async (backend: Backend, only: RegExp): Promise<ReadonlyArray<Row>> => {
@@ -26,7 +26,7 @@ const measure = async (backend: Backend, only: RegExp): Promise<ReadonlyArray<Ro
   return suite.rows.filter((row) => row.higherIsBetter !== true)
 }
 
-const backends = [await Sqlite.open(), await Postgres.open((await Postgres.start()).url)]
+const backends = [await Sqlite.open(), await Postgres.open((await Postgres.start()).url, { prepared: true })]
 const rows: Array<Row> = []
 for (const backend of backends) rows.push(...await measure(backend, /./))
 

@@ -48,6 +48,7 @@ try {
   await Rows.loadAtHead(suite, sqlite, { sizes: [...lengths, ...longest], target: 2, improvements })
   await Rows.append(suite, sqlite, { one: 1.3, hundred: 2, peers: sqlitePeers })
   await Rows.command(suite, sqlite, { size: 100_000, target: 1.3, peers: options.quick ? [] : sqlitePeers })
+  await Rows.cachedCommand(suite, sqlite, { size: 100_000, target: 1.3 })
   await Rows.background(suite, sqlite, options.quick ? 4 : 20)
   await Rows.writers(suite, sqlite, { target: 0.5, peers: sqlitePeers })
   await Processes.writers(suite, sqlite, { target: 0.5, rounds: options.quick ? 3 : 9 })
@@ -67,11 +68,19 @@ const server = await Postgres.start()
   await Rows.loadAtHead(suite, postgres, { sizes: [...lengths, ...longest], target: 1.5, improvements: {} })
   await Rows.append(suite, postgres, { one: 1.3, hundred: 2, peers: postgresPeers })
   await Rows.command(suite, postgres, { size: 100_000, target: 1.3, peers: options.quick ? [] : postgresPeers })
+  await Rows.cachedCommand(suite, postgres, { size: 100_000, target: 1.3 })
   await Rows.background(suite, postgres, options.quick ? 4 : 20)
   await Rows.writers(suite, postgres, { target: 0.7, peers: postgresPeers })
   await Processes.memory(suite, postgres, memory)
   for (const peer of postgresPeers) await peer.close()
   await postgres.close()
+
+  // with tables of its own
+  const prepared = await Postgres.open((await Postgres.start()).url, { prepared: true })
+  await Rows.loadAtHead(suite, prepared, { sizes: [100, 100_000], target: 1.5, improvements: {} })
+  await Rows.append(suite, prepared, { one: 1.3, hundred: 2, peers: [] })
+  await Rows.command(suite, prepared, { size: 100_000, target: 1.3, peers: [] })
+  await prepared.close()
 }
 
 for (const peer of peers.inMemory()) {

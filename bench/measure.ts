@@ -16,7 +16,7 @@ export interface Effort {
   readonly leastRounds: number
   /** How long a sample should take. */
   readonly sampleMillis: number
-  /** How long one contender is warmed up. */
+  /** How long one contender is warmed up: a command runs through code that takes thousands of runs to be compiled. */
   readonly warmUpMillis: number
   /** How long all samples of one row should take. */
   readonly budgetMillis: number
@@ -26,11 +26,11 @@ export const full: Effort = {
   rounds: 41,
   leastRounds: 9,
   sampleMillis: 20,
-  warmUpMillis: 500,
+  warmUpMillis: 1_500,
   budgetMillis: 12_000
 }
 
-export const quick: Effort = { rounds: 15, leastRounds: 3, sampleMillis: 8, warmUpMillis: 150, budgetMillis: 1_500 }
+export const quick: Effort = { rounds: 15, leastRounds: 3, sampleMillis: 8, warmUpMillis: 500, budgetMillis: 1_500 }
 
 /** Milliseconds for one run, round by round. */
 export type Samples = ReadonlyArray<number>

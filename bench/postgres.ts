@@ -87,7 +87,7 @@ export const open = async (url: string, options = { prepared: false }): Promise<
   pool.on("error", () => {})
   const client = await pool.connect()
   return {
-    name: "PostgreSQL",
+    name: options.prepared ? "PostgreSQL, prepared" : "PostgreSQL",
     database: url,
     runtime,
     driver: driverOn(pool, client),

@@ -322,6 +322,33 @@ export const command = async (
   })
 }
 
+/** Commands on a long stream without a snapshot, whose state is cached. */
+export const cachedCommand = async (
+  suite: Suite,
+  backend: Backend,
+  options: { readonly size: number; readonly target: number }
+): Promise<void> => {
+  const name = "command, cached state"
+  if (!suite.wants(name, backend.name)) return
+  const stream = streamOf("command-cached")
+  await backend.runtime.runPromise(seed(stream, options.size))
+  const cached = await repository(backend, { cache: { capacity: 100 } })
+  await backend.settle()
+  await suite.compare({
+    name,
+    backend: backend.name,
+    size: options.size,
+    target: options.target,
+    contenders: [
+      { name: library, run: work(backend.runtime, cached.execute(id(stream.id), deposit)) },
+      {
+        name: "@effect/sql select and insert",
+        run: work(backend.runtime, Effect.zipRight(selectSnapshot(stream), inserts(streamOf("command-cached-plain"))))
+      }
+    ]
+  })
+}
+
 /** What background snapshots add to the commands, each of which is timed. */
 export const background = async (suite: Suite, backend: Backend, rounds: number): Promise<void> => {
   const name = "command, background snapshots every 100"

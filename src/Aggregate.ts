@@ -97,7 +97,7 @@ export interface EventCodec<in out Event> {
   /** The stored types that can be read, those of older code included. */
   readonly types: ReadonlyArray<string>
   readonly encode: (event: Event) => Either.Either<unknown, ParseResult.ParseError>
-  /** `undefined` where the type is none of {@link EventCodec.types}. */
+  /** `undefined` where the type is none of {@link EventCodec.types}. It may give back the parsed JSON that it is given. */
   readonly decoder: (type: string) => ((payload: unknown) => Either.Either<Event, ParseResult.ParseError>) | undefined
   /** Whether events of this stored type are ignored, on purpose. */
   readonly isRetired: (type: string) => boolean

@@ -94,6 +94,18 @@ export const snapshotVerifications: Metric.Metric.Counter<number> = Metric.count
   { description: "Sampled loads by what full replay said of their snapshot", incremental: true }
 )
 
+/**
+ * What loads found in the state cache of a repository, tagged with `outcome`: `Hit`, `Miss`, or `Stale` (the stream no
+ * longer has the history that the state was folded from, or grew by more than a page).
+ *
+ * @since 0.1.0
+ * @category metrics
+ */
+export const stateCache: Metric.Metric.Counter<number> = Metric.counter("effect_eventsourcing_state_cache", {
+  description: "Loads of aggregates by what they found in the state cache",
+  incremental: true
+})
+
 /** @internal */
 export const snapshotter = (aggregate: string) => {
   const saves = Metric.tagged(snapshotSaves, "aggregate", aggregate)
@@ -111,6 +123,9 @@ export const snapshotter = (aggregate: string) => {
 
 /** @internal */
 export const loads = (aggregate: string) => byOutcome(snapshotLoads, aggregate)
+
+/** @internal */
+export const cachedStates = (aggregate: string) => byOutcome(stateCache, aggregate)
 
 /** @internal */
 export const verifications = (aggregate: string) => byOutcome(snapshotVerifications, aggregate)

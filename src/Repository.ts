@@ -270,6 +270,8 @@ export interface Options<State = unknown, Event = unknown> {
    * all snapshots from becoming a stampede. Inside a transaction nobody waits. Default: no limit.
    */
   readonly concurrentReplays?: number | undefined
+  /** Keeps folded states in memory. Default: none are kept. */
+  readonly cache?: CacheOptions | undefined
   /** Verifies a share of the loads in the background. Default: none. */
   readonly verify?: VerifySample | undefined
 }
@@ -283,6 +285,22 @@ export interface VerifySample {
   readonly sample: number
   /** How many events verifications may fold in a minute; what is over it is skipped and counted. Default 1,000,000. */
   readonly budget?: number | undefined
+}
+
+/**
+ * A cached state is a baseline like a snapshot: every load and command reads what the stream holds since from the store,
+ * in one round trip, and with it the proof that its history is still the one that the state was folded from. So writers
+ * in other processes, restores and rollbacks are seen at once. Inside a transaction the cache is neither read nor
+ * written. Of a load by it `snapshot` is `Disabled`.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface CacheOptions {
+  /** Of how many streams; the least recently used goes first. */
+  readonly capacity: number
+  /** How long a state is kept, by Effect's `Clock`. Default: as long as there is room. */
+  readonly timeToLive?: Duration.DurationInput | undefined
 }
 
 /**
@@ -330,7 +348,9 @@ export const make = <Name extends string, Id, State, Event, Command, Rejection>(
       timeout: snapshotTimeout,
       onDrift,
       maxReplay,
-      concurrentReplays
+      concurrentReplays,
+      cache: options.cache &&
+        { capacity: options.cache.capacity, timeToLive: options.cache.timeToLive ?? Duration.infinity }
     })
     const snapshotter = policy.mode === "Background"
       ? yield* Snapshotter.make(aggregate.name, policy.options)
@@ -358,6 +378,7 @@ export const make = <Name extends string, Id, State, Event, Command, Rejection>(
         }
         const differences = compare(aggregate.state.schema, replayed.state, state, 20)
         if (differences.length === 0) return { _tag: "Verified", version, snapshotVersion }
+        loader.forget(stream)
         const { eventId, schemaVersion } = used.value
         const identity = { version: snapshotVersion, eventId }
         const removal = remove ? yield* contained(snapshots.delete(stream, { schemaVersion, identity })) : undefined
@@ -567,7 +588,12 @@ export const make = <Name extends string, Id, State, Event, Command, Rejection>(
       const { when } = policy
       return Effect.clockWith((clock) => {
         const progress = progressOf(baseline, clock.unsafeCurrentTimeMillis(), change)
-        return Effect.try(() => isDue(when, baseline, progress) ? SnapshotPolicy.settle(when, progress) : undefined)
+        return Effect.try(() => {
+          if (!isDue(when, baseline, progress)) return undefined
+          // the next load counts from the stored snapshot
+          loader.forget(baseline.stream)
+          return SnapshotPolicy.settle(when, progress)
+        })
       }).pipe(
         Effect.catchAll(({ error }) =>
           Effect.as(
@@ -841,7 +867,7 @@ const isUnavailable = (error: { readonly _tag: string }): error is EventStore.Ev
   error instanceof EventStore.EventStoreError && error.reason === "Unavailable"
 
 const optionsProblem = <State, Event>(options: Options<State, Event>): InvalidOption | undefined => {
-  const { concurrentReplays, maxReplay, onDrift, pageSize, snapshotTimeout, verify } = options
+  const { cache, concurrentReplays, maxReplay, onDrift, pageSize, snapshotTimeout, verify } = options
   if (pageSize !== undefined && (!Number.isSafeInteger(pageSize) || pageSize < 2)) {
     return new InvalidOption({
       option: "Repository pageSize",
@@ -862,6 +888,8 @@ const optionsProblem = <State, Event>(options: Options<State, Event>): InvalidOp
   return wholeFromOne("Repository maxReplay", maxReplay) ??
     wholeFromOne("Repository concurrentReplays", concurrentReplays) ??
     wholeFromOne("Repository verify.budget", verify?.budget) ??
+    (cache === undefined ? undefined : wholeFromOne("Repository cache.capacity", cache.capacity ?? NaN)) ??
+    finiteDurationProblem("Repository cache.timeToLive", cache?.timeToLive) ??
     finiteDurationProblem("Repository snapshotTimeout", snapshotTimeout)
 }
 

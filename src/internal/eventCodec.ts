@@ -1,4 +1,4 @@
-import type * as Either from "effect/Either"
+import * as Either from "effect/Either"
 import type * as ParseResult from "effect/ParseResult"
 import * as Schema from "effect/Schema"
 import * as AST from "effect/SchemaAST"
@@ -7,6 +7,7 @@ import { InvalidOption } from "../InvalidOption.js"
 import { storedType, type Upcast } from "../Upcast.js"
 import { fingerprint } from "./fingerprint.js"
 import { notJson } from "./notJson.js"
+import { plain } from "./plain.js"
 import { safely } from "./safely.js"
 import { keyProblem, quote } from "./text.js"
 
@@ -78,7 +79,14 @@ export const makeEventCodec = <Event extends { readonly _tag: string }, I>(
     for (const source of upcast.sources) add(storedType(type, source.version), source.decode)
   }
   for (const [type, member] of members) {
-    add(stored.get(type) ?? type, safely(Schema.decodeUnknownEither(member)))
+    const isDecoded = plain(member)
+    const decode = Schema.decodeUnknownEither(member)
+    add(
+      stored.get(type) ?? type,
+      safely(
+        isDecoded === undefined ? decode : (payload) => isDecoded(payload) ? Either.right(payload) : decode(payload)
+      )
+    )
   }
   for (const [type, upcast] of Object.entries(upcasts)) {
     if (!("_tag" in upcast) || upcast._tag !== "Retired") continue

@@ -1,4 +1,5 @@
 import * as Cause from "effect/Cause"
+import * as DateTime from "effect/DateTime"
 import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Either from "effect/Either"
@@ -10,6 +11,7 @@ import * as Snapshot from "../Snapshot.js"
 import type { SnapshotStore } from "../SnapshotStore.js"
 import * as StreamId from "../StreamId.js"
 import { type Folded, foldPage } from "./fold.js"
+import * as StateCache from "./stateCache.js"
 import { brief } from "./text.js"
 
 // public by way of Repository: what is marked internal is not in the declarations of the package
@@ -43,6 +45,8 @@ export interface Loader<in Id, in out State> {
   readonly load: (id: Id, options?: LoadOptions) => Effect.Effect<Baseline<State>, LoadError>
   /** The state at a version by full replay, whatever stands after it. */
   readonly replayTo: (id: Id, version: number) => Effect.Effect<Folded<State>, LoadError>
+  /** Has the next load look for the stored snapshot. */
+  readonly forget: (stream: StreamId.StreamId) => void
   /** The events appended since, folded onto a state in hand. */
   readonly advance: (baseline: Baseline<State>) => Effect.Effect<Baseline<State>, LoadError>
 }
@@ -70,12 +74,14 @@ export const make = <Name extends string, Id, State, Event, Command, Rejection>(
     readonly onDrift: "replay" | "decode"
     readonly maxReplay: number
     readonly concurrentReplays: number | undefined
+    readonly cache: { readonly capacity: number; readonly timeToLive: Duration.DurationInput } | undefined
   }
 ): Loader<Id, State> => {
   const { concurrentReplays, events, maxReplay, onDrift, pageSize, snapshots, timeout } = options
   const { schemaVersion } = aggregate
   const migratable = aggregate.migrations.map(({ fingerprint, version }) => ({ schemaVersion: version, fingerprint }))
   const fingerprint = onDrift === "decode" ? undefined : aggregate.fingerprint
+  const cache = options.cache && StateCache.make<Used>(aggregate.name, options.cache)
   const permits = concurrentReplays === undefined ? undefined : Effect.unsafeMakeSemaphore(concurrentReplays)
 
   interface Bounds {
@@ -283,8 +289,8 @@ export const make = <Name extends string, Id, State, Event, Command, Rejection>(
       onRight: (encoded) => StreamId.make(aggregate.name, encoded)
     })
 
-  const load = (id: Id, bounds: Bounds): Loading =>
-    Effect.flatMap(streamOf(id), (stream) => {
+  const loadStored = (id: Id, stream: StreamId.StreamId, bounds: Bounds): Loading =>
+    Effect.suspend(() => {
       if (Option.isNone(read)) return replay(id, stream, bounds, { _tag: "Disabled" })
       return Effect.flatMap(read.value(stream, bounds.limit), ({ page, snapshot }) =>
         Either.match(snapshot, {
@@ -296,13 +302,76 @@ export const make = <Name extends string, Id, State, Event, Command, Rejection>(
         }))
     })
 
+  // only what others see too gets into the cache, and only what was read: no append writes it
+  const remember = (
+    cache: StateCache.StateCache<Used>,
+    loaded: Effect.Effect.Success<Loading>,
+    used: Option.Option<Used>,
+    now: number
+  ): void => {
+    const { eventId, state, stream, version } = loaded
+    if (version === 0 || eventId === null) return
+    const time = DateTime.unsafeMake(Math.trunc(now))
+    const encoded = Snapshot.encode(aggregate, { stream, version, eventId, state, time })
+    if (Either.isRight(encoded)) cache.set(stream.id, { encoded: encoded.right, used })
+    else cache.delete(stream.id)
+  }
+
+  const loadCached = (
+    cache: StateCache.StateCache<Used>,
+    id: Id,
+    stream: StreamId.StreamId,
+    bounds: Bounds,
+    waits: boolean
+  ): Loading =>
+    Effect.clockWith((clock) => {
+      const missed = Effect.map(loadStored(id, stream, bounds), (loaded) => {
+        remember(cache, loaded, loaded.used, clock.unsafeCurrentTimeMillis())
+        return loaded
+      })
+      const entry = cache.get(stream.id, clock.unsafeCurrentTimeMillis())
+      if (entry === undefined) {
+        if (!waits) return missed
+        cache.count("Miss")
+        return cache.single(stream.id, missed, Effect.suspend(() => loadCached(cache, id, stream, bounds, false)))
+      }
+      const { encoded, used } = entry
+      return Effect.flatMap(events.readTail(stream, { fromVersion: encoded.version, limit: bounds.limit }), (page) => {
+        const proved = page[0]?.version === encoded.version && page[0].eventId === encoded.eventId
+        // one that so much was appended to may have a newer snapshot
+        if (!proved || page.length === bounds.limit) {
+          cache.count("Stale")
+          cache.delete(stream.id)
+          return missed
+        }
+        cache.count("Hit")
+        return Effect.map(useSnapshot(id, stream, bounds, encoded, page), (folded) => {
+          const loaded = { ...folded, used, snapshotVersion: 0, outcome: { _tag: "Disabled" } as const }
+          if (folded.replayed >= refreshAt) remember(cache, loaded, used, clock.unsafeCurrentTimeMillis())
+          return loaded
+        })
+      })
+    })
+
+  const load = (id: Id, bounds: Bounds, unbounded: boolean): Loading =>
+    Effect.flatMap(streamOf(id), (stream) =>
+      // who looks for a snapshot's sake asks the store
+      cache === undefined || unbounded
+        ? loadStored(id, stream, bounds)
+        : Effect.flatMap(
+          events.inTransaction,
+          (open) => open ? loadStored(id, stream, bounds) : loadCached(cache, id, stream, bounds, true)
+        ))
+
   return {
     load: (id, options) =>
       Effect.clockWith((clock) => {
         const began = clock.unsafeCurrentTimeNanos()
-        const bounds = options?.unbounded === true ? anyLength : within
+        const unbounded = options?.unbounded === true
+        const bounds = unbounded ? anyLength : within
         const onRefused = options?.onRefused
-        return Effect.map(load(id, onRefused === undefined ? bounds : { ...bounds, onRefused }), (loaded) => ({
+        const loading = load(id, onRefused === undefined ? bounds : { ...bounds, onRefused }, unbounded)
+        return Effect.map(loading, (loaded) => ({
           ...loaded,
           took: Number(clock.unsafeCurrentTimeNanos() - began) / 1_000_000
         }))
@@ -312,12 +381,16 @@ export const make = <Name extends string, Id, State, Event, Command, Rejection>(
         streamOf(id),
         (stream) => capped(readOn(stream, start(id), { ...anyLength, upTo: version }))
       ),
+    forget: (stream) => cache?.delete(stream.id),
     advance: (baseline) =>
       Effect.map(readOn(baseline.stream, baseline, within), (folded) => ({ ...baseline, ...folded }))
   }
 }
 
 const isFailure = (outcome: Snapshot.SnapshotOutcome): outcome is Snapshot.SnapshotFailure => outcome instanceof Error
+
+// to encode a state costs as much as to fold some events
+const refreshAt = 16
 
 // the store may be anybody's
 const isFound = Schema.is(Schema.OptionFromSelf(Schema.Struct({

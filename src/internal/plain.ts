@@ -1,0 +1,73 @@
+import * as Option from "effect/Option"
+import type * as Schema from "effect/Schema"
+import * as AST from "effect/SchemaAST"
+
+/**
+ * Whether parsed JSON is already what the schema decodes it to, so that it need not be copied key by key. A schema for
+ * which only decoding can tell gives `undefined`; a value for which only decoding can tell gives false.
+ *
+ * @internal
+ */
+export const plain = <A, I>(schema: Schema.Schema<A, I>): ((value: unknown) => value is A) | undefined => {
+  const check = checkOf(schema.ast)
+  return check === undefined ? undefined : (value): value is A => check(value)
+}
+
+type Check = (value: unknown) => boolean
+
+const checkOf = (ast: AST.AST): Check | undefined => {
+  switch (ast._tag) {
+    case "StringKeyword":
+      return (value) => typeof value === "string"
+    case "NumberKeyword":
+      return (value) => typeof value === "number"
+    case "BooleanKeyword":
+      return (value) => typeof value === "boolean"
+    case "Literal":
+      return (value) => value === ast.literal
+    case "Refinement": {
+      const from = checkOf(ast.from)
+      return from && ((value) => from(value) && Option.isNone(ast.filter(value, AST.defaultParseOption, ast)))
+    }
+    case "Union": {
+      // of structs another member may come first, and drop keys
+      const members = ast.types.flatMap((member) => isPrimitive(member) ? checkOf(member) ?? [] : [])
+      return members.length === ast.types.length ? (value) => members.some((member) => member(value)) : undefined
+    }
+    case "TupleType": {
+      const item = ast.elements.length === 0 && ast.rest.length === 1 ? checkOf(ast.rest[0].type) : undefined
+      return item && ((value) => Array.isArray(value) && value.every(item))
+    }
+    case "TypeLiteral":
+      return structOf(ast)
+    default:
+      return undefined
+  }
+}
+
+const isPrimitive = (ast: AST.AST): boolean =>
+  ast._tag === "Refinement" ? isPrimitive(ast.from) : ast._tag !== "TypeLiteral" && ast._tag !== "TupleType"
+
+const structOf = (ast: AST.TypeLiteral): Check | undefined => {
+  const fields = ast.propertySignatures.flatMap(({ isOptional, name, type }) => {
+    const check = checkOf(type)
+    return check === undefined || isOptional || typeof name !== "string" || name === "__proto__" ? [] : { name, check }
+  })
+  // one without fields takes any value but null
+  if (fields.length === 0 || fields.length < ast.propertySignatures.length || ast.indexSignatures.length > 0) {
+    return undefined
+  }
+  return (value) => {
+    if (!isPlainRecord(value)) return false
+    let index = 0
+    for (const key in value) {
+      // more keys would be dropped, and another order would be this one's
+      const field = fields[index++]
+      if (field === undefined || field.name !== key || !field.check(value[key])) return false
+    }
+    return index === fields.length
+  }
+}
+
+const isPlainRecord = (value: unknown): value is Record<string, unknown> =>
+  typeof value === "object" && value !== null && Object.getPrototypeOf(value) === Object.prototype

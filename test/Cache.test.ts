@@ -1,0 +1,289 @@
+// a load by the state cache is full replay, whatever happened to the stream meanwhile
+import { SqlClient } from "@effect/sql"
+import { assert, describe, it } from "@effect/vitest"
+import { Deferred, Effect, Exit, FastCheck as fc, Fiber, Layer, Metric, Option, TestClock } from "effect"
+import {
+  EventStore,
+  ExpectedVersion,
+  InvalidOption,
+  Metrics,
+  Repository,
+  SnapshotPolicy,
+  SnapshotStore,
+  StreamId
+} from "effect-eventsourcing"
+import { Account, id } from "./fixtures/Account.js"
+import { backends, memoryStores, sqliteTemporaryFile, sqlStores } from "./utils/backends.js"
+
+const open = { _tag: "Open" } as const
+const deposit = (amount: number, times = 1) => ({ _tag: "Deposit", amount, times }) as const
+const stream = (text: string) => StreamId.make("Account", text)
+const cache = { capacity: 100 }
+
+/** Counts since it was made. */
+const counting = Effect.sync(() => {
+  const counters = ["Hit", "Miss", "Stale"].map((outcome) => {
+    const counter = Metrics.stateCache.pipe(Metric.tagged("aggregate", Account.name), Metric.tagged("outcome", outcome))
+    return [outcome, () => counter.unsafeValue([]).count] as const
+  })
+  const before = counters.map(([, count]) => count())
+  return () => Object.fromEntries(counters.map(([outcome, count], index) => [outcome, count() - before[index]]))
+})
+
+for (const [name, layer] of backends) {
+  describe.sequential(`the state cache, ${name}`, () => {
+    it.scoped("serves commands and loads, and sees what others append", () =>
+      Effect.gen(function*() {
+        const cached = yield* Repository.make(Account, { cache })
+        const other = yield* Repository.make(Account)
+        yield* other.executeAll(id("a"), [open, deposit(1, 99)])
+        const counts = yield* counting
+        assert.deepInclude(yield* cached.load(id("a")), { version: 100, replayed: 100 })
+        assert.deepInclude(yield* cached.load(id("a")), { version: 100, replayed: 0, snapshotVersion: 0 })
+        yield* other.execute(id("a"), deposit(5))
+        const loaded = yield* cached.load(id("a"))
+        assert.deepInclude(loaded, { version: 101, replayed: 1, state: { open: true, balance: 104 } })
+        assert.deepInclude(loaded.snapshot, { _tag: "Disabled" })
+        assert.deepInclude(yield* cached.execute(id("a"), deposit(1)), {
+          version: 102,
+          state: { open: true, balance: 105 }
+        })
+        assert.deepStrictEqual(counts(), { Hit: 3, Miss: 1, Stale: 0 })
+      }).pipe(Effect.provide(layer)))
+  })
+}
+
+describe.sequential("the state cache", () => {
+  const stores = Layer.provideMerge(sqlStores, sqliteTemporaryFile)
+
+  type Step =
+    | { readonly do: "execute" | "load" | "rolled back" | "committed" | "interrupted"; readonly by: number }
+    | { readonly do: "restore" | "rewrite"; readonly keep: number }
+    | { readonly do: "wait"; readonly minutes: number }
+    | { readonly do: "snapshot" }
+  const by = fc.integer({ min: 0, max: 1 })
+  const step: fc.Arbitrary<Step> = fc.oneof(
+    fc.record({
+      do: fc.constantFrom(
+        "execute" as const,
+        "load" as const,
+        "rolled back" as const,
+        "committed" as const,
+        "interrupted" as const
+      ),
+      by
+    }),
+    fc.record({
+      do: fc.constantFrom("restore" as const, "rewrite" as const),
+      keep: fc.double({ min: 0, max: 1, noNaN: true })
+    }),
+    fc.record({ do: fc.constant("wait" as const), minutes: fc.integer({ min: 1, max: 30 }) }),
+    fc.record({ do: fc.constant("snapshot" as const) })
+  )
+
+  it.scoped(
+    "two repositories with caches and one without agree, whatever is appended, rolled back or restored",
+    () =>
+      Effect.gen(function*() {
+        const sql = yield* SqlClient.SqlClient
+        const store = yield* EventStore.EventStore
+        const options = { cache: { capacity: 1, timeToLive: "20 minutes" }, pageSize: 40 } as const
+        const repositories = [
+          yield* Repository.make(Account, { ...options, snapshots: SnapshotPolicy.sync({ every: 50 }) }),
+          yield* Repository.make(Account, options)
+        ]
+        const plain = yield* Repository.make(Account)
+        let runs = 0
+        const agree = (account: ReturnType<typeof id>) =>
+          Effect.gen(function*() {
+            const expected = yield* plain.load(account)
+            for (const repository of repositories) {
+              const { state, version } = yield* repository.load(account)
+              assert.deepStrictEqual({ state, version }, { state: expected.state, version: expected.version })
+            }
+          })
+        const run = (account: ReturnType<typeof id>, step: Step) =>
+          Effect.gen(function*() {
+            switch (step.do) {
+              case "execute":
+                return yield* repositories[step.by].execute(account, deposit(runs, 1 + runs % 20))
+              case "load":
+                return yield* repositories[step.by].load(account)
+              case "committed":
+                return yield* sql.withTransaction(
+                  Effect.zipRight(
+                    repositories[step.by].execute(account, deposit(2)),
+                    repositories[step.by].load(account)
+                  )
+                )
+              case "rolled back":
+                return yield* repositories[step.by].execute(account, deposit(3, 20)).pipe(
+                  Effect.zipRight(repositories[step.by].load(account)),
+                  Effect.zipRight(Effect.fail("roll back" as const)),
+                  sql.withTransaction,
+                  Effect.flip
+                )
+              case "interrupted": {
+                const fiber = yield* Effect.fork(repositories[step.by].execute(account, deposit(4)))
+                yield* Effect.yieldNow()
+                return yield* Fiber.interrupt(fiber)
+              }
+              case "restore":
+              case "rewrite": {
+                const head = yield* store.version(stream(account))
+                const kept = Math.max(1, Math.floor(head * step.keep))
+                yield* sql`DELETE FROM eventsourcing_events WHERE stream_id = ${account} AND version > ${kept}`
+                // as many as before, with another history
+                const events = Array.from({ length: step.do === "rewrite" ? head - kept : 0 }, () => ({
+                  id: crypto.randomUUID(),
+                  type: "Deposited",
+                  payload: { _tag: "Deposited", amount: 1_000 }
+                }))
+                return yield* store.append(stream(account), events, { expectedVersion: ExpectedVersion.exact(kept) })
+              }
+              case "wait":
+                return yield* TestClock.adjust(`${step.minutes} minutes`)
+              case "snapshot":
+                return yield* repositories[0].createSnapshot(account)
+            }
+          })
+        const counts = yield* counting
+        const runtime = yield* Effect.runtime<never>()
+        yield* Effect.promise(() =>
+          fc.assert(
+            fc.asyncProperty(fc.array(step, { maxLength: 25 }), (steps) =>
+              Effect.gen(function*() {
+                const account = id(`account-${++runs}`)
+                yield* plain.execute(account, open)
+                for (const step of steps) {
+                  yield* run(account, step)
+                  yield* agree(account)
+                }
+              }).pipe(Effect.provide(runtime), Effect.runPromise)),
+            { numRuns: 60 }
+          )
+        )
+        const { Hit, Miss, Stale } = counts()
+        assert.isTrue(Hit > 100 && Miss > 20 && Stale > 5, `${Hit} ${Miss} ${Stale}`)
+      }).pipe(Effect.provide(stores)),
+    120_000
+  )
+
+  it.scoped("what a caller does to a state does not get into it", () =>
+    Effect.gen(function*() {
+      const cached = yield* Repository.make(Account, { cache })
+      yield* cached.executeAll(id("a"), [open, deposit(1, 20)])
+      for (let i = 0; i < 3; i++) {
+        const { state } = yield* cached.load(id("a"))
+        assert.deepStrictEqual(state, { open: true, balance: 20 })
+        Object.assign(state, { balance: 666 })
+      }
+    }).pipe(Effect.provide(memoryStores)))
+
+  it.scoped("a transaction neither reads nor writes it", () =>
+    Effect.gen(function*() {
+      const sql = yield* SqlClient.SqlClient
+      const cached = yield* Repository.make(Account, { cache })
+      const counts = yield* counting
+      yield* cached.executeAll(id("a"), [open, deposit(1, 20)])
+      yield* cached.load(id("a"))
+      yield* sql.withTransaction(Effect.zipRight(cached.execute(id("a"), deposit(1, 30)), cached.load(id("a"))))
+      assert.deepStrictEqual(counts(), { Hit: 0, Miss: 2, Stale: 0 })
+      assert.deepInclude(yield* cached.load(id("a")), { version: 51, replayed: 30 })
+    }).pipe(Effect.provide(stores)))
+
+  it.scoped("a state is kept for its time, and as long as there is room", () =>
+    Effect.gen(function*() {
+      const cached = yield* Repository.make(Account, { cache: { capacity: 2, timeToLive: "1 minute" } })
+      for (const name of ["a", "b", "c"]) {
+        yield* cached.execute(id(name), open)
+        yield* cached.load(id(name))
+      }
+      const replayed = (name: string) => Effect.map(cached.load(id(name)), ({ replayed }) => replayed)
+      assert.deepStrictEqual(yield* Effect.all([replayed("c"), replayed("b"), replayed("a")]), [0, 0, 1])
+      assert.deepStrictEqual(yield* Effect.all([replayed("b"), replayed("c")]), [0, 1])
+      yield* TestClock.adjust("59 seconds")
+      assert.strictEqual(yield* replayed("c"), 0)
+      yield* TestClock.adjust("1 second")
+      assert.strictEqual(yield* replayed("c"), 1)
+    }).pipe(Effect.provide(memoryStores)))
+
+  it.scoped("the policy goes on to count from the stored snapshot", () =>
+    Effect.gen(function*() {
+      const snapshots = yield* SnapshotStore.SnapshotStore
+      const cached = yield* Repository.make(Account, { cache, snapshots: SnapshotPolicy.sync({ every: 10 }) })
+      const versions: Array<number> = []
+      yield* cached.execute(id("a"), open)
+      for (let i = 0; i < 35; i++) {
+        yield* cached.execute(id("a"), deposit(1))
+        const found = yield* snapshots.get(stream("a"), { schemaVersion: 1 })
+        const version = Option.match(found, { onNone: () => 0, onSome: ({ version }) => version })
+        if (version !== versions[versions.length - 1]) versions.push(version)
+      }
+      assert.deepStrictEqual(versions, [0, 10, 20, 30])
+    }).pipe(Effect.provide(memoryStores)))
+
+  it.scoped("a state from a snapshot that verification refutes goes with it", () =>
+    Effect.gen(function*() {
+      const sql = yield* SqlClient.SqlClient
+      const cached = yield* Repository.make(Account, { cache, snapshots: SnapshotPolicy.manual })
+      yield* cached.executeAll(id("a"), [open, deposit(1, 20)])
+      yield* cached.createSnapshot(id("a"))
+      yield* sql`UPDATE eventsourcing_snapshots SET state = replace(state, '20', '21')`
+      // no load by itself can tell
+      const fresh = yield* Repository.make(Account, { cache, snapshots: SnapshotPolicy.manual })
+      assert.strictEqual((yield* fresh.load(id("a"))).state.balance, 21)
+      assert.deepInclude(yield* fresh.verify(id("a")), { _tag: "Refuted", removed: true })
+      assert.strictEqual((yield* fresh.load(id("a"))).state.balance, 20)
+    }).pipe(Effect.provide(stores)))
+
+  it.scoped("loads of a cold stream wait for the first of them, and for none that was interrupted", () =>
+    Effect.gen(function*() {
+      const events = yield* EventStore.EventStore
+      const gate = yield* Deferred.make<void>()
+      let reads = 0
+      const slow = Layer.succeed(EventStore.EventStore, {
+        ...events,
+        readTail: (stream, options) =>
+          Effect.zipRight(
+            Effect.sync(() => {
+              if (options.fromVersion === 1) reads++
+            }),
+            Effect.zipRight(Deferred.await(gate), events.readTail(stream, options))
+          )
+      })
+      const cached = yield* Repository.make(Account, { cache }).pipe(Effect.provide(slow))
+      yield* Effect.provide(
+        Effect.flatMap(Repository.make(Account), (plain) => plain.execute(id("a"), open)),
+        memoryOf(events)
+      )
+      const first = yield* Effect.fork(cached.load(id("a")))
+      const others = yield* Effect.fork(
+        Effect.all(Array.from({ length: 20 }, () => cached.load(id("a"))), { concurrency: "unbounded" })
+      )
+      yield* Effect.yieldNow()
+      assert.strictEqual(reads, 1)
+      yield* Fiber.interrupt(first)
+      yield* Deferred.succeed(gate, undefined)
+      const loaded = yield* Fiber.join(others)
+      assert.isTrue(loaded.every(({ version }) => version === 1))
+      yield* cached.load(id("a"))
+      assert.isTrue(Exit.isInterrupted(yield* Fiber.await(first)))
+    }).pipe(Effect.provide(memoryStores)))
+
+  const memoryOf = (events: EventStore.EventStore["Type"]) =>
+    Layer.merge(Layer.succeed(EventStore.EventStore, events), SnapshotStore.layerMemory)
+
+  it.scoped("options that make no sense are refused", () =>
+    Effect.gen(function*() {
+      const bad = [{ capacity: 0 }, { capacity: NaN }, { capacity: 1.5 }, { capacity: 1, timeToLive: 0 }, {
+        capacity: 1,
+        timeToLive: -1
+      }]
+      for (const cache of bad) {
+        const error = yield* Effect.flip(Repository.make(Account, { cache }))
+        assert.instanceOf(error, InvalidOption.InvalidOption)
+        assert.match(error.message, /cache/)
+      }
+    }).pipe(Effect.provide(memoryStores)))
+})

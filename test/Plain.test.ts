@@ -1,0 +1,116 @@
+// events that are decoded without being copied come out as Schema decodes them
+import { assert, describe, it } from "@effect/vitest"
+import { Arbitrary, Either, FastCheck as fc, Schema } from "effect"
+import { plain } from "../src/internal/plain.js"
+
+const Line = Schema.Struct({ sku: Schema.NonEmptyString, quantity: Schema.Int })
+
+const schemas: Readonly<Record<string, Schema.Schema.AnyNoContext>> = {
+  text: Schema.TaggedStruct("A", { a: Schema.String, b: Schema.NullOr(Schema.String) }),
+  numbers: Schema.TaggedStruct("A", { a: Schema.Number, b: Schema.Int.pipe(Schema.between(-5, 5)) }),
+  literals: Schema.TaggedStruct("A", { a: Schema.Literal("x", 1, true, null), b: Schema.Boolean }),
+  nested: Schema.TaggedStruct("A", { a: Line, b: Schema.Array(Line) }),
+  "a filter over a struct": Schema.Struct({ a: Schema.Number, b: Schema.Number }).pipe(
+    Schema.filter(({ a, b }) => a < b)
+  ),
+  "numeric keys": Schema.Struct({ b: Schema.Number, 2: Schema.Number, 1: Schema.Number, a: Schema.Number }),
+  "excess is an error": Schema.Struct({ a: Schema.Number }).annotations({
+    parseOptions: { onExcessProperty: "error" }
+  }),
+  "brands": Schema.Struct({ a: Schema.String.pipe(Schema.brand("A")), b: Schema.Array(Schema.Literal("x", "y")) })
+}
+
+const notPlain: Readonly<Record<string, Schema.Schema.AnyNoContext>> = {
+  "an optional field": Schema.Struct({ a: Schema.optional(Schema.String) }),
+  "a default": Schema.Struct({ a: Schema.optionalWith(Schema.String, { default: () => "" }) }),
+  "a transformation": Schema.Struct({ a: Schema.NumberFromString }),
+  "a class": class A extends Schema.TaggedClass<A>()("A", { a: Schema.String }) {},
+  "a union of structs": Schema.Struct({ a: Schema.Union(Schema.Struct({ a: Schema.Int }), Line) }),
+  "a record": Schema.Struct({ a: Schema.Record({ key: Schema.String, value: Schema.Int }) }),
+  "no fields": Schema.Struct({}),
+  "a key __proto__": Schema.Struct({ ["__proto__"]: Schema.Int }),
+  "a tuple": Schema.Struct({ a: Schema.Tuple(Schema.Int, Schema.optionalElement(Schema.Int)) })
+}
+
+const key = fc.constantFrom("_tag", "a", "b", "c", "1", "2", "sku", "quantity", "__proto__", "constructor")
+const { hostile } = fc.letrec((tie) => ({
+  hostile: fc.oneof(
+    { maxDepth: 3 },
+    fc.constantFrom("A", "x", "", 1, 0, -0, 0.5, 7, true, null, 1e308),
+    fc.fullUnicodeString(),
+    fc.array(tie("hostile"), { maxLength: 3 }),
+    fc.array(fc.tuple(key, tie("hostile")), { maxLength: 5 }).map((fields) =>
+      JSON.parse(`{${fields.map(([key, value]) => `${JSON.stringify(key)}:${JSON.stringify(value)}`).join(",")}}`)
+    )
+  )
+}))
+
+/** What a stored payload may have become: keys more, fewer, in another order, of other values. */
+const changed = (value: unknown): fc.Arbitrary<unknown> => {
+  const fields = Object.entries(Object(value))
+  return fc.tuple(
+    fc.shuffledSubarray(fields, { minLength: Math.max(0, fields.length - 1) }),
+    fc.array(fc.tuple(key, hostile), { maxLength: 1 })
+  )
+    .map(([kept, added]) =>
+      JSON.parse(
+        `{${[...kept, ...added].map(([key, value]) => `${JSON.stringify(key)}:${JSON.stringify(value)}`).join(",")}}`
+      )
+    )
+}
+
+// with the order of the keys, and what is no own key of a record
+const shown = (value: unknown) => JSON.stringify(value, (_, field) => Object.is(field, -0) ? "-0" : field)
+
+describe("plain events", () => {
+  for (const [name, schema] of Object.entries(schemas)) {
+    const isDecoded = plain(schema)!
+    const decode = Schema.decodeUnknownEither(schema)
+    const agree = (json: unknown) => {
+      if (!isDecoded(json)) return
+      const decoded = decode(json)
+      assert.isTrue(Either.isRight(decoded), `${name}: the schema refuses ${shown(json)}`)
+      if (Either.isRight(decoded)) {
+        assert.deepStrictEqual(json, decoded.right)
+        assert.strictEqual(shown(json), shown(decoded.right))
+      }
+    }
+
+    it(`${name}: what is encoded is taken as it is, whatever else decodes alike`, () => {
+      let taken = 0
+      fc.assert(
+        fc.property(
+          Arbitrary.make(schema).chain((value) => {
+            const encoded = JSON.parse(JSON.stringify(Schema.encodeSync(schema)(value)))
+            return fc.tuple(fc.constant(encoded), changed(encoded), hostile)
+          }),
+          ([encoded, ...others]) => {
+            if (isDecoded(encoded)) taken++
+            for (const json of [encoded, ...others]) agree(json)
+          }
+        ),
+        { numRuns: 300 }
+      )
+      assert.isAbove(taken, 100)
+    })
+  }
+
+  for (const [name, schema] of Object.entries(notPlain)) {
+    it(`${name} is left to Schema`, () => {
+      assert.isUndefined(plain(schema))
+    })
+  }
+
+  it("a value that is no plain record is left to Schema", () => {
+    const isDecoded = plain(Schema.Struct({ a: Schema.Int }))!
+    class A {
+      a = 1
+    }
+    assert.isTrue(isDecoded({ a: 1 }))
+    for (
+      const value of [new A(), Object.create({ a: 1 }), Object.assign(Object.create(null), { a: 1 }), [1], null, "a"]
+    ) {
+      assert.isFalse(isDecoded(value))
+    }
+  })
+})
