@@ -244,13 +244,7 @@ export const make = <
       expected: `a chain that ends at version ${schemaVersion}, the schemaVersion, with the state's own schema`
     })
   }
-  if (migrations !== undefined && (!Number.isSafeInteger(migrations.first) || migrations.first < 1)) {
-    throw new InvalidOption({
-      option: `Aggregate.make migrations of ${quote(definition.name)}`,
-      value: `a chain that begins at version ${migrations.first}`,
-      expected: "a chain that begins at a whole number, 1 or more"
-    })
-  }
+
   return {
     [TypeId]: TypeId,
     name: definition.name,

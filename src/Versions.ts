@@ -12,6 +12,7 @@ import * as Schema from "effect/Schema"
 import type * as AST from "effect/SchemaAST"
 import { fingerprint } from "./internal/fingerprint.js"
 import { safely } from "./internal/safely.js"
+import { InvalidOption } from "./InvalidOption.js"
 
 /**
  * @since 0.1.0
@@ -83,7 +84,7 @@ export interface Source<out A> {
 export interface Any extends Versions<number, number, unknown> {}
 
 /**
- * Begins with the oldest version that can still be read, and its number.
+ * Begins with the oldest version that can still be read, and its number: 1 or more. Throws `InvalidOption` for another.
  *
  * @example
  * ```ts
@@ -105,7 +106,16 @@ export interface Any extends Versions<number, number, unknown> {}
 export const from = <const First extends number, A, I>(
   first: First,
   schema: Schema.Schema<A, I>
-): Chain<First, First, A> => make({ first, last: first, schema, sources: [] })
+): Chain<First, First, A> => {
+  if (!Number.isSafeInteger(first) || first < 1) {
+    throw new InvalidOption({
+      option: "Versions.from",
+      value: `a chain that begins at version ${first}`,
+      expected: "a chain that begins at a whole number, 1 or more"
+    })
+  }
+  return make({ first, last: first, schema, sources: [] })
+}
 
 // -------------------------------------------------------------------------------------
 // internal

@@ -311,8 +311,8 @@ describe("a chain that cannot work is refused when the aggregate is defined", ()
   for (
     const [name, bad] of [
       ["ends elsewhere", make(toThree, 4)],
-      ["begins at none", make(Versions.from(0, StateV2).to(StateV3, twoToThree), 1)],
-      ["begins between two", make(Versions.from(1.5, StateV2).to(StateV3, twoToThree), 2.5)],
+      ["begins at none", () => Versions.from(0, StateV2)],
+      ["begins between two", () => Versions.from(1.5, StateV2)],
       [
         "ends with another schema",
         make(
