@@ -108,6 +108,15 @@ describe("given, when, then", () => {
     assert.include(message, "differs at $[0].to.value: expected \"y\", actual \"x\"")
   })
 
+  it("what is no list of events asserts nothing, and says so", () => {
+    const { then } = AggregateTest.given(Account, account, [opened]).when(withdraw)
+    // what a program without types, or an unchecked index, may give
+    for (const expected of [undefined, null, deposited, "x"]) {
+      const failure = failureOf(() => Reflect.apply(then, undefined, [expected]))
+      assert.include(failure.message, "nothing is asserted")
+    }
+  })
+
   it("a decision that is awaited, or returned to the runner, is rejected with what is missing", async () => {
     const decision = AggregateTest.given(Account, account, [opened]).when(withdraw)
     const error = await Promise.resolve(decision).then(() => undefined, (error: unknown) => error)

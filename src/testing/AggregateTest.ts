@@ -141,9 +141,9 @@ const make = <Name extends string, Id, State, Event, Command, Rejection>(
         then: (expected: ReadonlyArray<Event>, reject?: unknown) => {
           if (!Array.isArray(expected)) {
             // the runtime calls it with the two functions of a promise
-            if (typeof reject === "function") {
-              reject(failure(`${name}: nothing is asserted.`, story, undefined, unasserted))
-            }
+            const nothing = failure(`${name}: nothing is asserted.`, story, undefined, unasserted)
+            if (typeof reject !== "function") throw nothing
+            reject(nothing)
             return checked
           }
           if (Either.isLeft(decided)) {
