@@ -72,7 +72,15 @@ const startWriter = (file: string, orders: Orders, book: Book) => {
   const exited = new Promise<void>((resolve) => child.on("close", () => resolve()))
   const told = (tag: Said["_tag"]) =>
     new Promise<void>((resolve, reject) => {
-      waiting.push({ tag, resolve })
+      const late = setTimeout(() => reject(new Error(`the writer did not say ${tag} for a minute: it hangs`)), 60_000)
+      waiting.push({
+        tag,
+        resolve: () => {
+          clearTimeout(late)
+          resolve()
+        }
+      })
+      void exited.then(() => clearTimeout(late))
       void exited.then(() => reject(new Error(`the writer ended before it said ${tag}: ${errors}`)))
     })
   return {
@@ -399,6 +407,8 @@ export const runVariant = async (
           if (Exit.isSuccess(checked)) found = checked.value
           else book.problems.push(`the check itself failed: ${Cause.pretty(checked.cause)}`)
         }
+      } catch (error) {
+        book.problems.push(String(error))
       } finally {
         writer.child.kill("SIGKILL")
         await writer.exited

@@ -16,13 +16,16 @@ const orders: Orders = JSON.parse(process.argv[2])
 const say = (line: Said) => fs.writeSync(1, `${JSON.stringify(line)}\n`)
 
 let paused = false
+let busy = 0
 const go = Effect.unsafeMakeLatch(false)
 const input = readline.createInterface({ input: process.stdin })
 input.on("line", (line) => {
   if (line === "stop") process.exit(0)
   paused = line === "pause"
-  if (paused) go.unsafeClose()
-  else go.unsafeOpen()
+  if (!paused) return go.unsafeOpen()
+  go.unsafeClose()
+  // otherwise the last one to end says so
+  if (busy === 0) say({ _tag: "Paused" })
 })
 // whoever started this is gone
 input.on("close", () => process.exit(0))
@@ -40,7 +43,6 @@ const stores = Layer.merge(SqlEventStore.layer, SqlSnapshotStore.layer).pipe(Lay
 const reason = (error: unknown) => error instanceof Error ? error.message : String(error)
 
 let commands = 0
-let busy = 0
 
 const program = Effect.gen(function*() {
   const accounts = yield* Repository.make(Account, {
@@ -119,7 +121,10 @@ const program = Effect.gen(function*() {
 })
 
 say({ _tag: "Ready" })
-const started: Effect.Effect<void, unknown, never> = Effect.provide(Effect.scoped(program), stores)
+// a server that ends while the tables are made is a typed error too, and the next try finds what the first one left
+const started: Effect.Effect<void, unknown> = Effect.provide(Effect.scoped(program), stores).pipe(
+  Effect.retry(Schedule.spaced("50 millis"))
+)
 Effect.runFork(
   go.await.pipe(
     Effect.zipRight(started),
