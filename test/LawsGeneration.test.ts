@@ -84,6 +84,11 @@ describe("an aggregate whose histories cannot be generated", () => {
     }
   })
 
+  it("histories of events need no commands", () => {
+    assert.throws(AggregateLaws.laws(Broken.EndlessCommand)[0].check, AggregateLaws.NotGenerated)
+    for (const { check } of AggregateLaws.laws(Broken.EndlessCommand, { histories: "events", runs: 20 })) check()
+  })
+
   it("an evolve that never returns is a story, too", () => {
     const [total] = AggregateLaws.laws(Broken.EvolveThatHangs, { seed: 1 })
     assert.throws(total.check, /evolve did not return within 3 seconds[^]*AggregateLaws\.check\(Broken, \{ id: /)

@@ -59,7 +59,7 @@ export const comparison = <Name extends string, Id, State, Event, Command, Rejec
         : related(item, { maxLength, isValid: Schema.is(schema) })
     const histories: FastCheck.Arbitrary<Generators.History<Id, Command, Event>> = FastCheck.record({
       id: generators.id,
-      commands: strict ? none : list(generators.command, given.command !== undefined, old.command, size * 2),
+      commands: strict ? none : list(generators.command(), given.command !== undefined, old.command, size * 2),
       events: strict ? list(generators.event, given.event !== undefined, old.event.schema, size) : none
     })
     interface Broken {

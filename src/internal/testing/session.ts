@@ -150,11 +150,13 @@ export const make = <Name extends string, Id, State, Event, Command, Rejection>(
       ? FastCheck.array(item, { maxLength, size: "max" })
       : related(item, { maxLength, isValid: Schema.is(schema) })
   // some are rejected
-  const commands = lists(generators.command, options.command !== undefined, aggregate.command, size * 2)
+  const commands = strict
+    ? none
+    : lists(generators.command(), options.command !== undefined, aggregate.command, size * 2)
   const events = lists(generators.event, options.event !== undefined, aggregate.event.schema, size)
   const histories: FastCheck.Arbitrary<History> = FastCheck.record({
     id: generators.id,
-    commands: strict ? none : commands,
+    commands,
     events: strict ? events : none
   })
 
