@@ -1,10 +1,11 @@
 import { PgClient } from "@effect/sql-pg"
 import { Effect, Layer, ManagedRuntime } from "effect"
-import { Postgres, SqlEventStore, SqlSnapshotStore } from "effect-eventsourcing"
+import { Postgres, Repository, SnapshotPolicy, SqlEventStore, SqlSnapshotStore } from "effect-eventsourcing"
 import { createRequire } from "node:module"
 import type * as Pg from "pg"
 import { pgClient, type Server, startServer } from "../test/utils/postgres.js"
 import type { Backend, Driver } from "./backend.js"
+import { Account, id, seed, streamOf } from "./fixtures.js"
 
 /** Beyond these the server has its own defaults. Without fsync a commit does not wait for the disk, for anybody. */
 export const settings = { fsync: "off", shared_buffers: "256MB", max_wal_size: "4GB" }
@@ -79,9 +80,19 @@ FROM unnest($4::text[], $5::text[], $6::text[]) WITH ORDINALITY AS row (event_id
   }
 }
 
+/** The server plans by what it knows of a table: one with a handful of streams is none that anybody has. */
+const others = Effect.gen(function*() {
+  const accounts = yield* Effect.scoped(Repository.make(Account, { snapshots: SnapshotPolicy.manual }))
+  for (let i = 0; i < 300; i++) {
+    const stream = streamOf(`other-${i}`)
+    yield* seed(stream, 20)
+    yield* accounts.createSnapshot(id(stream.id))
+  }
+})
+
 export const open = async (url: string, options = { prepared: false }): Promise<Backend> => {
   const runtime = ManagedRuntime.make(storesOn(url, options))
-  await runtime.runtime()
+  await runtime.runPromise(others)
   const pool = new pg.Pool({ connectionString: url, max: connections })
   // the server is stopped at the end while connections are idle
   pool.on("error", () => {})

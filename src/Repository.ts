@@ -248,7 +248,7 @@ export interface Options<State = unknown, Event = unknown> {
    * 1 to 50 milliseconds.
    */
   readonly retry?: Schedule.Schedule<unknown, EventStore.VersionConflict> | undefined
-  /** How many events are read at a time. Default 2,000. */
+  /** How many events are read at a time. Default 4,000. */
   readonly pageSize?: number | undefined
   /** How long a load or a command waits for the snapshot store, in each of its calls. Default 5 seconds. */
   readonly snapshotTimeout?: Duration.DurationInput | undefined
@@ -322,7 +322,7 @@ export const make = <Name extends string, Id, State, Event, Command, Rejection>(
       concurrentReplays,
       maxReplay = Infinity,
       onDrift = "replay",
-      pageSize = 2_000,
+      pageSize = 4_000,
       retry = defaultRetry,
       snapshotOnLoad = true,
       snapshotTimeout = Duration.seconds(5),
