@@ -115,6 +115,10 @@ VALUES (${stream.aggregate}, ${stream.id}, ${version}, ${crypto.randomUUID()}, $
     })
   })
 
+/** A stream that nobody wrote to: the guard measures a row again in the same database. */
+let written = 0
+const emptyStream = (name: string): StreamId.StreamId => streamOf(`${name}-${++written}`)
+
 /** Inserts of one event in turn, each at the next version of a stream that nobody else writes. */
 const inserts = (stream: StreamId.StreamId) => {
   let version = 0
@@ -237,10 +241,11 @@ export const append = async (
   const theirs = (size: number) =>
     options.peers.map((peer): Contender => {
       let version = 0
+      const { id } = emptyStream(`append-${size}`)
       return {
         name: peer.name,
         run: repeat(() => {
-          const appended = peer.append(`append-${size}`, version, size)
+          const appended = peer.append(id, version, size)
           version += size
           return appended
         })
@@ -254,14 +259,15 @@ export const append = async (
       size: 1,
       target: options.one,
       contenders: [
-        ours(streamOf("append-1"), 1),
-        { name: "@effect/sql insert", run: work(backend.runtime, inserts(streamOf("append-1-plain"))) },
+        ours(emptyStream("append-1"), 1),
+        { name: "@effect/sql insert", run: work(backend.runtime, inserts(emptyStream("append-1-plain"))) },
         ...theirs(1)
       ]
     })
   }
   if (suite.wants("append 100", backend.name)) {
     let version = 1
+    const plain = emptyStream("append-100-plain")
     const events = Array.from({ length: 100 }, () => deposited)
     await suite.compare({
       name: "append",
@@ -269,11 +275,11 @@ export const append = async (
       size: 100,
       target: options.hundred,
       contenders: [
-        ours(streamOf("append-100"), 100),
+        ours(emptyStream("append-100"), 100),
         {
           name: "driver, one statement",
           run: repeat(() => {
-            const inserted = backend.driver.insertAll(streamOf("append-100-plain"), version, events)
+            const inserted = backend.driver.insertAll(plain, version, events)
             version += 100
             return inserted
           })
@@ -315,7 +321,7 @@ export const command = async (
       },
       {
         name: "@effect/sql select and insert",
-        run: work(backend.runtime, Effect.zipRight(selectSnapshot(stream), inserts(streamOf("command-plain"))))
+        run: work(backend.runtime, Effect.zipRight(selectSnapshot(stream), inserts(emptyStream("command-plain"))))
       },
       ...peers.map((peer) => ({ name: peer.name, run: repeat(() => peer.command("command")) }))
     ]
@@ -343,7 +349,10 @@ export const cachedCommand = async (
       { name: library, run: work(backend.runtime, cached.execute(id(stream.id), deposit)) },
       {
         name: "@effect/sql select and insert",
-        run: work(backend.runtime, Effect.zipRight(selectSnapshot(stream), inserts(streamOf("command-cached-plain"))))
+        run: work(
+          backend.runtime,
+          Effect.zipRight(selectSnapshot(stream), inserts(emptyStream("command-cached-plain")))
+        )
       }
     ]
   })
@@ -410,7 +419,7 @@ export const writers = async (
   const count = 16
   const each = 8
   const store = await backend.runtime.runPromise(EventStore.EventStore)
-  const names = Array.from({ length: count }, (_, index) => `writer-${index}`)
+  const names = Array.from({ length: count }, (_, index) => emptyStream(`writer-${index}`).id)
   const streams = names.map(streamOf)
   const writeOurs = (version: number) =>
     Effect.forEach(streams, (stream) =>
