@@ -9,6 +9,7 @@ import * as Cause from "effect/Cause"
 import * as Effect from "effect/Effect"
 import * as Schedule from "effect/Schedule"
 import * as Schema from "effect/Schema"
+import type { Migrations } from "./internal/migrations.js"
 import { liveClock } from "./internal/ownClient.js"
 import * as Postgres from "./internal/pgMigrations.js"
 import * as PostgresTables from "./internal/pgTables.js"
@@ -170,8 +171,7 @@ export const sqlite = (
 ): Effect.Effect<ReadonlyArray<string>, InvalidOption> =>
   Effect.map(Tables.names(options), (names) => [
     SqliteTables.migrations(names),
-    ...SqliteTables.statements(names),
-    noted(names)
+    ...noted(names, Sqlite.all(names))
   ])
 
 /**
@@ -186,16 +186,20 @@ export const postgres = (
   Effect.map(Tables.names(options), (names) => [
     ...PostgresTables.schema(names),
     PostgresTables.migrations(names),
-    ...PostgresTables.statements(names),
-    noted(names)
+    ...noted(names, Postgres.all(names))
   ])
 
 // -------------------------------------------------------------------------------------
 // internal
 // -------------------------------------------------------------------------------------
 
-const noted = ({ migrations }: Tables.Names): string =>
-  `INSERT INTO ${Tables.quoted(migrations)} (migration_id, name) VALUES (1, 'create_tables') ON CONFLICT DO NOTHING`
+const noted = ({ migrations }: Tables.Names, all: Migrations["all"]): ReadonlyArray<string> =>
+  all.flatMap(({ name, statements }, index) => [
+    ...statements,
+    `INSERT INTO ${Tables.quoted(migrations)} (migration_id, name) VALUES (${
+      index + 1
+    }, '${name}') ON CONFLICT DO NOTHING`
+  ])
 
 /** @internal */
 export const describe = (error: unknown): string => {

@@ -57,6 +57,28 @@ const feedOf = (count: number, options?: EventStore.ReadAllOptions) =>
       schedule: Schedule.spaced("20 millis").pipe(Schedule.upTo("20 seconds"))
     }).pipe(Effect.zipRight(collect(store.readAll(options)))))
 
+const isConfig = (value: unknown): value is { readonly text: string; readonly values: ReadonlyArray<unknown> } =>
+  typeof value === "object" && value !== null && "text" in value && "values" in value && value.values !== undefined
+
+/** The lines of the plan of what each function of the stores runs, as its own settings have it planned. */
+const plansOfFunctions = Effect.gen(function*() {
+  const sql = yield* SqlClient.SqlClient
+  const found = yield* sql<
+    { readonly name: string; readonly body: string; readonly types: string; readonly settings: ReadonlyArray<string> }
+  >`SELECT proname AS name, prosrc AS body, proconfig AS settings, pg_get_function_identity_arguments(oid) AS types
+FROM pg_proc WHERE proname LIKE 'eventsourcing_%' ORDER BY proname`
+  return yield* Effect.forEach(found, ({ body, name, settings, types }) =>
+    Effect.gen(function*() {
+      for (const setting of settings) yield* sql.unsafe(`SET LOCAL ${setting.replace("=", " = ")}`)
+      const query = /RETURN QUERY ([^;]*);\nEND/.exec(body)?.[1]
+      yield* sql.unsafe(`PREPARE body (${types}) AS ${query}`)
+      const nulls = types.split(",").map(() => "NULL")
+      const plan = yield* sql.unsafe<{ readonly "QUERY PLAN": string }>(`EXPLAIN EXECUTE body (${nulls.join(", ")})`)
+      yield* sql`DEALLOCATE body`
+      return { name, plan: plan.map((row) => row["QUERY PLAN"]) }
+    }).pipe(sql.withTransaction))
+})
+
 /** A connection of the test's own, beside the pool. */
 const connection = (url: string) =>
   Effect.acquireRelease(
@@ -136,6 +158,36 @@ describe("migrations", () => {
         assert.deepInclude(done, { version: 1, snapshotVersion: 1 })
       }
     }))
+
+  it.scoped("functions are created on tables that have none yet, and missed where they are gone", () =>
+    Effect.gen(function*() {
+      const sql = yield* SqlClient.SqlClient
+      const functions = sql`SELECT 1 FROM pg_proc WHERE proname IN ('eventsourcing_append_1', 'eventsourcing_load_1')`
+      yield* SqlMigrations.run()
+      yield* sql`DROP FUNCTION eventsourcing_load_1`
+      const gone = yield* Effect.flip(SqlEventStore.make())
+      assert.instanceOf(gone, SqlMigrations.MigrationError)
+      assert.include(
+        gone.message,
+        "the function \"eventsourcing_load_1\"(text,text,bigint,text,text[],bigint) is missing"
+      )
+      yield* sql`DROP FUNCTION eventsourcing_append_1`
+      yield* sql`DELETE FROM eventsourcing_migrations WHERE migration_id = 2`
+      const older = yield* Effect.flip(SqlEventStore.make({ migrate: false }))
+      assert.include(older.message, "older than this program")
+      yield* SqlEventStore.make()
+      assert.lengthOf(yield* functions, 2)
+    }).pipe(Effect.provide(postgresTemporaryDatabase)))
+
+  it.scoped("tables of two prefixes: the snapshots of one beside the events of another", () =>
+    Effect.gen(function*() {
+      const Stores = Layer.merge(SqlEventStore.layer, SqlSnapshotStore.layerWith({ prefix: "apart" }))
+      const loaded = yield* Effect.flatMap(
+        Repository.make(Account, { snapshots: SnapshotPolicy.inline({ every: 1 }) }),
+        (accounts) => Effect.zipRight(accounts.executeAll(id("a"), [open, deposit(1, 3)]), accounts.load(id("a")))
+      ).pipe(Effect.scoped, Effect.provide(Stores))
+      assert.deepInclude(loaded, { version: 4, snapshotVersion: 4 })
+    }).pipe(Effect.provide(postgresTemporaryDatabase)))
 
   it.scoped("prefixes live side by side, in schemas of their own or not, whatever the case of their letters", () =>
     Effect.gen(function*() {
@@ -279,8 +331,9 @@ SELECT 'Account', 'stream-' || n / 3, n % 3, 1, 'e', 'f', '{}', 0 FROM generate_
       const sent: Array<[text: string, values: ReadonlyArray<unknown>]> = []
       const { query } = pg.Client.prototype
       pg.Client.prototype.query = function(this: unknown, ...args: ReadonlyArray<unknown>) {
-        const [text, values] = args
-        if (typeof text === "string" && Array.isArray(values)) sent.push([text, values])
+        const [first, values] = args
+        if (typeof first === "string" && Array.isArray(values)) sent.push([first, values])
+        if (isConfig(first)) sent.push([first.text, first.values])
         return Reflect.apply(query, this, args)
       }
       yield* Effect.gen(function*() {
@@ -298,13 +351,45 @@ SELECT 'Account', 'stream-' || n / 3, n % 3, 1, 'e', 'f', '{}', 0 FROM generate_
         yield* Effect.either(store.append(stream("stream-7"), events(1), { expectedVersion: ExpectedVersion.noStream }))
       }).pipe(Effect.ensuring(Effect.sync(() => Object.assign(pg.Client.prototype, { query }))))
       assert.isAbove(sent.length, 10)
+      const explain = (text: string, values: ReadonlyArray<unknown>) =>
+        Effect.gen(function*() {
+          const plan = yield* sql.unsafe<{ readonly "QUERY PLAN": string }>(`EXPLAIN ${text}`, values)
+          const lines = plan.map((row) => row["QUERY PLAN"]).join("\n")
+          // the cluster table has one row and no need of an index
+          const bad = lines.split("\n").filter((line) => /Seq Scan|Sort|Bitmap/.test(line) && !/_cluster/.test(line))
+          return { bad, lines }
+        })
       for (const [text, values] of sent) {
-        const plan = yield* sql.unsafe<{ readonly "QUERY PLAN": string }>(`EXPLAIN ${text}`, values)
-        const lines = plan.map((row) => row["QUERY PLAN"]).join("\n")
-        // the cluster table has one row and no need of an index
-        const bad = lines.split("\n").filter((line) => /Seq Scan|Sort|Bitmap/.test(line) && !/_cluster/.test(line))
+        const { bad, lines } = yield* explain(text, values)
         assert.deepStrictEqual(bad, [], `${text}\n${lines}`)
       }
+    }).pipe(Effect.provide(stores)), 60_000)
+
+  it.scoped("functions seek in an index, whenever they were planned", () =>
+    Effect.gen(function*() {
+      const sql = yield* SqlClient.SqlClient
+      const check = Effect.gen(function*() {
+        const plans = yield* plansOfFunctions
+        assert.deepStrictEqual(plans.map(({ name }) => name), ["eventsourcing_append_1", "eventsourcing_load_1"])
+        for (const { plan } of plans) {
+          const lines = plan.join("\n")
+          assert.deepStrictEqual(plan.filter((line) => /Seq Scan|Bitmap/.test(line)), [], lines)
+          assert.match(
+            lines,
+            /eventsourcing_events_stream.*\n *Index Cond: \(\(aggregate = \$1\) AND \(stream_id = \$2\)/
+          )
+          // the few snapshots of one stream
+          for (const key of plan.filter((line) => line.includes("Sort Key"))) {
+            assert.include(key, "eventsourcing_snapshots")
+          }
+        }
+      })
+      // one connection may have planned them when the tables were empty
+      yield* check
+      yield* sql`INSERT INTO eventsourcing_events (transaction, version, aggregate, stream_id, event_id, type, payload, metadata)
+SELECT 1, n, 'Account', 'one', 'id-' || n, 'Deposited', '{}', '{}' FROM generate_series(1, 20000) AS n`
+      yield* sql`ANALYZE`
+      yield* check
     }).pipe(Effect.provide(stores)), 60_000)
 
   it.scoped("times are the server's", () =>

@@ -47,7 +47,7 @@ const suite = (name: string, client: Layer.Layer<SqlClient.SqlClient, unknown>) 
       Effect.gen(function*() {
         const sql = yield* SqlClient.SqlClient
         yield* SqlMigrations.run()
-        yield* sql`INSERT INTO eventsourcing_migrations (migration_id, name) VALUES (2, 'of tomorrow')`
+        yield* sql`INSERT INTO eventsourcing_migrations (migration_id, name) VALUES (99, 'of tomorrow')`
         const store = yield* SqlEventStore.make()
         const event = { id: "e", type: "E", payload: null }
         yield* store.append(StreamId.make("A", "a"), [event], { expectedVersion: ExpectedVersion.noStream })

@@ -1,5 +1,4 @@
 import type * as Statement from "@effect/sql/Statement"
-import { note } from "./preparedTexts.js"
 
 /**
  * A statement that is compiled once: the client does it again at every run.
@@ -36,7 +35,6 @@ export const make = <Options>(
   // PostgreSQL numbers its placeholders: what stands in two places is sent, and analysed, once
   const distinct = Array.from(new Set(markers))
   const numbered = text.replace(/\$(\d+)/g, (_, number) => `$${distinct.indexOf(markers[number - 1]) + 1}`)
-  note(numbered)
   return { text: numbered, params: valuesOf(distinct) }
 }
 

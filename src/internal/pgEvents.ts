@@ -1,16 +1,16 @@
 import type * as SqlClient from "@effect/sql/SqlClient"
-import type * as EventStore from "../EventStore.js"
 import * as ExpectedVersion from "../ExpectedVersion.js"
 import * as Position from "../Position.js"
 import type * as StreamId from "../StreamId.js"
-import { choiceOf, type EventStatements } from "./eventStatements.js"
+import type { EventStatements } from "./eventStatements.js"
 import * as FixedStatement from "./fixedStatement.js"
-import * as SnapshotChoice from "./snapshotChoice.js"
+import * as PgFunctions from "./pgFunctions.js"
 import { identifier, type Names } from "./tables.js"
 
 /** @internal */
 export const make = (sql: SqlClient.SqlClient, names: Names): EventStatements => {
   const events = identifier(sql, names.events)
+  const functions = PgFunctions.make(names)
   const columns = sql.literal(
     "aggregate, stream_id, version, transaction, position, event_id, type, payload, metadata, " +
       "floor(extract(epoch FROM time) * 1000)::bigint AS time"
@@ -26,27 +26,22 @@ export const make = (sql: SqlClient.SqlClient, names: Names): EventStatements =>
     }`
 
   return {
-    // within a stream the transaction never falls: that of a caller may have begun before the one that wrote the head
-    append: FixedStatement.make((parameter) => {
-      const column = (value: (event: EventStore.EncodedEvent) => string) =>
-        sql`${parameter(({ events }) => events.map(value))}::text[]`
-      const aggregate = parameter(({ stream }) => stream.aggregate)
-      const id = parameter(({ stream }) => stream.id)
-      return sql`INSERT INTO ${events}
-  (transaction, version, aggregate, stream_id, event_id, type, payload, metadata)
-SELECT greatest(${base} + pg_current_xact_id()::text::bigint, head.transaction), coalesce(head.version, 0) + row.number,
-  ${aggregate}, ${id}, row.event_id, row.type, row.payload, row.metadata
-FROM unnest(${column(({ id }) => id)}, ${column(({ type }) => type)}, ${column(({ payload }) => payload)},
-  ${column(({ metadata }) => metadata)}) WITH ORDINALITY AS row (event_id, type, payload, metadata, number)
-LEFT JOIN (
-  SELECT version, transaction FROM ${events} WHERE aggregate = ${aggregate} AND stream_id = ${id}
-  ORDER BY version DESC LIMIT 1
-) AS head ON true
-WHERE coalesce(head.version, 0) BETWEEN ${parameter(({ expected }) => ExpectedVersion.bounds(expected).min)}::bigint
-  AND ${parameter(({ expected }) => ExpectedVersion.bounds(expected).max)}::bigint
-ORDER BY row.number
-RETURNING version, transaction, position`
-    }),
+    append: {
+      text: PgFunctions.call(functions.append),
+      params: ({ events, expected, stream }) => {
+        const { max, min } = ExpectedVersion.bounds(expected)
+        return [
+          stream.aggregate,
+          stream.id,
+          events.map(({ id }) => id),
+          events.map(({ type }) => type),
+          events.map(({ payload }) => payload),
+          events.map(({ metadata }) => metadata),
+          min,
+          max
+        ]
+      }
+    },
 
     standing: (ids) =>
       sql`SELECT event_id, aggregate, stream_id, version, transaction, position FROM ${events}
@@ -85,23 +80,16 @@ WHERE ${ofStream(parameter)} AND version >= ${parameter(({ fromVersion }) => fro
 ORDER BY version LIMIT ${literal(limit)}`
       ),
 
-    // planning costs more than running: the snapshot is looked at once, for both halves
-    readWithSnapshot: (table, options) =>
-      FixedStatement.make((parameter) => {
-        const snapshots = identifier(sql, table)
-        const stream = ofStream(parameter)
-        const choice = choiceOf(options, parameter)
-        return sql`WITH snapshot AS (
-  SELECT version, state, event_id, schema_version, fingerprint, time FROM ${snapshots}
-  WHERE ${stream} ORDER BY ${SnapshotChoice.order(sql, choice)} LIMIT 1
-)
-SELECT version, NULL AS type, state AS payload, json_build_array(event_id, schema_version, fingerprint, time)::text
-FROM snapshot
-UNION ALL (
-  SELECT version, type, payload, event_id FROM ${events} WHERE ${stream} AND version >= coalesce(
-    (SELECT version FROM snapshot WHERE ${SnapshotChoice.usable(sql, choice)}), 1
-  ) ORDER BY version LIMIT ${literal(options.limit)}
-)`
-      })
+    readWithSnapshot: (table) => ({
+      text: table === names.snapshots ? PgFunctions.call(functions.load) : PgFunctions.load(names.events, table),
+      params: ({ fingerprint, limit, migratable = [], schemaVersion, stream }) => [
+        stream.aggregate,
+        stream.id,
+        schemaVersion,
+        fingerprint ?? null,
+        migratable.map(({ fingerprint, schemaVersion }) => `${schemaVersion} ${fingerprint}`),
+        limit
+      ]
+    })
   }
 }

@@ -2,8 +2,15 @@ import type * as SqlClient from "@effect/sql/SqlClient"
 import type * as Statement from "@effect/sql/Statement"
 import * as Effect from "effect/Effect"
 import { applied, type Migrations, mismatch } from "./migrations.js"
+import * as PgFunctions from "./pgFunctions.js"
 import * as PgTables from "./pgTables.js"
 import { identifier, type Names, quoted, required, schemaOf } from "./tables.js"
+
+/** @internal */
+export const all = (names: Names): Migrations["all"] => [
+  { name: "create_tables", statements: PgTables.statements(names) },
+  { name: "create_functions", statements: PgFunctions.statements(names) }
+]
 
 /** @internal */
 export const migrations = (sql: SqlClient.SqlClient, names: Names): Migrations => {
@@ -26,6 +33,14 @@ WHERE pg_current_xact_id_if_assigned() IS NULL AND needed.base > coalesce(cluste
           : sql`INSERT INTO ${cluster} AS cluster (base) SELECT base FROM (${base}) AS needed
 ON CONFLICT (id) DO UPDATE SET base = excluded.base WHERE cluster.base < excluded.base`
     )
+  const missingFunction = Effect.map(
+    sql<{ readonly name: string }>`SELECT name FROM unnest(${PgFunctions.signatures(names)}::text[]) AS name
+WHERE to_regprocedure(name) IS NULL`,
+    ([row]) =>
+      row === undefined
+        ? undefined
+        : `the function ${row.name} is missing: run the statement that creates it, which SqlMigrations.postgres lists`
+  )
   return {
     problem: Effect.map(
       sql<
@@ -49,19 +64,22 @@ ON CONFLICT (id) DO UPDATE SET base = excluded.base WHERE cluster.base < exclude
     ),
     createMigrations: PgTables.migrations(names),
     applied: Effect.flatMap(exists, ([row]) => row.exists ? applied(sql, names) : Effect.succeed(0)),
-    all: [{ name: "create_tables", statements: PgTables.statements(names) }],
-    mismatch: mismatch(required(names, { eventColumns: ["transaction", "position", "time"] }), {
-      columns: (table) =>
-        sql`SELECT attname AS name FROM pg_attribute
+    all: all(names),
+    mismatch: Effect.flatMap(
+      mismatch(required(names, { eventColumns: ["transaction", "position", "time"] }), {
+        columns: (table) =>
+          sql`SELECT attname AS name FROM pg_attribute
 WHERE attrelid = to_regclass(${quoted(table)}) AND attnum > 0 AND NOT attisdropped`,
-      uniqueKeys: (table) =>
-        sql`SELECT (
+        uniqueKeys: (table) =>
+          sql`SELECT (
   SELECT string_agg(attname, ',' ORDER BY number) FROM unnest(indkey) WITH ORDINALITY AS key (attnum, number)
   JOIN pg_attribute USING (attnum) WHERE attrelid = indrelid
 ) AS columns FROM pg_index WHERE indrelid = to_regclass(${
-          quoted(table)
-        }) AND indisunique AND indisvalid AND indpred IS NULL`
-    }),
+            quoted(table)
+          }) AND indisunique AND indisvalid AND indpred IS NULL`
+      }),
+      (table) => table === undefined ? missingFunction : Effect.succeed(table)
+    ),
     countOn: atLeast(needed),
     countOnAfter: (transaction) =>
       atLeast(sql`SELECT ${transaction}::bigint + 1 - pg_snapshot_xmax(pg_current_snapshot())::text::bigint AS base`)

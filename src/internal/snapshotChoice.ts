@@ -75,23 +75,6 @@ export const usable = (
   return migratable.length === 0 ? own : sql.or([own, anyOf(sql, migratable)])
 }
 
-/**
- * The snapshots of a stream in an order in which the first is that of `schemaVersionOf`.
- *
- * @internal
- */
-export const order = (
-  sql: SqlClient.SqlClient,
-  { migratable = [], schemaVersion }: Choice
-): Statement.Fragment =>
-  sql.csv([
-    ...(migratable.length === 0
-      ? []
-      : [sql`schema_version = ${schemaVersion} DESC`, sql`${anyOf(sql, migratable)} DESC`]),
-    sql`schema_version <= ${schemaVersion} DESC`,
-    "schema_version DESC"
-  ])
-
 const anyOf = (sql: SqlClient.SqlClient, schemas: ReadonlyArray<StateSchema>): Statement.Fragment =>
   sql.or(
     schemas.map(({ fingerprint, schemaVersion }) =>

@@ -5,6 +5,11 @@ import * as SqliteTables from "./sqliteTables.js"
 import { identifier, type Names, required, schemaOf, unqualified } from "./tables.js"
 
 /** @internal */
+export const all = (names: Names): Migrations["all"] => [
+  { name: "create_tables", statements: SqliteTables.statements(names) }
+]
+
+/** @internal */
 export const migrations = (sql: SqlClient.SqlClient, names: Names): Migrations => {
   const schema = schemaOf(names) ?? "main"
   const catalogue = `${schema}.sqlite_master`
@@ -16,7 +21,7 @@ WHERE type = 'table' AND name = ${unqualified(names.migrations)} COLLATE NOCASE`
     schema: Effect.succeed([]),
     createMigrations: SqliteTables.migrations(names),
     applied: Effect.flatMap(exists, (rows) => rows.length === 0 ? Effect.succeed(0) : applied(sql, names)),
-    all: [{ name: "create_tables", statements: SqliteTables.statements(names) }],
+    all: all(names),
     mismatch: mismatch(required(names, { eventColumns: ["position", "time"] }), {
       columns: (table) => sql`SELECT name FROM pragma_table_info(${unqualified(table)}, ${schema})`,
       uniqueKeys: (table) =>

@@ -6,6 +6,7 @@ import { quote } from "./text.js"
 
 /** @internal */
 export interface Names {
+  readonly prefix: string
   readonly events: string
   readonly snapshots: string
   readonly migrations: string
@@ -25,6 +26,7 @@ export const names = (
   const prefix = options?.prefix ?? defaultPrefix
   return typeof prefix === "string" && pattern.test(prefix)
     ? Effect.succeed({
+      prefix,
       events: `${prefix}_events`,
       snapshots: `${prefix}_snapshots`,
       migrations: `${prefix}_migrations`,
