@@ -8,7 +8,7 @@ export type Services = EventStore.EventStore | SnapshotStore.SnapshotStore | Sql
 
 /** A database with the library on it, and the driver beside it. */
 export interface Backend {
-  readonly name: "SQLite" | "PostgreSQL"
+  readonly name: "SQLite" | "PostgreSQL" | "PostgreSQL, prepared"
   /** The file, or the URL. */
   readonly database: string
   readonly runtime: ManagedRuntime.ManagedRuntime<Services, unknown>

@@ -74,6 +74,19 @@ const server = await Postgres.start()
   await Processes.memory(suite, postgres, memory)
   for (const peer of postgresPeers) await peer.close()
   await postgres.close()
+
+  // with tables of its own
+  const another = await Postgres.start()
+  const prepared = await Postgres.open(another.url, { prepared: true })
+  const preparedPeers = await peers.onPostgres(another.url)
+  await Rows.fullReplay(suite, prepared, { sizes: lengths.slice(0, 3), target: 1.3, peers: preparedPeers, peersUpTo })
+  await Rows.loadAtHead(suite, prepared, { sizes: [100, 100_000], target: 1.5, improvements: {} })
+  await Rows.append(suite, prepared, { one: 1.3, hundred: 2, peers: preparedPeers })
+  await Rows.command(suite, prepared, { size: 100_000, target: 1.3, peers: options.quick ? [] : preparedPeers })
+  await Rows.cachedCommand(suite, prepared, { size: 100_000, target: 1.3 })
+  await Rows.writers(suite, prepared, { target: 0.7, peers: preparedPeers })
+  for (const peer of preparedPeers) await peer.close()
+  await prepared.close()
 }
 
 for (const peer of peers.inMemory()) {

@@ -19,5 +19,5 @@ const program = Effect.gen(function*() {
 
 const result = backend === "SQLite"
   ? await Effect.runPromise(Effect.provide(program, Sqlite.storesOn(database)))
-  : await Effect.runPromise(Effect.provide(program, Postgres.storesOn(database)))
+  : await Effect.runPromise(Effect.provide(program, Postgres.storesOn(database, { prepared: false })))
 console.log(JSON.stringify(result))

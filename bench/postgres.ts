@@ -1,5 +1,6 @@
+import { PgClient } from "@effect/sql-pg"
 import { Effect, Layer, ManagedRuntime } from "effect"
-import { Repository, SnapshotPolicy, SqlEventStore, SqlSnapshotStore } from "effect-eventsourcing"
+import { Postgres, Repository, SnapshotPolicy, SqlEventStore, SqlSnapshotStore } from "effect-eventsourcing"
 import { createRequire } from "node:module"
 import type * as Pg from "pg"
 import { pgClient, type Server, startServer } from "../test/utils/postgres.js"
@@ -16,9 +17,19 @@ const pg: typeof Pg = createRequire(new URL("../package.json", import.meta.url))
 
 export const start = (): Promise<Server> => startServer(settings)
 
-export const storesOn = (url: string) =>
+const preparedClient = (url: string) =>
+  PgClient.layerFromPool({
+    acquire: Effect.acquireRelease(
+      Effect.sync(() =>
+        Postgres.prepared(new pg.Pool({ connectionString: url, max: connections })).on("error", () => {})
+      ),
+      (pool) => Effect.promise(() => pool.end())
+    )
+  })
+
+export const storesOn = (url: string, options: { readonly prepared: boolean }) =>
   Layer.merge(SqlEventStore.layer, SqlSnapshotStore.layer).pipe(
-    Layer.provideMerge(pgClient(url, { maxConnections: connections }))
+    Layer.provideMerge(options.prepared ? preparedClient(url) : pgClient(url, { maxConnections: connections }))
   )
 
 const driverOn = (pool: Pg.Pool, client: Pg.PoolClient): Driver => {
@@ -79,15 +90,15 @@ const others = Effect.gen(function*() {
   }
 })
 
-export const open = async (url: string): Promise<Backend> => {
-  const runtime = ManagedRuntime.make(storesOn(url))
+export const open = async (url: string, options = { prepared: false }): Promise<Backend> => {
+  const runtime = ManagedRuntime.make(storesOn(url, options))
   await runtime.runPromise(others)
   const pool = new pg.Pool({ connectionString: url, max: connections })
   // the server is stopped at the end while connections are idle
   pool.on("error", () => {})
   const client = await pool.connect()
   return {
-    name: "PostgreSQL",
+    name: options.prepared ? "PostgreSQL, prepared" : "PostgreSQL",
     database: url,
     runtime,
     driver: driverOn(pool, client),

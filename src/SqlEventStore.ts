@@ -14,7 +14,6 @@ import * as Schedule from "effect/Schedule"
 import * as EventStore from "./EventStore.js"
 import * as ExpectedVersion from "./ExpectedVersion.js"
 import {
-  type AppendedRow,
   type EventRow,
   type LoadOptions,
   shapeOf,
@@ -129,11 +128,11 @@ export const make: (
           mayHaveAppended ||= classify(error).mayHaveHappened
         })
       const { params, text } = statements.append
-      const inserted = Effect.tapError(Effect.suspend(() => execute<AppendedRow>(text, params(options))), note)
+      const inserted = Effect.tapError(Effect.suspend(() => executeValues(text, params(options))), note)
       const once = attempt(inserted).pipe(
         Effect.flatMap((rows) => {
-          if (rows.length === 0) return explain(options)
-          const last = rows.reduce((last, row) => row.version > last.version ? row : last)
+          const last = statements.appended(rows)
+          if (last === undefined) return explain(options)
           return Effect.succeed({ version: last.version, position: Option.some(statements.position(last)) })
         }),
         Effect.catchAll((error) =>

@@ -29,6 +29,10 @@ export * as Position from "./Position.js"
 /**
  * @since 0.1.0
  */
+export * as Postgres from "./Postgres.js"
+/**
+ * @since 0.1.0
+ */
 export * as Repository from "./Repository.js"
 /**
  * @since 0.1.0

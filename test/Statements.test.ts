@@ -1,11 +1,18 @@
-// how statements reach their database: past the semaphore of SQLite
+// how statements reach their database: past the semaphore of SQLite, prepared by name on PostgreSQL
 import { SqlClient } from "@effect/sql"
+import { PgClient } from "@effect/sql-pg"
 import { assert, describe, it } from "@effect/vitest"
-import { Deferred, Effect, Exit, Fiber, Layer } from "effect"
-import { EventStore, ExpectedVersion, StreamId } from "effect-eventsourcing"
+import { Deferred, Effect, Exit, Fiber, Layer, Schedule } from "effect"
+import { EventStore, ExpectedVersion, Postgres, Repository, SnapshotPolicy, StreamId } from "effect-eventsourcing"
+import pg from "pg"
+import { inject } from "vitest"
 import * as DirectSqlite from "../src/internal/directSqlite.js"
+import { Account, id } from "./fixtures/Account.js"
 import { sqliteTemporaryFile, sqlStores } from "./utils/backends.js"
+import { temporaryDatabase } from "./utils/postgres.js"
 
+const open = { _tag: "Open" } as const
+const deposit = (amount: number, times = 1) => ({ _tag: "Deposit", amount, times }) as const
 const event = () => ({ id: crypto.randomUUID(), type: "Deposited", payload: { _tag: "Deposited", amount: 1 } })
 
 describe("SQLite", () => {
@@ -76,4 +83,32 @@ describe("SQLite", () => {
       assert.isTrue(Exit.isSuccess(yield* Effect.exit(sql.withTransaction(Effect.void))))
       assert.strictEqual(yield* run(Effect.succeed("direct"), Effect.succeed("not")), "direct")
     }).pipe(Effect.provide(stores)))
+})
+
+describe("PostgreSQL, prepared", () => {
+  const prepared = Layer.unwrapScoped(
+    Effect.map(temporaryDatabase(inject("postgres")), (url) =>
+      PgClient.layerFromPool({
+        acquire: Effect.acquireRelease(
+          Effect.sync(() => Postgres.prepared(new pg.Pool({ connectionString: url, max: 1 }))),
+          (pool) => Effect.promise(() => pool.end())
+        )
+      }))
+  )
+
+  it.scoped("loads and appends are, on the connection, and nothing else", () =>
+    Effect.gen(function*() {
+      const sql = yield* SqlClient.SqlClient
+      const accounts = yield* Repository.make(Account, { snapshots: SnapshotPolicy.sync({ every: 10 }) })
+      yield* accounts.executeAll(id("a"), [open, deposit(1, 20)])
+      yield* accounts.execute(id("a"), deposit(1)).pipe(Effect.repeat(Schedule.recurs(9)))
+      yield* sql.withTransaction(accounts.execute(id("a"), deposit(1)))
+      yield* sql`SELECT ${1}::int AS one`
+      const texts = yield* sql<{ name: string; statement: string }>`SELECT name, statement FROM pg_prepared_statements`
+      assert.isTrue(texts.every(({ name }) => /^eventsourcing_\d+$/.test(name)))
+      assert.isTrue(texts.some(({ statement }) => statement.includes("eventsourcing_append_1")))
+      assert.isTrue(texts.some(({ statement }) => statement.includes("eventsourcing_load_1")))
+      assert.isFalse(texts.some(({ statement }) => statement.includes("AS one")))
+      assert.deepInclude(yield* accounts.load(id("a")), { version: 32, state: { open: true, balance: 31 } })
+    }).pipe(Effect.provide(Layer.provideMerge(sqlStores, prepared))), 120_000)
 })

@@ -11,8 +11,9 @@ import type { Choice } from "./snapshotChoice.js"
  * @internal
  */
 export interface EventStatements {
-  /** Rows as `AppendedRow`; none where the stream's version is not as expected. */
   readonly append: FixedStatement<AppendOptions>
+  /** The last event of an append, from its rows; `undefined` where the stream's version was not as expected. */
+  readonly appended: (rows: ReadonlyArray<ReadonlyArray<unknown>>) => AppendedRow | undefined
   /** Where events with these ids stand. */
   readonly standing: (ids: ReadonlyArray<string>) => Statement.Statement<StandingRow>
   /** A row of `version`. */

@@ -1,4 +1,5 @@
 import type * as Statement from "@effect/sql/Statement"
+import { note } from "./preparedTexts.js"
 
 /**
  * A statement that is compiled once: the client does it again at every run.
@@ -35,7 +36,13 @@ export const make = <Options>(
   // PostgreSQL numbers its placeholders: what stands in two places is sent, and analysed, once
   const distinct = Array.from(new Set(markers))
   const numbered = text.replace(/\$(\d+)/g, (_, number) => `$${distinct.indexOf(markers[number - 1]) + 1}`)
-  return { text: numbered, params: valuesOf(distinct) }
+  return of({ text: numbered, params: valuesOf(distinct) })
+}
+
+/** @internal */
+export const of = <Options>(statement: FixedStatement<Options>): FixedStatement<Options> => {
+  note(statement.text)
+  return statement
 }
 
 /**

@@ -26,8 +26,8 @@ export const make = (sql: SqlClient.SqlClient, names: Names): EventStatements =>
     }`
 
   return {
-    append: {
-      text: PgFunctions.call(functions.append),
+    append: FixedStatement.of({
+      text: `SELECT ${PgFunctions.call(functions.append)}`,
       params: ({ events, expected, stream }) => {
         const { max, min } = ExpectedVersion.bounds(expected)
         return [
@@ -41,6 +41,12 @@ export const make = (sql: SqlClient.SqlClient, names: Names): EventStatements =>
           max
         ]
       }
+    }),
+
+    appended: ([[last]]) => {
+      if (last === null) return undefined
+      const [version, transaction, position] = String(last).split(" ")
+      return { version: Number(version), transaction, position }
     },
 
     standing: (ids) =>
@@ -80,16 +86,19 @@ WHERE ${ofStream(parameter)} AND version >= ${parameter(({ fromVersion }) => fro
 ORDER BY version LIMIT ${literal(limit)}`
       ),
 
-    readWithSnapshot: (table) => ({
-      text: table === names.snapshots ? PgFunctions.call(functions.load) : PgFunctions.load(names.events, table),
-      params: ({ fingerprint, limit, migratable = [], schemaVersion, stream }) => [
-        stream.aggregate,
-        stream.id,
-        schemaVersion,
-        fingerprint ?? null,
-        migratable.map(({ fingerprint, schemaVersion }) => `${schemaVersion} ${fingerprint}`),
-        limit
-      ]
-    })
+    readWithSnapshot: (table) =>
+      FixedStatement.of({
+        text: table === names.snapshots
+          ? `SELECT * FROM ${PgFunctions.call(functions.load)}`
+          : PgFunctions.load(names.events, table),
+        params: ({ fingerprint, limit, migratable = [], schemaVersion, stream }) => [
+          stream.aggregate,
+          stream.id,
+          schemaVersion,
+          fingerprint ?? null,
+          migratable.map(({ fingerprint, schemaVersion }) => `${schemaVersion} ${fingerprint}`),
+          limit
+        ]
+      })
   }
 }

@@ -9,36 +9,59 @@ import { type Names, quoted } from "./tables.js"
  */
 export const make = (names: Names): { readonly append: Function; readonly load: Function } => {
   const events = quoted(names.events)
+  // within a stream the transaction never falls: that of a caller may have begun before the one that wrote the head
+  const transaction = `greatest(
+    coalesce((SELECT base FROM ${
+    quoted(names.cluster)
+  } WHERE id), 0) + pg_current_xact_id()::text::bigint, head_transaction
+  )`
   return {
     append: {
       name: `${names.prefix}_append_1`,
       // aggregate, stream id, event ids, types, payloads, metadata, lowest and highest version to append to
       parameters: ["text", "text", "text[]", "text[]", "text[]", "text[]", "bigint", "bigint"],
-      columns: "version integer, transaction bigint, \"position\" bigint",
+      // version, transaction and position of the last event; NULL where the stream's version is not as expected
+      returns: "text",
       volatility: "VOLATILE",
-      // within a stream the transaction never falls: that of a caller may have begun before the one that wrote the head
-      query: `INSERT INTO ${events}
-  (transaction, version, aggregate, stream_id, event_id, type, payload, metadata)
-SELECT greatest(
-    coalesce((SELECT base FROM ${
-        quoted(names.cluster)
-      } WHERE id), 0) + pg_current_xact_id()::text::bigint, head.transaction
-  ), coalesce(head.version, 0) + row.number, $1, $2, row.event_id, row.type, row.payload, row.metadata
-FROM unnest($3, $4, $5, $6) WITH ORDINALITY AS row (event_id, type, payload, metadata, number)
-LEFT JOIN (
-  SELECT version, transaction FROM ${events} WHERE aggregate = $1 AND stream_id = $2 ORDER BY version DESC LIMIT 1
-) AS head ON true
-WHERE coalesce(head.version, 0) BETWEEN $7 AND $8
-ORDER BY row.number
-RETURNING version, transaction, position`
+      // a set of one costs more than the row
+      body: `DECLARE
+  head_version bigint;
+  head_transaction bigint;
+  last_transaction bigint;
+  last_position bigint;
+BEGIN
+SELECT version, transaction INTO head_version, head_transaction FROM ${events}
+WHERE aggregate = $1 AND stream_id = $2 ORDER BY version DESC LIMIT 1;
+head_version := coalesce(head_version, 0);
+IF head_version NOT BETWEEN $7 AND $8 THEN
+  RETURN NULL;
+END IF;
+IF cardinality($3) = 1 THEN
+  INSERT INTO ${events} (transaction, version, aggregate, stream_id, event_id, type, payload, metadata)
+  VALUES (${transaction}, head_version + 1, $1, $2, $3[1], $4[1], $5[1], $6[1])
+  RETURNING transaction, position INTO last_transaction, last_position;
+ELSE
+  WITH inserted AS (
+    INSERT INTO ${events} (transaction, version, aggregate, stream_id, event_id, type, payload, metadata)
+    SELECT ${transaction}, head_version + row.number, $1, $2, row.event_id, row.type, row.payload, row.metadata
+    FROM unnest($3, $4, $5, $6) WITH ORDINALITY AS row (event_id, type, payload, metadata, number)
+    ORDER BY row.number
+    RETURNING transaction, position
+  )
+  SELECT max(transaction), max(position) INTO last_transaction, last_position FROM inserted;
+END IF;
+RETURN head_version + cardinality($3) || ' ' || last_transaction || ' ' || last_position;
+END`
     },
     load: {
       name: `${names.prefix}_load_1`,
       // aggregate, stream id, schema version, fingerprint or NULL for any, what can be migrated from, most events
       parameters: ["text", "text", "bigint", "text", "text[]", "bigint"],
-      columns: "version integer, type text, payload text, proof text",
+      returns: "TABLE (version integer, type text, payload text, proof text)",
       volatility: "STABLE",
-      query: load(names.events, names.snapshots)
+      body: `BEGIN
+RETURN QUERY ${load(names.events, names.snapshots)};
+END`
     }
   }
 }
@@ -66,29 +89,23 @@ UNION ALL (
   ORDER BY version LIMIT $6
 )`
 
-/** @internal */
-export const call = ({ name, parameters }: Function): string =>
-  `SELECT * FROM ${quoted(name)}(${parameters.map((_, index) => `$${index + 1}`).join(", ")})`
-
 interface Function {
   readonly name: string
   readonly parameters: ReadonlyArray<string>
-  readonly columns: string
+  readonly returns: string
   readonly volatility: "STABLE" | "VOLATILE"
-  readonly query: string
+  readonly body: string
 }
 
 /** @internal */
 export const statements = (names: Names): ReadonlyArray<string> =>
-  Object.values(make(names)).map(({ columns, name, parameters, query, volatility }) =>
+  Object.values(make(names)).map(({ body, name, parameters, returns, volatility }) =>
     `CREATE OR REPLACE FUNCTION ${quoted(name)} (${parameters.join(", ")})
-RETURNS TABLE (${columns}) LANGUAGE plpgsql ${volatility}
+RETURNS ${returns} LANGUAGE plpgsql ${volatility}
 ${settings.map((setting) => `SET ${setting}`).join(" ")}
 AS $body$
 #variable_conflict use_column
-BEGIN
-RETURN QUERY ${query};
-END
+${body}
 $body$`
   )
 
@@ -107,3 +124,7 @@ const settings = [
  */
 export const signatures = (names: Names): ReadonlyArray<string> =>
   Object.values(make(names)).map(({ name, parameters }) => `${quoted(name)}(${parameters.join(",")})`)
+
+/** @internal */
+export const call = ({ name, parameters }: Function): string =>
+  `${quoted(name)}(${parameters.map((_, index) => `$${index + 1}`).join(", ")})`

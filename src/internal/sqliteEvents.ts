@@ -2,7 +2,7 @@ import type * as SqlClient from "@effect/sql/SqlClient"
 import * as ExpectedVersion from "../ExpectedVersion.js"
 import * as Position from "../Position.js"
 import type * as StreamId from "../StreamId.js"
-import { choiceOf, type EventStatements } from "./eventStatements.js"
+import { type AppendedRow, choiceOf, type EventStatements } from "./eventStatements.js"
 import * as FixedStatement from "./fixedStatement.js"
 import * as SnapshotChoice from "./snapshotChoice.js"
 import { identifier, type Names } from "./tables.js"
@@ -38,6 +38,16 @@ WHERE head.version BETWEEN ${parameter(({ expected }) => ExpectedVersion.bounds(
 ORDER BY row.key
 RETURNING version, ${position}`
     }),
+
+    // the rows come in no promised order
+    appended: (rows) =>
+      rows.reduce<AppendedRow | undefined>(
+        (last, [version, position]) =>
+          last === undefined || Number(version) > last.version
+            ? { version: Number(version), position: String(position) }
+            : last,
+        undefined
+      ),
 
     standing: (ids) =>
       sql`SELECT event_id, aggregate, stream_id, version, ${position} FROM ${events}

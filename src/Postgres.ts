@@ -1,0 +1,75 @@
+/**
+ * What an event store on PostgreSQL may ask of the `pg` driver. The driver is yours to bring: this module imports none.
+ *
+ * @since 0.1.0
+ */
+import { nameOf } from "./internal/preparedTexts.js"
+
+/**
+ * What this module needs of a `Pool` of the `pg` driver.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Pool {
+  readonly on: (event: "connect", listener: (client: Client) => void) => unknown
+}
+
+/**
+ * @since 0.1.0
+ * @category models
+ */
+export interface Client {
+  readonly query: (...args: never) => unknown
+}
+
+/**
+ * Has the loads and appends of the stores prepared once on each connection of a pool: the server then does not parse their
+ * texts again, which takes it a quarter of the time. The statements of others are left as they are.
+ *
+ * For connections to the server itself. A proxy that gives every transaction another connection of its own, such as
+ * PgBouncer in transaction mode, has to know prepared statements, or must do without.
+ *
+ * @example
+ * ```ts
+ * import { PgClient } from "@effect/sql-pg"
+ * import { Effect } from "effect"
+ * import { Postgres } from "effect-eventsourcing"
+ * import pg from "pg"
+ *
+ * const PgLive = PgClient.layerFromPool({
+ *   acquire: Effect.acquireRelease(
+ *     Effect.sync(() => Postgres.prepared(new pg.Pool({ connectionString: "postgres://localhost/bank" }))),
+ *     (pool) => Effect.promise(() => pool.end())
+ *   )
+ * })
+ * ```
+ *
+ * @since 0.1.0
+ * @category constructors
+ */
+export const prepared = <P extends Pool>(pool: P): P => {
+  pool.on("connect", (client) => {
+    const driver: Client = Object.getPrototypeOf(client)
+    Object.assign(client, {
+      query: (...args: ReadonlyArray<unknown>) => Reflect.apply(driver.query, client, named(args))
+    })
+  })
+  return pool
+}
+
+// -------------------------------------------------------------------------------------
+// internal
+// -------------------------------------------------------------------------------------
+
+// of a text with its values, or of a configuration
+const named = ([query, ...rest]: ReadonlyArray<unknown>): ReadonlyArray<unknown> => {
+  if (typeof query === "string") {
+    const name = nameOf(query)
+    return name === undefined ? [query, ...rest] : [{ name, text: query, values: rest[0] }, ...rest.slice(1)]
+  }
+  // a cursor, too, has a text
+  const isConfig = typeof query === "object" && query !== null && Object.getPrototypeOf(query) === Object.prototype
+  const name = isConfig && "text" in query ? nameOf(query.text) : undefined
+  return [name === undefined ? query : Object.assign({ name }, query), ...rest]
+}
