@@ -293,7 +293,7 @@ const toTailEvent = (row: ReadonlyArray<unknown>): EventStore.TailEvent => ({
   version: Number(row[0]),
   type: String(row[1]),
   payload: String(row[2]),
-  eventId: String(row[3])
+  eventId: row[3] === null ? null : String(row[3])
 })
 
 const split = (

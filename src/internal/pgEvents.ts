@@ -1,7 +1,6 @@
 import type * as SqlClient from "@effect/sql/SqlClient"
 import * as ExpectedVersion from "../ExpectedVersion.js"
 import * as Position from "../Position.js"
-import type * as StreamId from "../StreamId.js"
 import type { EventStatements } from "./eventStatements.js"
 import * as FixedStatement from "./fixedStatement.js"
 import * as PgFunctions from "./pgFunctions.js"
@@ -20,10 +19,6 @@ export const make = (sql: SqlClient.SqlClient, names: Names): EventStatements =>
   // whatever stands below has been committed or rolled back: no event can still appear there
   const settled = sql`${base} + pg_snapshot_xmin(pg_current_snapshot())::text::bigint`
   const literal = (limit: number) => sql.literal(String(limit))
-  const ofStream = (parameter: FixedStatement.Parameter<{ readonly stream: StreamId.StreamId }>) =>
-    sql`aggregate = ${parameter(({ stream }) => stream.aggregate)} AND stream_id = ${
-      parameter(({ stream }) => stream.id)
-    }`
 
   return {
     append: FixedStatement.of({
@@ -80,11 +75,10 @@ FROM (SELECT time FROM ${events} WHERE transaction >= ${settled} ORDER BY transa
     position: ({ position, transaction = 0 }) => Position.fromParts(transaction, position),
 
     readTail: (limit) =>
-      FixedStatement.make((parameter) =>
-        sql`SELECT version, type, payload, event_id FROM ${events}
-WHERE ${ofStream(parameter)} AND version >= ${parameter(({ fromVersion }) => fromVersion)}::bigint
-ORDER BY version LIMIT ${literal(limit)}`
-      ),
+      FixedStatement.of({
+        text: `SELECT * FROM ${PgFunctions.call(functions.tail)}`,
+        params: ({ fromVersion, stream }) => [stream.aggregate, stream.id, fromVersion, limit]
+      }),
 
     readWithSnapshot: (table) =>
       FixedStatement.of({

@@ -7,7 +7,7 @@ import { type Names, quoted } from "./tables.js"
  *
  * @internal
  */
-export const make = (names: Names): { readonly append: Function; readonly load: Function } => {
+export const make = (names: Names) => {
   const events = quoted(names.events)
   // within a stream the transaction never falls: that of a caller may have begun before the one that wrote the head
   const transaction = `greatest(
@@ -62,8 +62,18 @@ END`
       body: `BEGIN
 RETURN QUERY ${load(names.events, names.snapshots)};
 END`
+    },
+    tail: {
+      name: `${names.prefix}_tail_1`,
+      // aggregate, stream id, first version, most events
+      parameters: ["text", "text", "bigint", "bigint"],
+      returns: "TABLE (version integer, type text, payload text, event_id text)",
+      volatility: "STABLE",
+      body: `BEGIN
+RETURN QUERY ${tail(names.events, "$3", "$4")};
+END`
     }
-  }
+  } as const satisfies Record<string, Function>
 }
 
 /**
@@ -79,15 +89,23 @@ export const load = (events: string, snapshots: string): string =>
   ORDER BY schema_version = $3 DESC, schema_version || ' ' || fingerprint = ANY ($5) DESC, schema_version <= $3 DESC,
     schema_version DESC
   LIMIT 1
+), start AS (
+  SELECT coalesce((
+    SELECT version FROM snapshot WHERE migratable OR schema_version = $3 AND ($4::text IS NULL OR fingerprint = $4)
+  ), 1) AS version
 )
 SELECT version, NULL, state, json_build_array(event_id, schema_version, fingerprint, time)::text FROM snapshot
 UNION ALL (
-  SELECT version, type, payload, event_id FROM ${quoted(events)}
-  WHERE aggregate = $1 AND stream_id = $2 AND version >= coalesce((
-    SELECT version FROM snapshot WHERE migratable OR schema_version = $3 AND ($4::text IS NULL OR fingerprint = $4)
-  ), 1)
-  ORDER BY version LIMIT $6
+  ${tail(events, "(SELECT version FROM start)", "$6")}
 )`
+
+// the ids are a quarter of what is sent, and only the first and the last are of use
+const tail = (events: string, from: string, limit: string): string =>
+  `SELECT version, type, payload, CASE WHEN version = ${from} OR version = (
+    SELECT version FROM ${quoted(events)} WHERE aggregate = $1 AND stream_id = $2 ORDER BY version DESC LIMIT 1
+  ) THEN event_id END
+  FROM ${quoted(events)} WHERE aggregate = $1 AND stream_id = $2 AND version >= ${from}
+  ORDER BY version LIMIT ${limit}`
 
 interface Function {
   readonly name: string
