@@ -578,7 +578,9 @@ export const make = <Name extends string, Id, State, Event, Command, Rejection>(
           aggregate: stream.aggregate,
           id: stream.id,
           reason: "Unavailable",
-          detail: `the store did not do it: ${brief(cause)}`,
+          detail: `the store did not do it: ${
+            Cause.isInterruptedException(cause) ? "it was interrupted" : brief(cause)
+          }`,
           cause
         })
       })
@@ -676,8 +678,7 @@ export const make = <Name extends string, Id, State, Event, Command, Rejection>(
         }
         const { stream, version } = baseline
         return snapshotter === undefined
-          ? Effect.flatMap(mayRollBack, (uncommitted) =>
-            uncommitted ? Effect.void : saveInTime(baseline, isStored))
+          ? Effect.flatMap(mayRollBack, (uncommitted) => uncommitted ? Effect.void : saveInTime(baseline, isStored))
           : Effect.flatMap(events.inTransaction, (open) => {
             const tentative = open || isStored !== undefined
             snapshotter.offer({ stream, version, tentative, save: saveCommitted(id, stream, when, open ? version : 0) })
@@ -690,8 +691,7 @@ export const make = <Name extends string, Id, State, Event, Command, Rejection>(
     const snapshotOnLoadIfDue = (id: Id, baseline: Baseline<State>): Effect.Effect<void> =>
       snapshotter !== undefined
         ? snapshotIfDue(id, baseline)
-        : Effect.flatMap(events.inTransaction, (open) =>
-          open ? Effect.void : snapshotIfDue(id, baseline))
+        : Effect.flatMap(events.inTransaction, (open) => open ? Effect.void : snapshotIfDue(id, baseline))
 
     const propose = (
       stored: ReadonlyArray<Stored<Event>>,

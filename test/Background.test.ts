@@ -305,6 +305,33 @@ describe("interruption of the command", () => {
       }).pipe(Effect.provide(memoryStores)))
   }
 
+  it.scoped("during an append that does not go through: what was due before is still taken", () =>
+    Effect.gen(function*() {
+      const { gate, store, waiting } = yield* heldBack
+      const events = yield* EventStore.EventStore
+      let down = false
+      const rich = SnapshotPolicy.when((_, after: typeof Account.state.schema.Type) => after.balance >= 100)
+      const accounts = yield* Repository.make(Account, {
+        snapshots: SnapshotPolicy.background({ when: SnapshotPolicy.or(rich, SnapshotPolicy.every(8)), workers: 1 })
+      }).pipe(
+        Effect.provideService(SnapshotStore.SnapshotStore, store),
+        Effect.provideService(EventStore.EventStore, {
+          ...events,
+          append: (...args) => down ? Effect.never : events.append(...args)
+        })
+      )
+      yield* accounts.executeAll(id("busy"), [open, deposit(100)])
+      yield* waiting.await
+      yield* accounts.executeAll(id("a"), [open, deposit(100)])
+      down = true
+      const fiber = yield* Effect.fork(accounts.execute(id("a"), deposit(-100, 10)))
+      yield* Effect.repeatN(Effect.yieldNow(), 10)
+      yield* Fiber.interrupt(fiber)
+      yield* gate.open
+      yield* accounts.awaitPendingSnapshots
+      assert.strictEqual(yield* snapshotVersion("a"), 2)
+    }).pipe(Effect.provide(memoryStores)))
+
   it.scoped("during an append whose outcome nobody can tell: no snapshot, and no other error", () =>
     Effect.gen(function*() {
       const events = yield* EventStore.EventStore
@@ -460,7 +487,7 @@ describe("a store that is slow or hangs", () => {
     ["hangs", () => Effect.never, "took too long"],
     ["hangs and cannot be interrupted", () => Effect.uninterruptible(Effect.never), "took too long"],
     ["dies", () => Effect.die(new Error("planned")), "planned"],
-    ["interrupts itself", () => Effect.interrupt, "did not do it"],
+    ["interrupts itself", () => Effect.interrupt, "it was interrupted"],
     ["throws", () => {
       throw new Error("planned")
     }, "planned"]
