@@ -155,7 +155,9 @@ export const soak = (
           if ((counts["fault EventStore Corrupt"] ?? 0) === 0) wrong(`${what}: ${error.message}`)
           return "refused"
         }
-        if (!Faults.isInjected(error)) wrong(`${what}: ${String(error)}`)
+        // what a store makes of createSnapshot by hanging, or by interrupting itself
+        const gaveUp = what.startsWith("createSnapshot") && /took too long|was interrupted/.test(String(error))
+        if (!Faults.isInjected(error) && !gaveUp) wrong(`${what}: ${String(error)}`)
         return error instanceof EventStore.EventStoreError && error.mayHaveAppended ? "unknown" : "refused"
       }
       const defects = Chunk.toReadonlyArray(Cause.defects(exit.cause))

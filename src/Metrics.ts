@@ -40,14 +40,14 @@ export const snapshotSaves: Metric.Metric.Counter<number> = Metric.counter("effe
 })
 
 /**
- * Due snapshots that found the background full or closed.
+ * Due snapshots that found the background full or closed; in sync mode, those not begun as saves before them still hang.
  *
  * @since 0.1.0
  * @category metrics
  */
 export const snapshotsDropped: Metric.Metric.Counter<number> = Metric.counter(
   "effect_eventsourcing_snapshots_dropped",
-  { description: "Background snapshots dropped because too many were waiting", incremental: true }
+  { description: "Due snapshots dropped because too many were waiting or hanging", incremental: true }
 )
 
 /**

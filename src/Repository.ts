@@ -250,7 +250,10 @@ export interface Options<State = unknown, Event = unknown> {
   readonly retry?: Schedule.Schedule<unknown, EventStore.VersionConflict> | undefined
   /** How many events are read at a time. Default 4,000. */
   readonly pageSize?: number | undefined
-  /** How long a load or a command waits for the snapshot store, in each of its calls. Default 5 seconds. */
+  /**
+   * How long a load or a command waits for the snapshot store, in each of its calls, and `createSnapshot` for its save.
+   * Default 5 seconds.
+   */
   readonly snapshotTimeout?: Duration.DurationInput | undefined
   /** Whether loads, too, take snapshots that are due. Default true; false for processes that must not write. */
   readonly snapshotOnLoad?: boolean | undefined
@@ -353,7 +356,7 @@ export const make = <Name extends string, Id, State, Event, Command, Rejection>(
         { capacity: options.cache.capacity, timeToLive: options.cache.timeToLive ?? Duration.infinity }
     })
     const snapshotter = policy.mode === "Background"
-      ? yield* Snapshotter.make(aggregate.name, policy.options)
+      ? yield* Snapshotter.make(aggregate.name, { ...policy.options, inTransaction: events.inTransaction })
       : undefined
     // in a database of its own, a snapshot of uncommitted events would outlive their rollback
     const mayRollBack = Option.isSome(shared) ? Effect.succeed(false) : events.inTransaction
@@ -381,7 +384,9 @@ export const make = <Name extends string, Id, State, Event, Command, Rejection>(
         loader.forget(stream)
         const { eventId, schemaVersion } = used.value
         const identity = { version: snapshotVersion, eventId }
-        const removal = remove ? yield* contained(snapshots.delete(stream, { schemaVersion, identity })) : undefined
+        const removal = remove
+          ? yield* contained(Effect.suspend(() => snapshots.delete(stream, { schemaVersion, identity })))
+          : undefined
         const removed = removal !== undefined && Either.isRight(removal)
         // the next load would migrate another one, perhaps in the same wrong way
         if (removed && most > 0) yield* verify(id, remove, most - 1)
@@ -431,8 +436,9 @@ export const make = <Name extends string, Id, State, Event, Command, Rejection>(
     const repair = (id: Id, error: LoadError): Effect.Effect<void> =>
       Effect.sync(() => {
         if (snapshotter === undefined || error._tag !== "EventStoreError" || error.reason !== "ReplayTooLong") return
-        if (error.stream === undefined) return
-        snapshotter.offer({ stream: error.stream, version: 0, save: saveCommitted(id, always, 0) })
+        const { stream } = error
+        if (stream === undefined) return
+        snapshotter.offer({ stream, version: Infinity, save: saveCommitted(id, stream, always, 0) })
       })
 
     const observe = (id: Id, options: { readonly mayWrite: boolean }) =>
@@ -500,22 +506,54 @@ export const make = <Name extends string, Id, State, Event, Command, Rejection>(
         Effect.catchAllCause(() => Effect.void)
       )
 
-    const saveInTime = (baseline: Baseline<State>): Effect.Effect<void> => {
-      const saving = Effect.interruptible(contained(save(baseline)))
-      return Effect.flatMap(
-        // after an append nothing interrupts it but its own time limit; in a transaction it ends before that does
-        Effect.flatMap(events.inTransaction, (open) => open ? saving : Effect.disconnect(saving)),
-        Either.match({
-          onLeft: (cause) => {
-            countSave.failed()
-            const { aggregate, id } = baseline.stream
-            const message = "a snapshot could not be saved; the next command that finds it due tries again"
-            return warn(message, cause, { aggregate, id })
-          },
-          onRight: () => Effect.sync(countSave.done)
-        })
+    // the streams whose saves were given up and go on all the same
+    const hanging = new Set<StreamId.StreamId>()
+
+    const saveInTime = (
+      baseline: Baseline<State>,
+      isStored: Effect.Effect<boolean, EventStore.EventStoreError> = Effect.succeed(true)
+    ): Effect.Effect<void> =>
+      Effect.suspend(() => {
+        const { stream } = baseline
+        const { aggregate, id } = stream
+        if (hanging.size >= mostHanging || Array.from(hanging).some((other) => other.id === id)) {
+          countSave.dropped()
+          const message = "a due snapshot was dropped, as saves before it still hang; the next command asks again"
+          return warn(message, "the snapshot store does not answer", { aggregate, id })
+        }
+        let running = false
+        const tracked = Effect.suspend(() => {
+          running = true
+          return save(baseline)
+        }).pipe(
+          Effect.whenEffect(isStored),
+          Effect.ensuring(Effect.sync(() => {
+            running = false
+            hanging.delete(stream)
+          }))
+        )
+        const saving = Effect.interruptible(contained(tracked))
+        return Effect.flatMap(
+          // after an append nothing interrupts it but its own time limit; in a transaction it ends before that does
+          Effect.flatMap(events.inTransaction, (open) => open ? saving : Effect.disconnect(saving)),
+          Either.match({
+            onLeft: (cause) => {
+              if (running) hanging.add(stream)
+              countSave.failed()
+              const message = "a snapshot could not be saved; the next command that finds it due tries again"
+              return warn(message, cause, { aggregate, id })
+            },
+            onRight: (saved) => Option.isSome(saved) ? Effect.sync(countSave.done) : Effect.void
+          })
+        )
+      })
+
+    /** Whether the last event of a baseline got into the store. */
+    const isAppended = ({ eventId, stream, version }: Baseline<State>) =>
+      Effect.map(
+        Effect.suspend(() => events.readTail(stream, { fromVersion: version, limit: 1 })),
+        ([event]) => event?.version === version && event.eventId === eventId
       )
-    }
 
     const createSnapshot = (id: Id): Effect.Effect<CreatedSnapshot<State>, CreateSnapshotError> =>
       Effect.gen(function*() {
@@ -532,7 +570,19 @@ export const make = <Name extends string, Id, State, Event, Command, Rejection>(
               "take the snapshot after the transaction"
           })
         }
-        return yield* save(baseline)
+        const saved = yield* contained(save(baseline))
+        if (Either.isRight(saved)) return saved.right
+        const cause = saved.left
+        return yield* isSaveError(cause) ? cause : new SnapshotStore.SnapshotStoreError({
+          operation: "save",
+          aggregate: stream.aggregate,
+          id: stream.id,
+          reason: "Unavailable",
+          detail: `the store did not do it: ${
+            Cause.isInterruptedException(cause) ? "it was interrupted" : brief(cause)
+          }`,
+          cause
+        })
       })
 
     const isDue = (
@@ -562,21 +612,29 @@ export const make = <Name extends string, Id, State, Event, Command, Rejection>(
 
     // the worker reads again what is committed by then: nothing that a caller holds, may change or may roll back gets
     // into a background snapshot
-    const saveCommitted = (id: Id, when: SnapshotPolicy.When, uncommitted: number) =>
+    const saveCommitted = (id: Id, stream: StreamId.StreamId, when: SnapshotPolicy.When, uncommitted: number) =>
       Effect.gen(function*() {
-        const baseline = yield* loadOnceCommitted(id, uncommitted)
+        const onPage = () => snapshotter?.headway(stream)
+        const baseline = yield* loadOnceCommitted(id, uncommitted, onPage)
+        // the save has its time to itself
+        onPage()
         const progress = progressOf(baseline, yield* Clock.currentTimeMillis, undefined)
         if (isDue(when, baseline, progress)) yield* save(baseline)
       })
 
     // another connection may look before the caller's transaction commits; if that rolls back, this version never comes
-    const loadOnceCommitted = (id: Id, version: number, wait = 5): Effect.Effect<Baseline<State>, LoadError> =>
-      Effect.flatMap(loader.load(id, { unbounded: true }), (baseline) =>
+    const loadOnceCommitted = (
+      id: Id,
+      version: number,
+      onPage: () => void,
+      wait = 5
+    ): Effect.Effect<Baseline<State>, LoadError> =>
+      Effect.flatMap(loader.load(id, { unbounded: true, onPage }), (baseline) =>
         baseline.version >= version || wait > longestWait
           ? Effect.succeed(baseline)
           : Effect.zipRight(
             Effect.withClock(Effect.sleep(wait), liveClock),
-            loadOnceCommitted(id, version, wait * 2)
+            loadOnceCommitted(id, version, onPage, wait * 2)
           ))
 
     /** The policy as it is left for later, if a snapshot is due now. */
@@ -584,12 +642,16 @@ export const make = <Name extends string, Id, State, Event, Command, Rejection>(
       baseline: Baseline<State>,
       change: SnapshotPolicy.Change<State, Event> | undefined
     ): Effect.Effect<SnapshotPolicy.When | undefined> => {
-      if (baseline.version === 0 || policy.mode === "None" || policy.mode === "Manual") return Effect.succeed(undefined)
+      if (baseline.version === 0 || policy.mode === "None" || policy.mode === "Manual") {
+        return Effect.succeed(undefined)
+      }
       const { when } = policy
       return Effect.clockWith((clock) => {
         const progress = progressOf(baseline, clock.unsafeCurrentTimeMillis(), change)
         return Effect.try(() => {
-          if (!isDue(when, baseline, progress)) return undefined
+          if (!isDue(when, baseline, progress)) {
+            return undefined
+          }
           // the next load counts from the stored snapshot
           loader.forget(baseline.stream)
           return SnapshotPolicy.settle(when, progress)
@@ -607,15 +669,19 @@ export const make = <Name extends string, Id, State, Event, Command, Rejection>(
     const snapshotIfDue = (
       id: Id,
       baseline: Baseline<State>,
-      change?: SnapshotPolicy.Change<State, Event>
+      change?: SnapshotPolicy.Change<State, Event>,
+      isStored?: Effect.Effect<boolean, EventStore.EventStoreError>
     ): Effect.Effect<void> =>
       Effect.flatMap(dueNow(baseline, change), (when) => {
-        if (when === undefined) return Effect.void
+        if (when === undefined) {
+          return Effect.void
+        }
         const { stream, version } = baseline
         return snapshotter === undefined
-          ? Effect.flatMap(mayRollBack, (uncommitted) => uncommitted ? Effect.void : saveInTime(baseline))
+          ? Effect.flatMap(mayRollBack, (uncommitted) => uncommitted ? Effect.void : saveInTime(baseline, isStored))
           : Effect.flatMap(events.inTransaction, (open) => {
-            snapshotter.offer({ stream, version, save: saveCommitted(id, when, open ? version : 0) })
+            const tentative = open || isStored !== undefined
+            snapshotter.offer({ stream, version, tentative, save: saveCommitted(id, stream, when, open ? version : 0) })
             // on SQLite all is synchronous: a loop of commands would never let a worker run
             return Effect.yieldNow()
           })
@@ -672,8 +738,8 @@ export const make = <Name extends string, Id, State, Event, Command, Rejection>(
           const appendThenSnapshot = Effect.uninterruptibleMask((restore) =>
             restore(appended).pipe(
               Effect.tapErrorCause((cause) =>
-                // whether it went through is not known: the worker will see
-                snapshotter !== undefined && Cause.isInterrupted(cause) ? snapshot : Effect.void
+                // whether it went through is not known: the store is asked
+                Cause.isInterrupted(cause) ? snapshotIfDue(id, after, change, isAppended(after)) : Effect.void
               ),
               Effect.zipRight(snapshot)
             )
@@ -841,6 +907,9 @@ const liveClock = Clock.make()
 
 const longestWait = 160
 
+// more of them say no more of a snapshot store than these
+const mostHanging = 16
+
 const toLoaded = <Id, State>(id: Id, baseline: Baseline<State>): Loaded<Id, State> => ({
   id,
   state: baseline.state,
@@ -862,6 +931,12 @@ const isMendable = (outcome: Snapshot.SnapshotOutcome): boolean =>
   outcome._tag === "Migrated" || outcome._tag === "StateDecodeError" || outcome._tag === "HistoryMismatch"
 
 const always = SnapshotPolicy.not(SnapshotPolicy.never)
+
+const isSaveError = (
+  error: unknown
+): error is EventStore.EventStoreError | Snapshot.StateEncodeError | SnapshotStore.SnapshotStoreError =>
+  error instanceof EventStore.EventStoreError || error instanceof Snapshot.StateEncodeError ||
+  error instanceof SnapshotStore.SnapshotStoreError
 
 const isUnavailable = (error: { readonly _tag: string }): error is EventStore.EventStoreError =>
   error instanceof EventStore.EventStoreError && error.reason === "Unavailable"

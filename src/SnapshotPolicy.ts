@@ -260,7 +260,7 @@ export interface BackgroundOptions {
   readonly capacity?: number | undefined
   /** Retries of a failed snapshot. Default: twice, 100 ms and 200 ms later. */
   readonly retry?: Schedule.Schedule<unknown> | undefined
-  /** How long one try may take. Default 5 seconds. */
+  /** How long a try may take without getting on: to read one page of events, or to save. Default 5 seconds. */
   readonly timeout?: Duration.DurationInput | undefined
   /** How long closing the scope waits for pending snapshots. Default 5 seconds. */
   readonly drainTimeout?: Duration.DurationInput | undefined

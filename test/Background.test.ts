@@ -4,7 +4,6 @@ import {
   Cause,
   Chunk,
   Context,
-  Deferred,
   Effect,
   Either,
   Exit,
@@ -22,6 +21,7 @@ import {
   Aggregate,
   EventStore,
   InvalidOption,
+  Metrics,
   Repository,
   SnapshotPolicy,
   SnapshotStore,
@@ -35,6 +35,7 @@ import {
   sqliteTemporaryFile,
   sqlStores
 } from "./utils/backends.js"
+import { counted, lines } from "./utils/observe.js"
 import { start } from "./utils/process.js"
 
 const open = { _tag: "Open" } as const
@@ -151,6 +152,58 @@ describe("inside a transaction of the caller's", () => {
         assert.deepStrictEqual([snapshot.version, JSON.parse(snapshot.state)], [7, { open: true, balance: 6 }])
       }).pipe(Effect.provide(stores)))
 
+    it.scoped(`what was due before is taken although a later note is rolled back (${name})`, () =>
+      Effect.gen(function*() {
+        const sql = yield* SqlClient.SqlClient
+        const { gate, store, waiting } = yield* heldBack
+        const rich = SnapshotPolicy.when((_, after: typeof Account.state.schema.Type) => after.balance >= 100)
+        const quiet = yield* Repository.make(Account)
+        const accounts = yield* Repository.make(Account, {
+          snapshots: SnapshotPolicy.background({ when: SnapshotPolicy.or(rich, SnapshotPolicy.every(8)), workers: 1 }),
+          maxReplay: 5
+        }).pipe(Effect.provideService(SnapshotStore.SnapshotStore, store))
+        yield* quiet.executeAll(id("a"), [open, deposit(99)])
+        yield* quiet.execute(id("b"), open)
+        // the only worker is busy until the gate opens
+        yield* accounts.executeAll(id("busy"), [open, deposit(100)])
+        yield* waiting.await
+        // due because of what it did, which no later look can tell
+        yield* accounts.execute(id("a"), deposit(1))
+        yield* sql.withTransaction(Effect.gen(function*() {
+          yield* accounts.execute(id("a"), deposit(-100, 10))
+          yield* accounts.execute(id("b"), deposit(1, 8))
+          return yield* Effect.fail("roll back")
+        })).pipe(Effect.flip)
+        // too long to be loaded: a worker is asked for a snapshot, wherever it stands
+        yield* quiet.execute(id("b"), deposit(1, 6))
+        assert.deepInclude(yield* Effect.flip(accounts.load(id("b"))), { reason: "ReplayTooLong" })
+        yield* gate.open
+        yield* accounts.awaitPendingSnapshots
+        assert.deepStrictEqual([yield* snapshotVersion("a"), yield* snapshotVersion("b")], [3, 7])
+        assert.deepInclude(yield* accounts.load(id("b")), { version: 7, replayed: 0 })
+      }).pipe(Effect.provide(stores)))
+
+    it.scoped(`closing in it waits for nothing, and the transaction goes on (${name})`, () =>
+      Effect.gen(function*() {
+        const { logged, observed } = yield* lines
+        const sql = yield* SqlClient.SqlClient
+        // the clock stands still: whoever waits for the drain timeout waits for ever
+        yield* observed(sql.withTransaction(
+          Effect.gen(function*() {
+            const accounts = yield* Repository.make(Account, { snapshots: SnapshotPolicy.background({ every: 1 }) })
+            yield* accounts.execute(id("a"), open)
+          }).pipe(
+            Effect.scoped,
+            Effect.zipRight(
+              Effect.flatMap(Repository.make(Account), (accounts) => accounts.execute(id("a"), deposit(1)))
+            )
+          )
+        ))
+        assert.strictEqual(logged.filter(({ message }) => message.includes("inside a transaction")).length, 1)
+        const accounts = yield* Repository.make(Account)
+        assert.deepInclude(yield* accounts.load(id("a")), { version: 2 })
+      }).pipe(Effect.provide(stores)))
+
     it.scoped(`a repository may be built in a transaction, and its workers are not in it (${name})`, () =>
       Effect.gen(function*() {
         const sql = yield* SqlClient.SqlClient
@@ -206,49 +259,283 @@ describe("interruption of the command", () => {
       assert.deepInclude(yield* accounts.load(id("a")), { version: 1 })
     }).pipe(Effect.scoped, Effect.provide(memoryStores)))
 
-  it.scoped("during an append that goes through: the due snapshot is taken in the background", () =>
-    Effect.gen(function*() {
-      const events = yield* EventStore.EventStore
-      const appending = yield* Deferred.make<void>()
-      const gate = yield* Deferred.make<void>()
-      const slow = EventStore.EventStore.of({
-        ...events,
-        append: (...args) =>
-          Effect.uninterruptible(
-            Deferred.succeed(appending, void 0).pipe(
-              Effect.zipRight(Deferred.await(gate)),
-              Effect.zipRight(events.append(...args))
-            )
-          )
-      })
-      const accounts = yield* Repository.make(Account, { snapshots: SnapshotPolicy.background({ every: 1 }) }).pipe(
-        Effect.provideService(EventStore.EventStore, slow)
+  /** An event store whose appends cannot be interrupted, and wait at a gate. */
+  const slowAppends = Effect.gen(function*() {
+    const events = yield* EventStore.EventStore
+    const appending = yield* Effect.makeLatch(false)
+    const gate = yield* Effect.makeLatch(false)
+    const append: EventStore.EventStore["Type"]["append"] = (...args) =>
+      Effect.uninterruptible(
+        appending.open.pipe(Effect.zipRight(gate.await), Effect.zipRight(events.append(...args)))
       )
-      const fiber = yield* Effect.fork(accounts.execute(id("a"), open))
-      yield* Deferred.await(appending)
-      yield* Fiber.interruptFork(fiber)
-      yield* Effect.yieldNow()
-      yield* Deferred.succeed(gate, void 0)
-      const exit = yield* Fiber.await(fiber)
-      assert.isTrue(Exit.isSuccess(exit) || Cause.isInterruptedOnly(exit.cause))
-      yield* accounts.awaitPendingSnapshots
-      assert.strictEqual(yield* events.version(stream("a")), 1)
-      assert.strictEqual(yield* snapshotVersion("a"), 1)
-    }).pipe(Effect.provide(memoryStores)))
+    return { appending, gate, events: EventStore.EventStore.of({ ...events, append }) }
+  })
 
-  it.scoped("during an append that does not go through: no snapshot", () =>
+  for (const mode of ["sync", "background"] as const) {
+    it.scoped(`during an append that goes through: the due snapshot is taken (${mode})`, () =>
+      Effect.gen(function*() {
+        const { appending, events, gate } = yield* slowAppends
+        const accounts = yield* Repository.make(Account, { snapshots: SnapshotPolicy[mode]({ every: 1 }) }).pipe(
+          Effect.provideService(EventStore.EventStore, events)
+        )
+        const fiber = yield* Effect.fork(accounts.execute(id("a"), open))
+        yield* appending.await
+        yield* Fiber.interruptFork(fiber)
+        yield* Effect.yieldNow()
+        yield* gate.open
+        const exit = yield* Fiber.await(fiber)
+        assert.isTrue(Exit.isFailure(exit) && Cause.isInterruptedOnly(exit.cause))
+        yield* accounts.awaitPendingSnapshots
+        assert.strictEqual(yield* events.version(stream("a")), 1)
+        assert.strictEqual(yield* snapshotVersion("a"), 1)
+      }).pipe(Effect.provide(memoryStores)))
+
+    it.scoped(`during an append that does not go through: no snapshot (${mode})`, () =>
+      Effect.gen(function*() {
+        const events = yield* EventStore.EventStore
+        const accounts = yield* Repository.make(Account, { snapshots: SnapshotPolicy[mode]({ every: 2 }) }).pipe(
+          Effect.provideService(EventStore.EventStore, { ...events, append: () => Effect.never })
+        )
+        yield* (yield* Repository.make(Account)).execute(id("a"), open)
+        const fiber = yield* Effect.fork(accounts.execute(id("a"), deposit(1)))
+        yield* Effect.repeatN(Effect.yieldNow(), 10)
+        yield* Fiber.interrupt(fiber)
+        yield* accounts.awaitPendingSnapshots
+        assert.strictEqual(yield* snapshotVersion("a"), 0)
+      }).pipe(Effect.provide(memoryStores)))
+  }
+
+  it.scoped("during an append that does not go through: what was due before is still taken", () =>
     Effect.gen(function*() {
+      const { gate, store, waiting } = yield* heldBack
       const events = yield* EventStore.EventStore
-      const accounts = yield* Repository.make(Account, { snapshots: SnapshotPolicy.background({ every: 2 }) }).pipe(
-        Effect.provideService(EventStore.EventStore, { ...events, append: () => Effect.never })
+      let down = false
+      const rich = SnapshotPolicy.when((_, after: typeof Account.state.schema.Type) => after.balance >= 100)
+      const accounts = yield* Repository.make(Account, {
+        snapshots: SnapshotPolicy.background({ when: SnapshotPolicy.or(rich, SnapshotPolicy.every(8)), workers: 1 })
+      }).pipe(
+        Effect.provideService(SnapshotStore.SnapshotStore, store),
+        Effect.provideService(EventStore.EventStore, {
+          ...events,
+          append: (...args) => down ? Effect.never : events.append(...args)
+        })
       )
-      yield* (yield* Repository.make(Account)).execute(id("a"), open)
-      const fiber = yield* Effect.fork(accounts.execute(id("a"), deposit(1)))
+      yield* accounts.executeAll(id("busy"), [open, deposit(100)])
+      yield* waiting.await
+      yield* accounts.executeAll(id("a"), [open, deposit(100)])
+      down = true
+      const fiber = yield* Effect.fork(accounts.execute(id("a"), deposit(-100, 10)))
       yield* Effect.repeatN(Effect.yieldNow(), 10)
       yield* Fiber.interrupt(fiber)
+      yield* gate.open
       yield* accounts.awaitPendingSnapshots
+      assert.strictEqual(yield* snapshotVersion("a"), 2)
+    }).pipe(Effect.provide(memoryStores)))
+
+  it.scoped("during an append whose outcome nobody can tell: no snapshot, and no other error", () =>
+    Effect.gen(function*() {
+      const events = yield* EventStore.EventStore
+      let down = false
+      const accounts = yield* Repository.make(Account, {
+        snapshots: SnapshotPolicy.sync({ every: 1 }),
+        snapshotTimeout: "3 seconds"
+      }).pipe(
+        Effect.provideService(EventStore.EventStore, {
+          ...events,
+          append: () =>
+            Effect.suspend(() => {
+              down = true
+              return Effect.never
+            }),
+          readTail: (...args) => down ? Effect.never : events.readTail(...args)
+        })
+      )
+      const fiber = yield* Effect.fork(accounts.execute(id("a"), open))
+      yield* Effect.repeatN(Effect.yieldNow(), 10)
+      yield* Fiber.interruptFork(fiber)
+      yield* TestClock.adjust("3 seconds")
+      const exit = yield* Fiber.await(fiber)
+      assert.isTrue(Exit.isFailure(exit) && Cause.isInterruptedOnly(exit.cause))
       assert.strictEqual(yield* snapshotVersion("a"), 0)
     }).pipe(Effect.provide(memoryStores)))
+})
+
+describe("a stream too long to be loaded", () => {
+  it.scoped("the snapshot that it needs is taken, whatever waits already and is no longer due", () =>
+    Effect.gen(function*() {
+      const { gate, store, waiting } = yield* heldBack
+      const other = yield* Repository.make(Account, { snapshots: SnapshotPolicy.manual })
+      const accounts = yield* Repository.make(Account, {
+        snapshots: SnapshotPolicy.background({ every: 8, workers: 1 }),
+        maxReplay: 5
+      }).pipe(Effect.provideService(SnapshotStore.SnapshotStore, store))
+      yield* accounts.executeAll(id("busy"), [open, deposit(1, 8)])
+      yield* waiting.await
+      yield* accounts.executeAll(id("a"), [open, deposit(1, 8)])
+      // another process takes it, and appends less than makes the next one due
+      yield* other.createSnapshot(id("a"))
+      yield* other.execute(id("a"), deposit(1, 6))
+      assert.deepInclude(yield* Effect.flip(accounts.load(id("a"))), { reason: "ReplayTooLong" })
+      yield* gate.open
+      yield* accounts.awaitPendingSnapshots
+      assert.strictEqual(yield* snapshotVersion("a"), 15)
+    }).pipe(Effect.provide(memoryStores)))
+})
+
+describe("a store that is slow or hangs", () => {
+  it.scoped("a replay takes as long as it takes, whatever the time limit of a save", () =>
+    Effect.gen(function*() {
+      const events = yield* EventStore.EventStore
+      yield* (yield* Repository.make(Account)).executeAll(id("a"), [open, deposit(1, 19)])
+      const store = yield* SnapshotStore.SnapshotStore
+      const accounts = yield* Repository.make(Account, {
+        snapshots: SnapshotPolicy.background({ every: 10, timeout: "3500 millis" }),
+        pageSize: 2
+      }).pipe(
+        // the last read finds nothing more; the save has its time from there on
+        Effect.provideService(SnapshotStore.SnapshotStore, {
+          ...store,
+          save: (snapshot) => Effect.delay(store.save(snapshot), "3300 millis")
+        }),
+        Effect.provideService(EventStore.EventStore, {
+          ...events,
+          readTail: (...args) => Effect.delay(events.readTail(...args), "3 seconds")
+        })
+      )
+      const loading = yield* Effect.fork(accounts.load(id("a")))
+      yield* TestClock.adjust("40 seconds")
+      assert.deepInclude(yield* Fiber.join(loading), { version: 20, replayed: 20 })
+      assert.strictEqual(yield* snapshotVersion("a"), 0)
+      yield* TestClock.adjust("40 seconds")
+      assert.strictEqual(yield* snapshotVersion("a"), 20)
+    }).pipe(Effect.provide(memoryStores)))
+
+  for (
+    const [name, hang] of [["", Effect.never], [
+      " and cannot be interrupted",
+      Effect.uninterruptible(Effect.never)
+    ]] as const
+  ) {
+    it.effect(`a read of events that hangs${name}: the worker goes on with other streams`, () =>
+      Effect.gen(function*() {
+        const events = yield* EventStore.EventStore
+        let down = false
+        const scope = yield* Scope.make()
+        const accounts = yield* Repository.make(Account, {
+          snapshots: SnapshotPolicy.background({ every: 2, workers: 1, timeout: "5 seconds" })
+        }).pipe(
+          Effect.provideService(EventStore.EventStore, {
+            ...events,
+            append: (appendTo, ...args) =>
+              Effect.tap(events.append(appendTo, ...args), () =>
+                Effect.sync(() => {
+                  if (appendTo.id === "a") down = true
+                })),
+            readTail: (readFrom, options) => down && readFrom.id === "a" ? hang : events.readTail(readFrom, options)
+          }),
+          Scope.extend(scope)
+        )
+        yield* accounts.executeAll(id("a"), [open, deposit(1)])
+        yield* accounts.executeAll(id("b"), [open, deposit(1)])
+        const waiting = yield* Effect.fork(accounts.awaitPendingSnapshots)
+        yield* TestClock.adjust("1 minutes")
+        yield* Fiber.join(waiting)
+        assert.deepStrictEqual([yield* snapshotVersion("a"), yield* snapshotVersion("b")], [0, 2])
+        const closing = yield* Effect.fork(Scope.close(scope, Exit.void))
+        yield* TestClock.adjust("1 minutes")
+        yield* Fiber.join(closing)
+      }).pipe(Effect.provide(memoryStores)))
+  }
+
+  it.scoped("sync saves that hang and cannot be interrupted do not pile up, and cost a command its time once", () =>
+    Effect.gen(function*() {
+      const { logged, observed } = yield* lines
+      yield* observed(Effect.gen(function*() {
+        const store = yield* SnapshotStore.SnapshotStore
+        const gate = yield* Effect.makeLatch(false)
+        let begun = 0
+        const Teller = Aggregate.make({
+          name: "Teller",
+          id: Schema.String,
+          state: Schema.Int,
+          event: Schema.TaggedStruct("Counted", {}),
+          command: Schema.Literal("Count"),
+          initial: () => 0,
+          evolve: (state) => state + 1,
+          decide: () => Either.right([{ _tag: "Counted" } as const])
+        })
+        const tellers = yield* Repository.make(Teller, {
+          snapshots: SnapshotPolicy.sync({ every: 1 }),
+          snapshotTimeout: "3 seconds"
+        }).pipe(
+          Effect.provideService(SnapshotStore.SnapshotStore, {
+            ...store,
+            save: (snapshot) =>
+              Effect.uninterruptible(Effect.suspend(() => {
+                begun++
+                return Effect.zipRight(gate.await, store.save(snapshot))
+              }))
+          })
+        )
+        const dropped = counted(Metrics.snapshotsDropped, { aggregate: "Teller" })
+        const before = yield* dropped
+        const first = yield* Effect.fork(tellers.execute("s0", "Count"))
+        yield* TestClock.adjust("3 seconds")
+        assert.deepInclude(yield* Fiber.join(first), { version: 1 })
+        // no time passes
+        for (let n = 0; n < 4; n++) yield* tellers.execute("s0", "Count")
+        assert.strictEqual(begun, 1)
+        assert.strictEqual((yield* dropped) - before, 4)
+        assert.strictEqual(logged.filter(({ message }) => message.includes("dropped")).length, 4)
+        for (let n = 1; n < 40; n++) {
+          const command = yield* Effect.fork(tellers.execute(`s${n}`, "Count"))
+          yield* TestClock.adjust("3 seconds")
+          yield* Fiber.join(command)
+        }
+        assert.strictEqual(begun, 16)
+        // it answers again
+        yield* gate.open
+        yield* Effect.repeatN(Effect.yieldNow(), 20)
+        yield* tellers.execute("s0", "Count")
+        yield* tellers.execute("s39", "Count")
+        const versionOf = (name: string) =>
+          Effect.map(
+            store.get(StreamId.make("Teller", name), { schemaVersion: 1 }),
+            Option.map(({ version }) => version)
+          )
+        assert.deepStrictEqual(yield* versionOf("s0"), Option.some(6))
+        assert.deepStrictEqual(yield* versionOf("s39"), Option.some(2))
+      }))
+    }).pipe(Effect.provide(memoryStores)))
+
+  const broken: ReadonlyArray<
+    readonly [name: string, save: SnapshotStore.SnapshotStore["Type"]["save"], says: string]
+  > = [
+    ["hangs", () => Effect.never, "took too long"],
+    ["hangs and cannot be interrupted", () => Effect.uninterruptible(Effect.never), "took too long"],
+    ["dies", () => Effect.die(new Error("planned")), "planned"],
+    ["interrupts itself", () => Effect.interrupt, "it was interrupted"],
+    ["throws", () => {
+      throw new Error("planned")
+    }, "planned"]
+  ]
+  for (const [name, save, says] of broken) {
+    it.scoped(`createSnapshot with a store that ${name} fails with a typed error, in time`, () =>
+      Effect.gen(function*() {
+        const store = yield* SnapshotStore.SnapshotStore
+        const accounts = yield* Repository.make(Account, {
+          snapshots: SnapshotPolicy.manual,
+          snapshotTimeout: "3 seconds"
+        }).pipe(Effect.provideService(SnapshotStore.SnapshotStore, { ...store, save }))
+        yield* accounts.execute(id("a"), open)
+        const creating = yield* Effect.fork(Effect.flip(accounts.createSnapshot(id("a"))))
+        yield* TestClock.adjust("3 seconds")
+        const failure = yield* Fiber.join(creating)
+        assert.instanceOf(failure, SnapshotStore.SnapshotStoreError)
+        assert.deepInclude({ ...failure }, { operation: "save", reason: "Unavailable", id: "a" })
+        assert.include(failure.message, says)
+      }).pipe(Effect.provide(memoryStores)))
+  }
 })
 
 describe("closing", () => {

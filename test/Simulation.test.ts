@@ -141,7 +141,7 @@ if (only !== undefined) {
       {
         name: "a sync save is not contained",
         file: "Repository.ts",
-        changes: [["contained(save(baseline))", "Effect.either(save(baseline))"]]
+        changes: [["contained(tracked)", "Effect.either(tracked)"]]
       },
       {
         name: "a command that lost a race decides again on the state it had",

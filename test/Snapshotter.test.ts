@@ -1,6 +1,9 @@
 import { SqlClient } from "@effect/sql"
 import { assert, describe, it } from "@effect/vitest"
 import {
+  Chunk,
+  Config,
+  ConfigProvider,
   Context,
   Deferred,
   Duration,
@@ -11,8 +14,10 @@ import {
   FiberRef,
   HashMap,
   Logger,
+  LogLevel,
   Metric,
   Option,
+  Random,
   Schedule,
   Scope,
   TestClock,
@@ -98,6 +103,38 @@ describe("offers", () => {
       yield* snapshotter.awaitPending
       assert.strictEqual(which, "second")
     }))
+
+  it.effect("what may come to nothing makes up for nothing that is due: both are taken, that one last", () =>
+    Effect.gen(function*() {
+      const aggregate = crypto.randomUUID()
+      const snapshotter = yield* Snapshotter.make(aggregate, { workers: 1 })
+      const gate = yield* Effect.makeLatch(false)
+      const saved: Array<string> = []
+      const offer = (name: string, version: number, tentative?: boolean) =>
+        snapshotter.offer({
+          stream: StreamId.make(aggregate, name),
+          version,
+          tentative,
+          save: Effect.zipRight(
+            gate.await,
+            Effect.sync(() => saved.push(`${name} ${version}${tentative ? "?" : ""}`))
+          )
+        })
+      offer("busy", 1)
+      yield* letRun
+      for (const version of [7, 8]) offer("a", version)
+      for (const version of [9, 12, 11]) offer("a", version, true)
+      for (const version of [5, 6]) offer("b", version, true)
+      for (const version of [4, 3]) offer("b", version)
+      // whatever is there when it is taken: nothing of its kind replaces it
+      offer("c", 4)
+      offer("c", Infinity)
+      offer("c", 5)
+      assert.strictEqual(yield* snapshotter.pending, 4)
+      yield* gate.open
+      yield* snapshotter.awaitPending
+      assert.deepStrictEqual(saved, ["busy 1", "a 8", "a 12?", "b 4", "b 6?", "c Infinity"])
+    }).pipe(Effect.scoped))
 
   it.effect("a hot stream does not keep the others waiting", () =>
     Effect.gen(function*() {
@@ -308,6 +345,34 @@ describe("failures", () => {
       })
     ))))
 
+  it.effect("the time limit is for what does not get on: each step has it anew", () =>
+    Effect.gen(function*() {
+      const snapshotter = yield* Snapshotter.make("Account", { workers: 1, timeout: "1 seconds", retry: Schedule.stop })
+      const ended: Array<string> = []
+      const offer = (name: string, steps: number, then: Effect.Effect<unknown>) =>
+        snapshotter.offer({
+          stream: stream(name),
+          version: 1,
+          save: Effect.sleep("900 millis").pipe(
+            Effect.zipRight(Effect.sync(() => snapshotter.headway(stream(name)))),
+            Effect.repeatN(steps - 1),
+            Effect.zipRight(then),
+            Effect.onExit((exit) => Effect.sync(() => ended.push(`${name} ${exit._tag}`)))
+          )
+        })
+      offer("long", 20, Effect.void)
+      offer("hangs in the end", 3, Effect.never)
+      offer("next", 1, Effect.void)
+      yield* TestClock.adjust("17 seconds")
+      assert.deepStrictEqual(ended, [])
+      yield* TestClock.adjust("1 seconds")
+      assert.deepStrictEqual(ended, ["long Success"])
+      yield* TestClock.adjust("10 seconds")
+      assert.deepStrictEqual(ended, ["long Success", "hangs in the end Failure", "next Success"])
+      // what is not being saved has no time limit
+      snapshotter.headway(stream("nobody"))
+    }).pipe(Effect.scoped))
+
   it.effect("a save that hangs and cannot be interrupted: no second one beside it, and the others go on", () =>
     Effect.gen(function*() {
       const { aggregate, close, gate, offer, saved, snapshotter } = yield* gated({ workers: 1, timeout: "1 seconds" })
@@ -354,7 +419,9 @@ describe("failures", () => {
         yield* TestClock.adjust("10 seconds")
       }
       assert.isAtMost(running, 4)
-      yield* close
+      const closing = yield* Effect.fork(close)
+      yield* TestClock.adjust("1 minutes")
+      yield* Fiber.join(closing)
     }))
 })
 
@@ -372,11 +439,13 @@ describe("whose fibers", () => {
         seen.push({
           transaction: Option.isSome(Context.getOption(context, SqlClient.TransactionConnection)),
           secret: Option.isSome(Context.getOption(context, Secret)),
-          span: Option.map(span, ({ name, parent }) => [name, parent._tag]),
+          span: Option.map(span, ({ links, name, parent }) => [name, parent._tag, links.length]),
           local: yield* FiberRef.get(local),
           annotations: HashMap.size(yield* FiberRef.get(FiberRef.currentLogAnnotations)),
           logSpans: Array.from(yield* FiberRef.get(FiberRef.currentLogSpan)).length,
-          spanAnnotations: HashMap.size(yield* FiberRef.get(FiberRef.currentTracerSpanAnnotations))
+          spanAnnotations: HashMap.size(yield* FiberRef.get(FiberRef.currentTracerSpanAnnotations)),
+          metricLabels: (yield* FiberRef.get(FiberRef.currentMetricLabels)).length,
+          batching: yield* FiberRef.get(FiberRef.currentRequestBatchingEnabled)
         })
       })
       const request = <A, E, R>(effect: Effect.Effect<A, E, R>) =>
@@ -385,23 +454,74 @@ describe("whose fibers", () => {
           Effect.annotateLogs("request", "r"),
           Effect.withLogSpan("request"),
           Effect.annotateSpans("request", "r"),
-          Effect.withSpan("request")
+          Effect.linkSpans(Tracer.externalSpan({ spanId: "1", traceId: "2" })),
+          Effect.tagMetrics("request", "r"),
+          Effect.withRequestBatching(false),
+          Effect.withSpan("request"),
+          Effect.locally(local, "a caller's")
         )
       const built = yield* request(Snapshotter.make("Account"))
-      yield* request(Effect.sync(() => built.offer({ stream: stream("a"), version: 1, save: look }))).pipe(
-        Effect.locally(local, "a caller's")
-      )
+      yield* request(Effect.sync(() => built.offer({ stream: stream("a"), version: 1, save: look })))
       yield* built.awaitPending
       assert.deepStrictEqual(seen, [{
         transaction: false,
         secret: false,
-        span: Option.some(["Snapshotter.write", "None"]),
+        span: Option.some(["Snapshotter.write", "None", 0]),
         local: "nobody's",
         annotations: 0,
         logSpans: 0,
-        spanAnnotations: 0
+        spanAnnotations: 0,
+        metricLabels: 0,
+        batching: true
       }])
     }).pipe(Effect.provide(sqliteFile(":memory:"))))
+
+  it.scoped("what one save leaves behind is not there for the next", () =>
+    Effect.gen(function*() {
+      const snapshotter = yield* Snapshotter.make("Account", { workers: 1 })
+      const seen: Array<unknown> = []
+      const look = Effect.gen(function*() {
+        seen.push([yield* FiberRef.get(local), (yield* Effect.currentSpan).links.length])
+        yield* FiberRef.set(local, "left behind")
+        yield* FiberRef.set(
+          FiberRef.currentTracerSpanLinks,
+          Chunk.of({ _tag: "SpanLink", span: yield* Effect.currentSpan, attributes: {} } as const)
+        )
+      })
+      for (const name of ["a", "b"]) {
+        snapshotter.offer({ stream: stream(name), version: 1, save: look })
+        yield* snapshotter.awaitPending
+      }
+      assert.deepStrictEqual(seen, [["nobody's", 0], ["nobody's", 0]])
+    }))
+
+  it.scoped("they have the configuration, random numbers, log level and scheduling of whoever built them", () =>
+    Effect.gen(function*() {
+      const snapshotter = yield* Snapshotter.make("Account").pipe(
+        Effect.withConfigProvider(ConfigProvider.fromMap(new Map([["name", "the builder's"]]))),
+        Effect.withRandom(Random.make("the builder's")),
+        Logger.withMinimumLogLevel(LogLevel.Error),
+        Effect.withMaxOpsBeforeYield(17),
+        Effect.withTracerTiming(false)
+      )
+      const seen: Array<unknown> = []
+      snapshotter.offer({
+        stream: stream("a"),
+        version: 1,
+        save: Effect.gen(function*() {
+          seen.push(
+            yield* Config.string("name"),
+            yield* Random.nextInt,
+            (yield* FiberRef.get(FiberRef.currentMinimumLogLevel)).label,
+            yield* FiberRef.get(FiberRef.currentMaxOpsBeforeYield),
+            yield* FiberRef.get(FiberRef.currentTracerTimingEnabled)
+          )
+        })
+      })
+      yield* snapshotter.awaitPending
+      const number = yield* Effect.withRandom(Random.nextInt, Random.make("the builder's"))
+      assert.deepStrictEqual(seen, ["the builder's", number, "ERROR", 17, false])
+    }))
 
   it.scoped("they run under the clock, the tracer and the loggers of whoever built them", () =>
     Effect.gen(function*() {
@@ -460,14 +580,25 @@ describe("closing", () => {
           yield* TestClock.adjust("2999 millis")
           assert.isTrue(Option.isNone(yield* Fiber.poll(closing)))
           yield* TestClock.adjust("1 millis")
-          yield* Fiber.join(closing)
           yield* letRun
+          // the stores stay open for as long as what was interrupted needs to end, but not for ever
+          if (name !== "hang") {
+            yield* TestClock.adjust("999 millis")
+            assert.isTrue(Option.isNone(yield* Fiber.poll(closing)))
+            yield* TestClock.adjust("1 millis")
+          }
+          yield* Fiber.join(closing)
           assert.strictEqual(interrupted, name === "hang" ? 2 : 0)
           assert.deepStrictEqual(saved, [])
-          assert.strictEqual(lines.length, 1)
+          assert.strictEqual(lines.length, name === "hang" ? 1 : 2)
           assert.deepStrictEqual(lines[0].annotations, { aggregate, waiting: 30, active: 2 })
           for (const named of ["a\" at 7", "b\" at 8", "s0\" at 0", "and 12 more"]) {
             assert.include(lines[0].message, named)
+          }
+          if (name !== "hang") {
+            assert.deepStrictEqual(lines[1].annotations, { aggregate, running: 2 })
+            assert.include(lines[1].message, "could not be interrupted")
+            assert.include(lines[1].message, "b\" at 8")
           }
           // nobody is left waiting, and nothing is counted for ever
           yield* snapshotter.awaitPending
@@ -475,6 +606,84 @@ describe("closing", () => {
         })
       ))
   }
+
+  it.effect("what it interrupts may take its time to end: the stores are open for as long", () =>
+    Effect.gen(function*() {
+      const record: Array<string> = []
+      const scope = yield* Scope.make()
+      yield* Scope.addFinalizer(scope, Effect.sync(() => record.push("stores closed")))
+      const snapshotter = yield* Scope.extend(Snapshotter.make("Account", { drainTimeout: "3 seconds" }), scope)
+      snapshotter.offer({
+        stream: stream("a"),
+        version: 1,
+        save: Effect.onInterrupt(
+          Effect.never,
+          () => Effect.zipRight(Effect.sleep("600 millis"), Effect.sync(() => record.push("cancelled")))
+        )
+      })
+      yield* letRun
+      const closing = yield* Effect.fork(Scope.close(scope, Exit.void))
+      yield* TestClock.adjust("3500 millis")
+      assert.deepStrictEqual(record, [])
+      yield* TestClock.adjust("100 millis")
+      yield* Fiber.join(closing)
+      assert.deepStrictEqual(record, ["cancelled", "stores closed"])
+    }))
+
+  it.effect("so does a save that was given up before", () =>
+    Effect.gen(function*() {
+      const record: Array<string> = []
+      const scope = yield* Scope.make()
+      yield* Scope.addFinalizer(scope, Effect.sync(() => record.push("stores closed")))
+      const snapshotter = yield* Scope.extend(
+        Snapshotter.make("Account", { timeout: "1 seconds", retry: Schedule.stop }),
+        scope
+      )
+      const save = Effect.zipRight(Effect.sleep("2500 millis"), Effect.sync(() => record.push("ended")))
+      snapshotter.offer({ stream: stream("a"), version: 1, save: Effect.uninterruptible(save) })
+      yield* TestClock.adjust("2 seconds")
+      assert.strictEqual(yield* snapshotter.pending, 0)
+      const closing = yield* Effect.fork(Scope.close(scope, Exit.void))
+      yield* TestClock.adjust("500 millis")
+      yield* Fiber.join(closing)
+      assert.deepStrictEqual(record, ["ended", "stores closed"])
+    }))
+
+  it.effect("inside a transaction it waits for nothing that is pending, and says what it abandoned", () =>
+    logged((lines) =>
+      Effect.gen(function*() {
+        class Transaction extends Context.Tag("Transaction")<Transaction, true>() {}
+        const inTransaction = Effect.map(Effect.serviceOption(Transaction), Option.isSome)
+        for (const inside of [true, false]) {
+          const scope = yield* Scope.make()
+          const snapshotter = yield* Scope.extend(Snapshotter.make("Account", { inTransaction }), scope)
+          const save = Effect.sleep("1 seconds")
+          snapshotter.offer({ stream: stream("a"), version: 1, save })
+          const closing = yield* Scope.close(scope, Exit.void).pipe(
+            inside ? Effect.provideService(Transaction, true) : (effect) => effect,
+            Effect.fork
+          )
+          yield* letRun
+          assert.strictEqual(Option.isSome(yield* Fiber.poll(closing)), inside)
+          yield* TestClock.adjust("1 seconds")
+          yield* Fiber.join(closing)
+        }
+        assert.strictEqual(lines.length, 1)
+        assert.include(lines[0].message, "inside a transaction")
+        assert.include(lines[0].message, "a\" at 1")
+      })
+    ))
+
+  it.effect("it ends although the layer was built where nothing can be interrupted", () =>
+    Effect.gen(function*() {
+      const scope = yield* Scope.make()
+      const snapshotter = yield* Effect.uninterruptible(Scope.extend(Snapshotter.make("Account"), scope))
+      snapshotter.offer({ stream: stream("a"), version: 1, save: Effect.never })
+      yield* letRun
+      const closing = yield* Effect.fork(Scope.close(scope, Exit.void))
+      yield* TestClock.adjust("1 minutes")
+      assert.isTrue(Option.isSome(yield* Fiber.poll(closing)))
+    }))
 
   it.effect("what was dropped since the last line is said when it closes", () =>
     logged((lines) =>

@@ -83,6 +83,25 @@ describe("verify", () => {
       })
   )
 
+  it.effect("a store that cannot remove what was refuted is no failure: it says that it is still there", () =>
+    Effect.gen(function*() {
+      yield* written
+      const store = yield* SnapshotStore.SnapshotStore
+      const ways: ReadonlyArray<SnapshotStore.SnapshotStore["Type"]["delete"]> = [
+        () => Effect.die(new Error("planned")),
+        () => Effect.interrupt,
+        () => {
+          throw new Error("planned")
+        }
+      ]
+      for (const remove of ways) {
+        const after = yield* Repository.make(Doubled(), { snapshots: SnapshotPolicy.manual }).pipe(
+          Effect.provideService(SnapshotStore.SnapshotStore, { ...store, delete: remove })
+        )
+        assert.deepInclude(yield* after.verify(id("a")), { _tag: "Refuted", removed: false })
+      }
+    }).pipe(Effect.scoped, Effect.provide(memoryStores)))
+
   each("compares at one version, whatever is appended meanwhile, in pages of any size", () =>
     Effect.gen(function*() {
       yield* written

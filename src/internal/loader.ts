@@ -57,6 +57,8 @@ export interface LoadOptions {
   readonly unbounded?: boolean | undefined
   /** Told why the snapshot was not used, where the replay instead of it fails. */
   readonly onRefused?: ((failure: Snapshot.SnapshotFailure) => Effect.Effect<void>) | undefined
+  /** Told of every page of events that was read. */
+  readonly onPage?: (() => void) | undefined
 }
 
 /**
@@ -86,6 +88,7 @@ export const make = <Name extends string, Id, State, Event, Command, Rejection>(
 
   interface Bounds {
     readonly onRefused: NonNullable<LoadOptions["onRefused"]>
+    readonly onPage: NonNullable<LoadOptions["onPage"]>
     readonly most: number
     readonly upTo: number
     /** How many events are read at a time. */
@@ -94,6 +97,7 @@ export const make = <Name extends string, Id, State, Event, Command, Rejection>(
   // no more than what shows that it is too much
   const within: Bounds = {
     onRefused: () => Effect.void,
+    onPage: () => {},
     most: maxReplay,
     upTo: Infinity,
     limit: Math.min(pageSize, Math.max(2, maxReplay + 1))
@@ -108,6 +112,7 @@ export const make = <Name extends string, Id, State, Event, Command, Rejection>(
     bounds: Bounds
   ): Effect.Effect<Folded<State>, LoadError> =>
     Effect.suspend(() => {
+      bounds.onPage()
       if (from.replayed + page.length > bounds.most) {
         return new EventStore.EventStoreError({
           operation: "read",
@@ -369,8 +374,8 @@ export const make = <Name extends string, Id, State, Event, Command, Rejection>(
         const began = clock.unsafeCurrentTimeNanos()
         const unbounded = options?.unbounded === true
         const bounds = unbounded ? anyLength : within
-        const onRefused = options?.onRefused
-        const loading = load(id, onRefused === undefined ? bounds : { ...bounds, onRefused }, unbounded)
+        const { onPage = bounds.onPage, onRefused = bounds.onRefused } = options ?? {}
+        const loading = load(id, { ...bounds, onPage, onRefused }, unbounded)
         return Effect.map(loading, (loaded) => ({
           ...loaded,
           took: Number(clock.unsafeCurrentTimeNanos() - began) / 1_000_000

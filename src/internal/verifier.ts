@@ -1,13 +1,12 @@
 import * as Clock from "effect/Clock"
-import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
-import * as FiberRef from "effect/FiberRef"
 import * as Queue from "effect/Queue"
 import * as Random from "effect/Random"
 import type * as Scope from "effect/Scope"
 import * as Metrics from "../Metrics.js"
 import type { LoadError, Verification } from "../Repository.js"
 import type * as StreamId from "../StreamId.js"
+import { ofNobody } from "./ofNobody.js"
 
 /** @internal */
 export interface Verifier {
@@ -96,8 +95,7 @@ export const make = (options: {
       Effect.flatMap(run),
       Effect.forever,
       Effect.interruptible,
-      // whoever builds the layer may be inside a transaction or a span: this fiber is in neither
-      Effect.locally(FiberRef.currentContext, Context.empty()),
+      ofNobody,
       Effect.forkScoped
     )
 
