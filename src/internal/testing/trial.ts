@@ -5,6 +5,7 @@ import * as Predicate from "effect/Predicate"
 import * as Schema from "effect/Schema"
 import type * as Aggregate from "../../Aggregate.js"
 import * as Json from "../json.js"
+import { objections, ownProblem } from "./allowed.js"
 import { nameOf, toCode } from "./code.js"
 import { type Difference, differences, fieldsOf } from "./difference.js"
 import { type History, unusual } from "./generators.js"
@@ -307,6 +308,10 @@ export const run = <Name extends string, Id, State, Event, Command, Rejection>(
     if (Either.isLeft(made.value)) {
       const { left: rejection } = made.value
       log.push({ _tag: "Rejection", rejection })
+      const refused = ownProblem(rejection)
+      if (refused !== undefined) {
+        breaks("rejections", "The rejection is a value that its own schema refuses.", refusals(refused))
+      }
       const problem = untyped(rejection)
       if (problem !== undefined) {
         breaks(
@@ -523,9 +528,7 @@ const refusalsOf = (schema: Schema.Schema.Any, value: unknown): ReadonlyArray<Ev
 }
 
 const refusals = (error: ParseResult.ParseError): ReadonlyArray<Evidence> =>
-  ParseResult.ArrayFormatter.formatErrorSync(error).map(({ message, path }) =>
-    text(path.length === 0 ? "refused" : `refused at ${Json.formatPath(path)}`, message)
-  )
+  objections(error).map(({ path, reason }) => text(path === undefined ? "refused" : `refused at ${path}`, reason))
 
 const text = (label: string, text: string): Evidence => ({ _tag: "Text", label, text })
 
@@ -566,7 +569,8 @@ const where = (error: unknown): ReadonlyArray<Evidence> => {
   return frame === undefined ? [] : [text("where", frame.replace(/^\s+at /, ""))]
 }
 
-const isMutation = (error: unknown): boolean =>
+/** @internal */
+export const isMutation = (error: unknown): boolean =>
   error instanceof TypeError &&
   /read only property|object is not extensible|Cannot (?:delete|define|redefine) property/.test(error.message)
 
