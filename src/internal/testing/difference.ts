@@ -5,7 +5,7 @@ import * as Option from "effect/Option"
 import type * as SchemaAST from "effect/SchemaAST"
 import { formatPath } from "../json.js"
 import { toCode } from "./code.js"
-import { containerOf, isObject, isPlain, ownKeys } from "./containers.js"
+import { containerOf, isData, isObject, isPlain, ownKeys } from "./containers.js"
 
 /**
  * One place where two values differ. `undefined` as text: nothing is there.
@@ -162,17 +162,11 @@ const compareObjects = (walk: Walk, path: Path, expected: object, actual: object
   compareFields(walk, path, expected, actual)
 }
 
-const structPrototype: unknown = Object.getPrototypeOf(Data.struct({}))
-const arrayPrototype: unknown = Object.getPrototypeOf(Data.array([]))
-
 // the class; a plain object is one, with a prototype, without, or with that of effect's data
 const kind = (value: object): unknown => {
+  if (isData(value)) return Array.isArray(value) ? Array.prototype : Object.prototype
   const prototype: unknown = Object.getPrototypeOf(value)
-  return prototype === null || prototype === structPrototype
-    ? Object.prototype
-    : prototype === arrayPrototype
-    ? Array.prototype
-    : prototype
+  return prototype === null ? Object.prototype : prototype
 }
 
 const described = (value: object): string => {
