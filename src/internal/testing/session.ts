@@ -76,31 +76,35 @@ interface Answer extends Trial.Trial {
 interface Progress {
   log: Array<Trial.Line>
   running: string
-  world: World.World | undefined
 }
 
-const idle = (): Progress => ({ log: [], running: "initial", world: undefined })
+const idle = (): Progress => ({ log: [], running: "initial" })
 
 const tryUnguarded = <Name extends string, Id, State, Event, Command, Rejection>(
   aggregate: Aggregate.Aggregate<Name, Id, State, Event, Command, Rejection>,
   history: Generators.History<Id, Command, Event>,
   { invariant, laws, most = Infinity, onState, strict }: Question<State>,
-  progress: Progress
+  progress: Progress,
+  world: World.World
 ): Trial.Trial => {
-  const world = World.install()
-  progress.world = world
   progress.log = []
+  return Trial.run(aggregate, history, {
+    laws: new Set(laws),
+    most,
+    onState,
+    strict,
+    invariant,
+    world,
+    log: progress.log,
+    onCall: (what) => progress.running = what
+  })
+}
+
+/** It is dear to make one. */
+const inWorld = <A>(body: (world: World.World) => A): A => {
+  const world = World.install()
   try {
-    return Trial.run(aggregate, history, {
-      laws: new Set(laws),
-      most,
-      onState,
-      strict,
-      invariant,
-      world,
-      log: progress.log,
-      onCall: (what) => progress.running = what
-    })
+    return body(world)
   } finally {
     world.restore()
   }
@@ -115,15 +119,22 @@ export const tryHistory = <Name extends string, Id, State, Event, Command, Rejec
   aggregate: Aggregate.Aggregate<Name, Id, State, Event, Command, Rejection>,
   history: Generators.History<Id, Command, Event>,
   question: Question<State>
+): Answer => inWorld((world) => tryIn(world, aggregate, history, question))
+
+const tryIn = <Name extends string, Id, State, Event, Command, Rejection>(
+  world: World.World,
+  aggregate: Aggregate.Aggregate<Name, Id, State, Event, Command, Rejection>,
+  history: Generators.History<Id, Command, Event>,
+  question: Question<State>
 ): Answer => {
   const progress = idle()
   try {
-    const trial = within(patience, () => tryUnguarded(aggregate, history, question, progress))
+    const trial = within(patience, () => tryUnguarded(aggregate, history, question, progress, world))
     return { ...trial, log: progress.log, hung: false }
   } catch (error) {
     if (!(error instanceof TookTooLong)) throw error
     // its own finally did not run
-    progress.world?.restore()
+    world.settle()
     return neverReturned(question.laws, progress)
   }
 }
@@ -174,6 +185,13 @@ export const make = <Name extends string, Id, State, Event, Command, Rejection>(
     arbitrary: FastCheck.Arbitrary<History>,
     laws: ReadonlySet<Trial.Law>,
     limit: { readonly runs: number | undefined; readonly most: number; readonly least: number }
+  ): void => inWorld((world) => judgeIn(world, arbitrary, laws, limit))
+
+  const judgeIn = (
+    world: World.World,
+    arbitrary: FastCheck.Arbitrary<History>,
+    laws: ReadonlySet<Trial.Law>,
+    limit: { readonly runs: number | undefined; readonly most: number; readonly least: number }
   ): void => {
     const total = limit.runs ?? limit.most
     const wanted = () => [...laws].filter((law) => pending.has(law))
@@ -193,7 +211,7 @@ export const make = <Name extends string, Id, State, Event, Command, Rejection>(
     const property = FastCheck.property(arbitrary, (history) => {
       current = history
       const question = { laws: wanted(), most: size, strict, invariant, onState }
-      const trial = tryUnguarded(aggregate, history, question, progress)
+      const trial = tryUnguarded(aggregate, history, question, progress, world)
       learn(history, next, { ...trial, log: progress.log, hung: false })
       next++
       current = undefined
@@ -217,11 +235,11 @@ export const make = <Name extends string, Id, State, Event, Command, Rejection>(
           if (current !== undefined) throw error
           throw new Generators.NotGenerated(`A generator, or a filter in a schema, threw ${Trial.messageOf(error)}`)
         }
-        progress.world?.restore()
+        world.settle()
         if (current === undefined) throw new Generators.NotGenerated(neverGenerated)
         const question = { laws: wanted(), most: size, strict, invariant }
         // where it was not the only one, the others may have taken the time
-        const answer = count === 1 ? neverReturned(question.laws, progress) : tryHistory(aggregate, current, question)
+        const answer = count === 1 ? neverReturned(question.laws, progress) : tryIn(world, aggregate, current, question)
         learn(current, next, answer)
         // every other history would take as long
         if (answer.hung) pending.clear()
@@ -252,12 +270,20 @@ export const make = <Name extends string, Id, State, Event, Command, Rejection>(
     law: Trial.Law,
     found: Finding<Id, Event, Command>,
     run: number
+  ): Found<Id, Event, Command> => inWorld((world) => shrinkIn(world, arbitrary, law, found, run))
+
+  const shrinkIn = (
+    world: World.World,
+    arbitrary: FastCheck.Arbitrary<History>,
+    law: Trial.Law,
+    found: Finding<Id, Event, Command>,
+    run: number
   ): Found<Id, Event, Command> => {
     const started = performance.now()
     let smallest = found
     const breaks = (history: History): boolean => {
       if (performance.now() - started > shrinking) return false
-      const { log, problems } = tryHistory(aggregate, history, { laws: [law], most: size, strict, invariant })
+      const { log, problems } = tryIn(world, aggregate, history, { laws: [law], most: size, strict, invariant })
       const problem = problems.get(law)
       if (problem !== undefined) smallest = { history, log, problem }
       return problem !== undefined

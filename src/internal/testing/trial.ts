@@ -7,7 +7,7 @@ import type * as Aggregate from "../../Aggregate.js"
 import * as Json from "../json.js"
 import { objections, ownProblem } from "./allowed.js"
 import { nameOf, toCode } from "./code.js"
-import { type Difference, differences, fieldsOf } from "./difference.js"
+import { type Difference, differences, fieldsOf, same } from "./difference.js"
 import { type History, unusual } from "./generators.js"
 import { TookTooLong } from "./guard.js"
 import * as Mutation from "./mutation.js"
@@ -107,9 +107,24 @@ export const run = <Name extends string, Id, State, Event, Command, Rejection>(
   const stateFields = fieldsOf(aggregate.state.schema.ast)
   const eventFields = fieldsOf(aggregate.event.schema.ast)
 
-  const breaks = (law: Law, text: string, evidence: ReadonlyArray<Evidence>, hint?: string): void => {
-    if (laws.has(law) && !problems.has(law)) problems.set(law, { law, text, evidence, hint, lines: log.length })
+  const breaks = (
+    law: Law,
+    text: string,
+    evidence: ReadonlyArray<Evidence>,
+    hint?: string,
+    lines: number = log.length
+  ): void => {
+    if (laws.has(law) && !problems.has(law)) problems.set(law, { law, text, evidence, hint, lines })
   }
+
+  /** What is to be called a second time. */
+  const calls: Array<{
+    readonly name: string
+    readonly body: () => unknown
+    readonly value: unknown
+    readonly compare: ReadonlySet<PropertyKey>
+    readonly lines: number
+  }> = []
 
   /** `undefined` where the history cannot go on. */
   const call = <A>(
@@ -144,10 +159,10 @@ export const run = <Name extends string, Id, State, Event, Command, Rejection>(
       return undefined
     }
     if (reading !== undefined) {
-      const { at, source } = reading
+      const { at, source, what } = reading
       breaks(
         "pure",
-        `${name} reads ${/random/i.test(source) ? "random numbers" : "the clock"}: it calls ${source}.`,
+        `${name} reads ${what}: it calls ${source}.`,
         at === undefined ? [] : [text("where", at)],
         (name === "decide"
           ? "The same command on the same state is decided differently then, when a lost race decides it again. "
@@ -155,22 +170,7 @@ export const run = <Name extends string, Id, State, Event, Command, Rejection>(
           "Let the caller put the time, or the new id, into the command, and the decision into the event."
       )
     } else if (watched) {
-      options.onCall?.(name)
-      const second = attempt(() => world.run(1, body))
-      const found = Either.isLeft(second) ? [] : differences(value, second.right, { fields: compare })
-      if (Either.isLeft(second)) {
-        breaks("pure", `${name}, called twice with the same input, throws the second time.`, [
-          text("thrown", messageOf(second.left)),
-          ...where(second.left)
-        ], "It keeps something between calls. Everything it depends on must be in its arguments.")
-      } else if (found.length > 0) {
-        breaks(
-          "pure",
-          `${name}, called twice with the same input, gives two different results.`,
-          [valueOf("first", value), valueOf("second", second.right), apart(found, "first", "second")],
-          "It depends on something besides its arguments: a counter, a cache, a generator of ids, the clock."
-        )
-      }
+      calls.push({ name, body, value, compare, lines: log.length })
     }
     return { value }
   }
@@ -337,11 +337,59 @@ export const run = <Name extends string, Id, State, Event, Command, Rejection>(
     return true
   }
 
+  /** The same calls at another time, with other dice, elsewhere, and after all the others. */
+  const callAgain = (): void => {
+    const other = world.elsewhere(() => {
+      for (const called of calls) {
+        options.onCall?.(called.name)
+        const second = attempt(() => world.run(1, called.body))
+        if (Either.isLeft(second)) return { ...called, second, found: [] }
+        const found = differences(called.value, second.right, { fields: called.compare })
+        if (found.length > 0) return { ...called, second, found }
+      }
+      return undefined
+    })
+    if (other === undefined) return
+    const { body, compare, found, lines, name, second, value } = other
+    const home = attempt(() => world.run(0, body))
+    const local = Either.isRight(home) && same(value, home.right, { fields: compare })
+    const evidence = Either.isLeft(second)
+      ? [text("thrown", messageOf(second.left)), ...where(second.left)]
+      : [valueOf("first", value), valueOf("second", second.right), apart(found, "first", "second")]
+    if (local) {
+      breaks(
+        "pure",
+        `${name} gives another result in another time zone: it takes a time apart, or writes it, as it is where the ` +
+          "machine stands.",
+        evidence,
+        "Use what does not depend on that (getUTCHours, toISOString, Date.UTC), or keep the zone in the state.",
+        lines
+      )
+    } else if (Either.isLeft(second)) {
+      breaks(
+        "pure",
+        `${name}, called twice with the same input, throws the second time.`,
+        evidence,
+        "It keeps something between calls. Everything it depends on must be in its arguments.",
+        lines
+      )
+    } else {
+      breaks(
+        "pure",
+        `${name}, called twice with the same input, gives two different results.`,
+        evidence,
+        "It depends on something besides its arguments: a counter, a cache, a generator of ids, the clock.",
+        lines
+      )
+    }
+  }
+
   satisfies()
   const live = (): boolean =>
     history.commands.every((command) => events.length >= options.most || decideOn(command)) &&
     history.events.every((event) => happen(event, false))
   live()
+  if (!problems.has("pure")) callAgain()
 
   if (laws.has("snapshots")) {
     for (const [index, snapshot] of stored.entries()) {
