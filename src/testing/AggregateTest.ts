@@ -161,7 +161,15 @@ const start = <Name extends string, Id, State, Event, Command, Rejection>(
   id: Id
 ): State => {
   allow(subject(aggregate, `${what} id`), id, aggregate.id.encode)
-  return aggregate.initial(id)
+  const initial = aggregate.initial(id)
+  const valid = safely(Schema.validateEither(aggregate.state.schema))(initial)
+  if (Either.isRight(valid)) return initial
+  throw failure(
+    `${aggregate.name} begins with a state that its schema refuses.`,
+    [["id", id], ["initial state", initial]],
+    undefined,
+    [`  refused ${objectionsIn(valid.left)}`]
+  )
 }
 
 const fold = <Name extends string, Id, State, Event, Command, Rejection>(

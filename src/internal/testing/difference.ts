@@ -89,6 +89,39 @@ export const fieldsOf = (ast: SchemaAST.AST): ReadonlySet<PropertyKey> => {
   return fields
 }
 
+/**
+ * Where a schema, above its first list or record, takes anything.
+ *
+ * @internal
+ */
+export const fieldsOfAnything = (ast: SchemaAST.AST): ReadonlyArray<string> => {
+  const visit = (ast: SchemaAST.AST, path: ReadonlyArray<PropertyKey>): ReadonlyArray<string> => {
+    switch (ast._tag) {
+      case "UnknownKeyword":
+      case "AnyKeyword":
+      case "ObjectKeyword":
+        return [formatPath(path)]
+      case "TypeLiteral":
+        return ast.indexSignatures.some(({ type }) => visit(type, path).length > 0)
+          ? [formatPath(path)]
+          : ast.propertySignatures.flatMap(({ name, type }) => visit(type, [...path, name]))
+      case "TupleType":
+        return [...ast.elements, ...ast.rest].some(({ type }) => visit(type, path).length > 0) ? [formatPath(path)] : []
+      case "Union":
+        return ast.types.flatMap((type) => visit(type, path))
+      case "Declaration":
+        return ast.typeParameters.flatMap((type) => visit(type, path))
+      case "Refinement":
+        return visit(ast.from, path)
+      case "Transformation":
+        return visit(ast.to, path)
+      default:
+        return []
+    }
+  }
+  return visit(ast, [])
+}
+
 const fieldsByAst = new WeakMap<SchemaAST.AST, ReadonlySet<PropertyKey>>()
 
 interface Walk {

@@ -7,7 +7,7 @@ import type * as Aggregate from "../../Aggregate.js"
 import * as Json from "../json.js"
 import { objections, ownProblem } from "./allowed.js"
 import { nameOf, toCode } from "./code.js"
-import { type Difference, differences, fieldsOf, same } from "./difference.js"
+import { type Difference, differences, fieldsOf, fieldsOfAnything, same } from "./difference.js"
 import { type History, unusual } from "./generators.js"
 import { TookTooLong } from "./guard.js"
 import * as Mutation from "./mutation.js"
@@ -78,6 +78,8 @@ export interface Options<in State> {
   readonly laws: ReadonlySet<Law>
   /** How many events are enough: commands after them are left out. */
   readonly most: number
+  /** How long it may take: what is slow is told no further, and compared no further. */
+  readonly millis: number
   /** Whether events that nobody decided may lead nowhere but to a state that keeps every law. */
   readonly strict: boolean
   readonly invariant?: ((state: State) => boolean) | undefined
@@ -101,6 +103,8 @@ export const run = <Name extends string, Id, State, Event, Command, Rejection>(
   options: Options<State>
 ): Trial => {
   const { laws, log, world } = options
+  const beginning = performance.now()
+  const inTime = () => performance.now() - beginning < options.millis
   const problems = new Map<Law, Problem>()
   const mutations = Mutation.make()
   const decided = new Set<string>()
@@ -180,6 +184,17 @@ export const run = <Name extends string, Id, State, Event, Command, Rejection>(
   const initial = started.value
   let state = initial
   log.push({ _tag: "Initial", state })
+  options.onCall?.("the state schema")
+  const begins = refusalsOf(aggregate.state.schema, initial)
+  if (begins.length > 0) {
+    breaks(
+      "events",
+      "initial gives a state that the state schema refuses.",
+      begins,
+      "Every history begins with it. Either initial builds the wrong state, or the schema is too narrow."
+    )
+    return { problems, decided }
+  }
   const events: Array<Event> = []
   const states: Array<State> = []
   const stored: Array<{ readonly state: State } | undefined> = []
@@ -210,7 +225,7 @@ export const run = <Name extends string, Id, State, Event, Command, Rejection>(
         "events",
         "The event comes back from storage as another one.",
         [valueOf("stored", event), valueOf("read back", written.right), apart(found, "stored", "read back")],
-        lossHint(found)
+        lossHint(found, aggregate.event.schema)
       )
     }
     const before = state
@@ -283,7 +298,7 @@ export const run = <Name extends string, Id, State, Event, Command, Rejection>(
         "encoding",
         "The state comes back from a snapshot as another one.",
         [valueOf("stored", state), valueOf("read back", written.right), apart(found, "stored", "read back")],
-        lossHint(found)
+        lossHint(found, aggregate.state.schema)
       )
     }
     return { state: written.right }
@@ -341,6 +356,7 @@ export const run = <Name extends string, Id, State, Event, Command, Rejection>(
   const callAgain = (): void => {
     const other = world.elsewhere(() => {
       for (const called of calls) {
+        if (!inTime()) return undefined
         options.onCall?.(called.name)
         const second = attempt(() => world.run(1, called.body))
         if (Either.isLeft(second)) return { ...called, second, found: [] }
@@ -386,15 +402,14 @@ export const run = <Name extends string, Id, State, Event, Command, Rejection>(
 
   satisfies()
   const live = (): boolean =>
-    history.commands.every((command) => events.length >= options.most || decideOn(command)) &&
-    history.events.every((event) => happen(event, false))
+    history.commands.every((command) => events.length >= options.most || (inTime() && decideOn(command))) &&
+    history.events.every((event) => inTime() && happen(event, false))
   live()
   if (!problems.has("pure")) callAgain()
 
   if (laws.has("snapshots")) {
     for (const [index, snapshot] of stored.entries()) {
-      if (problems.has("snapshots") || snapshot === undefined) continue
-      options.onCall?.("evolve")
+      if (problems.has("snapshots") || snapshot === undefined || !inTime()) continue
       compareFrom(index + 1, snapshot.state)
     }
   }
@@ -408,6 +423,7 @@ export const run = <Name extends string, Id, State, Event, Command, Rejection>(
     let reached = restored
     for (const [index, event] of tail.entries()) {
       const current = reached
+      options.onCall?.("evolve")
       const next = attempt(() => world.run(0, () => aggregate.evolve(current, event)))
       if (Either.isLeft(next)) {
         return breaks(
@@ -486,7 +502,7 @@ const storeEvent = <Name extends string, Id, State, Event, Command, Rejection>(
     })
   }
   const json = Json.stringify(encoded.right.right)
-  if (Either.isLeft(json)) return Either.left(noJson("event", json.left))
+  if (Either.isLeft(json)) return Either.left(noJson("event", json.left, aggregate.event.schema))
   const decoder = aggregate.event.decoder(aggregate.event.typeOf(event))
   if (decoder === undefined) {
     return Either.left({ text: "The event has a type that the event schema does not have.", evidence: [] })
@@ -511,7 +527,7 @@ const storeState = <Name extends string, Id, State, Event, Command, Rejection>(
     })
   }
   const json = Json.stringify(encoded.right)
-  if (Either.isLeft(json)) return Either.left(noJson("state", json.left))
+  if (Either.isLeft(json)) return Either.left(noJson("state", json.left, aggregate.state.schema))
   return Either.mapLeft(aggregate.state.decode(JSON.parse(json.right)), (error) => ({
     text: "The state can be written as a snapshot, and then not be read.",
     evidence: [text("stored", json.right), ...refusals(error)],
@@ -519,11 +535,18 @@ const storeState = <Name extends string, Id, State, Event, Command, Rejection>(
   }))
 }
 
-const noJson = (what: string, problem: Json.NotJson): Unstorable => ({
+const noJson = (what: string, problem: Json.NotJson, schema: Schema.Schema.Any): Unstorable => ({
   text: `The ${what} cannot be stored as JSON: ${problem.path} ${problem.reason}.`,
   evidence: [],
-  hint: jsonHint(problem.reason)
+  hint: anythingHint(problem.path, schema) ?? jsonHint(problem.reason)
 })
+
+const anythingHint = (path: string, schema: Schema.Schema.Any): string | undefined => {
+  const field = fieldsOfAnything(schema.ast).find((field) => path.startsWith(field))
+  return field === undefined ? undefined : `The schema lets ${field} be anything (Schema.Unknown, Schema.Any or ` +
+    "Schema.Object), and not everything survives as JSON. Declare what it holds, or say what it may be where it is " +
+    "defined: .annotations({ arbitrary: () => (fc) => fc.jsonValue() })"
+}
 
 const protoHint =
   "An object loses the key __proto__ on its way through a schema. Declare the keys with a schema that " +
@@ -550,9 +573,11 @@ const mutationHint = "Build a new value and leave the old one as it is: others s
 const snapshotHint =
   "Something that evolve or decide looks at is not stored, or changes on its way through the state schema."
 
-const lossHint = (found: ReadonlyArray<Difference>): string | undefined => {
+const lossHint = (found: ReadonlyArray<Difference>, schema: Schema.Schema.Any): string | undefined => {
   const [first] = found
   if (first === undefined) return undefined
+  const anything = anythingHint(first.path, schema)
+  if (anything !== undefined) return anything
   if (/__proto__"?\]?$/.test(first.path) && first.actual === undefined) {
     return protoHint
   }
