@@ -34,6 +34,10 @@ describe("an aggregate whose histories cannot be generated", () => {
       () => AggregateLaws.laws(Broken.AlmostNever),
       ["event \"Paid\"", "$.payment.iban", "a filter is almost never true", "annotations({ arbitrary:"]
     ],
+    "commands of which there is none": [
+      () => AggregateLaws.laws(Broken.NoCommands),
+      ["There is no command", "histories: \"events\""]
+    ],
     "a filter over two fields that is almost never true": [
       () => AggregateLaws.laws(Broken.CrossField, { seed: 1 }),
       ["$.field.range", "a filter is almost never true", "annotations({ arbitrary:"]

@@ -46,7 +46,10 @@ export interface Options<Id, in out State, Event, Command> {
   readonly previous?: ReadonlyArray<Previous> | undefined
   /** What must hold in every state that is reached. */
   readonly invariant?: ((state: State) => boolean) | undefined
-  /** How many histories are tried. Default: 1,000, or as many as 2 seconds allow, but at least 100. */
+  /**
+   * How many histories are tried. Default: 1,000, or as many as 2 seconds allow, but at least 100, where those take no more
+   * than 8 seconds.
+   */
   readonly runs?: number | undefined
   /** Where the random numbers begin, a whole number: the same seed gives the same histories. Default: another each time. */
   readonly seed?: number | undefined

@@ -73,6 +73,14 @@ export const make = <Name extends string, Id, State, Event, Command, Rejection>(
         `The generator that was given as \`${option}\` gives values that the ${option} schema refuses.\n\n${wrong}`
       )
     }
+    if (schema.ast._tag === "NeverKeyword") {
+      throw new NotGenerated(
+        `There is no ${what}: its schema allows nothing.` +
+          (option === "command"
+            ? " Try the laws with any events in any order (the option `histories: \"events\"`)."
+            : "")
+      )
+    }
     const problem = tryOut(() => fromSchema(schema))
     if (problem === undefined) return fromSchema(schema)
     throw new NotGenerated(notGenerated(what, option, ofItsOwn(pinpoint(schema.ast, [], problem))))
