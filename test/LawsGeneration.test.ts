@@ -1,9 +1,10 @@
 import { assert, describe, it } from "@effect/vitest"
 import { FastCheck as fc } from "effect"
-import { AggregateLaws } from "effect-eventsourcing/testing"
+import { AggregateLaws, AggregateTest } from "effect-eventsourcing/testing"
 import { setImmediate } from "node:timers/promises"
 import { TookTooLong, within } from "../src/internal/testing/guard.js"
 import * as Broken from "./fixtures/broken.js"
+import { brokenBy } from "./utils/laws.js"
 
 const messageOf = (laws: ReadonlyArray<AggregateLaws.Law>): string => {
   try {
@@ -32,6 +33,41 @@ describe("an aggregate whose histories cannot be generated", () => {
     "a filter that is almost never true": [
       () => AggregateLaws.laws(Broken.AlmostNever),
       ["event \"Paid\"", "$.payment.iban", "a filter is almost never true", "annotations({ arbitrary:"]
+    ],
+    "commands of which there is none": [
+      () => AggregateLaws.laws(Broken.NoCommands),
+      ["There is no command", "histories: \"events\""]
+    ],
+    "a filter over two fields that is almost never true": [
+      () => AggregateLaws.laws(Broken.CrossField, { seed: 1 }),
+      ["$.field.range", "a filter is almost never true", "annotations({ arbitrary:"]
+    ],
+    "the same, deep in a list": [
+      () => AggregateLaws.laws(Broken.CrossFieldDeep, { seed: 1 }),
+      ["$.field.ranges[\"*\"].range", "a filter is almost never true"]
+    ],
+    "an arbitrary that its own schema refuses": [
+      () => AggregateLaws.laws(Broken.GeneratorThatIsRefused),
+      ["$.field.word", "annotated with gives values that the schema itself refuses", "it must start with ok"]
+    ],
+    "a given generator that the schema refuses": [
+      () =>
+        AggregateLaws.laws(Broken.Numbered, {
+          command: fc.constantFrom(1, 0.5).map((field) => ({ _tag: "Put", field }))
+        }),
+      ["given as `command`", "the command schema refuses", "0.5", "$.field: Expected an integer"]
+    ],
+    "a given generator that ends only at first": [
+      () => {
+        let values = 0
+        const field = fc.nat().map((n) => {
+          while (values > 200);
+          values++
+          return n
+        })
+        return AggregateLaws.laws(Broken.Numbered, { command: field.map((field) => ({ _tag: "Put", field })) })
+      },
+      ["given as `command`", "never ends"]
     ],
     "a filter that is never true": [() => AggregateLaws.laws(Broken.NeverTrue), ["event \"Odd\"", "a filter"]],
     "a filter that never returns": [() => AggregateLaws.laws(Broken.FilterThatHangs), ["$.text", "never ends"]],
@@ -87,6 +123,38 @@ describe("an aggregate whose histories cannot be generated", () => {
   it("histories of events need no commands", () => {
     assert.throws(AggregateLaws.laws(Broken.EndlessCommand)[0].check, AggregateLaws.NotGenerated)
     for (const { check } of AggregateLaws.laws(Broken.EndlessCommand, { histories: "events", runs: 20 })) check()
+  })
+
+  it("an encoding that never returns is filed under the law of what is stored", () => {
+    const broken = brokenBy(AggregateLaws.laws(Broken.EncodingThatHangs, { seed: 1 }))
+    assert.deepStrictEqual([...broken.keys()], ["every state survives being stored as JSON"])
+    assert.include([...broken.values()][0].message, "The state schema did not return within 3 seconds.")
+  })
+
+  it("a slow aggregate is no endless one, and its laws take seconds and not minutes", () => {
+    let calls = 0
+    const counted = { ...Broken.Slow, initial: (id: string) => (calls++, Broken.Slow.initial(id)) }
+    assert.strictEqual(brokenBy(AggregateLaws.laws(counted, { seed: 1 })).size, 0)
+    // a history of it takes about two seconds
+    assert.isBelow(calls, 60)
+  })
+
+  it("an initial state that the state schema refuses", () => {
+    const [[law, { message }]] = brokenBy(AggregateLaws.laws(Broken.BeginsRefused, { seed: 1, runs: 20 }))
+    assert.include(law, "fits the state schema")
+    assert.include(message, "initial gives a state that the state schema refuses.")
+    assert.include(message, "refused at $.n  Expected a non-negative number, actual -1")
+    assert.throws(() => AggregateLaws.check(Broken.BeginsRefused, { id: "a" }), AggregateLaws.LawBroken)
+    assert.throws(
+      () => AggregateTest.given(Broken.BeginsRefused, "a", []),
+      /begins with a state that its schema refuses/
+    )
+  })
+
+  it("a field that may be anything is named", () => {
+    const [{ message }] = brokenBy(AggregateLaws.laws(Broken.Anything, { seed: 1, runs: 100 })).values()
+    assert.include(message, "The schema lets $.field.meta be anything")
+    assert.include(message, "fc.jsonValue()")
   })
 
   it("an evolve that never returns is a story, too", () => {

@@ -46,12 +46,21 @@ export const decideStored = <Name extends string, Id, State, Event, Command, Rej
   return { _tag: "Decided", state: current, events }
 }
 
-interface Unstorable {
+/** @internal */
+export interface Unstorable {
   readonly problem: string
   readonly cause: unknown
 }
 
-const store = <Event>(codec: Aggregate.EventCodec<Event>, event: Event): Either.Either<Stored<Event>, Unstorable> => {
+/**
+ * An event as it will be read back.
+ *
+ * @internal
+ */
+export const store = <Event>(
+  codec: Aggregate.EventCodec<Event>,
+  event: Event
+): Either.Either<Stored<Event>, Unstorable> => {
   const refuse = (problem: string, cause?: unknown) => Either.left({ problem, cause })
   const encoded = codec.encode(event)
   if (Either.isLeft(encoded)) return refuse(`does not encode: ${brief(encoded.left)}`, encoded.left)

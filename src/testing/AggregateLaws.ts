@@ -4,13 +4,13 @@
  * @since 0.1.0
  */
 import type * as Brand from "effect/Brand"
-import * as Either from "effect/Either"
 import type * as Equal from "effect/Equal"
 import type * as FastCheck from "effect/FastCheck"
 import type { Pipeable } from "effect/Pipeable"
 import * as Schema from "effect/Schema"
 import type * as Aggregate from "../Aggregate.js"
-import { toCode } from "../internal/testing/code.js"
+import { safely } from "../internal/safely.js"
+import { allow } from "../internal/testing/allowed.js"
 import * as Generators from "../internal/testing/generators.js"
 import { type Comparison, comparison, inspect, tryHistory as tryPrevious } from "../internal/testing/previous.js"
 import { detect } from "../internal/testing/runner.js"
@@ -46,7 +46,10 @@ export interface Options<Id, in out State, Event, Command> {
   readonly previous?: ReadonlyArray<Previous> | undefined
   /** What must hold in every state that is reached. */
   readonly invariant?: ((state: State) => boolean) | undefined
-  /** How many histories are tried. Default: 1,000, or as many as 2 seconds allow, but at least 100. */
+  /**
+   * How many histories are tried. Default: 1,000, or as many as 2 seconds allow, but at least 100, where those take no more
+   * than 8 seconds.
+   */
   readonly runs?: number | undefined
   /** Where the random numbers begin, a whole number: the same seed gives the same histories. Default: another each time. */
   readonly seed?: number | undefined
@@ -346,16 +349,13 @@ const validated = <Name extends string, Id, State, Event, Command, Rejection>(
 ): Generators.History<Id, Command, Event> => {
   const { commands = [], events = [], id } = history
   const as = <A>(what: string, schema: Schema.Schema<A>, value: unknown): A =>
-    Either.getOrThrowWith(Schema.validateEither(schema)(value), (error) =>
-      new InvalidOption({
-        option: `AggregateLaws ${what} of ${quote(aggregate.name)}`,
-        value: quote(toCode(value)),
-        expected: `one that its schema allows: ${error.message}`
-      }))
+    allow(`AggregateLaws ${what} of ${quote(aggregate.name)}`, value, safely(Schema.validateEither(schema)))
+  const all = <A>(what: string, schema: Schema.Schema<A>, values: ReadonlyArray<unknown>): ReadonlyArray<A> =>
+    values.map((value, index) => as(`${what} ${index + 1} of ${values.length}`, schema, value))
   return {
     id: as("id", aggregate.id.schema, id),
-    commands: commands.map((command) => as("command", aggregate.command, command)),
-    events: events.map((event) => as("event", aggregate.event.schema, event))
+    commands: all("command", aggregate.command, commands),
+    events: all("event", aggregate.event.schema, events)
   }
 }
 

@@ -39,8 +39,26 @@ const string: typeof FastCheck.string = (constraints = {}) => {
   )
 }
 
+const hours = 3_600_000
+
+// effect draws the offset of a time zone, and a time in one, from these bounds. Their encoding has whole minutes, which zones
+// have kept to since 1972.
+const integersOfZones = (min: number, max: number): FastCheck.Arbitrary<number> | undefined => {
+  if (min === -12 * hours && max === 14 * hours) {
+    return FastCheck.oneof(
+      FastCheck.integer({ min: -12, max: 14 }).map((hour) => hour * hours),
+      FastCheck.integer({ min: -12 * 60, max: 14 * 60 }).map((minute) => minute * 60_000)
+    )
+  }
+  return min === -31_536_000_000_000 && max === 31_536_000_000_000
+    ? FastCheck.integer({ min: Date.UTC(1973, 0, 1), max: Date.UTC(2100, 0, 1) })
+    : undefined
+}
+
 const integer: typeof FastCheck.integer = (constraints = {}) => {
   const { max = 0x7fffffff, min = -0x80000000 } = constraints
+  const ofZones = integersOfZones(min, max)
+  if (ofZones !== undefined) return ofZones
   return mostly(
     [2, integersBetween(Math.max(min, -1), Math.min(max, 2))],
     [2, integersBetween(Math.max(min, -2), Math.min(max, 10))],

@@ -4,7 +4,7 @@ import * as Duration from "effect/Duration"
 import * as Either from "effect/Either"
 import * as Option from "effect/Option"
 import * as Redacted from "effect/Redacted"
-import { containerOf, isObject, ownKeys } from "./containers.js"
+import { containerOf, isData, isObject, ownKeys } from "./containers.js"
 
 /**
  * A value as the TypeScript that makes it, on one line.
@@ -74,9 +74,18 @@ const fields = (
   ])
 
 const fieldName = (key: PropertyKey): string => {
-  if (typeof key === "symbol") return `[${String(key)}]`
+  if (typeof key === "symbol") return `[${symbolToCode(key)}]`
   if (key === "__proto__") return "[\"__proto__\"]"
   return typeof key === "string" && identifier.test(key) ? key : JSON.stringify(key)
+}
+
+const symbolToCode = (symbol: symbol): string => {
+  const key = Symbol.keyFor(symbol)
+  if (key !== undefined) return `Symbol.for(${JSON.stringify(key)})`
+  const name = /^Symbol\.(\w+)$/.exec(symbol.description ?? "")?.[1]
+  return name !== undefined && Reflect.get(Symbol, name) === symbol
+    ? `Symbol.${name}`
+    : `Symbol(${JSON.stringify(symbol.description)})`
 }
 
 const toDoc = (value: unknown, ancestors: ReadonlyArray<object>): Doc => {
@@ -88,7 +97,7 @@ const toDoc = (value: unknown, ancestors: ReadonlyArray<object>): Doc => {
     case "bigint":
       return `${value}n`
     case "symbol":
-      return Symbol.keyFor(value) === undefined ? `Symbol(${JSON.stringify(value.description)})` : String(value)
+      return symbolToCode(value)
     case "function":
       return `<function ${value.name === "" ? "without a name" : value.name}>`
     case "object":
@@ -102,6 +111,11 @@ const toDoc = (value: unknown, ancestors: ReadonlyArray<object>): Doc => {
 const objectToDoc = (value: object, ancestors: ReadonlyArray<object>): Doc => {
   const doc = (item: unknown) => toDoc(item, ancestors)
   const entry = ([key, item]: readonly [unknown, unknown]) => list([doc(key), doc(item)])
+  if (isData(value)) {
+    return Array.isArray(value)
+      ? call("Data.array", list(Array.from(value, doc)))
+      : { open: "Data.struct({", items: fields(value, ancestors), close: "})", spaced: true }
+  }
   if (Array.isArray(value)) return list(Array.from(value, doc))
   if (value instanceof Date) {
     return call("new Date", Number.isNaN(value.getTime()) ? "NaN" : JSON.stringify(value.toISOString()))
@@ -121,12 +135,18 @@ const objectToDoc = (value: object, ancestors: ReadonlyArray<object>): Doc => {
     return call("BigDecimal.unsafeFromString", JSON.stringify(BigDecimal.format(value)))
   }
   if (DateTime.isDateTime(value)) {
+    const instant = JSON.stringify(DateTime.formatIso(value))
     return DateTime.isUtc(value)
-      ? call("DateTime.unsafeMake", JSON.stringify(DateTime.formatIso(value)))
-      : `<DateTime ${DateTime.formatIsoZoned(value)}>`
+      ? call("DateTime.unsafeMake", instant)
+      : call("DateTime.unsafeMakeZoned", instant, `{ timeZone: ${zoneToCode(value.zone)} }`)
   }
-  if (Duration.isDuration(value)) return call("Duration.decode", JSON.stringify(durationInput(value)))
-  if (Redacted.isRedacted(value)) return "<redacted>"
+  if (DateTime.isTimeZone(value)) {
+    const make = DateTime.isTimeZoneNamed(value) ? "DateTime.zoneUnsafeMakeNamed" : "DateTime.zoneMakeOffset"
+    return call(make, zoneToCode(value))
+  }
+  if (Duration.isDuration(value)) return durationToCode(value)
+  // a test makes no secrets, and what it tells has to be made again
+  if (Redacted.isRedacted(value)) return call("Redacted.make", doc(Redacted.value(value)))
   const container = containerOf(value)
   if (container?._tag === "Keyed") return call(`${container.name}.fromIterable`, list(container.entries.map(entry)))
   if (container?._tag === "Ordered" || container?._tag === "Unordered") {
@@ -139,19 +159,27 @@ const objectToDoc = (value: object, ancestors: ReadonlyArray<object>): Doc => {
   if (value instanceof Error && ownKeys(value).length === 0) {
     return value.message === "" ? call(`new ${name}`) : call(`new ${name}`, JSON.stringify(value.message))
   }
-  // a tagged class writes its own tag
-  const items = fields(value, ancestors, ["_tag"])
+  // a tagged class writes its own tag, and an error's message is a field that does not show
+  const message = value instanceof Error && value.message !== "" && Object.hasOwn(value, "message") &&
+    !ownKeys(value).includes("message")
+  const items = [
+    ...fields(value, ancestors, ["_tag"]),
+    ...(message ? [["message: ", JSON.stringify(value.message)] as const] : [])
+  ]
   return items.length === 0
     ? call(`new ${name}`)
     : { open: `new ${name}({`, items, close: "})", spaced: true }
 }
 
-const durationInput = (duration: Duration.Duration): string => {
+const zoneToCode = (zone: DateTime.TimeZone): string =>
+  DateTime.isTimeZoneNamed(zone) ? JSON.stringify(zone.id) : String(zone.offset)
+
+const durationToCode = (duration: Duration.Duration): string => {
   const millis = Duration.toMillis(duration)
-  if (millis === Infinity) return "Infinity"
-  return Number.isInteger(millis)
-    ? `${millis} millis`
-    : `${Option.getOrElse(Duration.toNanos(duration), () => 0n)} nanos`
+  if (millis === Infinity) return "Duration.infinity"
+  return Number.isInteger(millis) && Duration.equals(duration, Duration.millis(millis))
+    ? `Duration.millis(${millis})`
+    : `Duration.nanos(${Option.getOrElse(Duration.toNanos(duration), () => 0n)}n)`
 }
 
 /**

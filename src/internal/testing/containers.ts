@@ -1,5 +1,6 @@
 import * as BigDecimal from "effect/BigDecimal"
 import * as Chunk from "effect/Chunk"
+import * as Data from "effect/Data"
 import * as DateTime from "effect/DateTime"
 import * as Duration from "effect/Duration"
 import * as HashMap from "effect/HashMap"
@@ -28,6 +29,7 @@ export const containerOf = (value: object): Container | undefined => {
   if (List.isList(value)) return { _tag: "Ordered", name: "List", values: Array.from(value) }
   if (BigDecimal.isBigDecimal(value)) return { _tag: "Atom", name: "BigDecimal" }
   if (DateTime.isDateTime(value)) return { _tag: "Atom", name: "DateTime" }
+  if (DateTime.isTimeZone(value)) return { _tag: "Atom", name: "TimeZone" }
   if (Duration.isDuration(value)) return { _tag: "Atom", name: "Duration" }
   if (Redacted.isRedacted(value)) return { _tag: "Atom", name: "Redacted" }
   return undefined
@@ -52,4 +54,17 @@ export const ownKeys = (value: object): ReadonlyArray<PropertyKey> =>
 export const isPlain = (value: object): boolean => {
   const prototype: unknown = Object.getPrototypeOf(value)
   return prototype === Object.prototype || prototype === Array.prototype
+}
+
+const structPrototype: unknown = Object.getPrototypeOf(Data.struct({}))
+const arrayPrototype: unknown = Object.getPrototypeOf(Data.array([]))
+
+/**
+ * A plain object or array of effect's data, which compares by value.
+ *
+ * @internal
+ */
+export const isData = (value: object): boolean => {
+  const prototype: unknown = Object.getPrototypeOf(value)
+  return prototype === structPrototype || prototype === arrayPrototype
 }

@@ -5,7 +5,7 @@ import * as Option from "effect/Option"
 import type * as SchemaAST from "effect/SchemaAST"
 import { formatPath } from "../json.js"
 import { toCode } from "./code.js"
-import { containerOf, isObject, isPlain, ownKeys } from "./containers.js"
+import { containerOf, isData, isObject, isPlain, ownKeys } from "./containers.js"
 
 /**
  * One place where two values differ. `undefined` as text: nothing is there.
@@ -89,6 +89,39 @@ export const fieldsOf = (ast: SchemaAST.AST): ReadonlySet<PropertyKey> => {
   return fields
 }
 
+/**
+ * Where a schema, above its first list or record, takes anything.
+ *
+ * @internal
+ */
+export const fieldsOfAnything = (ast: SchemaAST.AST): ReadonlyArray<string> => {
+  const visit = (ast: SchemaAST.AST, path: ReadonlyArray<PropertyKey>): ReadonlyArray<string> => {
+    switch (ast._tag) {
+      case "UnknownKeyword":
+      case "AnyKeyword":
+      case "ObjectKeyword":
+        return [formatPath(path)]
+      case "TypeLiteral":
+        return ast.indexSignatures.some(({ type }) => visit(type, path).length > 0)
+          ? [formatPath(path)]
+          : ast.propertySignatures.flatMap(({ name, type }) => visit(type, [...path, name]))
+      case "TupleType":
+        return [...ast.elements, ...ast.rest].some(({ type }) => visit(type, path).length > 0) ? [formatPath(path)] : []
+      case "Union":
+        return ast.types.flatMap((type) => visit(type, path))
+      case "Declaration":
+        return ast.typeParameters.flatMap((type) => visit(type, path))
+      case "Refinement":
+        return visit(ast.from, path)
+      case "Transformation":
+        return visit(ast.to, path)
+      default:
+        return []
+    }
+  }
+  return visit(ast, [])
+}
+
 const fieldsByAst = new WeakMap<SchemaAST.AST, ReadonlySet<PropertyKey>>()
 
 interface Walk {
@@ -162,17 +195,11 @@ const compareObjects = (walk: Walk, path: Path, expected: object, actual: object
   compareFields(walk, path, expected, actual)
 }
 
-const structPrototype: unknown = Object.getPrototypeOf(Data.struct({}))
-const arrayPrototype: unknown = Object.getPrototypeOf(Data.array([]))
-
 // the class; a plain object is one, with a prototype, without, or with that of effect's data
 const kind = (value: object): unknown => {
+  if (isData(value)) return Array.isArray(value) ? Array.prototype : Object.prototype
   const prototype: unknown = Object.getPrototypeOf(value)
-  return prototype === null || prototype === structPrototype
-    ? Object.prototype
-    : prototype === arrayPrototype
-    ? Array.prototype
-    : prototype
+  return prototype === null ? Object.prototype : prototype
 }
 
 const described = (value: object): string => {

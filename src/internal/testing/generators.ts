@@ -2,11 +2,13 @@ import * as Either from "effect/Either"
 import * as FastCheck from "effect/FastCheck"
 import type * as ParseResult from "effect/ParseResult"
 import * as Schema from "effect/Schema"
-import type * as SchemaAST from "effect/SchemaAST"
+import * as AST from "effect/SchemaAST"
 import type * as Aggregate from "../../Aggregate.js"
 import { maxIdBytes } from "../../StreamId.js"
 import * as Json from "../json.js"
+import { safely } from "../safely.js"
 import { keyProblem } from "../text.js"
+import { objectionsIn } from "./allowed.js"
 import { fromSchema } from "./arbitraries.js"
 import { toCode } from "./code.js"
 import { TookTooLong, within } from "./guard.js"
@@ -32,6 +34,12 @@ export interface Generators<Id, Command, Event> {
   readonly byType: ReadonlyMap<string, FastCheck.Arbitrary<Event>>
 }
 
+interface Given<Id, Command, Event> {
+  readonly id?: FastCheck.Arbitrary<Id> | undefined
+  readonly command?: FastCheck.Arbitrary<Command> | undefined
+  readonly event?: FastCheck.Arbitrary<Event> | undefined
+}
+
 /**
  * What keeps the histories of an aggregate from being generated, said to its author.
  *
@@ -46,11 +54,7 @@ export class NotGenerated extends Error {}
  */
 export const make = <Name extends string, Id, State, Event, Command, Rejection>(
   aggregate: Aggregate.Aggregate<Name, Id, State, Event, Command, Rejection>,
-  given: {
-    readonly id?: FastCheck.Arbitrary<Id> | undefined
-    readonly command?: FastCheck.Arbitrary<Command> | undefined
-    readonly event?: FastCheck.Arbitrary<Event> | undefined
-  }
+  given: Given<Id, Command, Event>
 ): Generators<Id, Command, Event> => {
   const tried = <A>(
     what: string,
@@ -60,12 +64,26 @@ export const make = <Name extends string, Id, State, Event, Command, Rejection>(
   ): FastCheck.Arbitrary<A> => {
     if (arbitrary !== undefined) {
       const problem = tryOut(() => arbitrary)
-      if (problem === undefined) return arbitrary
-      throw new NotGenerated(`The generator that was given as \`${option}\` does not work: ${problem.text}`)
+      if (problem !== undefined) {
+        throw new NotGenerated(`The generator that was given as \`${option}\` does not work: ${problem.text}`)
+      }
+      const wrong = refusedOf(schema, arbitrary)
+      if (wrong === undefined) return arbitrary
+      throw new NotGenerated(
+        `The generator that was given as \`${option}\` gives values that the ${option} schema refuses.\n\n${wrong}`
+      )
+    }
+    if (schema.ast._tag === "NeverKeyword") {
+      throw new NotGenerated(
+        `There is no ${what}: its schema allows nothing.` +
+          (option === "command"
+            ? " Try the laws with any events in any order (the option `histories: \"events\"`)."
+            : "")
+      )
     }
     const problem = tryOut(() => fromSchema(schema))
     if (problem === undefined) return fromSchema(schema)
-    throw new NotGenerated(notGenerated(what, option, pinpoint(schema.ast, [], problem)))
+    throw new NotGenerated(notGenerated(what, option, ofItsOwn(pinpoint(schema.ast, [], problem))))
   }
 
   const { event: codec, state } = aggregate
@@ -103,7 +121,7 @@ const patience = 2_000
 interface Problem {
   readonly text: string
   readonly remedy?: string | undefined
-  readonly at?: string | undefined
+  readonly example?: string | undefined
 }
 
 const tryOut = (make: () => FastCheck.Arbitrary<unknown>, millis: number = patience): Problem | undefined => {
@@ -131,15 +149,117 @@ const tryOut = (make: () => FastCheck.Arbitrary<unknown>, millis: number = patie
   }
 }
 
+// what a generator gives that the schema refuses
+const refusedOf = <A>(schema: Schema.Schema<A>, arbitrary: FastCheck.Arbitrary<unknown>): string | undefined => {
+  for (const value of FastCheck.sample(arbitrary, { numRuns: 20, seed: 1 })) {
+    const valid = safely(Schema.validateEither(schema))(value)
+    if (Either.isLeft(valid)) return `  the value:  ${toCode(value)}\n  refused ${objectionsIn(valid.left)}`
+  }
+  return undefined
+}
+
+// a filter drops in silence what the generator of its own schema gives
+const ofItsOwn = (problem: Pinpointed): Pinpointed => {
+  const { ast } = problem
+  const annotation: unknown = ast.annotations[AST.ArbitraryAnnotationId]
+  if (ast._tag !== "Refinement" || typeof annotation !== "function") return problem
+  try {
+    const refused = within(patience / 4, () => {
+      const from: unknown = annotation(() => fromSchema(Schema.make<unknown>(ast.from)), { maxDepth: 2 })
+      const arbitrary: unknown = typeof from === "function" ? from(FastCheck) : undefined
+      return isArbitrary(arbitrary) ? refusedOf(Schema.make<unknown>(ast), arbitrary) : undefined
+    })
+    return refused === undefined ? problem : {
+      ...problem,
+      text: "the `arbitrary` that it is annotated with gives values that the schema itself refuses.",
+      example: refused,
+      remedy: "Let that generator keep to what the schema says."
+    }
+  } catch {
+    return problem
+  }
+}
+
+const isArbitrary = (value: unknown): value is FastCheck.Arbitrary<unknown> => value instanceof FastCheck.Arbitrary
+
+/**
+ * Which schema it is that takes so long to generate.
+ *
+ * @internal
+ */
+export const slowest = <Name extends string, Id, State, Event, Command, Rejection>(
+  aggregate: Aggregate.Aggregate<Name, Id, State, Event, Command, Rejection>,
+  given: Given<Id, Command, Event>,
+  option: "id" | "command" | "event",
+  seconds: number
+): NotGenerated => {
+  const soon = `histories do not come within ${seconds} seconds`
+  if (given[option] !== undefined) {
+    return new NotGenerated(
+      `The generator that was given as \`${option}\` does not work: ${soon}. Either a filter of it is almost never ` +
+        "true, or it never ends."
+    )
+  }
+  const whole = option === "id" ? aggregate.id.schema.ast : option === "command" ? aggregate.command.ast : undefined
+  const candidates = whole === undefined ? membersOf(aggregate.event.schema.ast) : membersOf(whole)
+  const [ast] = dearest(candidates.map((ast) => [[], ast]))
+  const name = tagOf(ast[1])
+  return new NotGenerated(notGenerated(
+    name === undefined ? option : `${option} ${JSON.stringify(name)}`,
+    option,
+    descend(ast[1], [], {
+      text: `${soon}, as a filter is almost never true for what is generated, or the generator hardly ever ends.`
+    })
+  ))
+}
+
+type Part = readonly [steps: ReadonlyArray<PropertyKey>, ast: AST.AST]
+
+const dearest = (parts: ReadonlyArray<Part>): readonly [Part, ...ReadonlyArray<number>] => {
+  const costs = parts.map(([, ast]) => costOf(ast))
+  const cost = Math.max(...costs)
+  return [parts[costs.indexOf(cost)], cost]
+}
+
+const descend = (ast: AST.AST, path: ReadonlyArray<PropertyKey>, problem: Problem): Pinpointed => {
+  const parts = path.length < 8 ? partsOf(ast) : []
+  if (parts.length > 0) {
+    const [[steps, child], cost] = dearest(parts)
+    // a list holds several, and a filter tries more than that
+    if (cost > costOf(ast) / 20) return descend(child, [...path, ...steps], problem)
+  }
+  return ofItsOwn({ ...problem, ast, path })
+}
+
+/** Milliseconds for one value. */
+const costOf = (ast: AST.AST): number => {
+  const started = performance.now()
+  let made = 0
+  try {
+    within(300, () => {
+      const arbitrary = fromSchema(Schema.make<unknown>(ast))
+      while (made < 50 && performance.now() - started < 200) {
+        FastCheck.sample(arbitrary, { numRuns: 1, seed: made })
+        made++
+      }
+    })
+  } catch {
+    // what does not end is the dearest
+  }
+  return (performance.now() - started) / Math.max(made, 0.01)
+}
+
+type Pinpointed = Problem & { readonly ast: AST.AST; readonly path: ReadonlyArray<PropertyKey> }
+
 // the innermost schema that has the problem
 const pinpoint = (
-  ast: SchemaAST.AST,
+  ast: AST.AST,
   path: ReadonlyArray<PropertyKey>,
   problem: Problem
-): Problem & { readonly ast: SchemaAST.AST; readonly path: ReadonlyArray<PropertyKey> } => {
+): Pinpointed => {
   if (path.length < 8) {
     for (const [steps, child] of partsOf(ast)) {
-      const inner = tryOut(() => fromSchema(Schema.make<unknown>(child)), patience / 2)
+      const inner = tryOut(() => fromSchema(Schema.make<unknown>(child)), patience / 5)
       if (inner !== undefined) return pinpoint(child, [...path, ...steps], inner)
     }
   }
@@ -147,8 +267,8 @@ const pinpoint = (
 }
 
 const partsOf = (
-  ast: SchemaAST.AST
-): ReadonlyArray<readonly [steps: ReadonlyArray<PropertyKey>, ast: SchemaAST.AST]> => {
+  ast: AST.AST
+): ReadonlyArray<readonly [steps: ReadonlyArray<PropertyKey>, ast: AST.AST]> => {
   switch (ast._tag) {
     case "TypeLiteral":
       return [
@@ -177,7 +297,7 @@ const partsOf = (
 const notGenerated = (
   what: string,
   option: string,
-  problem: Problem & { readonly ast: SchemaAST.AST; readonly path: ReadonlyArray<PropertyKey> }
+  problem: Pinpointed
 ): string => {
   const name = String(problem.ast)
   const subject = problem.path.length === 0 ? "" : ` at ${Json.formatPath(problem.path)}`
@@ -185,6 +305,7 @@ const notGenerated = (
     `No ${what} could be generated${subject}: ${problem.text}`,
     "",
     `  the schema${subject}:  ${name.length > 200 ? `${name.slice(0, 197)}...` : name}`,
+    ...(problem.example === undefined ? [] : [problem.example]),
     "",
     problem.remedy ?? "Say how to make one, where that schema is defined:",
     ...(problem.remedy === undefined ? [] : ["Or say how to make one, where that schema is defined:"]),
@@ -256,10 +377,10 @@ const mentions = (issue: ParseResult.ParseIssue, wanted: (issue: ParseResult.Par
   }
 }
 
-const membersOf = (ast: SchemaAST.AST): ReadonlyArray<SchemaAST.AST> =>
+const membersOf = (ast: AST.AST): ReadonlyArray<AST.AST> =>
   ast._tag === "Union" ? ast.types.flatMap(membersOf) : ast._tag === "Suspend" ? membersOf(ast.f()) : [ast]
 
-const tagOf = (ast: SchemaAST.AST): string | undefined => {
+const tagOf = (ast: AST.AST): string | undefined => {
   switch (ast._tag) {
     case "Refinement":
       return tagOf(ast.from)

@@ -52,6 +52,10 @@ const patience = 3_000
 const budget = 2_000
 const mostRuns = 1_000
 const leastRuns = 100
+/** Where they take that long to make, there is something wrong with a schema. */
+const fewest = 25
+/** How long they may take together where fewer than the least have run. */
+const patienceForAll = 8_000
 /** How long the runs under one guard should take: it costs more than most histories do. */
 const stretch = 250
 /** How many of the states that were reached are kept. */
@@ -76,31 +80,40 @@ interface Answer extends Trial.Trial {
 interface Progress {
   log: Array<Trial.Line>
   running: string
-  world: World.World | undefined
+  since: number
 }
 
-const idle = (): Progress => ({ log: [], running: "initial", world: undefined })
+const idle = (): Progress => ({ log: [], running: "initial", since: performance.now() })
 
 const tryUnguarded = <Name extends string, Id, State, Event, Command, Rejection>(
   aggregate: Aggregate.Aggregate<Name, Id, State, Event, Command, Rejection>,
   history: Generators.History<Id, Command, Event>,
   { invariant, laws, most = Infinity, onState, strict }: Question<State>,
-  progress: Progress
+  progress: Progress,
+  world: World.World
 ): Trial.Trial => {
-  const world = World.install()
-  progress.world = world
   progress.log = []
+  return Trial.run(aggregate, history, {
+    laws: new Set(laws),
+    most,
+    millis: patience / 2,
+    onState,
+    strict,
+    invariant,
+    world,
+    log: progress.log,
+    onCall: (what) => {
+      progress.running = what
+      progress.since = performance.now()
+    }
+  })
+}
+
+/** It is dear to make one. */
+const inWorld = <A>(body: (world: World.World) => A): A => {
+  const world = World.install()
   try {
-    return Trial.run(aggregate, history, {
-      laws: new Set(laws),
-      most,
-      onState,
-      strict,
-      invariant,
-      world,
-      log: progress.log,
-      onCall: (what) => progress.running = what
-    })
+    return body(world)
   } finally {
     world.restore()
   }
@@ -115,24 +128,42 @@ export const tryHistory = <Name extends string, Id, State, Event, Command, Rejec
   aggregate: Aggregate.Aggregate<Name, Id, State, Event, Command, Rejection>,
   history: Generators.History<Id, Command, Event>,
   question: Question<State>
+): Answer => inWorld((world) => tryIn(world, aggregate, history, question))
+
+const tryIn = <Name extends string, Id, State, Event, Command, Rejection>(
+  world: World.World,
+  aggregate: Aggregate.Aggregate<Name, Id, State, Event, Command, Rejection>,
+  history: Generators.History<Id, Command, Event>,
+  question: Question<State>
 ): Answer => {
   const progress = idle()
   try {
-    const trial = within(patience, () => tryUnguarded(aggregate, history, question, progress))
+    const trial = within(patience, () => tryUnguarded(aggregate, history, question, progress, world))
     return { ...trial, log: progress.log, hung: false }
   } catch (error) {
     if (!(error instanceof TookTooLong)) throw error
     // its own finally did not run
-    progress.world?.restore()
+    world.settle()
     return neverReturned(question.laws, progress)
   }
 }
 
-const neverReturned = (laws: Iterable<Trial.Law>, { log, running }: Progress): Answer => {
-  const text = `${running} did not return within ${patience / 1_000} seconds.`
-  const problem: Trial.Problem = { law: "total", text, evidence: [], lines: log.length }
-  const problems = new Map(Array.from(laws, (law) => [law, problem] as const).filter(([law]) => law === "total"))
+const neverReturned = (laws: Iterable<Trial.Law>, { log, running, since }: Progress): Answer => {
+  // many calls, each of which is slow
+  if (performance.now() - since < patience / 3) return { problems: new Map(), decided: new Set(), log, hung: false }
+  // the names of functions stay as they are
+  const subject = running.replace(/^the /, "The ")
+  const law = lawOf[running] ?? "total"
+  const text = `${subject} did not return within ${patience / 1_000} seconds.`
+  const problem: Trial.Problem = { law, text, evidence: [], lines: log.length }
+  const problems = new Map(Array.from(laws, (law) => [law, problem] as const).filter(([wanted]) => wanted === law))
   return { problems, decided: new Set(), log, hung: true }
+}
+
+const lawOf: Readonly<Record<string, Trial.Law>> = {
+  "the event schema": "events",
+  "the state schema": "encoding",
+  invariant: "invariant"
 }
 
 /** @internal */
@@ -154,8 +185,14 @@ export const make = <Name extends string, Id, State, Event, Command, Rejection>(
     ? none
     : lists(generators.command(), options.command !== undefined, aggregate.command, size * 2)
   const events = lists(generators.event, options.event !== undefined, aggregate.event.schema, size)
+  // what is being generated: the parts of a history are made in turn
+  let generating: "id" | "command" | "event" = "id"
+  const id = generators.id.map((id) => {
+    generating = strict ? "event" : "command"
+    return id
+  })
   const histories: FastCheck.Arbitrary<History> = FastCheck.record({
-    id: generators.id,
+    id,
     commands,
     events: strict ? events : none
   })
@@ -170,12 +207,22 @@ export const make = <Name extends string, Id, State, Event, Command, Rejection>(
     if (reached.length < enough) reached.push(state)
   }
 
+  const slow = (option: "id" | "command" | "event", millis: number) =>
+    Generators.slowest(aggregate, options, option, Math.max(1, Math.round(millis / 1_000)))
+
   const judge = (
     arbitrary: FastCheck.Arbitrary<History>,
     laws: ReadonlySet<Trial.Law>,
-    limit: { readonly runs: number | undefined; readonly most: number; readonly least: number }
+    limits: { readonly runs: number | undefined; readonly most: number; readonly least: number }
+  ): void => inWorld((world) => judgeIn(world, arbitrary, laws, limits))
+
+  const judgeIn = (
+    world: World.World,
+    arbitrary: FastCheck.Arbitrary<History>,
+    laws: ReadonlySet<Trial.Law>,
+    limits: { readonly runs: number | undefined; readonly most: number; readonly least: number }
   ): void => {
-    const total = limit.runs ?? limit.most
+    const total = limits.runs ?? limits.most
     const wanted = () => [...laws].filter((law) => pending.has(law))
     const learn = (history: History, run: number, { decided: types, hung, log, problems }: Answer) => {
       types.forEach((type) => decided.add(type))
@@ -189,20 +236,33 @@ export const make = <Name extends string, Id, State, Event, Command, Rejection>(
     const started = performance.now()
     const progress = idle()
     let next = 0
+    let trying = 0
     let current: History | undefined
+    generating = "id"
     const property = FastCheck.property(arbitrary, (history) => {
       current = history
+      const began = performance.now()
       const question = { laws: wanted(), most: size, strict, invariant, onState }
-      const trial = tryUnguarded(aggregate, history, question, progress)
+      const trial = tryUnguarded(aggregate, history, question, progress, world)
       learn(history, next, { ...trial, log: progress.log, hung: false })
       next++
       current = undefined
+      generating = "id"
+      trying += performance.now() - began
     })
     let count = 1
+    let alone = false
     while (next < total && wanted().length > 0) {
       const elapsed = performance.now() - started
-      if (limit.runs === undefined && next >= limit.least && elapsed > budget) return
-      if (next > 0) count = Math.max(1, Math.floor(stretch * next / elapsed))
+      if (limits.runs === undefined) {
+        if (elapsed > (next < limits.least ? patienceForAll : budget)) return
+        // it is the making that takes the time
+        if (next < fewest && elapsed > patience && trying < elapsed / 5) {
+          throw slow(strict ? "event" : "command", elapsed)
+        }
+      }
+      count = alone || next === 0 ? 1 : Math.max(1, Math.floor(stretch * next / elapsed))
+      alone = false
       try {
         const { errorInstance } = within(patience, () =>
           FastCheck.check(property, {
@@ -217,11 +277,14 @@ export const make = <Name extends string, Id, State, Event, Command, Rejection>(
           if (current !== undefined) throw error
           throw new Generators.NotGenerated(`A generator, or a filter in a schema, threw ${Trial.messageOf(error)}`)
         }
-        progress.world?.restore()
-        if (current === undefined) throw new Generators.NotGenerated(neverGenerated)
+        world.settle()
+        if (current === undefined && count === 1) throw slow(generating, patience)
+        // it may be that the ones before it took the time
+        alone = true
+        if (current === undefined) continue
         const question = { laws: wanted(), most: size, strict, invariant }
         // where it was not the only one, the others may have taken the time
-        const answer = count === 1 ? neverReturned(question.laws, progress) : tryHistory(aggregate, current, question)
+        const answer = count === 1 ? neverReturned(question.laws, progress) : tryIn(world, aggregate, current, question)
         learn(current, next, answer)
         // every other history would take as long
         if (answer.hung) pending.clear()
@@ -252,12 +315,20 @@ export const make = <Name extends string, Id, State, Event, Command, Rejection>(
     law: Trial.Law,
     found: Finding<Id, Event, Command>,
     run: number
+  ): Found<Id, Event, Command> => inWorld((world) => shrinkIn(world, arbitrary, law, found, run))
+
+  const shrinkIn = (
+    world: World.World,
+    arbitrary: FastCheck.Arbitrary<History>,
+    law: Trial.Law,
+    found: Finding<Id, Event, Command>,
+    run: number
   ): Found<Id, Event, Command> => {
     const started = performance.now()
     let smallest = found
     const breaks = (history: History): boolean => {
       if (performance.now() - started > shrinking) return false
-      const { log, problems } = tryHistory(aggregate, history, { laws: [law], most: size, strict, invariant })
+      const { log, problems } = tryIn(world, aggregate, history, { laws: [law], most: size, strict, invariant })
       const problem = problems.get(law)
       if (problem !== undefined) smallest = { history, log, problem }
       return problem !== undefined
@@ -284,7 +355,7 @@ export const make = <Name extends string, Id, State, Event, Command, Rejection>(
     for (const [type, event] of generators.byType) {
       if (decided.has(type)) continue
       const withEvent: FastCheck.Arbitrary<History> = FastCheck.record({
-        id: generators.id,
+        id,
         commands,
         events: FastCheck.tuple(event)
       })
@@ -328,7 +399,3 @@ const nothingDecided = (refused: { readonly command: unknown; readonly rejection
     "Most likely commands must fit together in a way that random ones do not. Give the laws a generator of commands that",
     "do (the option `command`), or try them with any events in any order (the option `histories: \"events\"`)."
   ].join("\n")
-
-const neverGenerated = `A history could not be generated within ${patience / 1_000} seconds: a filter in one of the ` +
-  "schemas is almost never true, or a generator does not end. Annotate that schema with an `arbitrary`, or give the laws a " +
-  "generator (the options `id`, `command` and `event`)."

@@ -5,8 +5,9 @@ import * as Predicate from "effect/Predicate"
 import * as Schema from "effect/Schema"
 import type * as Aggregate from "../../Aggregate.js"
 import * as Json from "../json.js"
+import { objections, ownProblem } from "./allowed.js"
 import { nameOf, toCode } from "./code.js"
-import { type Difference, differences, fieldsOf } from "./difference.js"
+import { type Difference, differences, fieldsOf, fieldsOfAnything, same } from "./difference.js"
 import { type History, unusual } from "./generators.js"
 import { TookTooLong } from "./guard.js"
 import * as Mutation from "./mutation.js"
@@ -77,6 +78,8 @@ export interface Options<in State> {
   readonly laws: ReadonlySet<Law>
   /** How many events are enough: commands after them are left out. */
   readonly most: number
+  /** How long it may take: what is slow is told no further, and compared no further. */
+  readonly millis: number
   /** Whether events that nobody decided may lead nowhere but to a state that keeps every law. */
   readonly strict: boolean
   readonly invariant?: ((state: State) => boolean) | undefined
@@ -100,15 +103,32 @@ export const run = <Name extends string, Id, State, Event, Command, Rejection>(
   options: Options<State>
 ): Trial => {
   const { laws, log, world } = options
+  const beginning = performance.now()
+  const inTime = () => performance.now() - beginning < options.millis
   const problems = new Map<Law, Problem>()
   const mutations = Mutation.make()
   const decided = new Set<string>()
   const stateFields = fieldsOf(aggregate.state.schema.ast)
   const eventFields = fieldsOf(aggregate.event.schema.ast)
 
-  const breaks = (law: Law, text: string, evidence: ReadonlyArray<Evidence>, hint?: string): void => {
-    if (laws.has(law) && !problems.has(law)) problems.set(law, { law, text, evidence, hint, lines: log.length })
+  const breaks = (
+    law: Law,
+    text: string,
+    evidence: ReadonlyArray<Evidence>,
+    hint?: string,
+    lines: number = log.length
+  ): void => {
+    if (laws.has(law) && !problems.has(law)) problems.set(law, { law, text, evidence, hint, lines })
   }
+
+  /** What is to be called a second time. */
+  const calls: Array<{
+    readonly name: string
+    readonly body: () => unknown
+    readonly value: unknown
+    readonly compare: ReadonlySet<PropertyKey>
+    readonly lines: number
+  }> = []
 
   /** `undefined` where the history cannot go on. */
   const call = <A>(
@@ -143,10 +163,10 @@ export const run = <Name extends string, Id, State, Event, Command, Rejection>(
       return undefined
     }
     if (reading !== undefined) {
-      const { at, source } = reading
+      const { at, source, what } = reading
       breaks(
         "pure",
-        `${name} reads ${/random/i.test(source) ? "random numbers" : "the clock"}: it calls ${source}.`,
+        `${name} reads ${what}: it calls ${source}.`,
         at === undefined ? [] : [text("where", at)],
         (name === "decide"
           ? "The same command on the same state is decided differently then, when a lost race decides it again. "
@@ -154,22 +174,7 @@ export const run = <Name extends string, Id, State, Event, Command, Rejection>(
           "Let the caller put the time, or the new id, into the command, and the decision into the event."
       )
     } else if (watched) {
-      options.onCall?.(name)
-      const second = attempt(() => world.run(1, body))
-      const found = Either.isLeft(second) ? [] : differences(value, second.right, { fields: compare })
-      if (Either.isLeft(second)) {
-        breaks("pure", `${name}, called twice with the same input, throws the second time.`, [
-          text("thrown", messageOf(second.left)),
-          ...where(second.left)
-        ], "It keeps something between calls. Everything it depends on must be in its arguments.")
-      } else if (found.length > 0) {
-        breaks(
-          "pure",
-          `${name}, called twice with the same input, gives two different results.`,
-          [valueOf("first", value), valueOf("second", second.right), apart(found, "first", "second")],
-          "It depends on something besides its arguments: a counter, a cache, a generator of ids, the clock."
-        )
-      }
+      calls.push({ name, body, value, compare, lines: log.length })
     }
     return { value }
   }
@@ -179,6 +184,17 @@ export const run = <Name extends string, Id, State, Event, Command, Rejection>(
   const initial = started.value
   let state = initial
   log.push({ _tag: "Initial", state })
+  options.onCall?.("the state schema")
+  const begins = refusalsOf(aggregate.state.schema, initial)
+  if (begins.length > 0) {
+    breaks(
+      "events",
+      "initial gives a state that the state schema refuses.",
+      begins,
+      "Every history begins with it. Either initial builds the wrong state, or the schema is too narrow."
+    )
+    return { problems, decided }
+  }
   const events: Array<Event> = []
   const states: Array<State> = []
   const stored: Array<{ readonly state: State } | undefined> = []
@@ -209,7 +225,7 @@ export const run = <Name extends string, Id, State, Event, Command, Rejection>(
         "events",
         "The event comes back from storage as another one.",
         [valueOf("stored", event), valueOf("read back", written.right), apart(found, "stored", "read back")],
-        lossHint(found)
+        lossHint(found, aggregate.event.schema)
       )
     }
     const before = state
@@ -282,7 +298,7 @@ export const run = <Name extends string, Id, State, Event, Command, Rejection>(
         "encoding",
         "The state comes back from a snapshot as another one.",
         [valueOf("stored", state), valueOf("read back", written.right), apart(found, "stored", "read back")],
-        lossHint(found)
+        lossHint(found, aggregate.state.schema)
       )
     }
     return { state: written.right }
@@ -307,6 +323,10 @@ export const run = <Name extends string, Id, State, Event, Command, Rejection>(
     if (Either.isLeft(made.value)) {
       const { left: rejection } = made.value
       log.push({ _tag: "Rejection", rejection })
+      const refused = ownProblem(rejection)
+      if (refused !== undefined) {
+        breaks("rejections", "The rejection is a value that its own schema refuses.", refusals(refused))
+      }
       const problem = untyped(rejection)
       if (problem !== undefined) {
         breaks(
@@ -332,16 +352,64 @@ export const run = <Name extends string, Id, State, Event, Command, Rejection>(
     return true
   }
 
+  /** The same calls at another time, with other dice, elsewhere, and after all the others. */
+  const callAgain = (): void => {
+    const other = world.elsewhere(() => {
+      for (const called of calls) {
+        if (!inTime()) return undefined
+        options.onCall?.(called.name)
+        const second = attempt(() => world.run(1, called.body))
+        if (Either.isLeft(second)) return { ...called, second, found: [] }
+        const found = differences(called.value, second.right, { fields: called.compare })
+        if (found.length > 0) return { ...called, second, found }
+      }
+      return undefined
+    })
+    if (other === undefined) return
+    const { body, compare, found, lines, name, second, value } = other
+    const home = attempt(() => world.run(0, body))
+    const local = Either.isRight(home) && same(value, home.right, { fields: compare })
+    const evidence = Either.isLeft(second)
+      ? [text("thrown", messageOf(second.left)), ...where(second.left)]
+      : [valueOf("first", value), valueOf("second", second.right), apart(found, "first", "second")]
+    if (local) {
+      breaks(
+        "pure",
+        `${name} gives another result in another time zone: it takes a time apart, or writes it, as it is where the ` +
+          "machine stands.",
+        evidence,
+        "Use what does not depend on that (getUTCHours, toISOString, Date.UTC), or keep the zone in the state.",
+        lines
+      )
+    } else if (Either.isLeft(second)) {
+      breaks(
+        "pure",
+        `${name}, called twice with the same input, throws the second time.`,
+        evidence,
+        "It keeps something between calls. Everything it depends on must be in its arguments.",
+        lines
+      )
+    } else {
+      breaks(
+        "pure",
+        `${name}, called twice with the same input, gives two different results.`,
+        evidence,
+        "It depends on something besides its arguments: a counter, a cache, a generator of ids, the clock.",
+        lines
+      )
+    }
+  }
+
   satisfies()
   const live = (): boolean =>
-    history.commands.every((command) => events.length >= options.most || decideOn(command)) &&
-    history.events.every((event) => happen(event, false))
+    history.commands.every((command) => events.length >= options.most || (inTime() && decideOn(command))) &&
+    history.events.every((event) => inTime() && happen(event, false))
   live()
+  if (!problems.has("pure")) callAgain()
 
   if (laws.has("snapshots")) {
     for (const [index, snapshot] of stored.entries()) {
-      if (problems.has("snapshots") || snapshot === undefined) continue
-      options.onCall?.("evolve")
+      if (problems.has("snapshots") || snapshot === undefined || !inTime()) continue
       compareFrom(index + 1, snapshot.state)
     }
   }
@@ -355,6 +423,7 @@ export const run = <Name extends string, Id, State, Event, Command, Rejection>(
     let reached = restored
     for (const [index, event] of tail.entries()) {
       const current = reached
+      options.onCall?.("evolve")
       const next = attempt(() => world.run(0, () => aggregate.evolve(current, event)))
       if (Either.isLeft(next)) {
         return breaks(
@@ -433,7 +502,7 @@ const storeEvent = <Name extends string, Id, State, Event, Command, Rejection>(
     })
   }
   const json = Json.stringify(encoded.right.right)
-  if (Either.isLeft(json)) return Either.left(noJson("event", json.left))
+  if (Either.isLeft(json)) return Either.left(noJson("event", json.left, aggregate.event.schema))
   const decoder = aggregate.event.decoder(aggregate.event.typeOf(event))
   if (decoder === undefined) {
     return Either.left({ text: "The event has a type that the event schema does not have.", evidence: [] })
@@ -458,7 +527,7 @@ const storeState = <Name extends string, Id, State, Event, Command, Rejection>(
     })
   }
   const json = Json.stringify(encoded.right)
-  if (Either.isLeft(json)) return Either.left(noJson("state", json.left))
+  if (Either.isLeft(json)) return Either.left(noJson("state", json.left, aggregate.state.schema))
   return Either.mapLeft(aggregate.state.decode(JSON.parse(json.right)), (error) => ({
     text: "The state can be written as a snapshot, and then not be read.",
     evidence: [text("stored", json.right), ...refusals(error)],
@@ -466,11 +535,18 @@ const storeState = <Name extends string, Id, State, Event, Command, Rejection>(
   }))
 }
 
-const noJson = (what: string, problem: Json.NotJson): Unstorable => ({
+const noJson = (what: string, problem: Json.NotJson, schema: Schema.Schema.Any): Unstorable => ({
   text: `The ${what} cannot be stored as JSON: ${problem.path} ${problem.reason}.`,
   evidence: [],
-  hint: jsonHint(problem.reason)
+  hint: anythingHint(problem.path, schema) ?? jsonHint(problem.reason)
 })
+
+const anythingHint = (path: string, schema: Schema.Schema.Any): string | undefined => {
+  const field = fieldsOfAnything(schema.ast).find((field) => path.startsWith(field))
+  return field === undefined ? undefined : `The schema lets ${field} be anything (Schema.Unknown, Schema.Any or ` +
+    "Schema.Object), and not everything survives as JSON. Declare what it holds, or say what it may be where it is " +
+    "defined: .annotations({ arbitrary: () => (fc) => fc.jsonValue() })"
+}
 
 const protoHint =
   "An object loses the key __proto__ on its way through a schema. Declare the keys with a schema that " +
@@ -497,9 +573,11 @@ const mutationHint = "Build a new value and leave the old one as it is: others s
 const snapshotHint =
   "Something that evolve or decide looks at is not stored, or changes on its way through the state schema."
 
-const lossHint = (found: ReadonlyArray<Difference>): string | undefined => {
+const lossHint = (found: ReadonlyArray<Difference>, schema: Schema.Schema.Any): string | undefined => {
   const [first] = found
   if (first === undefined) return undefined
+  const anything = anythingHint(first.path, schema)
+  if (anything !== undefined) return anything
   if (/__proto__"?\]?$/.test(first.path) && first.actual === undefined) {
     return protoHint
   }
@@ -523,9 +601,7 @@ const refusalsOf = (schema: Schema.Schema.Any, value: unknown): ReadonlyArray<Ev
 }
 
 const refusals = (error: ParseResult.ParseError): ReadonlyArray<Evidence> =>
-  ParseResult.ArrayFormatter.formatErrorSync(error).map(({ message, path }) =>
-    text(path.length === 0 ? "refused" : `refused at ${Json.formatPath(path)}`, message)
-  )
+  objections(error).map(({ path, reason }) => text(path === undefined ? "refused" : `refused at ${path}`, reason))
 
 const text = (label: string, text: string): Evidence => ({ _tag: "Text", label, text })
 
@@ -566,7 +642,8 @@ const where = (error: unknown): ReadonlyArray<Evidence> => {
   return frame === undefined ? [] : [text("where", frame.replace(/^\s+at /, ""))]
 }
 
-const isMutation = (error: unknown): boolean =>
+/** @internal */
+export const isMutation = (error: unknown): boolean =>
   error instanceof TypeError &&
   /read only property|object is not extensible|Cannot (?:delete|define|redefine) property/.test(error.message)
 
