@@ -10,6 +10,33 @@ export const wholeFromOne = (option: string, value: number | undefined): Invalid
     ? undefined
     : new InvalidOption({ option, value: String(value), expected: "a whole number, 1 or more" })
 
+/** @internal */
+export const wholeProblem = (option: string, value: number): InvalidOption | undefined =>
+  Number.isSafeInteger(value)
+    ? undefined
+    : new InvalidOption({ option, value: String(value), expected: "a whole number" })
+
+/**
+ * For constructors that are pure.
+ *
+ * @internal
+ */
+export const orThrow = (problem: InvalidOption | undefined): void => {
+  if (problem !== undefined) throw problem
+}
+
+/**
+ * What is waited for, and may be nothing.
+ *
+ * @internal
+ */
+export const waitProblem = (option: string, value: Duration.DurationInput): InvalidOption | undefined => {
+  const found = millis(value)
+  return found !== undefined && Number.isFinite(found)
+    ? undefined
+    : new InvalidOption({ option, value: quote(value), expected: "a finite duration, such as \"50 millis\"" })
+}
+
 /**
  * What bounds a wait. Effect takes a negative number or NaN for zero, and one without end bounds nothing.
  *

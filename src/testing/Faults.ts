@@ -13,6 +13,8 @@ import * as Schema from "effect/Schema"
 import * as Stream from "effect/Stream"
 import { PCGRandom } from "effect/Utils"
 import * as EventStore from "../EventStore.js"
+import { orThrow, waitProblem, wholeFromOne, wholeProblem } from "../internal/options.js"
+import { InvalidOption } from "../InvalidOption.js"
 import type * as Snapshot from "../Snapshot.js"
 import * as SnapshotStore from "../SnapshotStore.js"
 import type * as StreamId from "../StreamId.js"
@@ -30,7 +32,12 @@ import type * as StreamId from "../StreamId.js"
 export type Fault =
   | { readonly _tag: "Fail"; readonly when: "Before" | "After" }
   | { readonly _tag: "Die"; readonly when: "Before" | "After" }
-  | { readonly _tag: "Hang"; readonly when: "Before" | "After" }
+  | {
+    readonly _tag: "Hang"
+    readonly when: "Before" | "After"
+    /** Whether not even an interruption ends it. Default false. */
+    readonly stuck?: boolean | undefined
+  }
   | { readonly _tag: "Interrupt"; readonly when: "Before" | "After" }
   | { readonly _tag: "Delay"; readonly duration: Duration.DurationInput }
   | { readonly _tag: "Duplicate" }
@@ -61,6 +68,15 @@ export const die: Fault = { _tag: "Die", when: "Before" }
 export const hang: Fault = { _tag: "Hang", when: "Before" }
 
 /**
+ * The call never returns, nothing is done, and it cannot be interrupted: as a driver that does not answer to a
+ * cancellation. Whoever waits for it to end waits for ever, so wait with a time limit around `Effect.disconnect`.
+ *
+ * @since 0.1.0
+ * @category faults
+ */
+export const stuck: Fault = { _tag: "Hang", when: "Before", stuck: true }
+
+/**
  * The call interrupts itself, and nothing is done.
  *
  * @since 0.1.0
@@ -69,12 +85,15 @@ export const hang: Fault = { _tag: "Hang", when: "Before" }
 export const interrupt: Fault = { _tag: "Interrupt", when: "Before" }
 
 /**
- * The call is carried out after a while, by the `Clock`.
+ * The call is carried out after a while, by the `Clock`. Throws an `InvalidOption` if the duration is negative or endless.
  *
  * @since 0.1.0
  * @category faults
  */
-export const delay = (duration: Duration.DurationInput): Fault => ({ _tag: "Delay", duration })
+export const delay = (duration: Duration.DurationInput): Fault => {
+  orThrow(waitProblem("Faults.delay duration", duration))
+  return { _tag: "Delay", duration }
+}
 
 /**
  * The call is carried out, and then fails: an append says that it may have happened.
@@ -104,7 +123,8 @@ export const duplicate: Fault = { _tag: "Duplicate" }
 export const corrupt: Fault = { _tag: "Corrupt" }
 
 /**
- * The fault after the call was carried out, instead of before: of {@link die}, {@link hang} and {@link interrupt}.
+ * The fault after the call was carried out, instead of before: of {@link die}, {@link hang}, {@link stuck} and
+ * {@link interrupt}.
  * After {@link fail} it is {@link lostAcknowledgement}; the others stay as they are.
  *
  * @since 0.1.0
@@ -202,13 +222,16 @@ export interface Plan {
 export const none: Plan = { start: () => () => undefined }
 
 /**
- * The n-th call of an operation, from 1; or several of them.
+ * The n-th call of an operation, from 1; or several of them. Throws an `InvalidOption` for any other number.
  *
  * @since 0.1.0
  * @category plans
  */
-export const onCall = (operation: Operation, n: number | ReadonlyArray<number>, fault: Fault): Plan =>
-  when((call) => call.operation === operation && (typeof n === "number" ? call.n === n : n.includes(call.n)), fault)
+export const onCall = (operation: Operation, n: number | ReadonlyArray<number>, fault: Fault): Plan => {
+  const calls = new Set(typeof n === "number" ? [n] : n)
+  for (const call of calls) orThrow(wholeFromOne("Faults.onCall n", call))
+  return when((call) => call.operation === operation && calls.has(call.n), fault)
+}
 
 /**
  * The calls that fit.
@@ -222,30 +245,42 @@ export const when = (predicate: (call: Call) => boolean, fault: Fault): Plan => 
 
 /**
  * Calls at random: each meets a fault with probability `rate`, one of `faults` with equal chance. The same seed and the
- * same calls give the same faults.
+ * same calls give the same faults. Throws an `InvalidOption` for what is no seed, no rate, or no fault.
  *
  * @since 0.1.0
  * @category plans
  */
 export const seeded = (options: {
+  /** A whole number. */
   readonly seed: number
   /** From 0 to 1. */
   readonly rate: number
+  /** At least one. */
   readonly faults: ReadonlyArray<Fault>
   /** Default: all. */
   readonly operations?: ReadonlyArray<Operation> | undefined
-}): Plan => ({
-  start: () => {
-    const random = new PCGRandom(options.seed)
-    return (call) => {
-      if (options.operations?.includes(call.operation) === false) return undefined
-      // always two numbers, so that what one call meets does not depend on what the others met
-      const lot = random.number()
-      const which = Math.floor(random.number() * options.faults.length)
-      return lot < options.rate ? options.faults[which] : undefined
+}): Plan => {
+  const { faults, operations, rate, seed } = options
+  orThrow(wholeProblem("Faults.seeded seed", seed))
+  if (!(rate >= 0 && rate <= 1)) {
+    throw new InvalidOption({ option: "Faults.seeded rate", value: String(rate), expected: "a number from 0 to 1" })
+  }
+  if (faults.length === 0) {
+    throw new InvalidOption({ option: "Faults.seeded faults", value: "[]", expected: "one fault or more" })
+  }
+  return {
+    start: () => {
+      const random = new PCGRandom(seed)
+      return (call) => {
+        if (operations?.includes(call.operation) === false) return undefined
+        // always two numbers, so that what one call meets does not depend on what the others met
+        const lot = random.number()
+        const which = Math.floor(random.number() * faults.length)
+        return lot < rate ? faults[which] : undefined
+      }
     }
   }
-})
+}
 
 /**
  * The first of several plans that has a fault for the call.
@@ -277,7 +312,10 @@ export const firstOf = (...plans: ReadonlyArray<Plan>): Plan => ({
  * @category models
  */
 export interface Options {
-  /** Told of every fault before it happens. */
+  /**
+   * Told of every fault that happens, just before it does. One of a plan that finds nothing to do, such as a `corrupt`
+   * of a call that reads no row, does not happen; nor does one after a call that failed by itself.
+   */
   readonly onFault?: ((call: Call, fault: Fault) => void) | undefined
 }
 
@@ -346,8 +384,8 @@ export const makeEventStore = (
             failure: failure("read", stream),
             corrupt: ({ events, snapshot }, n) =>
               n % 2 === 0
-                ? { snapshot, events: corruptPage(events, n) }
-                : { events, snapshot: Option.map(snapshot, (found) => corruptSnapshot(found, n)) }
+                ? Option.map(corruptPage(events, n), (events) => ({ snapshot, events }))
+                : Option.map(snapshot, (found) => ({ events, snapshot: Option.some(corruptSnapshot(found, n)) }))
           }),
         transaction: (effect) =>
           inject({
@@ -390,15 +428,17 @@ export const makeSnapshotStore = (
         ask: () => next("SnapshotStore.get", stream),
         run: store.get(stream, options),
         failure: failure("get", stream.aggregate, stream.id),
-        corrupt: (found, n) => Option.map(found, (snapshot) => corruptSnapshot(snapshot, n))
+        corrupt: (found, n) => Option.map(found, (snapshot) => Option.some(corruptSnapshot(snapshot, n)))
       }),
     save: (snapshot) => {
       const { stream } = snapshot
       return Effect.suspend(() => {
         const met = next("SnapshotStore.save", stream)
+        const corrupts = met.fault?._tag === "Corrupt"
+        if (corrupts) met.tell()
         return inject({
           ask: () => met,
-          run: store.save(met.fault?._tag === "Corrupt" ? corruptSnapshot(snapshot, met.call.n) : snapshot),
+          run: store.save(corrupts ? corruptSnapshot(snapshot, met.call.n) : snapshot),
           failure: failure("save", stream.aggregate, stream.id)
         })
       })
@@ -485,6 +525,8 @@ export const layerSnapshotStore = (
 interface Met {
   readonly call: Call
   readonly fault: Fault | undefined
+  /** Says that the fault happens. */
+  readonly tell: () => void
 }
 
 const counter = (plan: Plan, { onFault }: Options) => {
@@ -495,8 +537,7 @@ const counter = (plan: Plan, { onFault }: Options) => {
     counts.set(operation, n)
     const call = { operation, n, stream }
     const fault = ask(call)
-    if (fault !== undefined) onFault?.(call, fault)
-    return { call, fault }
+    return { call, fault, tell: () => fault === undefined ? undefined : onFault?.(call, fault) }
   }
 }
 
@@ -507,35 +548,43 @@ const inject = <A, E, F>(options: {
   readonly ask: () => Met
   readonly run: Effect.Effect<A, E>
   readonly failure: (injected: Injected, when: "Before" | "After") => F
-  readonly corrupt?: (value: A, n: number) => A
+  /** None where there is nothing to break. */
+  readonly corrupt?: (value: A, n: number) => Option.Option<A>
 }): Effect.Effect<A, E | F> =>
   Effect.suspend((): Effect.Effect<A, E | F> => {
     const { ask, corrupt, failure, run } = options
-    const { call, fault } = ask()
+    const { call, fault, tell } = ask()
     if (fault === undefined) return run
     switch (fault._tag) {
       case "Delay":
+        tell()
         return Effect.zipRight(Effect.sleep(fault.duration), run)
       case "Duplicate":
+        tell()
         return Effect.zipRight(Effect.exit(run), run)
       case "Corrupt":
-        return corrupt === undefined ? run : Effect.map(run, (value) => corrupt(value, call.n))
+        return corrupt === undefined ? run : Effect.map(run, (value) => {
+          const corrupted = corrupt(value, call.n)
+          if (Option.isSome(corrupted)) tell()
+          return Option.getOrElse(corrupted, () => value)
+        })
       default: {
         const { _tag, when } = fault
-        const happen = (): Effect.Effect<never, F> => {
+        const happen = Effect.suspend((): Effect.Effect<never, F> => {
+          tell()
           switch (_tag) {
             case "Fail":
               return Effect.fail(failure(markOf(call, fault), when))
             case "Die":
               return Effect.die(markOf(call, fault))
             case "Hang":
-              return Effect.never
+              return fault.stuck === true ? Effect.uninterruptible(Effect.never) : Effect.never
             case "Interrupt":
               return Effect.interrupt
           }
-        }
+        })
         // what fails by itself is no success whose acknowledgement could be lost
-        return when === "Before" ? happen() : Effect.zipRight(run, Effect.suspend(happen))
+        return when === "Before" ? happen : Effect.zipRight(run, happen)
       }
     }
   })
@@ -554,15 +603,21 @@ const injectStream = <
   Stream.suspend((): Stream.Stream<A, E | F | EventStore.EventDecodeError> => {
     const { run } = options
     const met = options.ask()
-    const { call, fault } = met
-    if (fault === undefined || fault._tag === "Duplicate") return run
+    const { call, fault, tell } = met
+    if (fault === undefined) return run
+    if (fault._tag === "Duplicate") {
+      tell()
+      return Stream.concat(Stream.drain(Stream.catchAllCause(run, () => Stream.empty)), run)
+    }
     if (fault._tag === "Corrupt") {
       return Stream.mapChunksEffect(run, (page) => {
         const row = Chunk.get(page, call.n % Math.max(1, page.length))
         return Option.match(row, {
           onNone: () => Effect.succeed(page),
-          onSome: ({ stream, type, version }) =>
-            new EventStore.EventDecodeError({ stream, version, type, cause: markOf(call, fault) })
+          onSome: ({ stream, type, version }) => {
+            tell()
+            return Effect.fail(new EventStore.EventDecodeError({ stream, version, type, cause: markOf(call, fault) }))
+          }
         })
       })
     }
@@ -573,9 +628,10 @@ const injectStream = <
 const corruptPage = (
   page: ReadonlyArray<EventStore.TailEvent>,
   n: number
-): ReadonlyArray<EventStore.TailEvent> => {
-  const broken = n % Math.max(1, page.length)
-  return page.map((event, index) => {
+): Option.Option<ReadonlyArray<EventStore.TailEvent>> => {
+  if (page.length === 0) return Option.none()
+  const broken = n % page.length
+  return Option.some(page.map((event, index) => {
     if (index !== broken) return event
     switch (n % 3) {
       case 0:
@@ -585,7 +641,7 @@ const corruptPage = (
       default:
         return { ...event, version: event.version + 1_000_000 }
     }
-  })
+  }))
 }
 
 const corruptSnapshot = (snapshot: Snapshot.Encoded, n: number): Snapshot.Encoded => {
