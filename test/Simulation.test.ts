@@ -1,5 +1,7 @@
 import { Effect, Option } from "effect"
 import * as Library from "effect-eventsourcing"
+import * as childProcess from "node:child_process"
+import * as path from "node:path"
 import { afterAll, assert, beforeAll, describe, it } from "vitest"
 import { type Bug, clear, plant } from "./simulation/planted.js"
 import {
@@ -10,11 +12,28 @@ import {
   type Stores,
   type Subject
 } from "./simulation/simulation.js"
+import { simulateSnapshotter } from "./simulation/snapshotter.js"
 
 // SEED=7 runs that one again and prints what happens; SEEDS=100000 runs more; FIRST_SEED=1000000 runs others
-const only = process.env.SEED
-const first = Number(process.env.FIRST_SEED ?? 1)
-const count = Number(process.env.SEEDS ?? 2_000)
+const whole = (name: string, otherwise: number): number => {
+  const text = process.env[name] ?? ""
+  const value = text === "" ? otherwise : Number(text)
+  if (!Number.isSafeInteger(value) || value < 0) throw new Error(`${name} is ${text}; it must be a whole number`)
+  return value
+}
+const only = whole("SEED", 0)
+const first = whole("FIRST_SEED", 1)
+const count = whole("SEEDS", 2_000)
+
+type Simulation = (subject: Subject, seed: number, options?: Options) => Report | Promise<Report>
+
+/** Everything that a seed stands for. */
+const simulations: ReadonlyArray<readonly [name: string, simulation: Simulation]> = [
+  ["in memory", (subject, seed, options) => simulate(subject, seed, { ...options, backend: "memory" })],
+  ["on SQLite", (subject, seed, options) => simulate(subject, seed, { ...options, backend: "sqlite" })],
+  ["under Effect's own clock", simulateUnderTestClock],
+  ["of the snapshotter alone", simulateSnapshotter]
+]
 
 const from = (start: number, length: number) => Array.from({ length }, (_, n) => start + n)
 
@@ -26,19 +45,19 @@ const total = new Map<string, number>()
 // nothing in a simulation waits: others would starve beside two thousand of them
 const breathe = () => new Promise<void>((resolve) => setImmediate(resolve))
 
-const check = async (seed: number, options: Options = {}) => {
+const check = async (seed: number, backend: "memory" | "sqlite") => {
   await breathe()
-  const report = simulate(Library, seed, options)
+  const report = simulate(Library, seed, { backend })
   for (const [name, n] of Object.entries(report.counts)) total.set(name, (total.get(name) ?? 0) + n)
   if (report.problems.length > 0) throw new Error(explain(seed, report))
 }
 
-if (only !== undefined) {
+if (only > 0) {
   describe("simulation", () => {
-    for (const backend of ["memory", "sqlite"] as const) {
-      it(`seed ${only} (${backend})`, () => {
-        const report = simulate(Library, Number(only), { backend })
-        console.log(explain(Number(only), report))
+    for (const [name, simulation] of simulations) {
+      it(`seed ${only} ${name}`, async () => {
+        const report = await simulation(Library, only)
+        console.log(`${name}: ${explain(only, report)}`)
         assert.deepStrictEqual(report.problems, [])
       })
     }
@@ -49,12 +68,12 @@ if (only !== undefined) {
     for (let start = first; start < first + count; start += chunk) {
       const seeds = from(start, Math.min(chunk, first + count - start))
       it(`seeds ${seeds[0]} to ${seeds.at(-1)} in memory`, async () => {
-        for (const seed of seeds) await check(seed)
+        for (const seed of seeds) await check(seed, "memory")
       }, 300_000)
     }
 
     it("some of them on SQLite", async () => {
-      for (const seed of from(first, Math.ceil(count / 20))) await check(seed, { backend: "sqlite" })
+      for (const seed of from(first, Math.ceil(count / 20))) await check(seed, "sqlite")
     }, 300_000)
 
     it("a few under Effect's own clock and scheduler", async () => {
@@ -62,6 +81,14 @@ if (only !== undefined) {
       for (const report of reports) {
         const [seed, result] = await report
         assert.deepStrictEqual(result.problems, [], explain(seed, result))
+      }
+    }, 300_000)
+
+    it("the snapshotter alone", async () => {
+      for (const seed of from(first, count)) {
+        if (seed % 50 === 0) await breathe()
+        const report = simulateSnapshotter(Library, seed)
+        if (report.problems.length > 0) throw new Error(explain(seed, report))
       }
     }, 300_000)
 
@@ -75,6 +102,9 @@ if (only !== undefined) {
           "execute HistoryGap",
           "execute died",
           "execute interrupted",
+          "execute gave up",
+          "transaction ok",
+          "transaction rolled back",
           "load ok",
           "snapshot Hit",
           "snapshot None",
@@ -91,32 +121,50 @@ if (only !== undefined) {
     })
 
     it("the same seed gives the same run, another one another", async () => {
-      for (const seed of [1, 2, 3]) {
-        for (const backend of ["memory", "sqlite"] as const) {
-          const { trace } = simulate(Library, seed, { backend })
-          assert.isAbove(trace.length, 3)
-          assert.deepStrictEqual(simulate(Library, seed, { backend }).trace, trace)
-          assert.notDeepEqual(simulate(Library, seed + 100, { backend }).trace, trace)
+      for (const [name, simulation] of simulations) {
+        const seeds = from(1, 8)
+        const together = await Promise.all(seeds.map((seed) => simulation(Library, seed)))
+        for (const [index, report] of together.entries()) {
+          assert.isAbove(report.trace.length, 3)
+          assert.deepStrictEqual(await simulation(Library, seeds[index]), report, name)
+          assert.notDeepEqual((await simulation(Library, seeds[index] + 100)).trace, report.trace, name)
         }
-        const { trace } = await simulateUnderTestClock(Library, seed)
-        assert.deepStrictEqual((await simulateUnderTestClock(Library, seed)).trace, trace)
       }
     }, 300_000)
+
+    it("SEED=7 prints the very runs that the suite made of it", async () => {
+      const root = path.join(import.meta.dirname, "..")
+      const printed = await new Promise<string>((resolve) =>
+        childProcess.execFile(
+          process.execPath,
+          [path.join(root, "node_modules/vitest/vitest.mjs"), "run", "test/Simulation.test.ts"],
+          // no server is needed
+          { cwd: root, env: { ...process.env, SEED: "7", TEST_DATABASE_URL: "postgres://unused", NO_COLOR: "1" } },
+          (_error, stdout, stderr) => resolve(stdout + stderr)
+        )
+      )
+      for (const [name, simulation] of simulations) {
+        assert.include(printed, `${name}: ${explain(7, await simulation(Library, 7))}`)
+      }
+    }, 120_000)
   })
 
   describe("a planted bug is found", () => {
     beforeAll(clear)
     afterAll(clear)
 
-    const found = async (subject: Subject, options: Options = {}) => {
+    const found = async (simulation: Simulation, subject: Subject, options: Options = {}) => {
       for (const seed of from(1, 3_000)) {
         await breathe()
-        if (simulate(subject, seed, options).problems.length > 0) return seed
+        if ((await simulation(subject, seed, options)).problems.length > 0) return seed
       }
       return undefined
     }
 
-    const inTheLibrary: ReadonlyArray<Bug> = [
+    const inMemory: Simulation = (subject, seed, options) => simulate(subject, seed, options)
+    const onSqlite: Simulation = (subject, seed) => simulate(subject, seed, { backend: "sqlite" })
+
+    const inTheLibrary: ReadonlyArray<Bug & { readonly by?: Simulation }> = [
       {
         name: "the drain is registered before the workers, so that they are interrupted first",
         file: "Snapshotter.ts",
@@ -132,6 +180,75 @@ if (only !== undefined) {
           ["Effect.catchAllCause((cause) => Effect.fail(Cause.squash(cause))),", ""],
           ["Effect.catchAllCause(() => Effect.sync(metrics.failed))", "(effect) => effect"]
         ]
+      },
+      {
+        name: "the state is captured lazily, and is what the caller made of it by then",
+        file: "Repository.ts",
+        changes: [["save: saveCommitted(id, when, open ? version : 0) })", "save: save(baseline) })"]]
+      },
+      {
+        name: "a background snapshot is of what a transaction rolled back",
+        file: "Repository.ts",
+        changes: [[
+          "save: saveCommitted(id, when, open ? version : 0) })",
+          "save: save({ ...baseline, state: structuredClone(baseline.state) }) })"
+        ]],
+        by: onSqlite
+      },
+      {
+        name: "coalescing keeps the oldest",
+        file: "Snapshotter.ts",
+        changes: [["if (current === undefined || request.version >= current.version)", "if (current === undefined)"]],
+        by: simulateSnapshotter
+      },
+      {
+        name: "coalescing keeps the latest offer, whatever its version",
+        file: "Snapshotter.ts",
+        changes: [["if (current === undefined || request.version >= current.version) queue", "queue"]],
+        by: simulateSnapshotter
+      },
+      {
+        name: "two saves of a stream run at a time",
+        file: "Snapshotter.ts",
+        changes: [["const queue = active.has(key) ? behind : ready", "const queue = ready"]],
+        by: simulateSnapshotter
+      },
+      {
+        name: "what waited behind a save is forgotten",
+        file: "Snapshotter.ts",
+        changes: [["behind.delete(key)\n        ready.set(key, next)", "behind.delete(key)"]],
+        by: simulateSnapshotter
+      },
+      {
+        name: "what is stuck for ever is waited for",
+        file: "Snapshotter.ts",
+        changes: [["waiting() + active.size - abandoned.size", "waiting() + active.size"]]
+      },
+      {
+        name: "a verification that is stuck holds up the closing",
+        file: "internal/verifier.ts",
+        changes: [["Effect.disconnect(run(request))", "run(request)"]]
+      },
+      {
+        name: "whoever waited for a load that failed waits for ever",
+        file: "internal/stateCache.ts",
+        changes: [["return latch.open", "return Effect.void"]]
+      },
+      {
+        name: "a snapshot store is waited for without end",
+        file: "internal/loader.ts",
+        changes: [["duration: options.timeout,", "duration: \"1 hours\","]]
+      },
+      {
+        name: "the limit of a replay holds for whoever makes the next one short",
+        file: "internal/loader.ts",
+        changes: [["const bounds = unbounded ? anyLength : within", "const bounds = within"]]
+      },
+      {
+        name: "an inline append that may have happened says that it has not",
+        file: "Repository.ts",
+        changes: [["first.mayHaveAppended && isUnavailable(error)", "false"]],
+        by: onSqlite
       },
       {
         name: "a save has no time limit",
@@ -159,20 +276,25 @@ if (only !== undefined) {
       }
     ]
     /** The seed that finds it finds it again, in the very same run. */
-    const isFound = async (subject: Subject, options: Options = {}) => {
-      const seed = await found(subject, options)
+    const isFound = async (simulation: Simulation, subject: Subject, options: Options = {}) => {
+      const seed = await found(simulation, subject, options)
       if (seed === undefined) return assert.fail("no seed finds it")
-      const report = simulate(subject, seed, options)
+      const report = await simulation(subject, seed, options)
       assert.isNotEmpty(report.problems)
       assert.include(explain(seed, report), `SEED=${seed}\n${report.problems[0]}`)
-      assert.deepStrictEqual(simulate(subject, seed, options), report)
+      assert.deepStrictEqual(await simulation(subject, seed, options), report)
     }
 
-    for (const bug of inTheLibrary) {
+    for (const { by = inMemory, ...bug } of inTheLibrary) {
       it(bug.name, async () => {
-        await isFound(await plant(bug))
+        await isFound(by, await plant(bug))
       }, 300_000)
     }
+
+    it("a bug that is found under Effect's own clock is found there again", async () => {
+      const bug = inTheLibrary.find(({ name }) => name.startsWith("a snapshot is labelled"))!
+      await isFound(simulateUnderTestClock, await plant(bug))
+    }, 300_000)
 
     // what counts calls begins anew with every run
     const inAStore: ReadonlyArray<readonly [name: string, plant: (stores: Stores) => Stores]> = [
@@ -270,7 +392,7 @@ if (only !== undefined) {
     ]
     for (const [name, plant] of inAStore) {
       it(name, async () => {
-        await isFound(Library, { plant })
+        await isFound(inMemory, Library, { plant })
       }, 300_000)
     }
   })

@@ -92,7 +92,8 @@ export const make = (options: {
       )
 
     yield* Queue.take(queue).pipe(
-      Effect.flatMap(run),
+      // a store that cannot be interrupted does not hold up the closing of the scope
+      Effect.flatMap((request) => Effect.disconnect(run(request))),
       Effect.forever,
       Effect.interruptible,
       ofNobody,

@@ -578,7 +578,7 @@ const inject = <A, E, F>(options: {
             case "Die":
               return Effect.die(markOf(call, fault))
             case "Hang":
-              return fault.stuck === true ? Effect.uninterruptible(Effect.never) : Effect.never
+              return fault.stuck === true ? stuckForEver : Effect.never
             case "Interrupt":
               return Effect.interrupt
           }
@@ -588,6 +588,9 @@ const inject = <A, E, F>(options: {
       }
     }
   })
+
+// other than Effect.never, it does not keep the process alive
+const stuckForEver = Effect.uninterruptible(Effect.async<never>(() => {}))
 
 const injectStream = <
   A extends { readonly stream: StreamId.StreamId; readonly version: number; readonly type: string },

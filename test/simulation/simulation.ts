@@ -1,12 +1,16 @@
+import { SqlClient } from "@effect/sql"
 import { SqliteClient } from "@effect/sql-sqlite-node"
 import {
   Cause,
   Chunk,
+  Clock,
   Context,
+  Duration,
   Effect,
   Either,
   Exit,
   Fiber,
+  FiberRef,
   Layer,
   Logger,
   LogLevel,
@@ -77,7 +81,7 @@ const define = <Encoded>(subject: Subject, version: Version, state: Schema.Schem
     event: Added,
     command: Schema.Struct({ amounts: Schema.Array(Schema.Int) }),
     schemaVersion: version,
-    initial: () => initial,
+    initial: () => ({ ...initial }),
     evolve: evolve(version),
     decide: (state, { amounts }) =>
       state.count > 0 && amounts.includes(13)
@@ -108,6 +112,8 @@ const streams = ["a", "b", "__proto__"]
 // one run
 // -------------------------------------------------------------------------------------
 
+const bounds = { "1 millis": 1, "10 millis": 10, "1 seconds": 1_000, "1 minutes": 60_000 }
+
 interface Settings {
   readonly threshold: number
   readonly mode: "sync" | "manual" | "inline" | "background"
@@ -115,7 +121,57 @@ interface Settings {
   readonly capacity: number
   readonly timeout: "10 millis" | "1 seconds"
   readonly drainTimeout: "1 millis" | "1 seconds" | "1 minutes"
+  readonly cache: { readonly capacity: number; readonly timeToLive: "100 millis" | "1 days" } | undefined
+  readonly concurrentReplays: number | undefined
+  readonly maxReplay: number | undefined
+  readonly verify: boolean
+  /** Whether a lost race is decided again once only. */
+  readonly once: boolean
 }
+
+/** One call of the program, or the background work of one process. */
+interface Doing {
+  /** The faults that happened during it. */
+  readonly met: Array<{ readonly call: Faults.Call; readonly fault: Faults.Fault }>
+  /** Whether it holds a transaction open. */
+  readonly open: boolean
+  readonly process: Process
+}
+
+interface Process {
+  readonly settings: Settings
+  /** It is ended half way. */
+  readonly killed: boolean
+  /** Some call of the event store hung in it: whoever waits for that one waits too. */
+  hung: boolean
+}
+
+const doing = FiberRef.unsafeMake<Doing | undefined>(undefined)
+
+/** What the fiber that runs now is doing, or what it was forked for. */
+const now = (): Doing | undefined =>
+  Option.getOrUndefined(Option.map(Fiber.getCurrentFiber(), (fiber) => fiber.getFiberRef(doing)))
+
+const isOfEvents = ({ operation }: Faults.Call): boolean => operation.startsWith("EventStore")
+
+/** The marks of what was injected, in an error, a defect and what caused them. */
+const marks = (error: unknown): ReadonlyArray<Faults.Injected> => {
+  const found: Array<Faults.Injected> = []
+  for (let current = error; typeof current === "object" && current !== null;) {
+    if (current instanceof Faults.Injected) found.push(current)
+    current = "cause" in current ? current.cause : undefined
+  }
+  return found
+}
+
+/** Whoever was given a state may do with it what he likes. */
+const spoil = (state: Ledger): void => {
+  Object.assign(state, { count: -1, digest: -1 })
+}
+
+/** As a caller does who has waited long enough, whatever becomes of what he waited for. */
+const patient = <A, E>(effect: Effect.Effect<A, E>): Effect.Effect<Option.Option<A>, E> =>
+  Effect.timeoutOption(Effect.disconnect(effect), "2 minutes")
 
 /**
  * Whole programs on one pair of stores, with faults: processes that start, write, load, close or are ended half way and
@@ -157,22 +213,25 @@ const prepare = (subject: Subject, seed: number, options: Options) => {
   > = []
   const refused = new Map<string, string>()
   const known = new Map<string, number>()
+  let jumped = 0
 
   const program = (world: { readonly jump: (by: number) => Effect.Effect<void> }) =>
     Effect.gen(function*() {
       const scope = yield* Scope.make()
-      const built = backend === "memory"
-        ? { events: yield* EventStore.makeMemory, snapshots: yield* SnapshotStore.makeMemory }
-        : yield* Layer.buildWithScope(
-          Layer.merge(subject.SqlEventStore.layer, subject.SqlSnapshotStore.layer).pipe(
-            Layer.provide(subject.Sqlite.layer(SqliteClient.layer, { filename: ":memory:" })),
-            Layer.orDie
-          ),
-          scope
-        ).pipe(Effect.map((context) => ({
-          events: Context.get(context, EventStore.EventStore),
-          snapshots: Context.get(context, SnapshotStore.SnapshotStore)
-        })))
+      const memory = Effect.all({ events: EventStore.makeMemory, snapshots: SnapshotStore.makeMemory })
+      const sqlite = Layer.buildWithScope(
+        Layer.merge(subject.SqlEventStore.layer, subject.SqlSnapshotStore.layer).pipe(
+          Layer.provideMerge(subject.Sqlite.layer(SqliteClient.layer, { filename: ":memory:" })),
+          Layer.orDie
+        ),
+        scope
+      ).pipe(Effect.map((context) => ({
+        events: Context.get(context, EventStore.EventStore),
+        snapshots: Context.get(context, SnapshotStore.SnapshotStore),
+        client: Context.get(context, SqlClient.SqlClient)
+      })))
+      const built: Stores & { readonly client?: SqlClient.SqlClient } = yield* backend === "memory" ? memory : sqlite
+      const client = built.client
       const raw = options.plant === undefined ? built : options.plant(built)
 
       // --- the truth -------------------------------------------------------------------
@@ -250,10 +309,12 @@ const prepare = (subject: Subject, seed: number, options: Options) => {
         Faults.fail,
         Faults.die,
         Faults.hang,
+        Faults.stuck,
         Faults.interrupt,
         Faults.lostAcknowledgement,
         Faults.after(Faults.die),
         Faults.after(Faults.hang),
+        Faults.after(Faults.stuck),
         Faults.after(Faults.interrupt),
         Faults.duplicate,
         Faults.corrupt,
@@ -261,131 +322,261 @@ const prepare = (subject: Subject, seed: number, options: Options) => {
       ]
       // on calm days stores are slow and no more than that: then no due snapshot may be lost
       const calm = dice.chance(0.25)
-      const plan = (rate: number, faults: ReadonlyArray<Faults.Fault>) =>
-        Faults.seeded({ seed: dice.seed(), rate, faults })
+      // both stores as they are share a database: they are read in one round trip, and may be written in one transaction
+      const shared = client !== undefined && dice.chance(0.5)
+      const plan = (rate: number, faults: ReadonlyArray<Faults.Fault>): Faults.Plan => {
+        const seeded = Faults.seeded({ seed: dice.seed(), rate, faults })
+        return {
+          start: () => {
+            const ask = seeded.start()
+            return (call) => {
+              const fault = ask(call)
+              // what is stuck with the only connection in hand is the end of everything
+              const mayBeStuck = !shared && now()?.open !== true
+              return fault?._tag === "Hang" && !mayBeStuck ? { _tag: "Hang", when: fault.when } : fault
+            }
+          }
+        }
+      }
       const eventPlan = plan(calm ? 0 : dice.oneOf([0, 0.03, 0.1]), every)
       const snapshotPlan = calm ? plan(0.5, delays.slice(0, 4)) : plan(dice.oneOf([0, 0.1, 0.3, 0.7]), every)
-      let eventsCorrupt = false
-      let eventsInterrupt = false
-      let snapshotsInterrupt = false
+      // an inline snapshot holds the connection that all wait for
+      let heldUp = false
       const onFault = (call: Faults.Call, fault: Faults.Fault) => {
         count("faults")
         trace.push(`fault ${call.operation} ${call.n} ${fault._tag}`)
-        if (call.operation.startsWith("EventStore")) {
-          eventsCorrupt ||= fault._tag === "Corrupt"
-          eventsInterrupt ||= fault._tag === "Interrupt"
-        } else snapshotsInterrupt ||= fault._tag === "Interrupt"
+        const current = now()
+        if (current === undefined) return
+        current.met.push({ call, fault })
+        if (fault._tag !== "Hang" || !isOfEvents(call)) return
+        current.process.hung = true
+        heldUp ||= shared
       }
       const events = Faults.makeEventStore(raw.events, eventPlan, { onFault })
-      // both stores as they are share a database: they are read in one round trip, and may be written in one transaction
-      const shared = backend === "sqlite" && dice.chance(0.5)
       const snapshots = shared
         ? raw.snapshots
         : observed(Faults.makeSnapshotStore(monotonic(raw.snapshots), snapshotPlan, { onFault }))
 
       // --- processes -------------------------------------------------------------------
 
-      const judge = (what: string, exit: Exit.Exit<unknown, unknown>, killed: boolean) => {
+      // an error needs a reason in the very call that it ends: an injected fault of a store whose faults may show there
+      const judge = (
+        what: string,
+        exit: Exit.Exit<Option.Option<unknown>, unknown>,
+        call: Doing & { readonly undisturbed: boolean; readonly took: number; readonly mayBeEmpty: boolean }
+      ) => {
+        const { mayBeEmpty, met, open, process: { hung, killed, settings } } = call
+        const strict = what.startsWith("createSnapshot")
+        const relevant = met.filter(({ call }) => strict || isOfEvents(call))
+        const isMet = (tag: Faults.Fault["_tag"]) => relevant.some(({ fault }) => fault._tag === tag)
+        const isMarked = (error: unknown) => {
+          const found = marks(error)
+          return found.length > 0 &&
+            found.every((mark) =>
+              relevant.some(({ call }) => call.operation === mark.operation && call.n === mark.call)
+            )
+        }
+        // whoever waits for what another one does waits for his faults too
+        const waits = settings.cache !== undefined || settings.concurrentReplays !== undefined
+        if (Exit.isSuccess(exit) && Option.isNone(exit.value)) {
+          if (call.undisturbed && !isMet("Hang") && !(waits && hung) && !heldUp) wrong(`${what} never ended`)
+          return "gave up"
+        }
+        if (client === undefined && call.undisturbed && !waits && !isMet("Hang")) {
+          const slow = met.reduce((sum, { call, fault }) => {
+            const delay = fault._tag === "Delay" ? Duration.toMillis(fault.duration) : Infinity
+            const bound = isOfEvents(call) ? delay : Math.min(delay, strict ? Infinity : bounds[settings.timeout])
+            return sum + (bound === Infinity ? 0 : bound)
+          }, 0)
+          // the rest is waiting for another try after lost races
+          if (call.took > slow + 3_000) wrong(`${what} took ${call.took} ms, of which ${slow} are due to faults`)
+        }
         if (Exit.isSuccess(exit)) return "ok"
         const failure = Cause.failureOption(exit.cause)
         if (Option.isSome(failure)) {
           const error = failure.value
           if (error === "unlucky") return "rejected"
+          if (error === "rolled back" && open) return "rolled back"
+          if (error === "too slow" && open) {
+            if (call.undisturbed && met.length === 0) wrong(`${what} never ended`)
+            return "gave up"
+          }
           const tag = typeof error === "object" && error !== null && "_tag" in error ? String(error._tag) : "untyped"
-          // what a store makes of createSnapshot by hanging, or by interrupting itself
-          const gaveUp = what.startsWith("createSnapshot") && tag === "SnapshotStoreError" &&
-            (String(error).includes("took too long") ||
-              (snapshotsInterrupt && String(error).includes("was interrupted")))
-          const expected = tag === "VersionConflict" || tag === "EmptyStream" || Faults.isInjected(error) || gaveUp ||
-            (eventsCorrupt && (tag === "EventDecodeError" || tag === "HistoryGap" || tag === "EventStoreError"))
+          const reason = typeof error === "object" && error !== null && "reason" in error ? error.reason : undefined
+          // what was read wrongly is told as such, or has no id to tell
+          const misread = relevant.some(({ call, fault }) =>
+            fault._tag === "Corrupt" && !(call.operation === "EventStore.readWithSnapshot" && call.n % 2 === 1)
+          )
+          // what a store makes of createSnapshot by hanging, by being slow, or by interrupting itself
+          const gaveUp = strict && tag === "SnapshotStoreError" && (
+            (String(error).includes("took too long") && (isMet("Hang") || isMet("Delay"))) ||
+            (String(error).includes("was interrupted") && isMet("Interrupt"))
+          )
+          const expected = isMarked(error) || gaveUp ||
+            (tag === "VersionConflict" && settings.once) ||
+            (tag === "EmptyStream" && strict && mayBeEmpty) ||
+            (reason === "ReplayTooLong" && settings.maxReplay !== undefined && !strict) ||
+            (misread && (tag === "EventDecodeError" || tag === "HistoryGap" || tag === "EventStoreError"))
           if (!expected) wrong(`${what} failed with ${String(error)}`)
-          if (tag === "SnapshotStoreError" && !what.startsWith("createSnapshot")) wrong(`${what} failed by a snapshot`)
+          if (tag === "SnapshotStoreError" && !strict) wrong(`${what} failed by a snapshot`)
           return tag
         }
         const defects = Chunk.toReadonlyArray(Cause.defects(exit.cause))
         if (defects.length > 0) {
-          const strict = what.startsWith("createSnapshot")
-          if (
-            !defects.every((defect) =>
-              Faults.isInjected(defect) && (strict || !String(defect).includes("SnapshotStore"))
-            )
-          ) {
-            wrong(`${what} died with ${Cause.pretty(exit.cause)}`)
-          }
+          if (!defects.every(isMarked)) wrong(`${what} died with ${Cause.pretty(exit.cause)}`)
           return "died"
         }
-        const may = killed || eventsInterrupt || (what.startsWith("createSnapshot") && snapshotsInterrupt)
-        if (!may) wrong(`${what} was interrupted`)
+        if (!killed && !isMet("Interrupt")) wrong(`${what} was interrupted`)
         return "interrupted"
       }
+
+      /** Does it, and judges how it ended. */
+      const attempt = <A, E>(
+        what: string,
+        process: Process,
+        effect: Effect.Effect<A, E>,
+        options: { readonly open?: boolean | undefined; readonly id?: string | undefined } = {}
+      ) =>
+        Effect.suspend(() => {
+          const call: Doing = { met: [], open: options.open === true, process }
+          const before = jumped
+          const mayBeEmpty = options.id !== undefined && (known.get(options.id) ?? 0) === 0
+          return Effect.flatMap(Clock.currentTimeMillis, (began) =>
+            patient(effect).pipe(
+              Effect.locally(doing, call),
+              Effect.onExit((exit) =>
+                Effect.map(Clock.currentTimeMillis, (ended) => {
+                  const undisturbed = jumped === before
+                  const outcome = judge(what, exit, { ...call, undisturbed, took: ended - began, mayBeEmpty })
+                  trace.push(`${what} ${outcome}`)
+                  count(`${what.slice(0, what.indexOf(" "))} ${outcome}`)
+                })
+              ),
+              Effect.exit,
+              Effect.map((exit) => Exit.map(exit, Option.getOrUndefined))
+            ))
+        })
 
       let commands = 0
 
       const writer = (
         name: string,
         version: Version,
-        repository: Effect.Effect.Success<ReturnType<typeof make>>,
+        repository: Library.Repository.Repository<ReturnType<typeof ledger>>,
         seed: number,
         last: Map<string, number>,
-        killed: boolean
+        process: Process
       ) =>
         Effect.gen(function*() {
           const own = new Dice(seed)
+          const draw = (id: string) => {
+            const command = `${name}.${++commands}`
+            let ids = 0
+            const amounts = Array.from({ length: own.between(0, 4) }, () => own.number(14))
+            const parts = own.chance(0.3) ? [amounts, [own.number(12)]] : [amounts]
+            const execute = Effect.suspend(() => repository.executeAll(id, parts.map((amounts) => ({ amounts })))).pipe(
+              Effect.provideService(Event.IdGenerator, Effect.sync(() => `${command}#${++ids}`))
+            )
+            return { command, execute, id }
+          }
+          type Done = Effect.Effect.Success<ReturnType<typeof draw>["execute"]>
+          const acknowledge = (id: string, command: string, { events, version: to }: Done, counts: boolean) => {
+            acknowledged.push({ id, command, from: to - events.length + 1, to })
+            known.set(id, Math.max(known.get(id) ?? 0, to))
+            if (events.length > 0 && counts) last.set(id, Math.max(last.get(id) ?? 0, to))
+          }
+          const check = (what: string, id: string, { state, version: at }: Pick<Done, "state" | "version">) =>
+            Effect.tap(checkState(what, version, id, at, state), () => spoil(state))
+          const loaded = (id: string, least: number, found: Library.Repository.Loaded<string, Ledger>) =>
+            Effect.suspend(() => {
+              trace.push(`${name} load ${id} ${found.version} by ${found.snapshotVersion} ${found.snapshot._tag}`)
+              count(`snapshot ${found.snapshot._tag}`)
+              if (found.version < least) wrong(`a load of ${id} gave ${found.version}, ${least} was acknowledged`)
+              return check("a load", id, found)
+            })
+
+          const execute = Effect.suspend(() => {
+            const { command, execute, id } = draw(own.oneOf(streams))
+            return Effect.flatMap(
+              attempt(`execute ${command} on ${id}`, process, execute, { id }),
+              (exit) => {
+                if (Exit.isSuccess(exit)) {
+                  if (exit.value === undefined) return Effect.void
+                  acknowledge(id, command, exit.value, true)
+                  return check("the result", id, exit.value)
+                }
+                const failure = Cause.failureOption(exit.cause)
+                const sure = Option.isSome(failure) && !(
+                  typeof failure.value === "object" && failure.value !== null &&
+                  "mayHaveAppended" in failure.value &&
+                  failure.value.mayHaveAppended
+                )
+                if (sure) refused.set(command, String(failure.value))
+                return Effect.void
+              }
+            )
+          })
+
+          // several commands and loads in a transaction of the caller's, which may be rolled back
+          const transact = (client: SqlClient.SqlClient) =>
+            Effect.suspend(() => {
+              const drawn = Array.from({ length: own.between(1, 2) }, () => draw(own.oneOf(streams)))
+              const rolledBack = own.chance(0.3)
+              const waits = own.chance(0.3)
+              const done: Array<readonly [id: string, command: string, done: Done]> = []
+              const body = Effect.gen(function*() {
+                for (const { command, execute, id } of drawn) {
+                  const result = yield* execute
+                  done.push([id, command, result])
+                  yield* check("the result in a transaction", id, result)
+                  yield* loaded(id, result.version, yield* repository.load(id))
+                }
+                // nothing is waited for that needs this connection
+                if (waits) yield* repository.awaitPendingSnapshots
+                if (rolledBack) return yield* Effect.fail("rolled back")
+              })
+              const names = drawn.map(({ command }) => command).join(" ")
+              return Effect.map(
+                attempt(
+                  `transaction ${names}`,
+                  process,
+                  client.withTransaction(
+                    Effect.timeoutFail(body, { duration: "3 seconds", onTimeout: () => "too slow" as const })
+                  ),
+                  { open: true }
+                ),
+                (exit) => {
+                  if (Exit.isSuccess(exit)) {
+                    if (exit.value === undefined && done.length < drawn.length) return
+                    // a snapshot store without a part in the transaction is left alone until a worker comes
+                    const counts = shared || process.settings.mode === "background"
+                    for (const [id, command, result] of done) acknowledge(id, command, result, counts)
+                  } else if (!Cause.isInterrupted(exit.cause)) {
+                    for (const { command } of drawn) refused.set(command, "rolled back")
+                  }
+                }
+              )
+            })
+
           for (let n = own.between(2, 5); n > 0; n--) {
             if (own.chance(0.7)) yield* Effect.sleep(own.oneOf([0, 1, 5, 20, 300]))
-            const id = own.oneOf(streams)
             const what = own.number(10)
-            if (what < 6) {
-              const command = `${name}.${++commands}`
-              let ids = 0
-              const amounts = Array.from({ length: own.between(0, 4) }, () => own.number(14))
-              const parts = own.chance(0.3) ? [amounts, [own.number(12)]] : [amounts]
-              const exit = yield* repository.executeAll(id, parts.map((amounts) => ({ amounts }))).pipe(
-                Effect.provideService(Event.IdGenerator, Effect.sync(() => `${command}#${++ids}`)),
-                // as a caller does who has waited long enough
-                Effect.timeoutOption("2 minutes"),
-                Effect.onExit((exit) =>
-                  Effect.sync(() => {
-                    const outcome = judge(`execute ${command}`, exit, killed)
-                    trace.push(`${name} execute ${id} ${command} ${outcome}`)
-                    count(`execute ${outcome}`)
-                    if (Exit.isSuccess(exit)) {
-                      if (Option.isNone(exit.value)) return
-                      const { events, version: to } = exit.value.value
-                      acknowledged.push({ id, command, from: to - events.length + 1, to })
-                      known.set(id, Math.max(known.get(id) ?? 0, to))
-                      if (events.length > 0) last.set(id, Math.max(last.get(id) ?? 0, to))
-                      return
-                    }
-                    const failure = Cause.failureOption(exit.cause)
-                    const sure = Option.isSome(failure) && !(
-                      typeof failure.value === "object" && failure.value !== null &&
-                      "mayHaveAppended" in failure.value &&
-                      failure.value.mayHaveAppended
-                    )
-                    if (sure) refused.set(command, outcome)
-                  })
-                ),
-                Effect.exit
-              )
-              if (Exit.isSuccess(exit) && Option.isSome(exit.value)) {
-                yield* checkState("the result", version, id, exit.value.value.version, exit.value.value.state)
-              }
-            } else if (what < 8) {
+            if (what < 2 && client !== undefined) yield* transact(client)
+            else if (what < 6) yield* execute
+            else if (what < 8) {
+              const id = own.oneOf(streams)
               const least = known.get(id) ?? 0
-              const exit = yield* Effect.exit(Effect.timeoutOption(repository.load(id), "2 minutes"))
-              const outcome = judge(`load ${id}`, exit, killed)
-              count(`load ${outcome}`)
-              if (Exit.isSuccess(exit) && Option.isSome(exit.value)) {
-                const loaded = exit.value.value
-                trace.push(`${name} load ${id} ${loaded.version} by ${loaded.snapshotVersion} ${loaded.snapshot._tag}`)
-                count(`snapshot ${loaded.snapshot._tag}`)
-                if (loaded.version < least) wrong(`a load of ${id} gave ${loaded.version}, ${least} was acknowledged`)
-                yield* checkState("a load", version, id, loaded.version, loaded.state)
-              }
+              const exit = yield* attempt(`load ${id} by ${name}`, process, repository.load(id), { id })
+              if (Exit.isSuccess(exit) && exit.value !== undefined) yield* loaded(id, least, exit.value)
             } else if (what === 8) {
-              const exit = yield* Effect.exit(Effect.timeoutOption(repository.createSnapshot(id), "2 minutes"))
-              trace.push(`${name} createSnapshot ${id} ${judge(`createSnapshot ${id}`, exit, killed)}`)
+              const id = own.oneOf(streams)
+              const exit = yield* attempt(`createSnapshot ${id} by ${name}`, process, repository.createSnapshot(id), {
+                id
+              })
+              if (Exit.isSuccess(exit) && exit.value !== undefined) {
+                const { state, version } = exit.value.snapshot
+                yield* check("a created snapshot", id, { state, version })
+              }
             } else {
               // one that never returns is a deadlock in the end
               yield* repository.awaitPendingSnapshots
@@ -400,7 +591,14 @@ const prepare = (subject: Subject, seed: number, options: Options) => {
         workers: own.between(1, 3),
         capacity: calm ? streams.length : own.between(1, streams.length),
         timeout: calm ? "1 seconds" : own.oneOf(["10 millis", "1 seconds"] as const),
-        drainTimeout: calm ? "1 minutes" : own.oneOf(["1 millis", "1 seconds", "1 minutes"] as const)
+        drainTimeout: calm ? "1 minutes" : own.oneOf(["1 millis", "1 seconds", "1 minutes"] as const),
+        cache: own.chance(0.4)
+          ? { capacity: own.between(1, streams.length), timeToLive: own.oneOf(["100 millis", "1 days"] as const) }
+          : undefined,
+        concurrentReplays: own.chance(0.2) ? own.between(1, 2) : undefined,
+        maxReplay: own.chance(0.2) ? own.between(2, 12) : undefined,
+        verify: own.chance(0.2),
+        once: own.chance(0.2)
       })
 
       const make = (version: Version, own: Dice, settings: Settings) => {
@@ -421,7 +619,11 @@ const prepare = (subject: Subject, seed: number, options: Options) => {
           pageSize: own.oneOf([2, 3, 1_000]),
           snapshotTimeout: settings.timeout,
           snapshotOnLoad: own.chance(0.8),
-          ...(own.chance(0.2) ? { retry: Schedule.recurs(1) } : {})
+          cache: settings.cache,
+          concurrentReplays: settings.concurrentReplays,
+          maxReplay: settings.maxReplay,
+          ...(settings.verify ? { verify: { sample: 0.5 } } : {}),
+          ...(settings.once ? { retry: Schedule.recurs(1) } : {})
         }).pipe(
           Effect.orDie,
           Effect.provideService(EventStore.EventStore, events),
@@ -438,19 +640,33 @@ const prepare = (subject: Subject, seed: number, options: Options) => {
             const last = new Map<string, number>()
             const ending = own.oneOf(["end", "end", "failure", "killed"])
             trace.push(`${name} starts with version ${version}`)
-            const fiber = yield* Effect.fork(Effect.scoped(Effect.gen(function*() {
-              const repository = yield* make(version, own, chosen)
-              const seeds = Array.from({ length: own.between(1, 2) }, () => own.seed())
-              yield* Effect.forEach(
-                seeds,
-                (seed, index) => writer(`${name}${index}`, version, repository, seed, last, ending === "killed"),
-                {
-                  concurrency: "unbounded",
-                  discard: true
-                }
-              )
-              if (ending === "failure") yield* Effect.fail("planned")
-            })))
+            const process: Process = { settings: chosen, killed: ending === "killed", hung: false }
+            const before = jumped
+            let closing = 0
+            let closed = 0
+            const fiber = yield* Effect.fork(
+              Effect.scoped(Effect.onExit(
+                Effect.gen(function*() {
+                  // what works in the background is none of the program's calls
+                  const repository = yield* Effect.locally(make(version, own, chosen), doing, {
+                    met: [],
+                    open: false,
+                    process
+                  })
+                  const seeds = Array.from({ length: own.between(1, 2) }, () => own.seed())
+                  yield* Effect.forEach(
+                    seeds,
+                    (seed, index) => writer(`${name}${index}`, version, repository, seed, last, process),
+                    {
+                      concurrency: "unbounded",
+                      discard: true
+                    }
+                  )
+                  if (ending === "failure") yield* Effect.fail("planned")
+                }),
+                () => Effect.map(Clock.currentTimeMillis, (now) => closing = now)
+              )).pipe(Effect.ensuring(Effect.map(Clock.currentTimeMillis, (now) => closed = now)))
+            )
             if (ending === "killed") {
               yield* Effect.sleep(own.between(0, 400))
               yield* Fiber.interrupt(fiber)
@@ -460,6 +676,8 @@ const prepare = (subject: Subject, seed: number, options: Options) => {
               (ending === "killed" && Cause.isInterruptedOnly(exit.cause))
             if (!planned) wrong(`${name} ended with ${Cause.pretty(exit.cause)}`)
             trace.push(`${name} ended: ${ending}`)
+            const took = closed - closing
+            if (jumped === before && took > bounds[chosen.drainTimeout]) wrong(`${name} took ${took} ms to close`)
             if (!calm || ending === "killed" || chosen.mode === "manual") continue
             // what was due when it closed is there
             for (const [id, to] of last) {
@@ -479,6 +697,7 @@ const prepare = (subject: Subject, seed: number, options: Options) => {
           yield* Effect.sleep(dice.between(1, 500))
           const by = dice.oneOf([-3_600_000, -1_000, 3_000, 3_600_000])
           trace.push(`the clock jumps by ${by}`)
+          jumped++
           yield* world.jump(by)
         }
       })
@@ -487,6 +706,9 @@ const prepare = (subject: Subject, seed: number, options: Options) => {
         jumps,
         ...Array.from({ length: dice.between(1, 3) }, (_, n) => process("pqr"[n], dice.seed()))
       ], { concurrency: "unbounded", discard: true })
+
+      // what nobody waits for any more ends too, or never
+      yield* Effect.sleep("10 minutes")
 
       // --- afterwards, without faults ----------------------------------------------------
 
