@@ -28,6 +28,25 @@ const user = process.getuid?.() === 0 ? nobody() : undefined
 
 const folder = fs.mkdtempSync(path.join(os.tmpdir(), "postgres-"))
 const data = path.join(folder, "data")
+// outlives this process, however it ends: what it started and its files go with it
+const reaper = childProcess.spawn(
+  "/bin/sh",
+  [
+    "-c",
+    `cat > /dev/null
+[ -d "$1" ] || exit 0
+kill -9 -- "-$2"
+for try in 1 2 3 4 5 6 7 8 9 10; do
+  pid=$(head -n 1 "$1/data/postmaster.pid") && kill -QUIT "$pid"
+  sleep 0.2
+done
+rm -rf "$1"`,
+    ...["reaper", folder, String(process.pid)]
+  ],
+  { detached: true, stdio: ["pipe", "ignore", "ignore"] }
+)
+reaper.on("error", () => {})
+reaper.unref()
 const remove = () => fs.rmSync(folder, { recursive: true, force: true })
 
 const platform = process.platform === "win32" ? "windows" : process.platform
