@@ -208,7 +208,8 @@ interface Database {
 interface Hit {
   /** Whether the writer is dead afterwards. */
   readonly fatal: boolean
-  readonly strike: (writer: ReturnType<typeof startWriter>, database: Database) => Promise<void>
+  /** Gives whether anything was killed: a writer may have ended by itself, or not be connected yet. */
+  readonly strike: (writer: ReturnType<typeof startWriter>, database: Database) => Promise<boolean>
 }
 
 export interface Variant {
@@ -227,13 +228,14 @@ const killWriter: Hit = {
   strike: async (writer) => {
     writer.child.kill("SIGKILL")
     await writer.exited
+    return writer.child.signalCode === "SIGKILL"
   }
 }
 
 const pgLayer = (url: string) => PgClient.layer({ url: Redacted.make(url), maxConnections: 2 })
 
 const administer = (url: string, statement: string) =>
-  Effect.flatMap(SqlClient.SqlClient, (sql) => sql.unsafe(statement)).pipe(
+  Effect.flatMap(SqlClient.SqlClient, (sql) => sql.unsafe<{ readonly ended: boolean }>(statement)).pipe(
     Effect.provide(Layer.fresh(pgLayer(url))),
     Effect.runPromise
   )
@@ -268,11 +270,13 @@ export const variants: ReadonlyArray<Variant> = [
     hit: () => ({
       fatal: false,
       strike: async (_, { orders }) => {
-        await administer(
+        const rows = await administer(
           orders.target,
-          "SELECT pg_terminate_backend(pid) FROM pg_stat_activity " +
-            "WHERE datname = current_database() AND pid <> pg_backend_pid()"
+          "SELECT pg_terminate_backend(pid) AS ended FROM pg_stat_activity " +
+            "WHERE datname = current_database() AND pid <> pg_backend_pid() " +
+            "AND backend_type = 'client backend'"
         )
+        return rows.some(({ ended }) => ended)
       }
     })
   },
@@ -284,8 +288,10 @@ export const variants: ReadonlyArray<Variant> = [
     hit: (server) => ({
       fatal: false,
       strike: async () => {
+        // both say so when it is done, and fail otherwise
         await server?.stop("immediate")
         await server?.start()
+        return server !== undefined
       }
     })
   }
@@ -323,6 +329,7 @@ const postgresDatabase = async (server: Server): Promise<Database> => {
 
 export interface Result {
   readonly name: string
+  /** Those that hit something, each followed by a check. */
   readonly kills: number
   readonly acknowledged: number
   /** Commands that failed and said that the append may have happened. */
@@ -358,8 +365,9 @@ export const runVariant = async (
   const total = { acknowledged: 0, maybe: 0, refused: 0, events: 0, snapshots: 0 }
   const problems: Array<string> = []
   let writers = 0
+  let done = 0
   try {
-    for (let done = 0; done < options.kills && problems.length === 0;) {
+    while (done < options.kills && problems.length === 0) {
       const database = server === undefined ? sqliteDatabase(variant.synchronous) : await postgresDatabase(server)
       const book = new Book()
       const { fatal, strike } = variant.hit(server)
@@ -388,11 +396,10 @@ export const runVariant = async (
             await writer.told("Ok")
             await pause(random.number() * 250)
           }
-          await strike(writer, database)
-          done++
-          options.onKill?.()
+          const killed = await strike(writer, database)
           if (fatal) {
             if (writer.errors() !== "") book.problems.push(writer.errors())
+            if (!killed) book.problems.push(`the writer ended by itself, with ${writer.child.exitCode}`)
             // loads its modules while this one checks
             writer = next()
           } else {
@@ -404,6 +411,10 @@ export const runVariant = async (
           const checked = await Effect.runPromiseExit(
             Effect.provide(Effect.scoped(check(book, database.integrity)), database.layer)
           )
+          if (killed) {
+            done++
+            options.onKill?.()
+          }
           if (Exit.isSuccess(checked)) found = checked.value
           else book.problems.push(`the check itself failed: ${Cause.pretty(checked.cause)}`)
         }
@@ -433,7 +444,7 @@ export const runVariant = async (
   }
   return {
     name: variant.name,
-    kills: options.kills,
+    kills: done,
     ...total,
     seconds: (performance.now() - start) / 1_000,
     problems

@@ -7,6 +7,7 @@ import * as fs from "node:fs"
 import * as os from "node:os"
 import * as path from "node:path"
 import { parseArgs } from "node:util"
+import { markdown, page } from "../crash/page.js"
 import { table } from "../examples/terminal.js"
 import { startServer } from "../test/utils/postgres.js"
 import { contend } from "./contend.js"
@@ -17,7 +18,7 @@ const usage = `npm run soak -- [options]
 
   --minutes N       of work on each backend (default 10)
   --backend NAME    sqlite, postgres or writers (default: all three)
-  --plots FOLDER    where the SVG files go (default: docs)
+  --write FOLDER    write a Markdown page and SVG files there, such as docs/faults (default: a temporary folder)
   --seed N          other work and other faults (default 1)
   --help`
 
@@ -25,7 +26,7 @@ const { values } = parseArgs({
   options: {
     minutes: { type: "string", default: "10" },
     backend: { type: "string", default: "" },
-    plots: { type: "string", default: "docs" },
+    write: { type: "string", default: "" },
     seed: { type: "string", default: "1" },
     help: { type: "boolean", default: false }
   }
@@ -43,10 +44,13 @@ if (!Number.isFinite(minutes) || minutes <= 0 || !Number.isSafeInteger(seed)) {
 
 const stores = Layer.merge(SqlEventStore.layer, SqlSnapshotStore.layer)
 const folder = fs.mkdtempSync(path.join(os.tmpdir(), "soak-"))
+const output = values.write === "" ? fs.mkdtempSync(path.join(os.tmpdir(), "soak-result-")) : values.write
+fs.mkdirSync(output, { recursive: true })
+const parts: Array<string> = []
 let failed = false
 
 const report = (name: string, title: string, { counts, problems, samples }: Result) => {
-  const file = path.join(values.plots, `soak-${name}.svg`)
+  const file = path.join(output, `soak-${name}.svg`)
   plot(title, samples, file)
   const series = (of: (sample: typeof samples[number]) => number, digits: number, little: number) => {
     const all = samples.map(of)
@@ -55,15 +59,25 @@ const report = (name: string, title: string, { counts, problems, samples }: Resu
     failed ||= !flat
     return [at(0), at(0.25), at(0.5), at(0.75), at(1), flat ? "yes" : "NO"]
   }
-  console.log(`\n${
-    table(["", "start", "1/4", "1/2", "3/4", "end", "flat"], [
-      ["heap, MB", ...series((sample) => sample.heap, 1, 5)],
-      ["resident, MB", ...series((sample) => sample.resident, 1, 20)],
-      ["fibers", ...series((sample) => sample.fibers, 0, 10)]
-    ])
-  }\n`)
-  const rows = Object.entries(counts).sort(([a], [b]) => a.localeCompare(b))
-  console.log(table(["what", "how often"], rows.map(([what, n]) => [what, n.toLocaleString("en")])))
+  const head = ["", "start", "1/4", "1/2", "3/4", "end", "flat"]
+  const lines = [
+    ["heap, MB", ...series((sample) => sample.heap, 1, 5)],
+    ["resident, MB", ...series((sample) => sample.resident, 1, 20)],
+    ["fibers", ...series((sample) => sample.fibers, 0, 10)]
+  ]
+  console.log(`\n${table(head, lines)}\n`)
+  const rows = Object.entries(counts).sort(([a], [b]) => a.localeCompare(b)).map(([what, n]) => [
+    what,
+    n.toLocaleString("en")
+  ])
+  console.log(table(["what", "how often"], rows))
+  parts.push(
+    `## ${title}`,
+    `![Memory and fibers over time](soak-${name}.svg)`,
+    markdown(head, lines),
+    markdown(["what", "how often"], rows),
+    problems.length === 0 ? "No problem was found." : problems.map((problem) => `- ${problem}`).join("\n")
+  )
   for (const problem of problems) console.log(`PROBLEM ${problem}`)
   failed ||= problems.length > 0
   console.log(`\n${title}: ${problems.length === 0 ? "no problem" : "PROBLEMS"}; ${file}`)
@@ -101,11 +115,22 @@ try {
   }
   if (wants("writers")) {
     console.log("\n16 writers of two processes on one SQLite file, synchronous NORMAL, events a second")
-    const rows = await contend(folder, Math.min(20, minutes * 6))
-    console.log(table(["way", "events", "a second", "of the driver"], rows.table))
+    const seconds = Math.min(20, minutes * 6)
+    const rows = await contend(folder, seconds)
+    const head = ["way", "events", "a second", "of the driver"]
+    console.log(table(head, rows.table))
+    parts.push(
+      "## 16 writers of two processes on one SQLite file",
+      `${seconds} seconds of each, synchronous NORMAL.`,
+      markdown(head, rows.table),
+      rows.problems.length === 0 ? "No error surfaced." : rows.problems.map((problem) => `- ${problem}`).join("\n")
+    )
     for (const problem of rows.problems) console.log(`PROBLEM ${problem}`)
     failed ||= rows.problems.length > 0
   }
+  const options = `--minutes ${minutes} --seed ${seed}${values.backend === "" ? "" : ` --backend ${values.backend}`}`
+  fs.writeFileSync(path.join(output, "soak.md"), page("Load", `npm run soak -- ${options}`, ...parts))
+  console.log(`\n${path.join(output, "soak.md")}`)
 } finally {
   fs.rmSync(folder, { recursive: true, force: true })
 }
