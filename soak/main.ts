@@ -115,7 +115,7 @@ try {
   }
   if (wants("writers")) {
     console.log("\n16 writers of two processes on one SQLite file, synchronous NORMAL, events a second")
-    const seconds = Math.min(20, minutes * 6)
+    const seconds = Math.ceil(Math.min(20, minutes * 6))
     const rows = await contend(folder, seconds)
     const head = ["way", "events", "a second", "of the driver"]
     console.log(table(head, rows.table))
