@@ -385,7 +385,11 @@ export const makeEventStore = (
             corrupt: ({ events, snapshot }, n) =>
               n % 2 === 0
                 ? Option.map(corruptPage(events, n), (events) => ({ snapshot, events }))
-                : Option.map(snapshot, (found) => ({ events, snapshot: Option.some(corruptSnapshot(found, n)) }))
+                : Option.map(snapshot, (found) => ({
+                  events,
+                  // by another fingerprint the store would have chosen other events
+                  snapshot: Option.some(corruptSnapshot(found, n % 5 === 3 ? 0 : n))
+                }))
           }),
         transaction: (effect) =>
           inject({

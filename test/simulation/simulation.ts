@@ -144,6 +144,8 @@ interface Process {
   readonly killed: boolean
   /** Some call of the event store hung in it: whoever waits for that one waits too. */
   hung: boolean
+  /** Streams of transactions that did not commit: a worker waits for them by real time, of which there is none here. */
+  readonly rolledBack: Set<string>
 }
 
 const doing = FiberRef.unsafeMake<Doing | undefined>(undefined)
@@ -534,6 +536,7 @@ const prepare = (subject: Subject, seed: number, options: Options) => {
                 // nothing is waited for that needs this connection
                 if (waits) yield* repository.awaitPendingSnapshots
                 if (rolledBack) return yield* Effect.fail("rolled back")
+                return "committed"
               })
               const names = drawn.map(({ command }) => command).join(" ")
               return Effect.map(
@@ -546,8 +549,11 @@ const prepare = (subject: Subject, seed: number, options: Options) => {
                   { open: true }
                 ),
                 (exit) => {
+                  if (Exit.isFailure(exit) || exit.value === undefined) {
+                    for (const { id } of drawn) process.rolledBack.add(id)
+                  }
                   if (Exit.isSuccess(exit)) {
-                    if (exit.value === undefined && done.length < drawn.length) return
+                    if (exit.value === undefined) return
                     // a snapshot store without a part in the transaction is left alone until a worker comes
                     const counts = shared || process.settings.mode === "background"
                     for (const [id, command, result] of done) acknowledge(id, command, result, counts)
@@ -640,7 +646,12 @@ const prepare = (subject: Subject, seed: number, options: Options) => {
             const last = new Map<string, number>()
             const ending = own.oneOf(["end", "end", "failure", "killed"])
             trace.push(`${name} starts with version ${version}`)
-            const process: Process = { settings: chosen, killed: ending === "killed", hung: false }
+            const process: Process = {
+              settings: chosen,
+              killed: ending === "killed",
+              hung: false,
+              rolledBack: new Set()
+            }
             const before = jumped
             let closing = 0
             let closed = 0
@@ -681,6 +692,7 @@ const prepare = (subject: Subject, seed: number, options: Options) => {
             if (!calm || ending === "killed" || chosen.mode === "manual") continue
             // what was due when it closed is there
             for (const [id, to] of last) {
+              if (process.rolledBack.has(id)) continue
               const found = yield* Effect.orDie(raw.snapshots.get(streamOf(id), { schemaVersion: version }))
               const held = Option.exists(
                 found,
