@@ -36,9 +36,13 @@ const reaper = childProcess.spawn(
     `cat > /dev/null
 [ -d "$1" ] || exit 0
 kill -9 -- "-$2"
-for try in 1 2 3 4 5 6 7 8 9 10; do
+try=0
+while [ -d "$1" ] && [ "$try" -lt 150 ]; do
   pid=$(head -n 1 "$1/data/postmaster.pid") && kill -QUIT "$pid"
   sleep 0.2
+  try=$((try + 1))
+  # one that had only just begun claims its data, and writes there, a moment later
+  [ "$try" -gt 5 ] && [ ! -e "$1/data/postmaster.pid" ] && rm -rf "$1"
 done
 rm -rf "$1"`,
     ...["reaper", folder, String(process.pid)]
