@@ -129,7 +129,7 @@ export interface TailEvent {
   readonly type: string
   /** The encoded event as JSON text. */
   readonly payload: string
-  /** Given for the first event asked for and for the last event of the stream; elsewhere it may be `null`. */
+  /** Given for the first event asked for and for the last of those that are given; between them it may be `null`. */
   readonly eventId: string | null
 }
 

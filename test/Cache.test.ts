@@ -1,7 +1,19 @@
 // a load by the state cache is full replay, whatever happened to the stream meanwhile
 import { SqlClient } from "@effect/sql"
 import { assert, describe, it } from "@effect/vitest"
-import { Deferred, Effect, Exit, FastCheck as fc, Fiber, Layer, Metric, Option, TestClock } from "effect"
+import {
+  Deferred,
+  Effect,
+  Exit,
+  FastCheck as fc,
+  Fiber,
+  Layer,
+  Metric,
+  Option,
+  Schema,
+  Stream,
+  TestClock
+} from "effect"
 import {
   EventStore,
   ExpectedVersion,
@@ -12,8 +24,19 @@ import {
   SnapshotStore,
   StreamId
 } from "effect-eventsourcing"
-import { Account, id } from "./fixtures/Account.js"
-import { backends, memoryStores, sqliteTemporaryFile, sqlStores } from "./utils/backends.js"
+import * as path from "node:path"
+import { inject } from "vitest"
+import { Account, AccountEvent, id } from "./fixtures/Account.js"
+import {
+  backends,
+  memoryStores,
+  sqliteFile,
+  sqliteTemporaryFile,
+  sqlStores,
+  temporaryFolder
+} from "./utils/backends.js"
+import { pgClient, temporaryDatabase } from "./utils/postgres.js"
+import { start } from "./utils/process.js"
 
 const open = { _tag: "Open" } as const
 const deposit = (amount: number, times = 1) => ({ _tag: "Deposit", amount, times }) as const
@@ -286,4 +309,69 @@ describe.sequential("the state cache", () => {
         assert.match(error.message, /cache/)
       }
     }).pipe(Effect.provide(memoryStores)))
+})
+
+describe("two processes, each with a cache", () => {
+  for (
+    const [name, database, client] of [
+      [
+        "a SQLite file",
+        Effect.map(temporaryFolder, (folder) => path.join(folder, "bank.db")),
+        (file: string) => sqliteFile(file)
+      ],
+      ["PostgreSQL", temporaryDatabase(inject("postgres")), (url: string) => pgClient(url)]
+    ] as const
+  ) {
+    it.scopedLive(`that write the same streams agree with full replay, ${name}`, () =>
+      Effect.gen(function*() {
+        const where = yield* database
+        const rivals = yield* Effect.forEach(["one", "two"], (seed) =>
+          Effect.acquireRelease(
+            Effect.sync(() => start("./rival.ts", [where, seed])),
+            (rival) => Effect.sync(() => rival.child.stdin.end())
+          ))
+        yield* Effect.forEach(rivals, (rival) => Effect.promise(() => rival.line("ready")))
+        let told = 0
+        const tell = (rival: ReturnType<typeof start>, command: string) =>
+          Effect.promise(async (): Promise<ReadonlyArray<unknown>> => {
+            const number = `${++told}`
+            rival.tell(`${number} ${command}`)
+            const line = await rival.next((line) => line.startsWith(`${number} `))
+            return JSON.parse(line.slice(number.length))
+          })
+        const both = (command: string) =>
+          Effect.forEach(rivals, (rival) => tell(rival, command), { concurrency: "unbounded" })
+        const agree = (command: string) =>
+          Effect.map(both(command), (results) =>
+            assert.deepStrictEqual(results.flat().filter((difference) => difference !== null), []))
+        for (const rival of rivals) {
+          yield* agree("work")
+          // a deposit behind the back of both caches, then a history of the same lengths in place of what they hold
+          for (const command of ["deposit", "rewrite", "deposit"]) {
+            yield* agree("check")
+            yield* tell(rival, command)
+          }
+          yield* agree("check")
+        }
+        yield* agree("work")
+        yield* agree("check")
+        for (const counts of yield* both("counts")) {
+          const [hits, misses, stale] = counts.map(Number)
+          assert.isTrue(hits > 100 && misses > 10 && stale > 3, String(counts))
+        }
+        // and nobody decided on a state that was not there
+        yield* Effect.gen(function*() {
+          const store = yield* EventStore.EventStore
+          for (const account of ["a", "b", "c"]) {
+            let balance = 0
+            const events = yield* Stream.runCollect(store.read(stream(account)))
+            for (const { payload } of events) {
+              balance = Account.evolve({ open: true, balance }, Schema.decodeUnknownSync(AccountEvent)(payload)).balance
+              assert.isAtLeast(balance, 0)
+            }
+            assert.isAbove(events.length, 50)
+          }
+        }).pipe(Effect.provide(Layer.provide(sqlStores, client(where))))
+      }), 90_000)
+  }
 })

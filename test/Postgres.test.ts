@@ -400,6 +400,65 @@ SELECT 'Account', 'stream-' || n / 3, n % 3, 1, 'e', 'f', '{}', 0 FROM generate_
     }).pipe(Effect.provide(stores)))
 })
 
+describe("the history under a snapshot", () => {
+  it.scoped("the last event of a full page has its id, as the first and the last of the stream have", () =>
+    Effect.gen(function*() {
+      const store = yield* EventStore.EventStore
+      const appended = events(6)
+      yield* store.append(stream("a"), appended, { expectedVersion: ExpectedVersion.any })
+      const ids = (fromVersion: number, limit: number) =>
+        Effect.map(
+          store.readTail(stream("a"), { fromVersion, limit }),
+          (tail) => tail.map(({ eventId }) => appended.findIndex(({ id }) => id === eventId) + 1)
+        )
+      assert.deepStrictEqual(yield* ids(2, 3), [2, 0, 4])
+      assert.deepStrictEqual(yield* ids(2, 1), [2])
+      assert.deepStrictEqual(yield* ids(2, 5), [2, 0, 0, 0, 6])
+      assert.deepStrictEqual(yield* ids(2, Number.MAX_SAFE_INTEGER), [2, 0, 0, 0, 6])
+      for (const prefix of ["eventsourcing", "apart"]) {
+        const snapshots = yield* SqlSnapshotStore.make({ prefix })
+        const { read } = Option.getOrThrow(store.withSnapshots(snapshots))
+        const options = { schemaVersion: 1, fingerprint: "f" }
+        for (const [limit, last] of [[3, 3], [Number.MAX_SAFE_INTEGER, 6]] as const) {
+          const { events } = yield* read(stream("a"), { ...options, limit })
+          assert.strictEqual(events.at(-1)?.eventId, appended[last - 1].id)
+        }
+      }
+    }).pipe(Effect.provide(stores)))
+
+  it.scoped("a state is proved by the event that it was folded up to, though that went away in the middle", () =>
+    Effect.gen(function*() {
+      const sql = yield* SqlClient.SqlClient
+      const store = yield* EventStore.EventStore
+      yield* store.append(stream("a"), events(15), { expectedVersion: ExpectedVersion.any })
+      const rewrite = Effect.gen(function*() {
+        yield* sql`DELETE FROM eventsourcing_events WHERE version > 9`
+        yield* store.append(stream("a"), [event(1_000)], { expectedVersion: ExpectedVersion.exact(9) })
+      })
+      let pages = 0
+      const rewritten = EventStore.EventStore.of({
+        ...store,
+        withSnapshots: () => Option.none(),
+        readTail: (stream, options) =>
+          Effect.tap(
+            store.readTail(stream, options),
+            () => ++pages === 1 ? Effect.orDie(rewrite) : Effect.void
+          )
+      })
+      const snapshots = SnapshotPolicy.manual
+      const loader = yield* Effect.provideService(
+        Repository.make(Account, { snapshots, pageSize: 10 }),
+        EventStore.EventStore,
+        rewritten
+      )
+      yield* loader.createSnapshot(id("a"))
+      const replayed = yield* (yield* Repository.make(Account)).load(id("a"))
+      const loaded = yield* (yield* Repository.make(Account, { snapshots })).load(id("a"))
+      assert.deepStrictEqual(loaded.state, replayed.state)
+      assert.strictEqual(loaded.snapshot._tag, "HistoryMismatch")
+    }).pipe(Effect.provide(stores)))
+})
+
 describe("writers", () => {
   it.scopedLive("sixteen times twenty-five increments lose none", () =>
     Effect.gen(function*() {
@@ -718,7 +777,8 @@ VALUES (pg_current_xact_id()::text::bigint, $1, 'Account', $2, $3, 'Deposited', 
       ) {
         yield* sql.unsafe(`DROP TABLE IF EXISTS others; CREATE TABLE others (id integer PRIMARY KEY);
 CREATE OR REPLACE FUNCTION own() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN ${statement}; RETURN NULL; END $$;
-CREATE OR REPLACE TRIGGER own AFTER INSERT ON eventsourcing_events EXECUTE FUNCTION own();`)
+DROP TRIGGER IF EXISTS own ON eventsourcing_events;
+CREATE TRIGGER own AFTER INSERT ON eventsourcing_events EXECUTE FUNCTION own();`)
         const failure = yield* Effect.flip(
           store.append(stream("a"), events(1), { expectedVersion: ExpectedVersion.any })
         )

@@ -99,9 +99,9 @@ UNION ALL (
   ${tail(events, "(SELECT version FROM start)", "$6")}
 )`
 
-// the ids are a quarter of what is sent, and only the first and the last are of use
+// the ids are a quarter of what is sent, and only the first and the last are of use: that of the stream, or of a full page
 const tail = (events: string, from: string, limit: string): string =>
-  `SELECT version, type, payload, CASE WHEN version = ${from} OR version = (
+  `SELECT version, type, payload, CASE WHEN version IN (${from}, ${from} + ${limit}::bigint - 1) OR version = (
     SELECT version FROM ${quoted(events)} WHERE aggregate = $1 AND stream_id = $2 ORDER BY version DESC LIMIT 1
   ) THEN event_id END
   FROM ${quoted(events)} WHERE aggregate = $1 AND stream_id = $2 AND version >= ${from}
