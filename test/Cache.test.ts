@@ -11,6 +11,7 @@ import {
   Metric,
   Option,
   Schema,
+  type Scope,
   Stream,
   TestClock
 } from "effect"
@@ -33,6 +34,7 @@ import {
   sqliteFile,
   sqliteTemporaryFile,
   sqlStores,
+  type Stores,
   temporaryFolder
 } from "./utils/backends.js"
 import { pgClient, temporaryDatabase } from "./utils/postgres.js"
@@ -312,16 +314,21 @@ describe.sequential("the state cache", () => {
 })
 
 describe("two processes, each with a cache", () => {
-  for (
-    const [name, database, client] of [
-      [
-        "a SQLite file",
-        Effect.map(temporaryFolder, (folder) => path.join(folder, "bank.db")),
-        (file: string) => sqliteFile(file)
-      ],
-      ["PostgreSQL", temporaryDatabase(inject("postgres")), (url: string) => pgClient(url)]
-    ] as const
-  ) {
+  const databases: ReadonlyArray<
+    readonly [
+      name: string,
+      database: Effect.Effect<string, unknown, Scope.Scope>,
+      stores: (database: string) => Layer.Layer<Stores, unknown>
+    ]
+  > = [
+    [
+      "a SQLite file",
+      Effect.map(temporaryFolder, (folder) => path.join(folder, "bank.db")),
+      (file) => Layer.provide(sqlStores, sqliteFile(file))
+    ],
+    ["PostgreSQL", temporaryDatabase(inject("postgres")), (url) => Layer.provide(sqlStores, pgClient(url))]
+  ]
+  for (const [name, database, stores] of databases) {
     it.scopedLive(`that write the same streams agree with full replay, ${name}`, () =>
       Effect.gen(function*() {
         const where = yield* database
@@ -371,7 +378,7 @@ describe("two processes, each with a cache", () => {
             }
             assert.isAbove(events.length, 50)
           }
-        }).pipe(Effect.provide(Layer.provide(sqlStores, client(where))))
+        }).pipe(Effect.provide(stores(where)))
       }), 90_000)
   }
 })
