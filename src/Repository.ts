@@ -492,7 +492,7 @@ export const make = <Name extends string, Id, State, Event, Command, Rejection>(
         return { snapshot, outcome }
       })
 
-    // whatever a logger makes of it, nothing fails after an append
+    // nothing fails because of a snapshot, whatever a logger makes of it
     const warn = (
       message: string,
       cause: unknown,
@@ -529,13 +529,18 @@ export const make = <Name extends string, Id, State, Event, Command, Rejection>(
             hanging.delete(stream)
           }))
         )
+        const leave = () => {
+          if (running) hanging.add(stream)
+        }
         const saving = Effect.interruptible(contained(tracked))
         return Effect.flatMap(
           // after an append nothing interrupts it but its own time limit; in a transaction it ends before that does
-          Effect.flatMap(events.inTransaction, (open) => open ? saving : Effect.disconnect(saving)),
+          Effect.flatMap(events.inTransaction, (open) => open ? saving : Effect.disconnect(saving)).pipe(
+            Effect.onInterrupt(() => Effect.sync(leave))
+          ),
           Either.match({
             onLeft: (cause) => {
-              if (running) hanging.add(stream)
+              leave()
               countSave.failed()
               const message = "a snapshot could not be saved; the next command that finds it due tries again"
               return warn(message, cause, { aggregate, id })
@@ -973,7 +978,9 @@ const logLoad = (
 ): Effect.Effect<void> => {
   const log = (level: LogLevel.LogLevel, message: string) =>
     Effect.logWithLevel(level, message).pipe(
-      Effect.annotateLogs({ aggregate: stream.aggregate, id: stream.id, snapshot: outcome._tag, ...numbers })
+      Effect.annotateLogs({ aggregate: stream.aggregate, id: stream.id, snapshot: outcome._tag, ...numbers }),
+      // nothing fails because of a snapshot, whatever a logger makes of it
+      Effect.catchAllCause(() => Effect.void)
     )
   switch (outcome._tag) {
     case "Hit":

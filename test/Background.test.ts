@@ -9,6 +9,7 @@ import {
   Exit,
   Fiber,
   Layer,
+  Logger,
   ManagedRuntime,
   Option,
   Schedule,
@@ -47,6 +48,9 @@ const snapshotOf = (text: string) =>
 
 const snapshotVersion = (text: string) =>
   Effect.map(snapshotOf(text), Option.match({ onNone: () => 0, onSome: ({ version }) => version }))
+
+const unavailable = (operation: "get" | "save") =>
+  new SnapshotStore.SnapshotStoreError({ operation, aggregate: "Account", reason: "Unavailable", detail: "planned" })
 
 /** The snapshot store of the context, its saves held back until the gate opens. */
 const heldBack = Effect.gen(function*() {
@@ -506,6 +510,67 @@ describe("a store that is slow or hangs", () => {
         assert.deepStrictEqual(yield* versionOf("s0"), Option.some(6))
         assert.deepStrictEqual(yield* versionOf("s39"), Option.some(2))
       }))
+    }).pipe(Effect.provide(memoryStores)))
+
+  it.scoped("saves of loads that were given up do not pile up where they cannot be interrupted", () =>
+    Effect.gen(function*() {
+      const { logged, observed } = yield* lines
+      const store = yield* SnapshotStore.SnapshotStore
+      const gate = yield* Effect.makeLatch(false)
+      let begun = 0
+      const accounts = yield* Repository.make(Account, { snapshots: SnapshotPolicy.sync({ every: 1 }) }).pipe(
+        Effect.provideService(SnapshotStore.SnapshotStore, {
+          ...store,
+          save: (snapshot) =>
+            Effect.uninterruptible(Effect.suspend(() => {
+              begun++
+              return Effect.zipRight(gate.await, store.save(snapshot))
+            }))
+        })
+      )
+      yield* (yield* Repository.make(Account)).execute(id("a"), open)
+      for (let n = 0; n < 5; n++) {
+        const loading = yield* Effect.fork(observed(accounts.load(id("a"))))
+        yield* Effect.repeatN(Effect.yieldNow(), 20)
+        yield* Fiber.interrupt(loading)
+      }
+      assert.strictEqual(begun, 1)
+      assert.strictEqual(logged.filter(({ message }) => message.includes("dropped")).length, 4)
+      yield* gate.open
+      yield* Effect.repeatN(Effect.yieldNow(), 20)
+      assert.deepInclude(yield* accounts.load(id("a")), { version: 1, snapshotVersion: 1 })
+    }).pipe(Effect.provide(memoryStores)))
+
+  it.scoped("a logger that throws at what it is told of a snapshot fails neither load nor command", () =>
+    Effect.gen(function*() {
+      const store = yield* SnapshotStore.SnapshotStore
+      for (
+        const snapshots of [
+          SnapshotPolicy.sync({ every: 1 }),
+          SnapshotPolicy.background({ every: 1, retry: Schedule.stop })
+        ]
+      ) {
+        const name = id(snapshots.mode)
+        yield* Effect.gen(function*() {
+          const accounts = yield* Repository.make(Account, { snapshots }).pipe(
+            Effect.provideService(SnapshotStore.SnapshotStore, {
+              ...store,
+              get: () => Effect.fail(unavailable("get")),
+              save: () => Effect.fail(unavailable("save"))
+            })
+          )
+          assert.deepInclude(yield* accounts.execute(name, open), { version: 1 })
+          assert.deepInclude(yield* accounts.load(name), { version: 1, replayed: 1 })
+        }).pipe(
+          Effect.scoped,
+          Effect.provide(Logger.replace(
+            Logger.defaultLogger,
+            Logger.make(() => {
+              throw new Error("logger")
+            })
+          ))
+        )
+      }
     }).pipe(Effect.provide(memoryStores)))
 
   const broken: ReadonlyArray<

@@ -1,5 +1,5 @@
 import { assert, describe, it } from "@effect/vitest"
-import { Chunk, Effect, HashMap, Layer, Option, Random, Schema, type Scope, TestClock } from "effect"
+import { Chunk, Effect, HashMap, Layer, Logger, Option, Random, Schema, type Scope, TestClock } from "effect"
 import {
   Aggregate,
   EventStore,
@@ -361,6 +361,28 @@ describe("a share of the loads", () => {
       yield* right.load(id("a"))
       yield* eventually(Effect.map(outcomes("Verified"), (count) => count === 1))
       assert.isTrue(yield* store.exists(StreamId.make(name, "a")))
+    }).pipe(Effect.provide(memoryStores)))
+
+  it.scoped("goes on although a logger throws", () =>
+    Effect.gen(function*() {
+      const name = "Unlogged"
+      yield* poisoned(name, ["a", "b"])
+      const { outcomes, random, repository } = sampled(name, { sample: 1 }, [0])
+      yield* Effect.gen(function*() {
+        const accounts = yield* repository
+        for (const [index, text] of ["a", "b"].entries()) {
+          yield* accounts.load(id(text))
+          yield* eventually(Effect.map(outcomes("Refuted"), (count) => count === index + 1))
+        }
+      }).pipe(
+        random,
+        Effect.provide(Logger.replace(
+          Logger.defaultLogger,
+          Logger.make(() => {
+            throw new Error("logger")
+          })
+        ))
+      )
     }).pipe(Effect.provide(memoryStores)))
 
   it.scoped("a verification that fails, or hangs when the scope closes, harms nobody", () =>

@@ -88,7 +88,9 @@ export const make = (options: {
           root: true,
           captureStackTrace: false,
           attributes: { "eventsourcing.aggregate": aggregate, "eventsourcing.id": stream.id }
-        })
+        }),
+        // not even a logger or a tracer that throws ends the fiber
+        Effect.catchAllCause(() => Effect.void)
       )
 
     yield* Queue.take(queue).pipe(
