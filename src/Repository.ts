@@ -621,7 +621,7 @@ export const make = <Name extends string, Id, State, Event, Command, Rejection>(
         // the save has its time to itself
         onPage()
         const progress = progressOf(baseline, yield* Clock.currentTimeMillis, undefined)
-        if (isDue(when, baseline, progress)) yield* save(baseline)
+        return isDue(when, baseline, progress) && (yield* save(baseline))
       })
 
     // another connection may look before the caller's transaction commits; if that rolls back, this version never comes

@@ -57,7 +57,7 @@ export interface Request {
    * they wait beside what is known to be due, and are saved after it. Default false.
    */
   readonly tentative?: boolean | undefined
-  /** Takes the snapshot. It is run by a worker, in no context of the caller. */
+  /** Takes the snapshot, or gives `false` if none is due any more. It is run by a worker, in no context of the caller. */
   readonly save: Effect.Effect<unknown, unknown>
 }
 
@@ -227,7 +227,7 @@ export const make = (
         Effect.retry(retry),
         Effect.matchEffect({
           onFailure: (error) => report(request, error),
-          onSuccess: () => Effect.sync(metrics.done)
+          onSuccess: (taken) => taken === false ? Effect.void : Effect.sync(metrics.done)
         }),
         Effect.withSpan("Snapshotter.write", {
           captureStackTrace: false,

@@ -386,6 +386,49 @@ describe("a stream too long to be loaded", () => {
     }).pipe(Effect.provide(memoryStores)))
 })
 
+describe("what is no longer due", () => {
+  it.scoped("another process took it: the worker saves nothing, and counts nothing as saved", () =>
+    Effect.gen(function*() {
+      const { gate, store, waiting } = yield* heldBack
+      const other = yield* Repository.make(Account, { snapshots: SnapshotPolicy.manual })
+      const accounts = yield* Repository.make(Account, {
+        snapshots: SnapshotPolicy.background({ every: 5, workers: 1 })
+      }).pipe(Effect.provideService(SnapshotStore.SnapshotStore, store))
+      const saves = counted(Metrics.snapshotSaves, { aggregate: "Account" })
+      const before = yield* saves
+      yield* accounts.executeAll(id("busy"), [open, deposit(1, 5)])
+      yield* waiting.await
+      yield* accounts.executeAll(id("a"), [open, deposit(1, 5)])
+      yield* other.createSnapshot(id("a"))
+      yield* other.execute(id("a"), deposit(1))
+      yield* gate.open
+      yield* accounts.awaitPendingSnapshots
+      assert.deepStrictEqual([yield* snapshotVersion("busy"), yield* snapshotVersion("a")], [6, 6])
+      assert.strictEqual((yield* saves) - before, 1)
+    }).pipe(Effect.provide(memoryStores)))
+
+  for (const mode of ["sync", "background"] as const) {
+    it.scoped(`a policy that is always due saves no version twice (${mode})`, () =>
+      Effect.gen(function*() {
+        const store = yield* SnapshotStore.SnapshotStore
+        const saved: Array<number> = []
+        const accounts = yield* Repository.make(Account, {
+          snapshots: SnapshotPolicy[mode]({ when: SnapshotPolicy.not(SnapshotPolicy.never) })
+        }).pipe(Effect.provideService(SnapshotStore.SnapshotStore, {
+          ...store,
+          save: (snapshot) => Effect.zipRight(Effect.sync(() => saved.push(snapshot.version)), store.save(snapshot))
+        }))
+        for (const command of [open, deposit(1)]) {
+          yield* accounts.execute(id("a"), command)
+          yield* accounts.awaitPendingSnapshots
+          yield* accounts.load(id("a"))
+          yield* accounts.awaitPendingSnapshots
+        }
+        assert.deepStrictEqual(saved, [1, 2])
+      }).pipe(Effect.provide(memoryStores)))
+  }
+})
+
 describe("a store that is slow or hangs", () => {
   it.scoped("a replay takes as long as it takes, whatever the time limit of a save", () =>
     Effect.gen(function*() {

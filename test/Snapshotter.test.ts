@@ -393,6 +393,8 @@ describe("failures", () => {
       yield* TestClock.adjust("10 seconds")
       yield* Fiber.join(waiting)
       assert.deepStrictEqual(saved, ["b1"])
+      // what waited behind it
+      assert.strictEqual(yield* counted(Metrics.snapshotsDropped, aggregate), 1)
       assert.strictEqual(yield* snapshotter.pending, 0)
       assert.strictEqual(yield* gauge(aggregate), 0)
       assert.isFalse(offer("a", 3))
