@@ -617,7 +617,8 @@ export const make = <Name extends string, Id, State, Event, Command, Rejection>(
     const saveCommitted = (id: Id, stream: StreamId.StreamId, when: SnapshotPolicy.When, uncommitted: number) =>
       Effect.gen(function*() {
         const onPage = () => snapshotter?.headway(stream)
-        const baseline = yield* loadOnceCommitted(id, uncommitted, onPage)
+        if (uncommitted > 0) yield* untilCommitted(stream, uncommitted)
+        const baseline = yield* loader.load(id, { unbounded: true, onPage })
         // the save has its time to itself
         onPage()
         const progress = progressOf(baseline, yield* Clock.currentTimeMillis, undefined)
@@ -625,19 +626,20 @@ export const make = <Name extends string, Id, State, Event, Command, Rejection>(
       })
 
     // another connection may look before the caller's transaction commits; if that rolls back, this version never comes
-    const loadOnceCommitted = (
-      id: Id,
+    const untilCommitted = (
+      stream: StreamId.StreamId,
       version: number,
-      onPage: () => void,
       wait = 5
-    ): Effect.Effect<Baseline<State>, LoadError> =>
-      Effect.flatMap(loader.load(id, { unbounded: true, onPage }), (baseline) =>
-        baseline.version >= version || wait > longestWait
-          ? Effect.succeed(baseline)
+    ): Effect.Effect<void, EventStore.EventStoreError> =>
+      Effect.flatMap(events.version(stream), (current) => {
+        snapshotter?.headway(stream)
+        return current >= version || wait > longestWait
+          ? Effect.void
           : Effect.zipRight(
             Effect.withClock(Effect.sleep(wait), liveClock),
-            loadOnceCommitted(id, version, onPage, wait * 2)
-          ))
+            untilCommitted(stream, version, wait * 2)
+          )
+      })
 
     /** The policy as it is left for later, if a snapshot is due now. */
     const dueNow = (

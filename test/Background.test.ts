@@ -156,6 +156,31 @@ describe("inside a transaction of the caller's", () => {
         assert.deepStrictEqual([snapshot.version, JSON.parse(snapshot.state)], [7, { open: true, balance: 6 }])
       }).pipe(Effect.provide(stores)))
 
+    it.scoped(`a worker that waits for a commit replays the stream once (${name})`, () =>
+      Effect.gen(function*() {
+        const sql = yield* SqlClient.SqlClient
+        const events = yield* EventStore.EventStore
+        let replays = 0
+        const accounts = yield* Repository.make(Account, { snapshots: SnapshotPolicy.background({ every: 5 }) }).pipe(
+          Effect.provideService(EventStore.EventStore, {
+            ...events,
+            withSnapshots: () => Option.none(),
+            readTail: (readFrom, options) => {
+              if (options.fromVersion === 1) replays++
+              return events.readTail(readFrom, options)
+            }
+          })
+        )
+        yield* (yield* Repository.make(Account)).executeAll(id("a"), [open, deposit(1, 6)])
+        yield* Effect.flip(sql.withTransaction(
+          Effect.zipRight(accounts.execute(id("a"), deposit(1, 3)), Effect.fail("roll back"))
+        ))
+        replays = 0
+        yield* accounts.awaitPendingSnapshots
+        assert.strictEqual(yield* snapshotVersion("a"), 7)
+        assert.strictEqual(replays, 1)
+      }).pipe(Effect.provide(stores)))
+
     it.scoped(`what was due before is taken although a later note is rolled back (${name})`, () =>
       Effect.gen(function*() {
         const sql = yield* SqlClient.SqlClient

@@ -676,6 +676,20 @@ describe("closing", () => {
       })
     ))
 
+  it.effect("what no worker had begun is not pending for ever", () =>
+    Effect.gen(function*() {
+      const aggregate = crypto.randomUUID()
+      const scope = yield* Scope.make()
+      const options = { inTransaction: Effect.succeed(true) }
+      const snapshotter = yield* Scope.extend(Snapshotter.make(aggregate, options), scope)
+      snapshotter.offer({ stream: stream("a"), version: 1, save: Effect.void })
+      // no worker runs before it
+      yield* Scope.close(scope, Exit.void)
+      yield* snapshotter.awaitPending
+      assert.strictEqual(yield* snapshotter.pending, 0)
+      assert.strictEqual(yield* gauge(aggregate), 0)
+    }))
+
   it.effect("it ends although the layer was built where nothing can be interrupted", () =>
     Effect.gen(function*() {
       const scope = yield* Scope.make()
