@@ -389,6 +389,61 @@ describe("interruption of the command", () => {
     }).pipe(Effect.provide(memoryStores)))
 })
 
+describe("interruption at every step", () => {
+  // each yield lets every fiber that can go on take one turn
+  const interruptAfter = <A, E, R>(turns: number, effect: Effect.Effect<A, E, R>) =>
+    Effect.gen(function*() {
+      const fiber = yield* Effect.fork(effect)
+      yield* Effect.repeatN(Effect.yieldNow(), turns)
+      return yield* Fiber.interrupt(fiber)
+    })
+  const most = 40
+
+  for (const mode of ["sync", "background", "inline"] as const) {
+    for (const inside of [false, true]) {
+      it.scoped(`${mode}${inside ? ", with its transaction" : ""}: the snapshot is there if the events are`, () =>
+        Effect.gen(function*() {
+          const sql = yield* SqlClient.SqlClient
+          const events = yield* EventStore.EventStore
+          const accounts = yield* Repository.make(Account, { snapshots: SnapshotPolicy[mode]({ every: 1 }) })
+          const outcomes = new Set<string>()
+          for (let turns = 0; turns < most; turns++) {
+            const name = `s${turns}`
+            const command = accounts.executeAll(id(name), [open, deposit(1)])
+            const exit = yield* interruptAfter(turns, inside ? sql.withTransaction(command) : command)
+            assert.isTrue(Exit.isSuccess(exit) || Cause.isInterruptedOnly(exit.cause), name)
+            yield* accounts.awaitPendingSnapshots
+            const version = yield* events.version(stream(name))
+            assert.strictEqual(yield* snapshotVersion(name), version, name)
+            if (Exit.isSuccess(exit)) assert.strictEqual(version, 2, name)
+            outcomes.add(exit._tag)
+          }
+          assert.strictEqual(outcomes.size, 2)
+        }).pipe(Effect.provide(Layer.provideMerge(sqlStores, sqliteFile(":memory:")))))
+    }
+  }
+
+  for (const mode of ["sync", "background", "inline"] as const) {
+    it.scoped(`${mode}, in a transaction that goes on: no snapshot is ahead, and the next command is as ever`, () =>
+      Effect.gen(function*() {
+        const sql = yield* SqlClient.SqlClient
+        const events = yield* EventStore.EventStore
+        const accounts = yield* Repository.make(Account, { snapshots: SnapshotPolicy[mode]({ every: 1 }) })
+        for (let turns = 0; turns < most; turns++) {
+          const name = `s${turns}`
+          yield* sql.withTransaction(interruptAfter(turns, accounts.executeAll(id(name), [open, deposit(1)])))
+          yield* accounts.awaitPendingSnapshots
+          const version = yield* events.version(stream(name))
+          assert.isAtMost(yield* snapshotVersion(name), version, name)
+          yield* accounts.execute(id(name), version === 0 ? open : deposit(1))
+          yield* accounts.awaitPendingSnapshots
+          const after = version + 1
+          assert.deepInclude(yield* accounts.load(id(name)), { version: after, snapshotVersion: after, replayed: 0 })
+        }
+      }).pipe(Effect.provide(Layer.provideMerge(sqlStores, sqliteFile(":memory:")))))
+  }
+})
+
 describe("a stream too long to be loaded", () => {
   it.scoped("the snapshot that it needs is taken, whatever waits already and is no longer due", () =>
     Effect.gen(function*() {
