@@ -103,6 +103,11 @@ export const run = (
         yield* sql`INSERT INTO ${Tables.identifier(sql, names.migrations)} (migration_id, name) VALUES (${id}, ${name})`
       }
     }))
+    const restore = (statements: ReadonlyArray<string>) =>
+      sql.withTransaction(Effect.gen(function*() {
+        yield* dialect.lock
+        for (const statement of statements) yield* sql.unsafe(statement)
+      }))
     const attempt = Effect.gen(function*() {
       const problem = yield* dialect.problem
       if (problem !== undefined) return yield* new MigrationError({ table: names.migrations, detail: problem })
@@ -117,6 +122,16 @@ export const run = (
       }
       const mismatch = yield* dialect.mismatch
       if (mismatch !== undefined) return yield* new MigrationError({ table: names.migrations, detail: mismatch })
+      const gone = yield* dialect.gone
+      if (gone.length > 0) {
+        if (options?.migrate === false) {
+          return yield* new MigrationError({
+            table: names.migrations,
+            detail: `${gone[0].name} is missing, and migrate is false: run SqlMigrations.run first`
+          })
+        }
+        yield* restore(gone.map(({ statement }) => statement))
+      }
       yield* dialect.countOn
     }).pipe(
       Effect.sandbox,

@@ -335,7 +335,11 @@ describe("two processes, each with a cache", () => {
         const rivals = yield* Effect.forEach(["one", "two"], (seed) =>
           Effect.acquireRelease(
             Effect.sync(() => start("./rival.ts", [where, seed])),
-            (rival) => Effect.sync(() => rival.child.stdin.end())
+            (rival) =>
+              Effect.promise(() => {
+                rival.child.kill()
+                return rival.exited
+              })
           ))
         yield* Effect.forEach(rivals, (rival) => Effect.promise(() => rival.line("ready")))
         let told = 0

@@ -2,6 +2,8 @@ import { assert, describe, it } from "@effect/vitest"
 import { Arbitrary, DateTime, Effect, Either, FastCheck as fc, Option, Schema, type Scope } from "effect"
 import {
   Aggregate,
+  EventStore,
+  ExpectedVersion,
   InvalidOption,
   Repository,
   Snapshot,
@@ -284,6 +286,64 @@ describe("a load by new code", () => {
       assert.strictEqual(Option.getOrThrow(yield* rowOf(3)).version, 10)
       yield* now.execute(id("a"), deposit(1))
       assert.strictEqual(Option.getOrThrow(yield* rowOf(3)).version, 20)
+    }))
+})
+
+describe("the row that a load looks at", () => {
+  const fingerprint = fc.constantFrom("f", "g", "g h")
+  const choice = fc.record({
+    rows: fc.uniqueArray(
+      fc.record({
+        schemaVersion: fc.integer({ min: 1, max: 5 }),
+        fingerprint,
+        version: fc.integer({ min: 1, max: 9 })
+      }),
+      { selector: ({ schemaVersion }) => schemaVersion, maxLength: 4 }
+    ),
+    schemaVersion: fc.integer({ min: 1, max: 5 }),
+    fingerprint: fc.option(fingerprint, { nil: undefined }),
+    migratable: fc.array(fc.record({ schemaVersion: fc.integer({ min: 1, max: 4 }), fingerprint }), { maxLength: 3 })
+  })
+
+  each("is the same in one statement and in two, and so is where its tail begins", () =>
+    Effect.gen(function*() {
+      const store = yield* EventStore.EventStore
+      const snapshots = yield* SnapshotStore.SnapshotStore
+      const appended = Array.from({ length: 9 }, () => ({
+        id: crypto.randomUUID(),
+        type: "Deposited",
+        payload: Deposited.make({ amount: 1 })
+      }))
+      yield* store.append(stream, appended, { expectedVersion: ExpectedVersion.any })
+      const atOnce = store.withSnapshots(snapshots)
+      for (const { rows, ...options } of fc.sample(choice, { numRuns: 150, seed: 1 })) {
+        const migratable = options.migratable.filter(({ schemaVersion }) => schemaVersion < options.schemaVersion)
+        yield* snapshots.delete(stream)
+        yield* Effect.forEach(rows, (row) =>
+          snapshots.save({ ...row, stream, eventId: appended[row.version - 1].id, state: "{}", time: 0 }))
+        const newest = [...rows].sort((a, b) =>
+          b.schemaVersion - a.schemaVersion
+        )
+        const isMigratable = (row: typeof newest[number]) =>
+          migratable.some((schema) =>
+            schema.schemaVersion === row.schemaVersion && schema.fingerprint === row.fingerprint
+          )
+        const isOwn = (row: typeof newest[number]) => row.schemaVersion === options.schemaVersion
+        const wanted = newest.find(isOwn) ?? newest.find(isMigratable) ??
+          newest.find((row) => row.schemaVersion <= options.schemaVersion) ?? newest.at(0)
+        const found = yield* snapshots.get(stream, { schemaVersion: options.schemaVersion, migratable })
+        assert.strictEqual(Option.getOrUndefined(found)?.schemaVersion, wanted?.schemaVersion)
+        if (Option.isNone(atOnce)) continue
+        const { events, snapshot } = yield* atOnce.value.read(stream, { ...options, migratable, limit: 4 })
+        assert.deepStrictEqual(snapshot, found)
+        const isUsable = wanted !== undefined && (isMigratable(wanted) ||
+          isOwn(wanted) && (options.fingerprint === undefined || options.fingerprint === wanted.fingerprint))
+        const from = isUsable ? wanted.version : 1
+        assert.deepStrictEqual(
+          events.map(({ version }) => version),
+          Array.from({ length: Math.min(4, 10 - from) }, (_, index) => from + index)
+        )
+      }
     }))
 })
 

@@ -9,6 +9,7 @@ import {
   InvalidOption,
   Metrics,
   Position,
+  Postgres,
   Repository,
   SnapshotPolicy,
   SnapshotStore,
@@ -156,20 +157,30 @@ describe("migrations", () => {
         ).pipe(Effect.scoped, Effect.provide(Layer.provide(layer, Layer.fresh(pgClient(asRole.href)))))
         assert.deepInclude(done, { version: 1, snapshotVersion: 1 })
       }
+      // the functions lend nobody the rights of their owner
+      yield* Effect.flatMap(
+        SqlClient.SqlClient,
+        (sql) => sql.unsafe(`REVOKE INSERT ON bank_events FROM ${role}; REVOKE SELECT ON bank_snapshots FROM ${role};`)
+      ).pipe(
+        Effect.provide(Layer.fresh(pgClient(url)))
+      )
+      yield* Effect.gen(function*() {
+        const accounts = yield* Repository.make(Account, { snapshots: SnapshotPolicy.manual })
+        const loaded = yield* accounts.load(id("a"))
+        assert.deepInclude(loaded, { version: 1, replayed: 1 })
+        assert.strictEqual(loaded.snapshot._tag, "StoreUnavailable")
+        const failure = yield* Effect.flip(accounts.execute(id("a"), deposit(1)))
+        assert.isTrue(failure._tag === "EventStoreError" && !failure.mayHaveAppended)
+        assert.include(failure.message, "42501")
+      }).pipe(Effect.scoped, Effect.provide(Layer.provide(layerWith, Layer.fresh(pgClient(asRole.href)))))
     }))
 
-  it.scoped("functions are created on tables that have none yet, and missed where they are gone", () =>
+  it.scoped("functions are created on tables that have none yet", () =>
     Effect.gen(function*() {
       const sql = yield* SqlClient.SqlClient
       const functions = sql`SELECT 1 FROM pg_proc WHERE proname IN ('eventsourcing_append_1', 'eventsourcing_load_1')`
       yield* SqlMigrations.run()
       yield* sql`DROP FUNCTION eventsourcing_load_1`
-      const gone = yield* Effect.flip(SqlEventStore.make())
-      assert.instanceOf(gone, SqlMigrations.MigrationError)
-      assert.include(
-        gone.message,
-        "the function \"eventsourcing_load_1\"(text,text,bigint,text,text[],bigint) is missing"
-      )
       yield* sql`DROP FUNCTION eventsourcing_append_1`
       yield* sql`DELETE FROM eventsourcing_migrations WHERE migration_id = 2`
       const older = yield* Effect.flip(SqlEventStore.make({ migrate: false }))
@@ -177,6 +188,68 @@ describe("migrations", () => {
       yield* SqlEventStore.make()
       assert.lengthOf(yield* functions, 2)
     }).pipe(Effect.provide(postgresTemporaryDatabase)))
+
+  it.scoped("functions that a restore of the tables left behind are created again", () =>
+    Effect.gen(function*() {
+      const sql = yield* SqlClient.SqlClient
+      yield* SqlEventStore.make()
+      for (const name of ["append_1", "load_1", "tail_1"]) {
+        yield* sql.unsafe(`DROP FUNCTION eventsourcing_${name}`)
+        const missing = yield* Effect.flip(SqlEventStore.make({ migrate: false }))
+        assert.instanceOf(missing, SqlMigrations.MigrationError)
+        assert.include(missing.message, `"eventsourcing_${name}"(text,text,`)
+        yield* SqlEventStore.make()
+        const store = yield* SqlEventStore.make({ migrate: false })
+        yield* store.append(stream("a"), events(1), { expectedVersion: ExpectedVersion.any })
+      }
+    }).pipe(Effect.provide(postgresTemporaryDatabase)))
+
+  it.scoped("one prefix in two schemas: each search path has its own, on one connection, prepared or not", () =>
+    Effect.gen(function*() {
+      const url = yield* database
+      const pool = (prepared: boolean) =>
+        PgClient.layerFromPool({
+          acquire: Effect.acquireRelease(
+            Effect.sync(() => {
+              const pool = new pg.Pool({ connectionString: url, max: 1 })
+              return prepared ? Postgres.prepared(pool) : pool
+            }),
+            (pool) => Effect.promise(() => pool.end())
+          )
+        })
+      for (const prepared of [false, true]) {
+        yield* Effect.gen(function*() {
+          const sql = yield* SqlClient.SqlClient
+          const of = (tenant: string) => <A, E, R>(effect: Effect.Effect<A, E, R>) =>
+            sql.withTransaction(Effect.zipRight(sql.unsafe(`SET LOCAL search_path = ${tenant}`), effect))
+          const tenants = [["first", 1], ["second", 100]] as const
+          for (const [tenant] of tenants) {
+            yield* sql.unsafe(`DROP SCHEMA IF EXISTS ${tenant} CASCADE; CREATE SCHEMA ${tenant}`)
+            yield* of(tenant)(SqlMigrations.run())
+          }
+          yield* sql`SET search_path = first`
+          yield* Effect.gen(function*() {
+            const accounts = yield* Repository.make(Account, {
+              snapshots: SnapshotPolicy.sync({ every: 3 }),
+              pageSize: 4
+            })
+            const plain = yield* Repository.make(Account)
+            for (let n = 1; n <= 4; n++) {
+              for (const [tenant, amount] of tenants) {
+                yield* of(tenant)(Effect.zipRight(
+                  accounts.execute(id("a"), open),
+                  accounts.executeAll(id("a"), [deposit(amount), deposit(amount, n)])
+                ))
+                const version = 1 + n + n * (n + 1) / 2
+                const expected = { version, state: { open: true, balance: (version - 1) * amount } }
+                assert.deepInclude(yield* of(tenant)(accounts.load(id("a"))), expected)
+                assert.deepInclude(yield* of(tenant)(plain.load(id("a"))), expected)
+              }
+            }
+          }).pipe(Effect.scoped, Effect.provide(sqlStores))
+        }).pipe(Effect.provide(Layer.fresh(pool(prepared))))
+      }
+    }))
 
   it.scoped("tables of two prefixes: the snapshots of one beside the events of another", () =>
     Effect.gen(function*() {

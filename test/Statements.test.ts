@@ -4,9 +4,11 @@ import { PgClient } from "@effect/sql-pg"
 import { assert, describe, it } from "@effect/vitest"
 import { Deferred, Effect, Exit, Fiber, Layer, Schedule } from "effect"
 import { EventStore, ExpectedVersion, Postgres, Repository, SnapshotPolicy, StreamId } from "effect-eventsourcing"
+import { createHash } from "node:crypto"
 import pg from "pg"
 import { inject } from "vitest"
 import * as DirectSqlite from "../src/internal/directSqlite.js"
+import * as PreparedTexts from "../src/internal/preparedTexts.js"
 import { Account, id } from "./fixtures/Account.js"
 import { sqliteTemporaryFile, sqlStores } from "./utils/backends.js"
 import { temporaryDatabase } from "./utils/postgres.js"
@@ -96,6 +98,14 @@ describe("PostgreSQL, prepared", () => {
       }))
   )
 
+  it("a name says its text, in whatever order a process comes upon them", () => {
+    const [one, two] = [`SELECT ${crypto.randomUUID()}`, `SELECT ${crypto.randomUUID()}`]
+    PreparedTexts.note(one)
+    PreparedTexts.note(two)
+    const name = (text: string) => `eventsourcing_${createHash("sha256").update(text).digest("hex").slice(0, 32)}`
+    assert.deepStrictEqual([one, two].map(PreparedTexts.nameOf), [name(one), name(two)])
+  })
+
   it.scoped("loads and appends are, on the connection, and nothing else", () =>
     Effect.gen(function*() {
       const sql = yield* SqlClient.SqlClient
@@ -105,7 +115,7 @@ describe("PostgreSQL, prepared", () => {
       yield* sql.withTransaction(accounts.execute(id("a"), deposit(1)))
       yield* sql`SELECT ${1}::int AS one`
       const texts = yield* sql<{ name: string; statement: string }>`SELECT name, statement FROM pg_prepared_statements`
-      assert.isTrue(texts.every(({ name }) => /^eventsourcing_\d+$/.test(name)))
+      assert.isTrue(texts.every(({ name }) => /^eventsourcing_[0-9a-f]{32}$/.test(name)))
       assert.isTrue(texts.some(({ statement }) => statement.includes("eventsourcing_append_1")))
       assert.isTrue(texts.some(({ statement }) => statement.includes("eventsourcing_load_1")))
       assert.isFalse(texts.some(({ statement }) => statement.includes("AS one")))

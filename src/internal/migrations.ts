@@ -21,6 +21,8 @@ export interface Migrations {
   readonly all: ReadonlyArray<{ readonly name: string; readonly statements: ReadonlyArray<string> }>
   /** Why the tables cannot be those of the stores, or `undefined`: another program may have taken their names. */
   readonly mismatch: Effect.Effect<string | undefined, SqlError>
+  /** What migrations created beside the tables and is gone: a restore of the tables alone leaves it behind. */
+  readonly gone: Effect.Effect<ReadonlyArray<{ readonly name: string; readonly statement: string }>, SqlError>
   readonly countOn: Effect.Effect<void, SqlError>
   readonly countOnAfter: (transaction: string) => Effect.Effect<void, SqlError>
 }

@@ -115,17 +115,22 @@ interface Function {
   readonly body: string
 }
 
-/** @internal */
-export const statements = (names: Names): ReadonlyArray<string> =>
-  Object.values(make(names)).map(({ body, name, parameters, returns, volatility }) =>
-    `CREATE OR REPLACE FUNCTION ${quoted(name)} (${parameters.join(", ")})
+/**
+ * Each function, named with its types as `to_regprocedure` knows it, and what creates it.
+ *
+ * @internal
+ */
+export const statements = (names: Names): ReadonlyArray<{ readonly name: string; readonly statement: string }> =>
+  Object.values(make(names)).map(({ body, name, parameters, returns, volatility }) => ({
+    name: `${quoted(name)}(${parameters.join(",")})`,
+    statement: `CREATE OR REPLACE FUNCTION ${quoted(name)} (${parameters.join(", ")})
 RETURNS ${returns} LANGUAGE plpgsql ${volatility}
 ${settings.map((setting) => `SET ${setting}`).join(" ")}
 AS $body$
 #variable_conflict use_column
 ${body}
 $body$`
-  )
+  }))
 
 // one plan for all streams, which must not be one for the handful of rows that the table had when it was made
 const settings = [
@@ -134,14 +139,6 @@ const settings = [
   "enable_bitmapscan = off",
   "jit = off"
 ]
-
-/**
- * The function with its types, as `to_regprocedure` knows it.
- *
- * @internal
- */
-export const signatures = (names: Names): ReadonlyArray<string> =>
-  Object.values(make(names)).map(({ name, parameters }) => `${quoted(name)}(${parameters.join(",")})`)
 
 /** @internal */
 export const call = ({ name, parameters }: Function): string =>

@@ -9,7 +9,7 @@ import { identifier, type Names, quoted, required, schemaOf } from "./tables.js"
 /** @internal */
 export const all = (names: Names): Migrations["all"] => [
   { name: "create_tables", statements: PgTables.statements(names) },
-  { name: "create_functions", statements: PgFunctions.statements(names) }
+  { name: "create_functions", statements: PgFunctions.statements(names).map(({ statement }) => statement) }
 ]
 
 /** @internal */
@@ -33,14 +33,7 @@ WHERE pg_current_xact_id_if_assigned() IS NULL AND needed.base > coalesce(cluste
           : sql`INSERT INTO ${cluster} AS cluster (base) SELECT base FROM (${base}) AS needed
 ON CONFLICT (id) DO UPDATE SET base = excluded.base WHERE cluster.base < excluded.base`
     )
-  const missingFunction = Effect.map(
-    sql<{ readonly name: string }>`SELECT name FROM unnest(${PgFunctions.signatures(names)}::text[]) AS name
-WHERE to_regprocedure(name) IS NULL`,
-    ([row]) =>
-      row === undefined
-        ? undefined
-        : `the function ${row.name} is missing: run the statement that creates it, which SqlMigrations.postgres lists`
-  )
+  const functions = PgFunctions.statements(names)
   return {
     problem: Effect.map(
       sql<
@@ -65,20 +58,22 @@ WHERE to_regprocedure(name) IS NULL`,
     createMigrations: PgTables.migrations(names),
     applied: Effect.flatMap(exists, ([row]) => row.exists ? applied(sql, names) : Effect.succeed(0)),
     all: all(names),
-    mismatch: Effect.flatMap(
-      mismatch(required(names, { eventColumns: ["transaction", "position", "time"] }), {
-        columns: (table) =>
-          sql`SELECT attname AS name FROM pg_attribute
+    mismatch: mismatch(required(names, { eventColumns: ["transaction", "position", "time"] }), {
+      columns: (table) =>
+        sql`SELECT attname AS name FROM pg_attribute
 WHERE attrelid = to_regclass(${quoted(table)}) AND attnum > 0 AND NOT attisdropped`,
-        uniqueKeys: (table) =>
-          sql`SELECT (
+      uniqueKeys: (table) =>
+        sql`SELECT (
   SELECT string_agg(attname, ',' ORDER BY number) FROM unnest(indkey) WITH ORDINALITY AS key (attnum, number)
   JOIN pg_attribute USING (attnum) WHERE attrelid = indrelid
 ) AS columns FROM pg_index WHERE indrelid = to_regclass(${
-            quoted(table)
-          }) AND indisunique AND indisvalid AND indpred IS NULL`
-      }),
-      (table) => table === undefined ? missingFunction : Effect.succeed(table)
+          quoted(table)
+        }) AND indisunique AND indisvalid AND indpred IS NULL`
+    }),
+    gone: Effect.map(
+      sql<{ readonly name: string }>`SELECT name FROM unnest(${functions.map(({ name }) => name)}::text[]) AS name
+WHERE to_regprocedure(name) IS NULL`,
+      (rows) => functions.filter(({ name }) => rows.some((row) => row.name === name))
     ),
     countOn: atLeast(needed),
     countOnAfter: (transaction) =>

@@ -1,15 +1,19 @@
+import { createHash } from "node:crypto"
+
 const names = new Map<unknown, string>()
 
 // every connection keeps what it has prepared
 const most = 256
 
 /**
- * A text that is run over and over.
+ * A text that is run over and over. Its name says which it is: behind a proxy that knows nothing of prepared statements,
+ * a name that another process gave to another text would run that, whereas one that is not there is an error.
  *
  * @internal
  */
 export const note = (text: string): void => {
-  if (names.size < most && !names.has(text)) names.set(text, `eventsourcing_${names.size + 1}`)
+  if (names.size === most || names.has(text)) return
+  names.set(text, `eventsourcing_${createHash("sha256").update(text).digest("hex").slice(0, 32)}`)
 }
 
 /** @internal */

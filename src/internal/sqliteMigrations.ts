@@ -29,6 +29,7 @@ WHERE type = 'table' AND name = ${unqualified(names.migrations)} COLLATE NOCASE`
   SELECT group_concat(name, ',') FROM (SELECT name FROM pragma_index_info(list.name, ${schema}) ORDER BY seqno)
 ) AS columns FROM pragma_index_list(${unqualified(table)}, ${schema}) AS list WHERE list."unique" = 1`
     }),
+    gone: Effect.succeed([]),
     countOn: Effect.void,
     countOnAfter: () => Effect.void
   }
