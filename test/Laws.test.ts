@@ -259,7 +259,9 @@ describe("differences", () => {
     class A {
       constructor(readonly n: number) {}
     }
-    const { BigDecimal, Chunk, Data, HashMap, HashSet, List, Option } = effect
+    const { BigDecimal, Chunk, Data, HashMap, HashSet, List, Option, Order, SortedMap, SortedSet } = effect
+    const byN = Order.mapInput(Order.number, ({ n }: { readonly n: number }) => n)
+    const sorted = (...ns: ReadonlyArray<number>) => SortedSet.fromIterable(ns.map((n) => ({ n })), byN)
     const differ: ReadonlyArray<readonly [unknown, unknown, string]> = [
       [0, -0, "$"],
       [NaN, 0, "$"],
@@ -277,6 +279,8 @@ describe("differences", () => {
       [Chunk.make(1, 2), Chunk.make(1, 3), "$[1]"],
       [List.make(1), List.make(1, 2), "$[1]"],
       [HashSet.make("a"), HashSet.make("b"), "$.a"],
+      [sorted(1, 2), sorted(1, 3), "$[1].n"],
+      [SortedMap.make(Order.string)(["k", 1]), SortedMap.make(Order.string)(["k", 2]), "$.k"],
       [new Error("a"), new Error("b"), "$.message"],
       [1n, 1, "$"],
       [JSON.parse("{\"__proto__\":1}"), {}, "$.__proto__"]
@@ -288,6 +292,8 @@ describe("differences", () => {
       [new Map([["a", 1], ["b", 2]]), new Map([["b", 2], ["a", 1]])],
       [HashMap.make(["a", { n: 1 }], ["b", { n: 2 }]), HashMap.make(["b", { n: 2 }], ["a", { n: 1 }])],
       [Chunk.append(Chunk.make(1), 2), Chunk.make(1, 2)],
+      [sorted(1, 2, 3), sorted(3, 2, 1)],
+      [SortedMap.make(Order.string)(["a", 1], ["b", 2]), SortedMap.make(Order.string)(["b", 2], ["a", 1])],
       [Data.struct({ n: 1 }), { n: 1 }],
       [new Set([{ n: 1 }]), new Set([{ n: 1 }])],
       [{ a: 1, b: 2 }, { b: 2, a: 1 }]
