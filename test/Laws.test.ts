@@ -89,6 +89,38 @@ describe("planted bugs", () => {
     }
   })
 
+  it("a story shows what is wrong on one page, however large the states are", () => {
+    const kept: Array<string> = []
+    const Keeping = Aggregate.make({
+      name: "Keeping",
+      id: Schema.NonEmptyString,
+      state: Schema.Struct({
+        theOnesThatWereEverSeenByIt: Schema.Record({ key: Schema.Literal("all"), value: Schema.Array(Schema.String) })
+      }),
+      event: Schema.TaggedStruct("Seen", { text: Schema.String }),
+      command: Schema.TaggedStruct("See", { text: Schema.String }),
+      initial: () => ({ theOnesThatWereEverSeenByIt: { all: Array.from({ length: 5_000 }, (_, n) => `the one ${n}`) } }),
+      evolve: (state, event) => {
+        kept.push(event.text)
+        return { theOnesThatWereEverSeenByIt: { all: [...state.theOnesThatWereEverSeenByIt.all, ...kept] } }
+      },
+      decide: (_state, command) => Either.right([{ _tag: "Seen", text: command.text }])
+    })
+    const broken = brokenBy(AggregateLaws.laws(Keeping, { seed: 1, runs: 3, size: 2 }))
+    const stories = [...broken.values()].map(({ message }) => message)
+    assert.isAtLeast(stories.length, 2)
+    for (const story of stories) {
+      assert.isAtMost(story.split("\n").length, 160)
+      assert.match(story, /\.\.\. \(\d+ more lines\)/)
+      // a long path does not run into what stands there
+      assert.match(story, /differs at \$\.theOnesThatWereEverSeenByIt\.all\[\d+\] {2}\w/)
+    }
+    // what an impurity may be the cause of
+    const [, snapshots] = stories
+    assert.include(snapshots, "a snapshot at any version")
+    assert.include(snapshots, "mend that first")
+  })
+
   it("an invariant of the user's own", () => {
     const laws = AggregateLaws.laws(Account.Account, {
       invariant: ({ balance }) => balance < 1_000,
