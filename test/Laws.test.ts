@@ -99,7 +99,9 @@ describe("planted bugs", () => {
       }),
       event: Schema.TaggedStruct("Seen", { text: Schema.String }),
       command: Schema.TaggedStruct("See", { text: Schema.String }),
-      initial: () => ({ theOnesThatWereEverSeenByIt: { all: Array.from({ length: 5_000 }, (_, n) => `the one ${n}`) } }),
+      initial: () => ({
+        theOnesThatWereEverSeenByIt: { all: Array.from({ length: 5_000 }, (_, n) => `the one ${n}`) }
+      }),
       evolve: (state, event) => {
         kept.push(event.text)
         return { theOnesThatWereEverSeenByIt: { all: [...state.theOnesThatWereEverSeenByIt.all, ...kept] } }
