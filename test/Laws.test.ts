@@ -89,6 +89,40 @@ describe("planted bugs", () => {
     }
   })
 
+  it("a story shows what is wrong on one page, however large the states are", () => {
+    const kept: Array<string> = []
+    const Keeping = Aggregate.make({
+      name: "Keeping",
+      id: Schema.NonEmptyString,
+      state: Schema.Struct({
+        theOnesThatWereEverSeenByIt: Schema.Record({ key: Schema.Literal("all"), value: Schema.Array(Schema.String) })
+      }),
+      event: Schema.TaggedStruct("Seen", { text: Schema.String }),
+      command: Schema.TaggedStruct("See", { text: Schema.String }),
+      initial: () => ({
+        theOnesThatWereEverSeenByIt: { all: Array.from({ length: 5_000 }, (_, n) => `the one ${n}`) }
+      }),
+      evolve: (state, event) => {
+        kept.push(event.text)
+        return { theOnesThatWereEverSeenByIt: { all: [...state.theOnesThatWereEverSeenByIt.all, ...kept] } }
+      },
+      decide: (_state, command) => Either.right([{ _tag: "Seen", text: command.text }])
+    })
+    const broken = brokenBy(AggregateLaws.laws(Keeping, { seed: 1, runs: 3, size: 2 }))
+    const stories = [...broken.values()].map(({ message }) => message)
+    assert.isAtLeast(stories.length, 2)
+    for (const story of stories) {
+      assert.isAtMost(story.split("\n").length, 160)
+      assert.match(story, /\.\.\. \(\d+ more lines\)/)
+      // a long path does not run into what stands there
+      assert.match(story, /differs at \$\.theOnesThatWereEverSeenByIt\.all\[\d+\] {2}\w/)
+    }
+    // what an impurity may be the cause of
+    const [, snapshots] = stories
+    assert.include(snapshots, "a snapshot at any version")
+    assert.include(snapshots, "mend that first")
+  })
+
   it("an invariant of the user's own", () => {
     const laws = AggregateLaws.laws(Account.Account, {
       invariant: ({ balance }) => balance < 1_000,
@@ -259,7 +293,9 @@ describe("differences", () => {
     class A {
       constructor(readonly n: number) {}
     }
-    const { BigDecimal, Chunk, Data, HashMap, HashSet, List, Option } = effect
+    const { BigDecimal, Chunk, Data, HashMap, HashSet, List, Option, Order, SortedMap, SortedSet } = effect
+    const byN = Order.mapInput(Order.number, ({ n }: { readonly n: number }) => n)
+    const sorted = (...ns: ReadonlyArray<number>) => SortedSet.fromIterable(ns.map((n) => ({ n })), byN)
     const differ: ReadonlyArray<readonly [unknown, unknown, string]> = [
       [0, -0, "$"],
       [NaN, 0, "$"],
@@ -277,6 +313,8 @@ describe("differences", () => {
       [Chunk.make(1, 2), Chunk.make(1, 3), "$[1]"],
       [List.make(1), List.make(1, 2), "$[1]"],
       [HashSet.make("a"), HashSet.make("b"), "$.a"],
+      [sorted(1, 2), sorted(1, 3), "$[1].n"],
+      [SortedMap.make(Order.string)(["k", 1]), SortedMap.make(Order.string)(["k", 2]), "$.k"],
       [new Error("a"), new Error("b"), "$.message"],
       [1n, 1, "$"],
       [JSON.parse("{\"__proto__\":1}"), {}, "$.__proto__"]
@@ -288,6 +326,8 @@ describe("differences", () => {
       [new Map([["a", 1], ["b", 2]]), new Map([["b", 2], ["a", 1]])],
       [HashMap.make(["a", { n: 1 }], ["b", { n: 2 }]), HashMap.make(["b", { n: 2 }], ["a", { n: 1 }])],
       [Chunk.append(Chunk.make(1), 2), Chunk.make(1, 2)],
+      [sorted(1, 2, 3), sorted(3, 2, 1)],
+      [SortedMap.make(Order.string)(["a", 1], ["b", 2]), SortedMap.make(Order.string)(["b", 2], ["a", 1])],
       [Data.struct({ n: 1 }), { n: 1 }],
       [new Set([{ n: 1 }]), new Set([{ n: 1 }])],
       [{ a: 1, b: 2 }, { b: 2, a: 1 }]

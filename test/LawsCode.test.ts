@@ -10,8 +10,11 @@ import {
   HashSet,
   List,
   Option,
+  Order,
   Redacted,
-  Schema
+  Schema,
+  SortedMap,
+  SortedSet
 } from "effect"
 import { Aggregate } from "effect-eventsourcing"
 import { AggregateLaws } from "effect-eventsourcing/testing"
@@ -167,6 +170,17 @@ describe("values as code", () => {
       assert.deepStrictEqual(differences(value, run(code)), [])
     })
   }
+
+  it("what is sorted leaves its order to the reader", () => {
+    assert.strictEqual(
+      toCode(SortedSet.fromIterable([2, 1], Order.number)),
+      "SortedSet.fromIterable([1, 2], /* its order */)"
+    )
+    assert.strictEqual(
+      toCode(SortedMap.make(Order.string)(["b", 1], ["a", 2])),
+      "SortedMap.fromIterable([[\"a\", 2], [\"b\", 1]], /* its order */)"
+    )
+  })
 
   it("compiles, as what it is", { timeout: 60_000 }, () => {
     const program = [

@@ -1,6 +1,6 @@
 import { assert, describe, it } from "@effect/vitest"
-import { Either, Schema } from "effect"
-import { Aggregate, Upcast, Versions } from "effect-eventsourcing"
+import { Either, FastCheck as fc, Schema } from "effect"
+import { Aggregate, InvalidOption, Upcast, Versions } from "effect-eventsourcing"
 import { AggregateLaws } from "effect-eventsourcing/testing"
 import { Account } from "./fixtures/Account.js"
 import { AccountV2, AccountV3, AccountV3Plain, AccountV3Transformed } from "./fixtures/AccountVersions.js"
@@ -123,6 +123,45 @@ describe("migrations", () => {
     })
     const story = storyOf(AggregateLaws.laws(right, { ...options, previous: [AggregateLaws.previous(Other)] }))
     assert.include(story, "The migrations name another schema for version 1")
+  })
+})
+
+describe("older versions that cannot be tried", () => {
+  it("what is no older version is refused, and not passed over", () => {
+    const copied = { ...AggregateLaws.previous(CardAsV1) }
+    assert.throws(() => AggregateLaws.laws(right, { previous: [copied] }), InvalidOption.InvalidOption)
+  })
+
+  it("a generator that ends only at first is named", () => {
+    let values = 0
+    const command = fc.constant({ _tag: "Charged", cents: 1 } as const).map((value) => {
+      while (values > 60);
+      values++
+      return value
+    })
+    const [migrations] = AggregateLaws.laws(right, {
+      runs: 5,
+      previous: [AggregateLaws.previous(CardAsV1, { command })]
+    })
+      .filter(({ name }) => name === law)
+    assert.throws(migrations.check, /histories of version 1 do not come[^]*AggregateLaws\.previous/)
+  })
+
+  it("a slow one takes seconds and not minutes", () => {
+    let calls = 0
+    const Slow = {
+      ...CardAsV1,
+      initial: (id: string) => {
+        calls++
+        const until = performance.now() + 200
+        while (performance.now() < until);
+        return CardAsV1.initial(id)
+      }
+    }
+    assert.isUndefined(
+      storyOf(AggregateLaws.laws(right, { seed: 1, size: 2, previous: [AggregateLaws.previous(Slow)] }))
+    )
+    assert.isBelow(calls, 60)
   })
 })
 

@@ -35,7 +35,7 @@ describe("Testing.layer", () => {
       assert.deepStrictEqual(yield* stores.calls, [])
 
       yield* accounts.load(id("a"))
-      assert.deepStrictEqual(yield* stores.loads, [{ stream, snapshot: 3, tail: [4, 5] }])
+      assert.deepStrictEqual(yield* stores.loads, [{ stream, snapshot: 3, cached: 0, tail: [4, 5] }])
       assert.deepStrictEqual(
         (yield* stores.calls).map(({ operation }) => operation),
         ["get", "readTail"]
@@ -53,11 +53,65 @@ describe("Testing.layer", () => {
       yield* accounts.load(id("a"))
       yield* accounts.load(id("a"))
       yield* accounts.load(id("b"))
-      const all = { stream, snapshot: 0, tail: [1, 2, 3, 4, 5] }
-      const nothing = { stream: StreamId.make("Account", "b"), snapshot: 0, tail: [] }
+      const all = { stream, snapshot: 0, cached: 0, tail: [1, 2, 3, 4, 5] }
+      const nothing = { stream: StreamId.make("Account", "b"), snapshot: 0, cached: 0, tail: [] }
       assert.deepStrictEqual(yield* stores.loads, [all, all, nothing])
     })
   )
+
+  test(
+    "loads at the same time on one stream, page by page, each for itself",
+    Effect.gen(function*() {
+      const stores = yield* Testing.Stores
+      const accounts = yield* Repository.make(Account, { pageSize: 2, snapshots: SnapshotPolicy.manual })
+      yield* accounts.executeAll(id("a"), [open, deposit, deposit])
+      yield* accounts.createSnapshot(id("a"))
+      yield* accounts.executeAll(id("a"), [deposit, deposit, deposit])
+      yield* stores.forget
+      // they give way to each other between two pages
+      yield* Effect.replicateEffect(accounts.load(id("a")), 5).pipe(Effect.withConcurrency("unbounded"))
+      const load = { stream, snapshot: 3, cached: 0, tail: [4, 5, 6] }
+      assert.deepStrictEqual(yield* stores.loads, [load, load, load, load, load])
+    })
+  )
+
+  test(
+    "the worker of a background policy loads for itself",
+    Effect.gen(function*() {
+      const stores = yield* Testing.Stores
+      const accounts = yield* Repository.make(Account, { snapshots: SnapshotPolicy.background({ every: 2 }) })
+      yield* accounts.executeAll(id("a"), [open, deposit, deposit])
+      yield* stores.forget
+      yield* accounts.load(id("a"))
+      yield* accounts.awaitPendingSnapshots
+      const loads = yield* stores.loads
+      assert.isAtLeast(loads.length, 2)
+      // it looks once more after the load, when it may have saved already
+      for (const load of loads) {
+        const { snapshot } = load
+        assert.deepStrictEqual(load, { stream, snapshot, cached: 0, tail: snapshot === 0 ? [1, 2, 3] : [] })
+      }
+    })
+  )
+
+  for (const snapshots of [SnapshotPolicy.manual, SnapshotPolicy.none]) {
+    test(
+      `a state from the cache is a beginning of its own: ${snapshots.mode}`,
+      Effect.gen(function*() {
+        const stores = yield* Testing.Stores
+        const accounts = yield* Repository.make(Account, { snapshots, cache: { capacity: 10 } })
+        const others = yield* Repository.make(Account, { snapshots: SnapshotPolicy.none })
+        yield* accounts.executeAll(id("a"), [open, deposit, deposit])
+        yield* accounts.load(id("a"))
+        yield* others.executeAll(id("a"), [deposit, deposit])
+        yield* stores.forget
+        yield* accounts.load(id("a"))
+        yield* accounts.load(id("a"))
+        const load = { stream, snapshot: 0, cached: 3, tail: [4, 5] }
+        assert.deepStrictEqual(yield* stores.loads, [load, load])
+      })
+    )
+  }
 
   test(
     "a snapshot that is not used is none",
@@ -74,7 +128,7 @@ describe("Testing.layer", () => {
         time: 0,
         stream: StreamId.make("Account", "a")
       }
-      const replayed = { stream, snapshot: 0, tail: [1, 2, 3] }
+      const replayed = { stream, snapshot: 0, cached: 0, tail: [1, 2, 3] }
       const loadsWith = (change: object, aggregate: typeof Account = Account) =>
         Effect.gen(function*() {
           yield* snapshots.delete(stream)
@@ -92,7 +146,7 @@ describe("Testing.layer", () => {
       assert.deepStrictEqual(yield* loadsWith({ state: "{}" }), [replayed])
       assert.deepStrictEqual(yield* loadsWith({ fingerprint: "other" }), [replayed])
       assert.deepStrictEqual(yield* loadsWith({}, AccountV2), [replayed])
-      assert.deepStrictEqual(yield* loadsWith({}), [{ stream, snapshot: 3, tail: [] }])
+      assert.deepStrictEqual(yield* loadsWith({}), [{ stream, snapshot: 3, cached: 0, tail: [] }])
       assert.strictEqual(yield* events.version(stream), 3)
     })
   )

@@ -11,13 +11,14 @@ import * as Schema from "effect/Schema"
 import type * as Aggregate from "../Aggregate.js"
 import { safely } from "../internal/safely.js"
 import { allow } from "../internal/testing/allowed.js"
+import { toCode } from "../internal/testing/code.js"
 import * as Generators from "../internal/testing/generators.js"
 import { type Comparison, comparison, inspect, tryHistory as tryPrevious } from "../internal/testing/previous.js"
 import { detect } from "../internal/testing/runner.js"
 import * as Session from "../internal/testing/session.js"
 import * as Story from "../internal/testing/story.js"
 import * as Trial from "../internal/testing/trial.js"
-import { quote } from "../internal/text.js"
+import { brief, quote } from "../internal/text.js"
 import { InvalidOption } from "../InvalidOption.js"
 
 /**
@@ -380,6 +381,14 @@ const make = <Name extends string, Id, State, Event, Command, Rejection>(
       expected: "\"commands\" or \"events\""
     })
   }
+  for (const older of options.previous ?? []) {
+    if (comparisons.has(older)) continue
+    throw new InvalidOption({
+      option: "AggregateLaws previous",
+      value: brief(toCode(older)),
+      expected: "a list of what AggregateLaws.previous gave"
+    })
+  }
   const seed = (options.seed ?? Math.floor(Math.random() * 0x7fffffff)) | 0
   const generated = <A>(body: () => A): A => {
     try {
@@ -453,7 +462,7 @@ const make = <Name extends string, Id, State, Event, Command, Rejection>(
   const checkMigrations = (): void => {
     for (const older of options.previous ?? []) {
       const found = comparisons.get(older)?.find(aggregate, {
-        runs: runs ?? 200,
+        runs,
         seed,
         size,
         strict: histories === "events"

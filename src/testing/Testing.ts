@@ -6,6 +6,7 @@
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
+import * as FiberRef from "effect/FiberRef"
 import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import * as Stream from "effect/Stream"
@@ -93,7 +94,9 @@ export interface Load {
   readonly stream: StreamId.StreamId
   /** The version of the snapshot that the load went on from; 0 where it found none, or refuted the one it found. */
   readonly snapshot: number
-  /** The versions of the events that it read after that. */
+  /** The version of the state in the repository's `cache` that it went on from, without a look at snapshots; else 0. */
+  readonly cached: number
+  /** The versions of the events that it read after that, and folded. */
   readonly tail: ReadonlyArray<number>
 }
 
@@ -160,6 +163,7 @@ export const layer: Layer.Layer<EventStore.EventStore | SnapshotStore.SnapshotSt
     const events = yield* EventStore.makeMemory
     const snapshots = yield* SnapshotStore.makeMemory
     let calls: Array<Call> = []
+    const loads = makeLoads()
 
     const noted = <A, E, R>(effect: Effect.Effect<A, E, R>, call: (outcome: Exit.Exit<A, E>) => Call) =>
       Effect.onExit(effect, (exit) => Effect.sync(() => void calls.push(call(exit))))
@@ -185,7 +189,9 @@ export const layer: Layer.Layer<EventStore.EventStore | SnapshotStore.SnapshotSt
             stream,
             fromVersion: options.fromVersion,
             outcome: Exit.map(exit, (page) => page.map(({ version }) => version))
-          }))
+          })).pipe(
+            Effect.tap((page) => loads.read(stream, { ...options, versions: page.map(({ version }) => version) }))
+          )
       })
     ).pipe(
       Context.add(
@@ -193,7 +199,10 @@ export const layer: Layer.Layer<EventStore.EventStore | SnapshotStore.SnapshotSt
         SnapshotStore.SnapshotStore.of({
           ...snapshots,
           get: (stream, options) =>
-            noted(snapshots.get(stream, options), (outcome) => ({ operation: "get", stream, outcome })),
+            noted(snapshots.get(stream, options), (outcome) => ({ operation: "get", stream, outcome })).pipe(
+              Effect.tap((found) => loads.begin(stream, Option.getOrUndefined(found)?.version ?? 0)),
+              Effect.tapErrorCause(() => loads.begin(stream, 0))
+            ),
           save: (snapshot) =>
             noted(snapshots.save(snapshot), (outcome) => ({
               operation: "save",
@@ -225,9 +234,10 @@ export const layer: Layer.Layer<EventStore.EventStore | SnapshotStore.SnapshotSt
                 : []
             )
           ),
-          loads: Effect.sync(() => loadsBy(calls)),
+          loads: loads.all,
           forget: Effect.sync(() => {
             calls = []
+            loads.forget()
           })
         })
       )
@@ -273,43 +283,74 @@ const appendedBy = (calls: ReadonlyArray<Call>): ReadonlyArray<Appended> => {
 interface Loading {
   readonly stream: StreamId.StreamId
   readonly found: number
+  readonly cached: number
   snapshot: number
   tail: ReadonlyArray<number>
   begun: boolean
 }
 
-// a load asks for a snapshot, and reads from its version on if it can use it; where it cannot, or finds that the stream holds
-// another event there, it reads from version 1
-const loadsBy = (calls: ReadonlyArray<Call>): ReadonlyArray<Load> => {
-  const loads: Array<Loading> = []
-  const latest = new Map<string, Loading>()
-  const begin = (stream: StreamId.StreamId, found: number): Loading => {
-    const load: Loading = { stream, found, snapshot: 0, tail: [], begun: false }
-    loads.push(load)
-    latest.set(JSON.stringify([stream.aggregate, stream.id]), load)
-    return load
+const makeLoads = () => {
+  let loads: Array<Loading> = []
+  // a fiber loads one aggregate after the other; what it forks begins loads of its own
+  const current = FiberRef.unsafeMake<Loading | undefined>(undefined)
+
+  const begin = (
+    stream: StreamId.StreamId,
+    found: number,
+    read: { readonly cached: number; readonly tail: ReadonlyArray<number> } | undefined
+  ): Effect.Effect<void> =>
+    Effect.suspend(() => {
+      const load: Loading = { stream, found, cached: 0, snapshot: 0, tail: [], ...read, begun: read !== undefined }
+      loads.push(load)
+      return FiberRef.set(current, load)
+    })
+
+  // a load asks for a snapshot, and reads from its version on if it can use it; where it cannot, or finds that the stream
+  // holds another event there, it reads from version 1. Further pages begin after what it has.
+  const readBy = (load: Loading | undefined, fromVersion: number, versions: ReadonlyArray<number>): boolean => {
+    if (load === undefined) return false
+    const after = load.tail.at(-1) ?? Math.max(load.snapshot, load.cached)
+    if (!load.begun && load.found > 0 && fromVersion === load.found) {
+      load.snapshot = load.found
+      // the event at the snapshot's own version is the proof, and is not folded
+      load.tail = versions.filter((version) => version > load.found)
+    } else if (fromVersion === 1) {
+      if (load.begun && load.snapshot === 0) return false
+      load.snapshot = 0
+      load.tail = versions
+    } else if (load.begun && fromVersion > after) {
+      load.tail = [...load.tail, ...versions]
+    } else {
+      return false
+    }
+    load.begun = true
+    return true
   }
-  for (const call of calls) {
-    if (call.operation === "get") {
-      const found = Exit.isSuccess(call.outcome) ? Option.getOrUndefined(call.outcome.value) : undefined
-      begin(call.stream, found?.version ?? 0)
-    } else if (call.operation === "readTail" && Exit.isSuccess(call.outcome)) {
-      const { fromVersion, outcome: { value: versions }, stream } = call
-      const known = latest.get(JSON.stringify([stream.aggregate, stream.id]))
-      const again = known !== undefined && known.begun && known.snapshot === 0 && fromVersion === 1
-      const load = known === undefined || again ? begin(stream, 0) : known
-      if (!load.begun && load.found > 0 && fromVersion === load.found) {
-        load.snapshot = load.found
-        // the event at the snapshot's own version is the proof, and is not folded
-        load.tail = versions.filter((version) => version > load.found)
-      } else if (fromVersion === 1) {
-        load.snapshot = 0
-        load.tail = versions
-      } else {
-        load.tail = [...load.tail, ...versions]
+
+  return {
+    begin: (stream: StreamId.StreamId, found: number) => begin(stream, found, undefined),
+    read: (
+      stream: StreamId.StreamId,
+      { fromVersion, limit, versions }: {
+        readonly fromVersion: number
+        readonly limit: number
+        readonly versions: ReadonlyArray<number>
       }
-      load.begun = true
+    ): Effect.Effect<void> =>
+      Effect.flatMap(FiberRef.get(current), (load) => {
+        const mine = load?.stream.aggregate === stream.aggregate && load.stream.id === stream.id ? load : undefined
+        if (readBy(mine, fromVersion, versions)) return Effect.void
+        if (fromVersion === 1) return begin(stream, 0, { cached: 0, tail: versions })
+        // the rest are looks at one event, and cached states that the stream does not bear out
+        return versions[0] === fromVersion && versions.length < limit
+          ? begin(stream, 0, { cached: fromVersion, tail: versions.slice(1) })
+          : Effect.void
+      }),
+    all: Effect.sync((): ReadonlyArray<Load> =>
+      loads.map(({ cached, snapshot, stream, tail }) => ({ stream, snapshot, cached, tail }))
+    ),
+    forget: () => {
+      loads = []
     }
   }
-  return loads.map(({ snapshot, stream, tail }) => ({ stream, snapshot, tail }))
 }

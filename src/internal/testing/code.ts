@@ -148,9 +148,11 @@ const objectToDoc = (value: object, ancestors: ReadonlyArray<object>): Doc => {
   // a test makes no secrets, and what it tells has to be made again
   if (Redacted.isRedacted(value)) return call("Redacted.make", doc(Redacted.value(value)))
   const container = containerOf(value)
-  if (container?._tag === "Keyed") return call(`${container.name}.fromIterable`, list(container.entries.map(entry)))
-  if (container?._tag === "Ordered" || container?._tag === "Unordered") {
-    return call(`${container.name}.fromIterable`, list(container.values.map(doc)))
+  if (container !== undefined && container._tag !== "Atom") {
+    const items = container._tag === "Keyed" ? container.entries.map(entry) : container.values.map(doc)
+    // what they are sorted by is a function, which only the reader knows
+    const order = container.name.startsWith("Sorted") ? ["/* its order */"] : []
+    return call(`${container.name}.fromIterable`, list(items), ...order)
   }
   const name = nameOf(value)
   if (name === "Object" || name === "") {

@@ -7,6 +7,8 @@ import * as HashMap from "effect/HashMap"
 import * as HashSet from "effect/HashSet"
 import * as List from "effect/List"
 import * as Redacted from "effect/Redacted"
+import * as SortedMap from "effect/SortedMap"
+import * as SortedSet from "effect/SortedSet"
 
 /**
  * The immutable data types of effect, as their parts: their insides differ where they are equal, and some of them cache
@@ -25,6 +27,9 @@ export const containerOf = (value: object): Container | undefined => {
   if (isPlain(value)) return undefined
   if (HashMap.isHashMap(value)) return { _tag: "Keyed", name: "HashMap", entries: Array.from(value) }
   if (HashSet.isHashSet(value)) return { _tag: "Unordered", name: "HashSet", values: Array.from(value) }
+  // the same ones stand in trees of different shape
+  if (SortedMap.isSortedMap(value)) return { _tag: "Keyed", name: "SortedMap", entries: Array.from(value) }
+  if (SortedSet.isSortedSet(value)) return { _tag: "Ordered", name: "SortedSet", values: Array.from(value) }
   if (Chunk.isChunk(value)) return { _tag: "Ordered", name: "Chunk", values: Array.from(value) }
   if (List.isList(value)) return { _tag: "Ordered", name: "List", values: Array.from(value) }
   if (BigDecimal.isBigDecimal(value)) return { _tag: "Atom", name: "BigDecimal" }

@@ -33,13 +33,21 @@ export interface Found {
 export interface Comparison {
   readonly find: <Name extends string, Id, State, Event, Command, Rejection>(
     now: Aggregate.Aggregate<Name, Id, State, Event, Command, Rejection>,
-    options: { readonly runs: number; readonly seed: number; readonly size: number; readonly strict: boolean }
+    options: {
+      readonly runs: number | undefined
+      readonly seed: number
+      readonly size: number
+      readonly strict: boolean
+    }
   ) => Found | undefined
 }
 
 /** How long one history, and a search for a smaller one, may take, in milliseconds. */
 const patience = 3_000
 const shrinking = 4_000
+/** How long the runs that nobody asked for by number may take together. */
+const budget = 2_000
+const mostRuns = 200
 
 /** @internal */
 export const comparison = <Name extends string, Id, State, Event, Command, Rejection>(
@@ -73,30 +81,47 @@ export const comparison = <Name extends string, Id, State, Event, Command, Rejec
       if (problem !== undefined) broken.push({ log, problem, history })
       return problem !== undefined
     }
-    let run = 0
-    let started = Infinity
-    const property = FastCheck.property(histories, (history) => {
-      if (broken.length === 0) run++
-      if (performance.now() - started > shrinking) return true
-      const broke = breaks(history)
-      if (broke && started === Infinity) started = performance.now()
-      return !broke
-    })
-    FastCheck.check(property, { seed, numRuns: runs })
-    const [first] = broken
-    if (first === undefined) return undefined
-    let { history } = broken[broken.length - 1]
-    for (const list of ["commands", "events"] as const) {
-      for (let i = history[list].length - 1; i >= 0; i--) {
-        const shorter = { ...history, [list]: history[list].filter((_, index) => index !== i) }
-        if (breaks(shorter)) history = shorter
-      }
+    const began = performance.now()
+    for (let run = 0; run < (runs ?? mostRuns); run++) {
+      if (runs === undefined && performance.now() - began > budget) return undefined
+      if (breaks(made(histories, seed, run, old.schemaVersion))) return shrunk(run)
     }
-    const { log, problem } = broken[broken.length - 1]
-    const before = first.history.commands.length + first.history.events.length
-    return { log, problem, history, run, before }
+    return undefined
+
+    function shrunk(run: number): Found {
+      const [first] = broken
+      const started = performance.now()
+      const inTime = () => performance.now() - started < shrinking
+      FastCheck.check(FastCheck.property(histories, (history) => !(inTime() && breaks(history))), {
+        seed,
+        path: String(run),
+        numRuns: 1
+      })
+      let { history } = broken[broken.length - 1]
+      for (const list of ["commands", "events"] as const) {
+        for (let i = history[list].length - 1; i >= 0; i--) {
+          const shorter = { ...history, [list]: history[list].filter((_, index) => index !== i) }
+          if (breaks(shorter)) history = shorter
+        }
+      }
+      const { log, problem } = broken[broken.length - 1]
+      const before = first.history.commands.length + first.history.events.length
+      return { log, problem, history, run: run + 1, before }
+    }
   }
 })
+
+const made = <A>(histories: FastCheck.Arbitrary<A>, seed: number, run: number, version: number): A => {
+  try {
+    return within(patience, () => FastCheck.sample(histories, { seed, path: String(run), numRuns: 1 }))[0]
+  } catch (error) {
+    if (!(error instanceof TookTooLong)) throw error
+    throw new Generators.NotGenerated(
+      `The histories of version ${version} do not come in time: a filter is almost never true for what is generated, or a ` +
+        "generator never ends. Give AggregateLaws.previous generators that do: the options `id`, `command` and `event`."
+    )
+  }
+}
 
 /**
  * One history of older code.
@@ -215,7 +240,7 @@ const live = <
       return bad(`Older code stored event ${index + 1}, and it cannot be read now.`, [
         { _tag: "Text", label: "stored", text: text.right },
         { _tag: "Text", label: "refused", text: decoded.left.message }
-      ], "Say with upcasts how events of that shape become events of now.")
+      ], "Say with upcasts how events of that shape become events of now, or mend those that say it.")
     }
     const upcast = decoded === undefined ? Option.none() : Option.some(decoded.right)
     read.push(upcast)
@@ -301,7 +326,7 @@ export const inspect = <Name extends string, Id, State, Event, Command, Rejectio
     const encode = Schema.encodeEither(old)
     const pairs: Array<{ readonly old: unknown; readonly migrated: State }> = []
     let refused: Trial.Evidence | undefined
-    for (const state of FastCheck.sample(generate(old, version), { numRuns: 100, seed })) {
+    for (const state of generate(old, version, seed)) {
       const text = Either.flatMap(encode(state), Json.stringify)
       if (Either.isLeft(text)) continue
       const migrated = decode(JSON.parse(text.right))
@@ -337,11 +362,9 @@ export const inspect = <Name extends string, Id, State, Event, Command, Rejectio
   return undefined
 }
 
-const generate = (schema: Schema.Schema<unknown>, version: number): FastCheck.Arbitrary<unknown> => {
+const generate = (schema: Schema.Schema<unknown>, version: number, seed: number): ReadonlyArray<unknown> => {
   try {
-    const arbitrary = fromSchema(Schema.typeSchema(schema))
-    within(patience, () => FastCheck.sample(arbitrary, { numRuns: 20, seed: 1 }))
-    return arbitrary
+    return within(patience, () => FastCheck.sample(fromSchema(Schema.typeSchema(schema)), { numRuns: 100, seed }))
   } catch (error) {
     throw new Generators.NotGenerated(
       `States of version ${version} could not be generated from the schema that the migrations name: ` +

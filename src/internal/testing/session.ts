@@ -368,11 +368,16 @@ export const make = <Name extends string, Id, State, Event, Command, Rejection>(
     reached,
     find: (law) => {
       const found = known.get(law) ?? first.get(law)?.()
-      if (found !== undefined) known.set(law, found)
-      return found
+      if (found === undefined) return undefined
+      known.set(law, found)
+      return law === "snapshots" && first.has("pure")
+        ? { ...found, problem: { ...found.problem, hint: impurityFirst } }
+        : found
     }
   }
 }
+
+const impurityFirst = "decide or evolve is not pure, as the law of that says: mend that first. This may come of it."
 
 const lengthOf = (history: Generators.History<unknown, unknown, unknown>): number =>
   history.commands.length + history.events.length

@@ -73,8 +73,8 @@ const evidenceRows = (evidence: Evidence): ReadonlyArray<Row> => {
 const table = (rows: ReadonlyArray<Row>): ReadonlyArray<string> => {
   const indent = Math.min(30, Math.max(0, ...rows.map(([label]) => label.length))) + 2
   return rows.flatMap(([label, value, text]) => {
-    const lines = text === true ? shorten(String(value)).split("\n") : toLines(value, width).map(shorten)
-    const start = label.padEnd(indent)
+    const lines = text === true ? shorten(String(value)).split("\n") : cut(toLines(value, width)).map(shorten)
+    const start = `${label}  `.padEnd(indent)
     return lines.map((line, index) => `  ${index === 0 ? start : " ".repeat(start.length)}${line}`)
   })
 }
@@ -93,6 +93,12 @@ const longest = 1_500
 
 const shorten = (text: string): string =>
   text.length <= longest ? text : `${text.slice(0, longest)}... (${text.length - longest} more characters)`
+
+const most = 24
+
+// what is wrong comes after it, and shall be seen
+const cut = (lines: ReadonlyArray<string>): ReadonlyArray<string> =>
+  lines.length <= most ? lines : [...lines.slice(0, most), `... (${lines.length - most} more lines)`]
 
 /**
  * The line that runs one history again.
