@@ -366,7 +366,12 @@ const prepare = (subject: Subject, seed: number, options: Options) => {
       const judge = (
         what: string,
         exit: Exit.Exit<Option.Option<unknown>, unknown>,
-        call: Doing & { readonly undisturbed: boolean; readonly took: number; readonly mayBeEmpty: boolean }
+        call: Doing & {
+          readonly undisturbed: boolean
+          readonly took: number
+          readonly mayBeEmpty: boolean
+          readonly besideTransaction: boolean
+        }
       ) => {
         const { mayBeEmpty, met, open, process: { hung, killed, settings } } = call
         const strict = what.startsWith("createSnapshot")
@@ -414,7 +419,7 @@ const prepare = (subject: Subject, seed: number, options: Options) => {
           )
           // what a store makes of createSnapshot by hanging, by being slow, or by interrupting itself
           const gaveUp = strict && tag === "SnapshotStoreError" && (
-            (String(error).includes("took too long") && (isMet("Hang") || isMet("Delay"))) ||
+            (String(error).includes("took too long") && (isMet("Hang") || isMet("Delay") || call.besideTransaction)) ||
             (String(error).includes("was interrupted") && isMet("Interrupt"))
           )
           const expected = isMarked(error) || gaveUp ||
@@ -435,6 +440,10 @@ const prepare = (subject: Subject, seed: number, options: Options) => {
         return "interrupted"
       }
 
+      // SQLite has one connection, and whoever is in a transaction holds it
+      let open = 0
+      let opened = 0
+
       /** Does it, and judges how it ended. */
       const attempt = <A, E>(
         what: string,
@@ -445,6 +454,12 @@ const prepare = (subject: Subject, seed: number, options: Options) => {
         Effect.suspend(() => {
           const call: Doing = { met: [], open: options.open === true, process }
           const before = jumped
+          const openBefore = open
+          const openedBefore = opened
+          if (call.open) {
+            open++
+            opened++
+          }
           const mayBeEmpty = options.id !== undefined && (known.get(options.id) ?? 0) === 0
           return Effect.flatMap(Clock.currentTimeMillis, (began) =>
             patient(effect).pipe(
@@ -452,7 +467,10 @@ const prepare = (subject: Subject, seed: number, options: Options) => {
               Effect.onExit((exit) =>
                 Effect.map(Clock.currentTimeMillis, (ended) => {
                   const undisturbed = jumped === before
-                  const outcome = judge(what, exit, { ...call, undisturbed, took: ended - began, mayBeEmpty })
+                  const besideTransaction = openBefore > 0 || opened > openedBefore
+                  if (call.open) open--
+                  const took = ended - began
+                  const outcome = judge(what, exit, { ...call, undisturbed, took, mayBeEmpty, besideTransaction })
                   trace.push(`${what} ${outcome}`)
                   count(`${what.slice(0, what.indexOf(" "))} ${outcome}`)
                 })
