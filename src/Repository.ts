@@ -255,7 +255,10 @@ export interface Options<State = unknown, Event = unknown> {
    * Default 5 seconds.
    */
   readonly snapshotTimeout?: Duration.DurationInput | undefined
-  /** Whether loads, too, take snapshots that are due. Default true; false for processes that must not write. */
+  /**
+   * Whether loads, and commands that append nothing, take snapshots that are due. Default true; false for processes that must
+   * not write.
+   */
   readonly snapshotOnLoad?: boolean | undefined
   /**
    * What to do with a snapshot whose schema changed while `schemaVersion` did not. `replay` (the default) refuses it.
@@ -693,7 +696,9 @@ export const make = <Name extends string, Id, State, Event, Command, Rejection>(
 
     // what only reads must not take a lock that it keeps until the end of the caller's transaction
     const snapshotOnLoadIfDue = (id: Id, baseline: Baseline<State>): Effect.Effect<void> =>
-      snapshotter !== undefined
+      !snapshotOnLoad
+        ? Effect.void
+        : snapshotter !== undefined
         ? snapshotIfDue(id, baseline)
         : Effect.flatMap(events.inTransaction, (open) => open ? Effect.void : snapshotIfDue(id, baseline))
 
@@ -718,7 +723,7 @@ export const make = <Name extends string, Id, State, Event, Command, Rejection>(
         const decision = decideStored(aggregate, baseline.state, commands)
         switch (decision._tag) {
           case "Rejected":
-            return Effect.succeed(Either.left(decision.rejection))
+            return Effect.as(snapshotOnLoadIfDue(id, baseline), Either.left(decision.rejection))
           case "Unstorable":
             return new EventStore.EventStoreError({
               operation: "append",
@@ -731,7 +736,10 @@ export const make = <Name extends string, Id, State, Event, Command, Rejection>(
         }
         const { events: stored, state } = decision
         const decided = stored.map(({ event }) => event)
-        if (decided.length === 0) return Effect.succeed(Either.right({ state, version: before, events: decided }))
+        if (decided.length === 0) {
+          const executed = { state, version: before, events: decided }
+          return Effect.as(snapshotOnLoadIfDue(id, baseline), Either.right(executed))
+        }
         const change = { before: baseline.state, after: state, events: decided }
         return Effect.flatMap(propose(stored, metadata), (proposed) => {
           const version = before + proposed.length
@@ -846,8 +854,7 @@ export const make = <Name extends string, Id, State, Event, Command, Rejection>(
           "load",
           Effect.flatMap(
             observe(id, { mayWrite: snapshotOnLoad }),
-            (baseline) =>
-              Effect.as(snapshotOnLoad ? snapshotOnLoadIfDue(id, baseline) : Effect.void, toLoaded(id, baseline))
+            (baseline) => Effect.as(snapshotOnLoadIfDue(id, baseline), toLoaded(id, baseline))
           )
         ),
       createSnapshot: (id) => span("createSnapshot", createSnapshot(id)),

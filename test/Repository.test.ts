@@ -302,6 +302,19 @@ describe("snapshot modes", () => {
       assert.strictEqual(yield* snapshotVersion("a"), 16)
     }))
 
+  each("so does a command that is rejected, or decides no events", () =>
+    Effect.gen(function*() {
+      const reader = yield* repository(SnapshotPolicy.sync({ every: 10 }), { snapshotOnLoad: false })
+      const accounts = yield* repository(SnapshotPolicy.sync({ every: 10 }))
+      for (const [account, command] of [["a", { _tag: "Withdraw", amount: 100 }], ["b", open]] as const) {
+        yield* (yield* repository(SnapshotPolicy.none)).executeAll(id(account), [open, deposit(1, 15)])
+        yield* Effect.either(reader.execute(id(account), command))
+        assert.strictEqual(yield* snapshotVersion(account), 0)
+        yield* Effect.either(accounts.execute(id(account), command))
+        assert.strictEqual(yield* snapshotVersion(account), 16)
+      }
+    }))
+
   each("a restart takes no extra snapshot", () =>
     Effect.gen(function*() {
       const saves: Array<number> = []
