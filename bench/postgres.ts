@@ -5,7 +5,7 @@ import { createRequire } from "node:module"
 import type * as Pg from "pg"
 import { pgClient, type Server, startServer } from "../test/utils/postgres.js"
 import type { Backend, Driver } from "./backend.js"
-import { Account, id, seed, streamOf } from "./fixtures.js"
+import { Account, id, newId, seed, streamOf } from "./fixtures.js"
 
 /** Beyond these the server has its own defaults. Without fsync a commit does not wait for the disk, for anybody. */
 export const settings = { fsync: "off", shared_buffers: "256MB", max_wal_size: "4GB" }
@@ -40,7 +40,7 @@ const driverOn = (pool: Pg.Pool, client: Pg.PoolClient): Driver => {
       text: `INSERT INTO eventsourcing_events
   (transaction, aggregate, stream_id, version, event_id, type, payload, metadata)
 VALUES (pg_current_xact_id()::text::bigint, $1, $2, $3, $4, $5, $6, '{}')`,
-      values: [stream.aggregate, stream.id, version, crypto.randomUUID(), event._tag, JSON.stringify(event)]
+      values: [stream.aggregate, stream.id, version, newId(), event._tag, JSON.stringify(event)]
     })
   }
   return {
@@ -66,7 +66,7 @@ FROM unnest($4::text[], $5::text[], $6::text[]) WITH ORDINALITY AS row (event_id
           stream.aggregate,
           stream.id,
           version,
-          events.map(() => crypto.randomUUID()),
+          events.map(() => newId()),
           events.map((event) => event._tag),
           events.map((event) => JSON.stringify(event))
         ]

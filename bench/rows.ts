@@ -18,6 +18,7 @@ import {
   heavy,
   id,
   initial,
+  newId,
   seed,
   streamOf
 } from "./fixtures.js"
@@ -106,11 +107,11 @@ const insertEvent = (stream: StreamId.StreamId, version: number, event: AccountE
     return sql.onDialectOrElse({
       pg: () =>
         sql`INSERT INTO eventsourcing_events (transaction, aggregate, stream_id, version, event_id, type, payload, metadata)
-VALUES (pg_current_xact_id()::text::bigint, ${stream.aggregate}, ${stream.id}, ${version}, ${crypto.randomUUID()},
+VALUES (pg_current_xact_id()::text::bigint, ${stream.aggregate}, ${stream.id}, ${version}, ${newId()},
   ${event._tag}, ${payload}, ${"{}"})`,
       orElse: () =>
         sql`INSERT INTO eventsourcing_events (aggregate, stream_id, version, event_id, type, payload, metadata, time)
-VALUES (${stream.aggregate}, ${stream.id}, ${version}, ${crypto.randomUUID()}, ${event._tag}, ${payload}, ${"{}"},
+VALUES (${stream.aggregate}, ${stream.id}, ${version}, ${newId()}, ${event._tag}, ${payload}, ${"{}"},
   ${Date.now()})`
     })
   })
@@ -227,7 +228,7 @@ export const append = async (
         backend.runtime,
         Effect.suspend(() => {
           const events = Array.from({ length: size }, () => ({
-            id: crypto.randomUUID(),
+            id: newId(),
             type: deposited._tag,
             payload: deposited
           }))
@@ -425,7 +426,7 @@ export const writers = async (
     Effect.forEach(streams, (stream) =>
       Effect.gen(function*() {
         for (let i = 0; i < each; i++) {
-          const event = { id: crypto.randomUUID(), type: deposited._tag, payload: deposited }
+          const event = { id: newId(), type: deposited._tag, payload: deposited }
           yield* store.append(stream, [event], { expectedVersion: ExpectedVersion.exact(version + i) })
         }
       }), { concurrency: "unbounded", discard: true })
@@ -501,7 +502,7 @@ export const inMemory = async (suite: Suite, peer: Peer): Promise<void> => {
     "append",
     1,
     Effect.suspend(() => {
-      const event = { id: crypto.randomUUID(), type: deposited._tag, payload: deposited }
+      const event = { id: newId(), type: deposited._tag, payload: deposited }
       return store.append(streamOf("append"), [event], { expectedVersion: ExpectedVersion.exact(ours++) })
     }),
     () => peer.append("append", theirs++, 1)

@@ -6,6 +6,7 @@ import * as fs from "node:fs"
 import * as os from "node:os"
 import * as path from "node:path"
 import type { Backend, Driver } from "./backend.js"
+import { newId } from "./fixtures.js"
 
 /** The settings of every contender: a write-ahead log, whose commits the operating system has. */
 export const settings = "journal_mode = WAL, synchronous = NORMAL"
@@ -37,7 +38,7 @@ VALUES (?, ?, ?, ?, ?, ?, '{}', ?)`
 SELECT ?, ?, ? + key, value->>0, value->>1, value->>2, '{}', ? FROM json_each(?)`
   )
   const insertOne: Driver["insert"] = ({ aggregate, id }, version, event) => {
-    insert.run(aggregate, id, version, crypto.randomUUID(), event._tag, JSON.stringify(event), Date.now())
+    insert.run(aggregate, id, version, newId(), event._tag, JSON.stringify(event), Date.now())
   }
   return {
     replay: (stream, state, evolve) => {
@@ -46,7 +47,7 @@ SELECT ?, ?, ? + key, value->>0, value->>1, value->>2, '{}', ? FROM json_each(?)
     },
     insert: insertOne,
     insertAll: ({ aggregate, id }, version, events) => {
-      const rows = JSON.stringify(events.map((event) => [crypto.randomUUID(), event._tag, JSON.stringify(event)]))
+      const rows = JSON.stringify(events.map((event) => [newId(), event._tag, JSON.stringify(event)]))
       insertAll.run(aggregate, id, version, Date.now(), rows)
     },
     // the driver is synchronous: writers at once are writers in turn

@@ -3,7 +3,7 @@
 import { Effect, ManagedRuntime } from "effect"
 import { EventStore, ExpectedVersion } from "effect-eventsourcing"
 import * as readline from "node:readline"
-import { deposited, streamOf } from "./fixtures.js"
+import { deposited, newId, streamOf } from "./fixtures.js"
 import * as Sqlite from "./sqlite.js"
 
 const [filename, name] = process.argv.slice(2)
@@ -20,7 +20,7 @@ const append = {
       Effect.suspend(() =>
         store.append(
           streamOf(`${name}-library`),
-          [{ id: crypto.randomUUID(), type: deposited._tag, payload: deposited }],
+          [{ id: newId(), type: deposited._tag, payload: deposited }],
           { expectedVersion: ExpectedVersion.exact(versions.library++) }
         )
       ),

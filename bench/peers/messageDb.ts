@@ -2,7 +2,7 @@ import * as fs from "node:fs"
 import { createRequire } from "node:module"
 import * as path from "node:path"
 import pg from "pg"
-import { type AccountEvent, decide, deposit, deposited, eventAt, evolve, initial } from "../fixtures.js"
+import { type AccountEvent, decide, deposit, deposited, eventAt, evolve, initial, newId } from "../fixtures.js"
 import type { Peer } from "../peer.js"
 
 const database = path.join(
@@ -34,7 +34,7 @@ export const onPostgres = async (url: string): Promise<Peer> => {
       name: "write_message",
       text: "SELECT write_message($1, $2, $3, $4, $5, $6)",
       // its versions begin with 0; -1 is a stream without messages
-      values: [crypto.randomUUID(), `account-${stream}`, event._tag, JSON.stringify(event), null, version - 1]
+      values: [newId(), `account-${stream}`, event._tag, JSON.stringify(event), null, version - 1]
     })
   // it writes one message at a time: more are atomic in a transaction
   const append = async (stream: string, version: number, events: ReadonlyArray<AccountEvent>) => {
