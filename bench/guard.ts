@@ -26,7 +26,7 @@ const measure = async (backend: Backend, only: RegExp): Promise<ReadonlyArray<Ro
   return suite.rows.filter((row) => row.higherIsBetter !== true)
 }
 
-const backends = [await Sqlite.open(), await Postgres.open((await Postgres.start()).url, { prepared: true })]
+const backends = [await Sqlite.open(), await Postgres.open((await Postgres.start()).url)]
 const rows: Array<Row> = []
 for (const backend of backends) rows.push(...await measure(backend, /./))
 
