@@ -12,13 +12,27 @@ export interface FixedStatement<in Options> {
 }
 
 /**
+ * One whose text is written with the placeholders of PostgreSQL: there it can be prepared by name.
+ *
+ * @internal
+ */
+export const of = <Options>(statement: FixedStatement<Options>): FixedStatement<Options> => {
+  note(statement.text)
+  return statement
+}
+
+/**
  * What stands in the statement in the place of a value.
  *
  * @internal
  */
 export type Parameter<out Options> = (value: (options: Options) => unknown) => string
 
-/** @internal */
+/**
+ * One for SQLite, whose placeholders are not numbered: a value that stands in two places is given twice.
+ *
+ * @internal
+ */
 export const make = <Options>(
   build: (parameter: Parameter<Options>) => Statement.Statement<object>
 ): FixedStatement<Options> => {
@@ -28,21 +42,8 @@ export const make = <Options>(
     values.set(marker, value)
     return marker
   }).compile()
-  const valuesOf = (markers: ReadonlyArray<unknown>) => {
-    const inOrder = markers.flatMap((marker) => values.get(marker) ?? [])
-    return (options: Options) => inOrder.map((value) => value(options))
-  }
-  if (!text.includes("$1")) return { text, params: valuesOf(markers) }
-  // PostgreSQL numbers its placeholders: what stands in two places is sent, and analysed, once
-  const distinct = Array.from(new Set(markers))
-  const numbered = text.replace(/\$(\d+)/g, (_, number) => `$${distinct.indexOf(markers[number - 1]) + 1}`)
-  return of({ text: numbered, params: valuesOf(distinct) })
-}
-
-/** @internal */
-export const of = <Options>(statement: FixedStatement<Options>): FixedStatement<Options> => {
-  note(statement.text)
-  return statement
+  const inOrder = markers.flatMap((marker) => values.get(marker) ?? [])
+  return { text, params: (options) => inOrder.map((value) => value(options)) }
 }
 
 /**

@@ -4,7 +4,7 @@ import * as Position from "../Position.js"
 import type { EventStatements } from "./eventStatements.js"
 import * as FixedStatement from "./fixedStatement.js"
 import * as PgFunctions from "./pgFunctions.js"
-import { identifier, type Names } from "./tables.js"
+import { identifier, type Names, quoted } from "./tables.js"
 
 /** @internal */
 export const make = (sql: SqlClient.SqlClient, names: Names): EventStatements => {
@@ -14,10 +14,8 @@ export const make = (sql: SqlClient.SqlClient, names: Names): EventStatements =>
     "aggregate, stream_id, version, transaction, position, event_id, type, payload, metadata, " +
       "floor(extract(epoch FROM time) * 1000)::bigint AS time"
   )
-  // a dump restored into another cluster meets lower transaction ids: they are counted on from the base
-  const base = sql`coalesce((SELECT base FROM ${identifier(sql, names.cluster)}), 0)`
   // whatever stands below has been committed or rolled back: no event can still appear there
-  const settled = sql`${base} + pg_snapshot_xmin(pg_current_snapshot())::text::bigint`
+  const settled = sql`${sql.literal(PgFunctions.base(names))} + pg_snapshot_xmin(pg_current_snapshot())::text::bigint`
   const literal = (limit: number) => sql.literal(String(limit))
 
   return {
@@ -48,10 +46,11 @@ export const make = (sql: SqlClient.SqlClient, names: Names): EventStatements =>
       sql`SELECT event_id, aggregate, stream_id, version, transaction, position FROM ${events}
 WHERE event_id = ANY (${ids}::text[])`,
 
-    version: FixedStatement.make((parameter) =>
-      sql`SELECT coalesce(max(version), 0) AS version FROM ${events}
-WHERE aggregate = ${parameter(({ aggregate }) => aggregate)} AND stream_id = ${parameter(({ id }) => id)}`
-    ),
+    version: FixedStatement.of({
+      text: `SELECT coalesce(max(version), 0) AS version FROM ${quoted(names.events)}
+WHERE aggregate = $1 AND stream_id = $2`,
+      params: ({ aggregate, id }) => [aggregate, id]
+    }),
 
     read: ({ fromVersion, limit, stream, toVersion }) =>
       sql`SELECT ${columns} FROM ${events}

@@ -1,6 +1,13 @@
 import { type Names, quoted } from "./tables.js"
 
 /**
+ * A dump that is restored into another cluster meets lower transaction ids there: they are counted on from this.
+ *
+ * @internal
+ */
+export const base = (names: Names): string => `coalesce((SELECT base FROM ${quoted(names.cluster)} WHERE id), 0)`
+
+/**
  * What a command waits for, as functions: the server plans it once on a connection, which takes longer than to run it.
  * Programs of two versions share a database while one replaces the other, so a function whose body or arguments change
  * gets another number, and a migration of its own. Why: docs/decisions/0052-functions.md.
@@ -10,11 +17,7 @@ import { type Names, quoted } from "./tables.js"
 export const make = (names: Names) => {
   const events = quoted(names.events)
   // within a stream the transaction never falls: that of a caller may have begun before the one that wrote the head
-  const transaction = `greatest(
-    coalesce((SELECT base FROM ${
-    quoted(names.cluster)
-  } WHERE id), 0) + pg_current_xact_id()::text::bigint, head_transaction
-  )`
+  const transaction = `greatest(${base(names)} + pg_current_xact_id()::text::bigint, head_transaction)`
   return {
     append: {
       name: `${names.prefix}_append_1`,
