@@ -91,23 +91,20 @@ export const run = (
       orElse: () => Sqlite.migrations(sql, names)
     })
 
-    const migrate = sql.withTransaction(Effect.gen(function*() {
-      yield* dialect.lock
-      for (const statement of yield* dialect.schema) yield* sql.unsafe(statement)
+    const runAll = (statements: ReadonlyArray<string>) =>
+      Effect.forEach(statements, (statement) => sql.unsafe(statement), { discard: true })
+    const locked = <E>(change: Effect.Effect<void, E>) => sql.withTransaction(Effect.zipRight(dialect.lock, change))
+    const migrate = locked(Effect.gen(function*() {
+      yield* runAll(yield* dialect.schema)
       yield* sql.unsafe(dialect.createMigrations)
       const applied = yield* dialect.applied
       for (const [index, { name, statements }] of dialect.all.entries()) {
         const id = index + 1
         if (id <= applied) continue
-        yield* Effect.forEach(statements, (statement) => sql.unsafe(statement), { discard: true })
+        yield* runAll(statements)
         yield* sql`INSERT INTO ${Tables.identifier(sql, names.migrations)} (migration_id, name) VALUES (${id}, ${name})`
       }
     }))
-    const restore = (statements: ReadonlyArray<string>) =>
-      sql.withTransaction(Effect.gen(function*() {
-        yield* dialect.lock
-        for (const statement of statements) yield* sql.unsafe(statement)
-      }))
     const attempt = Effect.gen(function*() {
       const problem = yield* dialect.problem
       if (problem !== undefined) return yield* new MigrationError({ table: names.migrations, detail: problem })
@@ -130,7 +127,7 @@ export const run = (
             detail: `${gone[0].name} is missing, and migrate is false: run SqlMigrations.run first`
           })
         }
-        yield* restore(gone.map(({ statement }) => statement))
+        yield* locked(runAll(gone.map(({ statement }) => statement)))
       }
       yield* dialect.countOn
     }).pipe(
