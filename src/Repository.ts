@@ -649,16 +649,12 @@ export const make = <Name extends string, Id, State, Event, Command, Rejection>(
       baseline: Baseline<State>,
       change: SnapshotPolicy.Change<State, Event> | undefined
     ): Effect.Effect<SnapshotPolicy.When | undefined> => {
-      if (baseline.version === 0 || policy.mode === "None" || policy.mode === "Manual") {
-        return Effect.succeed(undefined)
-      }
+      if (baseline.version === 0 || policy.mode === "None" || policy.mode === "Manual") return Effect.succeed(undefined)
       const { when } = policy
       return Effect.clockWith((clock) => {
         const progress = progressOf(baseline, clock.unsafeCurrentTimeMillis(), change)
         return Effect.try(() => {
-          if (!isDue(when, baseline, progress)) {
-            return undefined
-          }
+          if (!isDue(when, baseline, progress)) return undefined
           // the next load counts from the stored snapshot
           loader.forget(baseline.stream)
           return SnapshotPolicy.settle(when, progress)
@@ -680,9 +676,7 @@ export const make = <Name extends string, Id, State, Event, Command, Rejection>(
       isStored?: Effect.Effect<boolean, EventStore.EventStoreError>
     ): Effect.Effect<void> =>
       Effect.flatMap(dueNow(baseline, change), (when) => {
-        if (when === undefined) {
-          return Effect.void
-        }
+        if (when === undefined) return Effect.void
         const { stream, version } = baseline
         return snapshotter === undefined
           ? Effect.flatMap(mayRollBack, (uncommitted) => uncommitted ? Effect.void : saveInTime(baseline, isStored))

@@ -62,6 +62,17 @@ const heldBack = Effect.gen(function*() {
   return { gate, waiting, store: SnapshotStore.SnapshotStore.of({ ...store, save }) }
 })
 
+/** Interrupts what has come to a place, and lets it go on from there only then. */
+const interruptedAt = <A, E, R>(place: Effect.Latch, gate: Effect.Latch, effect: Effect.Effect<A, E, R>) =>
+  Effect.gen(function*() {
+    const fiber = yield* Effect.fork(effect)
+    yield* place.await
+    yield* Fiber.interruptFork(fiber)
+    yield* Effect.yieldNow()
+    yield* gate.open
+    return yield* Fiber.await(fiber)
+  })
+
 describe("the state is the committed one", () => {
   it.scoped("nothing that happens to a state afterwards gets into a snapshot", () =>
     Effect.gen(function*() {
@@ -256,12 +267,7 @@ describe("interruption of the command", () => {
       const accounts = yield* Repository.make(Account, { snapshots: SnapshotPolicy.sync({ every: 1 }) }).pipe(
         Effect.provideService(SnapshotStore.SnapshotStore, store)
       )
-      const fiber = yield* Effect.fork(accounts.execute(id("a"), open))
-      yield* waiting.await
-      yield* Fiber.interruptFork(fiber)
-      yield* Effect.yieldNow()
-      yield* gate.open
-      const exit = yield* Fiber.await(fiber)
+      const exit = yield* interruptedAt(waiting, gate, accounts.execute(id("a"), open))
       assert.isTrue(Exit.isSuccess(exit) || Cause.isInterruptedOnly(exit.cause))
       assert.strictEqual(yield* snapshotVersion("a"), 1)
     }).pipe(Effect.provide(memoryStores)))
@@ -307,12 +313,7 @@ describe("interruption of the command", () => {
         const accounts = yield* Repository.make(Account, { snapshots: SnapshotPolicy[mode]({ every: 1 }) }).pipe(
           Effect.provideService(EventStore.EventStore, events)
         )
-        const fiber = yield* Effect.fork(accounts.execute(id("a"), open))
-        yield* appending.await
-        yield* Fiber.interruptFork(fiber)
-        yield* Effect.yieldNow()
-        yield* gate.open
-        const exit = yield* Fiber.await(fiber)
+        const exit = yield* interruptedAt(appending, gate, accounts.execute(id("a"), open))
         assert.isTrue(Exit.isFailure(exit) && Cause.isInterruptedOnly(exit.cause))
         yield* accounts.awaitPendingSnapshots
         assert.strictEqual(yield* events.version(stream("a")), 1)

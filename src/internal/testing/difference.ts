@@ -217,7 +217,7 @@ const compareFields = (walk: Walk, path: Path, expected: object, actual: object)
     report(walk, [...path, "message"], toCode(expected.message), toCode(actual.message))
   }
   const keys = new Set([...ownKeys(expected), ...ownKeys(actual)])
-  if (expected instanceof Error) { for (const key of ["name", "stack", "cause"]) keys.delete(key) }
+  if (expected instanceof Error) ["name", "stack", "cause"].forEach((key) => keys.delete(key))
   for (const key of keys) {
     const one = Reflect.get(expected, key)
     const other = Reflect.get(actual, key)
