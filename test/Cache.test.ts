@@ -185,11 +185,20 @@ describe.sequential("the state cache", () => {
                   yield* agree(account)
                 }
               }).pipe(Effect.provide(runtime), Effect.runPromise)),
-            { numRuns: 60 }
+            {
+              numRuns: 60,
+              // whatever else is generated, both caches meet a history in place of the one they hold, and a shorter one
+              examples: [[[
+                { do: "execute", by: 0 },
+                { do: "rewrite", keep: 0.5 },
+                { do: "execute", by: 1 },
+                { do: "restore", keep: 0.5 }
+              ]]]
+            }
           )
         )
         const { Hit, Miss, Stale } = counts()
-        assert.isTrue(Hit > 100 && Miss > 20 && Stale > 5, `${Hit} ${Miss} ${Stale}`)
+        assert.isTrue(Hit > 50 && Miss > 20 && Stale >= 4, `${Hit} ${Miss} ${Stale}`)
       }).pipe(Effect.provide(stores)),
     120_000
   )
@@ -368,7 +377,7 @@ describe("two processes, each with a cache", () => {
         yield* agree("check")
         for (const counts of yield* both("counts")) {
           const [hits, misses, stale] = counts.map(Number)
-          assert.isTrue(hits > 100 && misses > 10 && stale > 3, String(counts))
+          assert.isTrue(hits > 50 && misses > 10 && stale >= 4, String(counts))
         }
         // and nobody decided on a state that was not there
         yield* Effect.gen(function*() {

@@ -79,12 +79,17 @@ const program = Effect.gen(function*() {
       yield* store.append(stream(name), other, { expectedVersion: ExpectedVersion.exact(kept) })
     })
 
-  const check = Effect.forEach(accounts, (name) =>
-    Effect.gen(function*() {
-      const { state, version } = yield* cached.load(id(name))
-      const replayed = yield* plain.load(id(name))
-      return difference(name, { state, version }, { state: replayed.state, version: replayed.version })
-    }))
+  // there and back again: what was looked at last is what the cache still holds
+  let order = accounts
+  const check = Effect.suspend(() => {
+    order = order.toReversed()
+    return Effect.forEach(order, (name) =>
+      Effect.gen(function*() {
+        const { state, version } = yield* cached.load(id(name))
+        const replayed = yield* plain.load(id(name))
+        return difference(name, { state, version }, { state: replayed.state, version: replayed.version })
+      }))
+  })
 
   const carryOut = (command: string): Effect.Effect<unknown, unknown> => {
     switch (command) {
