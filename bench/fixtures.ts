@@ -98,7 +98,7 @@ const AccountCommand = Schema.TaggedStruct("Deposit", { amount: Schema.Int, refe
 export const deposit = AccountCommand.make({ amount: 1_250, reference: "2024-06-30/invoice/000042" })
 
 export const decide = (_state: AccountState, command: typeof AccountCommand.Type): ReadonlyArray<AccountEvent> => [
-  Deposited.make({ amount: command.amount, reference: command.reference, channel: "transfer" })
+  { _tag: "Deposited", amount: command.amount, reference: command.reference, channel: "transfer" }
 ]
 
 export const Account = Aggregate.make({

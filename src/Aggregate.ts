@@ -11,7 +11,7 @@ import { makeEventCodec } from "./internal/eventCodec.js"
 import { fingerprint } from "./internal/fingerprint.js"
 import { maxVersion } from "./internal/limits.js"
 import { notJson } from "./internal/notJson.js"
-import { safely } from "./internal/safely.js"
+import * as Plain from "./internal/plain.js"
 import { keyProblem, quote } from "./internal/text.js"
 import { InvalidOption } from "./InvalidOption.js"
 import { maxAggregateBytes } from "./StreamId.js"
@@ -73,7 +73,8 @@ export interface Any {
 }
 
 /**
- * One of the aggregate's schemas as two synchronous functions and its decoded side.
+ * One of the aggregate's schemas as two synchronous functions and its decoded side. They may give back the value that they
+ * are given.
  *
  * @since 0.1.0
  * @category models
@@ -324,8 +325,8 @@ export const decide = <Name extends string, Id, State, Event, Command, Rejection
 
 const codec = <A, I>(schema: Schema.Schema<A, I>): Codec<A, I> => ({
   schema: Schema.typeSchema(schema),
-  encode: safely(Schema.encodeEither(schema)),
-  decode: safely(Schema.decodeUnknownEither(schema))
+  encode: Plain.encoder(schema),
+  decode: Plain.decoder(schema)
 })
 
 // a constraint on what `decide` returns would have to name the events, and then the tags of event literals widen

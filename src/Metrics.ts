@@ -4,6 +4,24 @@
  * @since 0.1.0
  */
 import * as Metric from "effect/Metric"
+import * as MetricKey from "effect/MetricKey"
+import * as MetricLabel from "effect/MetricLabel"
+
+// a counter with tags of its own looks itself up at every update; one made from a key does so once
+const snapshotLoadsKey = MetricKey.counter("effect_eventsourcing_snapshot_loads", {
+  description: "Loads of aggregates by what became of their snapshot",
+  incremental: true
+})
+
+const snapshotVerificationsKey = MetricKey.counter(
+  "effect_eventsourcing_snapshot_verifications",
+  { description: "Sampled loads by what full replay said of their snapshot", incremental: true }
+)
+
+const stateCacheKey = MetricKey.counter("effect_eventsourcing_state_cache", {
+  description: "Loads of aggregates by what they found in the state cache",
+  incremental: true
+})
 
 /**
  * How loads ended, tagged with `outcome`: `Hit`, `Migrated`, `Drifted`, `None`, `Disabled` or the tag of a
@@ -12,10 +30,7 @@ import * as Metric from "effect/Metric"
  * @since 0.1.0
  * @category metrics
  */
-export const snapshotLoads: Metric.Metric.Counter<number> = Metric.counter("effect_eventsourcing_snapshot_loads", {
-  description: "Loads of aggregates by what became of their snapshot",
-  incremental: true
-})
+export const snapshotLoads: Metric.Metric.Counter<number> = Metric.fromMetricKey(snapshotLoadsKey)
 
 /**
  * Saves that failed, in sync and in background mode.
@@ -89,10 +104,7 @@ export const feedLag: Metric.Metric.Gauge<number> = Metric.gauge("effect_eventso
  * @since 0.1.0
  * @category metrics
  */
-export const snapshotVerifications: Metric.Metric.Counter<number> = Metric.counter(
-  "effect_eventsourcing_snapshot_verifications",
-  { description: "Sampled loads by what full replay said of their snapshot", incremental: true }
-)
+export const snapshotVerifications: Metric.Metric.Counter<number> = Metric.fromMetricKey(snapshotVerificationsKey)
 
 /**
  * What loads found in the state cache of a repository, tagged with `outcome`: `Hit`, `Miss`, or `Stale` (the stream no
@@ -101,10 +113,7 @@ export const snapshotVerifications: Metric.Metric.Counter<number> = Metric.count
  * @since 0.1.0
  * @category metrics
  */
-export const stateCache: Metric.Metric.Counter<number> = Metric.counter("effect_eventsourcing_state_cache", {
-  description: "Loads of aggregates by what they found in the state cache",
-  incremental: true
-})
+export const stateCache: Metric.Metric.Counter<number> = Metric.fromMetricKey(stateCacheKey)
 
 /** @internal */
 export const snapshotter = (aggregate: string) => {
@@ -122,20 +131,24 @@ export const snapshotter = (aggregate: string) => {
 }
 
 /** @internal */
-export const loads = (aggregate: string) => byOutcome(snapshotLoads, aggregate)
+export const loads = (aggregate: string) => byOutcome(snapshotLoadsKey, aggregate)
 
 /** @internal */
-export const cachedStates = (aggregate: string) => byOutcome(stateCache, aggregate)
+export const cachedStates = (aggregate: string) => byOutcome(stateCacheKey, aggregate)
 
 /** @internal */
-export const verifications = (aggregate: string) => byOutcome(snapshotVerifications, aggregate)
+export const verifications = (aggregate: string) => byOutcome(snapshotVerificationsKey, aggregate)
 
-const byOutcome = (metric: Metric.Metric.Counter<number>, aggregate: string) => {
-  const ofAggregate = Metric.tagged(metric, "aggregate", aggregate)
+const byOutcome = (key: MetricKey.MetricKey.Counter<number>, aggregate: string) => {
+  const ofAggregate = MetricLabel.make("aggregate", aggregate)
   const counters = new Map<string, Metric.Metric.Counter<number>>()
   return (outcome: string): void => {
-    const counter = counters.get(outcome) ?? Metric.tagged(ofAggregate, "outcome", outcome)
-    counters.set(outcome, counter)
+    let counter = counters.get(outcome)
+    if (counter === undefined) {
+      const labels = [ofAggregate, MetricLabel.make("outcome", outcome)]
+      counter = Metric.fromMetricKey(MetricKey.taggedWithLabels(key, labels))
+      counters.set(outcome, counter)
+    }
     counter.unsafeUpdate(1, [])
   }
 }

@@ -24,7 +24,7 @@ import * as ExpectedVersion from "./ExpectedVersion.js"
 import { compare } from "./internal/compare.js"
 import { decideStored, type Stored } from "./internal/decideStored.js"
 import { maxVersion } from "./internal/limits.js"
-import { type Baseline, contain, type LoadError, make as makeLoader } from "./internal/loader.js"
+import { type Baseline, baselineOf, contain, type LoadError, make as makeLoader } from "./internal/loader.js"
 import { finiteDurationProblem, wholeFromOne } from "./internal/options.js"
 import { brief, quote } from "./internal/text.js"
 import * as Tracing from "./internal/tracing.js"
@@ -737,7 +737,8 @@ export const make = <Name extends string, Id, State, Event, Command, Rejection>(
         const change = { before: baseline.state, after: state, events: decided }
         return Effect.flatMap(propose(stored, metadata), (proposed) => {
           const version = before + proposed.length
-          const after = { ...baseline, state, version, eventId: proposed[proposed.length - 1].id }
+          const eventId = proposed[proposed.length - 1].id
+          const after = baselineOf({ state, version, eventId, replayed: baseline.replayed }, baseline)
           const appended = events.append(stream, proposed, { expectedVersion: ExpectedVersion.exact(before) })
           const snapshot = snapshotIfDue(id, after, change)
           // an interruption that comes after the append, or during it, finds the snapshot noted or saved

@@ -1,7 +1,7 @@
 // events that are decoded without being copied come out as Schema decodes them
 import { assert, describe, it } from "@effect/vitest"
 import { Arbitrary, Either, FastCheck as fc, Schema } from "effect"
-import { plain } from "../src/internal/plain.js"
+import { decoder, encoder, plain } from "../src/internal/plain.js"
 
 const Line = Schema.Struct({ sku: Schema.NonEmptyString, quantity: Schema.Int })
 
@@ -44,6 +44,20 @@ const { hostile } = fc.letrec((tie) => ({
     )
   )
 }))
+
+/** What a program may hold, and JSON not. */
+const live = fc.oneof(
+  fc.array(fc.constantFrom("x", "y"), { maxLength: 3 }).map((array) => {
+    const holes: Array<string> = []
+    for (const [index, item] of array.entries()) holes[2 * index + 1] = item
+    return { a: "a", b: holes }
+  }),
+  fc.record({
+    _tag: fc.constant("A"),
+    a: fc.constantFrom(NaN, Infinity, undefined, "x", 1, true),
+    b: fc.constantFrom(-0, undefined, "x", null, 3, false)
+  })
+)
 
 /** What a stored payload may have become: keys more, fewer, in another order, of other values. */
 const changed = (value: unknown): fc.Arbitrary<unknown> => {
@@ -92,6 +106,28 @@ describe("plain events", () => {
         { numRuns: 300 }
       )
       assert.isAbove(taken, 100)
+    })
+
+    it(`${name}: encoders and decoders say what Schema's say`, () => {
+      const fns = [
+        [encoder(schema), Schema.encodeUnknownEither(schema)],
+        [decoder(schema), Schema.decodeUnknownEither(schema)]
+      ] as const
+      fc.assert(
+        fc.property(
+          Arbitrary.make(schema).chain((value) => fc.tuple(fc.constant(value), changed(value), live, hostile)),
+          (values) => {
+            for (const value of values) {
+              for (const [ours, theirs] of fns) {
+                const [left, right] = [ours(value), theirs(value)]
+                assert.deepStrictEqual(left, right)
+                assert.strictEqual(shown(left), shown(right))
+              }
+            }
+          }
+        ),
+        { numRuns: 300 }
+      )
     })
   }
 

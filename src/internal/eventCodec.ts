@@ -7,7 +7,7 @@ import { InvalidOption } from "../InvalidOption.js"
 import { storedType, type Upcast } from "../Upcast.js"
 import { fingerprint } from "./fingerprint.js"
 import { notJson } from "./notJson.js"
-import { plain } from "./plain.js"
+import * as Plain from "./plain.js"
 import { safely } from "./safely.js"
 import { keyProblem, quote } from "./text.js"
 
@@ -50,6 +50,7 @@ export const makeEventCodec = <Event extends { readonly _tag: string }, I>(
   const decoders = new Map<string, Decoder<Event>>()
   const retired = new Set<string>()
   const stored = new Map<string, string>()
+  const plain = new Map<string, (event: unknown) => boolean>()
   const add = (type: string, decoder: Decoder<Event>) => {
     const problem = keyProblem(type, maxTypeBytes)
     if (problem !== undefined) throw refuse("upcasts", quote(type), `for types that fit a store; this one ${problem}`)
@@ -79,14 +80,9 @@ export const makeEventCodec = <Event extends { readonly _tag: string }, I>(
     for (const source of upcast.sources) add(storedType(type, source.version), source.decode)
   }
   for (const [type, member] of members) {
-    const isDecoded = plain(member)
-    const decode = Schema.decodeUnknownEither(member)
-    add(
-      stored.get(type) ?? type,
-      safely(
-        isDecoded === undefined ? decode : (payload) => isDecoded(payload) ? Either.right(payload) : decode(payload)
-      )
-    )
+    add(stored.get(type) ?? type, Plain.decoder(member))
+    const isPlain = Plain.plain(member)
+    if (isPlain !== undefined) plain.set(type, isPlain)
   }
   for (const [type, upcast] of Object.entries(upcasts)) {
     if (!("_tag" in upcast) || upcast._tag !== "Retired") continue
@@ -110,11 +106,15 @@ export const makeEventCodec = <Event extends { readonly _tag: string }, I>(
     add(type, (payload) => decode(members.has(tag) ? retagged(payload, tag) : payload))
   }
 
+  const encode = Schema.encodeEither(schema)
+
   return {
     schema: Schema.typeSchema(schema),
     typeOf: (event) => stored.get(event._tag) ?? event._tag,
     types: Array.from(decoders.keys()),
-    encode: safely(Schema.encodeEither(schema)),
+    encode: safely((event: Event): Either.Either<unknown, ParseResult.ParseError> =>
+      plain.get(event._tag)?.(event) === true ? Either.right(event) : encode(event)
+    ),
     decoder: (type) => decoders.get(type),
     isRetired: (type) => retired.has(type)
   }

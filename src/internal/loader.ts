@@ -18,7 +18,14 @@ import { brief } from "./text.js"
 export type LoadError = EventStore.EventDecodeError | EventStore.HistoryGap | EventStore.EventStoreError
 
 /** @internal */
-export interface Baseline<out State> extends Folded<State> {
+export interface Baseline<out State> extends Folded<State>, Origin {}
+
+/**
+ * How a state was come by.
+ *
+ * @internal
+ */
+export interface Origin {
   readonly stream: StreamId.StreamId
   /** The version of the snapshot that was used, 0 for none. */
   readonly snapshotVersion: number
@@ -30,6 +37,24 @@ export interface Baseline<out State> extends Folded<State> {
   /** The snapshot of the aggregate's own schema version that this load refuted: it must go before another is saved. */
   readonly refuted: Option.Option<{ readonly version: number; readonly eventId: string }>
 }
+
+/**
+ * Field by field: to spread two objects of that size costs more than half a statement on SQLite.
+ *
+ * @internal
+ */
+export const baselineOf = <State>(folded: Folded<State>, origin: Origin): Baseline<State> => ({
+  state: folded.state,
+  version: folded.version,
+  eventId: folded.eventId,
+  replayed: folded.replayed,
+  stream: origin.stream,
+  snapshotVersion: origin.snapshotVersion,
+  used: origin.used,
+  outcome: origin.outcome,
+  took: origin.took,
+  refuted: origin.refuted
+})
 
 /** @internal */
 export interface Used {
@@ -93,6 +118,8 @@ export const make = <Name extends string, Id, State, Event, Command, Rejection>(
     readonly upTo: number
     /** How many events are read at a time. */
     readonly limit: number
+    /** How many milliseconds the load has taken. */
+    readonly elapsed: () => number
   }
   // no more than what shows that it is too much
   const within: Bounds = {
@@ -100,7 +127,8 @@ export const make = <Name extends string, Id, State, Event, Command, Rejection>(
     onPage: () => {},
     most: maxReplay,
     upTo: Infinity,
-    limit: Math.min(pageSize, Math.max(2, maxReplay + 1))
+    limit: Math.min(pageSize, Math.max(2, maxReplay + 1)),
+    elapsed: () => 0
   }
   const anyLength: Bounds = { ...within, most: Infinity, limit: pageSize }
 
@@ -154,7 +182,7 @@ export const make = <Name extends string, Id, State, Event, Command, Rejection>(
 
   const start = (id: Id): Folded<State> => ({ state: aggregate.initial(id), version: 0, eventId: null, replayed: 0 })
 
-  type Loading = Effect.Effect<Omit<Baseline<State>, "took">, LoadError>
+  type Loading = Effect.Effect<Baseline<State>, LoadError>
 
   const replay = (
     id: Id,
@@ -176,14 +204,15 @@ export const make = <Name extends string, Id, State, Event, Command, Rejection>(
       ? fold(stream, start(id), page, false, bounds)
       : capped(fold(stream, start(id), page, true, bounds))
     const told = isFailure(outcome) ? Effect.tapError(replaying, () => bounds.onRefused(outcome)) : replaying
-    return Effect.map(told, (folded) => ({
-      ...folded,
-      stream,
-      snapshotVersion: 0,
-      used: Option.none(),
-      outcome,
-      refuted: Option.fromNullable(refuted)
-    }))
+    return Effect.map(told, (folded) =>
+      baselineOf(folded, {
+        stream,
+        snapshotVersion: 0,
+        used: Option.none(),
+        outcome,
+        took: bounds.elapsed(),
+        refuted: Option.fromNullable(refuted)
+      }))
   }
 
   const useSnapshot = (
@@ -214,18 +243,19 @@ export const make = <Name extends string, Id, State, Event, Command, Rejection>(
     }
     return Effect.map(
       fold(stream, { state, version, eventId, replayed: 0 }, tail, page?.length === bounds.limit, bounds),
-      (folded) => ({
-        ...folded,
-        stream,
-        snapshotVersion: version,
-        used: Option.some({ version, eventId, schemaVersion: decoded.right.schemaVersion, time: time.epochMillis }),
-        outcome: decoded.right.schemaVersion !== schemaVersion
-          ? { _tag: "Migrated", from: decoded.right.schemaVersion }
-          : decoded.right.fingerprint !== aggregate.fingerprint
-          ? { _tag: "Drifted", fingerprint: decoded.right.fingerprint }
-          : { _tag: "Hit" },
-        refuted: Option.none()
-      })
+      (folded) =>
+        baselineOf(folded, {
+          stream,
+          snapshotVersion: version,
+          used: Option.some({ version, eventId, schemaVersion: decoded.right.schemaVersion, time: time.epochMillis }),
+          outcome: decoded.right.schemaVersion !== schemaVersion
+            ? { _tag: "Migrated", from: decoded.right.schemaVersion }
+            : decoded.right.fingerprint !== aggregate.fingerprint
+            ? { _tag: "Drifted", fingerprint: decoded.right.fingerprint }
+            : { _tag: "Hit" },
+          took: bounds.elapsed(),
+          refuted: Option.none()
+        })
     )
   }
 
@@ -296,7 +326,7 @@ export const make = <Name extends string, Id, State, Event, Command, Rejection>(
 
   const loadStored = (id: Id, stream: StreamId.StreamId, bounds: Bounds): Loading =>
     Effect.suspend(() => {
-      if (Option.isNone(read)) return replay(id, stream, bounds, { _tag: "Disabled" })
+      if (Option.isNone(read)) return replay(id, stream, bounds, disabled)
       return Effect.flatMap(read.value(stream, bounds.limit), ({ page, snapshot }) =>
         Either.match(snapshot, {
           onLeft: (failure) => replay(id, stream, bounds, failure),
@@ -310,7 +340,7 @@ export const make = <Name extends string, Id, State, Event, Command, Rejection>(
   // only what others see too gets into the cache, and only what was read: no append writes it
   const remember = (
     cache: StateCache.StateCache<Used>,
-    loaded: Effect.Effect.Success<Loading>,
+    loaded: Baseline<State>,
     used: Option.Option<Used>,
     now: number
   ): void => {
@@ -351,8 +381,12 @@ export const make = <Name extends string, Id, State, Event, Command, Rejection>(
         }
         cache.count("Hit")
         return Effect.map(useSnapshot(id, stream, bounds, encoded, page), (folded) => {
-          const loaded = { ...folded, used, snapshotVersion: 0, outcome: { _tag: "Disabled" } as const }
-          if (folded.replayed >= refreshAt) remember(cache, loaded, used, clock.unsafeCurrentTimeMillis())
+          const { refuted, took } = folded
+          const loaded = baselineOf(folded, { stream, snapshotVersion: 0, used, outcome: disabled, took, refuted })
+          // to encode the state costs about as much as to read as much text again
+          if (folded.replayed > 0 && lengthOf(page) >= encoded.state.length) {
+            remember(cache, loaded, used, clock.unsafeCurrentTimeMillis())
+          }
           return loaded
         })
       })
@@ -372,14 +406,17 @@ export const make = <Name extends string, Id, State, Event, Command, Rejection>(
     load: (id, options) =>
       Effect.clockWith((clock) => {
         const began = clock.unsafeCurrentTimeNanos()
-        const unbounded = options?.unbounded === true
-        const bounds = unbounded ? anyLength : within
-        const { onPage = bounds.onPage, onRefused = bounds.onRefused } = options ?? {}
-        const loading = load(id, { ...bounds, onPage, onRefused }, unbounded)
-        return Effect.map(loading, (loaded) => ({
-          ...loaded,
-          took: Number(clock.unsafeCurrentTimeNanos() - began) / 1_000_000
-        }))
+        const { onPage, onRefused, unbounded = false } = options ?? {}
+        const { limit, most, upTo } = unbounded ? anyLength : within
+        const elapsed = () => Number(clock.unsafeCurrentTimeNanos() - began) / 1_000_000
+        return load(id, {
+          onRefused: onRefused ?? within.onRefused,
+          onPage: onPage ?? within.onPage,
+          most,
+          upTo,
+          limit,
+          elapsed
+        }, unbounded)
       }),
     replayTo: (id, version) =>
       Effect.flatMap(
@@ -388,14 +425,16 @@ export const make = <Name extends string, Id, State, Event, Command, Rejection>(
       ),
     forget: (stream) => cache?.delete(stream.id),
     advance: (baseline) =>
-      Effect.map(readOn(baseline.stream, baseline, within), (folded) => ({ ...baseline, ...folded }))
+      Effect.map(readOn(baseline.stream, baseline, within), (folded) => baselineOf(folded, baseline))
   }
 }
 
+const disabled: Snapshot.SnapshotOutcome = { _tag: "Disabled" }
+
 const isFailure = (outcome: Snapshot.SnapshotOutcome): outcome is Snapshot.SnapshotFailure => outcome instanceof Error
 
-// to encode a state costs as much as to fold some events
-const refreshAt = 16
+const lengthOf = (page: ReadonlyArray<EventStore.TailEvent>): number =>
+  page.reduce((length, { payload }) => length + payload.length, 0)
 
 // the store may be anybody's
 const isFound = Schema.is(Schema.OptionFromSelf(Schema.Struct({

@@ -1,16 +1,47 @@
+import * as Either from "effect/Either"
 import * as Option from "effect/Option"
-import type * as Schema from "effect/Schema"
+import type * as ParseResult from "effect/ParseResult"
+import * as Schema from "effect/Schema"
 import * as AST from "effect/SchemaAST"
+import { safely } from "./safely.js"
 
 /**
- * Whether parsed JSON is already what the schema decodes it to, so that it need not be copied key by key. A schema for
- * which only decoding can tell gives `undefined`; a value for which only decoding can tell gives false.
+ * Whether a value is what the schema decodes it to, and what it encodes it to, so that it need not be copied key by key.
+ * A schema for which only decoding can tell gives `undefined`; a value for which only decoding can tell gives false.
  *
  * @internal
  */
-export const plain = <A, I>(schema: Schema.Schema<A, I>): ((value: unknown) => value is A) | undefined => {
+export const plain = <A, I>(schema: Schema.Schema<A, I>): ((value: unknown) => value is A & I) | undefined => {
   const check = checkOf(schema.ast)
-  return check === undefined ? undefined : (value): value is A => check(value)
+  return check === undefined ? undefined : (value): value is A & I => check(value)
+}
+
+/**
+ * A decoder that gives back what it is given where that is plain.
+ *
+ * @internal
+ */
+export const decoder = <A, I>(
+  schema: Schema.Schema<A, I>
+): (encoded: unknown) => Either.Either<A, ParseResult.ParseError> => {
+  const isPlain = plain(schema)
+  const decode = Schema.decodeUnknownEither(schema)
+  return safely(
+    isPlain === undefined ? decode : (encoded) => isPlain(encoded) ? Either.right(encoded) : decode(encoded)
+  )
+}
+
+/**
+ * An encoder that gives back what it is given where that is plain.
+ *
+ * @internal
+ */
+export const encoder = <A, I>(
+  schema: Schema.Schema<A, I>
+): (value: A) => Either.Either<I, ParseResult.ParseError> => {
+  const isPlain = plain(schema)
+  const encode = Schema.encodeEither(schema)
+  return safely(isPlain === undefined ? encode : (value: A) => isPlain(value) ? Either.right(value) : encode(value))
 }
 
 type Check = (value: unknown) => boolean
@@ -36,7 +67,8 @@ const checkOf = (ast: AST.AST): Check | undefined => {
     }
     case "TupleType": {
       const item = ast.elements.length === 0 && ast.rest.length === 1 ? checkOf(ast.rest[0].type) : undefined
-      return item && ((value) => Array.isArray(value) && value.every(item))
+      // `every` would pass over holes
+      return item && ((value) => Array.isArray(value) && value.findIndex((element) => !item(element)) === -1)
     }
     case "TypeLiteral":
       return structOf(ast)
