@@ -244,7 +244,10 @@ if (only > 0) {
       {
         name: "the limit of a replay holds for whoever makes the next one short",
         file: "internal/loader.ts",
-        changes: [["const bounds = unbounded ? anyLength : within", "const bounds = within"]]
+        changes: [[
+          "const { limit, most, upTo } = unbounded ? anyLength : within",
+          "const { limit, most, upTo } = within"
+        ]]
       },
       {
         name: "a save has no time limit",
