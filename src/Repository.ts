@@ -337,6 +337,7 @@ export const make = <Name extends string, Id, State, Event, Command, Rejection>(
     const problem = SnapshotPolicy.problem(policy) ?? optionsProblem(options)
     if (problem !== undefined) return yield* problem
 
+    const automatic = policy.mode === "None" || policy.mode === "Manual" ? undefined : policy.when
     const events = yield* EventStore.EventStore
     const snapshots = yield* SnapshotStore.SnapshotStore
     const shared = events.withSnapshots(snapshots)
@@ -409,20 +410,22 @@ export const make = <Name extends string, Id, State, Event, Command, Rejection>(
     })
 
     const note = (id: Id, { outcome, replayed, snapshotVersion, stream, used, version }: Baseline<State>) =>
-      Effect.suspend(() => {
+      Effect.withFiberRuntime((fiber) => {
         countLoad(outcome._tag)
-        const annotated = Effect.zipRight(
-          Tracing.annotate(() => ({
-            "eventsourcing.id": stream.id,
-            "eventsourcing.snapshot": outcome._tag,
-            "eventsourcing.snapshot_version": snapshotVersion,
-            "eventsourcing.replayed": replayed
-          })),
-          logLoad(outcome, stream, { replayed, snapshotVersion })
-        )
+        const told = Tracing.isTraced(fiber) || Tracing.isLogged(fiber, levelOf(outcome))
+          ? Effect.zipRight(
+            Tracing.annotate(() => ({
+              "eventsourcing.id": stream.id,
+              "eventsourcing.snapshot": outcome._tag,
+              "eventsourcing.snapshot_version": snapshotVersion,
+              "eventsourcing.replayed": replayed
+            })),
+            logLoad(outcome, stream, { replayed, snapshotVersion })
+          )
+          : Effect.void
         return verifier === undefined || Option.isNone(used)
-          ? annotated
-          : Effect.zipRight(annotated, verifier.offer({ stream, version, verify: verify(id, snapshotOnLoad) }))
+          ? told
+          : Effect.zipRight(told, verifier.offer({ stream, version, verify: verify(id, snapshotOnLoad) }))
       })
 
     // a load that fails has no result to tell of its snapshot
@@ -649,24 +652,19 @@ export const make = <Name extends string, Id, State, Event, Command, Rejection>(
       baseline: Baseline<State>,
       change: SnapshotPolicy.Change<State, Event> | undefined
     ): Effect.Effect<SnapshotPolicy.When | undefined> => {
-      if (baseline.version === 0 || policy.mode === "None" || policy.mode === "Manual") return Effect.succeed(undefined)
-      const { when } = policy
+      if (baseline.version === 0 || automatic === undefined) return Effect.succeed(undefined)
       return Effect.clockWith((clock) => {
-        const progress = progressOf(baseline, clock.unsafeCurrentTimeMillis(), change)
-        return Effect.try(() => {
-          if (!isDue(when, baseline, progress)) return undefined
+        try {
+          const progress = progressOf(baseline, clock.unsafeCurrentTimeMillis(), change)
+          if (!isDue(automatic, baseline, progress)) return Effect.succeed(undefined)
           // the next load counts from the stored snapshot
           loader.forget(baseline.stream)
-          return SnapshotPolicy.settle(when, progress)
-        })
-      }).pipe(
-        Effect.catchAll(({ error }) =>
-          Effect.as(
-            warn("the snapshot policy threw; no snapshot is taken", error, { aggregate: aggregate.name }),
-            undefined
-          )
-        )
-      )
+          return Effect.succeed(SnapshotPolicy.settle(automatic, progress))
+        } catch (error) {
+          const message = "the snapshot policy threw; no snapshot is taken"
+          return Effect.as(warn(message, error, { aggregate: aggregate.name }), undefined)
+        }
+      })
     }
 
     const snapshotIfDue = (
@@ -690,7 +688,7 @@ export const make = <Name extends string, Id, State, Event, Command, Rejection>(
 
     // what only reads must not take a lock that it keeps until the end of the caller's transaction
     const snapshotOnLoadIfDue = (id: Id, baseline: Baseline<State>): Effect.Effect<void> =>
-      !snapshotOnLoad
+      !snapshotOnLoad || automatic === undefined
         ? Effect.void
         : snapshotter !== undefined
         ? snapshotIfDue(id, baseline)
@@ -703,7 +701,12 @@ export const make = <Name extends string, Id, State, Event, Command, Rejection>(
       Effect.flatMap(
         Event.IdGenerator,
         (newId) =>
-          Effect.forEach(stored, ({ payload, type }) => Effect.map(newId, (id) => ({ id, type, payload, metadata })))
+          // most commands decide one event, for which a loop costs more than its body
+          Effect.reduce(stored, new Array<Event.ProposedEvent>(), (proposed, { payload, type }) =>
+            Effect.map(newId, (id) => {
+              proposed.push({ id, type, payload, metadata })
+              return proposed
+            }))
       )
 
     const decideAndAppend = (
@@ -974,34 +977,43 @@ const optionsProblem = <State, Event>(options: Options<State, Event>): InvalidOp
     finiteDurationProblem("Repository snapshotTimeout", snapshotTimeout)
 }
 
-/** One line: routine at debug level, at warning level what somebody should look at. */
-const logLoad = (
-  outcome: Snapshot.SnapshotOutcome,
-  stream: StreamId.StreamId,
-  numbers: { readonly replayed: number; readonly snapshotVersion: number }
-): Effect.Effect<void> => {
-  const log = (level: LogLevel.LogLevel, message: string) =>
-    Effect.logWithLevel(level, message).pipe(
-      Effect.annotateLogs({ aggregate: stream.aggregate, id: stream.id, snapshot: outcome._tag, ...numbers }),
-      // nothing fails because of a snapshot, whatever a logger makes of it
-      Effect.catchAllCause(() => Effect.void)
-    )
+/** Routine at debug level, at warning level what somebody should look at. */
+const levelOf = (outcome: Snapshot.SnapshotOutcome): LogLevel.LogLevel => {
   switch (outcome._tag) {
     case "Hit":
     case "Migrated":
     case "Drifted":
-      return Effect.asVoid(
-        Effect.whenLogLevel(Effect.suspend(() => log(LogLevel.Debug, "loaded by snapshot")), LogLevel.Debug)
-      )
     case "None":
     case "Disabled":
-      return Effect.asVoid(
-        Effect.whenLogLevel(Effect.suspend(() => log(LogLevel.Debug, "loaded by full replay")), LogLevel.Debug)
-      )
     // what every deployment brings
     case "SchemaVersionMismatch":
-      return log(LogLevel.Debug, `the snapshot was not used, the stream was replayed: ${outcome.message}`)
+      return LogLevel.Debug
     default:
-      return log(LogLevel.Warning, `the snapshot was not used, the stream was replayed: ${outcome.message}`)
+      return LogLevel.Warning
   }
 }
+
+const messageOf = (outcome: Snapshot.SnapshotOutcome): string => {
+  switch (outcome._tag) {
+    case "Hit":
+    case "Migrated":
+    case "Drifted":
+      return "loaded by snapshot"
+    case "None":
+    case "Disabled":
+      return "loaded by full replay"
+    default:
+      return `the snapshot was not used, the stream was replayed: ${outcome.message}`
+  }
+}
+
+const logLoad = (
+  outcome: Snapshot.SnapshotOutcome,
+  stream: StreamId.StreamId,
+  numbers: { readonly replayed: number; readonly snapshotVersion: number }
+): Effect.Effect<void> =>
+  Effect.logWithLevel(levelOf(outcome), messageOf(outcome)).pipe(
+    Effect.annotateLogs({ aggregate: stream.aggregate, id: stream.id, snapshot: outcome._tag, ...numbers }),
+    // nothing fails because of a snapshot, whatever a logger makes of it
+    Effect.catchAllCause(() => Effect.void)
+  )

@@ -127,7 +127,7 @@ export const make: (
         Effect.sync(() => {
           mayHaveAppended ||= classify(error).mayHaveHappened
         })
-      const { params, text } = statements.append
+      const { params, text } = statements.append(options.events.length)
       const inserted = Effect.tapError(Effect.suspend(() => executeValues(text, params(options))), note)
       const once = attempt(inserted).pipe(
         Effect.flatMap((rows) => {

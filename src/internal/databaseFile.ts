@@ -1,8 +1,14 @@
 import type * as SqlClient from "@effect/sql/SqlClient"
 import { SqlError } from "@effect/sql/SqlError"
-import * as Effect from "effect/Effect"
 
-const checks = new WeakMap<SqlClient.SqlClient, Effect.Effect<void, SqlError>>()
+const checks = new WeakMap<SqlClient.SqlClient, Check>()
+
+/**
+ * What is wrong with the file, if something is.
+ *
+ * @internal
+ */
+export type Check = () => SqlError | undefined
 
 /**
  * SQLite goes on writing to a file that was removed or replaced while it was open, in write-ahead mode without a word:
@@ -24,22 +30,19 @@ export const watch = (sql: SqlClient.SqlClient, filename: string): void => {
   const opened = identity()
   // a database in memory has no file
   if (opened === undefined) return
-  checks.set(
-    sql,
-    Effect.suspend(() => {
-      const now = identity()
-      if (now === opened) return Effect.void
-      const cause = Object.assign(
-        new Error(
-          `the database file ${filename} was ${now === undefined ? "removed" : "replaced"} while it was open: ` +
-            `put it back, or open the database again`
-        ),
-        { code: "SQLITE_READONLY_DBMOVED" }
-      )
-      return new SqlError({ cause, message: cause.message })
-    })
-  )
+  checks.set(sql, () => {
+    const now = identity()
+    if (now === opened) return undefined
+    const cause = Object.assign(
+      new Error(
+        `the database file ${filename} was ${now === undefined ? "removed" : "replaced"} while it was open: ` +
+          `put it back, or open the database again`
+      ),
+      { code: "SQLITE_READONLY_DBMOVED" }
+    )
+    return new SqlError({ cause, message: cause.message })
+  })
 }
 
 /** @internal */
-export const checkOf = (sql: SqlClient.SqlClient): Effect.Effect<void, SqlError> | undefined => checks.get(sql)
+export const checkOf = (sql: SqlClient.SqlClient): Check | undefined => checks.get(sql)

@@ -64,7 +64,7 @@ export const store = <Event>(
   const refuse = (problem: string, cause?: unknown) => Either.left({ problem, cause })
   const encoded = codec.encode(event)
   if (Either.isLeft(encoded)) return refuse(`does not encode: ${brief(encoded.left)}`, encoded.left)
-  const lost = lostKey(event, encoded.right, [])
+  const lost = encoded.right === event ? undefined : lostKey(event, encoded.right, [])
   if (lost !== undefined) return refuse(`cannot keep ${lost}: its schema drops a key of that name`)
   const text = Json.stringify(encoded.right)
   if (Either.isLeft(text)) return refuse(`does not encode to JSON: ${text.left.path} ${text.left.reason}`)

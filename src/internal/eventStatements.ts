@@ -11,7 +11,8 @@ import type { Choice } from "./snapshotChoice.js"
  * @internal
  */
 export interface EventStatements {
-  readonly append: FixedStatement<AppendOptions>
+  /** For so many events. */
+  readonly append: (count: number) => FixedStatement<AppendOptions>
   /** The last event of an append, from its rows; `undefined` where the stream's version was not as expected. */
   readonly appended: (rows: ReadonlyArray<ReadonlyArray<unknown>>) => AppendedRow | undefined
   /** Where events with these ids stand. */

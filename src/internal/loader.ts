@@ -392,15 +392,18 @@ export const make = <Name extends string, Id, State, Event, Command, Rejection>(
       })
     })
 
-  const load = (id: Id, bounds: Bounds, unbounded: boolean): Loading =>
-    Effect.flatMap(streamOf(id), (stream) =>
-      // who looks for a snapshot's sake asks the store
-      cache === undefined || unbounded
-        ? loadStored(id, stream, bounds)
-        : Effect.flatMap(
-          events.inTransaction,
-          (open) => open ? loadStored(id, stream, bounds) : loadCached(cache, id, stream, bounds, true)
-        ))
+  const load = (id: Id, bounds: Bounds, unbounded: boolean): Loading => {
+    const named = streamOf(id)
+    if (Either.isLeft(named)) return named.left
+    const stream = named.right
+    // who looks for a snapshot's sake asks the store
+    return cache === undefined || unbounded
+      ? loadStored(id, stream, bounds)
+      : Effect.flatMap(
+        events.inTransaction,
+        (open) => open ? loadStored(id, stream, bounds) : loadCached(cache, id, stream, bounds, true)
+      )
+  }
 
   return {
     load: (id, options) =>

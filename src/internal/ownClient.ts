@@ -75,7 +75,7 @@ export const make: Effect.Effect<OwnClient, SqlError, SqlClient.SqlClient> = Eff
 
   const check = checkOf(identity)
   const checked = <A, E>(effect: Effect.Effect<A, E | SqlError>): Effect.Effect<A, E | SqlError> =>
-    check === undefined ? effect : Effect.zipRight(check, effect)
+    check === undefined ? effect : Effect.suspend((): Effect.Effect<A, E | SqlError> => check() ?? effect)
 
   const runWith = (options: {
     readonly retry: Run

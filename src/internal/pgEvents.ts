@@ -1,7 +1,7 @@
 import type * as SqlClient from "@effect/sql/SqlClient"
 import * as ExpectedVersion from "../ExpectedVersion.js"
 import * as Position from "../Position.js"
-import type { EventStatements } from "./eventStatements.js"
+import type { AppendOptions, EventStatements } from "./eventStatements.js"
 import * as FixedStatement from "./fixedStatement.js"
 import * as PgFunctions from "./pgFunctions.js"
 import { identifier, type Names, quoted } from "./tables.js"
@@ -18,23 +18,25 @@ export const make = (sql: SqlClient.SqlClient, names: Names): EventStatements =>
   const settled = sql`${sql.literal(PgFunctions.base(names))} + pg_snapshot_xmin(pg_current_snapshot())::text::bigint`
   const literal = (limit: number) => sql.literal(String(limit))
 
+  const append = FixedStatement.of<AppendOptions>({
+    text: `SELECT ${PgFunctions.call(functions.append)}`,
+    params: ({ events, expected, stream }) => {
+      const { max, min } = ExpectedVersion.bounds(expected)
+      return [
+        stream.aggregate,
+        stream.id,
+        events.map(({ id }) => id),
+        events.map(({ type }) => type),
+        events.map(({ payload }) => payload),
+        events.map(({ metadata }) => metadata),
+        min,
+        max
+      ]
+    }
+  })
+
   return {
-    append: FixedStatement.of({
-      text: `SELECT ${PgFunctions.call(functions.append)}`,
-      params: ({ events, expected, stream }) => {
-        const { max, min } = ExpectedVersion.bounds(expected)
-        return [
-          stream.aggregate,
-          stream.id,
-          events.map(({ id }) => id),
-          events.map(({ type }) => type),
-          events.map(({ payload }) => payload),
-          events.map(({ metadata }) => metadata),
-          min,
-          max
-        ]
-      }
-    }),
+    append: () => append,
 
     appended: ([[last]]) => {
       if (last === null) return undefined

@@ -2,6 +2,8 @@ import * as Context from "effect/Context"
 import * as DefaultServices from "effect/DefaultServices"
 import * as Effect from "effect/Effect"
 import type * as Fiber from "effect/Fiber"
+import * as FiberRef from "effect/FiberRef"
+import * as LogLevel from "effect/LogLevel"
 import * as Tracer from "effect/Tracer"
 
 // Effect's own tracer makes spans that nobody reads
@@ -9,6 +11,14 @@ const nobody = Context.get(DefaultServices.liveServices, Tracer.Tracer)
 
 /** @internal */
 export const isTraced = (fiber: Fiber.RuntimeFiber<unknown, unknown>): boolean => fiber.currentTracer !== nobody
+
+/**
+ * Whether a log of this level gets to the loggers.
+ *
+ * @internal
+ */
+export const isLogged = (fiber: Fiber.RuntimeFiber<unknown, unknown>, level: LogLevel.LogLevel): boolean =>
+  LogLevel.lessThanEqual(fiber.getFiberRef(FiberRef.currentMinimumLogLevel), level)
 
 /**
  * `Effect.withSpan`, where somebody traces: a span costs as much as a statement.
