@@ -4,10 +4,8 @@ export type Work = (times: number) => void | Promise<void>
 export interface Contender {
   readonly name: string
   readonly run: Work
-  /** What has to be done between the samples, outside the time that is taken. */
-  readonly reset?: (() => Promise<void>) | undefined
-  /** Where a sample must not be longer than this many runs. */
-  readonly most?: number | undefined
+  /** What has to be done after each run: every run is timed by itself then. */
+  readonly after?: (() => Promise<void>) | undefined
 }
 
 export interface Effort {
@@ -45,23 +43,29 @@ export const interleave = async (
   effort: Effort
 ): Promise<ReadonlyArray<Samples>> => {
   const collect = globalThis.gc ?? (() => {})
-  const sample = async ({ reset, run }: Contender, times: number, collected = false) => {
-    if (collected) collect()
+  const timed = async (run: Work, times: number) => {
     const start = performance.now()
     await run(times)
-    const millis = performance.now() - start
-    await reset?.()
+    return performance.now() - start
+  }
+  const sample = async ({ after, run }: Contender, times: number, collected = false) => {
+    if (collected) collect()
+    if (after === undefined) return timed(run, times)
+    let millis = 0
+    for (let i = 0; i < times; i++) {
+      millis += await timed(run, 1)
+      await after()
+    }
     return millis
   }
 
   const plans: Array<{ readonly times: number; readonly millis: number }> = []
   for (const contender of contenders) {
-    const most = contender.most ?? Number.MAX_SAFE_INTEGER
     let count = 1
     let millis = await sample(contender, 1)
     for (const until = performance.now() + effort.warmUpMillis; performance.now() < until;) {
       const wanted = Math.ceil(effort.sampleMillis / (millis / count))
-      count = Math.max(1, Math.min(most, wanted, count * 10))
+      count = Math.max(1, Math.min(wanted, count * 10))
       millis = await sample(contender, count)
     }
     plans.push({ times: count, millis })

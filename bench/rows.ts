@@ -291,42 +291,51 @@ export const append = async (
   }
 }
 
-/** Load, decide, append, on a long stream with a snapshot. */
+/** Load, decide, append, on a long stream with a snapshot: at the head, and every so many events. */
 export const command = async (
   suite: Suite,
   backend: Backend,
   options: { readonly size: number; readonly target: number; readonly peers: ReadonlyArray<Peer> }
 ): Promise<void> => {
   const { peers, size, target } = options
-  const name = "command, snapshot at the head"
-  if (!suite.wants(name, backend.name)) return
-  const stream = streamOf("command")
-  await backend.runtime.runPromise(seed(stream, size))
-  for (const peer of peers) await peer.seed("command", size)
   const manual = await repository(backend, { snapshots: SnapshotPolicy.manual })
-  const takeSnapshot = () => backend.runtime.runPromise(Effect.asVoid(manual.createSnapshot(id(stream.id))))
-  await takeSnapshot()
-  await backend.settle()
-  await suite.compare({
-    name,
-    backend: backend.name,
-    size,
-    target,
-    contenders: [
-      {
-        name: library,
-        run: work(backend.runtime, manual.execute(id(stream.id), deposit)),
-        // the events that it appends become the tail of the next one
-        most: 10,
-        reset: takeSnapshot
-      },
-      {
-        name: "@effect/sql select and insert",
-        run: work(backend.runtime, Effect.zipRight(selectSnapshot(stream), inserts(emptyStream("command-plain"))))
-      },
-      ...peers.map((peer) => ({ name: peer.name, run: repeat(() => peer.command("command")) }))
-    ]
-  })
+  const rows = [
+    { name: "command, snapshot at the head", every: 1, target, peers },
+    { name: "command, a snapshot every 100 events", every: 100, target: undefined, peers: [] }
+  ]
+  for (const { every, name, peers, target } of rows) {
+    if (!suite.wants(name, backend.name)) continue
+    const stream = streamOf(`command-${every}`)
+    await backend.runtime.runPromise(seed(stream, size))
+    for (const peer of peers) await peer.seed(stream.id, size)
+    const takeSnapshot = () => backend.runtime.runPromise(Effect.asVoid(manual.createSnapshot(id(stream.id))))
+    await takeSnapshot()
+    await backend.settle()
+    let commands = 0
+    const ours: Contender = {
+      name: library,
+      run: work(backend.runtime, manual.execute(id(stream.id), deposit)),
+      after: async () => {
+        if (++commands % every === 0) await takeSnapshot()
+      }
+    }
+    const plain: Contender = {
+      name: "@effect/sql select and insert",
+      run: work(
+        backend.runtime,
+        Effect.zipRight(selectSnapshot(stream), inserts(emptyStream(`command-${every}-plain`)))
+      ),
+      // timed one by one, as the other
+      after: () => Promise.resolve()
+    }
+    const about = { name, backend: backend.name, size }
+    await suite.compare({ ...about, target, contenders: [ours, plain] })
+    // who folds all of the stream at each command leaves the caches of the machine cold for the next one
+    for (const peer of peers) {
+      const theirs = { name: peer.name, run: repeat(() => peer.command(stream.id)) }
+      await suite.compare({ ...about, target: 1, contenders: [ours, theirs] })
+    }
+  }
 }
 
 /** Commands on a long stream without a snapshot, whose state is cached. */

@@ -808,10 +808,7 @@ export const make = <Name extends string, Id, State, Event, Command, Rejection>(
         const refresh = Effect.suspend((): Effect.Effect<Baseline<State>, LoadError> =>
           conflict === undefined
             ? Effect.succeed(baseline)
-            // a stream that became shorter has lost events that the state in hand was folded from
-            : conflict.actual < baseline.version
-            ? loader.load(id)
-            : loader.advance(baseline)
+            : loader.advance(id, baseline)
         )
         const attempt: Effect.Effect<
           Either.Either<Executed<State, Event>, Rejection | LoadError>,

@@ -401,6 +401,8 @@ describe("statements", () => {
             yield* store.append(stream("stream-7"), events(1), { expectedVersion: ExpectedVersion.any })
             yield* store.version(stream("long"))
             yield* store.readTail(stream("long"), { fromVersion: 20_000, limit: 1_000 })
+            yield* store.readTail(stream("long"), { fromVersion: 1, limit: 20_000 })
+            yield* store.readTail(stream("stream-7"), { fromVersion: 1, limit: 20_000 })
             yield* collect(store.read(stream("long"), { fromVersion: 29_000 }))
             yield* accounts.load(id("stream-7"))
             yield* (yield* SnapshotStore.SnapshotStore).get(stream("stream-7"), { schemaVersion: 1 })
@@ -424,14 +426,15 @@ SELECT transaction + n % 50, n / 700 + 3, CASE n % 10 WHEN 0 THEN 'Order' ELSE '
 FROM generate_series(1, 70000) AS n, (SELECT * FROM eventsourcing_events LIMIT 1) AS template`
           yield* sql`INSERT INTO eventsourcing_snapshots (aggregate, stream_id, schema_version, version, event_id, fingerprint, state, time)
 SELECT 'Account', 'stream-' || n / 3, n % 3, 1, 'e', 'f', '{}', 0 FROM generate_series(1, 20000) AS n`
-          const ofFunctions = [
+          const whatLoads = [
             /INSERT INTO .*VALUES/s,
             /INSERT INTO .*unnest/s,
             /ORDER BY version DESC/,
-            /WITH snapshot/
+            /WITH snapshot/,
+            /version >= \(SELECT \$3/
           ]
           const check = Effect.gen(function*() {
-            for (const part of ofFunctions) assert.isTrue(plans.some((plan) => part.test(plan)), String(part))
+            for (const part of whatLoads) assert.isTrue(plans.some((plan) => part.test(plan)), String(part))
             for (const plan of plans) {
               const bad = plan.split("\n").filter((line) => /Seq Scan|Sort Key|Bitmap/.test(line))
                 // the cluster table has one row and no need of an index, and a stream has few snapshots
@@ -442,7 +445,7 @@ SELECT 'Account', 'stream-' || n / 3, n % 3, 1, 'e', 'f', '{}', 0 FROM generate_
           plans.length = 0
           yield* run
           assert.isAbove(plans.length, 15)
-          const kept = plans.filter((plan) => ofFunctions.some((part) => part.test(plan)))
+          const kept = plans.filter((plan) => whatLoads.some((part) => part.test(plan)))
           plans.splice(0, Infinity, ...kept)
           yield* check
           yield* sql`ANALYZE`
@@ -487,7 +490,7 @@ describe("the history under a snapshot", () => {
       assert.deepStrictEqual(yield* ids(2, 3), [2, 0, 4])
       assert.deepStrictEqual(yield* ids(2, 1), [2])
       assert.deepStrictEqual(yield* ids(2, 5), [2, 0, 0, 0, 6])
-      assert.deepStrictEqual(yield* ids(2, Number.MAX_SAFE_INTEGER), [2, 0, 0, 0, 6])
+      assert.deepStrictEqual(yield* ids(2, Number.MAX_SAFE_INTEGER), [2, 3, 4, 5, 6])
       for (const prefix of ["eventsourcing", "apart"]) {
         const snapshots = yield* SqlSnapshotStore.make({ prefix })
         const { read } = Option.getOrThrow(store.withSnapshots(snapshots))
@@ -528,7 +531,7 @@ describe("the history under a snapshot", () => {
       const replayed = yield* (yield* Repository.make(Account)).load(id("a"))
       const loaded = yield* (yield* Repository.make(Account, { snapshots })).load(id("a"))
       assert.deepStrictEqual(loaded.state, replayed.state)
-      assert.strictEqual(loaded.snapshot._tag, "HistoryMismatch")
+      assert.deepInclude(loaded, { snapshotVersion: 10, replayed: 0 })
     }).pipe(Effect.provide(stores)))
 })
 

@@ -1,6 +1,6 @@
 import { SqlClient } from "@effect/sql"
 import { assert, describe, it } from "@effect/vitest"
-import { Deferred, Effect, Fiber, Layer, Option, type Scope } from "effect"
+import { Deferred, Effect, Fiber, Layer, Option, Schedule, type Scope } from "effect"
 import { EventStore, Repository, SnapshotPolicy, SnapshotStore, StreamId } from "effect-eventsourcing"
 import { Account, AccountV2, id } from "./fixtures/Account.js"
 import { backends, memoryStores, sqliteFile, sqlStores, type Stores } from "./utils/backends.js"
@@ -219,4 +219,80 @@ describe("concurrentReplays", () => {
       assert.deepStrictEqual((yield* Fiber.join(others)).map(({ version }) => version), [9, 9])
       assert.isFalse(yield* (yield* SnapshotStore.SnapshotStore).exists(stream))
     }).pipe(Effect.provide(Layer.provideMerge(sqlStores, sqliteFile(":memory:")))))
+})
+
+describe("a history that is replaced while it is read", () => {
+  /** Two histories of nine events, and a store that reads now the one, now the other. */
+  const twoHistories = Effect.gen(function*() {
+    const one = yield* EventStore.makeMemory
+    const other = yield* EventStore.makeMemory
+    for (const [store, amount] of [[one, 1], [other, 100]] as const) {
+      const accounts = yield* Effect.provideService(Repository.make(Account), EventStore.EventStore, store)
+      yield* accounts.executeAll(id("a"), [open, deposit(amount, 8)])
+    }
+    const reads = { count: 0, of: (_count: number): EventStore.EventStore["Type"] => one }
+    const store = EventStore.EventStore.of({
+      ...other,
+      withSnapshots: () => Option.none(),
+      readTail: (at, options) => Effect.suspend(() => reads.of(++reads.count).readTail(at, options))
+    })
+    return { one, other, reads, store }
+  })
+
+  for (const cache of [undefined, { capacity: 10 }]) {
+    for (const replacedAt of [2, 3, 4]) {
+      const title = `before page ${replacedAt} of a load${cache === undefined ? "" : ", cached"}`
+      it.scoped(title, () =>
+        Effect.gen(function*() {
+          const { one, other, reads, store } = yield* twoHistories
+          reads.of = (count) => count < replacedAt ? one : other
+          const accounts = yield* Effect.provideService(
+            Repository.make(Account, { snapshots: SnapshotPolicy.manual, pageSize: 3, cache }),
+            EventStore.EventStore,
+            store
+          )
+          const { snapshot } = yield* accounts.createSnapshot(id("a"))
+          assert.deepInclude(snapshot, { version: 9, state: { open: true, balance: 800 } })
+          for (let i = 0; i < 2; i++) {
+            assert.deepInclude(yield* accounts.load(id("a")), { version: 9, state: { open: true, balance: 800 } })
+          }
+        }).pipe(Effect.provide(memoryStores)))
+    }
+  }
+
+  it.scoped("between a load and the append that finds a conflict", () =>
+    Effect.gen(function*() {
+      const { one, other, reads, store } = yield* twoHistories
+      const { append } = yield* Effect.provideService(
+        Effect.map(Repository.make(Account), ({ execute }) => ({ append: execute(id("a"), deposit(1)) })),
+        EventStore.EventStore,
+        other
+      )
+      // the load is of the old history, the conflict is with the new one, at a version beyond
+      yield* append
+      reads.of = (count) => count === 1 ? one : other
+      const accounts = yield* Effect.provideService(
+        Repository.make(Account, { retry: Schedule.recurs(1) }),
+        EventStore.EventStore,
+        store
+      )
+      assert.deepInclude(yield* accounts.execute(id("a"), deposit(1)), {
+        version: 11,
+        state: { open: true, balance: 802 }
+      })
+    }).pipe(Effect.provide(memoryStores)))
+
+  it.scoped("without end: an error that says so", () =>
+    Effect.gen(function*() {
+      const { one, other, reads, store } = yield* twoHistories
+      reads.of = (count) => count % 2 === 0 ? one : other
+      const accounts = yield* Effect.provideService(
+        Repository.make(Account, { pageSize: 3 }),
+        EventStore.EventStore,
+        store
+      )
+      const failure = yield* Effect.flip(accounts.load(id("a")))
+      assert.deepInclude(failure, { _tag: "EventStoreError", operation: "read", reason: "Unavailable", stream })
+      assert.include(failure.message, "another history")
+    }).pipe(Effect.provide(memoryStores)))
 })

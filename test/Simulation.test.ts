@@ -245,8 +245,8 @@ if (only > 0) {
         name: "the limit of a replay holds for whoever makes the next one short",
         file: "internal/loader.ts",
         changes: [[
-          "const { limit, most, upTo } = unbounded ? anyLength : within",
-          "const { limit, most, upTo } = within"
+          "const { first, limit, most, upTo } = unbounded ? anyLength : within",
+          "const { first, limit, most, upTo } = within"
         ]]
       },
       {

@@ -1,4 +1,5 @@
 import * as Cause from "effect/Cause"
+import * as Data from "effect/Data"
 import * as DateTime from "effect/DateTime"
 import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
@@ -11,6 +12,7 @@ import * as Snapshot from "../Snapshot.js"
 import type { SnapshotStore } from "../SnapshotStore.js"
 import * as StreamId from "../StreamId.js"
 import { type Folded, foldPage } from "./fold.js"
+import { shortPage } from "./limits.js"
 import * as StateCache from "./stateCache.js"
 import { brief } from "./text.js"
 
@@ -72,8 +74,8 @@ export interface Loader<in Id, in out State> {
   readonly replayTo: (id: Id, version: number) => Effect.Effect<Folded<State>, LoadError>
   /** Has the next load look for the stored snapshot. */
   readonly forget: (stream: StreamId.StreamId) => void
-  /** The events appended since, folded onto a state in hand. */
-  readonly advance: (baseline: Baseline<State>) => Effect.Effect<Baseline<State>, LoadError>
+  /** The events appended since, folded onto a state in hand: one of a history that is no more is loaded anew. */
+  readonly advance: (id: Id, baseline: Baseline<State>) => Effect.Effect<Baseline<State>, LoadError>
 }
 
 /** @internal */
@@ -116,21 +118,28 @@ export const make = <Name extends string, Id, State, Event, Command, Rejection>(
     readonly onPage: NonNullable<LoadOptions["onPage"]>
     readonly most: number
     readonly upTo: number
+    /** How many events are read at first, where a snapshot or a state of the cache leaves few. */
+    readonly first: number
     /** How many events are read at a time. */
     readonly limit: number
     /** How many milliseconds the load has taken. */
     readonly elapsed: () => number
   }
-  // no more than what shows that it is too much
-  const within: Bounds = {
-    onRefused: () => Effect.void,
-    onPage: () => {},
-    most: maxReplay,
-    upTo: Infinity,
-    limit: Math.min(pageSize, Math.max(2, maxReplay + 1)),
-    elapsed: () => 0
+  const boundsOf = (most: number): Bounds => {
+    // no more than what shows that it is too much
+    const limit = Math.min(pageSize, Math.max(2, most + 1))
+    return {
+      onRefused: () => Effect.void,
+      onPage: () => {},
+      most,
+      upTo: Infinity,
+      first: Math.min(limit, shortPage),
+      limit,
+      elapsed: () => 0
+    }
   }
-  const anyLength: Bounds = { ...within, most: Infinity, limit: pageSize }
+  const within = boundsOf(maxReplay)
+  const anyLength = boundsOf(Infinity)
 
   const fold = (
     stream: StreamId.StreamId,
@@ -138,7 +147,7 @@ export const make = <Name extends string, Id, State, Event, Command, Rejection>(
     page: ReadonlyArray<EventStore.TailEvent>,
     more: boolean,
     bounds: Bounds
-  ): Effect.Effect<Folded<State>, LoadError> =>
+  ): Effect.Effect<Folded<State>, LoadError | Rewritten> =>
     Effect.suspend(() => {
       bounds.onPage()
       if (from.replayed + page.length > bounds.most) {
@@ -163,16 +172,25 @@ export const make = <Name extends string, Id, State, Event, Command, Rejection>(
     stream: StreamId.StreamId,
     from: Folded<State>,
     bounds: Bounds
-  ): Effect.Effect<Folded<State>, LoadError> =>
-    from.version >= bounds.upTo ? Effect.succeed(from) : Effect.flatMap(
-      events.readTail(stream, { fromVersion: from.version + 1, limit: bounds.limit }),
+  ): Effect.Effect<Folded<State>, LoadError | Rewritten> => {
+    if (from.version >= bounds.upTo) return Effect.succeed(from)
+    // the last event once more: what follows another one is of another history
+    const known = from.version === 0 ? 0 : 1
+    const limit = bounds.limit + known
+    return Effect.flatMap(
+      events.readTail(stream, { fromVersion: from.version + 1 - known, limit }),
       (page) => {
-        const wanted = bounds.upTo === Infinity ? page : page.filter((event) => event.version <= bounds.upTo)
-        return wanted.length === 0
+        const proved = known === 0 ||
+          (page[0]?.version === from.version && (from.eventId === null || page[0].eventId === from.eventId))
+        if (!proved) return new Rewritten()
+        const unread = page.slice(known)
+        const next = bounds.upTo === Infinity ? unread : unread.filter(({ version }) => version <= bounds.upTo)
+        return next.length === 0
           ? Effect.succeed(from)
-          : fold(stream, from, wanted, wanted.length === bounds.limit, bounds)
+          : fold(stream, from, next, page.length === limit, bounds)
       }
     )
+  }
 
   // whoever holds a connection must not wait for one who may be waiting for that connection
   const capped = <A, E>(replay: Effect.Effect<A, E>): Effect.Effect<A, E> =>
@@ -182,7 +200,26 @@ export const make = <Name extends string, Id, State, Event, Command, Rejection>(
 
   const start = (id: Id): Folded<State> => ({ state: aggregate.initial(id), version: 0, eventId: null, replayed: 0 })
 
-  type Loading = Effect.Effect<Baseline<State>, LoadError>
+  // from the beginning: what was folded so far is of a history that is no more
+  const anew = <A>(
+    stream: StreamId.StreamId,
+    reading: Effect.Effect<A, LoadError | Rewritten>
+  ): Effect.Effect<A, LoadError> =>
+    Effect.catchIf(reading, isRewritten, () =>
+      Effect.catchIf(
+        Effect.retry(reading, { while: isRewritten, times: 10 }),
+        isRewritten,
+        () =>
+          new EventStore.EventStoreError({
+            operation: "read",
+            stream,
+            reason: "Unavailable",
+            mayHaveAppended: false,
+            detail: "the stream got another history each time between two pages of it: try again when it is at rest"
+          })
+      ))
+
+  type Loading = Effect.Effect<Baseline<State>, LoadError | Rewritten>
 
   const replay = (
     id: Id,
@@ -199,11 +236,16 @@ export const make = <Name extends string, Id, State, Event, Command, Rejection>(
     const refuted = found?.refuted?.schemaVersion === schemaVersion ? found.refuted : undefined
     const replaying = page === undefined
       ? capped(readOn(stream, start(id), bounds))
-      : page.length < bounds.limit
+      : page.length < bounds.first
       // nothing is left to read
       ? fold(stream, start(id), page, false, bounds)
       : capped(fold(stream, start(id), page, true, bounds))
-    const told = isFailure(outcome) ? Effect.tapError(replaying, () => bounds.onRefused(outcome)) : replaying
+    const told = isFailure(outcome) ?
+      Effect.tapError(
+        replaying,
+        (error) => isRewritten(error) ? Effect.void : bounds.onRefused(outcome)
+      ) :
+      replaying
     return Effect.map(told, (folded) =>
       baselineOf(folded, {
         stream,
@@ -242,7 +284,7 @@ export const make = <Name extends string, Id, State, Event, Command, Rejection>(
       return replay(id, stream, bounds, failure, { refuted: encoded })
     }
     return Effect.map(
-      fold(stream, { state, version, eventId, replayed: 0 }, tail, page?.length === bounds.limit, bounds),
+      fold(stream, { state, version, eventId, replayed: 0 }, tail, page?.length === bounds.first, bounds),
       (folded) =>
         baselineOf(folded, {
           stream,
@@ -327,7 +369,7 @@ export const make = <Name extends string, Id, State, Event, Command, Rejection>(
   const loadStored = (id: Id, stream: StreamId.StreamId, bounds: Bounds): Loading =>
     Effect.suspend(() => {
       if (Option.isNone(read)) return replay(id, stream, bounds, disabled)
-      return Effect.flatMap(read.value(stream, bounds.limit), ({ page, snapshot }) =>
+      return Effect.flatMap(read.value(stream, bounds.first), ({ page, snapshot }) =>
         Either.match(snapshot, {
           onLeft: (failure) => replay(id, stream, bounds, failure),
           onRight: Option.match({
@@ -371,10 +413,10 @@ export const make = <Name extends string, Id, State, Event, Command, Rejection>(
         return cache.single(stream.id, missed, Effect.suspend(() => loadCached(cache, id, stream, bounds, false)))
       }
       const { encoded, used } = entry
-      return Effect.flatMap(events.readTail(stream, { fromVersion: encoded.version, limit: bounds.limit }), (page) => {
+      return Effect.flatMap(events.readTail(stream, { fromVersion: encoded.version, limit: bounds.first }), (page) => {
         const proved = page[0]?.version === encoded.version && page[0].eventId === encoded.eventId
         // one that so much was appended to may have a newer snapshot
-        if (!proved || page.length === bounds.limit) {
+        if (!proved || page.length === bounds.first) {
           cache.count("Stale")
           cache.delete(stream.id)
           return missed
@@ -392,45 +434,58 @@ export const make = <Name extends string, Id, State, Event, Command, Rejection>(
       })
     })
 
-  const load = (id: Id, bounds: Bounds, unbounded: boolean): Loading => {
+  const load = (id: Id, bounds: Bounds, unbounded: boolean): Effect.Effect<Baseline<State>, LoadError> => {
     const named = streamOf(id)
     if (Either.isLeft(named)) return named.left
     const stream = named.right
     // who looks for a snapshot's sake asks the store
-    return cache === undefined || unbounded
-      ? loadStored(id, stream, bounds)
-      : Effect.flatMap(
-        events.inTransaction,
-        (open) => open ? loadStored(id, stream, bounds) : loadCached(cache, id, stream, bounds, true)
-      )
+    return anew(
+      stream,
+      cache === undefined || unbounded
+        ? loadStored(id, stream, bounds)
+        : Effect.flatMap(
+          events.inTransaction,
+          (open) => open ? loadStored(id, stream, bounds) : loadCached(cache, id, stream, bounds, true)
+        )
+    )
   }
 
+  const loadWith = (id: Id, options?: LoadOptions): Effect.Effect<Baseline<State>, LoadError> =>
+    Effect.clockWith((clock) => {
+      const began = clock.unsafeCurrentTimeNanos()
+      const { onPage, onRefused, unbounded = false } = options ?? {}
+      const { first, limit, most, upTo } = unbounded ? anyLength : within
+      const elapsed = () => Number(clock.unsafeCurrentTimeNanos() - began) / 1_000_000
+      return load(id, {
+        onRefused: onRefused ?? within.onRefused,
+        onPage: onPage ?? within.onPage,
+        most,
+        upTo,
+        first,
+        limit,
+        elapsed
+      }, unbounded)
+    })
+
   return {
-    load: (id, options) =>
-      Effect.clockWith((clock) => {
-        const began = clock.unsafeCurrentTimeNanos()
-        const { onPage, onRefused, unbounded = false } = options ?? {}
-        const { limit, most, upTo } = unbounded ? anyLength : within
-        const elapsed = () => Number(clock.unsafeCurrentTimeNanos() - began) / 1_000_000
-        return load(id, {
-          onRefused: onRefused ?? within.onRefused,
-          onPage: onPage ?? within.onPage,
-          most,
-          upTo,
-          limit,
-          elapsed
-        }, unbounded)
-      }),
+    load: loadWith,
     replayTo: (id, version) =>
       Effect.flatMap(
         streamOf(id),
-        (stream) => capped(readOn(stream, start(id), { ...anyLength, upTo: version }))
+        (stream) => anew(stream, capped(readOn(stream, start(id), { ...anyLength, upTo: version })))
       ),
     forget: (stream) => cache?.delete(stream.id),
-    advance: (baseline) =>
-      Effect.map(readOn(baseline.stream, baseline, within), (folded) => baselineOf(folded, baseline))
+    advance: (id, baseline) => {
+      const advanced = Effect.map(readOn(baseline.stream, baseline, within), (folded) => baselineOf(folded, baseline))
+      return Effect.catchIf(advanced, isRewritten, () => loadWith(id))
+    }
   }
 }
+
+/** The stream holds another event now where a state was folded up to. */
+class Rewritten extends Data.TaggedError("Rewritten")<{}> {}
+
+const isRewritten = (error: LoadError | Rewritten): error is Rewritten => error._tag === "Rewritten"
 
 const disabled: Snapshot.SnapshotOutcome = { _tag: "Disabled" }
 

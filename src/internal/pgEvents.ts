@@ -1,8 +1,9 @@
 import type * as SqlClient from "@effect/sql/SqlClient"
 import * as ExpectedVersion from "../ExpectedVersion.js"
 import * as Position from "../Position.js"
-import type { AppendOptions, EventStatements } from "./eventStatements.js"
+import type { AppendOptions, EventStatements, TailOptions } from "./eventStatements.js"
 import * as FixedStatement from "./fixedStatement.js"
+import { shortPage } from "./limits.js"
 import * as PgFunctions from "./pgFunctions.js"
 import { identifier, type Names, quoted } from "./tables.js"
 
@@ -75,11 +76,12 @@ FROM (SELECT time FROM ${events} WHERE transaction >= ${settled} ORDER BY transa
 
     position: ({ position, transaction = 0 }) => Position.fromParts(transaction, position),
 
-    readTail: (limit) =>
-      FixedStatement.of({
-        text: `SELECT * FROM ${PgFunctions.call(functions.tail)}`,
-        params: ({ fromVersion, stream }) => [stream.aggregate, stream.id, fromVersion, limit]
-      }),
+    readTail: (limit) => {
+      const params = ({ fromVersion, stream }: TailOptions) => [stream.aggregate, stream.id, fromVersion, limit]
+      return limit > shortPage
+        ? { text: PgFunctions.longTail(names.events), params }
+        : FixedStatement.of({ text: `SELECT * FROM ${PgFunctions.call(functions.tail)}`, params })
+    },
 
     readWithSnapshot: (table) =>
       FixedStatement.of({

@@ -102,6 +102,19 @@ UNION ALL (
   ${tail(events, "(SELECT version FROM start)", "$6")}
 )`
 
+/**
+ * The tail as a statement, for long ones: the client reads the first rows while the server still looks for the last,
+ * whereas a function ends before anything is sent. The server plans it at every run, which costs little beside a thousand
+ * rows. What is compared comes out of subqueries, so that it plans for values that it does not know, by the index in its
+ * order: for a number of rows that it knows it may sort them, and sends nothing before it has them all.
+ *
+ * @internal
+ */
+export const longTail = (events: string): string =>
+  `SELECT version, type, payload, event_id FROM ${quoted(events)}
+WHERE aggregate = (SELECT $1::text) AND stream_id = (SELECT $2::text) AND version >= (SELECT $3::bigint)
+ORDER BY version LIMIT (SELECT $4::bigint)`
+
 // the ids are a quarter of what is sent, and only the first and the last are of use: that of the stream, or of a full page
 const tail = (events: string, from: string, limit: string): string =>
   `SELECT version, type, payload, CASE WHEN version IN (${from}, ${from} + ${limit}::bigint - 1) OR version = (

@@ -432,6 +432,7 @@ const basic: ReadonlyArray<Contract.Case<EventStore.EventStore>> = [
       const page = yield* store.readTail(stream("a"), { fromVersion: 2, limit: 2 })
       assert.deepEqual(versions(page), [2, 3])
       assert.equal(page[0].eventId, events[1].id)
+      assert.equal(page[1].eventId, events[2].id)
       const last = yield* store.readTail(stream("a"), { fromVersion: 6, limit: 1 })
       assert.equal(last[0].eventId, events[5].id)
       assert.deepEqual(yield* store.readTail(stream("a"), { fromVersion: 7, limit: 1 }), [])

@@ -179,7 +179,7 @@ export const layer: Layer.Layer<EventStore.EventStore | SnapshotStore.SnapshotSt
             stream,
             events: added,
             outcome: Exit.map(exit, ({ version }) => version)
-          })),
+          })).pipe(Effect.tapErrorTag("VersionConflict", () => loads.goOn)),
         read: (stream, options) => Stream.concat(now({ operation: "read", stream }), events.read(stream, options)),
         readAll: (options) => Stream.concat(now({ operation: "readAll" }), events.readAll(options)),
         version: (stream) => noted(events.version(stream), (outcome) => ({ operation: "version", stream, outcome })),
@@ -287,6 +287,8 @@ interface Loading {
   snapshot: number
   tail: ReadonlyArray<number>
   begun: boolean
+  /** Whether it has more to read: after a full page, and after an append that came too late. */
+  more: boolean
 }
 
 const makeLoads = () => {
@@ -297,17 +299,31 @@ const makeLoads = () => {
   const begin = (
     stream: StreamId.StreamId,
     found: number,
-    read: { readonly cached: number; readonly tail: ReadonlyArray<number> } | undefined
+    read: { readonly cached: number; readonly tail: ReadonlyArray<number>; readonly more: boolean } | undefined
   ): Effect.Effect<void> =>
     Effect.suspend(() => {
-      const load: Loading = { stream, found, cached: 0, snapshot: 0, tail: [], ...read, begun: read !== undefined }
+      const load: Loading = {
+        stream,
+        found,
+        cached: 0,
+        snapshot: 0,
+        tail: [],
+        more: false,
+        ...read,
+        begun: read !== undefined
+      }
       loads.push(load)
       return FiberRef.set(current, load)
     })
 
   // a load asks for a snapshot, and reads from its version on if it can use it; where it cannot, or finds that the stream
-  // holds another event there, it reads from version 1. Further pages begin after what it has.
-  const readBy = (load: Loading | undefined, fromVersion: number, versions: ReadonlyArray<number>): boolean => {
+  // holds another event there, it reads from version 1. Further pages begin with the last event that it has.
+  const readBy = (
+    load: Loading | undefined,
+    fromVersion: number,
+    versions: ReadonlyArray<number>,
+    more: boolean
+  ): boolean => {
     if (load === undefined) return false
     const after = load.tail.at(-1) ?? Math.max(load.snapshot, load.cached)
     if (!load.begun && load.found > 0 && fromVersion === load.found) {
@@ -318,12 +334,13 @@ const makeLoads = () => {
       if (load.begun && load.snapshot === 0) return false
       load.snapshot = 0
       load.tail = versions
-    } else if (load.begun && fromVersion > after) {
-      load.tail = [...load.tail, ...versions]
+    } else if (load.more && fromVersion === after) {
+      load.tail = [...load.tail, ...versions.filter((version) => version > after)]
     } else {
       return false
     }
     load.begun = true
+    load.more = more
     return true
   }
 
@@ -339,13 +356,17 @@ const makeLoads = () => {
     ): Effect.Effect<void> =>
       Effect.flatMap(FiberRef.get(current), (load) => {
         const mine = load?.stream.aggregate === stream.aggregate && load.stream.id === stream.id ? load : undefined
-        if (readBy(mine, fromVersion, versions)) return Effect.void
-        if (fromVersion === 1) return begin(stream, 0, { cached: 0, tail: versions })
+        const more = versions.length === limit
+        if (readBy(mine, fromVersion, versions, more)) return Effect.void
+        if (fromVersion === 1) return begin(stream, 0, { cached: 0, tail: versions, more })
         // the rest are looks at one event, and cached states that the stream does not bear out
-        return versions[0] === fromVersion && versions.length < limit
-          ? begin(stream, 0, { cached: fromVersion, tail: versions.slice(1) })
+        return versions[0] === fromVersion && !more
+          ? begin(stream, 0, { cached: fromVersion, tail: versions.slice(1), more })
           : Effect.void
       }),
+    goOn: Effect.map(FiberRef.get(current), (load) => {
+      if (load !== undefined) load.more = true
+    }),
     all: Effect.sync((): ReadonlyArray<Load> =>
       loads.map(({ cached, snapshot, stream, tail }) => ({ stream, snapshot, cached, tail }))
     ),
