@@ -482,6 +482,13 @@ describe("the history under a snapshot", () => {
       const store = yield* EventStore.EventStore
       const appended = events(6)
       yield* store.append(stream("a"), appended, { expectedVersion: ExpectedVersion.any })
+      const long = events(1_200)
+      yield* store.append(stream("long"), long, { expectedVersion: ExpectedVersion.any })
+      const page = yield* store.readTail(stream("long"), { fromVersion: 3, limit: 1_100 })
+      assert.deepStrictEqual(
+        page.flatMap(({ eventId, version }) => eventId === null ? [] : [[version, eventId]]),
+        [[3, long[2].id], [1_102, long[1_101].id]]
+      )
       const ids = (fromVersion: number, limit: number) =>
         Effect.map(
           store.readTail(stream("a"), { fromVersion, limit }),
@@ -490,7 +497,8 @@ describe("the history under a snapshot", () => {
       assert.deepStrictEqual(yield* ids(2, 3), [2, 0, 4])
       assert.deepStrictEqual(yield* ids(2, 1), [2])
       assert.deepStrictEqual(yield* ids(2, 5), [2, 0, 0, 0, 6])
-      assert.deepStrictEqual(yield* ids(2, Number.MAX_SAFE_INTEGER), [2, 3, 4, 5, 6])
+      assert.deepStrictEqual(yield* ids(2, Number.MAX_SAFE_INTEGER), [2, 0, 0, 0, 6])
+      assert.deepStrictEqual(yield* ids(2, 2_000), [2, 0, 0, 0, 6])
       for (const prefix of ["eventsourcing", "apart"]) {
         const snapshots = yield* SqlSnapshotStore.make({ prefix })
         const { read } = Option.getOrThrow(store.withSnapshots(snapshots))

@@ -110,10 +110,14 @@ UNION ALL (
  *
  * @internal
  */
-export const longTail = (events: string): string =>
-  `SELECT version, type, payload, event_id FROM ${quoted(events)}
-WHERE aggregate = (SELECT $1::text) AND stream_id = (SELECT $2::text) AND version >= (SELECT $3::bigint)
+export const longTail = (events: string): string => {
+  const ofStream = `FROM ${quoted(events)} WHERE aggregate = (SELECT $1::text) AND stream_id = (SELECT $2::text)`
+  const last = `SELECT version ${ofStream} AND version < (SELECT $3::bigint + $4::bigint) ORDER BY version DESC LIMIT 1`
+  return `SELECT version, type, payload,
+  CASE WHEN version = (SELECT $3::bigint) OR version = (${last}) THEN event_id END
+${ofStream} AND version >= (SELECT $3::bigint)
 ORDER BY version LIMIT (SELECT $4::bigint)`
+}
 
 // the ids are a quarter of what is sent, and only the first and the last are of use: that of the stream, or of a full page
 const tail = (events: string, from: string, limit: string): string =>
