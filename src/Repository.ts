@@ -11,7 +11,6 @@ import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Either from "effect/Either"
 import * as Layer from "effect/Layer"
-import * as LogLevel from "effect/LogLevel"
 import * as Option from "effect/Option"
 import * as Schedule from "effect/Schedule"
 import * as Schema from "effect/Schema"
@@ -25,7 +24,9 @@ import { compare } from "./internal/compare.js"
 import { decideStored, type Stored } from "./internal/decideStored.js"
 import { maxVersion } from "./internal/limits.js"
 import { type Baseline, baselineOf, contain, type LoadError, make as makeLoader } from "./internal/loader.js"
+import * as Logs from "./internal/logs.js"
 import { finiteDurationProblem, wholeFromOne } from "./internal/options.js"
+import * as SyncSaves from "./internal/syncSaves.js"
 import { brief, quote } from "./internal/text.js"
 import * as Tracing from "./internal/tracing.js"
 import * as Verifier from "./internal/verifier.js"
@@ -412,7 +413,7 @@ export const make = <Name extends string, Id, State, Event, Command, Rejection>(
     const note = (id: Id, { outcome, replayed, snapshotVersion, stream, used, version }: Baseline<State>) =>
       Effect.withFiberRuntime((fiber) => {
         countLoad(outcome._tag)
-        const told = Tracing.isTraced(fiber) || Tracing.isLogged(fiber, levelOf(outcome))
+        const told = Tracing.isTraced(fiber) || Tracing.isLogged(fiber, Logs.levelOf(outcome))
           ? Effect.zipRight(
             Tracing.annotate(() => ({
               "eventsourcing.id": stream.id,
@@ -420,7 +421,7 @@ export const make = <Name extends string, Id, State, Event, Command, Rejection>(
               "eventsourcing.snapshot_version": snapshotVersion,
               "eventsourcing.replayed": replayed
             })),
-            logLoad(outcome, stream, { replayed, snapshotVersion })
+            Logs.logLoad(outcome, stream, { replayed, snapshotVersion })
           )
           : Effect.void
         return verifier === undefined || Option.isNone(used)
@@ -434,7 +435,7 @@ export const make = <Name extends string, Id, State, Event, Command, Rejection>(
         countLoad(failure._tag)
         return Effect.zipRight(
           Tracing.annotate(() => ({ "eventsourcing.snapshot": failure._tag })),
-          logLoad(failure, failure.stream, { replayed: 0, snapshotVersion: 0 })
+          Logs.logLoad(failure, failure.stream, { replayed: 0, snapshotVersion: 0 })
         )
       })
 
@@ -498,63 +499,11 @@ export const make = <Name extends string, Id, State, Event, Command, Rejection>(
         return { snapshot, outcome }
       })
 
-    // nothing fails because of a snapshot, whatever a logger makes of it
-    const warn = (
-      message: string,
-      cause: unknown,
-      annotations: Readonly<Record<string, string>>
-    ): Effect.Effect<void> =>
-      Effect.logWarning(message, cause instanceof Error ? brief(cause) : cause).pipe(
-        Effect.annotateLogs(annotations),
-        Effect.catchAllCause(() => Effect.void)
-      )
-
-    // the streams whose saves were given up and go on all the same
-    const hanging = new Set<StreamId.StreamId>()
-
+    const syncSaves = SyncSaves.make({ contained, inTransaction: events.inTransaction, count: countSave })
     const saveInTime = (
       baseline: Baseline<State>,
       isStored: Effect.Effect<boolean, EventStore.EventStoreError> = Effect.succeed(true)
-    ): Effect.Effect<void> =>
-      Effect.suspend(() => {
-        const { stream } = baseline
-        const { aggregate, id } = stream
-        if (hanging.size >= mostHanging || Array.from(hanging).some((other) => other.id === id)) {
-          countSave.dropped()
-          const message = "a due snapshot was dropped, as saves before it still hang; the next command asks again"
-          return warn(message, "the snapshot store does not answer", { aggregate, id })
-        }
-        let running = false
-        const tracked = Effect.suspend(() => {
-          running = true
-          return save(baseline)
-        }).pipe(
-          Effect.whenEffect(isStored),
-          Effect.ensuring(Effect.sync(() => {
-            running = false
-            hanging.delete(stream)
-          }))
-        )
-        const leave = () => {
-          if (running) hanging.add(stream)
-        }
-        const saving = Effect.interruptible(contained(tracked))
-        return Effect.flatMap(
-          // after an append nothing interrupts it but its own time limit; in a transaction it ends before that does
-          Effect.flatMap(events.inTransaction, (open) => open ? saving : Effect.disconnect(saving)).pipe(
-            Effect.onInterrupt(() => Effect.sync(leave))
-          ),
-          Either.match({
-            onLeft: (cause) => {
-              leave()
-              countSave.failed()
-              const message = "a snapshot could not be saved; the next command that finds it due tries again"
-              return warn(message, cause, { aggregate, id })
-            },
-            onRight: (saved) => Option.isSome(saved) ? Effect.sync(countSave.done) : Effect.void
-          })
-        )
-      })
+    ): Effect.Effect<void> => syncSaves.run(baseline.stream, Effect.suspend(() => save(baseline)), isStored)
 
     /** Whether the last event of a baseline got into the store. */
     const isAppended = ({ eventId, stream, version }: Baseline<State>) =>
@@ -662,7 +611,7 @@ export const make = <Name extends string, Id, State, Event, Command, Rejection>(
           return Effect.succeed(SnapshotPolicy.settle(automatic, progress))
         } catch (error) {
           const message = "the snapshot policy threw; no snapshot is taken"
-          return Effect.as(warn(message, error, { aggregate: aggregate.name }), undefined)
+          return Effect.as(Logs.warn(message, error, { aggregate: aggregate.name }), undefined)
         }
       })
     }
@@ -913,9 +862,6 @@ const liveClock = Clock.make()
 
 const longestWait = 160
 
-// more of them say no more of a snapshot store than these
-const mostHanging = 16
-
 const toLoaded = <Id, State>(id: Id, baseline: Baseline<State>): Loaded<Id, State> => ({
   id,
   state: baseline.state,
@@ -973,44 +919,3 @@ const optionsProblem = <State, Event>(options: Options<State, Event>): InvalidOp
     finiteDurationProblem("Repository cache.timeToLive", cache?.timeToLive) ??
     finiteDurationProblem("Repository snapshotTimeout", snapshotTimeout)
 }
-
-/** Routine at debug level, at warning level what somebody should look at. */
-const levelOf = (outcome: Snapshot.SnapshotOutcome): LogLevel.LogLevel => {
-  switch (outcome._tag) {
-    case "Hit":
-    case "Migrated":
-    case "Drifted":
-    case "None":
-    case "Disabled":
-    // what every deployment brings
-    case "SchemaVersionMismatch":
-      return LogLevel.Debug
-    default:
-      return LogLevel.Warning
-  }
-}
-
-const messageOf = (outcome: Snapshot.SnapshotOutcome): string => {
-  switch (outcome._tag) {
-    case "Hit":
-    case "Migrated":
-    case "Drifted":
-      return "loaded by snapshot"
-    case "None":
-    case "Disabled":
-      return "loaded by full replay"
-    default:
-      return `the snapshot was not used, the stream was replayed: ${outcome.message}`
-  }
-}
-
-const logLoad = (
-  outcome: Snapshot.SnapshotOutcome,
-  stream: StreamId.StreamId,
-  numbers: { readonly replayed: number; readonly snapshotVersion: number }
-): Effect.Effect<void> =>
-  Effect.logWithLevel(levelOf(outcome), messageOf(outcome)).pipe(
-    Effect.annotateLogs({ aggregate: stream.aggregate, id: stream.id, snapshot: outcome._tag, ...numbers }),
-    // nothing fails because of a snapshot, whatever a logger makes of it
-    Effect.catchAllCause(() => Effect.void)
-  )

@@ -256,13 +256,13 @@ if (only > 0) {
       },
       {
         name: "a sync save is not contained",
-        file: "Repository.ts",
+        file: "internal/syncSaves.ts",
         changes: [["contained(tracked)", "Effect.either(tracked)"]]
       },
       {
         name: "a command that lost a race decides again on the state it had",
         file: "Repository.ts",
-        changes: [[": loader.advance(baseline)", ": Effect.succeed({ ...baseline, version: conflict.actual })"]]
+        changes: [[": loader.advance(id, baseline)", ": Effect.succeed({ ...baseline, version: conflict.actual })"]]
       },
       {
         name: "a snapshot is labelled with the version after it",
