@@ -377,12 +377,17 @@ export const make = <Name extends string, Id, State, Event, Command, Rejection>(
       LoadError
     > =>
       Effect.gen(function*() {
-        const { outcome, snapshotVersion, state, stream, used, version } = yield* loader.load(id, { unbounded: true })
+        const loaded = yield* loader.load(id, { unbounded: true })
+        const { outcome, snapshotVersion, state, stream, used, version } = loaded
         if (Option.isNone(used)) return { _tag: "NoSnapshot", version, snapshot: outcome }
         const replayed = yield* loader.replayTo(id, version)
         if (replayed.version < version) {
           // events went away between the two
           return yield* new EventStore.HistoryGap({ stream, expected: replayed.version + 1, actual: version })
+        }
+        // of another history by now: there is nothing to compare
+        if (replayed.eventId !== null && loaded.eventId !== null && replayed.eventId !== loaded.eventId) {
+          return yield* verify(id, remove, most)
         }
         const differences = compare(aggregate.state.schema, replayed.state, state, 20)
         if (differences.length === 0) return { _tag: "Verified", version, snapshotVersion }
@@ -505,8 +510,8 @@ export const make = <Name extends string, Id, State, Event, Command, Rejection>(
       isStored: Effect.Effect<boolean, EventStore.EventStoreError> = Effect.succeed(true)
     ): Effect.Effect<void> => syncSaves.run(baseline.stream, Effect.suspend(() => save(baseline)), isStored)
 
-    /** Whether the last event of a baseline got into the store. */
-    const isAppended = ({ eventId, stream, version }: Baseline<State>) =>
+    /** Whether the event that a state was folded up to stands in the store. */
+    const stands = ({ eventId, stream, version }: Baseline<State>) =>
       Effect.map(
         Effect.suspend(() => events.readTail(stream, { fromVersion: version, limit: 1 })),
         ([event]) => event?.version === version && event.eventId === eventId
@@ -619,16 +624,23 @@ export const make = <Name extends string, Id, State, Event, Command, Rejection>(
     const snapshotIfDue = (
       id: Id,
       baseline: Baseline<State>,
-      change?: SnapshotPolicy.Change<State, Event>,
-      isStored?: Effect.Effect<boolean, EventStore.EventStoreError>
+      appended?: {
+        readonly change: SnapshotPolicy.Change<State, Event>
+        readonly isStored: Effect.Effect<boolean, EventStore.EventStoreError>
+        /** Whether it is not known if the append went through. */
+        readonly interrupted: boolean
+      }
     ): Effect.Effect<void> =>
-      Effect.flatMap(dueNow(baseline, change), (when) => {
+      Effect.flatMap(dueNow(baseline, appended?.change), (when) => {
         if (when === undefined) return Effect.void
         const { stream, version } = baseline
         return snapshotter === undefined
-          ? Effect.flatMap(mayRollBack, (uncommitted) => uncommitted ? Effect.void : saveInTime(baseline, isStored))
+          ? Effect.flatMap(
+            mayRollBack,
+            (uncommitted) => uncommitted ? Effect.void : saveInTime(baseline, appended?.isStored)
+          )
           : Effect.flatMap(events.inTransaction, (open) => {
-            const tentative = open || isStored !== undefined
+            const tentative = open || appended?.interrupted === true
             snapshotter.offer({ stream, version, tentative, save: saveCommitted(id, stream, when, open ? version : 0) })
             // on SQLite all is synchronous: a loop of commands would never let a worker run
             return Effect.yieldNow()
@@ -692,15 +704,24 @@ export const make = <Name extends string, Id, State, Event, Command, Rejection>(
           const eventId = proposed[proposed.length - 1].id
           const after = baselineOf({ state, version, eventId, replayed: baseline.replayed }, baseline)
           const appended = events.append(stream, proposed, { expectedVersion: ExpectedVersion.exact(before) })
-          const snapshot = snapshotIfDue(id, after, change)
+          // the expected version fits another history of the same length too: one that was restored since the load
+          const isOfHistory = before === 0 ? Effect.succeed(true) : stands(baseline)
+          const snapshot = (interrupted: boolean) =>
+            snapshotIfDue(id, after, {
+              change,
+              isStored: interrupted
+                ? Effect.if(isOfHistory, { onTrue: () => stands(after), onFalse: () => Effect.succeed(false) })
+                : isOfHistory,
+              interrupted
+            })
           // an interruption that comes after the append, or during it, finds the snapshot noted or saved
           const appendThenSnapshot = Effect.uninterruptibleMask((restore) =>
             restore(appended).pipe(
               Effect.tapErrorCause((cause) =>
                 // whether it went through is not known: the store is asked
-                Cause.isInterrupted(cause) ? snapshotIfDue(id, after, change, isAppended(after)) : Effect.void
+                Cause.isInterrupted(cause) ? snapshot(true) : Effect.void
               ),
-              Effect.zipRight(snapshot)
+              Effect.zipRight(snapshot(false))
             )
           )
           const append = policy.mode !== "Inline" || Option.isNone(shared)
@@ -708,7 +729,7 @@ export const make = <Name extends string, Id, State, Event, Command, Rejection>(
             : Effect.flatMap(dueNow(after, change), (when) =>
               when === undefined ?
                 appended :
-                shared.value.transaction(Effect.zipRight(appended, saveInTime(after))).pipe(
+                shared.value.transaction(Effect.zipRight(appended, saveInTime(after, isOfHistory))).pipe(
                   // without its snapshot it may go through; with the same ids it happens once, whatever became of it
                   Effect.catchIf(isUnavailable, (first) =>
                     Effect.mapError(appendThenSnapshot, (error) =>

@@ -14,9 +14,6 @@ const schemas: Readonly<Record<string, Schema.Schema.AnyNoContext>> = {
     Schema.filter(({ a, b }) => a < b)
   ),
   "numeric keys": Schema.Struct({ b: Schema.Number, 2: Schema.Number, 1: Schema.Number, a: Schema.Number }),
-  "excess is an error": Schema.Struct({ a: Schema.Number }).annotations({
-    parseOptions: { onExcessProperty: "error" }
-  }),
   "brands": Schema.Struct({ a: Schema.String.pipe(Schema.brand("A")), b: Schema.Array(Schema.Literal("x", "y")) })
 }
 
@@ -29,6 +26,10 @@ const notPlain: Readonly<Record<string, Schema.Schema.AnyNoContext>> = {
   "a record": Schema.Struct({ a: Schema.Record({ key: Schema.String, value: Schema.Int }) }),
   "no fields": Schema.Struct({}),
   "a key __proto__": Schema.Struct({ ["__proto__"]: Schema.Int }),
+  "options of its own": Schema.Struct({
+    a: Schema.Number.pipe(Schema.filter((_, options) => options.errors !== "all"))
+  })
+    .annotations({ parseOptions: { errors: "all" } }),
   "a tuple": Schema.Struct({ a: Schema.Tuple(Schema.Int, Schema.optionalElement(Schema.Int)) })
 }
 
@@ -136,6 +137,27 @@ describe("plain events", () => {
       assert.isUndefined(plain(schema))
     })
   }
+
+  it("what JSON would hold as something else is left to Schema", () => {
+    const isPlain = plain(Schema.Struct({ a: Schema.Array(Schema.Number) }))!
+    class Money extends Array<number> {
+      toJSON() {
+        return Array.from(this, (cents) => cents / 100)
+      }
+    }
+    const hidden = (value: object) => Object.defineProperty(value, "toJSON", { value: () => [] })
+    assert.isTrue(isPlain({ a: [100, 200] }))
+    for (
+      const value of [
+        { a: Money.from([100, 200]) },
+        { a: hidden([100, 200]) },
+        { a: Object.setPrototypeOf([100, 200], null) },
+        hidden({ a: [100, 200] })
+      ]
+    ) {
+      assert.isFalse(isPlain(value))
+    }
+  })
 
   it("a value that is no plain record is left to Schema", () => {
     const isDecoded = plain(Schema.Struct({ a: Schema.Int }))!

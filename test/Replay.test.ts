@@ -282,6 +282,120 @@ describe("a history that is replaced while it is read", () => {
       })
     }).pipe(Effect.provide(memoryStores)))
 
+  for (const policy of [SnapshotPolicy.sync, SnapshotPolicy.background]) {
+    const { mode } = policy({ every: 1 })
+    it.scopedLive(`between a load and the append that fits it all the same: no snapshot is of both (${mode})`, () =>
+      Effect.gen(function*() {
+        const { one, other, reads, store } = yield* twoHistories
+        const accounts = yield* Effect.provideService(
+          Repository.make(Account, { snapshots: policy({ every: 1 }) }),
+          EventStore.EventStore,
+          store
+        )
+        reads.of = (count) => count === 1 ? one : other
+        assert.deepInclude(yield* accounts.execute(id("a"), deposit(1)), { version: 10 })
+        yield* accounts.awaitPendingSnapshots
+        const replayed = yield* Effect.provideService(Repository.make(Account), EventStore.EventStore, other)
+        for (let i = 0; i < 2; i++) {
+          const { state } = yield* accounts.load(id("a"))
+          assert.deepStrictEqual(state, { open: true, balance: 801 })
+          assert.deepStrictEqual(state, (yield* replayed.load(id("a"))).state)
+        }
+        // it is taken of the one that is there
+        assert.deepInclude(yield* accounts.execute(id("a"), deposit(1)), { version: 11 })
+        yield* accounts.awaitPendingSnapshots
+        assert.deepInclude(yield* accounts.load(id("a")), { snapshotVersion: 11, state: { open: true, balance: 802 } })
+      }).pipe(Effect.provide(memoryStores)))
+  }
+
+  it.scoped("inline, in the transaction of the append", () =>
+    Effect.gen(function*() {
+      const sql = yield* SqlClient.SqlClient
+      const events = yield* EventStore.EventStore
+      yield* (yield* Repository.make(Account)).executeAll(id("a"), [open, deposit(1, 8)])
+      yield* (yield* Repository.make(Account)).executeAll(id("b"), [open, deposit(100, 8)])
+      let replaced = false
+      const accounts = yield* Effect.provideService(
+        Repository.make(Account, { snapshots: SnapshotPolicy.inline({ every: 1 }) }),
+        EventStore.EventStore,
+        {
+          ...events,
+          append: (...args) =>
+            Effect.zipRight(
+              Effect.orDie(Effect.when(
+                Effect.zipRight(
+                  sql`UPDATE eventsourcing_events SET stream_id = 'gone' WHERE stream_id = 'a'`,
+                  sql`UPDATE eventsourcing_events SET stream_id = 'a' WHERE stream_id = 'b'`
+                ),
+                () => !replaced && (replaced = true)
+              )),
+              events.append(...args)
+            )
+        }
+      )
+      assert.deepInclude(yield* accounts.execute(id("a"), deposit(1)), { version: 10 })
+      assert.deepInclude(yield* accounts.load(id("a")), { state: { open: true, balance: 801 } })
+    }).pipe(Effect.provide(Layer.provideMerge(sqlStores, sqliteFile(":memory:")))))
+
+  it.scoped("a few times: the load goes on until it is at rest", () =>
+    Effect.gen(function*() {
+      const { one, other, reads, store } = yield* twoHistories
+      reads.of = (count) => count % 2 === 0 && count < 8 ? one : other
+      const accounts = yield* Effect.provideService(
+        Repository.make(Account, { pageSize: 3 }),
+        EventStore.EventStore,
+        store
+      )
+      assert.deepInclude(yield* accounts.load(id("a")), { version: 9, state: { open: true, balance: 800 } })
+      assert.isAbove(reads.count, 8)
+    }).pipe(Effect.provide(memoryStores)))
+
+  it.scoped("between the two looks of a verification: no snapshot is refuted by another history", () =>
+    Effect.gen(function*() {
+      const { one, other, reads, store } = yield* twoHistories
+      const accounts = yield* Effect.provideService(
+        Repository.make(Account, { snapshots: SnapshotPolicy.manual }),
+        EventStore.EventStore,
+        store
+      )
+      yield* accounts.createSnapshot(id("a"))
+      reads.count = 0
+      // the load is by the snapshot of the one history, the replay is of the other
+      reads.of = (count) => count === 2 ? other : one
+      assert.deepInclude(yield* accounts.verify(id("a")), { _tag: "Verified" })
+      reads.of = (count) => count % 2 === 0 ? one : other
+      const flickering = yield* Effect.provideService(
+        Repository.make(Account, { snapshots: SnapshotPolicy.manual, pageSize: 3 }),
+        EventStore.EventStore,
+        store
+      )
+      assert.deepInclude(yield* Effect.flip(flickering.verify(id("a"))), {
+        _tag: "EventStoreError",
+        reason: "Unavailable"
+      })
+    }).pipe(Effect.provide(memoryStores)))
+
+  it.scoped("a store that gives no ids has nothing to prove", () =>
+    Effect.gen(function*() {
+      const { other, reads, store } = yield* twoHistories
+      reads.of = () => other
+      for (const isGiven of [() => false, (index: number) => index > 0]) {
+        const accounts = yield* Effect.provideService(
+          Repository.make(Account, { pageSize: 3 }),
+          EventStore.EventStore,
+          {
+            ...store,
+            readTail: (at, options) =>
+              Effect.map(
+                store.readTail(at, options),
+                (page) => page.map((event, index) => isGiven(index) ? event : { ...event, eventId: null })
+              )
+          }
+        )
+        assert.deepInclude(yield* accounts.load(id("a")), { version: 9, state: { open: true, balance: 800 } })
+      }
+    }).pipe(Effect.provide(memoryStores)))
+
   it.scoped("without end: an error that says so", () =>
     Effect.gen(function*() {
       const { one, other, reads, store } = yield* twoHistories
@@ -294,5 +408,81 @@ describe("a history that is replaced while it is read", () => {
       const failure = yield* Effect.flip(accounts.load(id("a")))
       assert.deepInclude(failure, { _tag: "EventStoreError", operation: "read", reason: "Unavailable", stream })
       assert.include(failure.message, "another history")
+    }).pipe(Effect.provide(memoryStores)))
+})
+
+describe("pages", () => {
+  const few = [1, 2, 998, 999, 1_000, 1_001, 1_002, 2_000, 3_999, 4_000, 4_001, 4_002, 8_001]
+  const huge = Number.MAX_SAFE_INTEGER
+
+  each("streams and tails that end where a page ends, or just beyond", () =>
+    Effect.gen(function*() {
+      const writer = yield* Repository.make(Account, { cache: { capacity: 1 } })
+      const written = (events: number, text: string) =>
+        Effect.forEach(
+          Array.from({ length: Math.ceil(events / 50) }, (_, index) => Math.min(50, events - 50 * index)),
+          (times) => writer.execute(id(text), deposit(1, times))
+        )
+      for (const size of few) {
+        const text = `size-${size}`
+        yield* writer.execute(id(text), open)
+        yield* written(size - 1, text)
+        const whole = { version: size, replayed: size, state: { open: true, balance: size - 1 } }
+        const { state, version } = whole
+        for (const snapshots of [SnapshotPolicy.none, SnapshotPolicy.manual]) {
+          for (const pageSize of [undefined, 1_000, 999, huge]) {
+            const accounts = yield* Repository.make(Account, { snapshots, pageSize, maxReplay: size })
+            assert.deepInclude(yield* accounts.load(id(text)), whole)
+          }
+        }
+        const cached = yield* Repository.make(Account, { cache: { capacity: 1 } })
+        for (let i = 0; i < 2; i++) assert.deepInclude(yield* cached.load(id(text)), { version, state })
+
+        // a snapshot, and a cached state, that are so many events behind
+        const behind = `behind-${size}`
+        yield* writer.execute(id(behind), open)
+        const manual = yield* Repository.make(Account, { snapshots: SnapshotPolicy.manual })
+        yield* manual.createSnapshot(id(behind))
+        yield* cached.load(id(behind))
+        yield* written(size, behind)
+        const tail = { version: size + 1, replayed: size, state: { open: true, balance: size } }
+        for (const pageSize of [undefined, huge]) {
+          const accounts = yield* Repository.make(Account, { snapshots: SnapshotPolicy.manual, pageSize })
+          assert.deepInclude(yield* accounts.load(id(behind)), { ...tail, snapshotVersion: 1 })
+        }
+        assert.deepInclude(yield* cached.load(id(behind)), { version: tail.version, state: tail.state })
+      }
+    }))
+
+  it.scoped("a command that lost a race reads no more than maxReplay allows, and asks for no more than a store takes", () =>
+    Effect.gen(function*() {
+      yield* write(2)
+      const events = yield* EventStore.EventStore
+      const writer = yield* Repository.make(Account)
+      const nine = writer.executeAll(id("a"), Array.from({ length: 9 }, () => deposit(1)))
+      for (const [pageSize, maxReplay] of [[huge, undefined], [undefined, 5]]) {
+        let raced = false
+        const accounts = yield* Effect.provideService(
+          Repository.make(Account, {
+            pageSize,
+            maxReplay,
+            snapshots: SnapshotPolicy.manual,
+            retry: Schedule.recurs(1)
+          }),
+          EventStore.EventStore,
+          {
+            ...events,
+            append: (...args) =>
+              Effect.zipRight(
+                Effect.orDie(Effect.when(nine, () => !raced && (raced = true))),
+                events.append(...args)
+              )
+          }
+        )
+        const executed = accounts.execute(id("a"), deposit(1))
+        if (maxReplay === undefined) assert.deepInclude(yield* executed, { version: 12 })
+        else assert.isTrue(tooLong(yield* Effect.flip(executed)))
+        yield* accounts.createSnapshot(id("a"))
+      }
     }).pipe(Effect.provide(memoryStores)))
 })

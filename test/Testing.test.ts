@@ -1,5 +1,5 @@
 import { assert, describe, it } from "@effect/vitest"
-import { Effect, Exit, type Scope, Stream } from "effect"
+import { Effect, Exit, Schedule, type Scope, Stream } from "effect"
 import { EventStore, ExpectedVersion, Repository, SnapshotPolicy, SnapshotStore, StreamId } from "effect-eventsourcing"
 import { EventStoreContract, SnapshotStoreContract, Testing } from "effect-eventsourcing/testing"
 import { afterAll, describe as vitestDescribe, it as vitestIt } from "vitest"
@@ -115,6 +115,57 @@ describe("Testing.layer", () => {
       })
     )
   }
+
+  test(
+    "a lost race is part of its load, and nothing else is",
+    Effect.gen(function*() {
+      const stores = yield* Testing.Stores
+      const others = yield* Repository.make(Account, { snapshots: SnapshotPolicy.none })
+      yield* others.executeAll(id("a"), [open, deposit, deposit])
+      const events = yield* EventStore.EventStore
+      let races = 0
+      const racing = EventStore.EventStore.of({
+        ...events,
+        append: (stream, added, options) =>
+          Effect.zipRight(
+            Effect.when(
+              events.append(stream, [{ ...added[0], id: `${added[0].id} was late` }], {
+                expectedVersion: ExpectedVersion.any
+              }),
+              () => races-- > 0
+            ),
+            events.append(stream, added, options)
+          )
+      })
+      const make = (retry: Schedule.Schedule<number>) =>
+        Effect.provideService(
+          Repository.make(Account, { cache: { capacity: 10 }, retry }),
+          EventStore.EventStore,
+          racing
+        )
+      const loads = (use: Effect.Effect<unknown, unknown>) =>
+        Effect.zipRight(
+          Effect.zipRight(stores.forget, use),
+          Effect.map(stores.loads, (loads) => loads.map(({ cached, tail }) => [cached, ...tail]))
+        )
+
+      const accounts = yield* make(Schedule.recurs(2))
+      yield* accounts.load(id("a"))
+      races = 2
+      assert.deepStrictEqual(yield* loads(accounts.execute(id("a"), deposit)), [[3, 4, 5]])
+      assert.deepStrictEqual(yield* loads(accounts.load(id("a"))), [[3, 4, 5, 6]])
+
+      const hasty = yield* make(Schedule.recurs(0))
+      yield* hasty.load(id("a"))
+      races = 1
+      const lost = Effect.zipRight(Effect.flip(hasty.execute(id("a"), deposit)), hasty.load(id("a")))
+      assert.deepStrictEqual(yield* loads(lost), [[6], [6, 7]])
+
+      const other = events.append(StreamId.make("Account", "b"), [], { expectedVersion: ExpectedVersion.exact(3) })
+      const between = Effect.zipRight(hasty.load(id("a")), Effect.zipRight(Effect.flip(other), hasty.load(id("a"))))
+      assert.deepStrictEqual(yield* loads(between), [[7], [7]])
+    })
+  )
 
   test(
     "a snapshot that is not used is none",

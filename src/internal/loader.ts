@@ -12,7 +12,7 @@ import * as Snapshot from "../Snapshot.js"
 import type { SnapshotStore } from "../SnapshotStore.js"
 import * as StreamId from "../StreamId.js"
 import { type Folded, foldPage } from "./fold.js"
-import { shortPage } from "./limits.js"
+import { maxVersion, shortPage } from "./limits.js"
 import * as StateCache from "./stateCache.js"
 import { brief } from "./text.js"
 
@@ -127,7 +127,7 @@ export const make = <Name extends string, Id, State, Event, Command, Rejection>(
   }
   const boundsOf = (most: number): Bounds => {
     // no more than what shows that it is too much
-    const limit = Math.min(pageSize, Math.max(2, most + 1))
+    const limit = Math.min(pageSize, Math.max(2, most + 1), maxVersion)
     return {
       onRefused: () => Effect.void,
       onPage: () => {},
@@ -180,8 +180,9 @@ export const make = <Name extends string, Id, State, Event, Command, Rejection>(
     return Effect.flatMap(
       events.readTail(stream, { fromVersion: from.version + 1 - known, limit }),
       (page) => {
-        const proved = known === 0 ||
-          (page[0]?.version === from.version && (from.eventId === null || page[0].eventId === from.eventId))
+        const [first] = page
+        const proved = known === 0 || (first?.version === from.version &&
+          (from.eventId === null || first.eventId === null || first.eventId === from.eventId))
         if (!proved) return new Rewritten()
         const unread = page.slice(known)
         const next = bounds.upTo === Infinity ? unread : unread.filter(({ version }) => version <= bounds.upTo)
@@ -472,7 +473,11 @@ export const make = <Name extends string, Id, State, Event, Command, Rejection>(
     replayTo: (id, version) =>
       Effect.flatMap(
         streamOf(id),
-        (stream) => anew(stream, capped(readOn(stream, start(id), { ...anyLength, upTo: version })))
+        (stream) =>
+          anew(
+            stream,
+            capped(Effect.suspend(() => readOn(stream, start(id), { ...anyLength, upTo: version })))
+          )
       ),
     forget: (stream) => cache?.delete(stream.id),
     advance: (id, baseline) => {

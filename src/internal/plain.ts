@@ -47,6 +47,8 @@ export const encoder = <A, I>(
 type Check = (value: unknown) => boolean
 
 const checkOf = (ast: AST.AST): Check | undefined => {
+  // what it means for a filter, decoding knows
+  if (ast.annotations[AST.ParseOptionsAnnotationId] !== undefined) return undefined
   switch (ast._tag) {
     case "StringKeyword":
       return (value) => typeof value === "string"
@@ -68,7 +70,7 @@ const checkOf = (ast: AST.AST): Check | undefined => {
     case "TupleType": {
       const item = ast.elements.length === 0 && ast.rest.length === 1 ? checkOf(ast.rest[0].type) : undefined
       // `every` would pass over holes
-      return item && ((value) => Array.isArray(value) && value.findIndex((element) => !item(element)) === -1)
+      return item && ((value) => isPlainArray(value) && value.findIndex((element) => !item(element)) === -1)
     }
     case "TypeLiteral":
       return structOf(ast)
@@ -101,5 +103,10 @@ const structOf = (ast: AST.TypeLiteral): Check | undefined => {
   }
 }
 
+// with a method of that name, JSON would hold something else
 const isPlainRecord = (value: unknown): value is Record<string, unknown> =>
-  typeof value === "object" && value !== null && Object.getPrototypeOf(value) === Object.prototype
+  typeof value === "object" && value !== null && Object.getPrototypeOf(value) === Object.prototype &&
+  !("toJSON" in value)
+
+const isPlainArray = (value: unknown): value is Array<unknown> =>
+  Array.isArray(value) && Object.getPrototypeOf(value) === Array.prototype && !("toJSON" in value)

@@ -179,7 +179,7 @@ export const layer: Layer.Layer<EventStore.EventStore | SnapshotStore.SnapshotSt
             stream,
             events: added,
             outcome: Exit.map(exit, ({ version }) => version)
-          })).pipe(Effect.tapErrorTag("VersionConflict", () => loads.goOn)),
+          })),
         read: (stream, options) => Stream.concat(now({ operation: "read", stream }), events.read(stream, options)),
         readAll: (options) => Stream.concat(now({ operation: "readAll" }), events.readAll(options)),
         version: (stream) => noted(events.version(stream), (outcome) => ({ operation: "version", stream, outcome })),
@@ -287,8 +287,8 @@ interface Loading {
   snapshot: number
   tail: ReadonlyArray<number>
   begun: boolean
-  /** Whether it has more to read: after a full page, and after an append that came too late. */
-  more: boolean
+  /** How many events its first read asked for: each further one asks for one more than a page, as it begins with the last. */
+  limit: number
 }
 
 const makeLoads = () => {
@@ -299,7 +299,7 @@ const makeLoads = () => {
   const begin = (
     stream: StreamId.StreamId,
     found: number,
-    read: { readonly cached: number; readonly tail: ReadonlyArray<number>; readonly more: boolean } | undefined
+    read: { readonly cached: number; readonly tail: ReadonlyArray<number>; readonly limit: number } | undefined
   ): Effect.Effect<void> =>
     Effect.suspend(() => {
       const load: Loading = {
@@ -308,7 +308,7 @@ const makeLoads = () => {
         cached: 0,
         snapshot: 0,
         tail: [],
-        more: false,
+        limit: Infinity,
         ...read,
         begun: read !== undefined
       }
@@ -322,7 +322,7 @@ const makeLoads = () => {
     load: Loading | undefined,
     fromVersion: number,
     versions: ReadonlyArray<number>,
-    more: boolean
+    limit: number
   ): boolean => {
     if (load === undefined) return false
     const after = load.tail.at(-1) ?? Math.max(load.snapshot, load.cached)
@@ -330,17 +330,18 @@ const makeLoads = () => {
       load.snapshot = load.found
       // the event at the snapshot's own version is the proof, and is not folded
       load.tail = versions.filter((version) => version > load.found)
+    } else if (load.begun && fromVersion === after && limit > load.limit) {
+      load.tail = [...load.tail, ...versions.filter((version) => version > after)]
+      return true
     } else if (fromVersion === 1) {
       if (load.begun && load.snapshot === 0) return false
       load.snapshot = 0
       load.tail = versions
-    } else if (load.more && fromVersion === after) {
-      load.tail = [...load.tail, ...versions.filter((version) => version > after)]
     } else {
       return false
     }
     load.begun = true
-    load.more = more
+    load.limit = limit
     return true
   }
 
@@ -355,18 +356,16 @@ const makeLoads = () => {
       }
     ): Effect.Effect<void> =>
       Effect.flatMap(FiberRef.get(current), (load) => {
+        // a look at one event: no load asks for less than two
+        if (limit === 1) return Effect.void
         const mine = load?.stream.aggregate === stream.aggregate && load.stream.id === stream.id ? load : undefined
-        const more = versions.length === limit
-        if (readBy(mine, fromVersion, versions, more)) return Effect.void
-        if (fromVersion === 1) return begin(stream, 0, { cached: 0, tail: versions, more })
-        // the rest are looks at one event, and cached states that the stream does not bear out
-        return versions[0] === fromVersion && !more
-          ? begin(stream, 0, { cached: fromVersion, tail: versions.slice(1), more })
+        if (readBy(mine, fromVersion, versions, limit)) return Effect.void
+        if (fromVersion === 1) return begin(stream, 0, { cached: 0, tail: versions, limit })
+        // the rest are cached states that the stream does not bear out
+        return versions[0] === fromVersion && versions.length < limit
+          ? begin(stream, 0, { cached: fromVersion, tail: versions.slice(1), limit })
           : Effect.void
       }),
-    goOn: Effect.map(FiberRef.get(current), (load) => {
-      if (load !== undefined) load.more = true
-    }),
     all: Effect.sync((): ReadonlyArray<Load> =>
       loads.map(({ cached, snapshot, stream, tail }) => ({ stream, snapshot, cached, tail }))
     ),
