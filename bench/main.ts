@@ -12,17 +12,30 @@ import * as Rows from "./rows.js"
 import * as Sqlite from "./sqlite.js"
 import { Suite } from "./suite.js"
 
-const { values: options } = parseArgs({
-  options: {
-    quick: { type: "boolean", default: false },
-    json: { type: "string" },
-    docs: { type: "string" },
-    only: { type: "string" }
+const readOptions = () => {
+  try {
+    const { values } = parseArgs({
+      options: {
+        quick: { type: "boolean", default: false },
+        json: { type: "string" },
+        docs: { type: "string" },
+        only: { type: "string" }
+      }
+    })
+    const only = values.only === undefined ? undefined : new RegExp(values.only, "i")
+    // a file that cannot be written fails before anything is measured
+    if (values.json !== undefined) fs.writeFileSync(values.json, "")
+    return { ...values, only }
+  } catch (error) {
+    console.error(error instanceof Error ? error.message : error)
+    process.exit(1)
   }
-})
+}
+
+const options = readOptions()
 const suite = new Suite(
   options.quick ? quick : full,
-  options.only === undefined ? undefined : new RegExp(options.only, "i"),
+  options.only,
   (row) => console.log(Report.table([row]).split("\n")[2])
 )
 
@@ -92,6 +105,11 @@ const server = await Postgres.start()
 for (const peer of peers.inMemory()) {
   await Rows.inMemory(suite, peer)
   await peer.close()
+}
+
+if (suite.rows.length === 0) {
+  console.error(`No row matches ${options.only}`)
+  process.exit(1)
 }
 
 const sqlPackages = ["effect", "@effect/sql", "@effect/sql-sqlite-node", "@effect/sql-pg", "better-sqlite3", "pg"]
