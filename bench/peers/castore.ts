@@ -101,6 +101,7 @@ export const onPostgres = async (connectionString: string): Promise<Peer> => {
   return peer({
     name: "castore-postgres",
     backend: "PostgreSQL",
+    // with the ten connections of its driver: "max=16" in the URL stays a text there, and gives it one
     adapter: new PostgresEventStorageAdapter({ connectionString, tableName: "castore_event" }),
     push,
     // its connections cannot be closed from outside
