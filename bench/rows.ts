@@ -78,21 +78,42 @@ export const fullReplay = async (
   }
 }
 
-/** Events whose schema is work to decode: what it costs is the schema's, which the floor does without. */
-export const heavyReplay = async (suite: Suite, backend: Backend, size: number): Promise<void> => {
-  for (const { label, load, payload, reduce, stream } of heavy) {
-    const name = `full replay, ${label}`
-    if (!suite.wants(name, backend.name)) continue
-    await backend.runtime.runPromise(seed(stream, size, () => payload))
+/** The same beside what the database alone takes to give the payloads, without the versions and types that are checked. */
+export const leanReplay = async (suite: Suite, backend: Backend): Promise<void> => {
+  const name = "full replay, beside a driver that reads the payload column alone"
+  const plain = await repository(backend, {})
+  for (const size of [1_000, 10_000]) {
+    if (!suite.wants(`${name} ${size}`, backend.name)) continue
+    const stream = await prepared(backend, size)
     await suite.compare({
       name,
       backend: backend.name,
       size,
       contenders: [
-        { name: library, run: work(backend.runtime, load) },
-        { name: "driver, not decoding", run: repeat(() => backend.driver.replay(stream, { total: 0 }, reduce)) }
+        { name: library, run: work(backend.runtime, plain.load(id(stream.id))) },
+        { name: "driver, payloads", run: repeat(() => backend.driver.payloads(stream, initial(), evolve)) }
       ]
     })
+  }
+}
+
+/** Events whose schema is work to decode: what of it is the schema's, a floor shows that decodes and does no more. */
+export const heavyReplay = async (suite: Suite, backend: Backend, size: number): Promise<void> => {
+  for (const { label, load, payload, reduce, stream } of heavy) {
+    const name = `full replay, ${label}`
+    if (!suite.wants(name, backend.name)) continue
+    await backend.runtime.runPromise(seed(stream, size, () => payload))
+    const ours = { name: library, run: work(backend.runtime, load) }
+    const floors: ReadonlyArray<Contender> = [
+      {
+        name: "driver, not decoding",
+        run: repeat(() => backend.driver.replay(stream, { total: 0 }, reduce["not decoding"]))
+      },
+      { name: "driver, decoding", run: repeat(() => backend.driver.replay(stream, { total: 0 }, reduce.decoding)) }
+    ]
+    for (const floor of floors) {
+      await suite.compare({ name, backend: backend.name, size, contenders: [ours, floor] })
+    }
   }
 }
 
