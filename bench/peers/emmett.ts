@@ -46,6 +46,7 @@ const peer = (
         evolve: evolveStored,
         initialState: initial
       }),
+    read: (stream) => store.readStream<StoredEvent>(`account-${stream}`),
     append: (stream, version, events) => append(stream, version, Array.from({ length: events }, () => deposited)),
     command: async (stream) => {
       await handle(store, `account-${stream}`, (state) => decide(state, deposit).map(toStored))
