@@ -29,6 +29,8 @@ export interface Driver {
     state: State,
     evolve: (state: State, payload: Payload) => State
   ) => State | Promise<State>
+  /** The same of the payload column alone, in the leanest rows that the driver has. */
+  readonly payloads: Driver["replay"]
   readonly insert: (stream: StreamId.StreamId, version: number, event: AccountEvent) => void | Promise<void>
   /** All events by one statement. */
   readonly insertAll: (

@@ -171,50 +171,108 @@ export const WithBigEvents = Aggregate.make({
 
 const line = { sku: "SKU-000017", quantity: 3, text: "a line of an order, with a text of some sixty characters" }
 
-/** A stream of one event over and over, how the library loads it, and how a floor reduces it that decodes nothing. */
+class Line extends Schema.Class<Line>("Line")({
+  sku: Schema.String,
+  quantity: Schema.Int,
+  due: Schema.Date,
+  net: Schema.BigDecimal
+}) {}
+
+class Ordered extends Schema.TaggedClass<Ordered>()("Ordered", {
+  lines: Schema.Array(Line),
+  amount: Schema.Int
+}) {}
+
+export const WithBigClasses = Aggregate.make({
+  name: "WithBigClasses",
+  id: Id,
+  state: Total,
+  event: Ordered,
+  command: nothing,
+  initial: () => ({ total: 0 }),
+  evolve: (state, event) => ({ total: state.total + event.amount }),
+  decide: refuse
+})
+
+/** A stream of one event over and over, how the library loads it, and how a floor reduces it. */
 export interface Heavy {
   readonly label: string
   readonly stream: StreamId.StreamId
   readonly payload: { readonly _tag: string }
   readonly load: Effect.Effect<unknown, unknown, EventStore.EventStore | SnapshotStore.SnapshotStore>
-  readonly reduce: (
-    state: { readonly total: number },
-    payload: { readonly amount: number }
-  ) => { readonly total: number }
+  readonly reduce: {
+    readonly "not decoding": (
+      state: { readonly total: number },
+      payload: { readonly amount: number }
+    ) => { readonly total: number }
+    readonly decoding: (state: { readonly total: number }, payload: unknown) => { readonly total: number }
+  }
 }
 
-const heavyOf = <Name extends string, State, Event, Command, Rejection>(
+const heavyOf = <
+  Name extends string,
+  State,
+  Event extends { readonly amount: number },
+  Encoded extends { readonly _tag: string },
+  Command,
+  Rejection
+>(
   label: string,
   aggregate: Aggregate.Aggregate<Name, ReturnType<typeof id>, State, Event, Command, Rejection>,
-  payload: { readonly _tag: string }
-): Heavy => ({
-  label,
-  stream: StreamId.make(aggregate.name, "heavy"),
-  payload,
-  load: Effect.scoped(Effect.flatMap(Repository.make(aggregate), (repository) => repository.load(id("heavy")))),
-  reduce: (state, payload) => ({ total: state.total + payload.amount })
-})
+  schema: Schema.Schema<Event, Encoded>,
+  event: Event
+): Heavy => {
+  const decode = Schema.decodeUnknownSync(schema)
+  return {
+    label,
+    stream: StreamId.make(aggregate.name, "heavy"),
+    payload: Schema.encodeSync(schema)(event),
+    load: Effect.scoped(Effect.flatMap(Repository.make(aggregate), (repository) => repository.load(id("heavy")))),
+    reduce: {
+      "not decoding": (state, payload) => ({ total: state.total + payload.amount }),
+      decoding: (state, payload) => ({ total: state.total + decode(payload).amount })
+    }
+  }
+}
 
 export const heavy: ReadonlyArray<Heavy> = [
   heavyOf(
     "class events",
     WithClasses,
-    Schema.encodeSync(Metered)(new Metered({ meter: "m-000017", amount: 12, note: "read by the night shift, 0417" }))
+    Metered,
+    new Metered({ meter: "m-000017", amount: 12, note: "read by the night shift, 0417" })
   ),
   heavyOf(
     "events with UUID, Date and BigDecimal",
     WithDatesAndDecimals,
-    Schema.encodeSync(Invoiced)(Invoiced.make({
+    Invoiced,
+    Invoiced.make({
       invoice: "0190163d-8694-739b-aea5-966c26f8ad91",
       due: new Date(1_719_705_600_000),
       net: BigDecimal.unsafeFromString("1234.5678"),
       amount: 123_456
-    }))
+    })
   ),
   heavyOf(
     "events of 10 KB",
     WithBigEvents,
-    Schema.encodeSync(Imported)(Imported.make({ lines: Array.from({ length: 85 }, () => line), amount: 300 }))
+    Imported,
+    Imported.make({ lines: Array.from({ length: 85 }, () => line), amount: 300 })
+  ),
+  heavyOf(
+    "class events of 10 KB",
+    WithBigClasses,
+    Ordered,
+    new Ordered({
+      lines: Array.from({ length: 110 }, () =>
+        new Line({
+          sku: "SKU-000017",
+          quantity: 3,
+          due: new Date(1_719_705_600_000),
+          net: BigDecimal.unsafeFromString("1234.5678")
+        })),
+      amount: 300
+    })
   )
 ]
 

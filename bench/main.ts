@@ -12,17 +12,30 @@ import * as Rows from "./rows.js"
 import * as Sqlite from "./sqlite.js"
 import { Suite } from "./suite.js"
 
-const { values: options } = parseArgs({
-  options: {
-    quick: { type: "boolean", default: false },
-    json: { type: "string" },
-    docs: { type: "string" },
-    only: { type: "string" }
+const readOptions = () => {
+  try {
+    const { values } = parseArgs({
+      options: {
+        quick: { type: "boolean", default: false },
+        json: { type: "string" },
+        docs: { type: "string" },
+        only: { type: "string" }
+      }
+    })
+    const only = values.only === undefined ? undefined : new RegExp(values.only, "i")
+    // a file that cannot be written fails before anything is measured
+    if (values.json !== undefined) fs.writeFileSync(values.json, "")
+    return { ...values, only }
+  } catch (error) {
+    console.error(error instanceof Error ? error.message : error)
+    process.exit(1)
   }
-})
+}
+
+const options = readOptions()
 const suite = new Suite(
   options.quick ? quick : full,
-  options.only === undefined ? undefined : new RegExp(options.only, "i"),
+  options.only,
   (row) => console.log(Report.table([row]).split("\n")[2])
 )
 
@@ -44,11 +57,14 @@ versions.sqlite = await sqlite.version()
 const sqlitePeers = await peers.onSqlite(sqlite.database.replace("bench.db", "peers.db"))
 try {
   await Rows.fullReplay(suite, sqlite, { sizes: lengths, target: 1.5, peers: sqlitePeers, peersUpTo })
+  await Rows.leanReplay(suite, sqlite)
   await Rows.heavyReplay(suite, sqlite, 1_000)
   await Rows.loadAtHead(suite, sqlite, { sizes: [...lengths, ...longest], target: 2, improvements })
   await Rows.append(suite, sqlite, { one: 1.3, hundred: 2, peers: sqlitePeers })
   await Rows.command(suite, sqlite, { size: 100_000, target: 1.3, peers: options.quick ? [] : sqlitePeers })
+  await Rows.shortCommand(suite, sqlite, { peers: sqlitePeers })
   await Rows.cachedCommand(suite, sqlite, { size: 100_000, target: 1.3 })
+  await Rows.read(suite, sqlite, { peers: sqlitePeers })
   await Rows.background(suite, sqlite, options.quick ? 4 : 20)
   await Rows.writers(suite, sqlite, { target: 0.5, peers: sqlitePeers })
   await Processes.writers(suite, sqlite, { target: 0.5, rounds: options.quick ? 3 : 9 })
@@ -65,10 +81,13 @@ const server = await Postgres.start()
   versions.postgres = await postgres.version()
   const postgresPeers = await peers.onPostgres(server.url)
   await Rows.fullReplay(suite, postgres, { sizes: lengths, target: 1.3, peers: postgresPeers, peersUpTo })
+  await Rows.leanReplay(suite, postgres)
   await Rows.loadAtHead(suite, postgres, { sizes: [...lengths, ...longest], target: 1.5, improvements: {} })
   await Rows.append(suite, postgres, { one: 1.3, hundred: 2, peers: postgresPeers })
   await Rows.command(suite, postgres, { size: 100_000, target: 1.3, peers: options.quick ? [] : postgresPeers })
+  await Rows.shortCommand(suite, postgres, { peers: postgresPeers })
   await Rows.cachedCommand(suite, postgres, { size: 100_000, target: 1.3 })
+  await Rows.read(suite, postgres, { peers: postgresPeers })
   await Rows.background(suite, postgres, options.quick ? 4 : 20)
   await Rows.writers(suite, postgres, { target: 0.7, peers: postgresPeers })
   await Processes.memory(suite, postgres, memory)
@@ -83,7 +102,9 @@ const server = await Postgres.start()
   await Rows.loadAtHead(suite, prepared, { sizes: [100, 100_000], target: 1.5, improvements: {} })
   await Rows.append(suite, prepared, { one: 1.3, hundred: 2, peers: preparedPeers })
   await Rows.command(suite, prepared, { size: 100_000, target: 1.3, peers: options.quick ? [] : preparedPeers })
+  await Rows.shortCommand(suite, prepared, { peers: preparedPeers })
   await Rows.cachedCommand(suite, prepared, { size: 100_000, target: 1.3 })
+  await Rows.read(suite, prepared, { peers: preparedPeers })
   await Rows.writers(suite, prepared, { target: 0.7, peers: preparedPeers })
   for (const peer of preparedPeers) await peer.close()
   await prepared.close()
@@ -92,6 +113,11 @@ const server = await Postgres.start()
 for (const peer of peers.inMemory()) {
   await Rows.inMemory(suite, peer)
   await peer.close()
+}
+
+if (suite.rows.length === 0) {
+  console.error(`No row matches ${options.only}`)
+  process.exit(1)
 }
 
 const sqlPackages = ["effect", "@effect/sql", "@effect/sql-sqlite-node", "@effect/sql-pg", "better-sqlite3", "pg"]

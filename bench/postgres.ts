@@ -54,6 +54,16 @@ WHERE aggregate = $1 AND stream_id = $2 ORDER BY version`,
       for (const { payload } of rows) state = evolve(state, JSON.parse(payload))
       return state
     },
+    payloads: async (stream, state, evolve) => {
+      const { rows } = await client.query<[payload: string]>({
+        name: "select payloads",
+        text: `SELECT payload FROM eventsourcing_events WHERE aggregate = $1 AND stream_id = $2 ORDER BY version`,
+        values: [stream.aggregate, stream.id],
+        rowMode: "array"
+      })
+      for (const [payload] of rows) state = evolve(state, JSON.parse(payload))
+      return state
+    },
     insert: insert(client),
     insertAll: async (stream, version, events) => {
       await client.query({

@@ -1,5 +1,5 @@
 import { SqlClient, type SqlError } from "@effect/sql"
-import { Effect, Layer, ManagedRuntime } from "effect"
+import { Effect, Layer, ManagedRuntime, Stream } from "effect"
 import {
   EventStore,
   ExpectedVersion,
@@ -78,21 +78,42 @@ export const fullReplay = async (
   }
 }
 
-/** Events whose schema is work to decode: what it costs is the schema's, which the floor does without. */
-export const heavyReplay = async (suite: Suite, backend: Backend, size: number): Promise<void> => {
-  for (const { label, load, payload, reduce, stream } of heavy) {
-    const name = `full replay, ${label}`
-    if (!suite.wants(name, backend.name)) continue
-    await backend.runtime.runPromise(seed(stream, size, () => payload))
+/** The same beside what the database alone takes to give the payloads, without the versions and types that are checked. */
+export const leanReplay = async (suite: Suite, backend: Backend): Promise<void> => {
+  const name = "full replay, beside a driver that reads the payload column alone"
+  const plain = await repository(backend, {})
+  for (const size of [1_000, 10_000]) {
+    if (!suite.wants(`${name} ${size}`, backend.name)) continue
+    const stream = await prepared(backend, size)
     await suite.compare({
       name,
       backend: backend.name,
       size,
       contenders: [
-        { name: library, run: work(backend.runtime, load) },
-        { name: "driver, not decoding", run: repeat(() => backend.driver.replay(stream, { total: 0 }, reduce)) }
+        { name: library, run: work(backend.runtime, plain.load(id(stream.id))) },
+        { name: "driver, payloads", run: repeat(() => backend.driver.payloads(stream, initial(), evolve)) }
       ]
     })
+  }
+}
+
+/** Events whose schema is work to decode: what of it is the schema's, a floor shows that decodes and does no more. */
+export const heavyReplay = async (suite: Suite, backend: Backend, size: number): Promise<void> => {
+  for (const { label, load, payload, reduce, stream } of heavy) {
+    const name = `full replay, ${label}`
+    if (!suite.wants(name, backend.name)) continue
+    await backend.runtime.runPromise(seed(stream, size, () => payload))
+    const ours = { name: library, run: work(backend.runtime, load) }
+    const floors: ReadonlyArray<Contender> = [
+      {
+        name: "driver, not decoding",
+        run: repeat(() => backend.driver.replay(stream, { total: 0 }, reduce["not decoding"]))
+      },
+      { name: "driver, decoding", run: repeat(() => backend.driver.replay(stream, { total: 0 }, reduce.decoding)) }
+    ]
+    for (const floor of floors) {
+      await suite.compare({ name, backend: backend.name, size, contenders: [ours, floor] })
+    }
   }
 }
 
@@ -336,6 +357,99 @@ export const command = async (
       await suite.compare({ ...about, target: 1, contenders: [ours, theirs] })
     }
   }
+}
+
+const selectTail = (stream: StreamId.StreamId) =>
+  Effect.flatMap(SqlClient.SqlClient, (sql) =>
+    sql`SELECT version, type, payload FROM eventsourcing_events
+WHERE aggregate = ${stream.aggregate} AND stream_id = ${stream.id} ORDER BY version`)
+
+/** Load, decide, append, on streams that grow from nothing to ten events: no snapshot, as a repository has none by default. */
+export const shortCommand = async (
+  suite: Suite,
+  backend: Backend,
+  options: { readonly peers: ReadonlyArray<Peer> }
+): Promise<void> => {
+  const name = "command on short streams"
+  const size = 10
+  if (!suite.wants(name, backend.name)) return
+  const plain = await repository(backend, {})
+  // the next version, and its stream: a new one after every ten events
+  const growing = () => {
+    let stream = emptyStream("short")
+    let version = 0
+    return () => {
+      if (version === size) {
+        stream = emptyStream("short")
+        version = 0
+      }
+      return { stream, version: ++version }
+    }
+  }
+  const ours = growing()
+  const plainly = growing()
+  await suite.compare({
+    name,
+    backend: backend.name,
+    size,
+    contenders: [
+      {
+        name: library,
+        run: work(backend.runtime, Effect.suspend(() => plain.execute(id(ours().stream.id), deposit)))
+      },
+      {
+        name: "@effect/sql select and insert",
+        run: work(
+          backend.runtime,
+          Effect.suspend(() => {
+            const { stream, version } = plainly()
+            return Effect.zipRight(selectTail(stream), insertEvent(stream, version, deposited))
+          })
+        )
+      },
+      ...options.peers.map((peer): Contender => {
+        const theirs = growing()
+        return { name: peer.name, run: repeat(() => peer.command(theirs().stream.id)) }
+      })
+    ]
+  })
+}
+
+const selectEvents = (stream: StreamId.StreamId) =>
+  Effect.flatMap(SqlClient.SqlClient, (sql): Effect.Effect<unknown, SqlError.SqlError> =>
+    sql.onDialectOrElse({
+      pg: () =>
+        sql`SELECT aggregate, stream_id, version, transaction, position, event_id, type, payload, metadata,
+  floor(extract(epoch FROM time) * 1000)::bigint AS time
+FROM eventsourcing_events WHERE aggregate = ${stream.aggregate} AND stream_id = ${stream.id} ORDER BY version`,
+      orElse: () =>
+        sql`SELECT aggregate, stream_id, version, CAST(position AS TEXT) AS position, event_id, type, payload, metadata,
+  time
+FROM eventsourcing_events WHERE aggregate = ${stream.aggregate} AND stream_id = ${stream.id} ORDER BY version`
+    }))
+
+/** The events of a short stream as a consumer of them gets them, not a repository. */
+export const read = async (
+  suite: Suite,
+  backend: Backend,
+  options: { readonly peers: ReadonlyArray<Peer> }
+): Promise<void> => {
+  const size = 5
+  const name = `read of ${size} events`
+  if (!suite.wants(name, backend.name)) return
+  const store = await backend.runtime.runPromise(EventStore.EventStore)
+  const stream = await prepared(backend, size)
+  for (const peer of options.peers) await peer.seed(stream.id, size)
+  await suite.compare({
+    name,
+    backend: backend.name,
+    size,
+    contenders: [
+      { name: library, run: work(backend.runtime, Stream.runDrain(store.read(stream))) },
+      { name: "@effect/sql select", run: work(backend.runtime, selectEvents(stream)) },
+      ...options.peers.map((peer) => ({ name: peer.name, run: repeat(() => peer.read(stream.id)) }))
+    ]
+  })
 }
 
 /** Commands on a long stream without a snapshot, whose state is cached. */

@@ -29,6 +29,9 @@ export const driverOn = (database: Database.Database): Driver => {
   const select = database.prepare<[string, string], { version: number; type: string; payload: string }>(
     `SELECT version, type, payload FROM eventsourcing_events WHERE aggregate = ? AND stream_id = ? ORDER BY version`
   )
+  const selectPayloads = database.prepare<[string, string], string>(
+    `SELECT payload FROM eventsourcing_events WHERE aggregate = ? AND stream_id = ? ORDER BY version`
+  ).pluck()
   const insert = database.prepare(
     `INSERT INTO eventsourcing_events (aggregate, stream_id, version, event_id, type, payload, metadata, time)
 VALUES (?, ?, ?, ?, ?, ?, '{}', ?)`
@@ -43,6 +46,10 @@ SELECT ?, ?, ? + key, value->>0, value->>1, value->>2, '{}', ? FROM json_each(?)
   return {
     replay: (stream, state, evolve) => {
       for (const { payload } of select.all(stream.aggregate, stream.id)) state = evolve(state, JSON.parse(payload))
+      return state
+    },
+    payloads: (stream, state, evolve) => {
+      for (const payload of selectPayloads.all(stream.aggregate, stream.id)) state = evolve(state, JSON.parse(payload))
       return state
     },
     insert: insertOne,

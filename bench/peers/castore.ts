@@ -72,11 +72,15 @@ const peer = (
       }
     },
     load: (stream) => store.getAggregate(idOf(stream)),
+    read: (stream) => store.getEvents(idOf(stream)),
     append: (stream, version, events) => append(stream, version, Array.from({ length: events }, () => deposited)),
     command: async (stream) => {
-      const { aggregate } = await store.getExistingAggregate(idOf(stream))
-      for (const event of decide(aggregate.state, deposit)) {
-        await store.pushEvent(detail(aggregate.aggregateId, aggregate.version + 1, event), { prevAggregate: aggregate })
+      const { aggregate } = await store.getAggregate(idOf(stream))
+      for (const event of decide(aggregate?.state ?? initial(), deposit)) {
+        await store.pushEvent(
+          detail(idOf(stream), (aggregate?.version ?? 0) + 1, event),
+          aggregate === undefined ? {} : { prevAggregate: aggregate }
+        )
       }
     }
   }
@@ -101,6 +105,7 @@ export const onPostgres = async (connectionString: string): Promise<Peer> => {
   return peer({
     name: "castore-postgres",
     backend: "PostgreSQL",
+    // with the ten connections of its driver: "max=16" in the URL stays a text there, and gives it one
     adapter: new PostgresEventStorageAdapter({ connectionString, tableName: "castore_event" }),
     push,
     // its connections cannot be closed from outside

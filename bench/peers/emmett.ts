@@ -1,6 +1,7 @@
 import { CommandHandler, type EventStore, STREAM_DOES_NOT_EXIST } from "@event-driven-io/emmett"
 import { getPostgreSQLEventStore } from "@event-driven-io/emmett-postgresql"
 import { getSQLiteEventStore, sqliteConnection } from "@event-driven-io/emmett-sqlite"
+import pg from "pg"
 import {
   type AccountEvent,
   type AccountState,
@@ -45,6 +46,7 @@ const peer = (
         evolve: evolveStored,
         initialState: initial
       }),
+    read: (stream) => store.readStream<StoredEvent>(`account-${stream}`),
     append: (stream, version, events) => append(stream, version, Array.from({ length: events }, () => deposited)),
     command: async (stream) => {
       await handle(store, `account-${stream}`, (state) => decide(state, deposit).map(toStored))
@@ -73,7 +75,19 @@ export const onSqlite = async (fileName: string): Promise<Peer> => {
 }
 
 export const onPostgres = async (url: string): Promise<Peer> => {
-  const store = getPostgreSQLEventStore(url)
+  // by default it makes one of ten connections, and takes none but a ready one instead
+  const pool = new pg.Pool({ connectionString: url, max: 16 })
+  pool.on("error", () => {})
+  const store = getPostgreSQLEventStore(url, { connectionOptions: { pool } })
   await store.schema.migrate()
-  return peer({ name: "emmett-postgresql", backend: "PostgreSQL", store, expected, close: () => store.close() })
+  return peer({
+    name: "emmett-postgresql",
+    backend: "PostgreSQL",
+    store,
+    expected,
+    close: async () => {
+      await store.close()
+      await pool.end()
+    }
+  })
 }

@@ -51,15 +51,19 @@ export const onPostgres = async (url: string): Promise<Peer> => {
       client.release()
     }
   }
+  const page = async (stream: string, version: number) => {
+    const { rows } = await pool.query<{ data: string }>({
+      name: "get_stream_messages",
+      text: "SELECT * FROM get_stream_messages($1, $2, $3)",
+      values: [`account-${stream}`, version, 1_000]
+    })
+    return rows
+  }
   const fold = async (stream: string) => {
     let state = initial()
     let version = 0
     for (;;) {
-      const { rows } = await pool.query<{ data: string }>({
-        name: "get_stream_messages",
-        text: "SELECT * FROM get_stream_messages($1, $2, $3)",
-        values: [`account-${stream}`, version, 1_000]
-      })
+      const rows = await page(stream, version)
       for (const { data } of rows) state = evolve(state, JSON.parse(data))
       version += rows.length
       if (rows.length < 1_000) return { state, version }
@@ -75,6 +79,7 @@ export const onPostgres = async (url: string): Promise<Peer> => {
       }
     },
     load: fold,
+    read: async (stream) => (await page(stream, 0)).map((row) => ({ ...row, data: JSON.parse(row.data) })),
     append: (stream, version, events) => append(stream, version, Array.from({ length: events }, () => deposited)),
     command: async (stream) => {
       const { state, version } = await fold(stream)
