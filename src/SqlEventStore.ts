@@ -165,7 +165,7 @@ export const make: (
       )
     })
 
-  const tailOf = FixedStatement.byKey<number, FixedStatement.FixedStatement<TailOptions>>()
+  const tailOf = FixedStatement.byKey<string, FixedStatement.FixedStatement<TailOptions>>()
 
   const measureLag = statements.heldBack === undefined ? Effect.void : repeat(query(statements.heldBack)).pipe(
     Effect.flatMap(([{ events, lag }]) =>
@@ -190,7 +190,8 @@ export const make: (
       ),
     version: (stream) => Effect.mapError(version(stream), failure("version", stream)),
     readTail: (stream, { fromVersion, limit }) => {
-      const { params, text } = tailOf(limit, () => statements.readTail(limit))
+      const from = fromVersion === 1 ? "beginning" : "later"
+      const { params, text } = tailOf(`${limit} ${from}`, () => statements.readTail(limit, from))
       return repeat(executeValues(text, params({ stream, fromVersion }))).pipe(
         Effect.mapBoth({ onFailure: failure("read", stream), onSuccess: (rows) => rows.map(toTailEvent) })
       )

@@ -26,8 +26,8 @@ export interface EventStatements {
   /** What `readAll` holds back, where an event may be committed after a later one. */
   readonly heldBack?: Statement.Statement<HeldBackRow> | undefined
   readonly position: (row: PositionColumns) => Position.Position
-  /** Columns of a `TailEvent`: version, type, payload, event id. */
-  readonly readTail: (limit: number) => FixedStatement<TailOptions>
+  /** Columns of a `TailEvent`: version, type, payload, event id. From version 1 on, or from a later one. */
+  readonly readTail: (limit: number, from: "beginning" | "later") => FixedStatement<TailOptions>
   /**
    * The tail, and in the same columns the snapshot: the row without a type, its state as payload, and for event id a JSON
    * array of event id, schema version, fingerprint and time.

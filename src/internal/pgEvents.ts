@@ -76,10 +76,10 @@ FROM (SELECT time FROM ${events} WHERE transaction >= ${settled} ORDER BY transa
 
     position: ({ position, transaction = 0 }) => Position.fromParts(transaction, position),
 
-    readTail: (limit) => {
+    readTail: (limit, from) => {
       const params = ({ fromVersion, stream }: TailOptions) => [stream.aggregate, stream.id, fromVersion, limit]
       return limit > shortPage
-        ? { text: PgFunctions.longTail(names.events), params }
+        ? { text: PgFunctions.longTail(names.events, from), params }
         : FixedStatement.of({ text: `SELECT * FROM ${PgFunctions.call(functions.tail)}`, params })
     },
 

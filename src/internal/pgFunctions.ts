@@ -106,15 +106,16 @@ UNION ALL (
  * The tail as a statement, for long ones: the client reads the first rows while the server still looks for the last,
  * whereas a function ends before anything is sent. The server plans it at every run, which costs little beside a thousand
  * rows. What is compared comes out of subqueries, so that it plans for values that it does not know, by the index in its
- * order: for a number of rows that it knows it may sort them, and sends nothing before it has them all.
+ * order: for a number of rows that it knows it may sort them, and sends nothing before it has them all. A stream that is
+ * read from its beginning may be a short one, for which to send all ids takes less than to look for the last.
  *
  * @internal
  */
-export const longTail = (events: string): string => {
+export const longTail = (events: string, from: "beginning" | "later"): string => {
   const ofStream = `FROM ${quoted(events)} WHERE aggregate = (SELECT $1::text) AND stream_id = (SELECT $2::text)`
   const last = `SELECT version ${ofStream} AND version < (SELECT $3::bigint + $4::bigint) ORDER BY version DESC LIMIT 1`
-  return `SELECT version, type, payload,
-  CASE WHEN version = (SELECT $3::bigint) OR version = (${last}) THEN event_id END
+  const some = `CASE WHEN version = (SELECT $3::bigint) OR version = (${last}) THEN event_id END`
+  return `SELECT version, type, payload, ${from === "beginning" ? "event_id" : some}
 ${ofStream} AND version >= (SELECT $3::bigint)
 ORDER BY version LIMIT (SELECT $4::bigint)`
 }
