@@ -416,17 +416,20 @@ export const shortCommand = async (
 }
 
 const selectEvents = (stream: StreamId.StreamId) =>
-  Effect.flatMap(SqlClient.SqlClient, (sql): Effect.Effect<unknown, SqlError.SqlError> =>
-    sql.onDialectOrElse({
-      pg: () =>
-        sql`SELECT aggregate, stream_id, version, transaction, position, event_id, type, payload, metadata,
+  Effect.flatMap(
+    SqlClient.SqlClient,
+    (sql): Effect.Effect<ReadonlyArray<unknown>, SqlError.SqlError> =>
+      sql.onDialectOrElse({
+        pg: () =>
+          sql`SELECT aggregate, stream_id, version, transaction, position, event_id, type, payload, metadata,
   floor(extract(epoch FROM time) * 1000)::bigint AS time
 FROM eventsourcing_events WHERE aggregate = ${stream.aggregate} AND stream_id = ${stream.id} ORDER BY version`,
-      orElse: () =>
-        sql`SELECT aggregate, stream_id, version, CAST(position AS TEXT) AS position, event_id, type, payload, metadata,
+        orElse: () =>
+          sql`SELECT aggregate, stream_id, version, CAST(position AS TEXT) AS position, event_id, type, payload, metadata,
   time
 FROM eventsourcing_events WHERE aggregate = ${stream.aggregate} AND stream_id = ${stream.id} ORDER BY version`
-    }))
+      })
+  )
 
 /** The events of a short stream as a consumer of them gets them, not a repository. */
 export const read = async (
@@ -446,7 +449,10 @@ export const read = async (
     size,
     contenders: [
       { name: library, run: work(backend.runtime, Stream.runDrain(store.read(stream))) },
-      { name: "@effect/sql select", run: work(backend.runtime, selectEvents(stream)) },
+      {
+        name: "@effect/sql select, as a Stream",
+        run: work(backend.runtime, Stream.runDrain(Stream.fromIterableEffect(selectEvents(stream))))
+      },
       ...options.peers.map((peer) => ({ name: peer.name, run: repeat(() => peer.read(stream.id)) }))
     ]
   })

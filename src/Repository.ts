@@ -936,7 +936,7 @@ const optionsProblem = <State, Event>(options: Options<State, Event>): InvalidOp
   return wholeFromOne("Repository maxReplay", maxReplay) ??
     wholeFromOne("Repository concurrentReplays", concurrentReplays) ??
     wholeFromOne("Repository verify.budget", verify?.budget) ??
-    (cache === undefined ? undefined : wholeFromOne("Repository cache.capacity", cache.capacity ?? NaN)) ??
+    (cache === undefined ? undefined : wholeFromOne("Repository cache.capacity", cache?.capacity ?? NaN)) ??
     finiteDurationProblem("Repository cache.timeToLive", cache?.timeToLive) ??
     finiteDurationProblem("Repository snapshotTimeout", snapshotTimeout)
 }

@@ -305,11 +305,49 @@ describe.sequential("the state cache", () => {
       assert.isTrue(Exit.isInterrupted(yield* Fiber.await(first)))
     }).pipe(Effect.provide(memoryStores)))
 
+  it.scoped("loads of a stream that grew too long for the state wait for the first of them too, and each counts once", () =>
+    Effect.gen(function*() {
+      const events = yield* EventStore.EventStore
+      let replays = 0
+      let calls = 0
+      const slow = Layer.succeed(EventStore.EventStore, {
+        ...events,
+        readTail: (stream, options) =>
+          Effect.zipRight(
+            Effect.sync(() => {
+              if (options.fromVersion === 1) replays++
+            }),
+            // some find out later than others
+            Effect.suspend(() =>
+              Effect.zipRight(
+                Effect.repeatN(Effect.yieldNow(), options.fromVersion === 2 ? ++calls % 7 * 100 : 0),
+                Effect.tap(events.readTail(stream, options), () => Effect.yieldNow())
+              )
+            )
+          )
+      })
+      const cached = yield* Repository.make(Account, { cache, pageSize: 3 }).pipe(Effect.provide(slow))
+      const plain = yield* Effect.provide(Repository.make(Account), memoryOf(events))
+      const counts = yield* counting
+      yield* plain.executeAll(id("a"), [open, deposit(1)])
+      const together = Effect.all(Array.from({ length: 50 }, () => cached.load(id("a"))), { concurrency: "unbounded" })
+      yield* together
+      assert.deepStrictEqual(counts(), { Hit: 0, Miss: 50, Stale: 0 })
+      assert.strictEqual(replays, 1)
+      yield* plain.execute(id("a"), deposit(1, 9))
+      const loaded = yield* together
+      assert.isTrue(loaded.every(({ state, version }) => version === 11 && state.balance === 10))
+      assert.strictEqual(replays, 2)
+      assert.deepStrictEqual(counts(), { Hit: 0, Miss: 50, Stale: 50 })
+    }).pipe(Effect.provide(memoryStores)))
+
   const memoryOf = (events: EventStore.EventStore["Type"]) =>
     Layer.merge(Layer.succeed(EventStore.EventStore, events), SnapshotStore.layerMemory)
 
   it.scoped("options that make no sense are refused", () =>
     Effect.gen(function*() {
+      const absent = yield* Effect.flip(Repository.make(Account, JSON.parse("{ \"cache\": null }")))
+      assert.instanceOf(absent, InvalidOption.InvalidOption)
       const bad = [{ capacity: 0 }, { capacity: NaN }, { capacity: 1.5 }, { capacity: 1, timeToLive: 0 }, {
         capacity: 1,
         timeToLive: -1

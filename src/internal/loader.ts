@@ -400,29 +400,38 @@ export const make = <Name extends string, Id, State, Event, Command, Rejection>(
     id: Id,
     stream: StreamId.StreamId,
     bounds: Bounds,
-    waits: boolean
+    again = false
   ): Loading =>
     Effect.clockWith((clock) => {
       const missed = Effect.map(loadStored(id, stream, bounds), (loaded) => {
         remember(cache, loaded, loaded.used, clock.unsafeCurrentTimeMillis())
         return loaded
       })
-      const entry = cache.get(stream.id, clock.unsafeCurrentTimeMillis())
+      const find = () => cache.get(stream.id, clock.unsafeCurrentTimeMillis())
+      // a load counts once, and waits once
+      const found = (outcome: "Hit" | "Miss" | "Stale") => {
+        if (!again) cache.count(outcome)
+      }
+      const next = Effect.suspend(() => loadCached(cache, id, stream, bounds, true))
+      const miss = again ? missed : cache.single(stream.id, missed, next)
+      const entry = find()
       if (entry === undefined) {
-        if (!waits) return missed
-        cache.count("Miss")
-        return cache.single(stream.id, missed, Effect.suspend(() => loadCached(cache, id, stream, bounds, false)))
+        found("Miss")
+        return miss
       }
       const { encoded, used } = entry
       return Effect.flatMap(events.readTail(stream, { fromVersion: encoded.version, limit: bounds.first }), (page) => {
         const proved = page[0]?.version === encoded.version && page[0].eventId === encoded.eventId
         // one that so much was appended to may have a newer snapshot
         if (!proved || page.length === bounds.first) {
-          cache.count("Stale")
-          cache.delete(stream.id)
-          return missed
+          found("Stale")
+          const current = find()
+          // another load was sooner, and has put in what it found
+          if (current !== undefined && current !== entry && !again) return next
+          if (current === entry) cache.delete(stream.id)
+          return miss
         }
-        cache.count("Hit")
+        found("Hit")
         return Effect.map(useSnapshot(id, stream, bounds, encoded, page), (folded) => {
           const { refuted, took } = folded
           const loaded = baselineOf(folded, { stream, snapshotVersion: 0, used, outcome: disabled, took, refuted })
@@ -446,7 +455,7 @@ export const make = <Name extends string, Id, State, Event, Command, Rejection>(
         ? loadStored(id, stream, bounds)
         : Effect.flatMap(
           events.inTransaction,
-          (open) => open ? loadStored(id, stream, bounds) : loadCached(cache, id, stream, bounds, true)
+          (open) => open ? loadStored(id, stream, bounds) : loadCached(cache, id, stream, bounds)
         )
     )
   }
