@@ -117,7 +117,7 @@ export const heavyReplay = async (suite: Suite, backend: Backend, size: number):
   }
 }
 
-const selectSnapshot = (stream: StreamId.StreamId) =>
+export const selectSnapshot = (stream: StreamId.StreamId) =>
   Effect.flatMap(SqlClient.SqlClient, (sql) =>
     sql`SELECT version, state FROM eventsourcing_snapshots
 WHERE aggregate = ${stream.aggregate} AND stream_id = ${stream.id} AND schema_version = 1`)
@@ -139,10 +139,10 @@ VALUES (${stream.aggregate}, ${stream.id}, ${version}, ${newId()}, ${event._tag}
 
 /** A stream that nobody wrote to: the guard measures a row again in the same database. */
 let written = 0
-const emptyStream = (name: string): StreamId.StreamId => streamOf(`${name}-${++written}`)
+export const emptyStream = (name: string): StreamId.StreamId => streamOf(`${name}-${++written}`)
 
 /** Inserts of one event in turn, each at the next version of a stream that nobody else writes. */
-const inserts = (stream: StreamId.StreamId) => {
+export const inserts = (stream: StreamId.StreamId) => {
   let version = 0
   return Effect.suspend(() => insertEvent(stream, ++version, deposited))
 }
