@@ -48,7 +48,8 @@ const longest = options.quick ? [] : [1_000_000]
 
 const memory = { events: options.quick ? 200_000 : 1_000_000, limit: 30, times: options.quick ? 1 : 3 }
 // to fill and to fold the longest streams takes the peers minutes
-const peersUpTo = options.quick ? 10_000 : 100_000
+const peersUpTo = options.quick ? 1_000 : 100_000
+const commanded = options.quick ? 10_000 : 100_000
 
 const versions = { sqlite: "", postgres: "" }
 
@@ -61,9 +62,9 @@ try {
   await Rows.heavyReplay(suite, sqlite, 1_000)
   await Rows.loadAtHead(suite, sqlite, { sizes: [...lengths, ...longest], target: 2, improvements })
   await Rows.append(suite, sqlite, { one: 1.3, hundred: 2, peers: sqlitePeers })
-  await Rows.command(suite, sqlite, { size: 100_000, target: 1.3, peers: options.quick ? [] : sqlitePeers })
+  await Rows.command(suite, sqlite, { size: commanded, target: 1.3, peers: options.quick ? [] : sqlitePeers })
   await Rows.shortCommand(suite, sqlite, { peers: sqlitePeers })
-  await Rows.cachedCommand(suite, sqlite, { size: 100_000, target: 1.3 })
+  await Rows.cachedCommand(suite, sqlite, { size: commanded, target: 1.3 })
   await Rows.read(suite, sqlite, { peers: sqlitePeers })
   await Rows.background(suite, sqlite, options.quick ? 4 : 20)
   await Rows.writers(suite, sqlite, { target: 0.5, peers: sqlitePeers })
@@ -84,9 +85,9 @@ const server = await Postgres.start()
   await Rows.leanReplay(suite, postgres)
   await Rows.loadAtHead(suite, postgres, { sizes: [...lengths, ...longest], target: 1.5, improvements: {} })
   await Rows.append(suite, postgres, { one: 1.3, hundred: 2, peers: postgresPeers })
-  await Rows.command(suite, postgres, { size: 100_000, target: 1.3, peers: options.quick ? [] : postgresPeers })
+  await Rows.command(suite, postgres, { size: commanded, target: 1.3, peers: options.quick ? [] : postgresPeers })
   await Rows.shortCommand(suite, postgres, { peers: postgresPeers })
-  await Rows.cachedCommand(suite, postgres, { size: 100_000, target: 1.3 })
+  await Rows.cachedCommand(suite, postgres, { size: commanded, target: 1.3 })
   await Rows.read(suite, postgres, { peers: postgresPeers })
   await Rows.background(suite, postgres, options.quick ? 4 : 20)
   await Rows.writers(suite, postgres, { target: 0.7, peers: postgresPeers })
@@ -101,9 +102,9 @@ const server = await Postgres.start()
   await Rows.fullReplay(suite, prepared, { sizes: lengths.slice(0, 3), target: 1.3, peers: preparedPeers, peersUpTo })
   await Rows.loadAtHead(suite, prepared, { sizes: [100, 100_000], target: 1.5, improvements: {} })
   await Rows.append(suite, prepared, { one: 1.3, hundred: 2, peers: preparedPeers })
-  await Rows.command(suite, prepared, { size: 100_000, target: 1.3, peers: options.quick ? [] : preparedPeers })
+  await Rows.command(suite, prepared, { size: commanded, target: 1.3, peers: options.quick ? [] : preparedPeers })
   await Rows.shortCommand(suite, prepared, { peers: preparedPeers })
-  await Rows.cachedCommand(suite, prepared, { size: 100_000, target: 1.3 })
+  await Rows.cachedCommand(suite, prepared, { size: commanded, target: 1.3 })
   await Rows.read(suite, prepared, { peers: preparedPeers })
   await Rows.writers(suite, prepared, { target: 0.7, peers: preparedPeers })
   for (const peer of preparedPeers) await peer.close()

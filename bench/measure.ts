@@ -28,7 +28,7 @@ export const full: Effort = {
   budgetMillis: 12_000
 }
 
-export const quick: Effort = { rounds: 15, leastRounds: 3, sampleMillis: 8, warmUpMillis: 500, budgetMillis: 1_500 }
+export const quick: Effort = { rounds: 11, leastRounds: 3, sampleMillis: 6, warmUpMillis: 300, budgetMillis: 900 }
 
 /** Milliseconds for one run, round by round. */
 export type Samples = ReadonlyArray<number>
