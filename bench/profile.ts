@@ -10,7 +10,7 @@ import { type Backend, work } from "./backend.js"
 import { Account, deposit, deposited, evolve, id, initial, newId, seed, streamOf } from "./fixtures.js"
 import type { Work } from "./measure.js"
 import * as Postgres from "./postgres.js"
-import { emptyStream, inserts, selectSnapshot } from "./rows.js"
+import { emptyStream, inserts, repeat, selectSnapshot } from "./rows.js"
 import * as Sqlite from "./sqlite.js"
 
 const { values: options } = parseArgs({ options: { write: { type: "string" } } })
@@ -70,10 +70,6 @@ const add = async (name: string, backend: Backend, run: Work, times: number) => 
   const { each, time } = await profile(run, times)
   table.push(line([name, backend.name, shown(each), ...time.map(shown)]))
   console.log(table[table.length - 1])
-}
-
-const repeat = (run: () => unknown): Work => async (times) => {
-  for (let i = 0; i < times; i++) await run()
 }
 
 const measure = async (backend: Backend) => {

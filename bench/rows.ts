@@ -28,7 +28,7 @@ import type { Suite } from "./suite.js"
 
 const library = "effect-eventsourcing"
 
-const repeat = (run: () => unknown): Contender["run"] => async (times) => {
+export const repeat = (run: () => unknown): Contender["run"] => async (times) => {
   for (let i = 0; i < times; i++) await run()
 }
 

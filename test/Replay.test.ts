@@ -2,7 +2,7 @@ import { SqlClient } from "@effect/sql"
 import { assert, describe, it } from "@effect/vitest"
 import { Deferred, Effect, Fiber, Layer, Option, Schedule, type Scope } from "effect"
 import { EventStore, Repository, SnapshotPolicy, SnapshotStore, StreamId } from "effect-eventsourcing"
-import { Account, AccountV2, id } from "./fixtures/Account.js"
+import { Account, type AccountEvent, type AccountState, AccountV2, id } from "./fixtures/Account.js"
 import { backends, memoryStores, sqliteFile, sqlStores, type Stores } from "./utils/backends.js"
 
 const open = { _tag: "Open" } as const
@@ -222,12 +222,17 @@ describe("concurrentReplays", () => {
 })
 
 describe("a history that is replaced while it is read", () => {
+  const accountsOn = (
+    store: EventStore.EventStore["Type"],
+    options?: Repository.Options<AccountState, AccountEvent>
+  ) => Effect.provideService(Repository.make(Account, options), EventStore.EventStore, store)
+
   /** Two histories of nine events, and a store that reads now the one, now the other. */
   const twoHistories = Effect.gen(function*() {
     const one = yield* EventStore.makeMemory
     const other = yield* EventStore.makeMemory
     for (const [store, amount] of [[one, 1], [other, 100]] as const) {
-      const accounts = yield* Effect.provideService(Repository.make(Account), EventStore.EventStore, store)
+      const accounts = yield* accountsOn(store)
       yield* accounts.executeAll(id("a"), [open, deposit(amount, 8)])
     }
     const reads = { count: 0, of: (_count: number): EventStore.EventStore["Type"] => one }
@@ -246,11 +251,7 @@ describe("a history that is replaced while it is read", () => {
         Effect.gen(function*() {
           const { one, other, reads, store } = yield* twoHistories
           reads.of = (count) => count < replacedAt ? one : other
-          const accounts = yield* Effect.provideService(
-            Repository.make(Account, { snapshots: SnapshotPolicy.manual, pageSize: 3, cache }),
-            EventStore.EventStore,
-            store
-          )
+          const accounts = yield* accountsOn(store, { snapshots: SnapshotPolicy.manual, pageSize: 3, cache })
           const { snapshot } = yield* accounts.createSnapshot(id("a"))
           assert.deepInclude(snapshot, { version: 9, state: { open: true, balance: 800 } })
           for (let i = 0; i < 2; i++) {
@@ -263,19 +264,10 @@ describe("a history that is replaced while it is read", () => {
   it.scoped("between a load and the append that finds a conflict", () =>
     Effect.gen(function*() {
       const { one, other, reads, store } = yield* twoHistories
-      const { append } = yield* Effect.provideService(
-        Effect.map(Repository.make(Account), ({ execute }) => ({ append: execute(id("a"), deposit(1)) })),
-        EventStore.EventStore,
-        other
-      )
       // the load is of the old history, the conflict is with the new one, at a version beyond
-      yield* append
+      yield* (yield* accountsOn(other)).execute(id("a"), deposit(1))
       reads.of = (count) => count === 1 ? one : other
-      const accounts = yield* Effect.provideService(
-        Repository.make(Account, { retry: Schedule.recurs(1) }),
-        EventStore.EventStore,
-        store
-      )
+      const accounts = yield* accountsOn(store, { retry: Schedule.recurs(1) })
       assert.deepInclude(yield* accounts.execute(id("a"), deposit(1)), {
         version: 11,
         state: { open: true, balance: 802 }
@@ -287,15 +279,11 @@ describe("a history that is replaced while it is read", () => {
     it.scopedLive(`between a load and the append that fits it all the same: no snapshot is of both (${mode})`, () =>
       Effect.gen(function*() {
         const { one, other, reads, store } = yield* twoHistories
-        const accounts = yield* Effect.provideService(
-          Repository.make(Account, { snapshots: policy({ every: 1 }) }),
-          EventStore.EventStore,
-          store
-        )
+        const accounts = yield* accountsOn(store, { snapshots: policy({ every: 1 }) })
         reads.of = (count) => count === 1 ? one : other
         assert.deepInclude(yield* accounts.execute(id("a"), deposit(1)), { version: 10 })
         yield* accounts.awaitPendingSnapshots
-        const replayed = yield* Effect.provideService(Repository.make(Account), EventStore.EventStore, other)
+        const replayed = yield* accountsOn(other)
         for (let i = 0; i < 2; i++) {
           const { state } = yield* accounts.load(id("a"))
           assert.deepStrictEqual(state, { open: true, balance: 801 })
@@ -341,11 +329,7 @@ describe("a history that is replaced while it is read", () => {
     Effect.gen(function*() {
       const { one, other, reads, store } = yield* twoHistories
       reads.of = (count) => count % 2 === 0 && count < 8 ? one : other
-      const accounts = yield* Effect.provideService(
-        Repository.make(Account, { pageSize: 3 }),
-        EventStore.EventStore,
-        store
-      )
+      const accounts = yield* accountsOn(store, { pageSize: 3 })
       assert.deepInclude(yield* accounts.load(id("a")), { version: 9, state: { open: true, balance: 800 } })
       assert.isAbove(reads.count, 8)
     }).pipe(Effect.provide(memoryStores)))
@@ -353,22 +337,14 @@ describe("a history that is replaced while it is read", () => {
   it.scoped("between the two looks of a verification: no snapshot is refuted by another history", () =>
     Effect.gen(function*() {
       const { one, other, reads, store } = yield* twoHistories
-      const accounts = yield* Effect.provideService(
-        Repository.make(Account, { snapshots: SnapshotPolicy.manual }),
-        EventStore.EventStore,
-        store
-      )
+      const accounts = yield* accountsOn(store, { snapshots: SnapshotPolicy.manual })
       yield* accounts.createSnapshot(id("a"))
       reads.count = 0
       // the load is by the snapshot of the one history, the replay is of the other
       reads.of = (count) => count === 2 ? other : one
       assert.deepInclude(yield* accounts.verify(id("a")), { _tag: "Verified" })
       reads.of = (count) => count % 2 === 0 ? one : other
-      const flickering = yield* Effect.provideService(
-        Repository.make(Account, { snapshots: SnapshotPolicy.manual, pageSize: 3 }),
-        EventStore.EventStore,
-        store
-      )
+      const flickering = yield* accountsOn(store, { snapshots: SnapshotPolicy.manual, pageSize: 3 })
       assert.deepInclude(yield* Effect.flip(flickering.verify(id("a"))), {
         _tag: "EventStoreError",
         reason: "Unavailable"
@@ -400,11 +376,7 @@ describe("a history that is replaced while it is read", () => {
     Effect.gen(function*() {
       const { one, other, reads, store } = yield* twoHistories
       reads.of = (count) => count % 2 === 0 ? one : other
-      const accounts = yield* Effect.provideService(
-        Repository.make(Account, { pageSize: 3 }),
-        EventStore.EventStore,
-        store
-      )
+      const accounts = yield* accountsOn(store, { pageSize: 3 })
       const failure = yield* Effect.flip(accounts.load(id("a")))
       assert.deepInclude(failure, { _tag: "EventStoreError", operation: "read", reason: "Unavailable", stream })
       assert.include(failure.message, "another history")

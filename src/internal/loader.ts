@@ -413,11 +413,11 @@ export const make = <Name extends string, Id, State, Event, Command, Rejection>(
         if (!again) cache.count(outcome)
       }
       const next = Effect.suspend(() => loadCached(cache, id, stream, bounds, true))
-      const miss = again ? missed : cache.single(stream.id, missed, next)
+      const miss = () => again ? missed : cache.single(stream.id, missed, next)
       const entry = find()
       if (entry === undefined) {
         found("Miss")
-        return miss
+        return miss()
       }
       const { encoded, used } = entry
       return Effect.flatMap(events.readTail(stream, { fromVersion: encoded.version, limit: bounds.first }), (page) => {
@@ -429,7 +429,7 @@ export const make = <Name extends string, Id, State, Event, Command, Rejection>(
           // another load was sooner, and has put in what it found
           if (current !== undefined && current !== entry && !again) return next
           if (current === entry) cache.delete(stream.id)
-          return miss
+          return miss()
         }
         found("Hit")
         return Effect.map(useSnapshot(id, stream, bounds, encoded, page), (folded) => {

@@ -286,9 +286,11 @@ interface Loading {
   readonly cached: number
   snapshot: number
   tail: ReadonlyArray<number>
-  begun: boolean
-  /** How many events its first read asked for: each further one asks for one more than a page, as it begins with the last. */
-  limit: number
+  /**
+   * How many events its first read asked for, none before that: each further one asks for one more than a page, as it
+   * begins with the last.
+   */
+  limit: number | undefined
 }
 
 const makeLoads = () => {
@@ -308,9 +310,8 @@ const makeLoads = () => {
         cached: 0,
         snapshot: 0,
         tail: [],
-        limit: Infinity,
-        ...read,
-        begun: read !== undefined
+        limit: undefined,
+        ...read
       }
       loads.push(load)
       return FiberRef.set(current, load)
@@ -326,21 +327,20 @@ const makeLoads = () => {
   ): boolean => {
     if (load === undefined) return false
     const after = load.tail.at(-1) ?? Math.max(load.snapshot, load.cached)
-    if (!load.begun && load.found > 0 && fromVersion === load.found) {
+    if (load.limit === undefined && load.found > 0 && fromVersion === load.found) {
       load.snapshot = load.found
       // the event at the snapshot's own version is the proof, and is not folded
       load.tail = versions.filter((version) => version > load.found)
-    } else if (load.begun && fromVersion === after && limit > load.limit) {
+    } else if (load.limit !== undefined && fromVersion === after && limit > load.limit) {
       load.tail = [...load.tail, ...versions.filter((version) => version > after)]
       return true
     } else if (fromVersion === 1) {
-      if (load.begun && load.snapshot === 0) return false
+      if (load.limit !== undefined && load.snapshot === 0) return false
       load.snapshot = 0
       load.tail = versions
     } else {
       return false
     }
-    load.begun = true
     load.limit = limit
     return true
   }
