@@ -21,8 +21,8 @@ import { AggregateLaws } from "effect-eventsourcing/testing"
 import * as path from "node:path"
 import { fileURLToPath } from "node:url"
 import ts from "typescript"
-import { toCode } from "../src/internal/testing/code.js"
-import { differences } from "../src/internal/testing/difference.js"
+import { toCode } from "../src/internal/laws/code.js"
+import { differences } from "../src/internal/laws/difference.js"
 
 // values as the code that makes them: it must be TypeScript, and give the value
 

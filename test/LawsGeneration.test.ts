@@ -2,7 +2,7 @@ import { assert, describe, it } from "@effect/vitest"
 import { FastCheck as fc } from "effect"
 import { AggregateLaws, AggregateTest } from "effect-eventsourcing/testing"
 import { setImmediate } from "node:timers/promises"
-import { TookTooLong, within } from "../src/internal/testing/guard.js"
+import { TookTooLong, within } from "../src/internal/laws/timeLimit.js"
 import * as Broken from "./fixtures/broken.js"
 import { brokenBy } from "./utils/laws.js"
 

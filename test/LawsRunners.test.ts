@@ -4,7 +4,7 @@ import * as fs from "node:fs"
 import * as path from "node:path"
 import { fileURLToPath } from "node:url"
 import { afterAll, assert, describe, it, vi } from "vitest"
-import { detect } from "../src/internal/testing/runner.js"
+import { detect } from "../src/internal/laws/runner.js"
 import { Account } from "./fixtures/Account.js"
 
 const root = fileURLToPath(new URL("..", import.meta.url))

@@ -13,12 +13,12 @@ import * as Schema from "effect/Schema"
 import { AssertionError } from "node:assert"
 import type * as Aggregate from "../Aggregate.js"
 import { store, type Unstorable } from "../internal/decideStored.js"
+import { isMutation, messageOf } from "../internal/laws/checkHistory.js"
+import { toLines } from "../internal/laws/code.js"
+import { type Difference, differences, fieldsOf, same } from "../internal/laws/difference.js"
+import * as Mutation from "../internal/laws/mutation.js"
+import { allow, objectionsIn, ownProblem, refusal } from "../internal/laws/objections.js"
 import { safely } from "../internal/safely.js"
-import { allow, objectionsIn, ownProblem, refusal } from "../internal/testing/allowed.js"
-import { toLines } from "../internal/testing/code.js"
-import { type Difference, differences, fieldsOf, same } from "../internal/testing/difference.js"
-import * as Mutation from "../internal/testing/mutation.js"
-import { isMutation, messageOf } from "../internal/testing/trial.js"
 
 /**
  * What happened so far.

@@ -6,7 +6,7 @@ import * as Json from "../json.js"
 import { safely } from "../safely.js"
 import { brief } from "../text.js"
 import { toCode } from "./code.js"
-import { isObject } from "./containers.js"
+import { isObject } from "./effectData.js"
 import { unusual } from "./generators.js"
 
 /**

@@ -9,11 +9,11 @@ import * as Snapshot from "../../Snapshot.js"
 import * as StreamId from "../../StreamId.js"
 import * as Json from "../json.js"
 import { fromSchema, related } from "./arbitraries.js"
+import type * as Trial from "./checkHistory.js"
+import { messageOf } from "./checkHistory.js"
 import { differences, fieldsOf, same } from "./difference.js"
 import * as Generators from "./generators.js"
-import { TookTooLong, within } from "./guard.js"
-import type * as Trial from "./trial.js"
-import { messageOf } from "./trial.js"
+import { TookTooLong, within } from "./timeLimit.js"
 
 /** @internal */
 export interface Found {

@@ -1,6 +1,6 @@
 import * as inspector from "node:inspector"
 import * as vm from "node:vm"
-import { isObject } from "./containers.js"
+import { isObject } from "./effectData.js"
 
 /**
  * It did not return in time.

@@ -5,7 +5,7 @@
 import * as Arbitrary from "effect/Arbitrary"
 import * as FastCheck from "effect/FastCheck"
 import type * as Schema from "effect/Schema"
-import { isObject, isPlain, ownKeys } from "./containers.js"
+import { isObject, isPlain, ownKeys } from "./effectData.js"
 
 /** @internal */
 export const fromSchema = <A>(schema: Schema.Schema<A>): FastCheck.Arbitrary<A> =>

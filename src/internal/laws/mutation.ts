@@ -4,7 +4,7 @@ import * as Hash from "effect/Hash"
 import * as HashMap from "effect/HashMap"
 import * as List from "effect/List"
 import * as Option from "effect/Option"
-import { containerOf, isObject, isPlain, ownKeys } from "./containers.js"
+import { containerOf, isObject, isPlain, ownKeys } from "./effectData.js"
 
 /** @internal */
 export interface Guard {

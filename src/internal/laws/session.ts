@@ -2,11 +2,11 @@ import * as FastCheck from "effect/FastCheck"
 import * as Schema from "effect/Schema"
 import type * as Aggregate from "../../Aggregate.js"
 import { related } from "./arbitraries.js"
+import * as Trial from "./checkHistory.js"
 import { toCode } from "./code.js"
+import * as World from "./fakeGlobals.js"
 import * as Generators from "./generators.js"
-import { TookTooLong, within } from "./guard.js"
-import * as Trial from "./trial.js"
-import * as World from "./world.js"
+import { TookTooLong, within } from "./timeLimit.js"
 
 /** @internal */
 export interface Options<Id, in out State, Event, Command> {

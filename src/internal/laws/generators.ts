@@ -8,10 +8,10 @@ import { maxIdBytes } from "../../StreamId.js"
 import * as Json from "../json.js"
 import { safely } from "../safely.js"
 import { keyProblem } from "../text.js"
-import { objectionsIn } from "./allowed.js"
 import { fromSchema } from "./arbitraries.js"
 import { toCode } from "./code.js"
-import { TookTooLong, within } from "./guard.js"
+import { objectionsIn } from "./objections.js"
+import { TookTooLong, within } from "./timeLimit.js"
 
 /**
  * A run of an aggregate: commands that are decided in turn, then events that happened whatever anybody decides.

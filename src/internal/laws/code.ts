@@ -4,7 +4,7 @@ import * as Duration from "effect/Duration"
 import * as Either from "effect/Either"
 import * as Option from "effect/Option"
 import * as Redacted from "effect/Redacted"
-import { containerOf, isData, isObject, ownKeys } from "./containers.js"
+import { containerOf, isData, isObject, ownKeys } from "./effectData.js"
 
 /**
  * A value as the TypeScript that makes it, on one line.

@@ -1,5 +1,5 @@
 import { createRequire } from "node:module"
-import { isObject } from "./containers.js"
+import { isObject } from "./effectData.js"
 
 /** @internal */
 export interface Runner {

@@ -1,5 +1,5 @@
+import type { Evidence, Line, Problem } from "./checkHistory.js"
 import { toCode, toLines } from "./code.js"
-import type { Evidence, Line, Problem } from "./trial.js"
 
 const width = 100
 

@@ -5,7 +5,7 @@ import * as Option from "effect/Option"
 import type * as SchemaAST from "effect/SchemaAST"
 import { formatPath } from "../json.js"
 import { toCode } from "./code.js"
-import { containerOf, isData, isObject, isPlain, ownKeys } from "./containers.js"
+import { containerOf, isData, isObject, isPlain, ownKeys } from "./effectData.js"
 
 /**
  * One place where two values differ. `undefined` as text: nothing is there.

@@ -3,7 +3,7 @@
  * looks while nothing is run in the world sees the real ones.
  */
 import { createRequire, syncBuiltinESMExports } from "node:module"
-import { isObject } from "./containers.js"
+import { isObject } from "./effectData.js"
 
 /** @internal */
 export interface Reading {
@@ -244,4 +244,4 @@ const callSites = (called: Function): ReadonlyArray<NodeJS.CallSite> => {
  * @internal
  */
 export const isUsers = (frame: string): boolean =>
-  /[\\/]/.test(frame) && !/[\\/]node_modules[\\/]|node:|[\\/]internal[\\/]testing[\\/]/.test(frame)
+  /[\\/]/.test(frame) && !/[\\/]node_modules[\\/]|node:|[\\/]internal[\\/]laws[\\/]/.test(frame)
