@@ -12,6 +12,7 @@ import { fingerprint } from "./internal/fingerprint.js"
 import { maxVersion } from "./internal/limits.js"
 import { notJson } from "./internal/notJson.js"
 import * as Plain from "./internal/plain.js"
+import { nodeVersion, platformProblem } from "./internal/platform.js"
 import { keyProblem, quote } from "./internal/text.js"
 import { InvalidOption } from "./InvalidOption.js"
 import { maxAggregateBytes } from "./StreamId.js"
@@ -212,6 +213,8 @@ export const make = <
     & OnlyStates<Initial, Evolved, NoInfer<Id>, NoInfer<State>, NoInfer<Event>>
 ): Aggregate<Name, Id, State, Event, Command, Either.Either.Left<Decision>> => {
   const { migrations, schemaVersion = 1 } = definition
+  const tooOld = platformProblem(nodeVersion())
+  if (tooOld !== undefined) throw tooOld
   const nameProblem = keyProblem(definition.name, maxAggregateBytes)
   if (nameProblem !== undefined) {
     throw new InvalidOption({

@@ -6,6 +6,7 @@ import { fileURLToPath } from "node:url"
 import { afterAll, assert, beforeAll, describe, it } from "vitest"
 
 const root = fileURLToPath(new URL("..", import.meta.url))
+const manifest = JSON.parse(fs.readFileSync(path.join(root, "package.json"), "utf8"))
 const folder = fs.mkdtempSync(path.join(os.tmpdir(), "package-test-"))
 const run = (command: string, args: ReadonlyArray<string>, cwd: string) =>
   childProcess.execFileSync(command, args, { cwd, encoding: "utf8", stdio: ["ignore", "pipe", "pipe"] })
@@ -20,7 +21,7 @@ const consumer = (name: string, tarball: string, packages: ReadonlyArray<string>
   fs.mkdirSync(path.join(modules, "effect-eventsourcing"), { recursive: true })
   run("tar", ["-xzf", tarball, "--strip-components=1", "-C", path.join(modules, "effect-eventsourcing")], project)
   fs.writeFileSync(path.join(project, "package.json"), JSON.stringify({ name, type: "module" }))
-  const wanted = [...packages]
+  const wanted = [...packages, ...Object.keys(manifest.dependencies)]
   const seen = new Set<string>()
   for (let next = wanted.pop(); next !== undefined; next = wanted.pop()) {
     const source = path.join(root, "node_modules", next)

@@ -1,7 +1,7 @@
 import type * as Schema from "effect/Schema"
 import * as AST from "effect/SchemaAST"
-import { createHash } from "node:crypto"
 import { InvalidOption } from "../InvalidOption.js"
+import { sha256 } from "./sha256.js"
 
 /**
  * A hash of the *encoded* side of a schema in a canonical form of our own, so that it depends on what is stored and on
@@ -11,7 +11,7 @@ import { InvalidOption } from "../InvalidOption.js"
  * @internal
  */
 export const fingerprint = <A, I, R>(schema: Schema.Schema<A, I, R>): string =>
-  createHash("sha256").update(canonical(schema.ast)).digest("hex").slice(0, 32)
+  sha256(canonical(schema.ast)).slice(0, 32)
 
 /** @internal */
 export const canonical = (ast: AST.AST): string => JSON.stringify(describe(ast, [], { nodes: 0 }))

@@ -1,4 +1,4 @@
-import { createHash } from "node:crypto"
+import { sha256 } from "./sha256.js"
 
 const names = new Map<unknown, string>()
 
@@ -13,7 +13,7 @@ const most = 256
  */
 export const note = (text: string): void => {
   if (names.size === most || names.has(text)) return
-  names.set(text, `eventsourcing_${createHash("sha256").update(text).digest("hex").slice(0, 32)}`)
+  names.set(text, `eventsourcing_${sha256(text).slice(0, 32)}`)
 }
 
 /** @internal */
