@@ -75,7 +75,12 @@ describe("snippets", () => {
       project,
       JSON.stringify({
         extends: "../../tsconfig.json",
-        compilerOptions: { lib: ["es2023", "dom"], noUnusedLocals: false, rootDir: root },
+        compilerOptions: {
+          lib: ["es2023", "dom"],
+          noUnusedLocals: false,
+          rootDir: root,
+          tsBuildInfoFile: "./.tsbuildinfo"
+        },
         include: ["./*.ts"]
       })
     )
