@@ -24,6 +24,7 @@ import * as FixedStatement from "./internal/fixedStatement.js"
 import { liveClock } from "./internal/ownClient.js"
 import * as PgEvents from "./internal/pgEvents.js"
 import { judge } from "./internal/repeatedAppend.js"
+import * as Row from "./internal/row.js"
 import * as SnapshotTables from "./internal/snapshotTables.js"
 import { classify, type SqlFailure } from "./internal/sqlFailure.js"
 import * as SqliteEvents from "./internal/sqliteEvents.js"
@@ -74,8 +75,8 @@ export const make: (
 
   const version = (stream: StreamId.StreamId): Effect.Effect<number, SqlError> =>
     Effect.map(
-      repeat(execute<{ readonly version: number }>(statements.version.text, statements.version.params(stream))),
-      ([row]) => row.version
+      repeat(execute<{ readonly version: unknown }>(statements.version.text, statements.version.params(stream))),
+      ([row]) => Row.number(row.version)
     )
 
   // a unique index of somebody else's, violated by a trigger, is no race
@@ -86,7 +87,7 @@ export const make: (
   const { isolation } = statements
   const seesNothingNew = Effect.flatMap(inTransaction, (open) =>
     open && isolation !== undefined
-      ? Effect.map(repeat(query(isolation)), ([{ level }]) => level !== "read committed")
+      ? Effect.map(repeat(query(isolation)), ([{ level }]) => Row.text(level) !== "read committed")
       : Effect.succeed(false))
 
   // an append that did not go through: was it there already, or is it a conflict?
@@ -104,7 +105,7 @@ export const make: (
       const verdict = judge({ expected, head: actual, ids, standing: standing.map((row) => toStanding(stream, row)) })
       switch (verdict._tag) {
         case "Repeated": {
-          const last = standing.find((row) => row.version === verdict.version)
+          const last = standing.find((row) => Row.number(row.version) === verdict.version)
           return { version: verdict.version, position: Option.map(Option.fromNullable(last), statements.position) }
         }
         case "Duplicate":
@@ -170,8 +171,8 @@ export const make: (
   const measureLag = statements.heldBack === undefined ? Effect.void : repeat(query(statements.heldBack)).pipe(
     Effect.flatMap(([{ events, lag }]) =>
       Effect.zipRight(
-        Metric.set(Metric.tagged(Metrics.feedHeldBack, "events", names.events), Number(events)),
-        Metric.set(Metric.tagged(Metrics.feedLag, "events", names.events), Math.max(0, Number(lag ?? 0)))
+        Metric.set(Metric.tagged(Metrics.feedHeldBack, "events", names.events), Row.number(events)),
+        Metric.set(Metric.tagged(Metrics.feedLag, "events", names.events), Math.max(0, Row.number(lag ?? 0)))
       )
     ),
     Effect.ignore
@@ -220,14 +221,14 @@ export const make: (
 
   function toRecord(row: EventRow): EventStore.EncodedRecord {
     return {
-      id: row.event_id,
-      stream: StreamId.make(row.aggregate, row.stream_id),
-      version: row.version,
+      id: Row.text(row.event_id),
+      stream: StreamId.make(Row.text(row.aggregate), Row.text(row.stream_id)),
+      version: Row.number(row.version),
       position: statements.position(row),
-      type: row.type,
-      payload: row.payload,
-      metadata: row.metadata,
-      time: Number(row.time)
+      type: Row.text(row.type),
+      payload: Row.text(row.payload),
+      metadata: Row.text(row.metadata),
+      time: Row.number(row.time)
     }
   }
 })
@@ -284,17 +285,16 @@ const overtakenSchedule = Schedule.exponential("1 millis", 1.5).pipe(
 )
 
 const toStanding = (stream: StreamId.StreamId, row: StandingRow) => ({
-  id: row.event_id,
-  sameStream: row.aggregate === stream.aggregate && row.stream_id === stream.id,
-  version: row.version
+  id: Row.text(row.event_id),
+  sameStream: Row.text(row.aggregate) === stream.aggregate && Row.text(row.stream_id) === stream.id,
+  version: Row.number(row.version)
 })
 
-// anybody's hands may have been in the table: a column is taken for what it must be
 const toTailEvent = (row: ReadonlyArray<unknown>): EventStore.TailEvent => ({
-  version: Number(row[0]),
-  type: String(row[1]),
-  payload: String(row[2]),
-  eventId: row[3] === null ? null : String(row[3])
+  version: Row.number(row[0]),
+  type: Row.text(row[1]),
+  payload: Row.text(row[2]),
+  eventId: Row.textOrNull(row[3])
 })
 
 const split = (
@@ -306,9 +306,9 @@ const split = (
   let ordered = true
   for (const row of rows) {
     if (row[1] === null) {
-      const [eventId, schemaVersion, fingerprint, time] = JSON.parse(String(row[3]))
-      const version = Number(row[0])
-      const state = String(row[2])
+      const [eventId, schemaVersion, fingerprint, time] = JSON.parse(Row.text(row[3]))
+      const version = Row.number(row[0])
+      const state = Row.text(row[2])
       snapshot = Option.some({ stream, version, eventId, schemaVersion, fingerprint, state, time })
     } else {
       const event = toTailEvent(row)

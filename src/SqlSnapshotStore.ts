@@ -9,6 +9,8 @@ import type * as Statement from "@effect/sql/Statement"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
+import { pgText } from "./internal/pgText.js"
+import * as Row from "./internal/row.js"
 import * as SnapshotChoice from "./internal/snapshotChoice.js"
 import * as SnapshotTables from "./internal/snapshotTables.js"
 import { classify } from "./internal/sqlFailure.js"
@@ -51,13 +53,17 @@ export const make: (
     sql.and([sql`aggregate = ${stream.aggregate}`, sql`stream_id = ${stream.id}`])
   const ofSchemaVersion = (schemaVersion: number | undefined) =>
     schemaVersion === undefined ? [] : [sql`schema_version = ${schemaVersion}`]
-  const columns = sql.literal("version, event_id, schema_version, fingerprint, state, time")
+  const columns = sql.literal(
+    Object.entries(types).map(([name, type]) =>
+      sql.onDialectOrElse({ pg: () => `${pgText(name, type)} AS ${name}`, orElse: () => name })
+    ).join(", ")
+  )
 
   const store = SnapshotStore.makeGuarded(SnapshotStore.SnapshotStore.of({
     get: (stream, options) =>
       // a load must not fail with it, nor a transaction
       attempt(query(
-        sql<Row>`SELECT ${columns} FROM ${table} WHERE ${ofStream(stream)}
+        sql<Columns>`SELECT ${columns} FROM ${table} WHERE ${ofStream(stream)}
   AND schema_version = ${SnapshotChoice.schemaVersionOf(sql, table, ofStream(stream), options)}`
       )).pipe(
         Effect.mapBoth({
@@ -75,7 +81,7 @@ VALUES (${snapshot.stream.aggregate}, ${snapshot.stream.id}, ${snapshot.schemaVe
 ON CONFLICT (aggregate, stream_id, schema_version) DO UPDATE SET version = excluded.version,
   event_id = excluded.event_id, fingerprint = excluded.fingerprint, state = excluded.state, time = excluded.time
 WHERE excluded.version > existing.version
-RETURNING version`
+RETURNING NULL AS saved`
       )).pipe(
         Effect.mapBoth({
           onFailure: failure("save", snapshot.stream.aggregate, snapshot.stream.id),
@@ -93,7 +99,7 @@ RETURNING version`
               ? []
               : [sql`version = ${options.identity.version}`, sql`event_id = ${options.identity.eventId}`])
           ])
-        } RETURNING schema_version`
+        } RETURNING NULL AS deleted`
       )).pipe(
         Effect.mapBoth({
           onFailure: failure("delete", stream.aggregate, stream.id),
@@ -103,7 +109,7 @@ RETURNING version`
 
     exists: (stream, options) =>
       repeat(query(
-        sql`SELECT 1 FROM ${table} WHERE ${
+        sql`SELECT NULL AS found FROM ${table} WHERE ${
           sql.and([ofStream(stream), ...ofSchemaVersion(options?.schemaVersion)])
         } LIMIT 1`
       )).pipe(
@@ -120,14 +126,17 @@ RETURNING version`
           ? []
           : [sql`schema_version < ${options.schemaVersionBelow}`])
       ])
-      const counted = (statement: Statement.Statement<{ readonly count: number | string }>) =>
-        Effect.map(run(statement), ([row]) => Number(row.count))
+      const count = sql.literal(
+        sql.onDialectOrElse({ pg: () => pgText("count(*)", "bigint"), orElse: () => "count(*)" })
+      )
+      const counted = (statement: Statement.Statement<{ readonly count: unknown }>) =>
+        Effect.map(run(statement), ([row]) => Row.number(row.count))
       const statement = options?.dryRun === true
-        ? counted(sql`SELECT count(*) AS count FROM ${table} WHERE ${condition}`)
+        ? counted(sql`SELECT ${count} AS count FROM ${table} WHERE ${condition}`)
         : sql.onDialectOrElse({
           pg: () =>
             counted(sql`WITH deleted AS (DELETE FROM ${table} WHERE ${condition} RETURNING 1)
-SELECT count(*) AS count FROM deleted`),
+SELECT ${count} AS count FROM deleted`),
           // here a DELETE gives its count only as rows; nothing but their number is used
           orElse: () => Effect.map(run(sql`DELETE FROM ${table} WHERE ${condition} RETURNING 1`), (rows) => rows.length)
         })
@@ -171,21 +180,23 @@ export const layer: Layer.Layer<
 // internal
 // -------------------------------------------------------------------------------------
 
-interface Row {
-  readonly version: number
-  readonly event_id: string
-  readonly schema_version: number
-  readonly fingerprint: string
-  readonly state: string
-  readonly time: number | string
-}
+const types = {
+  version: "integer",
+  event_id: "text",
+  schema_version: "integer",
+  fingerprint: "text",
+  state: "text",
+  time: "bigint"
+} as const
 
-const toSnapshot = (stream: StreamId.StreamId, row: Row): Snapshot.Encoded => ({
+type Columns = Readonly<Record<keyof typeof types, unknown>>
+
+const toSnapshot = (stream: StreamId.StreamId, row: Columns): Snapshot.Encoded => ({
   stream,
-  version: row.version,
-  eventId: row.event_id,
-  schemaVersion: row.schema_version,
-  fingerprint: row.fingerprint,
-  state: row.state,
-  time: Number(row.time)
+  version: Row.number(row.version),
+  eventId: Row.text(row.event_id),
+  schemaVersion: Row.number(row.schema_version),
+  fingerprint: Row.text(row.fingerprint),
+  state: Row.text(row.state),
+  time: Row.number(row.time)
 })

@@ -22,7 +22,7 @@ export interface EventStatements {
   readonly read: (options: Parameters<EventStore.Encoded["read"]>[0]) => Statement.Statement<EventRow>
   readonly readAll: (options: Parameters<EventStore.Encoded["readAll"]>[0]) => Statement.Statement<EventRow>
   /** How a transaction sees what others commit while it is open, where that differs. */
-  readonly isolation?: Statement.Statement<{ readonly level: string }> | undefined
+  readonly isolation?: Statement.Statement<{ readonly level: unknown }> | undefined
   /** What `readAll` holds back, where an event may be committed after a later one. */
   readonly heldBack?: Statement.Statement<HeldBackRow> | undefined
   readonly position: (row: PositionColumns) => Position.Position
@@ -76,15 +76,15 @@ export const choiceOf = (
 
 /** @internal */
 export interface PositionColumns {
-  readonly position: number | string
-  readonly transaction?: string | undefined
+  readonly position: unknown
+  readonly transaction?: unknown
 }
 
 /** @internal */
 export interface HeldBackRow {
-  readonly events: number | string
+  readonly events: unknown
   /** Milliseconds since the oldest of them was appended; none without any. */
-  readonly lag: number | string | null
+  readonly lag: unknown
 }
 
 /** @internal */
@@ -94,16 +94,16 @@ export interface AppendedRow extends PositionColumns {
 
 /** @internal */
 export interface StandingRow extends PositionColumns {
-  readonly event_id: string
-  readonly aggregate: string
-  readonly stream_id: string
-  readonly version: number
+  readonly event_id: unknown
+  readonly aggregate: unknown
+  readonly stream_id: unknown
+  readonly version: unknown
 }
 
 /** @internal */
 export interface EventRow extends StandingRow {
-  readonly type: string
-  readonly payload: string
-  readonly metadata: string
-  readonly time: number | string
+  readonly type: unknown
+  readonly payload: unknown
+  readonly metadata: unknown
+  readonly time: unknown
 }

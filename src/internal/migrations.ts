@@ -1,6 +1,8 @@
 import type * as SqlClient from "@effect/sql/SqlClient"
 import type { SqlError } from "@effect/sql/SqlError"
 import * as Effect from "effect/Effect"
+import { pgText } from "./pgText.js"
+import * as Row from "./row.js"
 import * as Tables from "./tables.js"
 
 /**
@@ -31,19 +33,19 @@ export interface Migrations {
 export const mismatch = (
   required: ReturnType<typeof Tables.required>,
   read: {
-    readonly columns: (table: string) => Effect.Effect<ReadonlyArray<{ readonly name: string }>, SqlError>
+    readonly columns: (table: string) => Effect.Effect<ReadonlyArray<{ readonly name: unknown }>, SqlError>
     /** The columns of each unique index, in its order, with commas between. */
-    readonly uniqueKeys: (table: string) => Effect.Effect<ReadonlyArray<{ readonly columns: string }>, SqlError>
+    readonly uniqueKeys: (table: string) => Effect.Effect<ReadonlyArray<{ readonly columns: unknown }>, SqlError>
   }
 ): Effect.Effect<string | undefined, SqlError> =>
   Effect.gen(function*() {
     for (const { columns, table, uniqueKeys } of required) {
-      const found = (yield* read.columns(table)).map(({ name }) => name)
+      const found = (yield* read.columns(table)).map(({ name }) => Row.text(name))
       const column = columns.find((name) => !found.includes(name))
       if (column !== undefined) {
         return `the table ${table} is there without the column ${column}: choose another prefix`
       }
-      const keys = (yield* read.uniqueKeys(table)).map(({ columns }) => columns)
+      const keys = (yield* read.uniqueKeys(table)).map(({ columns }) => Row.text(columns))
       const key = uniqueKeys.find((columns) => !keys.includes(columns))
       if (key !== undefined) {
         return `the table ${table} is there without its unique index on ${key}: create that, or choose another prefix`
@@ -53,10 +55,11 @@ export const mismatch = (
   })
 
 /** @internal */
-export const applied = (sql: SqlClient.SqlClient, names: Tables.Names): Effect.Effect<number, SqlError> =>
-  Effect.map(
-    sql<{ readonly id: number | null }>`SELECT max(migration_id) AS id FROM ${
-      Tables.identifier(sql, names.migrations)
-    }`,
-    ([row]) => row.id ?? 0
+export const applied = (sql: SqlClient.SqlClient, names: Tables.Names): Effect.Effect<number, SqlError> => {
+  const last = "coalesce(max(migration_id), 0)"
+  const column = sql.onDialectOrElse({ pg: () => pgText(last, "integer"), orElse: () => last })
+  return Effect.map(
+    sql<{ readonly id: unknown }>`SELECT ${sql.literal(column)} AS id FROM ${Tables.identifier(sql, names.migrations)}`,
+    ([row]) => Row.number(row.id)
   )
+}

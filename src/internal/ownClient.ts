@@ -11,6 +11,7 @@ import * as Option from "effect/Option"
 import * as Schedule from "effect/Schedule"
 import { checkOf } from "./databaseFile.js"
 import * as DirectSqlite from "./directSqlite.js"
+import { pgText } from "./pgText.js"
 import { classify } from "./sqlFailure.js"
 
 /**
@@ -288,8 +289,10 @@ const inSavepoint = <A, E>(
 // nobody gives up on a statement in a transaction and goes on: what waits for a lock must end by itself. The setting of
 // the caller's is kept in one of our own, and comes back with the savepoint's end, whichever it is
 const boundWaiting = [
-  "SELECT set_config('eventsourcing.lock_timeout', current_setting('lock_timeout'), true)",
+  `SELECT ${pgText("set_config('eventsourcing.lock_timeout', current_setting('lock_timeout'), true)", "text")}`,
   "SET LOCAL lock_timeout = '2s'"
 ]
 
-const waitAsBefore = "SELECT set_config('lock_timeout', current_setting('eventsourcing.lock_timeout'), true)"
+const waitAsBefore = `SELECT ${
+  pgText("set_config('lock_timeout', current_setting('eventsourcing.lock_timeout'), true)", "text")
+}`

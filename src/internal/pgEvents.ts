@@ -5,22 +5,37 @@ import type { AppendOptions, EventStatements, TailOptions } from "./eventStateme
 import * as FixedStatement from "./fixedStatement.js"
 import { shortPage } from "./limits.js"
 import * as PgFunctions from "./pgFunctions.js"
+import { pgText } from "./pgText.js"
+import * as Row from "./row.js"
 import { identifier, type Names, quoted } from "./tables.js"
 
 /** @internal */
 export const make = (sql: SqlClient.SqlClient, names: Names): EventStatements => {
   const events = identifier(sql, names.events)
   const functions = PgFunctions.make(names)
-  const columns = sql.literal(
-    "aggregate, stream_id, version, transaction, position, event_id, type, payload, metadata, " +
-      "floor(extract(epoch FROM time) * 1000)::bigint AS time"
-  )
+  const where = {
+    aggregate: pgText("aggregate", "text"),
+    stream_id: pgText("stream_id", "text"),
+    version: pgText("version", "integer"),
+    transaction: pgText("transaction", "bigint"),
+    position: pgText("position", "bigint"),
+    event_id: pgText("event_id", "text")
+  }
+  const record = {
+    ...where,
+    type: pgText("type", "text"),
+    payload: pgText("payload", "text"),
+    metadata: pgText("metadata", "text"),
+    time: pgText("floor(extract(epoch FROM time) * 1000)::bigint", "bigint")
+  }
+  const select = (columns: Readonly<Record<string, string>>) =>
+    sql.literal(Object.entries(columns).map(([name, column]) => `${column} AS ${name}`).join(", "))
   // whatever stands below has been committed or rolled back: no event can still appear there
   const settled = sql`${sql.literal(PgFunctions.base(names))} + pg_snapshot_xmin(pg_current_snapshot())::text::bigint`
   const literal = (limit: number) => sql.literal(String(limit))
 
   const append = FixedStatement.of<AppendOptions>({
-    text: `SELECT ${PgFunctions.call(functions.append)}`,
+    text: `SELECT ${pgText(PgFunctions.call(functions.append), "text")}`,
     params: ({ events, expected, stream }) => {
       const { max, min } = ExpectedVersion.bounds(expected)
       return [
@@ -41,53 +56,58 @@ export const make = (sql: SqlClient.SqlClient, names: Names): EventStatements =>
 
     appended: ([[last]]) => {
       if (last === null) return undefined
-      const [version, transaction, position] = String(last).split(" ")
-      return { version: Number(version), transaction, position }
+      const [version, transaction, position] = Row.text(last).split(" ")
+      return { version: Row.number(version), transaction, position }
     },
 
     standing: (ids) =>
-      sql`SELECT event_id, aggregate, stream_id, version, transaction, position FROM ${events}
+      sql`SELECT ${select(where)} FROM ${events}
 WHERE event_id = ANY (${ids}::text[])`,
 
     version: FixedStatement.of({
-      text: `SELECT coalesce(max(version), 0) AS version FROM ${quoted(names.events)}
+      text: `SELECT ${pgText("coalesce(max(version), 0)", "integer")} AS version FROM ${quoted(names.events)}
 WHERE aggregate = $1 AND stream_id = $2`,
       params: ({ aggregate, id }) => [aggregate, id]
     }),
 
     read: ({ fromVersion, limit, stream, toVersion }) =>
-      sql`SELECT ${columns} FROM ${events}
+      sql`SELECT ${select(record)} FROM ${events} AS event
 WHERE aggregate = ${stream.aggregate} AND stream_id = ${stream.id}
   AND version BETWEEN ${fromVersion}::bigint AND ${toVersion}::bigint
-ORDER BY version LIMIT ${literal(limit)}`,
+ORDER BY event.version LIMIT ${literal(limit)}`,
 
     readAll: ({ after, aggregate, limit }) => {
       const { sequence, transaction } = Position.toParts(after)
       const ofAggregate = aggregate === undefined ? sql`` : sql`aggregate = ${aggregate} AND`
-      return sql`SELECT ${columns} FROM ${events}
+      return sql`SELECT ${select(record)} FROM ${events} AS event
 WHERE ${ofAggregate} (transaction, position) > (${transaction}::bigint, ${sequence}::bigint) AND transaction < ${settled}
-ORDER BY transaction, position LIMIT ${literal(limit)}`
+ORDER BY event.transaction, event.position LIMIT ${literal(limit)}`
     },
 
-    isolation: sql`SELECT current_setting('transaction_isolation') AS level`,
+    isolation: sql`SELECT ${sql.literal(pgText("current_setting('transaction_isolation')", "text"))} AS level`,
 
-    heldBack: sql`SELECT count(*) AS events, extract(epoch FROM clock_timestamp() - min(time)) * 1000 AS lag
+    heldBack: sql`SELECT ${
+      select({
+        events: pgText("count(*)", "bigint"),
+        lag: pgText("(extract(epoch FROM clock_timestamp() - min(time)) * 1000)::numeric", "numeric")
+      })
+    }
 FROM (SELECT time FROM ${events} WHERE transaction >= ${settled} ORDER BY transaction, position LIMIT 10000) AS held`,
 
-    position: ({ position, transaction = 0 }) => Position.fromParts(transaction, position),
+    position: ({ position, transaction }) => Position.fromParts(Row.text(transaction), Row.text(position)),
 
     readTail: (limit, from) => {
       const params = ({ fromVersion, stream }: TailOptions) => [stream.aggregate, stream.id, fromVersion, limit]
       return limit > shortPage
         ? { text: PgFunctions.longTail(names.events, from), params }
-        : FixedStatement.of({ text: `SELECT * FROM ${PgFunctions.call(functions.tail)}`, params })
+        : FixedStatement.of({ text: PgFunctions.select(PgFunctions.call(functions.tail), "event_id"), params })
     },
 
     readWithSnapshot: (table) =>
       FixedStatement.of({
         text: table === names.snapshots
-          ? `SELECT * FROM ${PgFunctions.call(functions.load)}`
-          : PgFunctions.load(names.events, table),
+          ? PgFunctions.select(PgFunctions.call(functions.load), "proof")
+          : PgFunctions.select(`(${PgFunctions.load(names.events, table)}) AS load`, "proof"),
         params: ({ fingerprint, limit, migratable = [], schemaVersion, stream }) => [
           stream.aggregate,
           stream.id,

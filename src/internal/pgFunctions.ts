@@ -1,3 +1,4 @@
+import { pgText } from "./pgText.js"
 import { type Names, quoted } from "./tables.js"
 
 /**
@@ -97,7 +98,8 @@ export const load = (events: string, snapshots: string): string =>
     SELECT version FROM snapshot WHERE migratable OR schema_version = $3 AND ($4::text IS NULL OR fingerprint = $4)
   ), 1) AS version
 )
-SELECT version, NULL, state, json_build_array(event_id, schema_version, fingerprint, time)::text FROM snapshot
+SELECT version, NULL AS type, state AS payload, json_build_array(event_id, schema_version, fingerprint, time)::text AS proof
+FROM snapshot
 UNION ALL (
   ${tail(events, "(SELECT version FROM start)", "$6")}
 )`
@@ -115,7 +117,7 @@ export const longTail = (events: string, from: "beginning" | "later"): string =>
   const ofStream = `FROM ${quoted(events)} WHERE aggregate = (SELECT $1::text) AND stream_id = (SELECT $2::text)`
   const last = `SELECT version ${ofStream} AND version < (SELECT $3::bigint + $4::bigint) ORDER BY version DESC LIMIT 1`
   const some = `CASE WHEN version = (SELECT $3::bigint) OR version = (${last}) THEN event_id END`
-  return `SELECT version, type, payload, ${from === "beginning" ? "event_id" : some}
+  return `SELECT ${tailColumns(from === "beginning" ? "event_id" : some)}
 ${ofStream} AND version >= (SELECT $3::bigint)
 ORDER BY version LIMIT (SELECT $4::bigint)`
 }
@@ -160,6 +162,22 @@ const settings = [
   "enable_bitmapscan = off",
   "jit = off"
 ]
+
+/**
+ * What a function gives, as the columns of a tail.
+ *
+ * @internal
+ */
+export const select = (source: string, last: "event_id" | "proof"): string =>
+  `SELECT ${tailColumns(last)} FROM ${source}`
+
+const tailColumns = (last: string): string =>
+  [
+    pgText("version", "integer"),
+    pgText("type", "text"),
+    pgText("payload", "text"),
+    pgText(last, "text")
+  ].join(", ")
 
 /** @internal */
 export const call = ({ name, parameters }: Function): string =>

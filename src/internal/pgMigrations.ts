@@ -4,6 +4,8 @@ import * as Effect from "effect/Effect"
 import { applied, type Migrations, mismatch } from "./migrations.js"
 import * as PgFunctions from "./pgFunctions.js"
 import * as PgTables from "./pgTables.js"
+import { pgText } from "./pgText.js"
+import * as Row from "./row.js"
 import { identifier, type Names, quoted, required, schemaOf } from "./tables.js"
 
 /** @internal */
@@ -14,9 +16,11 @@ export const all = (names: Names): Migrations["all"] => [
 
 /** @internal */
 export const migrations = (sql: SqlClient.SqlClient, names: Names): Migrations => {
-  const exists = sql<{ readonly exists: boolean }>`SELECT to_regclass(${
-    quoted(names.migrations)
-  }) IS NOT NULL AS exists`
+  const exists = (what: string) =>
+    Effect.map(
+      sql<{ readonly exists: unknown }>`SELECT ${sql.literal(pgText(`${what} IS NOT NULL`, "boolean"))} AS exists`,
+      ([row]) => Row.boolean(row.exists)
+    )
   const cluster = identifier(sql, names.cluster)
   // What is committed has a lower id than the next one to be given, so a base that is right is never below this. Only a
   // transaction that has written sees rows of its own with higher ones, and they prove nothing
@@ -25,7 +29,7 @@ export const migrations = (sql: SqlClient.SqlClient, names: Names): Migrations =
 FROM ${identifier(sql, names.events)}`
   const atLeast = (base: Statement.Fragment) =>
     Effect.flatMap(
-      sql`SELECT 1 FROM (${base}) AS needed LEFT JOIN ${cluster} AS cluster ON true
+      sql`SELECT NULL AS higher FROM (${base}) AS needed LEFT JOIN ${cluster} AS cluster ON true
 WHERE pg_current_xact_id_if_assigned() IS NULL AND needed.base > coalesce(cluster.base, -1)`,
       (rows) =>
         rows.length === 0
@@ -36,47 +40,62 @@ ON CONFLICT (id) DO UPDATE SET base = excluded.base WHERE cluster.base < exclude
   const functions = PgFunctions.statements(names)
   return {
     problem: Effect.map(
-      sql<
-        { readonly version: string; readonly encoding: string }
-      >`SELECT current_setting('server_version_num') AS version,
-  current_setting('server_encoding') AS encoding`,
-      ([{ encoding, version }]) =>
-        Number(version) < 130_000
-          ? `the server has version number ${version}: PostgreSQL 13 or newer is needed`
-          : encoding !== "UTF8"
-          ? `the database has encoding ${encoding}: one with UTF8 is needed`
+      sql<{ readonly version: unknown; readonly encoding: unknown; readonly probe: unknown }>`SELECT ${
+        sql.literal([
+          `${setting("server_version_num")} AS version`,
+          `${setting("server_encoding")} AS encoding`,
+          `${pgText(`'${probe}'`, "text")} AS probe`
+        ].join(", "))
+      }`,
+      ([row]) =>
+        row.probe !== probe
+          ? "the client's `types` convert what they do not know: give texts of unknown types as they are"
+          : Row.number(row.version) < 130_000
+          ? `the server has version number ${Row.text(row.version)}: PostgreSQL 13 or newer is needed`
+          : row.encoding !== "UTF8"
+          ? `the database has encoding ${Row.text(row.encoding)}: one with UTF8 is needed`
           : undefined
     ),
     lock: sql`SELECT pg_advisory_xact_lock(hashtext('effect-eventsourcing'), hashtext(${names.migrations}))`,
     schema: Effect.map(
-      sql<{ readonly exists: boolean }>`SELECT to_regnamespace(${
-        quoted(schemaOf(names) ?? "pg_catalog")
-      }) IS NOT NULL AS exists`,
+      exists(`to_regnamespace('${quoted(schemaOf(names) ?? "pg_catalog")}')`),
       // even one that is there needs the right to create it
-      ([row]) => row.exists ? [] : PgTables.schema(names)
+      (exists) => exists ? [] : PgTables.schema(names)
     ),
     createMigrations: PgTables.migrations(names),
-    applied: Effect.flatMap(exists, ([row]) => row.exists ? applied(sql, names) : Effect.succeed(0)),
+    applied: Effect.flatMap(
+      exists(`to_regclass('${quoted(names.migrations)}')`),
+      (exists) => exists ? applied(sql, names) : Effect.succeed(0)
+    ),
     all: all(names),
     mismatch: mismatch(required(names, { eventColumns: ["transaction", "position", "time"] }), {
       columns: (table) =>
-        sql`SELECT attname AS name FROM pg_attribute
+        sql`SELECT ${sql.literal(pgText("attname", "name"))} AS name FROM pg_attribute
 WHERE attrelid = to_regclass(${quoted(table)}) AND attnum > 0 AND NOT attisdropped`,
       uniqueKeys: (table) =>
         sql`SELECT (
-  SELECT string_agg(attname, ',' ORDER BY number) FROM unnest(indkey) WITH ORDINALITY AS key (attnum, number)
+  SELECT ${
+          sql.literal(pgText("string_agg(attname, ',' ORDER BY number)", "text"))
+        } FROM unnest(indkey) WITH ORDINALITY AS key (attnum, number)
   JOIN pg_attribute USING (attnum) WHERE attrelid = indrelid
 ) AS columns FROM pg_index WHERE indrelid = to_regclass(${
           quoted(table)
         }) AND indisunique AND indisvalid AND indpred IS NULL`
     }),
     gone: Effect.map(
-      sql<{ readonly name: string }>`SELECT name FROM unnest(${functions.map(({ name }) => name)}::text[]) AS name
+      sql<{ readonly name: unknown }>`SELECT ${sql.literal(pgText("name", "text"))} AS name FROM unnest(${
+        functions.map(({ name }) => name)
+      }::text[]) AS name
 WHERE to_regprocedure(name) IS NULL`,
-      (rows) => functions.filter(({ name }) => rows.some((row) => row.name === name))
+      (rows) => functions.filter(({ name }) => rows.some((row) => Row.text(row.name) === name))
     ),
     countOn: atLeast(needed),
     countOnAfter: (transaction) =>
       atLeast(sql`SELECT ${transaction}::bigint + 1 - pg_snapshot_xmax(pg_current_snapshot())::text::bigint AS base`)
   }
 }
+
+const setting = (name: string): string => pgText(`current_setting('${name}')`, "text")
+
+// letters of both cases, digits and blanks, of which no conversion gives back all
+const probe = " Event 1 "

@@ -4,6 +4,7 @@ import * as Position from "../Position.js"
 import type * as StreamId from "../StreamId.js"
 import { type AppendedRow, type AppendOptions, choiceOf, type EventStatements } from "./eventStatements.js"
 import * as FixedStatement from "./fixedStatement.js"
+import * as Row from "./row.js"
 import * as SnapshotChoice from "./snapshotChoice.js"
 import { identifier, type Names } from "./tables.js"
 
@@ -61,8 +62,8 @@ RETURNING version, ${position}`
     appended: (rows) =>
       rows.reduce<AppendedRow | undefined>(
         (last, [version, position]) =>
-          last === undefined || Number(version) > last.version
-            ? { version: Number(version), position: String(position) }
+          last === undefined || Row.number(version) > last.version
+            ? { version: Row.number(version), position }
             : last,
         undefined
       ),
@@ -91,7 +92,7 @@ ORDER BY ${events}.position LIMIT ${literal(limit)}`
 ORDER BY ${events}.position LIMIT ${literal(limit)}`
     },
 
-    position: ({ position }) => Position.fromParts(0, position),
+    position: ({ position }) => Position.fromParts(0, Row.text(position)),
 
     readTail: (limit) =>
       FixedStatement.make((parameter) =>

@@ -13,7 +13,7 @@ export const all = (names: Names): Migrations["all"] => [
 export const migrations = (sql: SqlClient.SqlClient, names: Names): Migrations => {
   const schema = schemaOf(names) ?? "main"
   const catalogue = `${schema}.sqlite_master`
-  const exists = sql`SELECT 1 FROM ${identifier(sql, catalogue)}
+  const exists = sql`SELECT NULL AS found FROM ${identifier(sql, catalogue)}
 WHERE type = 'table' AND name = ${unqualified(names.migrations)} COLLATE NOCASE`
   return {
     problem: Effect.succeed(undefined),

@@ -1,6 +1,7 @@
 import type * as SqlClient from "@effect/sql/SqlClient"
 import type { SqlError } from "@effect/sql/SqlError"
 import * as Effect from "effect/Effect"
+import * as Row from "./row.js"
 
 /** Milliseconds for which SQLite itself waits for a lock, blocking the whole process. */
 export const defaultBusyTimeout = 10
@@ -16,9 +17,9 @@ const driverBusyTimeout = 5_000
  */
 export const lowerBusyTimeout = (sql: SqlClient.SqlClient): Effect.Effect<void, SqlError> =>
   Effect.flatMap(
-    sql<{ readonly timeout: number }>`PRAGMA busy_timeout`,
+    sql<{ readonly timeout: unknown }>`PRAGMA busy_timeout`,
     ([row]) =>
-      row?.timeout === driverBusyTimeout
+      Row.number(row?.timeout) === driverBusyTimeout
         ? sql`PRAGMA busy_timeout = ${sql.literal(String(defaultBusyTimeout))}`
         : Effect.void
   )
