@@ -189,6 +189,45 @@ const suite = (name: string, client: Layer.Layer<SqlClient.SqlClient, unknown>) 
         assert.strictEqual(yield* rowVersion, 3)
       }).pipe(Effect.provide(stores)))
 
+    it.scoped("where the answer of the transaction is lost, and the append without it fails too, it may have happened", () =>
+      Effect.gen(function*() {
+        const store = yield* EventStore.EventStore
+        const unavailable = (mayHaveAppended: boolean) =>
+          new EventStore.EventStoreError({
+            operation: "append",
+            stream,
+            reason: "Unavailable",
+            mayHaveAppended,
+            detail: "planned"
+          })
+        for (const lost of [true, false]) {
+          for (const again of [true, false]) {
+            let appends = 0
+            const accounts = yield* Repository.make(Account, { snapshots: SnapshotPolicy.inline({ every: 1 }) }).pipe(
+              Effect.provideService(EventStore.EventStore, {
+                ...store,
+                append: (...args) => Effect.suspend(() => appends++ === 0 ? store.append(...args) : unavailable(again)),
+                withSnapshots: (snapshots) =>
+                  Option.map(store.withSnapshots(snapshots), (shared) => ({
+                    ...shared,
+                    transaction: (effect) => Effect.zipRight(shared.transaction(effect), unavailable(lost))
+                  }))
+              })
+            )
+            const before = yield* store.version(stream)
+            const failure = yield* Effect.flip(accounts.executeAll(id("a"), [open, deposit(1)]))
+            assert.strictEqual(appends, 2)
+            assert.deepInclude(failure, {
+              _tag: "EventStoreError",
+              reason: "Unavailable",
+              mayHaveAppended: lost || again
+            })
+            // here it did, which is why it must not be denied
+            assert.isAbove(yield* store.version(stream), before)
+          }
+        }
+      }).pipe(Effect.provide(stores)))
+
     it.scoped("what is interrupted half way leaves neither", () =>
       Effect.gen(function*() {
         const store = yield* EventStore.EventStore

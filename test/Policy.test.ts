@@ -209,6 +209,30 @@ describe("a repository asks its policy", () => {
     }
   }
 
+  for (const mode of ["sync", "background"] as const) {
+    it.scoped(`whenReplayed: by what the load of a command folded, in ${mode} mode`, () =>
+      Effect.gen(function*() {
+        const writer = yield* Repository.make(Account)
+        const reading = (n: number) =>
+          Repository.make(Account, { snapshots: SnapshotPolicy[mode]({ when: whenReplayed(n) }) })
+        for (const name of ["few", "enough"]) yield* writer.executeAll(id(name), [open, deposit(1, 9)])
+        // what it appends itself was not folded by its load
+        const few = yield* reading(11)
+        assert.strictEqual((yield* few.execute(id("few"), deposit(1, 5))).version, 15)
+        yield* few.awaitPendingSnapshots
+        assert.strictEqual(yield* versionOf("few"), 0)
+        const enough = yield* reading(10)
+        assert.strictEqual((yield* enough.execute(id("enough"), deposit(1))).version, 11)
+        yield* enough.awaitPendingSnapshots
+        assert.strictEqual(yield* versionOf("enough"), 11)
+        // from there on it folds little
+        yield* enough.execute(id("enough"), deposit(1, 9))
+        yield* enough.execute(id("enough"), deposit(1))
+        yield* enough.awaitPendingSnapshots
+        assert.strictEqual(yield* versionOf("enough"), 11)
+      }).pipe(Effect.provide(memoryStores)))
+  }
+
   it.scoped("whenReplayTook: by the clock", () =>
     Effect.gen(function*() {
       const store = yield* EventStore.EventStore

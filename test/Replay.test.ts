@@ -1,9 +1,18 @@
 import { SqlClient } from "@effect/sql"
 import { assert, describe, it } from "@effect/vitest"
 import { Deferred, Effect, Fiber, Layer, Option, Schedule, type Scope } from "effect"
-import { EventStore, Repository, SnapshotPolicy, SnapshotStore, StreamId } from "effect-eventsourcing"
+import {
+  EventStore,
+  ExpectedVersion,
+  Metrics,
+  Repository,
+  SnapshotPolicy,
+  SnapshotStore,
+  StreamId
+} from "effect-eventsourcing"
 import { Account, type AccountEvent, type AccountState, AccountV2, id } from "./fixtures/Account.js"
 import { backends, memoryStores, sqliteFile, sqlStores, type Stores } from "./utils/backends.js"
+import { counted, lines } from "./utils/observe.js"
 
 const open = { _tag: "Open" } as const
 const deposit = (amount: number, times = 1) => ({ _tag: "Deposit", amount, times }) as const
@@ -90,24 +99,25 @@ describe("maxReplay", () => {
 
 describe("concurrentReplays", () => {
   /** Counts the reads that go on at a time; every read takes a few turns. */
-  const watched = Effect.map(EventStore.EventStore, (store) => {
-    const seen = { now: 0, most: 0 }
-    const reading = EventStore.EventStore.of({
-      ...store,
-      readTail: (stream, options) =>
-        Effect.acquireUseRelease(
-          Effect.sync(() => {
-            seen.most = Math.max(seen.most, ++seen.now)
-          }),
-          () => Effect.zipRight(Effect.repeatN(Effect.yieldNow(), 20), store.readTail(stream, options)),
-          () =>
+  const watched = (isCounted: (fromVersion: number) => boolean = () => true) =>
+    Effect.map(EventStore.EventStore, (store) => {
+      const seen = { now: 0, most: 0 }
+      const reading = EventStore.EventStore.of({
+        ...store,
+        readTail: (stream, options) =>
+          !isCounted(options.fromVersion) ? store.readTail(stream, options) : Effect.acquireUseRelease(
             Effect.sync(() => {
-              seen.now--
-            })
-        )
+              seen.most = Math.max(seen.most, ++seen.now)
+            }),
+            () => Effect.zipRight(Effect.repeatN(Effect.yieldNow(), 20), store.readTail(stream, options)),
+            () =>
+              Effect.sync(() => {
+                seen.now--
+              })
+          )
+      })
+      return { seen, reading }
     })
-    return { seen, reading }
-  })
 
   const ids = Array.from({ length: 20 }, (_, n) => `s-${n}`)
 
@@ -118,7 +128,7 @@ describe("concurrentReplays", () => {
         yield* write(9, text)
         yield* old.createSnapshot(id(text))
       }
-      const { reading, seen } = yield* watched
+      const { reading, seen } = yield* watched()
       for (const pageSize of [3, 2_000]) {
         for (const cap of [1, 3]) {
           seen.most = 0
@@ -148,7 +158,7 @@ describe("concurrentReplays", () => {
   each("nor where snapshot and tail come at once", () =>
     Effect.gen(function*() {
       for (const text of ids) yield* write(9, text)
-      const { reading, seen } = yield* watched
+      const { reading, seen } = yield* watched()
       const accounts = yield* Repository.make(Account, {
         snapshots: SnapshotPolicy.manual,
         concurrentReplays: 2,
@@ -159,6 +169,23 @@ describe("concurrentReplays", () => {
       // the first page, which comes with the look for a snapshot, is nobody's to wait for
       const atOnce = Option.isSome(reading.withSnapshots(yield* SnapshotStore.SnapshotStore))
       assert.strictEqual(seen.most, atOnce ? 2 : ids.length)
+    }))
+
+  each("nor do the replays of verifications", () =>
+    Effect.gen(function*() {
+      const { reading, seen } = yield* watched((fromVersion) => fromVersion === 1)
+      for (const cap of [1, 3]) {
+        const accounts = yield* Repository.make(Account, { snapshots: SnapshotPolicy.manual, concurrentReplays: cap })
+          .pipe(Effect.provideService(EventStore.EventStore, reading))
+        for (const text of ids) {
+          yield* write(9, text)
+          yield* accounts.createSnapshot(id(text))
+        }
+        seen.most = 0
+        const verified = yield* Effect.forEach(ids, (text) => accounts.verify(id(text)), { concurrency: "unbounded" })
+        assert.isTrue(verified.every(({ _tag }) => _tag === "Verified"))
+        assert.strictEqual(seen.most, cap)
+      }
     }))
 
   it.scoped("an interrupted replay gives its place to the next", () =>
@@ -227,22 +254,24 @@ describe("a history that is replaced while it is read", () => {
     options?: Repository.Options<AccountState, AccountEvent>
   ) => Effect.provideService(Repository.make(Account, options), EventStore.EventStore, store)
 
-  /** Two histories of nine events, and a store that reads now the one, now the other. */
-  const twoHistories = Effect.gen(function*() {
-    const one = yield* EventStore.makeMemory
-    const other = yield* EventStore.makeMemory
-    for (const [store, amount] of [[one, 1], [other, 100]] as const) {
-      const accounts = yield* accountsOn(store)
-      yield* accounts.executeAll(id("a"), [open, deposit(amount, 8)])
-    }
-    const reads = { count: 0, of: (_count: number): EventStore.EventStore["Type"] => one }
-    const store = EventStore.EventStore.of({
-      ...other,
-      withSnapshots: () => Option.none(),
-      readTail: (at, options) => Effect.suspend(() => reads.of(++reads.count).readTail(at, options))
+  /** Two histories of nine events, the other perhaps of another length; a store reads now the one, now the other. */
+  const historiesOf = (length: number) =>
+    Effect.gen(function*() {
+      const one = yield* EventStore.makeMemory
+      const other = yield* EventStore.makeMemory
+      for (const [store, amount, events] of [[one, 1, 9], [other, 100, length]] as const) {
+        const accounts = yield* accountsOn(store)
+        if (events > 0) yield* accounts.executeAll(id("a"), [open, deposit(amount, events - 1)])
+      }
+      const reads = { count: 0, of: (_count: number): EventStore.EventStore["Type"] => one }
+      const store = EventStore.EventStore.of({
+        ...other,
+        withSnapshots: () => Option.none(),
+        readTail: (at, options) => Effect.suspend(() => reads.of(++reads.count).readTail(at, options))
+      })
+      return { one, other, reads, store }
     })
-    return { one, other, reads, store }
-  })
+  const twoHistories = historiesOf(9)
 
   for (const cache of [undefined, { capacity: 10 }]) {
     for (const replacedAt of [2, 3, 4]) {
@@ -260,6 +289,103 @@ describe("a history that is replaced while it is read", () => {
         }).pipe(Effect.provide(memoryStores)))
     }
   }
+
+  // shorter than what was read, of that very length, at the edges of the pages, gone altogether, and longer
+  for (const length of [0, 1, 2, 3, 4, 5, 6, 8, 12]) {
+    const balance = 100 * Math.max(0, length - 1)
+    const state = { open: length > 0, balance }
+
+    it.scoped(`by one of ${length} events, between two pages`, () =>
+      Effect.gen(function*() {
+        for (const replacedAt of [2, 3, 4]) {
+          for (const cache of [undefined, { capacity: 10 }]) {
+            const { one, other, reads, store } = yield* historiesOf(length)
+            reads.of = (count) => count < replacedAt ? one : other
+            const accounts = yield* accountsOn(store, { pageSize: 3, cache })
+            for (let i = 0; i < 2; i++) {
+              assert.deepInclude(yield* accounts.load(id("a")), { version: length, state }, `at page ${replacedAt}`)
+            }
+          }
+        }
+      }).pipe(Effect.provide(memoryStores)))
+
+    it.scoped(`by one of ${length} events, between a load and the append that finds a conflict`, () =>
+      Effect.gen(function*() {
+        for (const pageSize of [3, 4_000]) {
+          for (const snapshots of [SnapshotPolicy.none, SnapshotPolicy.manual]) {
+            const { one, other, reads, store } = yield* historiesOf(length)
+            const accounts = yield* accountsOn(
+              {
+                ...store,
+                // the append is to the new history, and so is what is read from then on
+                append: (...args) => {
+                  reads.of = () => other
+                  return store.append(...args)
+                }
+              },
+              { retry: Schedule.recurs(1), pageSize, snapshots }
+            )
+            reads.of = () => one
+            const executed = yield* accounts.executeAll(id("a"), [open, deposit(1)])
+            const version = length === 0 ? 2 : length + 1
+            assert.deepInclude(executed, { version, state: { open: true, balance: balance + 1 } })
+            const replayed = yield* accountsOn(other)
+            assert.deepInclude(yield* replayed.load(id("a")), { version, state: executed.state })
+          }
+        }
+      }).pipe(Effect.provide(memoryStores)))
+  }
+
+  it.scoped("between a load at version 1 and the append that finds a conflict", () =>
+    Effect.gen(function*() {
+      const { other, reads, store } = yield* twoHistories
+      const short = yield* EventStore.makeMemory
+      yield* short.append(stream, [
+        { id: crypto.randomUUID(), type: "Deposited", payload: { _tag: "Deposited", amount: 1_000 } }
+      ], { expectedVersion: ExpectedVersion.noStream })
+      reads.of = (count) => count === 1 ? short : other
+      const accounts = yield* accountsOn(store, { retry: Schedule.recurs(1) })
+      // by the old history it was not open
+      assert.deepInclude(yield* accounts.executeAll(id("a"), [open, deposit(1)]), {
+        version: 10,
+        state: { open: true, balance: 801 }
+      })
+    }).pipe(Effect.provide(memoryStores)))
+
+  it.scoped("a snapshot that was refused before counts once, and is told of once", () =>
+    Effect.gen(function*() {
+      const { one, other, reads, store } = yield* twoHistories
+      const { logged, observed } = yield* lines
+      const snapshots = yield* SnapshotStore.SnapshotStore
+      const manual = yield* accountsOn(one, { snapshots: SnapshotPolicy.manual })
+      yield* manual.createSnapshot(id("a"))
+      const row = Option.getOrThrow(yield* snapshots.get(stream, { schemaVersion: 1 }))
+      yield* snapshots.delete(stream)
+      yield* snapshots.save({ ...row, state: "{" })
+      const refused = counted(Metrics.snapshotLoads, { aggregate: "Account", outcome: "StateDecodeError" })
+      const accounts = yield* accountsOn(store, { snapshots: SnapshotPolicy.manual, pageSize: 3 })
+      // the replay begins at the second read: it is of the one, of the other, and then at rest
+      for (const [replacements, of] of [[1, [3]], [4, [3, 4, 5, 6, 7, 8, 9, 10]]] as const) {
+        const at = new Set<number>(of)
+        const before = yield* refused
+        logged.length = 0
+        reads.count = 0
+        reads.of = (count) => at.has(count) && count % 2 === 1 ? one : other
+        const loaded = yield* observed(accounts.load(id("a")))
+        assert.deepInclude(loaded, { version: 9, state: { open: true, balance: 800 } })
+        assert.strictEqual(loaded.snapshot._tag, "StateDecodeError")
+        assert.isAbove(reads.count, 4 + replacements)
+        assert.strictEqual((yield* refused) - before, 1)
+        assert.strictEqual(logged.filter(({ annotations }) => annotations.id === "a").length, 1)
+      }
+      // without end: the load fails, and tells of the snapshot all the same
+      const before = yield* refused
+      logged.length = 0
+      reads.of = (count) => count % 2 === 0 ? one : other
+      assert.strictEqual((yield* Effect.flip(observed(accounts.load(id("a")))))._tag, "EventStoreError")
+      assert.strictEqual((yield* refused) - before, 1)
+      assert.strictEqual(logged.filter(({ annotations }) => annotations.id === "a").length, 1)
+    }).pipe(Effect.provide(memoryStores)))
 
   it.scoped("between a load and the append that finds a conflict", () =>
     Effect.gen(function*() {
@@ -351,24 +477,59 @@ describe("a history that is replaced while it is read", () => {
       })
     }).pipe(Effect.provide(memoryStores)))
 
+  const idsOf = (
+    store: EventStore.EventStore["Type"],
+    isGiven: (version: number, index: number) => boolean
+  ): EventStore.EventStore["Type"] => ({
+    ...store,
+    readTail: (at, options) =>
+      Effect.map(
+        store.readTail(at, options),
+        (page) => page.map((event, index) => isGiven(event.version, index) ? event : { ...event, eventId: null })
+      )
+  })
+
   it.scoped("a store that gives no ids has nothing to prove", () =>
     Effect.gen(function*() {
       const { other, reads, store } = yield* twoHistories
       reads.of = () => other
-      for (const isGiven of [() => false, (index: number) => index > 0]) {
-        const accounts = yield* Effect.provideService(
-          Repository.make(Account, { pageSize: 3 }),
-          EventStore.EventStore,
-          {
-            ...store,
-            readTail: (at, options) =>
-              Effect.map(
-                store.readTail(at, options),
-                (page) => page.map((event, index) => isGiven(index) ? event : { ...event, eventId: null })
-              )
-          }
-        )
-        assert.deepInclude(yield* accounts.load(id("a")), { version: 9, state: { open: true, balance: 800 } })
+      const givings: ReadonlyArray<(index: number) => boolean> = [
+        () => false,
+        // none for the first of a page, for all but that, for one in between
+        (index) => index > 0,
+        (index) => index === 0,
+        (index) => index === 1
+      ]
+      for (const isGiven of givings) {
+        for (const pageSize of [2, 3, 4]) {
+          const accounts = yield* accountsOn(idsOf(store, (_, index) => isGiven(index)), { pageSize })
+          assert.deepInclude(yield* accounts.load(id("a")), { version: 9, state: { open: true, balance: 800 } })
+        }
+      }
+    }).pipe(Effect.provide(memoryStores)))
+
+  it.scoped("one that gives the ids of some events: no snapshot has the id of another event than its last", () =>
+    Effect.gen(function*() {
+      const snapshots = yield* SnapshotStore.SnapshotStore
+      const { other, reads, store } = yield* twoHistories
+      reads.of = () => other
+      for (const pageSize of [2, 3, 4, 4_000]) {
+        for (let given = 1; given <= 8; given++) {
+          const options = { snapshots: SnapshotPolicy.manual, pageSize }
+          const some = yield* accountsOn(idsOf(store, (version) => version === given), options)
+          const failure = yield* Effect.flip(some.createSnapshot(id("a")))
+          assert.deepInclude(failure, { _tag: "EventStoreError", reason: "Unavailable" })
+          assert.include(failure.message, "event 9")
+          assert.isFalse(yield* snapshots.exists(stream))
+        }
+        const last = yield* accountsOn(idsOf(store, (version) => version === 9), {
+          snapshots: SnapshotPolicy.manual,
+          pageSize
+        })
+        const { snapshot } = yield* last.createSnapshot(id("a"))
+        const [event] = yield* other.readTail(stream, { fromVersion: 9, limit: 1 })
+        assert.strictEqual(snapshot.eventId, event.eventId)
+        yield* snapshots.delete(stream)
       }
     }).pipe(Effect.provide(memoryStores)))
 
@@ -424,6 +585,20 @@ describe("pages", () => {
         }
         assert.deepInclude(yield* cached.load(id(behind)), { version: tail.version, state: tail.state })
       }
+    }))
+
+  each("a replay of many of them gives other fibers a turn after each", () =>
+    Effect.gen(function*() {
+      yield* write(61)
+      const accounts = yield* Repository.make(Account, { pageSize: 2 })
+      let turns = 0
+      // it yields after each
+      const other = yield* Effect.fork(Effect.forever(Effect.sync(() => turns++)))
+      yield* Effect.yieldNow()
+      turns = 0
+      assert.deepInclude(yield* accounts.load(id("a")), { version: 61, replayed: 61 })
+      yield* Fiber.interrupt(other)
+      assert.isAtLeast(turns, 25)
     }))
 
   it.scoped("a command that lost a race reads no more than maxReplay allows, and asks for no more than a store takes", () =>

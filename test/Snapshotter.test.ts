@@ -374,41 +374,49 @@ describe("failures", () => {
     }).pipe(Effect.scoped))
 
   it.effect("a save that hangs and cannot be interrupted: no second one beside it, and the others go on", () =>
-    Effect.gen(function*() {
-      const { aggregate, close, gate, offer, saved, snapshotter } = yield* gated({ workers: 1, timeout: "1 seconds" })
-      yield* gate.open
-      const stuck = yield* Deferred.make<void>()
-      let running = 0
-      let most = 0
-      const save = Effect.uninterruptible(Effect.gen(function*() {
-        most = Math.max(most, ++running)
-        yield* Deferred.await(stuck)
-        running--
-      }))
-      offer("a", 1, save)
-      yield* letRun
-      assert.isTrue(offer("a", 2, save))
-      offer("b", 1)
-      const waiting = yield* Effect.fork(snapshotter.awaitPending)
-      yield* TestClock.adjust("10 seconds")
-      yield* Fiber.join(waiting)
-      assert.deepStrictEqual(saved, ["b1"])
-      // what waited behind it
-      assert.strictEqual(yield* counted(Metrics.snapshotsDropped, aggregate), 1)
-      assert.strictEqual(yield* snapshotter.pending, 0)
-      assert.strictEqual(yield* gauge(aggregate), 0)
-      assert.isFalse(offer("a", 3))
-      assert.isTrue(offer("b", 2))
-      yield* snapshotter.awaitPending
-      yield* Deferred.succeed(stuck, void 0)
-      yield* letRun
-      // it is over: the stream is taken again
-      assert.isTrue(offer("a", 4))
-      yield* snapshotter.awaitPending
-      assert.deepStrictEqual(saved, ["b1", "b2", "a4"])
-      assert.strictEqual(most, 1)
-      yield* close
-    }))
+    logged((lines) =>
+      Effect.gen(function*() {
+        const { aggregate, close, gate, offer, saved, snapshotter } = yield* gated({ workers: 1, timeout: "1 seconds" })
+        yield* gate.open
+        const stuck = yield* Deferred.make<void>()
+        let running = 0
+        let most = 0
+        const save = Effect.uninterruptible(Effect.gen(function*() {
+          most = Math.max(most, ++running)
+          yield* Deferred.await(stuck)
+          running--
+        }))
+        offer("a", 1, save)
+        yield* letRun
+        assert.isTrue(offer("a", 2, save))
+        offer("b", 1)
+        const waiting = yield* Effect.fork(snapshotter.awaitPending)
+        yield* TestClock.adjust("10 seconds")
+        yield* Fiber.join(waiting)
+        assert.deepStrictEqual(saved, ["b1"])
+        // what waited behind it
+        assert.strictEqual(yield* counted(Metrics.snapshotsDropped, aggregate), 1)
+        const droppedLines = () => lines.filter(({ annotations }) => "dropped" in annotations)
+        assert.deepStrictEqual(droppedLines().map(({ annotations }) => [annotations.aggregate, annotations.dropped]), [
+          [aggregate, 1]
+        ])
+        assert.strictEqual(yield* snapshotter.pending, 0)
+        assert.strictEqual(yield* gauge(aggregate), 0)
+        assert.isFalse(offer("a", 3))
+        assert.isTrue(offer("b", 2))
+        yield* snapshotter.awaitPending
+        yield* TestClock.adjust("1 seconds")
+        assert.deepStrictEqual(droppedLines().map(({ annotations }) => annotations.dropped), [1, 1])
+        yield* Deferred.succeed(stuck, void 0)
+        yield* letRun
+        // it is over: the stream is taken again
+        assert.isTrue(offer("a", 4))
+        yield* snapshotter.awaitPending
+        assert.deepStrictEqual(saved, ["b1", "b2", "a4"])
+        assert.strictEqual(most, 1)
+        yield* close
+      })
+    ))
 
   it.effect("streams that are stuck count as waiting: what is left over stays bounded", () =>
     Effect.gen(function*() {

@@ -1,6 +1,6 @@
 // what a command gives, and what its snapshot holds, is what a replay will read
 import { assert, describe, it } from "@effect/vitest"
-import { DateTime, Effect, Either, Logger, Metric, Option, Redacted, Schema } from "effect"
+import { DateTime, Effect, Either, Logger, Metric, Option, Redacted, Schema, Stream } from "effect"
 import {
   Aggregate,
   EventStore,
@@ -64,6 +64,42 @@ describe("events as they are stored", () => {
           : { _tag: "Tagged", tags: Object.fromEntries(Object.entries(Object(command))) }
       ])
   })
+
+  it.scoped("an evolve that changes the events that it is given does not change what is stored", () =>
+    Effect.gen(function*() {
+      const Listed = Schema.TaggedStruct("Listed", {
+        items: Schema.mutable(Schema.Array(Schema.mutable(Schema.Struct({ name: Schema.String })))),
+        extra: Schema.Unknown
+      })
+      const List = Aggregate.make({
+        name: "List",
+        id: Schema.String,
+        state: Schema.Array(Schema.String),
+        event: Listed,
+        command: Schema.Array(Schema.String),
+        initial: (): ReadonlyArray<string> => [],
+        evolve: (state, { extra, items }) => {
+          const names = items.map(({ name }) => name)
+          for (const item of items) item.name = "changed"
+          items.push({ name: "added" })
+          if (Array.isArray(extra)) extra.push("added")
+          return [...state, ...names]
+        },
+        decide: (_state, names) =>
+          Either.right([Listed.make({ items: names.map((name) => ({ name })), extra: ["given"] })])
+      })
+      const store = yield* EventStore.EventStore
+      const lists = yield* Repository.make(List, { snapshots: SnapshotPolicy.sync({ every: 1 }) })
+      yield* lists.executeAll("l", [["a", "b"], ["c"]])
+      const stored = yield* Stream.runCollect(store.read(StreamId.make("List", "l")))
+      assert.deepStrictEqual(Array.from(stored, ({ payload }) => payload), [
+        { _tag: "Listed", items: [{ name: "a" }, { name: "b" }], extra: ["given"] },
+        { _tag: "Listed", items: [{ name: "c" }], extra: ["given"] }
+      ])
+      const replaying = yield* Repository.make(List)
+      assert.deepStrictEqual((yield* replaying.load("l")).state, ["a", "b", "c"])
+      assert.deepStrictEqual((yield* lists.load("l")).state, ["a", "b", "c"])
+    }).pipe(Effect.provide(memoryStores)))
 
   it.scoped("what would be lost, or never be read back, is refused before it is appended", () =>
     Effect.gen(function*() {

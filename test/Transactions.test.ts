@@ -218,6 +218,31 @@ const suite = (name: string, client: Layer.Layer<SqlClient.SqlClient, unknown>) 
         }
       }).pipe(Effect.provide(stores)))
 
+    it.scoped("nor do those whose statements fail: what was acknowledged is there, and nothing else", () =>
+      Effect.gen(function*() {
+        const sql = yield* SqlClient.SqlClient
+        const store = yield* EventStore.EventStore
+        const taken = event(0)
+        yield* store.append(stream("taken"), [taken], { expectedVersion: ExpectedVersion.noStream })
+        const all = Array.from({ length: 24 }, (_, i) => i)
+        // the id of another stream's event, which the unique index refuses, stands in every third
+        const isGood = (i: number) => i % 3 !== 1
+        const outcomes = yield* sql.withTransaction(
+          Effect.forEach(all, (i) => {
+            const events = isGood(i) ? [event(1), event(2)] : [event(1), taken]
+            return Effect.either(store.append(stream(`s${i}`), events, { expectedVersion: ExpectedVersion.noStream }))
+          }, { concurrency: "unbounded" })
+        )
+        for (const i of all) {
+          const outcome = outcomes[i]
+          assert.strictEqual(
+            Either.isLeft(outcome) ? outcome.left._tag : "Appended",
+            isGood(i) ? "Appended" : "DuplicateEventId"
+          )
+          assert.strictEqual(yield* store.version(stream(`s${i}`)), isGood(i) ? 2 : 0)
+        }
+      }).pipe(Effect.provide(stores)))
+
     it.scoped("an append inside a nested transaction that is rolled back goes alone", () =>
       Effect.gen(function*() {
         const sql = yield* SqlClient.SqlClient

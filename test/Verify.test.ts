@@ -1,5 +1,5 @@
 import { assert, describe, it } from "@effect/vitest"
-import { Chunk, Effect, HashMap, Layer, Logger, Option, Random, Schema, type Scope, TestClock } from "effect"
+import { Chunk, Effect, Fiber, HashMap, Layer, Logger, Option, Random, Schema, type Scope, TestClock } from "effect"
 import {
   Aggregate,
   EventStore,
@@ -407,5 +407,9 @@ describe("a share of the loads", () => {
       const failed = counted(Metrics.snapshotVerifications, { aggregate: name, outcome: "Failed" })
       yield* load(Effect.die("planned"), eventually(Effect.map(failed, (count) => count === 1)))
       yield* load(Effect.never, Effect.yieldNow())
+      const begun = yield* Effect.makeLatch(false)
+      const stuck = Effect.zipRight(begun.open, Effect.uninterruptible(Effect.never))
+      const closing = yield* Effect.forkDaemon(load(stuck, begun.await))
+      yield* eventually(Effect.map(Fiber.poll(closing), Option.isSome))
     }).pipe(Effect.provide(Layer.fresh(memoryStores))))
 })

@@ -183,7 +183,7 @@ export const make = <Name extends string, Id, State, Event, Command, Rejection>(
         const [first] = page
         const proved = known === 0 || (first?.version === from.version &&
           (from.eventId === null || first.eventId === null || first.eventId === from.eventId))
-        if (!proved) return new Rewritten()
+        if (!proved) return new Rewritten({ refused: undefined })
         const unread = page.slice(known)
         const next = bounds.upTo === Infinity ? unread : unread.filter(({ version }) => version <= bounds.upTo)
         return next.length === 0
@@ -204,20 +204,24 @@ export const make = <Name extends string, Id, State, Event, Command, Rejection>(
   // from the beginning: what was folded so far is of a history that is no more
   const anew = <A>(
     stream: StreamId.StreamId,
-    reading: Effect.Effect<A, LoadError | Rewritten>
+    reading: Effect.Effect<A, LoadError | Rewritten>,
+    { onRefused }: Pick<Bounds, "onRefused">
   ): Effect.Effect<A, LoadError> =>
     Effect.catchIf(reading, isRewritten, () =>
       Effect.catchIf(
         Effect.retry(reading, { while: isRewritten, times: 10 }),
         isRewritten,
-        () =>
-          new EventStore.EventStoreError({
-            operation: "read",
-            stream,
-            reason: "Unavailable",
-            mayHaveAppended: false,
-            detail: "the stream got another history each time between two pages of it: try again when it is at rest"
-          })
+        ({ refused }) =>
+          Effect.zipRight(
+            refused === undefined ? Effect.void : onRefused(refused),
+            new EventStore.EventStoreError({
+              operation: "read",
+              stream,
+              reason: "Unavailable",
+              mayHaveAppended: false,
+              detail: "the stream got another history each time between two pages of it: try again when it is at rest"
+            })
+          )
       ))
 
   type Loading = Effect.Effect<Baseline<State>, LoadError | Rewritten>
@@ -242,9 +246,13 @@ export const make = <Name extends string, Id, State, Event, Command, Rejection>(
       ? fold(stream, start(id), page, false, bounds)
       : capped(fold(stream, start(id), page, true, bounds))
     const told = isFailure(outcome) ?
-      Effect.tapError(
+      Effect.catchAll(
         replaying,
-        (error) => isRewritten(error) ? Effect.void : bounds.onRefused(outcome)
+        (error): Effect.Effect<never, LoadError | Rewritten> =>
+          isRewritten(error)
+            // it is read again, and told of once
+            ? new Rewritten({ refused: outcome })
+            : Effect.zipRight(bounds.onRefused(outcome), Effect.fail(error))
       ) :
       replaying
     return Effect.map(told, (folded) =>
@@ -456,7 +464,8 @@ export const make = <Name extends string, Id, State, Event, Command, Rejection>(
         : Effect.flatMap(
           events.inTransaction,
           (open) => open ? loadStored(id, stream, bounds) : loadCached(cache, id, stream, bounds)
-        )
+        ),
+      bounds
     )
   }
 
@@ -485,7 +494,8 @@ export const make = <Name extends string, Id, State, Event, Command, Rejection>(
         (stream) =>
           anew(
             stream,
-            capped(Effect.suspend(() => readOn(stream, start(id), { ...anyLength, upTo: version })))
+            capped(Effect.suspend(() => readOn(stream, start(id), { ...anyLength, upTo: version }))),
+            anyLength
           )
       ),
     forget: (stream) => cache?.delete(stream.id),
@@ -497,7 +507,10 @@ export const make = <Name extends string, Id, State, Event, Command, Rejection>(
 }
 
 /** The stream holds another event now where a state was folded up to. */
-class Rewritten extends Data.TaggedError("Rewritten")<{}> {}
+class Rewritten extends Data.TaggedError("Rewritten")<{
+  /** Why the snapshot was not used. */
+  readonly refused: Snapshot.SnapshotFailure | undefined
+}> {}
 
 const isRewritten = (error: LoadError | Rewritten): error is Rewritten => error._tag === "Rewritten"
 

@@ -398,6 +398,58 @@ const basic: ReadonlyArray<Contract.Case<EventStore.EventStore>> = [
       assert.equal(yield* store.version(stream("c")), 0)
     })),
 
+  withFresh(
+    "so is one that belongs to a stream of the same id of another aggregate",
+    (store, stream) =>
+      Effect.gen(function*() {
+        const batch = eventsOf(2)
+        const here = stream("a")
+        const there = StreamId.make(`${here.aggregate}-other`, here.id)
+        yield* store.append(there, batch, { expectedVersion: ExpectedVersion.noStream })
+        // where they stand there is where a repeated append would find them here
+        for (const expectedVersion of [ExpectedVersion.noStream, ExpectedVersion.any, ExpectedVersion.exact(0)]) {
+          assert.equal((yield* failureOf(store.append(here, batch, { expectedVersion })))._tag, "DuplicateEventId")
+        }
+        assert.equal(yield* store.version(here), 0)
+        assert.equal(yield* store.version(there), 2)
+        assert.deepEqual(yield* readAll(store.read(here)), [])
+      })
+  ),
+
+  withFresh(
+    "so are those of the stream itself that stand elsewhere than an exact version says",
+    (store, stream) =>
+      Effect.gen(function*() {
+        const [a, b, c, d] = eventsOf(4)
+        yield* store.append(stream("a"), [a, b, c], { expectedVersion: ExpectedVersion.noStream })
+        for (
+          const [events, version] of [
+            // beyond the head
+            [[a], 4],
+            [[a, b, c], 5],
+            [[c], 7],
+            [[c, d], 4],
+            [[d, a], 4],
+            // at the head
+            [[c, d], 3],
+            // before it
+            [[c], 0],
+            [[c, a], 0],
+            [[a, d], 1],
+            [[a, b], 2]
+          ] as const
+        ) {
+          const failure = yield* failureOf(
+            store.append(stream("a"), events, { expectedVersion: ExpectedVersion.exact(version) })
+          )
+          assert.equal(failure._tag, "DuplicateEventId", `${events.length} events at exact ${version}`)
+        }
+        const beyond = yield* failureOf(store.append(stream("a"), [d], { expectedVersion: ExpectedVersion.exact(5) }))
+        assert.equal(beyond._tag === "VersionConflict" && beyond.actual, 3)
+        assert.deepEqual((yield* readAll(store.read(stream("a")))).map(({ id }) => id), [a.id, b.id, c.id])
+      })
+  ),
+
   ...[1, 2, 3, 10, 1_000].map((pageSize) =>
     withFresh(`pages of ${pageSize} read the same as all at once`, (store, stream) =>
       Effect.gen(function*() {
