@@ -614,7 +614,10 @@ describe("a store that is slow or hangs", () => {
         for (let n = 0; n < 4; n++) yield* tellers.execute("s0", "Count")
         assert.strictEqual(begun, 1)
         assert.strictEqual((yield* dropped) - before, 4)
-        assert.strictEqual(logged.filter(({ message }) => message.includes("dropped")).length, 4)
+        assert.deepStrictEqual(
+          logged.filter(({ message }) => message.includes("dropped")).map(({ annotations }) => annotations),
+          Array.from({ length: 4 }, () => ({ aggregate: "Teller", id: "s0" }))
+        )
         for (let n = 1; n < 40; n++) {
           const command = yield* Effect.fork(tellers.execute(`s${n}`, "Count"))
           yield* TestClock.adjust("3 seconds")

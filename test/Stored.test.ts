@@ -46,6 +46,8 @@ describe("events as they are stored", () => {
     id: Schema.String,
     state: Schema.Int,
     event: Schema.TaggedStruct("Tagged", {
+      none: Schema.optional(Schema.OptionFromNullOr(Schema.Int)),
+      before: Schema.optional(Schema.Record({ key: Schema.String, value: Schema.Unknown })),
       tags: Schema.Record({ key: Schema.String, value: Schema.Unknown }),
       oneWay: Schema.optional(Schema.transform(Schema.String, Schema.Int, {
         decode: () => {
@@ -61,7 +63,12 @@ describe("events as they are stored", () => {
       Either.right([
         command === 1
           ? { _tag: "Tagged", tags: {}, oneWay: 1 }
-          : { _tag: "Tagged", tags: Object.fromEntries(Object.entries(Object(command))) }
+          : {
+            _tag: "Tagged",
+            none: Option.none(),
+            before: { harmless: {} },
+            tags: Object.fromEntries(Object.entries(Object(command)))
+          }
       ])
   })
 
@@ -106,7 +113,7 @@ describe("events as they are stored", () => {
       const store = yield* EventStore.EventStore
       const tagged = yield* Repository.make(Tagged)
       const bad: ReadonlyArray<readonly [command: unknown, says: string]> = [
-        [JSON.parse("{\"__proto__\":{\"a\":1},\"b\":2}"), "__proto__"],
+        [JSON.parse("{\"__proto__\":{\"a\":1},\"b\":2}"), "cannot keep $.tags.__proto__"],
         [{ nested: NaN }, "$.tags.nested"],
         [1, "not read back"]
       ]
