@@ -7,6 +7,7 @@
 import * as Either from "effect/Either"
 import type * as ParseResult from "effect/ParseResult"
 import * as Schema from "effect/Schema"
+import { copy } from "./internal/copy.js"
 import { makeEventCodec } from "./internal/eventCodec.js"
 import { fingerprint } from "./internal/fingerprint.js"
 import { maxVersion } from "./internal/limits.js"
@@ -259,7 +260,8 @@ export const make = <
     migrations: migrations?.sources ?? [],
     event: makeEventCodec(definition.name, definition.event, definition.upcasts),
     command: Schema.typeSchema(definition.command),
-    initial: (id) => asState<State, Initial>(definition.initial(id)),
+    // a program may give the same object each time, and `evolve` may change it
+    initial: (id) => copy(asState<State, Initial>(definition.initial(id))),
     evolve: evolving<State, Event, Evolved>(definition.evolve),
     decide: (state, command) => widen<Event, Decision>(definition.decide(state, command))
   }

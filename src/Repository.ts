@@ -22,10 +22,12 @@ import * as EventStore from "./EventStore.js"
 import * as ExpectedVersion from "./ExpectedVersion.js"
 import { compare } from "./internal/compare.js"
 import { decideStored, type Stored } from "./internal/decideStored.js"
+import * as Hopeless from "./internal/hopeless.js"
 import { maxVersion } from "./internal/limits.js"
 import { type Baseline, baselineOf, contain, type LoadError, make as makeLoader } from "./internal/loader.js"
 import * as Logs from "./internal/logs.js"
 import { finiteDurationProblem, wholeFromOne } from "./internal/options.js"
+import * as Source from "./internal/source.js"
 import * as SyncSaves from "./internal/syncSaves.js"
 import { brief, quote } from "./internal/text.js"
 import * as Tracing from "./internal/tracing.js"
@@ -245,8 +247,8 @@ export interface Options<State = unknown, Event = unknown> {
   /** Default: `SnapshotPolicy.none`. */
   readonly snapshots?: SnapshotPolicy.SnapshotPolicy<State, Event> | undefined
   /**
-   * When a command that lost a race is decided again. Default: up to 30 times, waiting a random time that grows from
-   * 1 to 50 milliseconds.
+   * When a command that lost a race is decided again, in real time whatever the `Clock`. Default: up to 30 times,
+   * waiting a random time that grows from 1 to 50 milliseconds.
    */
   readonly retry?: Schedule.Schedule<unknown, EventStore.VersionConflict> | undefined
   /** How many events are read at a time. Default 4,000. */
@@ -372,7 +374,7 @@ export const make = <Name extends string, Id, State, Event, Command, Rejection>(
     const countLoad = Metrics.loads(aggregate.name)
     const countSave = Metrics.snapshotter(aggregate.name)
 
-    const verify = (id: Id, remove: boolean, most = aggregate.migrations.length): Effect.Effect<
+    const verify = (id: Id, remove: boolean, most = aggregate.migrations.length + 1): Effect.Effect<
       Verification,
       LoadError
     > =>
@@ -397,9 +399,13 @@ export const make = <Name extends string, Id, State, Event, Command, Rejection>(
         const removal = remove
           ? yield* contained(Effect.suspend(() => snapshots.delete(stream, { schemaVersion, identity })))
           : undefined
-        const removed = removal !== undefined && Either.isRight(removal)
-        // the next load would migrate another one, perhaps in the same wrong way
-        if (removed && most > 0) yield* verify(id, remove, most - 1)
+        const removed = removal !== undefined && Either.isRight(removal) && removal.right > 0
+        // another one may have taken its place, or the next load would migrate an older one: perhaps as wrong
+        const again = removal !== undefined && Either.isRight(removal) && most > (removed ? 1 : 0)
+          ? yield* verify(id, remove, most - 1)
+          : undefined
+        // the one that stood in for it is gone
+        if (!removed && again?._tag === "Refuted") return again
         return {
           _tag: "Refuted",
           version,
@@ -453,8 +459,8 @@ export const make = <Name extends string, Id, State, Event, Command, Rejection>(
         snapshotter.offer({ stream, version: Infinity, save: saveCommitted(id, stream, always, 0) })
       })
 
-    const observe = (id: Id, options: { readonly mayWrite: boolean }) =>
-      loader.load(id, { onRefused: refused }).pipe(
+    const observe = (id: Id, options: { readonly mayWrite: boolean; readonly source?: Source.Source<State> }) =>
+      loader.load(id, { onRefused: refused, source: options.source }).pipe(
         Effect.tap((baseline) => note(id, baseline)),
         Effect.tapError((error) => options.mayWrite ? repair(id, error) : Effect.void)
       )
@@ -480,7 +486,7 @@ export const make = <Name extends string, Id, State, Event, Command, Rejection>(
       Effect.gen(function*() {
         const { refuted, state, stream, version } = baseline
         const eventId = yield* lastEventId(baseline)
-        const time = DateTime.unsafeMake(Math.trunc(yield* Clock.currentTimeMillis))
+        const time = yield* timeOf(stream, yield* Clock.currentTimeMillis)
         const encoded = yield* Snapshot.encode(aggregate, { stream, version, eventId, state, time })
         if (Option.isSome(refuted)) {
           // a save never replaces a newer version by an older one: what the load refuted must not stand in its way
@@ -504,11 +510,48 @@ export const make = <Name extends string, Id, State, Event, Command, Rejection>(
         return { snapshot, outcome }
       })
 
+    const hopeless = Hopeless.make()
+
+    /** What policies ask for: `false` where it fails, and would fail again at once. */
+    const saveDue = (baseline: Baseline<State>) =>
+      save(baseline).pipe(
+        Effect.tap(() => hopeless.succeeded(baseline.stream.id)),
+        Effect.catchIf(isHopeless, (error) =>
+          Effect.clockWith((clock) => {
+            const { aggregate, id } = baseline.stream
+            countSave.failed()
+            if (!hopeless.failed(id, clock.unsafeCurrentTimeMillis())) return Effect.succeed(false)
+            const message = "a state cannot be kept as a snapshot: none is taken of this stream until that is over; " +
+              "it is tried again a minute later, and then ever more seldom"
+            return Effect.as(Logs.warn(message, error, { aggregate, id }), false)
+          }))
+      )
+
     const syncSaves = SyncSaves.make({ contained, inTransaction: events.inTransaction, count: countSave })
+
+    /**
+     * Saves what nothing of the program has changed since it was folded. What came by a snapshot or the cache is read
+     * from the store again: that snapshot may have been refuted and removed since.
+     */
     const saveInTime = (
+      id: Id,
       baseline: Baseline<State>,
-      isStored: Effect.Effect<boolean, EventStore.EventStoreError> = Effect.succeed(true)
-    ): Effect.Effect<void> => syncSaves.run(baseline.stream, Effect.suspend(() => save(baseline)), isStored)
+      when: SnapshotPolicy.When,
+      command: Commanded<State, Event> | undefined
+    ): Effect.Effect<void> => {
+      const { stream, used } = baseline
+      const isRead = command === undefined ? !baseline.cached : Option.isNone(used) && !baseline.cached
+      const saving = Effect.suspend((): Effect.Effect<unknown, unknown> => {
+        if (isRead && command === undefined) return saveDue(baseline)
+        const again = isRead && command !== undefined ? command.source.again(command.appended) : Option.none()
+        return Option.match(again, {
+          onNone: () => saveCommitted(id, stream, when, 0),
+          onSome: (folded) => saveDue(baselineOf(folded, baseline))
+        })
+      })
+      // what is read again needs no other proof
+      return syncSaves.run(stream, saving, isRead && command !== undefined ? command.isStored : Effect.succeed(true))
+    }
 
     /** Whether the event that a state was folded up to stands in the store. */
     const stands = ({ eventId, stream, version }: Baseline<State>) =>
@@ -533,7 +576,10 @@ export const make = <Name extends string, Id, State, Event, Command, Rejection>(
           })
         }
         const saved = yield* contained(save(baseline))
-        if (Either.isRight(saved)) return saved.right
+        if (Either.isRight(saved)) {
+          hopeless.succeeded(stream.id)
+          return saved.right
+        }
         const cause = saved.left
         return yield* isSaveError(cause) ? cause : new SnapshotStore.SnapshotStoreError({
           operation: "save",
@@ -576,13 +622,15 @@ export const make = <Name extends string, Id, State, Event, Command, Rejection>(
     // into a background snapshot
     const saveCommitted = (id: Id, stream: StreamId.StreamId, when: SnapshotPolicy.When, uncommitted: number) =>
       Effect.gen(function*() {
+        // asked for while another try was under way
+        if (hopeless.waits(stream.id, yield* Clock.currentTimeMillis)) return false
         const onPage = () => snapshotter?.headway(stream)
         if (uncommitted > 0) yield* untilCommitted(stream, uncommitted)
         const baseline = yield* loader.load(id, { unbounded: true, onPage })
         // the save has its time to itself
         onPage()
         const progress = progressOf(baseline, yield* Clock.currentTimeMillis, undefined)
-        return isDue(when, baseline, progress) && (yield* save(baseline))
+        return isDue(when, baseline, progress) && (yield* saveDue(baseline))
       })
 
     // another connection may look before the caller's transaction commits; if that rolls back, this version never comes
@@ -609,7 +657,9 @@ export const make = <Name extends string, Id, State, Event, Command, Rejection>(
       if (baseline.version === 0 || automatic === undefined) return Effect.succeed(undefined)
       return Effect.clockWith((clock) => {
         try {
-          const progress = progressOf(baseline, clock.unsafeCurrentTimeMillis(), change)
+          const now = clock.unsafeCurrentTimeMillis()
+          if (hopeless.waits(baseline.stream.id, now)) return Effect.succeed(undefined)
+          const progress = progressOf(baseline, now, change)
           if (!isDue(automatic, baseline, progress)) return Effect.succeed(undefined)
           // the next load counts from the stored snapshot
           loader.forget(baseline.stream)
@@ -624,23 +674,18 @@ export const make = <Name extends string, Id, State, Event, Command, Rejection>(
     const snapshotIfDue = (
       id: Id,
       baseline: Baseline<State>,
-      appended?: {
-        readonly change: SnapshotPolicy.Change<State, Event>
-        readonly isStored: Effect.Effect<boolean, EventStore.EventStoreError>
-        /** Whether it is not known if the append went through. */
-        readonly interrupted: boolean
-      }
+      command?: Commanded<State, Event>
     ): Effect.Effect<void> =>
-      Effect.flatMap(dueNow(baseline, appended?.change), (when) => {
+      Effect.flatMap(dueNow(baseline, command?.change), (when) => {
         if (when === undefined) return Effect.void
         const { stream, version } = baseline
         return snapshotter === undefined
           ? Effect.flatMap(
             mayRollBack,
-            (uncommitted) => uncommitted ? Effect.void : saveInTime(baseline, appended?.isStored)
+            (uncommitted) => uncommitted ? Effect.void : saveInTime(id, baseline, when, command)
           )
           : Effect.flatMap(events.inTransaction, (open) => {
-            const tentative = open || appended?.interrupted === true
+            const tentative = open || command?.interrupted === true
             snapshotter.offer({ stream, version, tentative, save: saveCommitted(id, stream, when, open ? version : 0) })
             // on SQLite all is synchronous: a loop of commands would never let a worker run
             return Effect.yieldNow()
@@ -648,12 +693,16 @@ export const make = <Name extends string, Id, State, Event, Command, Rejection>(
       })
 
     // what only reads must not take a lock that it keeps until the end of the caller's transaction
-    const snapshotOnLoadIfDue = (id: Id, baseline: Baseline<State>): Effect.Effect<void> =>
+    const snapshotOnLoadIfDue = (
+      id: Id,
+      baseline: Baseline<State>,
+      command?: Commanded<State, Event>
+    ): Effect.Effect<void> =>
       !snapshotOnLoad || automatic === undefined
         ? Effect.void
         : snapshotter !== undefined
-        ? snapshotIfDue(id, baseline)
-        : Effect.flatMap(events.inTransaction, (open) => open ? Effect.void : snapshotIfDue(id, baseline))
+        ? snapshotIfDue(id, baseline, command)
+        : Effect.flatMap(events.inTransaction, (open) => open ? Effect.void : snapshotIfDue(id, baseline, command))
 
     const propose = (
       stored: ReadonlyArray<Stored<Event>>,
@@ -674,14 +723,15 @@ export const make = <Name extends string, Id, State, Event, Command, Rejection>(
       id: Id,
       baseline: Baseline<State>,
       commands: ReadonlyArray<Command>,
-      metadata: Event.Metadata
+      metadata: Event.Metadata,
+      source: Source.Source<State>
     ): Effect.Effect<Either.Either<Executed<State, Event>, Rejection>, ExecuteError> =>
       Effect.suspend((): Effect.Effect<Either.Either<Executed<State, Event>, Rejection>, ExecuteError> => {
         const { stream, version: before } = baseline
         const decision = decideStored(aggregate, baseline.state, commands)
         switch (decision._tag) {
           case "Rejected":
-            return Effect.as(snapshotOnLoadIfDue(id, baseline), Either.left(decision.rejection))
+            return Effect.as(snapshotOnLoadIfDue(id, baseline, { ...nothing, source }), Either.left(decision.rejection))
           case "Unstorable":
             return new EventStore.EventStoreError({
               operation: "append",
@@ -696,7 +746,7 @@ export const make = <Name extends string, Id, State, Event, Command, Rejection>(
         const decided = stored.map(({ event }) => event)
         if (decided.length === 0) {
           const executed = { state, version: before, events: decided }
-          return Effect.as(snapshotOnLoadIfDue(id, baseline), Either.right(executed))
+          return Effect.as(snapshotOnLoadIfDue(id, baseline, { ...nothing, source }), Either.right(executed))
         }
         const change = { before: baseline.state, after: state, events: decided }
         return Effect.flatMap(propose(stored, metadata), (proposed) => {
@@ -706,14 +756,21 @@ export const make = <Name extends string, Id, State, Event, Command, Rejection>(
           const appended = events.append(stream, proposed, { expectedVersion: ExpectedVersion.exact(before) })
           // the expected version fits another history of the same length too: one that was restored since the load
           const isOfHistory = before === 0 ? Effect.succeed(true) : stands(baseline)
-          const snapshot = (interrupted: boolean) =>
-            snapshotIfDue(id, after, {
-              change,
-              isStored: interrupted
-                ? Effect.if(isOfHistory, { onTrue: () => stands(after), onFalse: () => Effect.succeed(false) })
-                : isOfHistory,
-              interrupted
-            })
+          const command = (interrupted: boolean): Commanded<State, Event> => ({
+            change,
+            source,
+            appended: stored.map(({ text, type }, index) => ({
+              version: before + index + 1,
+              type,
+              payload: text,
+              eventId: proposed[index].id
+            })),
+            isStored: interrupted
+              ? Effect.if(isOfHistory, { onTrue: () => stands(after), onFalse: () => Effect.succeed(false) })
+              : isOfHistory,
+            interrupted
+          })
+          const snapshot = (interrupted: boolean) => snapshotIfDue(id, after, command(interrupted))
           // an interruption that comes after the append, or during it, finds the snapshot noted or saved
           const appendThenSnapshot = Effect.uninterruptibleMask((restore) =>
             restore(appended).pipe(
@@ -729,7 +786,7 @@ export const make = <Name extends string, Id, State, Event, Command, Rejection>(
             : Effect.flatMap(dueNow(after, change), (when) =>
               when === undefined ?
                 appended :
-                shared.value.transaction(Effect.zipRight(appended, saveInTime(after, isOfHistory))).pipe(
+                shared.value.transaction(Effect.zipRight(appended, saveInTime(id, after, when, command(false)))).pipe(
                   // without its snapshot it may go through; with the same ids it happens once, whatever became of it
                   Effect.catchIf(isUnavailable, (first) =>
                     Effect.mapError(appendThenSnapshot, (error) =>
@@ -772,13 +829,28 @@ export const make = <Name extends string, Id, State, Event, Command, Rejection>(
       commands: ReadonlyArray<Command>,
       metadata: Event.Metadata
     ): Effect.Effect<Executed<State, Event>, Rejection | ExecuteError> =>
-      Effect.flatMap(observe(id, { mayWrite: true }), (loaded) => {
+      Effect.suspend(() => {
+        const source = Source.make(aggregate)
+        return Effect.flatMap(
+          observe(id, { mayWrite: true, source }),
+          (loaded) => decideUntilAppended(id, loaded, commands, metadata, source)
+        )
+      })
+
+    const decideUntilAppended = (
+      id: Id,
+      loaded: Baseline<State>,
+      commands: ReadonlyArray<Command>,
+      metadata: Event.Metadata,
+      source: Source.Source<State>
+    ): Effect.Effect<Executed<State, Event>, Rejection | ExecuteError> =>
+      Effect.suspend(() => {
         let baseline = loaded
         let conflict: EventStore.VersionConflict | undefined
         const refresh = Effect.suspend((): Effect.Effect<Baseline<State>, LoadError> =>
           conflict === undefined
             ? Effect.succeed(baseline)
-            : loader.advance(id, baseline)
+            : loader.advance(id, baseline, source)
         )
         const attempt: Effect.Effect<
           Either.Either<Executed<State, Event>, Rejection | LoadError>,
@@ -786,7 +858,7 @@ export const make = <Name extends string, Id, State, Event, Command, Rejection>(
         > = refresh.pipe(
           Effect.flatMap((current) => {
             baseline = current
-            return decideAndAppend(id, current, commands, metadata)
+            return decideAndAppend(id, current, commands, metadata, source)
           }),
           // a rejection may have any tag, so it must not meet the retry: only conflicts stay in the error channel
           Effect.catchAll((error): Effect.Effect<Either.Either<never, LoadError>, EventStore.VersionConflict> => {
@@ -798,16 +870,16 @@ export const make = <Name extends string, Id, State, Event, Command, Rejection>(
           })
         )
         return Effect.flatten(
-          Effect.catchAll(attempt, (lost) => {
-            // the schedule is told of the first failure too
-            let known: EventStore.VersionConflict | undefined = lost
-            const again = Effect.suspend(() => {
-              const failed = known
-              known = undefined
-              return failed === undefined ? attempt : Effect.fail(failed)
-            })
-            return Effect.retry(again, retry)
-          })
+          Effect.catchAll(attempt, (lost) =>
+            Effect.flatMap(Schedule.driver(retry), (driver) => {
+              const again = (lost: EventStore.VersionConflict): typeof attempt =>
+                // in real time: others append in theirs, whatever clock dates the events
+                Effect.matchEffect(Effect.withClock(driver.next(lost), liveClock), {
+                  onFailure: () => Effect.fail(lost),
+                  onSuccess: () => Effect.catchAll(attempt, again)
+                })
+              return again(lost)
+            }))
         )
       })
 
@@ -878,7 +950,7 @@ const defaultRetry: Schedule.Schedule<unknown> = Schedule.exponential("1 millis"
   Schedule.intersect(Schedule.recurs(30))
 )
 
-// real time, also where a test has stopped the clock: it is a transaction of the caller's that is waited for
+// real time, also where a test has stopped the clock: what is waited for are others, who commit in theirs
 const liveClock = Clock.make()
 
 const longestWait = 160
@@ -910,6 +982,43 @@ const isSaveError = (
 ): error is EventStore.EventStoreError | Snapshot.StateEncodeError | SnapshotStore.SnapshotStoreError =>
   error instanceof EventStore.EventStoreError || error instanceof Snapshot.StateEncodeError ||
   error instanceof SnapshotStore.SnapshotStoreError
+
+/** What a command makes of a state in hand, for a snapshot of it. */
+interface Commanded<State, Event> {
+  readonly change: SnapshotPolicy.Change<State, Event> | undefined
+  /** What the state before the command was folded from. */
+  readonly source: Source.Source<State>
+  /** The events of the command, as they are read back. */
+  readonly appended: ReadonlyArray<EventStore.TailEvent>
+  readonly isStored: Effect.Effect<boolean, EventStore.EventStoreError>
+  /** Whether it is not known if the append went through. */
+  readonly interrupted: boolean
+}
+
+const nothing = { change: undefined, appended: [], isStored: Effect.succeed(true), interrupted: false }
+
+// a state that does not encode, or what no store can keep
+const isHopeless = (
+  error: { readonly _tag: string }
+): error is Snapshot.StateEncodeError | SnapshotStore.SnapshotStoreError =>
+  error instanceof Snapshot.StateEncodeError ||
+  (error instanceof SnapshotStore.SnapshotStoreError && error.reason === "InvalidInput")
+
+const timeOf = (
+  { aggregate, id }: StreamId.StreamId,
+  now: number
+): Either.Either<DateTime.Utc, SnapshotStore.SnapshotStoreError> =>
+  Either.fromOption(
+    Option.map(DateTime.make(Math.trunc(now)), DateTime.toUtc),
+    () =>
+      new SnapshotStore.SnapshotStoreError({
+        operation: "save",
+        aggregate,
+        id,
+        reason: "InvalidInput",
+        detail: `the Clock gives ${now} for the time, and no date is so many milliseconds from 1970`
+      })
+  )
 
 const isUnavailable = (error: { readonly _tag: string }): error is EventStore.EventStoreError =>
   error instanceof EventStore.EventStoreError && error.reason === "Unavailable"

@@ -230,21 +230,11 @@ export const encode = <Name extends string, Id, State, Event, Command, Rejection
     readonly time: DateTime.Utc
   }
 ): Either.Either<Encoded, StateEncodeError> => {
-  const failure = (cause: unknown) => new StateEncodeError({ stream: options.stream, version: options.version, cause })
-  const encoded = aggregate.state.encode(options.state)
-  if (Either.isLeft(encoded)) {
-    // a recursive schema follows a cycle until the stack is full
-    const cycle = Json.cycle(options.state)
-    return Either.left(failure(cycle === undefined ? encoded.left : new Error(`${cycle.path} ${cycle.reason}`)))
-  }
-  const text = Json.stringify(encoded.right)
-  if (Either.isLeft(text)) return Either.left(failure(new Error(`${text.left.path} ${text.left.reason}`)))
-  // a schema may lose something in silence, as records do with a key named __proto__
-  const readBack = Either.flatMap(Json.parse(text.right), aggregate.state.decode)
-  if (Either.isLeft(readBack)) return Either.left(failure(readBack.left))
-  const [lost] = compare(aggregate.state.schema, options.state, readBack.right, 1)
-  if (lost !== undefined) {
-    return Either.left(failure(new Error(`${lost.path} does not survive: ${lost.left} is read back as ${lost.right}`)))
+  const text = encodeState(aggregate, options.state)
+  if (Either.isLeft(text)) {
+    return Either.left(
+      new StateEncodeError({ stream: options.stream, version: options.version, cause: text.left })
+    )
   }
   return Either.right({
     stream: options.stream,
@@ -255,6 +245,33 @@ export const encode = <Name extends string, Id, State, Event, Command, Rejection
     state: text.right,
     time: DateTime.toEpochMillis(options.time)
   })
+}
+
+/**
+ * The state as JSON text, if that gives the same state back.
+ *
+ * @internal
+ */
+export const encodeState = <Name extends string, Id, State, Event, Command, Rejection>(
+  aggregate: Aggregate.Aggregate<Name, Id, State, Event, Command, Rejection>,
+  state: NoInfer<State>
+): Either.Either<string, unknown> => {
+  const encoded = aggregate.state.encode(state)
+  if (Either.isLeft(encoded)) {
+    // a recursive schema follows a cycle until the stack is full
+    const cycle = Json.cycle(state)
+    return Either.left(cycle === undefined ? encoded.left : new Error(`${cycle.path} ${cycle.reason}`))
+  }
+  const text = Json.stringify(encoded.right)
+  if (Either.isLeft(text)) return Either.left(new Error(`${text.left.path} ${text.left.reason}`))
+  // a schema may lose something in silence, as records do with a key named __proto__
+  const readBack = Either.flatMap(Json.parse(text.right), aggregate.state.decode)
+  if (Either.isLeft(readBack)) return Either.left(readBack.left)
+  const [lost] = compare(aggregate.state.schema, state, readBack.right, 1)
+  if (lost !== undefined) {
+    return Either.left(new Error(`${lost.path} does not survive: ${lost.left} is read back as ${lost.right}`))
+  }
+  return text
 }
 
 /**

@@ -8,6 +8,8 @@ export interface Stored<out Event> {
   readonly type: string
   /** The encoded event, as it will be read back. */
   readonly payload: unknown
+  /** The payload as it is stored. */
+  readonly text: string
   readonly event: Event
 }
 
@@ -76,7 +78,7 @@ export const store = <Event>(
   if (decoded === undefined) return refuse(`has a type, ${type}, that nothing reads`)
   return Either.isLeft(decoded)
     ? refuse(`is not read back by its own schema: ${brief(decoded.left)}`, decoded.left)
-    : Either.right({ type, payload, event: decoded.right })
+    : Either.right({ type, payload, text: text.right, event: decoded.right })
 }
 
 // a record schema assigns its keys, and what is assigned to this one is no key

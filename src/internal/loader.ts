@@ -12,7 +12,9 @@ import * as Snapshot from "../Snapshot.js"
 import type { SnapshotStore } from "../SnapshotStore.js"
 import * as StreamId from "../StreamId.js"
 import { type Folded, foldPage } from "./fold.js"
+import * as Hopeless from "./hopeless.js"
 import { maxVersion, shortPage } from "./limits.js"
+import type { Source } from "./source.js"
 import * as StateCache from "./stateCache.js"
 import { brief } from "./text.js"
 
@@ -38,6 +40,8 @@ export interface Origin {
   readonly took: number
   /** The snapshot of the aggregate's own schema version that this load refuted: it must go before another is saved. */
   readonly refuted: Option.Option<{ readonly version: number; readonly eventId: string }>
+  /** Whether it came by the cache: of the stored snapshot below it that may have been refuted since. */
+  readonly cached: boolean
 }
 
 /**
@@ -55,7 +59,8 @@ export const baselineOf = <State>(folded: Folded<State>, origin: Origin): Baseli
   used: origin.used,
   outcome: origin.outcome,
   took: origin.took,
-  refuted: origin.refuted
+  refuted: origin.refuted,
+  cached: origin.cached
 })
 
 /** @internal */
@@ -69,23 +74,31 @@ export interface Used {
 
 /** @internal */
 export interface Loader<in Id, in out State> {
-  readonly load: (id: Id, options?: LoadOptions) => Effect.Effect<Baseline<State>, LoadError>
+  readonly load: (id: Id, options?: LoadOptions<State>) => Effect.Effect<Baseline<State>, LoadError>
   /** The state at a version by full replay, whatever stands after it. */
   readonly replayTo: (id: Id, version: number) => Effect.Effect<Folded<State>, LoadError>
   /** Has the next load look for the stored snapshot. */
   readonly forget: (stream: StreamId.StreamId) => void
-  /** The events appended since, folded onto a state in hand: one of a history that is no more is loaded anew. */
-  readonly advance: (id: Id, baseline: Baseline<State>) => Effect.Effect<Baseline<State>, LoadError>
+  /**
+   * The events appended since, folded onto the state once more: one of a history that is no more is loaded anew.
+   */
+  readonly advance: (
+    id: Id,
+    baseline: Baseline<State>,
+    source: Source<State>
+  ) => Effect.Effect<Baseline<State>, LoadError>
 }
 
 /** @internal */
-export interface LoadOptions {
+export interface LoadOptions<in out State> {
   /** However long the replay: for whoever makes the next one short. */
   readonly unbounded?: boolean | undefined
   /** Told why the snapshot was not used, where the replay instead of it fails. */
   readonly onRefused?: ((failure: Snapshot.SnapshotFailure) => Effect.Effect<void>) | undefined
   /** Told of every page of events that was read. */
   readonly onPage?: (() => void) | undefined
+  /** Told of what the state is folded from. */
+  readonly source?: Source<State> | undefined
 }
 
 /**
@@ -111,11 +124,13 @@ export const make = <Name extends string, Id, State, Event, Command, Rejection>(
   const migratable = aggregate.migrations.map(({ fingerprint, version }) => ({ schemaVersion: version, fingerprint }))
   const fingerprint = onDrift === "decode" ? undefined : aggregate.fingerprint
   const cache = options.cache && StateCache.make<Used>(aggregate.name, options.cache)
+  const uncachable = Hopeless.make()
   const permits = concurrentReplays === undefined ? undefined : Effect.unsafeMakeSemaphore(concurrentReplays)
 
   interface Bounds {
-    readonly onRefused: NonNullable<LoadOptions["onRefused"]>
-    readonly onPage: NonNullable<LoadOptions["onPage"]>
+    readonly onRefused: NonNullable<LoadOptions<State>["onRefused"]>
+    readonly onPage: NonNullable<LoadOptions<State>["onPage"]>
+    readonly source: Source<State> | undefined
     readonly most: number
     readonly upTo: number
     /** How many events are read at first, where a snapshot or a state of the cache leaves few. */
@@ -131,6 +146,7 @@ export const make = <Name extends string, Id, State, Event, Command, Rejection>(
     return {
       onRefused: () => Effect.void,
       onPage: () => {},
+      source: undefined,
       most,
       upTo: Infinity,
       first: Math.min(limit, shortPage),
@@ -162,6 +178,7 @@ export const make = <Name extends string, Id, State, Event, Command, Rejection>(
       }
       const folded = foldPage(aggregate, stream, from, page)
       if (Either.isLeft(folded)) return Effect.fail(folded.left)
+      bounds.source?.add(page)
       return more
         // a long replay lets other fibers run between its pages
         ? Effect.zipRight(Effect.yieldNow(), readOn(stream, folded.right, bounds))
@@ -199,7 +216,10 @@ export const make = <Name extends string, Id, State, Event, Command, Rejection>(
       ? replay
       : Effect.flatMap(events.inTransaction, (open) => open ? replay : permits.withPermits(1)(replay))
 
-  const start = (id: Id): Folded<State> => ({ state: aggregate.initial(id), version: 0, eventId: null, replayed: 0 })
+  const start = (id: Id, source?: Source<State>): Folded<State> => {
+    source?.begin(() => Option.some(aggregate.initial(id)), beginning)
+    return { ...beginning, state: aggregate.initial(id) }
+  }
 
   // from the beginning: what was folded so far is of a history that is no more
   const anew = <A>(
@@ -240,11 +260,11 @@ export const make = <Name extends string, Id, State, Event, Command, Rejection>(
     const page = found?.page
     const refuted = found?.refuted?.schemaVersion === schemaVersion ? found.refuted : undefined
     const replaying = page === undefined
-      ? capped(readOn(stream, start(id), bounds))
+      ? capped(readOn(stream, start(id, bounds.source), bounds))
       : page.length < bounds.first
       // nothing is left to read
-      ? fold(stream, start(id), page, false, bounds)
-      : capped(fold(stream, start(id), page, true, bounds))
+      ? fold(stream, start(id, bounds.source), page, false, bounds)
+      : capped(fold(stream, start(id, bounds.source), page, true, bounds))
     const told = isFailure(outcome) ?
       Effect.catchAll(
         replaying,
@@ -262,7 +282,8 @@ export const make = <Name extends string, Id, State, Event, Command, Rejection>(
         used: Option.none(),
         outcome,
         took: bounds.elapsed(),
-        refuted: Option.fromNullable(refuted)
+        refuted: Option.fromNullable(refuted),
+        cached: false
       }))
   }
 
@@ -292,6 +313,10 @@ export const make = <Name extends string, Id, State, Event, Command, Rejection>(
       const failure = new Snapshot.HistoryMismatch({ stream, version, expected: eventId, actual })
       return replay(id, stream, bounds, failure, { refuted: encoded })
     }
+    bounds.source?.begin(
+      () => Option.map(Either.getRight(Snapshot.decode(aggregate, encoded, { onDrift })), ({ state }) => state),
+      { version, eventId }
+    )
     return Effect.map(
       fold(stream, { state, version, eventId, replayed: 0 }, tail, page?.length === bounds.first, bounds),
       (folded) =>
@@ -305,7 +330,8 @@ export const make = <Name extends string, Id, State, Event, Command, Rejection>(
             ? { _tag: "Drifted", fingerprint: decoded.right.fingerprint }
             : { _tag: "Hit" },
           took: bounds.elapsed(),
-          refuted: Option.none()
+          refuted: Option.none(),
+          cached: false
         })
     )
   }
@@ -396,11 +422,18 @@ export const make = <Name extends string, Id, State, Event, Command, Rejection>(
     now: number
   ): void => {
     const { eventId, state, stream, version } = loaded
-    if (version === 0 || eventId === null) return
-    const time = DateTime.unsafeMake(Math.trunc(now))
-    const encoded = Snapshot.encode(aggregate, { stream, version, eventId, state, time })
-    if (Either.isRight(encoded)) cache.set(stream.id, { encoded: encoded.right, used })
-    else cache.delete(stream.id)
+    if (version === 0 || eventId === null || uncachable.waits(stream.id, now)) return
+    const time = DateTime.make(Math.trunc(now))
+    // a clock beyond what a date can be dates no entry either
+    if (Option.isNone(time)) return
+    const encoded = Snapshot.encode(aggregate, { stream, version, eventId, state, time: DateTime.toUtc(time.value) })
+    if (Either.isRight(encoded)) {
+      uncachable.succeeded(stream.id)
+      cache.set(stream.id, { encoded: encoded.right, used })
+    } else {
+      uncachable.failed(stream.id, now)
+      cache.delete(stream.id)
+    }
   }
 
   const loadCached = (
@@ -442,7 +475,9 @@ export const make = <Name extends string, Id, State, Event, Command, Rejection>(
         found("Hit")
         return Effect.map(useSnapshot(id, stream, bounds, encoded, page), (folded) => {
           const { refuted, took } = folded
-          const loaded = baselineOf(folded, { stream, snapshotVersion: 0, used, outcome: disabled, took, refuted })
+          const cached = Option.isSome(folded.used)
+          const origin = { stream, snapshotVersion: 0, used, outcome: disabled, took, refuted, cached }
+          const loaded = baselineOf(folded, origin)
           // to encode the state costs about as much as to read as much text again
           if (folded.replayed > 0 && lengthOf(page) >= encoded.state.length) {
             remember(cache, loaded, used, clock.unsafeCurrentTimeMillis())
@@ -469,21 +504,26 @@ export const make = <Name extends string, Id, State, Event, Command, Rejection>(
     )
   }
 
-  const loadWith = (id: Id, options?: LoadOptions): Effect.Effect<Baseline<State>, LoadError> =>
+  const loadWith = (id: Id, options?: LoadOptions<State>): Effect.Effect<Baseline<State>, LoadError> =>
     Effect.clockWith((clock) => {
       const began = clock.unsafeCurrentTimeNanos()
-      const { onPage, onRefused, unbounded = false } = options ?? {}
+      const { onPage, onRefused, source, unbounded = false } = options ?? {}
       const { first, limit, most, upTo } = unbounded ? anyLength : within
       const elapsed = () => Number(clock.unsafeCurrentTimeNanos() - began) / 1_000_000
-      return load(id, {
+      const loading = load(id, {
         onRefused: onRefused ?? within.onRefused,
         onPage: onPage ?? within.onPage,
+        source,
         most,
         upTo,
         first,
         limit,
         elapsed
       }, unbounded)
+      return source === undefined ? loading : Effect.map(loading, (loaded) => {
+        source.settle(loaded)
+        return loaded
+      })
     })
 
   return {
@@ -499,10 +539,18 @@ export const make = <Name extends string, Id, State, Event, Command, Rejection>(
           )
       ),
     forget: (stream) => cache?.delete(stream.id),
-    advance: (id, baseline) => {
-      const advanced = Effect.map(readOn(baseline.stream, baseline, within), (folded) => baselineOf(folded, baseline))
-      return Effect.catchIf(advanced, isRewritten, () => loadWith(id))
-    }
+    advance: (id, baseline, source) =>
+      Effect.suspend(() => {
+        const again = source.again()
+        if (Option.isNone(again)) return loadWith(id, { source })
+        // its own count: what is folded once more was read once
+        const from = { ...again.value, replayed: baseline.replayed }
+        const advanced = Effect.map(readOn(baseline.stream, from, { ...within, source }), (folded) => {
+          source.settle(folded)
+          return baselineOf(folded, baseline)
+        })
+        return Effect.catchIf(advanced, isRewritten, () => loadWith(id, { source }))
+      })
   }
 }
 
@@ -515,6 +563,8 @@ class Rewritten extends Data.TaggedError("Rewritten")<{
 const isRewritten = (error: LoadError | Rewritten): error is Rewritten => error._tag === "Rewritten"
 
 const disabled: Snapshot.SnapshotOutcome = { _tag: "Disabled" }
+
+const beginning = { version: 0, eventId: null, replayed: 0 }
 
 const isFailure = (outcome: Snapshot.SnapshotOutcome): outcome is Snapshot.SnapshotFailure => outcome instanceof Error
 

@@ -13,6 +13,7 @@ import * as Logs from "./logs.js"
 export interface SyncSaves {
   readonly run: (
     stream: StreamId.StreamId,
+    /** Gives `false` where nothing was saved, and that is all right. */
     save: Effect.Effect<unknown, unknown>,
     /** Whether what the snapshot is of got into the store; then alone it is saved. */
     isStored: Effect.Effect<boolean, unknown>
@@ -66,7 +67,7 @@ export const make = (options: {
               const message = "a snapshot could not be saved; the next command that finds it due tries again"
               return Logs.warn(message, cause, { aggregate, id })
             },
-            onRight: (saved) => Option.isSome(saved) ? Effect.sync(count.done) : Effect.void
+            onRight: (saved) => Option.isSome(saved) && saved.value !== false ? Effect.sync(count.done) : Effect.void
           })
         )
       })
