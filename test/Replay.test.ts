@@ -309,6 +309,29 @@ describe("a history that is replaced while it is read", () => {
         }
       }).pipe(Effect.provide(memoryStores)))
 
+    it.scoped(`by one of ${length} events, between two pages of the tail of a snapshot`, () =>
+      Effect.gen(function*() {
+        const snapshots = yield* SnapshotStore.SnapshotStore
+        for (const replacedAt of [2, 3]) {
+          const { one, other, reads, store } = yield* historiesOf(length)
+          yield* snapshots.delete(stream)
+          const early = EventStore.EventStore.of({
+            ...one,
+            readTail: (...args) =>
+              Effect.map(one.readTail(...args), (page) => page.filter(({ version }) => version <= 3))
+          })
+          yield* (yield* accountsOn(early, { snapshots: SnapshotPolicy.manual })).createSnapshot(id("a"))
+          const accounts = yield* accountsOn(store, { snapshots: SnapshotPolicy.manual, pageSize: 3 })
+          reads.of = () => one
+          assert.deepInclude(yield* accounts.load(id("a")), { version: 9, snapshotVersion: 3 })
+          reads.count = 0
+          reads.of = (count) => count < replacedAt ? one : other
+          const loaded = yield* accounts.load(id("a"))
+          assert.deepInclude(loaded, { version: length, snapshotVersion: 0, state })
+          assert.strictEqual(loaded.snapshot._tag, "HistoryMismatch")
+        }
+      }).pipe(Effect.provide(memoryStores)))
+
     it.scoped(`by one of ${length} events, between a load and the append that finds a conflict`, () =>
       Effect.gen(function*() {
         for (const pageSize of [3, 4_000]) {
