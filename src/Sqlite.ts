@@ -6,16 +6,15 @@
  * @since 0.1.0
  */
 import * as SqlClient from "@effect/sql/SqlClient"
-import type * as Connection from "@effect/sql/SqlConnection"
 import * as Cause from "effect/Cause"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Schema from "effect/Schema"
-import * as Scope from "effect/Scope"
 import { watch } from "./internal/databaseFile.js"
-import * as DirectSqlite from "./internal/directSqlite.js"
 import { whileBusy } from "./internal/ownClient.js"
+import { nodeVersion, platformProblem } from "./internal/platform.js"
+import * as SqliteConnection from "./internal/sqliteConnection.js"
 import { defaultBusyTimeout } from "./internal/sqlitePragmas.js"
 import { quote } from "./internal/text.js"
 import { InvalidOption } from "./InvalidOption.js"
@@ -97,6 +96,9 @@ export const layer = <Config extends DriverConfig, A, E, R>(
   options: Config & Options
 ): Layer.Layer<A | SqlClient.SqlClient, DatabaseError | InvalidOption, R> =>
   Layer.unwrapEffect(Effect.gen(function*() {
+    // an old one could not tell a file that is gone
+    const tooOld = platformProblem(nodeVersion())
+    if (tooOld !== undefined) return yield* tooOld
     const { busyTimeout = defaultBusyTimeout, filename, synchronous = "FULL" } = options
     // the driver trims it, and takes nothing for a database that is gone when it closes
     if (
@@ -119,17 +121,25 @@ export const layer = <Config extends DriverConfig, A, E, R>(
     )
     const configured = Effect.gen(function*() {
       const sql = yield* SqlClient.SqlClient
+      const connection = yield* Effect.scoped(sql.reserve)
       const millis = Math.max(0, Math.trunc(Duration.toMillis(busyTimeout)))
-      yield* sql`PRAGMA busy_timeout = ${sql.literal(String(millis))}`
-      yield* whileBusy(Effect.provideService(sql`PRAGMA schema_version`, SqlClient.SqlClient, sql))
+      // not through the client: the layer may be built inside a transaction of another one
+      const run = (statement: string) => Effect.suspend(() => connection.execute(statement, [], undefined))
+      yield* run(`PRAGMA busy_timeout = ${millis}`)
+      yield* whileBusy(run("PRAGMA schema_version"))
       if (options.readonly !== true) {
-        if (options.disableWAL !== true) yield* whileBusy(sql`PRAGMA journal_mode = WAL`)
-        yield* sql`PRAGMA synchronous = ${sql.literal(synchronous)}`
+        if (options.disableWAL !== true) yield* whileBusy(run("PRAGMA journal_mode = WAL"))
+        const [{ journal_mode: mode }]: ReadonlyArray<{ readonly journal_mode: string }> = yield* whileBusy(
+          run("PRAGMA journal_mode")
+        )
+        // a rollback journal is deleted by the commit, and with FULL a power cut may bring it back
+        yield* run(`PRAGMA synchronous = ${synchronous === "FULL" && mode !== "wal" ? "EXTRA" : synchronous}`)
       }
-      Object.assign(sql, { reserve: DirectSqlite.open(sql) })
-      Object.assign(sql, { withTransaction: immediateTransactions(sql) })
-      watch(sql, filename)
-    }).pipe(Effect.mapError(failure), Effect.withTracerEnabled(false))
+      // a first read, which makes the log
+      yield* whileBusy(run("SELECT 1 FROM sqlite_master"))
+      const check = yield* Effect.try({ try: () => watch(filename), catch: (cause) => cause })
+      SqliteConnection.install(sql, connection, { check, whileBusy })
+    }).pipe(Effect.mapError(failure))
     return Layer.tap(opened, (context) => Effect.provide(configured, context))
   }))
 
@@ -146,31 +156,4 @@ const advise = (cause: unknown): string => {
   if (/locked/.test(text)) return `${text}: another process holds it; try again when that has ended`
   if (/readonly/.test(text)) return `${text}: may this user write the file and its folder?`
   return text
-}
-
-/**
- * `BEGIN` alone takes no lock: the first write may then fail at once because another process wrote after the first
- * read. A rollback after a failed commit leaves the only connection usable.
- */
-const immediateTransactions = (sql: SqlClient.SqlClient): SqlClient.SqlClient["withTransaction"] => {
-  const execute = (connection: Connection.Connection, statement: string) =>
-    Effect.suspend(() => connection.executeUnprepared(statement, [], undefined))
-  return SqlClient.makeWithTransaction({
-    transactionTag: SqlClient.TransactionConnection,
-    spanAttributes: [["db.system.name", "sqlite"]],
-    acquireConnection: Effect.flatMap(
-      Scope.make(),
-      (scope) => Effect.map(Scope.extend(sql.reserve, scope), (connection) => [scope, connection] as const)
-    ),
-    begin: (connection) => Effect.asVoid(whileBusy(execute(connection, "BEGIN IMMEDIATE"))),
-    savepoint: (connection, id) => Effect.asVoid(execute(connection, `SAVEPOINT effect_sql_${id}`)),
-    commit: (connection) =>
-      execute(connection, "COMMIT").pipe(
-        Effect.tapError(() => Effect.ignore(execute(connection, "ROLLBACK"))),
-        Effect.asVoid
-      ),
-    // SQLite may have rolled back by itself, as after a full disk
-    rollback: (connection) => Effect.ignore(execute(connection, "ROLLBACK")),
-    rollbackSavepoint: (connection, id) => Effect.asVoid(execute(connection, `ROLLBACK TO SAVEPOINT effect_sql_${id}`))
-  })
 }

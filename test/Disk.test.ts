@@ -127,6 +127,114 @@ describe("a database file that is no longer there", () => {
       fs.writeFileSync(file, "no database")
     }]
   ]
+  const beside = (suffix: string): ReadonlyArray<typeof away[number]> => [
+    [`its ${suffix} removed`, "removed", (file) => fs.renameSync(file + suffix, `${file + suffix}.away`)],
+    [`its ${suffix} replaced`, "replaced", (file) => {
+      fs.copyFileSync(file + suffix, `${file + suffix}.copy`)
+      fs.renameSync(file + suffix, `${file + suffix}.away`)
+      fs.renameSync(`${file + suffix}.copy`, file + suffix)
+    }]
+  ]
+
+  for (const [name, says, take] of [...beside("-wal"), ...beside("-shm")]) {
+    it.scopedLive(`${name}: nothing is acknowledged, reads go on`, () =>
+      Effect.gen(function*() {
+        const file = path.join(yield* temporaryFolder, "bank.db")
+        yield* Effect.gen(function*() {
+          const sql = yield* SqlClient.SqlClient
+          const accounts = yield* Repository.make(Account)
+          yield* accounts.execute(id("a"), open)
+          take(file)
+          const attempts: ReadonlyArray<Effect.Effect<unknown, { readonly message: string }>> = [
+            Effect.mapError(accounts.execute(id("a"), deposit), ({ message }) => ({ message })),
+            sql.withTransaction(accounts.execute(id("a"), deposit)),
+            Effect.mapError(sql`CREATE TABLE t (x)`, ({ cause }) => ({ message: String(cause) }))
+          ]
+          for (const attempt of attempts) {
+            assert.include((yield* Effect.flip(attempt)).message, `was ${says} while it was open`)
+          }
+          assert.strictEqual((yield* accounts.load(id("a"))).version, 1)
+          for (const part of parts(file)) {
+            if (fs.existsSync(`${part}.away`)) fs.renameSync(`${part}.away`, part)
+          }
+          assert.strictEqual((yield* accounts.execute(id("a"), deposit)).version, 21)
+        }).pipe(Effect.provide(onFile(file)))
+        yield* Effect.provide(integrity, onFile(file))
+      }))
+  }
+
+  it.scopedLive("its log taken in the midst of a transaction: that fails", () =>
+    Effect.gen(function*() {
+      const file = path.join(yield* temporaryFolder, "bank.db")
+      yield* Effect.gen(function*() {
+        const sql = yield* SqlClient.SqlClient
+        const accounts = yield* Repository.make(Account)
+        const failure = yield* Effect.flip(sql.withTransaction(
+          Effect.tap(accounts.execute(id("a"), open), () =>
+            Effect.sync(() => fs.renameSync(`${file}-wal`, `${file}-wal.away`)))
+        ))
+        assert.include(failure.message, "was removed while it was open")
+        fs.renameSync(`${file}-wal.away`, `${file}-wal`)
+        assert.strictEqual((yield* accounts.execute(id("a"), open)).version, 1)
+      }).pipe(Effect.provide(onFile(file)))
+    }))
+
+  it.scopedLive("a journal mode that the program changes is no removal", () =>
+    Effect.gen(function*() {
+      const file = path.join(yield* temporaryFolder, "bank.db")
+      yield* Effect.gen(function*() {
+        const sql = yield* SqlClient.SqlClient
+        const accounts = yield* Repository.make(Account)
+        yield* accounts.execute(id("a"), open)
+        for (const mode of ["DELETE", "WAL"]) {
+          yield* sql`PRAGMA journal_mode = ${sql.literal(mode)}`
+          yield* accounts.execute(id("a"), deposit)
+        }
+        fs.renameSync(`${file}-wal`, `${file}-wal.away`)
+        yield* Effect.flip(accounts.execute(id("a"), deposit))
+        fs.renameSync(`${file}-wal.away`, `${file}-wal`)
+      }).pipe(Effect.provide(onFile(file)))
+    }))
+
+  it.scopedLive("a path that cannot be looked at is a typed error", () =>
+    Effect.gen(function*() {
+      const parent = yield* temporaryFolder
+      const folder = path.join(parent, "folder")
+      const file = path.join(folder, "bank.db")
+      fs.mkdirSync(folder)
+      yield* Effect.gen(function*() {
+        const store = yield* EventStore.EventStore
+        const sql = yield* SqlClient.SqlClient
+        const accounts = yield* Repository.make(Account)
+        yield* accounts.execute(id("a"), open)
+        const instead: ReadonlyArray<readonly [code: string, put: () => void]> = [
+          ["ENOTDIR", () => fs.writeFileSync(folder, "")],
+          ["ELOOP", () => fs.symlinkSync(folder, folder)],
+          ["ENAMETOOLONG", () => fs.symlinkSync("x".repeat(300), folder)]
+        ]
+        for (const [code, put] of instead) {
+          fs.renameSync(folder, `${folder}.away`)
+          try {
+            put()
+          } catch {
+            // the system itself refuses such a link
+            fs.renameSync(`${folder}.away`, folder)
+            continue
+          }
+          const attempts: ReadonlyArray<Effect.Effect<unknown, { readonly message: string }>> = [
+            accounts.load(id("a")),
+            Effect.mapError(accounts.execute(id("a"), deposit), ({ message }) => ({ message })),
+            store.version(stream),
+            sql.withTransaction(store.version(stream))
+          ]
+          for (const attempt of attempts) assert.include((yield* Effect.flip(attempt)).message, code)
+          fs.rmSync(folder)
+          fs.renameSync(`${folder}.away`, folder)
+        }
+        assert.strictEqual((yield* accounts.execute(id("a"), deposit)).version, 21)
+      }).pipe(Effect.provide(onFile(file)))
+    }))
+
   for (const policy of policies) {
     for (const [name, says, take] of away) {
       it.scopedLive(`${name}: typed errors, nothing acknowledged is lost (${policy.mode})`, () =>

@@ -1,14 +1,14 @@
-// how statements reach their database: past the semaphore of SQLite, prepared by name on PostgreSQL
+// how statements reach their database: in turns on SQLite, prepared by name on PostgreSQL
 import { SqlClient } from "@effect/sql"
 import { PgClient } from "@effect/sql-pg"
 import { assert, describe, it } from "@effect/vitest"
-import { Deferred, Effect, Exit, Fiber, Layer, Schedule } from "effect"
+import { Deferred, Effect, Fiber, Layer, Schedule } from "effect"
 import { EventStore, ExpectedVersion, Postgres, Repository, SnapshotPolicy, StreamId } from "effect-eventsourcing"
 import { createHash } from "node:crypto"
 import pg from "pg"
 import { inject } from "vitest"
-import * as DirectSqlite from "../src/internal/directSqlite.js"
 import * as PreparedTexts from "../src/internal/preparedTexts.js"
+import * as Turns from "../src/internal/turns.js"
 import { Account, id } from "./fixtures/Account.js"
 import { sqliteTemporaryFile, sqlStores } from "./utils/backends.js"
 import { temporaryDatabase } from "./utils/postgres.js"
@@ -19,12 +19,6 @@ const event = () => ({ id: crypto.randomUUID(), type: "Deposited", payload: { _t
 
 describe("SQLite", () => {
   const stores = Layer.provideMerge(sqlStores, sqliteTemporaryFile)
-  const direct = Effect.map(SqlClient.SqlClient, (sql) => {
-    const found = DirectSqlite.get(sql)
-    if (found === undefined) throw new Error("the client has no direct way")
-    return { sql, run: found.run }
-  })
-
   it.scoped("appends of others never get into an open transaction, and none is rolled back with it", () =>
     Effect.gen(function*() {
       const sql = yield* SqlClient.SqlClient
@@ -53,38 +47,92 @@ describe("SQLite", () => {
       assert.strictEqual(yield* store.version(StreamId.make("Account", "doomed")), 0)
     }).pipe(Effect.provide(stores)))
 
-  it.scoped("a transaction waits for the statement that is on the connection, and holds up the next", () =>
+  it.scoped("a program's own statements neither", () =>
     Effect.gen(function*() {
-      const { run, sql } = yield* direct
-      const order: Array<string> = []
-      const release = yield* Deferred.make<void>()
-      const note = (what: string) => Effect.sync(() => order.push(what))
-      const statement = yield* Effect.fork(run(Effect.zipRight(Deferred.await(release), note("statement")), note("?")))
-      yield* Effect.yieldNow()
-      const transaction = yield* Effect.fork(sql.withTransaction(note("transaction")))
-      yield* Effect.yieldNow()
-      yield* run(note("past it"), note("as the client does"))
-      yield* Deferred.succeed(release, undefined)
-      yield* Fiber.join(statement)
-      yield* Fiber.join(transaction)
-      yield* run(note("past it"), note("?"))
-      assert.deepStrictEqual(order, ["as the client does", "statement", "transaction", "past it"])
+      const sql = yield* SqlClient.SqlClient
+      yield* sql`CREATE TABLE notes (text TEXT)`
+      const doomed = Effect.gen(function*() {
+        for (let i = 0; i < 5; i++) {
+          yield* sql`INSERT INTO notes VALUES ('doomed')`
+          yield* Effect.yieldNow()
+        }
+        return yield* Effect.fail("roll back" as const)
+      })
+      const transactions = Effect.replicateEffect(Effect.flip(sql.withTransaction(doomed)), 40)
+      const notes = Effect.replicateEffect(
+        Effect.zipRight(Effect.yieldNow(), sql`INSERT INTO notes VALUES ('kept')`),
+        400
+      )
+      yield* Effect.all([transactions, notes, notes], { concurrency: "unbounded" }).pipe(
+        Effect.withMaxOpsBeforeYield(64)
+      )
+      assert.deepStrictEqual(yield* sql`SELECT text, count(*) AS count FROM notes GROUP BY text`, [
+        { text: "kept", count: 800 }
+      ])
     }).pipe(Effect.provide(stores)))
+})
 
-  it.scoped("an interruption or a failure, wherever it comes, leaves the way free", () =>
+describe("turns", () => {
+  const make = () => Turns.make((waiting) => waiting)
+
+  it.effect("go to who came first, also past one who comes again at once", () =>
     Effect.gen(function*() {
-      const { run, sql } = yield* direct
-      for (const body of [Effect.never, Effect.fail("x"), Effect.die("x"), Effect.interrupt]) {
-        const statement = yield* Effect.fork(run(body, body))
-        yield* Effect.yieldNow()
-        const transaction = yield* Effect.fork(sql.withTransaction(Effect.void))
-        yield* Effect.yieldNow()
-        yield* Fiber.interrupt(statement)
-        yield* Fiber.interrupt(transaction)
+      const turns = make()
+      const order: Array<string> = []
+      const note = (what: string) => Effect.sync(() => order.push(what))
+      const release = yield* Deferred.make<void>()
+      const greedy = yield* Effect.fork(
+        Effect.forEach(["a1", "a2", "a3"], (name) => turns.run(Effect.zipRight(Deferred.await(release), note(name))), {
+          discard: true
+        })
+      )
+      yield* Effect.yieldNow()
+      const others = yield* Effect.forEach(["b", "c"], (name) => Effect.fork(Effect.asVoid(turns.run(note(name)))))
+      yield* Effect.yieldNow()
+      yield* Deferred.succeed(release, undefined)
+      yield* Fiber.joinAll([greedy, ...others])
+      assert.deepStrictEqual(order, ["a1", "b", "c", "a2", "a3"])
+    }))
+
+  it.effect("an interruption or a failure, wherever it comes, leaves the way free", () =>
+    Effect.gen(function*() {
+      const turns = make()
+      const taken = Effect.uninterruptibleMask((restore) =>
+        Effect.flatMap(turns.take(restore), () => Effect.ensuring(restore(Effect.yieldNow()), Effect.sync(turns.give)))
+      )
+      for (let steps = 0; steps < 20; steps++) {
+        const fibers = yield* Effect.forEach(
+          [taken, taken, turns.run(Effect.fail("x")), turns.run(Effect.die("x")), taken, turns.run(Effect.interrupt)],
+          (effect) => Effect.fork(effect)
+        )
+        // at another step each time
+        for (let i = 0; i < steps; i++) yield* Effect.yieldNow()
+        yield* Effect.all(fibers.map((fiber) => Fiber.interruptFork(fiber)))
+        yield* Effect.forEach(fibers, (fiber) => Fiber.await(fiber))
+        assert.strictEqual(yield* turns.run(Effect.succeed("free")), "free")
       }
-      assert.isTrue(Exit.isSuccess(yield* Effect.exit(sql.withTransaction(Effect.void))))
-      assert.strictEqual(yield* run(Effect.succeed("direct"), Effect.succeed("not")), "direct")
-    }).pipe(Effect.provide(stores)))
+    }))
+
+  it.live("let go of the event loop: a timer fires in the midst of work that never pauses", () =>
+    Effect.gen(function*() {
+      const turns = make()
+      let fired = false
+      setTimeout(() => {
+        fired = true
+      }, 0)
+      const work = turns.run(Effect.sync(() => {
+        const end = performance.now() + 1
+        while (performance.now() < end);
+      }))
+      let done = 0
+      const fibers = yield* Effect.forEach(
+        Array.from({ length: 8 }),
+        () => Effect.fork(Effect.forever(Effect.zipRight(work, Effect.sync(() => done++))))
+      )
+      yield* turns.run(Effect.void).pipe(Effect.repeat({ until: () => fired || done > 10_000 }))
+      yield* Fiber.interruptAll(fibers)
+      assert.isTrue(fired)
+    }))
 })
 
 describe("PostgreSQL, prepared", () => {

@@ -9,10 +9,9 @@ import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Option from "effect/Option"
 import * as Schedule from "effect/Schedule"
-import { checkOf } from "./databaseFile.js"
-import * as DirectSqlite from "./directSqlite.js"
 import { pgText } from "./pgText.js"
 import { classify } from "./sqlFailure.js"
+import * as SqliteConnection from "./sqliteConnection.js"
 
 /**
  * A `SqlClient` as a store uses it.
@@ -68,15 +67,14 @@ export interface Run {
 export const make: Effect.Effect<OwnClient, SqlError, SqlClient.SqlClient> = Effect.gen(function*() {
   const identity = yield* SqlClient.SqlClient
   const sql = identity.withoutTransforms()
-  const own = yield* ownConnection(sql)
+  const sqlite = SqliteConnection.of(identity)
+  const own = sqlite === undefined ? yield* ownConnection(sql) : sqlite.shared
 
-  // SQLite has one connection; the pool of PostgreSQL makes them all of a class that belongs to the client
-  const isOwn = (connection: Connection.Connection): boolean =>
-    connection === own || (own.constructor !== Object && connection.constructor === own.constructor)
-
-  const check = checkOf(identity)
-  const checked = <A, E>(effect: Effect.Effect<A, E | SqlError>): Effect.Effect<A, E | SqlError> =>
-    check === undefined ? effect : Effect.suspend((): Effect.Effect<A, E | SqlError> => check() ?? effect)
+  // a client of SQLite has one connection; the pool of PostgreSQL makes them all of a class that belongs to the client
+  const isOwn = sqlite !== undefined
+    ? sqlite.isOpen
+    : (connection: Connection.Connection): boolean =>
+      connection === own || (own.constructor !== Object && connection.constructor === own.constructor)
 
   const runWith = (options: {
     readonly retry: Run
@@ -85,9 +83,8 @@ export const make: Effect.Effect<OwnClient, SqlError, SqlClient.SqlClient> = Eff
       connection: Connection.Connection
     ) => Effect.Effect<A, E | SqlError>
   }): Run =>
-  (statement) =>
+  (effect) =>
     Effect.contextWithEffect((context: Context.Context<never>) => {
-      const effect = checked(statement)
       const transaction = Context.getOption(context, SqlClient.TransactionConnection)
       if (Option.isNone(transaction)) return options.retry(effect)
       const [connection] = transaction.value
@@ -101,8 +98,6 @@ export const make: Effect.Effect<OwnClient, SqlError, SqlClient.SqlClient> = Eff
 
   const runUndone = runWith({ retry: whileUndone, inTransaction: (effect) => effect })
 
-  const direct = DirectSqlite.get(identity)
-
   // a span for every statement, and the compiler, cost more than the statement
   const executeWith = <A>(
     onConnection: (connection: Connection.Connection) => Effect.Effect<A, SqlError>,
@@ -113,7 +108,7 @@ export const make: Effect.Effect<OwnClient, SqlError, SqlClient.SqlClient> = Eff
       if (Option.isNone(fiber.getFiberRef(Statement.currentTransformer))) {
         const transaction = Context.getOption(fiber.currentContext, SqlClient.TransactionConnection)
         if (Option.isSome(transaction)) return onConnection(transaction.value[0])
-        if (direct !== undefined) return direct.run(onConnection(own), otherwise)
+        if (sqlite !== undefined) return onConnection(own)
       }
       return otherwise
     })

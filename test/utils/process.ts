@@ -5,11 +5,19 @@ import * as readline from "node:readline"
 export const start = (
   file: string,
   args: ReadonlyArray<string>,
-  options: { readonly detached?: boolean | undefined } = {}
+  options: {
+    readonly detached?: boolean | undefined
+    /** In kilobytes. */
+    readonly fileLimit?: number | undefined
+  } = {}
 ) => {
+  const command = [process.execPath, "--import", "tsx", new URL(file, import.meta.url).pathname, ...args]
+  const [program, ...rest] = options.fileLimit === undefined
+    ? command
+    : ["bash", "-c", `ulimit -f ${options.fileLimit} && exec "$@"`, "bash", ...command]
   const child = childProcess.spawn(
-    process.execPath,
-    ["--import", "tsx", new URL(file, import.meta.url).pathname, ...args],
+    program,
+    rest,
     { stdio: ["pipe", "pipe", "pipe"], detached: options.detached === true }
   )
   const lines: Array<string> = []

@@ -1,0 +1,38 @@
+/**
+ * Milliseconds of continuous work after which timers and sockets get their turn. Statements of SQLite are synchronous and
+ * fibers go on in microtasks: thousands of commands would otherwise hold the event loop for seconds.
+ */
+const longest = 20
+
+// taken when the module is loaded: a test may replace the timers later
+const nextTurn: (callback: () => void) => unknown = globalThis.setImmediate ?? ((callback) => setTimeout(callback, 0))
+const { performance } = globalThis
+
+const waiting = new Set<() => void>()
+let since: number | undefined
+
+/**
+ * Whether the work of this turn of the event loop has lasted long enough. The first caller of a turn starts its time.
+ *
+ * @internal
+ */
+export const isOverdue = (): boolean => {
+  if (since !== undefined) return performance.now() - since > longest
+  since = performance.now()
+  nextTurn(() => {
+    since = undefined
+    const callbacks = Array.from(waiting)
+    waiting.clear()
+    for (const callback of callbacks) callback()
+  })
+  return false
+}
+
+/**
+ * Calls back in the next turn of the event loop, once for each callback. Only for a caller to whom `isOverdue` said so.
+ *
+ * @internal
+ */
+export const afterwards = (callback: () => void): void => {
+  waiting.add(callback)
+}

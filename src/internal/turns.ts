@@ -1,0 +1,101 @@
+import * as Effect from "effect/Effect"
+import * as EventLoop from "./eventLoop.js"
+
+/**
+ * Gives something to one fiber at a time, first come, first served. A turn passes from one fiber to the next without being
+ * free in between, so that a fiber that comes again at once queues behind all others; a semaphore would let it in first.
+ *
+ * @internal
+ */
+export interface Turns<out E> {
+  /** Waits for the turn interruptibly, then runs the effect to its end. */
+  readonly run: <A, E1>(effect: Effect.Effect<A, E1>) => Effect.Effect<A, E | E1>
+  /** Waits for the turn, inside an uninterruptible region whose `restore` is given. It is the caller's until `give`. */
+  readonly take: (restore: Restore) => Effect.Effect<void, E>
+  readonly give: () => void
+  /** Lets everyone through from now on: what they would wait for is no more. */
+  readonly finish: () => void
+}
+
+/** @internal */
+export interface Restore {
+  <A, E, R>(effect: Effect.Effect<A, E, R>): Effect.Effect<A, E, R>
+}
+
+interface Waiting {
+  granted: boolean
+  wake: () => void
+}
+
+/**
+ * `bound` limits how long a fiber waits.
+ *
+ * @internal
+ */
+export const make = <E>(bound: (waiting: Effect.Effect<void>) => Effect.Effect<void, E>): Turns<E> => {
+  const queue = new Set<Waiting>()
+  let taken = false
+  let finished = false
+
+  const next = (): void => {
+    if (taken) return
+    for (const first of queue) {
+      if (EventLoop.isOverdue()) return EventLoop.afterwards(next)
+      queue.delete(first)
+      taken = true
+      first.granted = true
+      return first.wake()
+    }
+  }
+  const give = (): void => {
+    taken = false
+    next()
+  }
+  const wait = (restore: Restore): Effect.Effect<void, E> => {
+    const waiting: Waiting = { granted: false, wake: () => {} }
+    const woken = Effect.async<void>((resume) => {
+      waiting.wake = () => resume(Effect.void)
+      if (finished) return resume(Effect.void)
+      queue.add(waiting)
+      next()
+    })
+    // outside the region that can be interrupted: a turn that was granted to an interrupted fiber is never lost
+    return Effect.onError(restore(bound(woken)), () =>
+      Effect.sync(() => {
+        if (waiting.granted) give()
+        else queue.delete(waiting)
+      }))
+  }
+  const isFree = (): boolean => {
+    if (finished) return true
+    if (taken || queue.size > 0 || EventLoop.isOverdue()) return false
+    taken = true
+    return true
+  }
+  const finish = (): void => {
+    finished = true
+    for (const waiting of queue) waiting.wake()
+    queue.clear()
+  }
+  const thenGive = <A, E1>(effect: Effect.Effect<A, E1>): Effect.Effect<A, E1> =>
+    Effect.matchCauseEffect(effect, {
+      onFailure: (cause) => {
+        give()
+        return Effect.failCause(cause)
+      },
+      onSuccess: (value) => {
+        give()
+        return Effect.succeed(value)
+      }
+    })
+
+  return {
+    run: (effect) =>
+      Effect.uninterruptibleMask((restore) =>
+        isFree() ? thenGive(effect) : Effect.flatMap(wait(restore), () => thenGive(effect))
+      ),
+    take: (restore) => Effect.suspend(() => isFree() ? Effect.void : wait(restore)),
+    give,
+    finish
+  }
+}
