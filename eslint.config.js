@@ -6,6 +6,7 @@ export default tseslint.config(
       "dist",
       "node_modules",
       "test/.generated",
+      "test/.generated-messages",
       "test/.planted",
       "crash/.build",
       "soak/.build",

@@ -153,7 +153,9 @@ export type Rejection<A extends Any> = A extends
  * member: the tag is the type under which an event is stored. `evolve` is total and pure, `decide` is pure: it gives
  * the new events, or a typed refusal. `schemaVersion` counts the versions of the *state's* schema (a positive integer,
  * 1 unless given): raise it when the state means something else than before, and older snapshots are replayed over, or
- * migrated where `migrations` lead from their version to this one. `upcasts` say how events are read that older code
+ * migrated where `migrations` lead from their version to this one. A command whose event has a field that its schema does not
+ * have fails: it would be dropped without a word. A schema that allows it says so, by
+ * `.annotations({ parseOptions: { onExcessProperty: "ignore" } })`. `upcasts` say how events are read that older code
  * wrote, by their stored type.
  *
  * Throws `InvalidOption` where the definition cannot work.
@@ -189,9 +191,7 @@ export const make = <
   EventEncoded,
   Command,
   CommandEncoded,
-  Decision extends Either.Either<ReadonlyArray<{ readonly _tag: Tag }>, unknown>,
-  // nothing is inferred for it: it keeps the tags of event literals in `decide` from widening to string
-  Tag extends string,
+  Decision extends Either.Either<ReadonlyArray<EventLiteral | EventObject>, unknown>,
   const Initial,
   const Evolved,
   Version extends number = 1
@@ -210,7 +210,7 @@ export const make = <
       readonly evolve: (state: NoInfer<State>, event: NoInfer<Event>) => Evolved
       readonly decide: (state: NoInfer<State>, command: NoInfer<Command>) => Decision
     }
-    & OnlyEvents<Decision, NoInfer<State>, NoInfer<Event>, NoInfer<Command>>
+    & OnlyEvents<Decision, Event>
     & OnlyStates<Initial, Evolved, NoInfer<Id>, NoInfer<State>, NoInfer<Event>>
 ): Aggregate<Name, Id, State, Event, Command, Either.Either.Left<Decision>> => {
   const { migrations, schemaVersion = 1 } = definition
@@ -334,12 +334,59 @@ const codec = <A, I>(schema: Schema.Schema<A, I>): Codec<A, I> => ({
   decode: Plain.decoder(schema)
 })
 
-// a constraint on what `decide` returns would have to name the events, and then the tags of event literals widen
-type OnlyEvents<Decision, State, Event, Command> = [Decision] extends [Either.Either<ReadonlyArray<Event>, unknown>] ?
-  unknown
-  : { readonly decide: (state: State, command: Command) => Either.Either<ReadonlyArray<Event>, unknown> }
+declare const unknownEvent: unique symbol
 
-// the same for states: inferred as constants their literals do not widen, and their arrays are read-only
+// Where the events of `decide` are looked at, their schema may not be inferred yet, so a constraint cannot name them. A union with
+// a literal in it keeps the literals that stand in its place from widening to string, in every way to write the function
+interface EventLiteral {
+  readonly _tag: "" | (string & {})
+  readonly [unknownEvent]?: never
+  readonly [field: string]:
+    | ""
+    | (string & {})
+    | 0
+    | (number & {})
+    | boolean
+    | bigint
+    | symbol
+    | object
+    | null
+    | undefined
+}
+
+// instances of classes have no index signature
+interface EventObject {
+  readonly _tag: string
+  readonly [unknownEvent]?: never
+}
+
+// the sentence is what the compiler prints last
+type OnlyEvents<Decision, Event extends { readonly _tag: string }> = [Decision] extends
+  [Either.Either<ReadonlyArray<Event>, unknown>] ? unknown
+  : { readonly decide: (state: never, command: never) => WrongEvent<DecidedEvent<Decision>, Event> }
+
+type DecidedEvent<Decision> = Decision extends Either.Either<infer Events, infer _Rejection>
+  ? Events extends ReadonlyArray<infer Event> ? Event : never
+  : never
+
+type WrongEvent<Decided, Event extends { readonly _tag: string }> = Decided extends Event ? never
+  : typeof unknownEvent extends keyof Decided ?
+    "decide returns Either.right with a list of events, or Either.left with a rejection"
+  : Decided extends { readonly _tag: infer Tag extends string } ?
+    string extends Tag ?
+      "The _tag of an event is only known to be a string: write `as const` after the event, or build it by its schema"
+    : Tag extends Event["_tag"] ? WrongField<Tag, Decided, Extract<Event, { readonly _tag: Tag }>>
+    : `The event schema has no event that is tagged "${Tag}"`
+  : never
+
+type WrongField<Tag extends string, Decided, Event> = {
+  readonly [Field in keyof Event & string]: Field extends keyof Decided ? Decided[Field] extends Event[Field] ? never
+    : `The field "${Field}" of the event "${Tag}" has another type than in its schema`
+    : {} extends Pick<Event, Field> ? never
+    : `The event "${Tag}" lacks the field "${Field}" of its schema`
+}[keyof Event & string]
+
+// states are inferred as constants: their literals do not widen, and their arrays are read-only
 type OnlyStates<Initial, Evolved, Id, State, Event> =
   & ([Initial] extends [ReadonlyState<State>] ? unknown : { readonly initial: (id: Id) => State })
   & ([Evolved] extends [ReadonlyState<State>] ? unknown : { readonly evolve: (state: State, event: Event) => State })

@@ -106,14 +106,21 @@ export const makeEventCodec = <Event extends { readonly _tag: string }, I>(
     add(type, (payload) => decode(members.has(tag) ? retagged(payload, tag) : payload))
   }
 
-  const encode = Schema.encodeEither(schema)
+  // what a schema does not know would be dropped without a word, and the event is for ever
+  const strict = { onExcessProperty: "error" } as const
+  const encode = Schema.encodeEither(schema, strict)
+  // by its own member, so that an error is about that one, except where options stand at the union
+  const own = AST.ParseOptionsAnnotationId in schema.ast.annotations ? [] : members
+  const encoders = new Map(Array.from(own, ([type, member]) => [type, Schema.encodeEither(member, strict)]))
 
   return {
     schema: Schema.typeSchema(schema),
     typeOf: (event) => stored.get(event._tag) ?? event._tag,
     types: Array.from(decoders.keys()),
     encode: safely((event: Event): Either.Either<unknown, ParseResult.ParseError> =>
-      plain.get(event._tag)?.(event) === true ? Either.right(event) : encode(event)
+      plain.get(event._tag)?.(event) === true
+        ? Either.right(event)
+        : (encoders.get(event._tag) ?? encode)(event)
     ),
     decoder: (type) => decoders.get(type),
     isRetired: (type) => retired.has(type)
