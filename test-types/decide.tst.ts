@@ -73,6 +73,7 @@ describe("decide compiles", () => {
     })
     make({
       ...base,
+      // eslint-disable-next-line object-shorthand
       decide: function() {
         return Either.right([{ _tag: "Noted" }])
       }

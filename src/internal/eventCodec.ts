@@ -6,6 +6,7 @@ import type { EventCodec } from "../Aggregate.js"
 import { InvalidOption } from "../InvalidOption.js"
 import { storedType, type Upcast } from "../Upcast.js"
 import { fingerprint } from "./fingerprint.js"
+import { flatKeys, hasOnly } from "./flat.js"
 import { notJson } from "./notJson.js"
 import * as Plain from "./plain.js"
 import { safely } from "./safely.js"
@@ -111,7 +112,7 @@ export const makeEventCodec = <Event extends { readonly _tag: string }, I>(
   const encode = Schema.encodeEither(schema, strict)
   // by its own member, so that an error is about that one, except where options stand at the union
   const own = AST.ParseOptionsAnnotationId in schema.ast.annotations ? [] : members
-  const encoders = new Map(Array.from(own, ([type, member]) => [type, Schema.encodeEither(member, strict)]))
+  const encoders = new Map(Array.from(own, ([type, member]) => [type, encoder(member, strict)]))
 
   return {
     schema: Schema.typeSchema(schema),
@@ -125,6 +126,14 @@ export const makeEventCodec = <Event extends { readonly _tag: string }, I>(
     decoder: (type) => decoders.get(type),
     isRetired: (type) => retired.has(type)
   }
+}
+
+// options cost as much again as encoding an instance does without them
+const encoder = <Event extends object>(member: Schema.Schema<Event, unknown>, strict: AST.ParseOptions) => {
+  const keys = flatKeys(member.ast)
+  const encode = Schema.encodeEither(member)
+  const encodeStrictly = Schema.encodeEither(member, strict)
+  return (event: Event) => keys !== undefined && hasOnly(event, keys) ? encode(event) : encodeStrictly(event)
 }
 
 type Decoder<Event> = (payload: unknown) => Either.Either<Event, ParseResult.ParseError>

@@ -1,0 +1,54 @@
+import * as AST from "effect/SchemaAST"
+
+/**
+ * The keys of a struct, or of a class, in whose fields no other struct can be: of such a value its keys say whether its
+ * schema knows all of it, for a fraction of what `onExcessProperty: "error"` costs. Otherwise `undefined`.
+ *
+ * @internal
+ */
+export const flatKeys = (ast: AST.AST): ReadonlySet<PropertyKey> | undefined => {
+  // options of its own say what becomes of other keys
+  if (AST.ParseOptionsAnnotationId in ast.annotations) return undefined
+  switch (ast._tag) {
+    case "Refinement":
+      return flatKeys(ast.from)
+    case "Transformation":
+      return flatKeys(ast.to)
+    case "Declaration":
+      // a class: its fields are the only type parameter
+      return ast.typeParameters.length === 1 ? flatKeys(AST.typeAST(ast.typeParameters[0])) : undefined
+    case "TypeLiteral":
+      return ast.indexSignatures.length === 0 && ast.propertySignatures.every(({ type }) => isLeaf(AST.typeAST(type)))
+        ? new Set(ast.propertySignatures.map(({ name }) => name))
+        : undefined
+    default:
+      return undefined
+  }
+}
+
+const isLeaf = (ast: AST.AST): boolean => {
+  switch (ast._tag) {
+    case "Refinement":
+      return isLeaf(ast.from)
+    case "Union":
+      return ast.types.every(isLeaf)
+    case "TupleType":
+      return ast.elements.length === 0 && ast.rest.every(({ type }) => isLeaf(type))
+    case "Declaration":
+      return ast.typeParameters.length === 0
+    case "TypeLiteral":
+    case "Transformation":
+    case "Suspend":
+      return false
+    default:
+      return true
+  }
+}
+
+/** @internal */
+export const hasOnly = (value: object, keys: ReadonlySet<PropertyKey>): boolean => {
+  for (const key of Reflect.ownKeys(value)) {
+    if (!keys.has(key)) return false
+  }
+  return true
+}
