@@ -71,15 +71,15 @@ describe("given, when, then", () => {
     ]
     const [other, rejected, accepted, reason, field, given, state, none] = failures.map(({ message }) => message)
     assert.include(other, "Account decides other events.")
-    assert.include(other, "differs at $[0].amount: expected 5, actual 7")
-    assert.include(rejected, "rejects the command, it was to be accepted")
+    assert.include(other, "differs at $[0].amount  expected 5, actual 7")
+    assert.include(rejected, "rejects the command instead of accepting it")
     assert.include(rejected, "new InsufficientFunds({ balance: 0 })")
-    assert.include(accepted, "accepts the command, it was to be rejected")
+    assert.include(accepted, "accepts the command instead of rejecting it")
     assert.include(reason, "for another reason")
-    assert.include(field, "differs at $.balance: expected 1, actual 0")
-    assert.include(given, "differs at $.balance: expected 1, actual 0")
-    assert.include(state, "differs at $.balance: expected 1, actual 7")
-    assert.include(none, "differs at $[0]: expected nothing, actual { _tag: \"Deposited\", amount: 7 }")
+    assert.include(field, "differs at $.balance  expected 1, actual 0")
+    assert.include(given, "differs at $.balance  expected 1, actual 0")
+    assert.include(state, "differs at $.balance  expected 1, actual 7")
+    assert.include(none, "differs at $[0]  expected nothing, actual { _tag: \"Deposited\", amount: 7 }")
     assert.deepStrictEqual(failures[0].expected, [{ _tag: "Deposited", amount: 5 }])
     assert.deepStrictEqual(failures[0].actual, [{ _tag: "Deposited", amount: 7 }])
   })
@@ -105,7 +105,7 @@ describe("given, when, then", () => {
         new Renamed({ to: Option.some("y") })
       ])
     )
-    assert.include(message, "differs at $[0].to.value: expected \"y\", actual \"x\"")
+    assert.include(message, "differs at $[0].to.value  expected \"y\", actual \"x\"")
   })
 
   it("what is no list of events asserts nothing, and says so", () => {
@@ -260,7 +260,7 @@ describe("what no schema allows is no example", () => {
     const lost = failureOf(() =>
       AggregateTest.given(Rounded, "a", []).when({ _tag: "Set", to: 0.25 }).then([{ _tag: "Set", to: 0.25 }])
     )
-    assert.include(lost.message, "differs at $[0].to: expected 0.25, actual 0.3")
+    assert.include(lost.message, "differs at $[0].to  expected 0.25, actual 0.3")
     assert.include(lost.message, "as they are read back")
   })
 
@@ -301,10 +301,10 @@ describe("what no schema allows is no example", () => {
         }
       })
     const frozen = failureOf(() => AggregateTest.given(Writing(true), "a", [{ _tag: "Counted" }]))
-    assert.include(frozen.message, "evolve changes what it is given.")
+    assert.include(frozen.message, "evolve changes its input.")
     assert.include(frozen.message, "read only property 'n'")
     const compared = failureOf(() => AggregateTest.given(Writing(false), "a", []).when({ _tag: "Count" }))
-    assert.include(compared.message, "decide changes what it is given.")
+    assert.include(compared.message, "decide changes its input.")
     assert.include(compared.message, "$.state.seen")
   })
 })

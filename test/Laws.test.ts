@@ -120,7 +120,7 @@ describe("planted bugs", () => {
     // what an impurity may be the cause of
     const [, snapshots] = stories
     assert.include(snapshots, "a snapshot at any version")
-    assert.include(snapshots, "mend that first")
+    assert.include(snapshots, "Fix that first")
   })
 
   it("an invariant of the user's own", () => {

@@ -4,7 +4,10 @@ import { AggregateLaws, AggregateTest } from "effect-eventsourcing/testing"
 import { setImmediate } from "node:timers/promises"
 import { TookTooLong, within } from "../src/internal/laws/timeLimit.js"
 import * as Broken from "./fixtures/broken.js"
-import { brokenBy } from "./utils/laws.js"
+import { brokenBy, lawsWithin, virtualTime } from "./utils/laws.js"
+
+const laws = lawsWithin()
+const slowly = lawsWithin({ values: 400, history: 100 })
 
 const messageOf = (laws: ReadonlyArray<AggregateLaws.Law>): string => {
   try {
@@ -19,40 +22,40 @@ const messageOf = (laws: ReadonlyArray<AggregateLaws.Law>): string => {
 describe("an aggregate whose histories cannot be generated", () => {
   // what the message names, and what it says
   const cases: Readonly<
-    Record<string, readonly [laws: () => ReadonlyArray<AggregateLaws.Law>, says: ReadonlyArray<string>]>
+    Record<string, readonly [make: () => ReadonlyArray<AggregateLaws.Law>, says: ReadonlyArray<string>]>
   > = {
     "recursive without a base case": [
-      () => AggregateLaws.laws(Broken.Endless),
+      () => laws(Broken.Endless),
       ["event \"Nested\"", "$.value.inner", "contains itself", "annotations({ arbitrary:"]
     ],
     "recursive twice": [
       () => AggregateLaws.laws(Broken.EndlessTwice),
       ["event \"Planted\"", "$.bush.left", "contains itself"]
     ],
-    "a recursive command": [() => AggregateLaws.laws(Broken.EndlessCommand), ["No command", "$.nested.inner"]],
+    "a recursive command": [() => laws(Broken.EndlessCommand), ["No command", "$.nested.inner"]],
     "a filter that is almost never true": [
-      () => AggregateLaws.laws(Broken.AlmostNever),
+      () => laws(Broken.AlmostNever),
       ["event \"Paid\"", "$.payment.iban", "a filter is almost never true", "annotations({ arbitrary:"]
     ],
     "commands of which there is none": [
-      () => AggregateLaws.laws(Broken.NoCommands),
+      () => laws(Broken.NoCommands),
       ["There is no command", "histories: \"events\""]
     ],
     "a filter over two fields that is almost never true": [
-      () => AggregateLaws.laws(Broken.CrossField, { seed: 1 }),
+      () => slowly(Broken.CrossField, { seed: 1 }),
       ["$.field.range", "a filter is almost never true", "annotations({ arbitrary:"]
     ],
     "the same, deep in a list": [
-      () => AggregateLaws.laws(Broken.CrossFieldDeep, { seed: 1 }),
+      () => slowly(Broken.CrossFieldDeep, { seed: 1 }),
       ["$.field.ranges[\"*\"].range", "a filter is almost never true"]
     ],
     "an arbitrary that its own schema refuses": [
-      () => AggregateLaws.laws(Broken.GeneratorThatIsRefused),
+      () => laws(Broken.GeneratorThatIsRefused),
       ["$.field.word", "annotated with gives values that the schema itself refuses", "it must start with ok"]
     ],
     "a given generator that the schema refuses": [
       () =>
-        AggregateLaws.laws(Broken.Numbered, {
+        laws(Broken.Numbered, {
           command: fc.constantFrom(1, 0.5).map((field) => ({ _tag: "Put", field }))
         }),
       ["given as `command`", "the command schema refuses", "0.5", "$.field: Expected an integer"]
@@ -65,45 +68,45 @@ describe("an aggregate whose histories cannot be generated", () => {
           values++
           return n
         })
-        return AggregateLaws.laws(Broken.Numbered, { command: field.map((field) => ({ _tag: "Put", field })) })
+        return laws(Broken.Numbered, { command: field.map((field) => ({ _tag: "Put", field })) })
       },
       ["given as `command`", "never ends"]
     ],
-    "a filter that is never true": [() => AggregateLaws.laws(Broken.NeverTrue), ["event \"Odd\"", "a filter"]],
-    "a filter that never returns": [() => AggregateLaws.laws(Broken.FilterThatHangs), ["$.text", "never ends"]],
-    "a generator that never ends": [() => AggregateLaws.laws(Broken.GeneratorThatHangs), ["$.text", "never ends"]],
-    "a generator that throws": [() => AggregateLaws.laws(Broken.GeneratorThatThrows), ["$.text", "threw no idea"]],
-    "a type declared by hand": [() => AggregateLaws.laws(Broken.Declared), ["$.envelope", "declared by hand"]],
-    "an effectful event": [() => AggregateLaws.laws(Broken.Effectful), ["event \"Looked\"", "is effectful"]],
-    "an effectful state": [() => AggregateLaws.laws(Broken.EffectfulState), ["The state schema is effectful"]],
-    "a schema that throws": [() => AggregateLaws.laws(Broken.Throwing), ["event \"Parsed\"", "threw no codec for"]],
-    "ids that no store keeps": [() => AggregateLaws.laws(Broken.ImpossibleId), ["ids", "longer than 1024 bytes"]],
+    "a filter that is never true": [() => laws(Broken.NeverTrue), ["event \"Odd\"", "a filter"]],
+    "a filter that never returns": [() => laws(Broken.FilterThatHangs), ["$.text", "never ends"]],
+    "a generator that never ends": [() => laws(Broken.GeneratorThatHangs), ["$.text", "never ends"]],
+    "a generator that throws": [() => laws(Broken.GeneratorThatThrows), ["$.text", "threw no idea"]],
+    "a type declared by hand": [() => laws(Broken.Declared), ["$.envelope", "declared by hand"]],
+    "an effectful event": [() => laws(Broken.Effectful), ["event \"Looked\"", "is effectful"]],
+    "an effectful state": [() => laws(Broken.EffectfulState), ["The state schema is effectful"]],
+    "a schema that throws": [() => laws(Broken.Throwing), ["event \"Parsed\"", "threw no codec for"]],
+    "ids that no store keeps": [() => laws(Broken.ImpossibleId), ["ids", "longer than 1024 bytes"]],
     "commands that are all rejected": [
-      () => AggregateLaws.laws(Broken.NothingAccepted),
+      () => laws(Broken.NothingAccepted),
       ["None of the generated commands", "wrong password", "the option `command`"]
     ],
     "commands that decide nothing": [
-      () => AggregateLaws.laws(Broken.FailingPolitely),
+      () => laws(Broken.FailingPolitely),
       ["None of the generated commands"]
     ],
     "a given generator that never ends": [
       () =>
-        AggregateLaws.laws(Broken.NothingAccepted, {
+        laws(Broken.NothingAccepted, {
           command: fc.constant({ _tag: "Do", password: "" } as const).filter(() => false)
         }),
       ["given as `command`", "never ends"]
     ]
   }
-  for (const [name, [laws, says]] of Object.entries(cases)) {
+  for (const [name, [make, says]] of Object.entries(cases)) {
     it(name, async () => {
       await setImmediate()
-      const message = messageOf(laws())
+      const message = messageOf(make())
       for (const text of says) assert.include(message, text)
     })
   }
 
   it("the laws after the first say only that", () => {
-    const [first, second] = AggregateLaws.laws(Broken.Declared)
+    const [first, second] = laws(Broken.Declared)
     assert.throws(first.check, /No event "Sealed"/)
     assert.throws(second.check, /^Not checked, as there are no histories/)
     assert.throws(second.check, AggregateLaws.NotGenerated)
@@ -113,34 +116,35 @@ describe("an aggregate whose histories cannot be generated", () => {
     const command = fc.constantFrom("wrong", "correct horse battery staple").map((password) =>
       ({ _tag: "Do", password }) as const
     )
-    for (const { check } of AggregateLaws.laws(Broken.NothingAccepted, { command, runs: 20 })) check()
+    for (const { check } of laws(Broken.NothingAccepted, { command, runs: 20 })) check()
     const event = fc.string().map((text) => ({ _tag: "Hung", text }) as const)
-    for (const { check } of AggregateLaws.laws(Broken.GeneratorThatHangs, { event, histories: "events", runs: 20 })) {
+    for (const { check } of laws(Broken.GeneratorThatHangs, { event, histories: "events", runs: 20 })) {
       check()
     }
   })
 
   it("histories of events need no commands", () => {
-    assert.throws(AggregateLaws.laws(Broken.EndlessCommand)[0].check, AggregateLaws.NotGenerated)
-    for (const { check } of AggregateLaws.laws(Broken.EndlessCommand, { histories: "events", runs: 20 })) check()
+    assert.throws(laws(Broken.EndlessCommand)[0].check, AggregateLaws.NotGenerated)
+    for (const { check } of laws(Broken.EndlessCommand, { histories: "events", runs: 20 })) check()
   })
 
   it("an encoding that never returns is filed under the law of what is stored", () => {
-    const broken = brokenBy(AggregateLaws.laws(Broken.EncodingThatHangs, { seed: 1 }))
+    const broken = brokenBy(laws(Broken.EncodingThatHangs, { seed: 1 }))
     assert.deepStrictEqual([...broken.keys()], ["every state survives being stored as JSON"])
-    assert.include([...broken.values()][0].message, "The state schema did not return within 3 seconds.")
+    assert.include([...broken.values()][0].message, "The state schema did not return within 0.1 seconds.")
   })
 
-  it("a slow aggregate is no endless one, and its laws take seconds and not minutes", () => {
-    let calls = 0
-    const counted = { ...Broken.Slow, initial: (id: string) => (calls++, Broken.Slow.initial(id)) }
-    assert.strictEqual(brokenBy(AggregateLaws.laws(counted, { seed: 1 })).size, 0)
-    // a history of it takes about two seconds
-    assert.isBelow(calls, 60)
+  it("a slow aggregate is not an endless one, and its laws take seconds instead of minutes", () => {
+    const { pass, stopwatch } = virtualTime()
+    let histories = 0
+    const slow = Broken.slow(() => pass(30), () => histories++)
+    assert.strictEqual(brokenBy(lawsWithin({ stopwatch })(slow, { seed: 1 })).size, 0)
+    assert.isAbove(histories, 1)
+    assert.isBelow(histories, 60)
   })
 
   it("an initial state that the state schema refuses", () => {
-    const [[law, { message }]] = brokenBy(AggregateLaws.laws(Broken.BeginsRefused, { seed: 1, runs: 20 }))
+    const [[law, { message }]] = brokenBy(laws(Broken.BeginsRefused, { seed: 1, runs: 20 }))
     assert.include(law, "fits the state schema")
     assert.include(message, "initial gives a state that the state schema refuses.")
     assert.include(message, "refused at $.n  Expected a non-negative number, actual -1")
@@ -152,14 +156,14 @@ describe("an aggregate whose histories cannot be generated", () => {
   })
 
   it("a field that may be anything is named", () => {
-    const [{ message }] = brokenBy(AggregateLaws.laws(Broken.Anything, { seed: 1, runs: 100 })).values()
+    const [{ message }] = brokenBy(laws(Broken.Anything, { seed: 1, runs: 100 })).values()
     assert.include(message, "The schema lets $.field.meta be anything")
     assert.include(message, "fc.jsonValue()")
   })
 
   it("an evolve that never returns is a story, too", () => {
-    const [total] = AggregateLaws.laws(Broken.EvolveThatHangs, { seed: 1 })
-    assert.throws(total.check, /evolve did not return within 3 seconds[^]*AggregateLaws\.check\(Broken, \{ id: /)
+    const [total] = laws(Broken.EvolveThatHangs, { seed: 1 })
+    assert.throws(total.check, /evolve did not return within 0\.1 seconds[^]*AggregateLaws\.check\(Broken, \{ id: /)
     assert.isTrue(
       new Date() instanceof Date && Date.name === "Date" && Math.abs(Date.now() - performance.timeOrigin) < 1e9
     )

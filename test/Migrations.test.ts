@@ -12,7 +12,6 @@ import {
   StreamId,
   Versions
 } from "effect-eventsourcing"
-import { MigrationLaw } from "effect-eventsourcing/testing"
 import { Account, AccountEvent, Deposited, id } from "./fixtures/Account.js"
 import {
   AccountV2,
@@ -82,36 +81,6 @@ describe("the law: migrate(old snapshot) = replay", () => {
       }
     })
   }
-})
-
-describe("the law, offered as a test", () => {
-  it("holds for what is right, from every version, by functions and by transformations", () => {
-    MigrationLaw.check(Account, AccountV2)
-    MigrationLaw.check(Account, AccountV3)
-    MigrationLaw.check(AccountV2, AccountV3)
-    MigrationLaw.check(Account, AccountV3Transformed, { runs: 50, seed: 1 })
-  })
-
-  it("is broken by what is wrong, with the shortest history and the paths", () => {
-    const wrong = AccountV3Broken((state) => ({ ...twoToThree(state), cents: BigInt(state.balance) }))
-    assert.throws(
-      () => MigrationLaw.check(Account, wrong, { seed: 7 }),
-      /\$\.cents: replayed -?\d+n, migrated -?\d+n/
-    )
-    const throwing = AccountV3Broken(() => {
-      throw new Error("planned")
-    })
-    assert.throws(() => MigrationLaw.check(AccountV2, throwing), /planned/)
-    assert.throws(
-      () => MigrationLaw.check(Account, wrong, { history: fc.constant([Deposited.make({ amount: 1 })]) }),
-      /replayed 100n, migrated 1n/
-    )
-  })
-
-  it("is not asked of versions without a way between them", () => {
-    assert.throws(() => MigrationLaw.check(Account, AccountV3Plain), InvalidOption.InvalidOption)
-    assert.throws(() => MigrationLaw.check(AccountV3, AccountV2), InvalidOption.InvalidOption)
-  })
 })
 
 describe("a load by new code", () => {

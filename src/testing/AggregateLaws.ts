@@ -1,5 +1,5 @@
 /**
- * What every aggregate promises, as property tests that are generated from its definition.
+ * Laws that every aggregate must keep, as property tests that are generated from its definition.
  *
  * @since 0.1.0
  */
@@ -9,29 +9,32 @@ import type * as FastCheck from "effect/FastCheck"
 import type { Pipeable } from "effect/Pipeable"
 import * as Schema from "effect/Schema"
 import type * as Aggregate from "../Aggregate.js"
-import * as Trial from "../internal/laws/checkHistory.js"
-import { toCode } from "../internal/laws/code.js"
-import * as Generators from "../internal/laws/generators.js"
+import { allLaws } from "../internal/laws/checkHistory.js"
+import * as Laws from "../internal/laws/laws.js"
 import { allow } from "../internal/laws/objections.js"
-import { type Comparison, comparison, inspect, tryHistory as tryPrevious } from "../internal/laws/previousVersion.js"
-import * as Story from "../internal/laws/report.js"
+import * as PreviousVersion from "../internal/laws/previousVersion.js"
 import { detect } from "../internal/laws/runner.js"
 import * as Session from "../internal/laws/session.js"
+import type * as Subject from "../internal/laws/subject.js"
+import { defaultLimits } from "../internal/laws/timeLimit.js"
 import { safely } from "../internal/safely.js"
-import { brief, quote } from "../internal/text.js"
-import { InvalidOption } from "../InvalidOption.js"
+import { quote } from "../internal/text.js"
+import type { Runner } from "./Contract.js"
+
+export { NotGenerated } from "../internal/laws/generators.js"
+export { LawBroken } from "../internal/laws/laws.js"
 
 /**
- * How the histories are made that the laws are tried with.
+ * How the histories are generated, and what else must hold.
  *
  * @since 0.1.0
  * @category models
  */
 export interface Options<Id, in out State, Event, Command> {
   /**
-   * `"commands"`: generated commands are decided in turn, so that every history is one that could have happened. This is
-   * the default. `"events"`: generated events in any order, whatever a decider would have said. That is stricter: `evolve`
-   * has to cope with everything, and every state that it gives must fit the state schema.
+   * `"commands"`, the default: generated commands are decided in turn, so that every history could have happened.
+   * `"events"`: generated events in any order, even where no command would decide them. That is stricter: `evolve` has to handle
+   * everything, and every state that it returns must fit the state schema.
    */
   readonly histories?: "commands" | "events" | undefined
   /** Default: from the id schema. */
@@ -40,19 +43,16 @@ export interface Options<Id, in out State, Event, Command> {
   readonly command?: FastCheck.Arbitrary<Command> | undefined
   /** Default: from the event schema. */
   readonly event?: FastCheck.Arbitrary<Event> | undefined
-  /**
-   * Older versions of the aggregate, as {@link previous} gives them: what they stored, snapshots and events, is compared
-   * with what this one makes of it.
-   */
+  /** Older versions of the aggregate, from {@link previous}. Their snapshots and events are read by this version and compared. */
   readonly previous?: ReadonlyArray<Previous> | undefined
-  /** What must hold in every state that is reached. */
+  /** A condition that must hold in every state that is reached. */
   readonly invariant?: ((state: State) => boolean) | undefined
   /**
-   * How many histories are tried. Default: 1,000, or as many as 2 seconds allow, but at least 100, where those take no more
-   * than 8 seconds.
+   * How many histories are tried. Default: 1,000, or as many as 2 seconds allow, but at least 100 unless those take more than 8
+   * seconds.
    */
   readonly runs?: number | undefined
-  /** Where the random numbers begin, a whole number: the same seed gives the same histories. Default: another each time. */
+  /** The seed of the random numbers, a whole number. The same seed gives the same histories. Default: a new one each time. */
   readonly seed?: number | undefined
   /** The most events in one history. Default 20. */
   readonly size?: number | undefined
@@ -71,7 +71,7 @@ export const PreviousTypeId: PreviousTypeId = "~effect-eventsourcing/testing/Agg
 export type PreviousTypeId = "~effect-eventsourcing/testing/AggregateLaws/Previous"
 
 /**
- * An older version of an aggregate, whatever the types of its states and events.
+ * An older version of an aggregate, with any types of states and events.
  *
  * @since 0.1.0
  * @category models
@@ -83,7 +83,7 @@ export interface Previous {
 }
 
 /**
- * One law, for any runner: `check` throws a {@link LawBroken} where the aggregate breaks it.
+ * One law, for any runner: `check` throws a {@link LawBroken} if the aggregate breaks it.
  *
  * @since 0.1.0
  * @category models
@@ -94,40 +94,8 @@ export interface Law {
 }
 
 /**
- * The functions of a test runner that a suite calls.
- *
- * @since 0.1.0
- * @category models
- */
-export interface Runner {
-  readonly describe: (name: string, body: () => void) => unknown
-  /** The timeout is in milliseconds. A runner that does not know it may leave it out. */
-  readonly it: (name: string, body: () => Promise<void>, timeout?: number) => unknown
-}
-
-/**
- * A history that breaks a law. The message tells it as a story.
- *
- * @since 0.1.0
- * @category errors
- */
-export class LawBroken extends Error {
-  override readonly name = "LawBroken"
-}
-
-/**
- * The histories could not be generated. The message says what keeps them from it, and what to annotate.
- *
- * @since 0.1.0
- * @category errors
- */
-export class NotGenerated extends Error {
-  override readonly name = "NotGenerated"
-}
-
-/**
- * Declares the laws as tests, in one call. It finds the runner by itself (vitest, jest, mocha, bun, `node:test`); pass it
- * where it does not.
+ * Declares the laws as tests, in one call. It finds vitest, jest, mocha, bun and `node:test` by itself; pass any other runner as
+ * `runner`.
  *
  * @example
  * ```ts skip-run
@@ -156,18 +124,18 @@ export class NotGenerated extends Error {
 export const suite = <Name extends string, Id, State, Event, Command, Rejection>(
   aggregate: Aggregate.Aggregate<Name, Id, State, Event, Command, Rejection>,
   options: Options<NoInfer<Id>, NoInfer<State>, NoInfer<Event>, NoInfer<Command>> & {
-    readonly runner?: Runner | undefined
+    readonly runner?: Pick<Runner, "describe" | "it"> | undefined
   } = {}
 ): void => {
   const runner = options.runner ?? detect()
-  const declared = make(aggregate, options, suite)
+  const declared = Laws.make(aggregate, options, suite)
   runner.describe(`AggregateLaws: ${aggregate.name}`, () => {
     for (const { check, name } of declared) runner.it(name, () => turn().then(check), timeout)
   })
 }
 
 /**
- * The laws one by one, for any runner. All of them share one set of histories, which is made when the first is checked.
+ * Gives the laws one by one, for any runner. They share one set of histories, which is generated when the first is checked.
  *
  * @example
  * ```ts skip-run
@@ -196,10 +164,10 @@ export const suite = <Name extends string, Id, State, Event, Command, Rejection>
 export const laws = <Name extends string, Id, State, Event, Command, Rejection>(
   aggregate: Aggregate.Aggregate<Name, Id, State, Event, Command, Rejection>,
   options: Options<NoInfer<Id>, NoInfer<State>, NoInfer<Event>, NoInfer<Command>> = {}
-): ReadonlyArray<Law> => make(aggregate, options, laws)
+): ReadonlyArray<Law> => Laws.make(aggregate, options, laws)
 
 /**
- * An older version of an aggregate, to compare with: what is left of its definition is kept beside the tests.
+ * Names an older version of an aggregate to compare with. Keep its definition, or the part that still exists, beside the tests.
  *
  * @example
  * ```ts
@@ -249,14 +217,18 @@ export const previous = <Name extends string, Id, State, Event, Command, Rejecti
     readonly event?: FastCheck.Arbitrary<NoInfer<Event>> | undefined
   } = {}
 ): Previous => {
-  const made: Previous = { [PreviousTypeId]: PreviousTypeId, name: old.name, schemaVersion: old.schemaVersion }
-  comparisons.set(made, comparison(old, options))
+  const made: Previous & Laws.Older = {
+    [PreviousTypeId]: PreviousTypeId,
+    name: old.name,
+    schemaVersion: old.schemaVersion,
+    find: (now, found) => PreviousVersion.find(old, options, now, found)
+  }
   return made
 }
 
 /**
- * Checks on one history of an older version that its snapshots and events come to the same state now as a replay, and
- * throws a {@link LawBroken} where they do not: the line to keep a counterexample as a test.
+ * Checks one history of an older version: its snapshots and events must give the same state now as a replay. Throws a
+ * {@link LawBroken} if they do not. This is the line that keeps a counterexample as a test.
  *
  * @since 0.1.0
  * @category migrations
@@ -279,16 +251,12 @@ export const checkPrevious = <
   now: Aggregate.Aggregate<Name, Id, State, Event, Command, Rejection>,
   history: NoInfer<History<OldId, OldEvent, OldCommand>>
 ): void => {
-  const lived = validated(old, history)
-  const { log, problem } = tryPrevious(old, now, lived)
-  if (problem === undefined) return
-  throw new LawBroken(
-    Story.tell({ aggregate: now.name, law: names.migrations, id: lived.id, log, problem, footer: [] })
-  )
+  const found = PreviousVersion.checkHistory(old, now, validated(old, history), defaultLimits)
+  if (found !== undefined) throw Laws.broken(now, found.history.id, found.log, found.problem)
 }
 
 /**
- * A value as it is written, without the brands of its parts: a printed history compiles where it is pasted.
+ * The type of a value without the brands of its parts, so that a printed history compiles where it is pasted.
  *
  * @since 0.1.0
  * @category type helpers
@@ -302,7 +270,7 @@ export type Unbranded<A> = A extends string ? A extends Brand.Brand<infer _> ? s
   : A
 
 /**
- * One history for {@link check}. What the schemas refuse is refused.
+ * One history for {@link check}. Values that the schemas refuse throw `InvalidOption`.
  *
  * @since 0.1.0
  * @category models
@@ -311,12 +279,12 @@ export interface History<Id, Event, Command> {
   readonly id: Unbranded<Id>
   /** Decided in turn. */
   readonly commands?: ReadonlyArray<Unbranded<Command>> | undefined
-  /** What happens after that, whatever anybody decides. */
+  /** They happen after the commands, without a decision. */
   readonly events?: ReadonlyArray<Unbranded<Event>> | undefined
 }
 
 /**
- * Checks all laws on one history, and throws a {@link LawBroken} for the first that it breaks: the line to keep a
+ * Checks all laws on one history, and throws a {@link LawBroken} for the first that it breaks. This is the line that keeps a
  * counterexample as a test.
  *
  * @since 0.1.0
@@ -328,26 +296,25 @@ export const check = <Name extends string, Id, State, Event, Command, Rejection>
   options: Pick<Options<NoInfer<Id>, NoInfer<State>, NoInfer<Event>, NoInfer<Command>>, "histories" | "invariant"> = {}
 ): void => {
   const lived = validated(aggregate, history)
-  const { log, problems } = Session.tryHistory(aggregate, lived, {
-    laws: Trial.allLaws,
+  const { log, problems } = Session.check(aggregate, lived, {
+    laws: allLaws,
     strict: options.histories === "events",
-    invariant: options.invariant
+    invariant: options.invariant,
+    size: Infinity,
+    limits: defaultLimits
   })
   const [problem] = problems.values()
-  if (problem === undefined) return
-  throw new LawBroken(
-    Story.tell({ aggregate: aggregate.name, law: names[problem.law], id: lived.id, log, problem, footer: [] })
-  )
+  if (problem !== undefined) throw Laws.broken(aggregate, lived.id, log, problem)
 }
 
 // -------------------------------------------------------------------------------------
 // internal
 // -------------------------------------------------------------------------------------
 
-const validated = <Name extends string, Id, State, Event, Command, Rejection>(
-  aggregate: Aggregate.Aggregate<Name, Id, State, Event, Command, Rejection>,
+const validated = <Id, State, Event, Command>(
+  aggregate: Subject.Subject<Id, State, Event, Command>,
   history: NoInfer<History<Id, Event, Command>>
-): Generators.History<Id, Command, Event> => {
+): Subject.History<Id, Command, Event> => {
   const { commands = [], events = [], id } = history
   const as = <A>(what: string, schema: Schema.Schema<A>, value: unknown): A =>
     allow(`AggregateLaws ${what} of ${quote(aggregate.name)}`, value, safely(Schema.validateEither(schema)))
@@ -360,167 +327,10 @@ const validated = <Name extends string, Id, State, Event, Command, Rejection>(
   }
 }
 
-const comparisons = new WeakMap<Previous, Comparison>()
-
-const make = <Name extends string, Id, State, Event, Command, Rejection>(
-  aggregate: Aggregate.Aggregate<Name, Id, State, Event, Command, Rejection>,
-  options: Options<Id, State, Event, Command>,
-  caller: Function
-): ReadonlyArray<Law> => {
-  // the place in the test, which is what a reader wants to see first
-  const declared: { readonly stack?: string } = {}
-  Error.captureStackTrace(declared, caller)
-  const { command, event, histories = "commands", id, invariant, runs, size = 20 } = options
-  whole("runs", runs, 1)
-  whole("size", size, 1)
-  whole("seed", options.seed, Number.MIN_SAFE_INTEGER)
-  if (histories !== "commands" && histories !== "events") {
-    throw new InvalidOption({
-      option: "AggregateLaws histories",
-      value: String(histories),
-      expected: "\"commands\" or \"events\""
-    })
-  }
-  for (const older of options.previous ?? []) {
-    if (comparisons.has(older)) continue
-    throw new InvalidOption({
-      option: "AggregateLaws previous",
-      value: brief(toCode(older)),
-      expected: "a list of what AggregateLaws.previous gave"
-    })
-  }
-  const seed = (options.seed ?? Math.floor(Math.random() * 0x7fffffff)) | 0
-  const generated = <A>(body: () => A): A => {
-    try {
-      return body()
-    } catch (error) {
-      if (!(error instanceof Generators.NotGenerated)) throw error
-      throw at(declared, new NotGenerated(`The laws of ${aggregate.name} cannot be tried. ${error.message}`))
-    }
-  }
-  let session: Session.Session<Id, State, Event, Command> | NotGenerated | undefined
-  const open = (): Session.Session<Id, State, Event, Command> => {
-    if (session instanceof NotGenerated) {
-      throw at(declared, new NotGenerated(`Not checked, as there are no histories: ${session.message.split("\n")[0]}`))
-    }
-    if (session !== undefined) return session
-    try {
-      const made = generated(() =>
-        Session.make(aggregate, { command, event, histories, id, invariant, runs, seed, size })
-      )
-      session = made
-      return made
-    } catch (error) {
-      if (error instanceof NotGenerated) session = error
-      throw error
-    }
-  }
-
-  const tell = (law: Trial.Law, found: {
-    readonly history: Generators.History<unknown, unknown, unknown>
-    readonly log: ReadonlyArray<Trial.Line>
-    readonly problem: Trial.Problem
-    readonly run: number
-    readonly before: number
-  }, line: ReadonlyArray<string>): LawBroken => {
-    const { before, history, log, problem, run } = found
-    const again = [
-      `seed: ${seed}`,
-      ...(run > 100 || runs !== undefined ? [`runs: ${Math.max(run, runs ?? 0)}`] : []),
-      ...(options.size === undefined ? [] : [`size: ${options.size}`]),
-      ...(histories === "events" ? ["histories: \"events\""] : []),
-      ...(["id", "command", "event", "previous", "invariant"] as const).filter((name) => options[name] !== undefined)
-    ]
-    const left = history.commands.length + history.events.length
-    const shrunk = left < before ? `, made ${before - left} ${before - left === 1 ? "step" : "steps"} shorter` : ""
-    const story = Story.tell({
-      aggregate: aggregate.name,
-      law: names[law],
-      id: history.id,
-      log,
-      problem,
-      footer: [
-        `To see it again (run ${run} of seed ${seed}${shrunk}):`,
-        `  AggregateLaws.suite(${Story.nameOf(aggregate.name)}, { ${again.join(", ")} })`,
-        ...line
-      ]
-    })
-    return at(declared, new LawBroken(story))
-  }
-
-  const checkHistories = (law: Trial.Law): void => {
-    const found = open().find(law)
-    if (found === undefined) return
-    const more = [
-      ...(histories === "events" ? ["histories: \"events\""] : []),
-      ...(law === "invariant" ? ["invariant"] : [])
-    ]
-    const call = `AggregateLaws.check(${Story.nameOf(aggregate.name)}`
-    throw tell(law, found, ["To keep it as a test:", `  ${Story.regression(call, found.history, more)}`])
-  }
-
-  const checkMigrations = (): void => {
-    for (const older of options.previous ?? []) {
-      const found = comparisons.get(older)?.find(aggregate, {
-        runs,
-        seed,
-        size,
-        strict: histories === "events"
-      })
-      if (found === undefined) continue
-      const call = `AggregateLaws.checkPrevious(${Story.nameOf(aggregate.name)}V${older.schemaVersion}, ` +
-        Story.nameOf(aggregate.name)
-      throw tell("migrations", found, ["To keep it as a test:", `  ${Story.regression(call, found.history, [])}`])
-    }
-    const forgotten = inspect(aggregate, open().reached, seed)
-    if (forgotten !== undefined) {
-      const history = { id: undefined, commands: [], events: [] }
-      throw tell("migrations", { history, log: [], problem: forgotten, run: 1, before: 0 }, [
-        "To compare with what older code really did, give the laws its definition:",
-        `  AggregateLaws.suite(${Story.nameOf(aggregate.name)}, { previous: [AggregateLaws.previous(/* it */)] })`
-      ])
-    }
-  }
-
-  const checks = Trial.allLaws.filter((law) => law !== "invariant" || invariant !== undefined).map((law): Law => ({
-    name: names[law],
-    check: () => checkHistories(law)
-  }))
-  return aggregate.migrations.length === 0 && (options.previous ?? []).length === 0
-    ? checks
-    : [...checks, { name: names.migrations, check: () => generated(checkMigrations) }]
-}
-
-const at = <E extends Error>(place: { readonly stack?: string }, error: E): E => {
-  const frames = (place.stack ?? "").split("\n").filter((line) => /^\s+at /.test(line))
-  error.stack = [`${error.name}: ${error.message}`, ...frames].join("\n")
-  return error
-}
-
 const { setImmediate } = globalThis
 
-// a runner in another process wants to hear from this one between two checks, which never wait for anything
+// laws never wait, but a runner in another process wants to hear from this one between two checks
 const turn = (): Promise<void> => new Promise((resolve) => setImmediate(resolve))
 
-/** For a whole set of laws, in milliseconds: the first to be checked makes the histories for all. */
+/** For a whole set of laws, in milliseconds: the first check generates the histories for all. */
 const timeout = 120_000
-
-const names: Readonly<Record<Trial.Law, string>> = {
-  total: "decide and evolve never throw, and handle every command and event",
-  pure: "decide and evolve are pure: same input, same output, no input changed, no clock, no randomness",
-  events: "every event fits its schema, survives storage and leads to a state that fits the state schema",
-  rejections: "a rejection is a typed value and leaves the state as it was",
-  encoding: "every state survives being stored as JSON",
-  snapshots: "a snapshot at any version, and the events after it, give the state of a full replay",
-  migrations: "snapshots and events of older code give the state of a full replay",
-  invariant: "the invariant holds in every state"
-}
-
-const whole = (option: string, value: number | undefined, least: number): void => {
-  if (value === undefined || (Number.isSafeInteger(value) && value >= least)) return
-  throw new InvalidOption({
-    option: `AggregateLaws ${option}`,
-    value: String(value),
-    expected: least < 0 ? "a whole number" : `a whole number, ${least} or more`
-  })
-}

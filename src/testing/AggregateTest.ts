@@ -1,9 +1,8 @@
 /**
- * Tests of an aggregate by example: given what happened, when a command comes, then these events follow.
+ * Tests of an aggregate by example: given a history, when a command comes, then these events follow.
  *
- * What a test gives is held against the schemas: an example that could not be is no example, and throws `InvalidOption`.
- * Events, given and decided, are stored and read back before they are folded, as those of a repository's commands are. What
- * `decide` and `evolve` are given they may not change.
+ * Every value that a test gives must match its schema; otherwise the test throws `InvalidOption`. Events, given and decided, are
+ * stored and read back before they are folded, as a repository does it. `decide` and `evolve` must not change their inputs.
  *
  * @since 0.1.0
  */
@@ -13,42 +12,44 @@ import * as Schema from "effect/Schema"
 import { AssertionError } from "node:assert"
 import type * as Aggregate from "../Aggregate.js"
 import { store, type Unstorable } from "../internal/decideStored.js"
-import { isMutation, messageOf } from "../internal/laws/checkHistory.js"
-import { toLines } from "../internal/laws/code.js"
-import { type Difference, differences, fieldsOf, same } from "../internal/laws/difference.js"
+import { messageOf } from "../internal/laws/code.js"
+import { type Difference, differences, same } from "../internal/laws/difference.js"
 import * as Mutation from "../internal/laws/mutation.js"
 import { allow, objectionsIn, ownProblem, refusal } from "../internal/laws/objections.js"
+import { apart, type Evidence, evidenceRows, type Row, table, text } from "../internal/laws/report.js"
+import { fieldsOf } from "../internal/laws/storage.js"
+import type { Subject } from "../internal/laws/subject.js"
 import { safely } from "../internal/safely.js"
 
 /**
- * What happened so far.
+ * An aggregate after the given history.
  *
  * @since 0.1.0
  * @category models
  */
 export interface Given<in out State, in out Event, in Command, in out Rejection> {
-  /** Decides a command on the state that the history left. */
+  /** Decides a command on the current state. */
   readonly when: (command: Command) => When<State, Event, Rejection>
-  /** Asserts the state that the history left. Fails unless it is equal, field by field. */
+  /** Asserts that the current state equals this one, field by field. */
   readonly thenState: (state: State) => void
 }
 
 /**
- * A decision, to be compared. Every comparison is by value, knows the data types of effect, and gives what can be compared
- * further.
+ * A decision to assert on. Every comparison is by value and knows Effect's data types. Each assertion returns an object for the
+ * next one.
  *
- * It has a method `then`, which JavaScript takes for a promise's: a test that awaits or returns it as it is, and so asserts
- * nothing, is rejected with an error that says so. What `then` gives is no promise, and safe to return.
+ * The method `then` makes JavaScript take this object for a promise. A test that awaits or returns it without an assertion is
+ * rejected with an error that says so. The results of the assertions are not promises and are safe to return.
  *
  * @since 0.1.0
  * @category models
  */
 export interface When<in out State, in out Event, in out Rejection> {
-  /** The command was accepted, with exactly these events. */
+  /** Asserts that the command was accepted with exactly these events. */
   readonly then: (events: ReadonlyArray<Event>) => Then<State>
-  /** The command was rejected, with exactly this. */
+  /** Asserts that the command was rejected with exactly this rejection. */
   readonly thenRejects: (rejection: Rejection) => Then<State>
-  /** The state after the decided events; after a rejection, the state as it was. */
+  /** Asserts the state after the decided events. After a rejection, that is the state before the command. */
   readonly thenState: (state: State) => Then<State>
 }
 
@@ -57,12 +58,12 @@ export interface When<in out State, in out Event, in out Rejection> {
  * @category models
  */
 export interface Then<in State> {
-  /** The state after the decided events; after a rejection, the state as it was. */
+  /** Asserts the state after the decided events. After a rejection, that is the state before the command. */
   readonly thenState: (state: State) => void
 }
 
 /**
- * Begins with the events that have happened.
+ * Begins with a history of events.
  *
  * @example
  * ```ts
@@ -101,7 +102,7 @@ export const given = <Name extends string, Id, State, Event, Command, Rejection>
 }
 
 /**
- * Begins with commands that were accepted. Throws where one of them is rejected.
+ * Begins with a history of commands. Throws if one of them is rejected.
  *
  * @since 0.1.0
  * @category constructors
@@ -130,19 +131,17 @@ export const givenCommands = <Name extends string, Id, State, Event, Command, Re
 // internal
 // -------------------------------------------------------------------------------------
 
-type Row = readonly [label: string, value: unknown]
-
 const subject = (aggregate: Aggregate.Any, what: string): string =>
   `AggregateTest ${what} of ${JSON.stringify(aggregate.name)}`
 
-const allowCommand = <Name extends string, Id, State, Event, Command, Rejection>(
-  aggregate: Aggregate.Aggregate<Name, Id, State, Event, Command, Rejection>,
+const allowCommand = <Id, State, Event, Command, Rejection>(
+  aggregate: Subject<Id, State, Event, Command, Rejection>,
   what: string,
   command: Command
 ): void => void allow(subject(aggregate, what), command, safely(Schema.encodeEither(aggregate.command)))
 
-const storedAll = <Name extends string, Id, State, Event, Command, Rejection>(
-  aggregate: Aggregate.Aggregate<Name, Id, State, Event, Command, Rejection>,
+const storedAll = <Id, State, Event, Command, Rejection>(
+  aggregate: Subject<Id, State, Event, Command, Rejection>,
   what: string,
   events: ReadonlyArray<Event>
 ): ReadonlyArray<Event> =>
@@ -155,8 +154,8 @@ const storedAll = <Name extends string, Id, State, Event, Command, Rejection>(
 const whyNot = ({ cause, problem }: Unstorable): string =>
   ParseResult.isParseError(cause) ? objectionsIn(cause) : `it ${problem}`
 
-const start = <Name extends string, Id, State, Event, Command, Rejection>(
-  aggregate: Aggregate.Aggregate<Name, Id, State, Event, Command, Rejection>,
+const start = <Id, State, Event, Command, Rejection>(
+  aggregate: Subject<Id, State, Event, Command, Rejection>,
   what: string,
   id: Id
 ): State => {
@@ -167,13 +166,12 @@ const start = <Name extends string, Id, State, Event, Command, Rejection>(
   throw failure(
     `${aggregate.name} begins with a state that its schema refuses.`,
     [["id", id], ["initial state", initial]],
-    undefined,
-    [`  refused ${objectionsIn(valid.left)}`]
+    [text("refused", objectionsIn(valid.left))]
   )
 }
 
-const fold = <Name extends string, Id, State, Event, Command, Rejection>(
-  aggregate: Aggregate.Aggregate<Name, Id, State, Event, Command, Rejection>,
+const fold = <Id, State, Event, Command, Rejection>(
+  aggregate: Subject<Id, State, Event, Command, Rejection>,
   state: State,
   events: ReadonlyArray<Event>
 ): State =>
@@ -182,7 +180,7 @@ const fold = <Name extends string, Id, State, Event, Command, Rejection>(
     state
   )
 
-/** Runs it on inputs that it may not change, and says so where it does. */
+/** Runs a function and fails if it changes its inputs. */
 const unchanged = <A>(
   aggregate: Aggregate.Any,
   name: string,
@@ -190,40 +188,36 @@ const unchanged = <A>(
   body: () => A
 ): A => {
   const mutations = Mutation.make()
-  // the rest is the test's own
+  // a command belongs to the test
   mutations.freeze(inputs.state)
   mutations.freeze(inputs.event)
   const before = mutations.copy(inputs)
-  const changes = (): ReadonlyArray<string> =>
-    differences(before, inputs).map(({ actual, expected, path }) =>
-      `  changed at ${path}: before ${expected ?? "nothing"}, after ${actual ?? "nothing"}`
-    )
-  const blame = (found: ReadonlyArray<string>): AssertionError =>
-    failure(`${aggregate.name}: ${name} changes what it is given.`, Object.entries(inputs), undefined, [
-      ...found,
+  const blame = (evidence: Evidence): AssertionError =>
+    failure(`${aggregate.name}: ${name} changes its input.`, Object.entries(inputs), [evidence], [
       "",
-      "Build a new value and leave the old one as it is: others still hold it."
+      "Build a new value and leave the old one as it is: other code still holds it."
     ])
   try {
     const result = body()
-    const found = changes()
-    if (found.length === 0) return result
-    throw blame(found)
+    const changes = differences(before, inputs)
+    if (changes.length === 0) return result
+    throw blame(apart(changes, "before", "after"))
   } catch (error) {
-    if (isMutation(error)) throw blame([`  it tried to, and got ${messageOf(error)}`])
+    if (Mutation.isMutation(error)) throw blame(text("the write failed", messageOf(error)))
     throw error
   }
 }
 
 interface Decided<out State, out Event> {
   readonly state: State
+  /** The events as they are read back from a store. */
   readonly events: ReadonlyArray<Event>
-  /** Whether they are read back as other events than were decided. */
+  /** Whether the events that are read back differ from the decided ones. */
   readonly altered: boolean
 }
 
-const decideOn = <Name extends string, Id, State, Event, Command, Rejection>(
-  aggregate: Aggregate.Aggregate<Name, Id, State, Event, Command, Rejection>,
+const decideOn = <Id, State, Event, Command, Rejection>(
+  aggregate: Subject<Id, State, Event, Command, Rejection>,
   state: State,
   command: Command,
   history: ReadonlyArray<Row>
@@ -236,8 +230,7 @@ const decideOn = <Name extends string, Id, State, Event, Command, Rejection>(
     throw failure(
       `${aggregate.name} rejects the command with a value that its own schema refuses.`,
       [...story, ["rejection", decision.left]],
-      undefined,
-      [`  refused ${objectionsIn(problem)}`]
+      [text("refused", objectionsIn(problem))]
     )
   }
   const events = decision.right.map((event) => {
@@ -246,8 +239,7 @@ const decideOn = <Name extends string, Id, State, Event, Command, Rejection>(
     throw failure(
       `${aggregate.name} decides an event that cannot be stored.`,
       [...story, ["event", event]],
-      undefined,
-      [`  refused ${whyNot(stored.left)}`]
+      [text("refused", whyNot(stored.left))]
     )
   })
   return Either.right({
@@ -257,115 +249,125 @@ const decideOn = <Name extends string, Id, State, Event, Command, Rejection>(
   })
 }
 
-const make = <Name extends string, Id, State, Event, Command, Rejection>(
-  aggregate: Aggregate.Aggregate<Name, Id, State, Event, Command, Rejection>,
+const make = <Id, State, Event, Command, Rejection>(
+  aggregate: Subject<Id, State, Event, Command, Rejection>,
   state: State,
   history: ReadonlyArray<Row>
-): Given<State, Event, Command, Rejection> => {
-  const { name } = aggregate
-  const stateFields = fieldsOf(aggregate.state.schema.ast)
-  const eventFields = fieldsOf(aggregate.event.schema.ast)
-  const assertState = (story: ReadonlyArray<Row>, actual: State, expected: State): void => {
-    allow(subject(aggregate, "thenState state"), expected, aggregate.state.encode)
-    const found = differences(expected, actual, { fields: stateFields })
-    if (found.length > 0) throw failure(`${name} is in another state.`, story, { expected, actual, found })
-  }
-  return {
-    thenState: (expected) => assertState(history, state, expected),
-    when: (command) => {
-      allowCommand(aggregate, "when command", command)
-      const story: ReadonlyArray<Row> = [...history, ["state", state], ["when", command]]
-      const decided = decideOn(aggregate, state, command, history)
-      const after = Either.isLeft(decided) ? state : decided.right.state
-      const checked: Then<State> = { thenState: (expected) => assertState(story, after, expected) }
-      return {
-        then: (expected: ReadonlyArray<Event>, reject?: unknown) => {
-          if (!Array.isArray(expected)) {
-            // the runtime calls it with the two functions of a promise
-            const nothing = failure(`${name}: nothing is asserted.`, story, undefined, ["", unasserted])
-            if (typeof reject !== "function") throw nothing
-            reject(nothing)
-            return checked
-          }
-          storedAll(aggregate, "then", expected)
-          if (Either.isLeft(decided)) {
-            throw failure(`${name} rejects the command, it was to be accepted.`, story, {
-              expected,
-              actual: decided.left,
-              found: []
-            })
-          }
-          const { altered, events: actual } = decided.right
-          const found = differences(expected, actual, { fields: eventFields })
-          if (found.length > 0) {
-            const hint = altered
-              ? [
-                "",
-                "The decided events are compared as they are read back from a store: they are others than decide gave."
-              ]
-              : []
-            throw failure(`${name} decides other events.`, story, { expected, actual, found }, hint)
-          }
-          return checked
-        },
-        thenRejects: (expected) => {
-          const problem = ownProblem(expected)
-          if (problem !== undefined) {
-            throw refusal(subject(aggregate, "thenRejects rejection"), expected, objectionsIn(problem))
-          }
-          if (Either.isRight(decided)) {
-            throw failure(`${name} accepts the command, it was to be rejected.`, story, {
-              expected,
-              actual: decided.right.events,
-              found: []
-            })
-          }
-          const found = differences(expected, decided.left)
-          if (found.length > 0) {
-            throw failure(`${name} rejects the command for another reason.`, story, {
-              expected,
-              actual: decided.left,
-              found
-            })
-          }
-          return checked
-        },
-        thenState: (expected) => {
-          checked.thenState(expected)
+): Given<State, Event, Command, Rejection> => ({
+  thenState: (expected) => assertState(aggregate, history, state, expected),
+  when: (command) => {
+    allowCommand(aggregate, "when command", command)
+    const story: ReadonlyArray<Row> = [...history, ["state", state], ["when", command]]
+    const decided = decideOn(aggregate, state, command, history)
+    const after = Either.isLeft(decided) ? state : decided.right.state
+    const checked: Then<State> = { thenState: (expected) => assertState(aggregate, story, after, expected) }
+    return {
+      then: (expected: ReadonlyArray<Event>, reject?: unknown) => {
+        if (Array.isArray(expected)) {
+          assertEvents(aggregate, story, decided, expected)
           return checked
         }
+        // `await` calls it with the two functions of a promise
+        const nothing = failure(`${aggregate.name}: nothing is asserted.`, story, [], ["", unasserted])
+        if (typeof reject !== "function") throw nothing
+        reject(nothing)
+        return checked
+      },
+      thenRejects: (expected) => {
+        assertRejection(aggregate, story, decided, expected)
+        return checked
+      },
+      thenState: (expected) => {
+        checked.thenState(expected)
+        return checked
       }
     }
   }
-}
+})
 
 const unasserted =
-  "Call .then([events]), .thenRejects(rejection) or .thenState(state), and await nothing: all of it is synchronous."
+  "Call .then([events]), .thenRejects(rejection) or .thenState(state), and do not await them: they are synchronous."
+
+const assertState = <Id, State, Event, Command, Rejection>(
+  aggregate: Subject<Id, State, Event, Command, Rejection>,
+  story: ReadonlyArray<Row>,
+  actual: State,
+  expected: State
+): void => {
+  allow(subject(aggregate, "thenState state"), expected, aggregate.state.encode)
+  const found = differences(expected, actual, { fields: fieldsOf(aggregate.state.schema.ast) })
+  if (found.length > 0) throw mismatch(`${aggregate.name} is in another state.`, story, { expected, actual, found })
+}
+
+const assertEvents = <Id, State, Event, Command, Rejection>(
+  aggregate: Subject<Id, State, Event, Command, Rejection>,
+  story: ReadonlyArray<Row>,
+  decided: Either.Either<Decided<State, Event>, Rejection>,
+  expected: ReadonlyArray<Event>
+): void => {
+  const { name } = aggregate
+  storedAll(aggregate, "then", expected)
+  if (Either.isLeft(decided)) {
+    const compared = { expected, actual: decided.left, found: [] }
+    throw mismatch(`${name} rejects the command instead of accepting it.`, story, compared)
+  }
+  const { altered, events: actual } = decided.right
+  const found = differences(expected, actual, { fields: fieldsOf(aggregate.event.schema.ast) })
+  if (found.length === 0) return
+  const hint = "The events are compared as they are read back from a store, where they differ from the decided ones."
+  throw mismatch(`${name} decides other events.`, story, { expected, actual, found }, altered ? ["", hint] : [])
+}
+
+const assertRejection = <Id, State, Event, Command, Rejection>(
+  aggregate: Subject<Id, State, Event, Command, Rejection>,
+  story: ReadonlyArray<Row>,
+  decided: Either.Either<Decided<State, Event>, Rejection>,
+  expected: Rejection
+): void => {
+  const { name } = aggregate
+  const problem = ownProblem(expected)
+  if (problem !== undefined) {
+    throw refusal(subject(aggregate, "thenRejects rejection"), expected, objectionsIn(problem))
+  }
+  if (Either.isRight(decided)) {
+    const compared = { expected, actual: decided.right.events, found: [] }
+    throw mismatch(`${name} accepts the command instead of rejecting it.`, story, compared)
+  }
+  const { left: actual } = decided
+  const found = differences(expected, actual)
+  if (found.length > 0) {
+    throw mismatch(`${name} rejects the command for another reason.`, story, { expected, actual, found })
+  }
+}
+
+const mismatch = (
+  text: string,
+  story: ReadonlyArray<Row>,
+  { actual, expected, found }: {
+    readonly expected: unknown
+    readonly actual: unknown
+    readonly found: ReadonlyArray<Difference>
+  },
+  more: ReadonlyArray<string> = []
+): AssertionError => {
+  const rows: ReadonlyArray<Row> = [...story, ["expected", expected], ["actual", actual]]
+  return failure(text, rows, [apart(found, "expected", "actual")], more, { expected, actual })
+}
 
 const failure = (
   text: string,
   story: ReadonlyArray<Row>,
-  compared?: { readonly expected: unknown; readonly actual: unknown; readonly found: ReadonlyArray<Difference> },
-  more: ReadonlyArray<string> = []
+  evidence: ReadonlyArray<Evidence> = [],
+  more: ReadonlyArray<string> = [],
+  compared: { readonly expected?: unknown; readonly actual?: unknown } = {}
 ): AssertionError => {
-  const rows: ReadonlyArray<Row> = [
-    ...story,
-    ...(compared === undefined ? [] : [["expected", compared.expected], ["actual", compared.actual]] as const)
-  ]
-  const indent = Math.max(0, ...rows.map(([label]) => label.length)) + 2
-  const table = rows.flatMap(([label, value]) =>
-    toLines(value, 100).map((line, index) => `  ${(index === 0 ? label : "").padEnd(indent)}${line}`)
-  )
-  const places = (compared?.found ?? []).map(({ actual, expected, path }) =>
-    `  differs at ${path}: expected ${expected ?? "nothing"}, actual ${actual ?? "nothing"}`
-  )
   const error = new AssertionError({
-    message: [text, "", ...table, ...places, ...more].join("\n"),
-    ...(compared === undefined ? {} : { expected: compared.expected, actual: compared.actual }),
-    // one that node does not know: it leaves the message as it is
+    ...compared,
+    message: [text, "", ...table([...story, ...evidence.flatMap(evidenceRows)]), ...more].join("\n"),
+    // node does not know this operator, and so leaves the message as it is
     operator: "then"
   })
-  // the place in the test comes first
+  // the stack begins in the test
   const lines = (error.stack ?? "").split("\n")
   error.stack = lines.filter((line) => !/^\s+at .*[\\/]AggregateTest\.[jt]s:/.test(line)).join("\n")
   return error

@@ -26,7 +26,8 @@ export interface Case<out R> {
  */
 export interface Runner {
   readonly describe: (name: string, body: () => void) => unknown
-  readonly it: (name: string, body: () => Promise<void>) => unknown
+  /** The timeout is in milliseconds. A runner without timeouts may ignore it. */
+  readonly it: (name: string, body: () => Promise<void>, timeout?: number) => unknown
   readonly afterAll: (body: () => Promise<void>) => unknown
 }
 

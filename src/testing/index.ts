@@ -23,10 +23,6 @@ export * as Faults from "./Faults.js"
 /**
  * @since 0.1.0
  */
-export * as MigrationLaw from "./MigrationLaw.js"
-/**
- * @since 0.1.0
- */
 export * as SnapshotStoreContract from "./SnapshotStoreContract.js"
 /**
  * @since 0.1.0

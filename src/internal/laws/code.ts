@@ -7,14 +7,14 @@ import * as Redacted from "effect/Redacted"
 import { containerOf, isData, isObject, ownKeys } from "./effectData.js"
 
 /**
- * A value as the TypeScript that makes it, on one line.
+ * Writes a value as the TypeScript that makes it, on one line.
  *
  * @internal
  */
 export const toCode = (value: unknown): string => flat(toDoc(value, []))
 
 /**
- * The same, broken into lines where it is wider than `width`.
+ * Writes the same code in several lines where it is wider than `width`.
  *
  * @internal
  */
@@ -145,12 +145,12 @@ const objectToDoc = (value: object, ancestors: ReadonlyArray<object>): Doc => {
     return call(make, zoneToCode(value))
   }
   if (Duration.isDuration(value)) return durationToCode(value)
-  // a test makes no secrets, and what it tells has to be made again
+  // a generated value is not a secret, and the printed line must make it again
   if (Redacted.isRedacted(value)) return call("Redacted.make", doc(Redacted.value(value)))
   const container = containerOf(value)
   if (container !== undefined && container._tag !== "Atom") {
     const items = container._tag === "Keyed" ? container.entries.map(entry) : container.values.map(doc)
-    // what they are sorted by is a function, which only the reader knows
+    // the order is a function, which only the reader can name
     const order = container.name.startsWith("Sorted") ? ["/* its order */"] : []
     return call(`${container.name}.fromIterable`, list(items), ...order)
   }
@@ -161,7 +161,7 @@ const objectToDoc = (value: object, ancestors: ReadonlyArray<object>): Doc => {
   if (value instanceof Error && ownKeys(value).length === 0) {
     return value.message === "" ? call(`new ${name}`) : call(`new ${name}`, JSON.stringify(value.message))
   }
-  // a tagged class writes its own tag, and an error's message is a field that does not show
+  // the constructor of a tagged class adds the tag; the message of an error is a field that is not enumerable
   const message = value instanceof Error && value.message !== "" && Object.hasOwn(value, "message") &&
     !ownKeys(value).includes("message")
   const items = [
@@ -185,7 +185,7 @@ const durationToCode = (duration: Duration.Duration): string => {
 }
 
 /**
- * The name of an object's class: `Object` for a plain one.
+ * Gives the name of an object's class: `Object` for a plain object.
  *
  * @internal
  */
@@ -194,4 +194,15 @@ export const nameOf = (value: object): string => {
   if (!isObject(prototype)) return "Object"
   const constructor: unknown = Reflect.get(prototype, "constructor")
   return typeof constructor === "function" ? constructor.name : "Object"
+}
+
+/**
+ * Gives the class and the message of an error, or the code of any other thrown value.
+ *
+ * @internal
+ */
+export const messageOf = (error: unknown): string => {
+  if (!(error instanceof Error)) return toCode(error)
+  if (error instanceof RangeError && /call stack/.test(error.message)) return `${error.name}: ${error.message}`
+  return error.message === "" ? nameOf(error) : `${nameOf(error)}: ${error.message}`
 }

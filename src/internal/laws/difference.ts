@@ -2,7 +2,6 @@ import * as Data from "effect/Data"
 import * as Either from "effect/Either"
 import * as Equal from "effect/Equal"
 import * as Option from "effect/Option"
-import type * as SchemaAST from "effect/SchemaAST"
 import { formatPath } from "../json.js"
 import { toCode } from "./code.js"
 import { containerOf, isData, isObject, isPlain, ownKeys } from "./effectData.js"
@@ -49,80 +48,6 @@ export const differences = (
 /** @internal */
 export const same = (expected: unknown, actual: unknown, options: Options = {}): boolean =>
   differences(expected, actual, { ...options, limit: 1 }).length === 0
-
-/**
- * The names of all fields that the structs in a schema declare.
- *
- * @internal
- */
-export const fieldsOf = (ast: SchemaAST.AST): ReadonlySet<PropertyKey> => {
-  const known = fieldsByAst.get(ast)
-  if (known !== undefined) return known
-  const fields = new Set<PropertyKey>()
-  fieldsByAst.set(ast, fields)
-  const visit = (ast: SchemaAST.AST, suspended: number): void => {
-    switch (ast._tag) {
-      case "TypeLiteral":
-        for (const property of ast.propertySignatures) {
-          fields.add(property.name)
-          visit(property.type, suspended)
-        }
-        return ast.indexSignatures.forEach((index) => visit(index.type, suspended))
-      case "TupleType":
-        return [...ast.elements, ...ast.rest].forEach((element) => visit(element.type, suspended))
-      case "Union":
-        return ast.types.forEach((type) => visit(type, suspended))
-      case "Declaration":
-        return ast.typeParameters.forEach((type) => visit(type, suspended))
-      case "Refinement":
-        return visit(ast.from, suspended)
-      case "Transformation":
-        return visit(ast.to, suspended)
-      case "Suspend":
-        // the decoded side of a recursive schema is a new one at every step
-        return suspended < 3 ? visit(ast.f(), suspended + 1) : undefined
-      default:
-        return
-    }
-  }
-  visit(ast, 0)
-  return fields
-}
-
-/**
- * Where a schema, above its first list or record, takes anything.
- *
- * @internal
- */
-export const fieldsOfAnything = (ast: SchemaAST.AST): ReadonlyArray<string> => {
-  const visit = (ast: SchemaAST.AST, path: ReadonlyArray<PropertyKey>): ReadonlyArray<string> => {
-    switch (ast._tag) {
-      case "UnknownKeyword":
-      case "AnyKeyword":
-      case "ObjectKeyword":
-        return [formatPath(path)]
-      case "TypeLiteral":
-        return ast.indexSignatures.some(({ type }) => visit(type, path).length > 0)
-          ? [formatPath(path)]
-          : ast.propertySignatures.flatMap(({ name, type }) => visit(type, [...path, name]))
-      case "TupleType":
-        return [...ast.elements, ...ast.rest].some(({ type }) => visit(type, path).length > 0) ? [formatPath(path)] : []
-      case "Union":
-        return ast.types.flatMap((type) => visit(type, path))
-      case "Declaration":
-        return ast.typeParameters.flatMap((type) => visit(type, path))
-      case "Refinement":
-        return visit(ast.from, path)
-      case "Transformation":
-        return visit(ast.to, path)
-      default:
-        return []
-    }
-  }
-  return visit(ast, [])
-}
-
-const fieldsByAst = new WeakMap<SchemaAST.AST, ReadonlySet<PropertyKey>>()
 
 interface Walk {
   readonly fields: ReadonlySet<PropertyKey>

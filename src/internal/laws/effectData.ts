@@ -11,8 +11,8 @@ import * as SortedMap from "effect/SortedMap"
 import * as SortedSet from "effect/SortedSet"
 
 /**
- * The immutable data types of effect, as their parts: their insides differ where they are equal, and some of them cache
- * in place, so that nobody may compare or freeze what they are made of.
+ * A value of one of Effect's immutable data types, as its parts. Two equal values may differ inside, and some types cache in
+ * place, so their insides must be neither compared nor frozen.
  *
  * @internal
  */
@@ -27,7 +27,7 @@ export const containerOf = (value: object): Container | undefined => {
   if (isPlain(value)) return undefined
   if (HashMap.isHashMap(value)) return { _tag: "Keyed", name: "HashMap", entries: Array.from(value) }
   if (HashSet.isHashSet(value)) return { _tag: "Unordered", name: "HashSet", values: Array.from(value) }
-  // the same ones stand in trees of different shape
+  // equal ones may be trees of different shapes
   if (SortedMap.isSortedMap(value)) return { _tag: "Keyed", name: "SortedMap", entries: Array.from(value) }
   if (SortedSet.isSortedSet(value)) return { _tag: "Ordered", name: "SortedSet", values: Array.from(value) }
   if (Chunk.isChunk(value)) return { _tag: "Ordered", name: "Chunk", values: Array.from(value) }
@@ -44,7 +44,7 @@ export const containerOf = (value: object): Container | undefined => {
 export const isObject = (value: unknown): value is object => typeof value === "object" && value !== null
 
 /**
- * The own enumerable properties, those behind symbols too.
+ * Lists the own enumerable keys, symbols included.
  *
  * @internal
  */
@@ -52,7 +52,7 @@ export const ownKeys = (value: object): ReadonlyArray<PropertyKey> =>
   Reflect.ownKeys(value).filter((key) => Object.prototype.propertyIsEnumerable.call(value, key))
 
 /**
- * A plain object or array: most of what there is, and none of the classes.
+ * Whether a value is a plain object or array.
  *
  * @internal
  */
@@ -65,7 +65,7 @@ const structPrototype: unknown = Object.getPrototypeOf(Data.struct({}))
 const arrayPrototype: unknown = Object.getPrototypeOf(Data.array([]))
 
 /**
- * A plain object or array of effect's data, which compares by value.
+ * Whether a value is a plain object or array made by Effect's `Data`, which compares by value.
  *
  * @internal
  */

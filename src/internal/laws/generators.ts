@@ -3,120 +3,149 @@ import * as FastCheck from "effect/FastCheck"
 import type * as ParseResult from "effect/ParseResult"
 import * as Schema from "effect/Schema"
 import * as AST from "effect/SchemaAST"
-import type * as Aggregate from "../../Aggregate.js"
 import { maxIdBytes } from "../../StreamId.js"
 import * as Json from "../json.js"
 import { safely } from "../safely.js"
 import { keyProblem } from "../text.js"
-import { fromSchema } from "./arbitraries.js"
+import { fromSchema, related } from "./arbitraries.js"
 import { toCode } from "./code.js"
-import { objectionsIn } from "./objections.js"
-import { TookTooLong, within } from "./timeLimit.js"
-
-/**
- * A run of an aggregate: commands that are decided in turn, then events that happened whatever anybody decides.
- *
- * @internal
- */
-export interface History<out Id, out Command, out Event> {
-  readonly id: Id
-  readonly commands: ReadonlyArray<Command>
-  readonly events: ReadonlyArray<Event>
-}
+import { objectionsIn, unusual } from "./objections.js"
+import type { History, Subject } from "./subject.js"
+import { type Limits, TookTooLong, within } from "./timeLimit.js"
 
 /** @internal */
 export interface Generators<Id, Command, Event> {
   readonly id: FastCheck.Arbitrary<Id>
-  /** Tried out when it is asked for: a history of events needs none. */
+  /** Tried out when it is called: a history of events needs no commands. */
   readonly command: () => FastCheck.Arbitrary<Command>
   readonly event: FastCheck.Arbitrary<Event>
-  /** The events by stored type, where they come from the schema. */
+  /** The events by stored type, where they are generated from the schema. */
   readonly byType: ReadonlyMap<string, FastCheck.Arbitrary<Event>>
 }
 
-interface Given<Id, Command, Event> {
+/**
+ * The generators that a test gives. The others are made from the schemas.
+ *
+ * @internal
+ */
+export interface Given<Id, Command, Event> {
   readonly id?: FastCheck.Arbitrary<Id> | undefined
   readonly command?: FastCheck.Arbitrary<Command> | undefined
   readonly event?: FastCheck.Arbitrary<Event> | undefined
 }
 
 /**
- * What keeps the histories of an aggregate from being generated, said to its author.
+ * The histories could not be generated. The message names the schema that prevents it, and says what to annotate.
  *
- * @internal
+ * @since 0.1.0
+ * @category errors
  */
-export class NotGenerated extends Error {}
+export class NotGenerated extends Error {
+  override readonly name = "NotGenerated"
+}
 
 /**
- * The generators of an aggregate, each of them tried out: one that would never end is found here, not by the run that hangs.
+ * Makes the generators of an subject and tries each of them out, so that one that never ends is found here.
  *
  * @internal
  */
-export const make = <Name extends string, Id, State, Event, Command, Rejection>(
-  aggregate: Aggregate.Aggregate<Name, Id, State, Event, Command, Rejection>,
-  given: Given<Id, Command, Event>
+export const make = <Id, State, Event, Command>(
+  subject: Subject<Id, State, Event, Command>,
+  given: Given<Id, Command, Event>,
+  { values: millis }: Limits
 ): Generators<Id, Command, Event> => {
-  const tried = <A>(
-    what: string,
-    option: string,
-    schema: Schema.Schema<A>,
-    arbitrary: FastCheck.Arbitrary<A> | undefined
-  ): FastCheck.Arbitrary<A> => {
-    if (arbitrary !== undefined) {
-      const problem = tryOut(() => arbitrary)
-      if (problem !== undefined) {
-        throw new NotGenerated(`The generator that was given as \`${option}\` does not work: ${problem.text}`)
-      }
-      const wrong = refusedOf(schema, arbitrary)
-      if (wrong === undefined) return arbitrary
-      throw new NotGenerated(
-        `The generator that was given as \`${option}\` gives values that the ${option} schema refuses.\n\n${wrong}`
-      )
-    }
-    if (schema.ast._tag === "NeverKeyword") {
-      throw new NotGenerated(
-        `There is no ${what}: its schema allows nothing.` +
-          (option === "command"
-            ? " Try the laws with any events in any order (the option `histories: \"events\"`)."
-            : "")
-      )
-    }
-    const problem = tryOut(() => fromSchema(schema))
-    if (problem === undefined) return fromSchema(schema)
-    throw new NotGenerated(notGenerated(what, option, ofItsOwn(pinpoint(schema.ast, [], problem))))
-  }
-
-  const { event: codec, state } = aggregate
+  const { event: codec } = subject
   // one by one, so that the message names the event
   const members = given.event === undefined ? membersOf(codec.schema.ast) : []
   const byType = new Map(members.map((ast) => {
-    const event = tried(`event ${JSON.stringify(tagOf(ast))}`, "event", Schema.make<Event>(ast), undefined)
+    const schema = Schema.make<Event>(ast)
+    const event = tried({ what: `event ${JSON.stringify(tagOf(ast))}`, option: "event", schema, millis })
     const [sample] = FastCheck.sample(event, { numRuns: 1, seed: 1 })
     return [codec.typeOf(sample), event]
   }))
   const event = byType.size === 0
-    ? tried("event", "event", codec.schema, given.event)
+    ? tried({ what: "event", option: "event", schema: codec.schema, given: given.event, millis })
     : FastCheck.oneof(...byType.values())
-  const command = () => tried("command", "command", aggregate.command, given.command)
-  const id = storableIds(aggregate, tried("id", "id", aggregate.id.schema, given.id))
-
-  for (const value of FastCheck.sample(event, { numRuns: 20, seed: 1 })) {
-    const stored = codec.encode(value)
-    notSynchronous(`The schema of event ${JSON.stringify(codec.typeOf(value))}`, value, stored)
-    if (Either.isRight(stored)) {
-      const read = codec.decoder(codec.typeOf(value))?.(stored.right)
-      if (read !== undefined) notSynchronous(`The schema of event ${JSON.stringify(codec.typeOf(value))}`, value, read)
-    }
-  }
-  for (const value of FastCheck.sample(id, { numRuns: 1, seed: 1 })) {
-    const initial = Either.try(() => aggregate.initial(value))
-    if (Either.isRight(initial)) notSynchronous("The state schema", initial.right, state.encode(initial.right))
-  }
+  const command = () =>
+    tried({ what: "command", option: "command", schema: subject.command, given: given.command, millis })
+  const ids = tried({ what: "id", option: "id", schema: subject.id.schema, given: given.id, millis })
+  const id = storableIds(subject, ids, millis)
+  refuseUnusual(subject, event, id)
   return { id, command, event, byType }
 }
 
-/** How long a handful of values may take, in milliseconds. */
-const patience = 2_000
+/**
+ * Makes the histories: lists of commands, or of events where every event is to be checked. A list that is generated from a schema
+ * repeats values, so that one item refers to another.
+ *
+ * @internal
+ */
+export const histories = <Id, State, Event, Command>(
+  subject: Subject<Id, State, Event, Command>,
+  generators: Generators<Id, Command, Event>,
+  given: Given<Id, Command, Event>,
+  { size, strict }: { readonly size: number; readonly strict: boolean }
+): FastCheck.Arbitrary<History<Id, Command, Event>> => {
+  const none = FastCheck.constant([])
+  const list = <A>(item: FastCheck.Arbitrary<A>, isGiven: boolean, schema: Schema.Schema<A>, maxLength: number) =>
+    isGiven
+      ? FastCheck.array(item, { maxLength, size: "max" })
+      : related(item, { maxLength, isValid: Schema.is(schema) })
+  return FastCheck.record({
+    id: generators.id,
+    // twice as many commands as events, as some of them are rejected
+    commands: strict ? none : list(generators.command(), given.command !== undefined, subject.command, size * 2),
+    events: strict ? list(generators.event, given.event !== undefined, subject.event.schema, size) : none
+  })
+}
+
+/** Gives the generator of a test, or the one of a schema, if it gives values in time. */
+const tried = <A>({ given, millis, option, schema, what }: {
+  readonly what: string
+  readonly option: string
+  readonly schema: Schema.Schema<A>
+  readonly given?: FastCheck.Arbitrary<A> | undefined
+  readonly millis: number
+}): FastCheck.Arbitrary<A> => {
+  if (given !== undefined) {
+    const problem = tryOut(() => given, millis)
+    if (problem !== undefined) {
+      throw new NotGenerated(`The generator that was given as \`${option}\` does not work: ${problem.text}`)
+    }
+    const wrong = refusedOf(schema, given, millis)
+    if (wrong === undefined) return given
+    throw new NotGenerated(
+      `The generator that was given as \`${option}\` gives values that the ${option} schema refuses.\n\n${wrong}`
+    )
+  }
+  if (schema.ast._tag === "NeverKeyword") {
+    throw new NotGenerated(
+      `There is no ${what}: its schema allows no value.` +
+        (option === "command"
+          ? " Check the laws on any events in any order (the option `histories: \"events\"`)."
+          : "")
+    )
+  }
+  const problem = tryOut(() => fromSchema(schema), millis)
+  if (problem === undefined) return fromSchema(schema)
+  throw new NotGenerated(notGenerated(what, option, ofItsOwn(pinpoint(schema.ast, [], problem, millis), millis)))
+}
+
+const refuseUnusual = <Id, State, Event, Command>(
+  { event: codec, initial, state }: Subject<Id, State, Event, Command>,
+  events: FastCheck.Arbitrary<Event>,
+  ids: FastCheck.Arbitrary<Id>
+): void => {
+  for (const value of FastCheck.sample(events, { numRuns: 20, seed: 1 })) {
+    const type = codec.typeOf(value)
+    const stored = codec.encode(value)
+    const read = Either.isRight(stored) ? codec.decoder(type)?.(stored.right) : stored
+    if (read !== undefined) notSynchronous(`The schema of event ${JSON.stringify(type)}`, value, read)
+  }
+  const [id] = FastCheck.sample(ids, { numRuns: 1, seed: 1 })
+  const first = Either.try(() => initial(id))
+  if (Either.isRight(first)) notSynchronous("The state schema", first.right, state.encode(first.right))
+}
 
 interface Problem {
   readonly text: string
@@ -124,20 +153,21 @@ interface Problem {
   readonly example?: string | undefined
 }
 
-const tryOut = (make: () => FastCheck.Arbitrary<unknown>, millis: number = patience): Problem | undefined => {
+const tryOut = (make: () => FastCheck.Arbitrary<unknown>, millis: number): Problem | undefined => {
   try {
     within(millis, () => FastCheck.sample(make(), { numRuns: 20, seed: 1 }))
     return undefined
   } catch (error) {
     if (error instanceof TookTooLong) {
       return {
-        text: "a handful of values did not come in time. Either a filter is almost never true for what is generated, " +
+        text:
+          "a handful of values did not come in time. Either a filter is almost never true for the generated values, " +
           "or the generator never ends."
       }
     }
     if (error instanceof RangeError && /call stack/.test(error.message)) {
       return {
-        text: "it contains itself and never ends: no value of it is finite, or hardly any.",
+        text: "it contains itself and never ends: none of its values is finite, or hardly any.",
         remedy:
           "Give the recursion an end: an array, an optional field, or a union with a member that does not recurse."
       }
@@ -149,41 +179,45 @@ const tryOut = (make: () => FastCheck.Arbitrary<unknown>, millis: number = patie
   }
 }
 
-// one that ends only at first is found by the runs
-const sampleInTime = <A>(arbitrary: FastCheck.Arbitrary<A>): ReadonlyArray<A> => {
+// a generator that stops ending later is found by the histories
+const sampleInTime = <A>(arbitrary: FastCheck.Arbitrary<A>, millis: number): ReadonlyArray<A> => {
   try {
-    return within(patience, () => FastCheck.sample(arbitrary, { numRuns: 20, seed: 1 }))
+    return within(millis, () => FastCheck.sample(arbitrary, { numRuns: 20, seed: 1 }))
   } catch (error) {
     if (error instanceof TookTooLong) return []
     throw error
   }
 }
 
-// what a generator gives that the schema refuses
-const refusedOf = <A>(schema: Schema.Schema<A>, arbitrary: FastCheck.Arbitrary<unknown>): string | undefined => {
-  for (const value of sampleInTime(arbitrary)) {
+/** Finds a generated value that the schema refuses. */
+const refusedOf = <A>(
+  schema: Schema.Schema<A>,
+  arbitrary: FastCheck.Arbitrary<unknown>,
+  millis: number
+): string | undefined => {
+  for (const value of sampleInTime(arbitrary, millis)) {
     const valid = safely(Schema.validateEither(schema))(value)
     if (Either.isLeft(valid)) return `  the value:  ${toCode(value)}\n  refused ${objectionsIn(valid.left)}`
   }
   return undefined
 }
 
-// a filter drops in silence what the generator of its own schema gives
-const ofItsOwn = (problem: Pinpointed): Pinpointed => {
+// a filter silently drops wrong values of the generator that is annotated on its own schema
+const ofItsOwn = (problem: Pinpointed, millis: number): Pinpointed => {
   const { ast } = problem
   const annotation: unknown = ast.annotations[AST.ArbitraryAnnotationId]
   if (ast._tag !== "Refinement" || typeof annotation !== "function") return problem
   try {
-    const refused = within(patience / 4, () => {
+    const refused = within(millis / 4, () => {
       const from: unknown = annotation(() => fromSchema(Schema.make<unknown>(ast.from)), { maxDepth: 2 })
       const arbitrary: unknown = typeof from === "function" ? from(FastCheck) : undefined
-      return isArbitrary(arbitrary) ? refusedOf(Schema.make<unknown>(ast), arbitrary) : undefined
+      return isArbitrary(arbitrary) ? refusedOf(Schema.make<unknown>(ast), arbitrary, millis / 4) : undefined
     })
     return refused === undefined ? problem : {
       ...problem,
       text: "the `arbitrary` that it is annotated with gives values that the schema itself refuses.",
       example: refused,
-      remedy: "Let that generator keep to what the schema says."
+      remedy: "Let that generator give only values that the schema allows."
     }
   } catch {
     return problem
@@ -193,92 +227,90 @@ const ofItsOwn = (problem: Pinpointed): Pinpointed => {
 const isArbitrary = (value: unknown): value is FastCheck.Arbitrary<unknown> => value instanceof FastCheck.Arbitrary
 
 /**
- * Which schema it is that takes so long to generate.
+ * Finds the schema that takes most of the time to generate.
  *
  * @internal
  */
-export const slowest = <Name extends string, Id, State, Event, Command, Rejection>(
-  aggregate: Aggregate.Aggregate<Name, Id, State, Event, Command, Rejection>,
+export const slowest = <Id, State, Event, Command>(
+  subject: Subject<Id, State, Event, Command>,
   given: Given<Id, Command, Event>,
   option: "id" | "command" | "event",
-  seconds: number
+  seconds: number,
+  limits: Limits
 ): NotGenerated => {
-  const soon = `histories do not come within ${seconds} seconds`
+  const soon = `histories are not generated within ${seconds} ${seconds === 1 ? "second" : "seconds"}`
   if (given[option] !== undefined) {
     return new NotGenerated(
       `The generator that was given as \`${option}\` does not work: ${soon}. Either a filter of it is almost never ` +
         "true, or it never ends."
     )
   }
-  const whole = option === "id" ? aggregate.id.schema.ast : option === "command" ? aggregate.command.ast : undefined
-  const candidates = whole === undefined ? membersOf(aggregate.event.schema.ast) : membersOf(whole)
-  const [ast] = dearest(candidates.map((ast) => [[], ast]))
-  const name = tagOf(ast[1])
+  const whole = option === "id" ? subject.id.schema.ast : option === "command" ? subject.command.ast : undefined
+  const candidates = whole === undefined ? membersOf(subject.event.schema.ast) : membersOf(whole)
+  const { part: [, ast] } = mostExpensive(candidates.map((ast) => [[], ast]), limits)
+  const name = tagOf(ast)
   return new NotGenerated(notGenerated(
     name === undefined ? option : `${option} ${JSON.stringify(name)}`,
     option,
-    descend(ast[1], [], {
-      text: `${soon}, as a filter is almost never true for what is generated, or the generator hardly ever ends.`
-    })
+    descend(ast, [], {
+      text: `${soon}, as a filter is almost never true for the generated values, or the generator hardly ever ends.`
+    }, limits)
   ))
 }
 
 type Part = readonly [steps: ReadonlyArray<PropertyKey>, ast: AST.AST]
 
-const dearest = (parts: ReadonlyArray<Part>): readonly [Part, ...ReadonlyArray<number>] => {
-  const costs = parts.map(([, ast]) => costOf(ast))
-  const cost = Math.max(...costs)
-  return [parts[costs.indexOf(cost)], cost]
-}
+const mostExpensive = (parts: ReadonlyArray<Part>, limits: Limits): { readonly part: Part; readonly cost: number } =>
+  parts.map((part) => ({ part, cost: costOf(part[1], limits) }))
+    .reduce((most, next) => next.cost > most.cost ? next : most)
 
-const descend = (ast: AST.AST, path: ReadonlyArray<PropertyKey>, problem: Problem): Pinpointed => {
+const descend = (ast: AST.AST, path: ReadonlyArray<PropertyKey>, problem: Problem, limits: Limits): Pinpointed => {
   const parts = path.length < 8 ? partsOf(ast) : []
   if (parts.length > 0) {
-    const [[steps, child], cost] = dearest(parts)
-    // a list holds several, and a filter tries more than that
-    if (cost > costOf(ast) / 20) return descend(child, [...path, ...steps], problem)
+    const { cost, part: [steps, child] } = mostExpensive(parts, limits)
+    // a list holds several values, and a filter tries more than one
+    if (cost > costOf(ast, limits) / 20) return descend(child, [...path, ...steps], problem, limits)
   }
-  return ofItsOwn({ ...problem, ast, path })
+  return ofItsOwn({ ...problem, ast, path }, limits.values)
 }
 
-/** Milliseconds for one value. */
-const costOf = (ast: AST.AST): number => {
-  const started = performance.now()
+/** Measures the milliseconds for one value. */
+const costOf = (ast: AST.AST, { stopwatch, values: millis }: Limits): number => {
+  const elapsed = stopwatch()
   let made = 0
   try {
-    within(300, () => {
+    within(millis / 7, () => {
       const arbitrary = fromSchema(Schema.make<unknown>(ast))
-      while (made < 50 && performance.now() - started < 200) {
+      while (made < 50 && elapsed() < millis / 10) {
         FastCheck.sample(arbitrary, { numRuns: 1, seed: made })
         made++
       }
     })
   } catch {
-    // what does not end is the dearest
+    // a generator that never ends is the most expensive
   }
-  return (performance.now() - started) / Math.max(made, 0.01)
+  return elapsed() / Math.max(made, 0.01)
 }
 
 type Pinpointed = Problem & { readonly ast: AST.AST; readonly path: ReadonlyArray<PropertyKey> }
 
-// the innermost schema that has the problem
+/** Finds the innermost schema that has the problem. */
 const pinpoint = (
   ast: AST.AST,
   path: ReadonlyArray<PropertyKey>,
-  problem: Problem
+  problem: Problem,
+  millis: number
 ): Pinpointed => {
   if (path.length < 8) {
     for (const [steps, child] of partsOf(ast)) {
-      const inner = tryOut(() => fromSchema(Schema.make<unknown>(child)), patience / 5)
-      if (inner !== undefined) return pinpoint(child, [...path, ...steps], inner)
+      const inner = tryOut(() => fromSchema(Schema.make<unknown>(child)), millis / 4)
+      if (inner !== undefined) return pinpoint(child, [...path, ...steps], inner, millis)
     }
   }
   return { ...problem, ast, path }
 }
 
-const partsOf = (
-  ast: AST.AST
-): ReadonlyArray<readonly [steps: ReadonlyArray<PropertyKey>, ast: AST.AST]> => {
+const partsOf = (ast: AST.AST): ReadonlyArray<Part> => {
   switch (ast._tag) {
     case "TypeLiteral":
       return [
@@ -299,7 +331,7 @@ const partsOf = (
     case "Transformation":
       return [[[], ast.to]]
     default:
-      // what a suspended schema holds is what holds it
+      // a suspended schema refers back to one of its parents
       return []
   }
 }
@@ -326,12 +358,13 @@ const notGenerated = (
   ].join("\n")
 }
 
-const storableIds = <Name extends string, Id, State, Event, Command, Rejection>(
-  aggregate: Aggregate.Aggregate<Name, Id, State, Event, Command, Rejection>,
-  ids: FastCheck.Arbitrary<Id>
+const storableIds = <Id, State, Event, Command>(
+  subject: Subject<Id, State, Event, Command>,
+  ids: FastCheck.Arbitrary<Id>,
+  millis: number
 ): FastCheck.Arbitrary<Id> => {
   const problemOf = (id: Id): string | undefined =>
-    Either.match(aggregate.id.encode(id), {
+    Either.match(subject.id.encode(id), {
       onLeft: (error) => {
         notSynchronous("The id schema", id, Either.left(error))
         return error.message
@@ -339,7 +372,7 @@ const storableIds = <Name extends string, Id, State, Event, Command, Rejection>(
       onRight: (key) => keyProblem(key, maxIdBytes)
     })
   const storable = ids.filter((id) => problemOf(id) === undefined)
-  if (tryOut(() => storable) === undefined) return storable
+  if (tryOut(() => storable, millis) === undefined) return storable
   const [example] = FastCheck.sample(ids, { numRuns: 1, seed: 1 })
   throw new NotGenerated(
     `Hardly any of the generated ids can name a stream: ${toCode(example)} ${problemOf(example)}.\n` +
@@ -352,38 +385,6 @@ const notSynchronous = (what: string, value: unknown, result: Either.Either<unkn
   const problem = unusual(result.left)
   if (problem !== undefined) {
     throw new NotGenerated(`${what} ${problem}\n\n  the value:  ${toCode(value)}`)
-  }
-}
-
-/**
- * What is wrong with a schema that did not just refuse a value.
- *
- * @internal
- */
-export const unusual = (error: ParseResult.ParseError): string | undefined => {
-  if (mentions(error.issue, (issue) => issue._tag === "Forbidden")) {
-    return "is effectful: it cannot be encoded and decoded synchronously, and events and states are. " +
-      "Use transformations that return their result at once (Schema.transform, or Schema.transformOrFail with " +
-      "ParseResult.succeed and ParseResult.fail), and do the rest before the command."
-  }
-  const threw = /the schema threw (.*)/.exec(error.message)
-  return threw === null ? undefined : `threw ${threw[1]}: a schema that refuses a value must say so with ` +
-    "ParseResult.fail (in Schema.transformOrFail) or with a filter, and never throw."
-}
-
-const mentions = (issue: ParseResult.ParseIssue, wanted: (issue: ParseResult.ParseIssue) => boolean): boolean => {
-  if (wanted(issue)) return true
-  switch (issue._tag) {
-    case "Pointer":
-    case "Refinement":
-    case "Transformation":
-      return mentions(issue.issue, wanted)
-    case "Composite": {
-      const issues = "_tag" in issue.issues ? [issue.issues] : issue.issues
-      return issues.some((inner) => mentions(inner, wanted))
-    }
-    default:
-      return false
   }
 }
 

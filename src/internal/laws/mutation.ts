@@ -7,23 +7,23 @@ import * as Option from "effect/Option"
 import { containerOf, isObject, isPlain, ownKeys } from "./effectData.js"
 
 /** @internal */
-export interface Guard {
+export interface Tracker {
   /**
-   * Freezes what can be frozen, all the way down. Maps, sets and dates cannot be, and the data types of effect, which nobody
-   * can change, must not: some of them cache in place.
+   * Freezes a value all the way down, as far as that is possible. Maps, sets and dates cannot be frozen. Effect's data types are
+   * immutable and must not be frozen: some of them cache in place.
    */
   readonly freeze: (value: unknown) => void
-  /** A copy to compare with later: what could still be changed is copied, the rest is shared. */
+  /** Copies a value for a later comparison. Parts that are frozen all the way down are shared. */
   readonly copy: (value: unknown) => unknown
 }
 
 /**
- * Sees what is changed in place. It remembers what it froze.
+ * Finds changes in place: it freezes inputs where it can, and copies the rest.
  *
  * @internal
  */
-export const make = (): Guard => {
-  // not weak sets: those are dear to collect, and this one is not kept for long
+export const make = (): Tracker => {
+  // not weak sets: those are expensive to collect, and a tracker is short-lived
   const visited = new Set<object>()
   const solid = new Set<object>()
   return {
@@ -82,11 +82,11 @@ const copyFields = (value: object, keep: Keep, inner: Inner): unknown => {
 
 interface Frozen {
   readonly visited: Set<object>
-  /** What is frozen with all that is in it, so that nothing there can change. */
+  /** The values that are frozen with everything in them. */
   readonly solid: Set<object>
 }
 
-// whether it is solid now
+// tells whether the value is solid now
 const freeze = (value: unknown, frozen: Frozen): boolean => {
   if (!isObject(value)) return true
   const { solid, visited } = frozen
@@ -113,7 +113,7 @@ const canBeFrozen = (value: object): boolean => {
   if (value instanceof Map || value instanceof Set || value instanceof Date || ArrayBuffer.isView(value)) return false
   if (!Hash.isHash(value)) return true
   try {
-    // it is kept in the value itself, which cannot be once that is frozen
+    // the hash is kept in the value itself, so compute it before freezing
     Hash.hash(value)
     return true
   } catch {
@@ -137,3 +137,12 @@ const immutableParts = (value: object): ReadonlyArray<unknown> | undefined => {
       return undefined
   }
 }
+
+/**
+ * Whether an error was thrown by a write to a frozen value.
+ *
+ * @internal
+ */
+export const isMutation = (error: unknown): boolean =>
+  error instanceof TypeError &&
+  /read only property|object is not extensible|Cannot (?:delete|define|redefine) property/.test(error.message)

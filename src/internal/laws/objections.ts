@@ -7,10 +7,9 @@ import { safely } from "../safely.js"
 import { brief } from "../text.js"
 import { toCode } from "./code.js"
 import { isObject } from "./effectData.js"
-import { unusual } from "./generators.js"
 
 /**
- * What a schema has against a value, place by place.
+ * Lists the objections of a schema to a value, path by path.
  *
  * @internal
  */
@@ -27,7 +26,7 @@ export const objectionsIn = (error: ParseResult.ParseError): string =>
   objections(error).map(({ path, reason }) => path === undefined ? reason : `at ${path}: ${reason}`).join("; ")
 
 /**
- * What a value that has a schema for a class, as a `Schema.TaggedError` has, breaks of it.
+ * Validates an instance of a class that is a schema, such as a `Schema.TaggedError`, with that schema.
  *
  * @internal
  */
@@ -38,11 +37,11 @@ export const ownProblem = (value: unknown): ParseResult.ParseError | undefined =
   return Either.isLeft(encoded) && unusual(encoded.left) === undefined ? encoded.left : undefined
 }
 
-// what needs services is not encoded at once, and refused as that
+// a schema that needs services cannot be encoded synchronously: that is an unusual problem, which `ownProblem` ignores
 const isSchema = (value: unknown): value is Schema.Schema<unknown> => Schema.isSchema(value)
 
 /**
- * Throws where a test gives a value that the encoding of a schema refuses.
+ * Throws `InvalidOption` where a test gives a value that its schema refuses.
  *
  * @internal
  */
@@ -57,5 +56,36 @@ export const refusal = (what: string, value: unknown, why: string): InvalidOptio
   new InvalidOption({
     option: what,
     value: brief(toCode(value)),
-    expected: `one that its schema allows: ${why}`
+    expected: `a value that matches its schema: ${why}`
   })
+
+/**
+ * Describes the problem of a schema that did more than refuse a value: it is effectful, or it threw.
+ *
+ * @internal
+ */
+export const unusual = (error: ParseResult.ParseError): string | undefined => {
+  if (isEffectful(error.issue)) {
+    return "is effectful: it cannot be encoded and decoded synchronously, and events and states are. " +
+      "Use transformations that return their result at once (Schema.transform, or Schema.transformOrFail with " +
+      "ParseResult.succeed and ParseResult.fail), and do the rest before the command."
+  }
+  const threw = /the schema threw (.*)/.exec(error.message)
+  return threw === null ? undefined : `threw ${threw[1]}: a schema that refuses a value must say so with ` +
+    "ParseResult.fail (in Schema.transformOrFail) or with a filter, and never throw."
+}
+
+const isEffectful = (issue: ParseResult.ParseIssue): boolean => {
+  switch (issue._tag) {
+    case "Forbidden":
+      return true
+    case "Pointer":
+    case "Refinement":
+    case "Transformation":
+      return isEffectful(issue.issue)
+    case "Composite":
+      return "_tag" in issue.issues ? isEffectful(issue.issues) : issue.issues.some(isEffectful)
+    default:
+      return false
+  }
+}

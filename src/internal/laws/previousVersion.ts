@@ -1,374 +1,369 @@
+/**
+ * Compares what older code stored with what the code of now makes of it.
+ *
+ * It runs histories of the older aggregate, reads their events with the code of now, migrates a snapshot at every version and folds
+ * the rest of the events on top. Without the older code it can only check that the migrations keep every field. Cost: up to 200
+ * histories or 2 seconds, quadratic in the length of a history.
+ */
 import * as DateTime from "effect/DateTime"
 import * as Either from "effect/Either"
 import * as FastCheck from "effect/FastCheck"
 import * as Option from "effect/Option"
 import * as Schema from "effect/Schema"
 import type * as SchemaAST from "effect/SchemaAST"
-import type * as Aggregate from "../../Aggregate.js"
 import * as Snapshot from "../../Snapshot.js"
 import * as StreamId from "../../StreamId.js"
 import * as Json from "../json.js"
-import { fromSchema, related } from "./arbitraries.js"
-import type * as Trial from "./checkHistory.js"
-import { messageOf } from "./checkHistory.js"
-import { differences, fieldsOf, same } from "./difference.js"
+import { fromSchema } from "./arbitraries.js"
+import { messageOf } from "./code.js"
+import { differences, same } from "./difference.js"
 import * as Generators from "./generators.js"
-import { TookTooLong, within } from "./timeLimit.js"
+import { apart, type Evidence, type Line, type Problem, text, thrown, valueOf } from "./report.js"
+import { type Finding, type Found, shrink } from "./shrink.js"
+import { fieldsOf } from "./storage.js"
+import type { History, Subject } from "./subject.js"
+import { type Limits, TookTooLong, within } from "./timeLimit.js"
 
 /** @internal */
-export interface Found {
-  readonly log: ReadonlyArray<Trial.Line>
-  readonly problem: Trial.Problem
-  readonly history: Generators.History<unknown, unknown, unknown>
-  readonly run: number
-  readonly before: number
+export interface Options {
+  readonly runs: number | undefined
+  readonly seed: number
+  readonly size: number
+  readonly strict: boolean
+  readonly limits: Limits
 }
 
+/** How many histories are run where the caller does not say. */
+const mostRuns = 200
+
 /**
- * What older code stored, compared with what the code of now makes of it. What the older aggregate's types are is known in
- * here alone.
+ * Searches for a history of the older aggregate that the aggregate of now does not understand.
  *
  * @internal
  */
-export interface Comparison {
-  readonly find: <Name extends string, Id, State, Event, Command, Rejection>(
-    now: Aggregate.Aggregate<Name, Id, State, Event, Command, Rejection>,
-    options: {
-      readonly runs: number | undefined
-      readonly seed: number
-      readonly size: number
-      readonly strict: boolean
-    }
-  ) => Found | undefined
+export const find = <OldId, OldState, OldEvent, OldCommand, Id, State, Event, Command>(
+  old: Subject<OldId, OldState, OldEvent, OldCommand>,
+  given: Generators.Given<OldId, OldCommand, OldEvent>,
+  now: Subject<Id, State, Event, Command>,
+  { limits, runs, seed, ...options }: Options
+): Found<unknown, unknown, unknown> | undefined => {
+  const histories = Generators.histories(old, Generators.make(old, given, limits), given, options)
+  const check = (history: History<OldId, OldCommand, OldEvent>) => checkHistory(old, now, history, limits)
+  const total = limits.stopwatch()
+  for (let run = 0; run < (runs ?? mostRuns); run++) {
+    if (runs === undefined && total() > limits.histories) return undefined
+    const found = check(generate(histories, { seed, run, version: old.schemaVersion, limits }))
+    if (found === undefined) continue
+    const elapsed = limits.stopwatch()
+    return shrink(histories, { found, seed, run, check, inTime: () => elapsed() < limits.shrinking })
+  }
+  return undefined
 }
 
-/** How long one history, and a search for a smaller one, may take, in milliseconds. */
-const patience = 3_000
-const shrinking = 4_000
-/** How long the runs that nobody asked for by number may take together. */
-const budget = 2_000
-const mostRuns = 200
-
-/** @internal */
-export const comparison = <Name extends string, Id, State, Event, Command, Rejection>(
-  old: Aggregate.Aggregate<Name, Id, State, Event, Command, Rejection>,
-  given: {
-    readonly id?: FastCheck.Arbitrary<Id> | undefined
-    readonly command?: FastCheck.Arbitrary<Command> | undefined
-    readonly event?: FastCheck.Arbitrary<Event> | undefined
-  }
-): Comparison => ({
-  find: (now, { runs, seed, size, strict }) => {
-    const generators = Generators.make(old, given)
-    const none = FastCheck.constant([])
-    const list = <A>(item: FastCheck.Arbitrary<A>, own: boolean, schema: Schema.Schema<A>, maxLength: number) =>
-      own
-        ? FastCheck.array(item, { maxLength, size: "max" })
-        : related(item, { maxLength, isValid: Schema.is(schema) })
-    const histories: FastCheck.Arbitrary<Generators.History<Id, Command, Event>> = FastCheck.record({
-      id: generators.id,
-      commands: strict ? none : list(generators.command(), given.command !== undefined, old.command, size * 2),
-      events: strict ? list(generators.event, given.event !== undefined, old.event.schema, size) : none
-    })
-    interface Broken {
-      readonly log: ReadonlyArray<Trial.Line>
-      readonly problem: Trial.Problem
-      readonly history: Generators.History<Id, Command, Event>
-    }
-    const broken: Array<Broken> = []
-    const breaks = (history: Generators.History<Id, Command, Event>): boolean => {
-      const { log, problem } = tryHistory(old, now, history)
-      if (problem !== undefined) broken.push({ log, problem, history })
-      return problem !== undefined
-    }
-    const began = performance.now()
-    for (let run = 0; run < (runs ?? mostRuns); run++) {
-      if (runs === undefined && performance.now() - began > budget) return undefined
-      if (breaks(made(histories, seed, run, old.schemaVersion))) return shrunk(run)
-    }
-    return undefined
-
-    function shrunk(run: number): Found {
-      const [first] = broken
-      const started = performance.now()
-      const inTime = () => performance.now() - started < shrinking
-      FastCheck.check(FastCheck.property(histories, (history) => !(inTime() && breaks(history))), {
-        seed,
-        path: String(run),
-        numRuns: 1
-      })
-      let { history } = broken[broken.length - 1]
-      for (const list of ["commands", "events"] as const) {
-        for (let i = history[list].length - 1; i >= 0; i--) {
-          const shorter = { ...history, [list]: history[list].filter((_, index) => index !== i) }
-          if (breaks(shorter)) history = shorter
-        }
-      }
-      const { log, problem } = broken[broken.length - 1]
-      const before = first.history.commands.length + first.history.events.length
-      return { log, problem, history, run: run + 1, before }
-    }
-  }
-})
-
-const made = <A>(histories: FastCheck.Arbitrary<A>, seed: number, run: number, version: number): A => {
+const generate = <A>(histories: FastCheck.Arbitrary<A>, { limits, run, seed, version }: {
+  readonly seed: number
+  readonly run: number
+  readonly version: number
+  readonly limits: Limits
+}): A => {
   try {
-    return within(patience, () => FastCheck.sample(histories, { seed, path: String(run), numRuns: 1 }))[0]
+    return within(limits.history, () => FastCheck.sample(histories, { seed, path: String(run), numRuns: 1 }))[0]
   } catch (error) {
     if (!(error instanceof TookTooLong)) throw error
     throw new Generators.NotGenerated(
-      `The histories of version ${version} do not come in time: a filter is almost never true for what is generated, or a ` +
-        "generator never ends. Give AggregateLaws.previous generators that do: the options `id`, `command` and `event`."
+      `The histories of version ${version} are not generated in time: a filter is almost never true for the generated values, ` +
+        "or a generator never ends. Give AggregateLaws.previous other generators: the options `id`, `command` and `event`."
     )
   }
 }
 
 /**
- * One history of older code.
+ * Checks one history of the older aggregate.
  *
  * @internal
  */
-export const tryHistory = <
-  OldName extends string,
-  OldId,
-  OldState,
-  OldEvent,
-  OldCommand,
-  OldRejection,
-  Name extends string,
-  Id,
-  State,
-  Event,
-  Command,
-  Rejection
->(
-  old: Aggregate.Aggregate<OldName, OldId, OldState, OldEvent, OldCommand, OldRejection>,
-  now: Aggregate.Aggregate<Name, Id, State, Event, Command, Rejection>,
-  history: Generators.History<OldId, OldCommand, OldEvent>
-): { readonly log: ReadonlyArray<Trial.Line>; readonly problem: Trial.Problem | undefined } => {
-  const log: Array<Trial.Line> = []
+export const checkHistory = <OldId, OldState, OldEvent, OldCommand, Id, State, Event, Command>(
+  old: Subject<OldId, OldState, OldEvent, OldCommand>,
+  now: Subject<Id, State, Event, Command>,
+  history: History<OldId, OldCommand, OldEvent>,
+  limits: Limits
+): Finding<OldId, OldEvent, OldCommand> | undefined => {
+  const log: Array<Line> = []
+  const broken = (violation: Violation): Finding<OldId, OldEvent, OldCommand> => ({
+    history,
+    log,
+    problem: { law: "migrations", lines: log.length, ...violation }
+  })
   try {
-    return within(patience, () => live(old, now, history, log))
+    const violation = within(limits.history, () => compare(old, now, history, log), () => log.splice(0))
+    return violation === undefined ? undefined : broken(violation)
   } catch (error) {
-    return {
-      log,
-      problem: problemOf(log, error instanceof TookTooLong ? "It did not return in time." : "It throws.", [
-        { _tag: "Text", label: "thrown", text: messageOf(error) }
-      ])
-    }
+    return broken(
+      error instanceof TookTooLong
+        ? { text: "It did not return in time.", evidence: [] }
+        : { text: "It throws.", evidence: thrown(error) }
+    )
   }
 }
 
-const problemOf = (
-  log: ReadonlyArray<Trial.Line>,
-  text: string,
-  evidence: ReadonlyArray<Trial.Evidence>,
-  hint?: string
-): Trial.Problem => ({ law: "migrations", text, evidence, hint, lines: log.length })
+type Violation = Omit<Problem, "law" | "lines">
 
-const live = <
-  OldName extends string,
-  OldId,
-  OldState,
-  OldEvent,
-  OldCommand,
-  OldRejection,
-  Name extends string,
-  Id,
-  State,
-  Event,
-  Command,
-  Rejection
->(
-  old: Aggregate.Aggregate<OldName, OldId, OldState, OldEvent, OldCommand, OldRejection>,
-  now: Aggregate.Aggregate<Name, Id, State, Event, Command, Rejection>,
-  history: Generators.History<OldId, OldCommand, OldEvent>,
-  log: Array<Trial.Line>
-): { readonly log: ReadonlyArray<Trial.Line>; readonly problem: Trial.Problem | undefined } => {
-  const fields = fieldsOf(now.state.schema.ast)
-  const fine = { log, problem: undefined }
-  const bad = (text: string, evidence: ReadonlyArray<Trial.Evidence>, hint?: string) => ({
-    log,
-    problem: problemOf(log, text, evidence, hint)
-  })
-
-  const stored = Either.getOrUndefined(old.id.encode(history.id))
-  if (stored === undefined) return fine
-  const id = now.id.decode(stored)
+const compare = <OldId, OldState, OldEvent, OldCommand, Id, State, Event, Command>(
+  old: Subject<OldId, OldState, OldEvent, OldCommand>,
+  now: Subject<Id, State, Event, Command>,
+  history: History<OldId, OldCommand, OldEvent>,
+  log: Array<Line>
+): Violation | undefined => {
+  const key = Either.getOrUndefined(old.id.encode(history.id))
+  // older code never stored such an id
+  if (key === undefined) return undefined
+  const id = now.id.decode(key)
   if (Either.isLeft(id)) {
-    return bad("The id of older code is none of now.", [{ _tag: "Text", label: "refused", text: id.left.message }])
+    return { text: "The code of now refuses an id of older code.", evidence: [text("refused", id.left.message)] }
   }
+  const lived = live(old, history, log)
+  const events: Array<Option.Option<Event>> = []
+  const states = [now.initial(id.right)]
+  for (const [index, event] of lived.events.entries()) {
+    const stored = Either.flatMap(old.event.encode(event), Json.stringify)
+    // older code never stored such an event
+    if (Either.isLeft(stored)) return undefined
+    const read = readEvent(now, old.event.typeOf(event), stored.right, index + 1)
+    if (Either.isLeft(read)) return read.left
+    events.push(read.right)
+    states.push(evolveIfAny(now, states[index], read.right))
+  }
+  return compareSnapshots(old, now, { events, key, oldStates: lived.states, states })
+}
 
-  // what older code has lived through, and the states that it had: oldStates[k] after k events
-  let oldState = old.initial(history.id)
-  log.push({ _tag: "Initial", state: oldState })
-  const events: Array<OldEvent> = []
-  const oldStates = [oldState]
-  const happen = (event: OldEvent, decided: boolean) => {
-    oldState = old.evolve(oldState, event)
+/** Runs a history of the older aggregate. `states[k]` is the state after k events. */
+const live = <Id, State, Event, Command>(
+  old: Subject<Id, State, Event, Command>,
+  { commands, events: given, id }: History<Id, Command, Event>,
+  log: Array<Line>
+): { readonly events: ReadonlyArray<Event>; readonly states: ReadonlyArray<State> } => {
+  let state = old.initial(id)
+  log.push({ _tag: "Initial", state })
+  const events: Array<Event> = []
+  const states = [state]
+  const happen = (event: Event, decided: boolean) => {
+    state = old.evolve(state, event)
     events.push(event)
-    oldStates.push(oldState)
-    log.push({ _tag: "Event", number: events.length, event, decided }, { _tag: "State", state: oldState })
+    states.push(state)
+    log.push({ _tag: "Event", number: events.length, event, decided }, { _tag: "State", state })
   }
-  for (const command of history.commands) {
-    const decision = old.decide(oldState, command)
+  for (const command of commands) {
+    const decision = old.decide(state, command)
     if (Either.isLeft(decision)) continue
     log.push({ _tag: "Command", command })
     for (const event of decision.right) happen(event, true)
   }
-  for (const event of history.events) happen(event, false)
+  for (const event of given) happen(event, false)
+  return { events, states }
+}
 
-  // the same events, as the code of now reads them; a retired one leaves the state as it is
-  const states = [now.initial(id.right)]
-  const read: Array<Option.Option<Event>> = []
-  for (const [index, event] of events.entries()) {
-    const text = Either.flatMap(old.event.encode(event), Json.stringify)
-    if (Either.isLeft(text)) return fine
-    const type = old.event.typeOf(event)
-    const decode = now.event.decoder(type)
-    if (decode === undefined && !now.event.isRetired(type)) {
-      return bad(
-        `Older code stored event ${index + 1} under the type ${JSON.stringify(type)}, which is not known now.`,
-        [
-          { _tag: "Value", label: "event", value: event }
-        ],
-        "Add it to the event schema, or to the upcasts."
-      )
-    }
-    const decoded = decode?.(JSON.parse(text.right))
-    if (decoded !== undefined && Either.isLeft(decoded)) {
-      return bad(`Older code stored event ${index + 1}, and it cannot be read now.`, [
-        { _tag: "Text", label: "stored", text: text.right },
-        { _tag: "Text", label: "refused", text: decoded.left.message }
-      ], "Say with upcasts how events of that shape become events of now, or mend those that say it.")
-    }
-    const upcast = decoded === undefined ? Option.none() : Option.some(decoded.right)
-    read.push(upcast)
-    states.push(Option.match(upcast, {
-      onNone: () => states[index],
-      onSome: (event) => now.evolve(states[index], event)
-    }))
-  }
-  const expected = states[events.length]
-
-  for (let version = 1; version <= events.length; version++) {
-    const text = Either.flatMap(old.state.encode(oldStates[version]), Json.stringify)
-    // no snapshot of it was ever taken
-    if (Either.isLeft(text)) continue
-    const migrated = Snapshot.decode(now, {
-      stream: StreamId.make(now.name, stored),
-      version,
-      eventId: "law",
-      schemaVersion: old.schemaVersion,
-      fingerprint: old.fingerprint,
-      state: text.right,
-      time: DateTime.toEpochMillis(DateTime.unsafeMake(0))
+/** Reads an event of older code with the code of now. A retired event is `none`. */
+const readEvent = <Id, State, Event, Command>(
+  { event: codec }: Subject<Id, State, Event, Command>,
+  type: string,
+  stored: string,
+  number: number
+): Either.Either<Option.Option<Event>, Violation> => {
+  const decode = codec.decoder(type)
+  if (decode === undefined) {
+    return codec.isRetired(type) ? Either.right(Option.none()) : Either.left({
+      text: `Older code stored event ${number} under the type ${
+        JSON.stringify(type)
+      }, which the code of now does not know.`,
+      evidence: [text("stored", stored)],
+      hint: "Add the type to the event schema or to the upcasts."
     })
-    if (Either.isLeft(migrated)) {
-      if (migrated.left._tag === "SchemaDrift" && old.schemaVersion !== now.schemaVersion) {
-        return bad(
-          `The migrations name another schema for version ${old.schemaVersion} than the one that older code had: its ` +
-            "snapshots are not used.",
-          [],
-          "Give the migrations the state schema of that version as it was."
-        )
-      }
-      if (migrated.left._tag !== "StateDecodeError") continue
-      const { cause } = migrated.left
-      return bad(`The snapshot that older code took after event ${version} cannot be migrated.`, [
-        { _tag: "Text", label: "stored", text: text.right },
-        { _tag: "Text", label: "refused", text: cause instanceof Error ? cause.message : String(cause) }
-      ])
-    }
-    const apart = (one: State, other: State, explain: string) => {
-      const found = differences(one, other, { fields })
-      return found.length === 0 ? undefined : bad(explain, [
-        { _tag: "Text", label: "stored by older code", text: text.right },
-        { _tag: "Value", label: "expected, by full replay", value: one },
-        { _tag: "Value", label: "actual, by migration", value: other },
-        { _tag: "Differences", found, sides: ["expected", "actual"] }
-      ], "The migration leaves something out, or means something else by it than evolve does.")
-    }
-    const here = apart(
-      states[version],
-      migrated.right.state,
-      `The snapshot that older code took after event ${version} is migrated to another state than a replay gives now.`
-    )
-    if (here !== undefined) return here
-    let state = migrated.right.state
-    for (const event of read.slice(version)) {
-      if (Option.isSome(event)) state = now.evolve(state, event.value)
-    }
-    const there = apart(
-      expected,
-      state,
-      `The snapshot that older code took after event ${version} was migrated, and the events after it folded on top: ` +
-        "the state is another one than after a replay of all events."
-    )
-    if (there !== undefined) return there
   }
-  return fine
+  return Either.mapBoth(decode(JSON.parse(stored)), {
+    onRight: Option.some,
+    onLeft: (error): Violation => ({
+      text: `Older code stored event ${number}, and the code of now cannot read it.`,
+      evidence: [text("stored", stored), text("refused", error.message)],
+      hint: "Add an upcast for events of that shape, or fix the existing one."
+    })
+  })
+}
+
+// a retired event leaves the state unchanged
+const evolveIfAny = <Id, State, Event, Command>(
+  now: Subject<Id, State, Event, Command>,
+  state: State,
+  event: Option.Option<Event>
+): State => Option.isNone(event) ? state : now.evolve(state, event.value)
+
+const compareSnapshots = <OldId, OldState, OldEvent, OldCommand, Id, State, Event, Command>(
+  old: Subject<OldId, OldState, OldEvent, OldCommand>,
+  now: Subject<Id, State, Event, Command>,
+  { events, key, oldStates, states }: {
+    readonly key: string
+    readonly oldStates: ReadonlyArray<OldState>
+    readonly events: ReadonlyArray<Option.Option<Event>>
+    readonly states: ReadonlyArray<State>
+  }
+): Violation | undefined => {
+  const fields = fieldsOf(now.state.schema.ast)
+  for (let version = 1; version <= events.length; version++) {
+    const stored = Either.flatMap(old.state.encode(oldStates[version]), Json.stringify)
+    // older code never took a snapshot of such a state
+    if (Either.isLeft(stored)) continue
+    const migrated = migrate(old, now, key, version, stored.right)
+    if (Either.isLeft(migrated)) return migrated.left
+    if (Option.isNone(migrated.right)) continue
+    const { value: first } = migrated.right
+    const differ = (expected: State, actual: State, text: string): Violation | undefined => {
+      const found = differences(expected, actual, { fields })
+      return found.length === 0 ? undefined : {
+        text,
+        evidence: [
+          { _tag: "Text", label: "stored by older code", text: stored.right },
+          valueOf("expected, by full replay", expected),
+          valueOf("actual, by migration", actual),
+          apart(found, "expected", "actual")
+        ],
+        hint: "The migration leaves something out, or disagrees with evolve about the meaning of a field."
+      }
+    }
+    const last = events.slice(version).reduce((state, event) => evolveIfAny(now, state, event), first)
+    const violation = differ(
+      states[version],
+      first,
+      `The snapshot that older code took after event ${version} is migrated to another state than a replay gives now.`
+    ) ?? differ(
+      states[events.length],
+      last,
+      `The snapshot that older code took after event ${version} was migrated, and the events after it folded on top: ` +
+        "the state differs from the state after a replay of all events."
+    )
+    if (violation !== undefined) return violation
+  }
+  return undefined
+}
+
+/** Migrates a snapshot of older code. `none` where the code of now replays instead. */
+const migrate = <OldId, OldState, OldEvent, OldCommand, Id, State, Event, Command>(
+  old: Subject<OldId, OldState, OldEvent, OldCommand>,
+  now: Subject<Id, State, Event, Command>,
+  key: string,
+  version: number,
+  state: string
+): Either.Either<Option.Option<State>, Violation> => {
+  const migrated = Snapshot.decode(now, {
+    stream: StreamId.make(now.name, key),
+    version,
+    eventId: "law",
+    schemaVersion: old.schemaVersion,
+    fingerprint: old.fingerprint,
+    state,
+    time: DateTime.toEpochMillis(DateTime.unsafeMake(0))
+  })
+  if (Either.isRight(migrated)) return Either.right(Option.some(migrated.right.state))
+  const { left: failure } = migrated
+  if (failure._tag === "SchemaDrift" && old.schemaVersion !== now.schemaVersion) {
+    return Either.left({
+      text:
+        `The migrations name another schema for version ${old.schemaVersion} than the one that older code had, so its ` +
+        "snapshots are not used.",
+      evidence: [],
+      hint: "Give the migrations the state schema of that version as it was."
+    })
+  }
+  return failure._tag !== "StateDecodeError" ? Either.right(Option.none()) : Either.left({
+    text: `The snapshot that older code took after event ${version} cannot be migrated.`,
+    evidence: [text("stored", state), text("refused", messageOf(failure.cause))]
+  })
 }
 
 /**
- * What shows of migrations without the code that took the old snapshots: that they can be taken at all, and that they look
- * at every field that old and new states share.
+ * Checks migrations without the older code: some old state can be migrated, and every field that old and new states share has an
+ * effect on the result.
  *
  * @internal
  */
-export const inspect = <Name extends string, Id, State, Event, Command, Rejection>(
-  now: Aggregate.Aggregate<Name, Id, State, Event, Command, Rejection>,
+export const inspect = <Id, State, Event, Command>(
+  now: Subject<Id, State, Event, Command>,
   reached: ReadonlyArray<State>,
-  seed: number
-): Trial.Problem | undefined => {
+  seed: number,
+  limits: Limits
+): Problem | undefined => {
   for (const { ast, decode, version } of now.migrations) {
-    const old = Schema.make<unknown>(ast)
-    const encode = Schema.encodeEither(old)
-    const pairs: Array<{ readonly old: unknown; readonly migrated: State }> = []
-    let refused: Trial.Evidence | undefined
-    for (const state of generate(old, version, seed)) {
-      const text = Either.flatMap(encode(state), Json.stringify)
-      if (Either.isLeft(text)) continue
-      const migrated = decode(JSON.parse(text.right))
+    const schema = Schema.make<unknown>(ast)
+    const encode = Schema.encodeEither(schema)
+    const pairs: Array<Pair<State>> = []
+    let refused: Evidence | undefined
+    for (const state of generateStates(schema, version, seed, limits)) {
+      const stored = Either.flatMap(encode(state), Json.stringify)
+      if (Either.isLeft(stored)) continue
+      const migrated = decode(JSON.parse(stored.right))
       if (Either.isRight(migrated)) pairs.push({ old: state, migrated: migrated.right })
-      else refused = { _tag: "Text", label: "refused", text: migrated.left.message }
+      else refused = text("refused", migrated.left.message)
     }
     if (pairs.length === 0) {
       if (refused === undefined) continue
-      return problemOf([], `No state of version ${version} can be migrated.`, [refused])
+      const problem = `No state of version ${version} can be migrated.`
+      return { law: "migrations", text: problem, evidence: [refused], lines: 0 }
     }
     const shared = [...topFields(ast)].filter((field) => topFields(now.state.schema.ast).has(field))
     for (const field of shared) {
-      const [one, ...others] = pairs
-      const other = others.find((pair) => !same(valueIn(one.old, field), valueIn(pair.old, field)))
-      const constant = pairs.every((pair) => same(valueIn(one.migrated, field), valueIn(pair.migrated, field)))
-      const varied = reached.find((state) => !same(valueIn(one.migrated, field), valueIn(state, field)))
-      if (other === undefined || !constant || varied === undefined) continue
-      return problemOf(
-        [],
-        `The migration from version ${version} forgets the field ${String(field)}: whatever it was, it is ` +
-          "the same afterwards.",
-        [
-          { _tag: "Value", label: "a state of old", value: one.old },
-          { _tag: "Value", label: "is migrated to", value: one.migrated },
-          { _tag: "Value", label: "another one", value: other.old },
-          { _tag: "Value", label: "is migrated to", value: other.migrated },
-          { _tag: "Value", label: "a replay can reach", value: varied }
-        ],
-        "Take the field over, or, if it means something else now, work it out from the old state."
-      )
+      const evidence = forgottenIn(field, pairs, reached)
+      if (evidence === undefined) continue
+      return {
+        law: "migrations",
+        text:
+          `The migration from version ${version} forgets the field ${
+            String(field)
+          }: every old value becomes the same ` +
+          "new value.",
+        evidence,
+        hint: "Take the field over. If it means something else now, compute it from the old state.",
+        lines: 0
+      }
     }
   }
   return undefined
 }
 
-const generate = (schema: Schema.Schema<unknown>, version: number, seed: number): ReadonlyArray<unknown> => {
+interface Pair<State> {
+  readonly old: unknown
+  readonly migrated: State
+}
+
+/** Evidence that a field is constant after the migration, though old states and replayed states vary in it. */
+const forgottenIn = <State>(
+  field: PropertyKey,
+  pairs: ReadonlyArray<Pair<State>>,
+  reached: ReadonlyArray<State>
+): ReadonlyArray<Evidence> | undefined => {
+  const [one, ...others] = pairs
+  const other = others.find((pair) => !same(valueIn(one.old, field), valueIn(pair.old, field)))
+  const isConstant = pairs.every((pair) => same(valueIn(one.migrated, field), valueIn(pair.migrated, field)))
+  const varied = reached.find((state) => !same(valueIn(one.migrated, field), valueIn(state, field)))
+  if (other === undefined || !isConstant || varied === undefined) return undefined
+  return [
+    valueOf("an old state", one.old),
+    valueOf("is migrated to", one.migrated),
+    valueOf("another one", other.old),
+    valueOf("is migrated to", other.migrated),
+    valueOf("a replay can reach", varied)
+  ]
+}
+
+const generateStates = (
+  schema: Schema.Schema<unknown>,
+  version: number,
+  seed: number,
+  limits: Limits
+): ReadonlyArray<unknown> => {
   try {
-    return within(patience, () => FastCheck.sample(fromSchema(Schema.typeSchema(schema)), { numRuns: 100, seed }))
+    return within(limits.history, () => FastCheck.sample(fromSchema(Schema.typeSchema(schema)), { numRuns: 100, seed }))
   } catch (error) {
     throw new Generators.NotGenerated(
       `States of version ${version} could not be generated from the schema that the migrations name: ` +
-        `${error instanceof TookTooLong ? "they did not come in time" : messageOf(error)}. ` +
+        `${error instanceof TookTooLong ? "they were not generated in time" : messageOf(error)}. ` +
         "Annotate that schema with an `arbitrary`."
     )
   }

@@ -1,14 +1,83 @@
-import type { Evidence, Line, Problem } from "./checkHistory.js"
-import { toCode, toLines } from "./code.js"
+import { messageOf, toCode, toLines } from "./code.js"
+import { type Difference } from "./difference.js"
 
-const width = 100
+/** @internal */
+export type Law = "total" | "pure" | "events" | "rejections" | "encoding" | "snapshots" | "migrations" | "invariant"
 
 /**
- * What happened, what is wrong with it and what to look at, for somebody who knows the aggregate and nothing else.
+ * A law that one history breaks.
  *
  * @internal
  */
-export const tell = (options: {
+export interface Problem {
+  readonly law: Law
+  /** Says what is wrong in a sentence or two. */
+  readonly text: string
+  readonly evidence: ReadonlyArray<Evidence>
+  readonly hint?: string | undefined
+  /** How many lines of the log led to the problem. */
+  readonly lines: number
+}
+
+/** @internal */
+export type Evidence =
+  | { readonly _tag: "Value"; readonly label: string; readonly value: unknown }
+  | { readonly _tag: "Text"; readonly label: string; readonly text: string }
+  | {
+    readonly _tag: "Differences"
+    readonly found: ReadonlyArray<Difference>
+    readonly sides: readonly [one: string, other: string]
+  }
+
+/**
+ * One step of a history, for the report.
+ *
+ * @internal
+ */
+export type Line =
+  | { readonly _tag: "Initial"; readonly state: unknown }
+  | { readonly _tag: "Command"; readonly command: unknown }
+  | { readonly _tag: "Nothing" }
+  | { readonly _tag: "Rejection"; readonly rejection: unknown }
+  | { readonly _tag: "Event"; readonly number: number; readonly event: unknown; readonly decided: boolean }
+  | { readonly _tag: "State"; readonly state: unknown }
+
+/** @internal */
+export const text = (label: string, text: string): Evidence => ({ _tag: "Text", label, text })
+
+/** @internal */
+export const valueOf = (label: string, value: unknown): Evidence => ({ _tag: "Value", label, value })
+
+/** @internal */
+export const apart = (found: ReadonlyArray<Difference>, one: string, other: string): Evidence => ({
+  _tag: "Differences",
+  found,
+  sides: [one, other]
+})
+
+/** @internal */
+export const thrown = (error: unknown): ReadonlyArray<Evidence> => [text("thrown", messageOf(error)), ...where(error)]
+
+/**
+ * Finds the first frame of a stack that is in the user's code.
+ *
+ * @internal
+ */
+export const where = (error: unknown): ReadonlyArray<Evidence> => {
+  const stack: unknown = typeof error === "object" && error !== null ? Reflect.get(error, "stack") : undefined
+  const frames = typeof stack === "string" ? stack.split("\n").filter((line) => /^\s+at /.test(line)) : []
+  const frame = frames.find((line) =>
+    /[\\/]/.test(line) && !/[\\/]node_modules[\\/]|node:|[\\/]internal[\\/]laws[\\/]/.test(line)
+  )
+  return frame === undefined ? [] : [text("where", frame.replace(/^\s+at /, ""))]
+}
+
+/**
+ * Renders a broken law for a reader who knows only the aggregate: what happened, what is wrong with it, and what to do.
+ *
+ * @internal
+ */
+export const render = (options: {
   readonly aggregate: string
   readonly law: string
   readonly id: unknown
@@ -34,7 +103,12 @@ export const tell = (options: {
   ].join("\n")
 }
 
-type Row = readonly [label: string, value: unknown] | readonly [label: string, value: unknown, text: true]
+/**
+ * A labelled value, or a labelled text that is printed as it is.
+ *
+ * @internal
+ */
+export type Row = readonly [label: string, value: unknown] | readonly [label: string, value: unknown, text: true]
 
 const rowsOf = (line: Line): ReadonlyArray<Row> => {
   switch (line._tag) {
@@ -53,7 +127,8 @@ const rowsOf = (line: Line): ReadonlyArray<Row> => {
   }
 }
 
-const evidenceRows = (evidence: Evidence): ReadonlyArray<Row> => {
+/** @internal */
+export const evidenceRows = (evidence: Evidence): ReadonlyArray<Row> => {
   switch (evidence._tag) {
     case "Value":
       return [[evidence.label, evidence.value]]
@@ -70,7 +145,10 @@ const evidenceRows = (evidence: Evidence): ReadonlyArray<Row> => {
   }
 }
 
-const table = (rows: ReadonlyArray<Row>): ReadonlyArray<string> => {
+const width = 100
+
+/** @internal */
+export const table = (rows: ReadonlyArray<Row>): ReadonlyArray<string> => {
   const indent = Math.min(30, Math.max(0, ...rows.map(([label]) => label.length))) + 2
   return rows.flatMap(([label, value, text]) => {
     const lines = text === true ? shorten(String(value)).split("\n") : cut(toLines(value, width)).map(shorten)
@@ -96,12 +174,12 @@ const shorten = (text: string): string =>
 
 const most = 24
 
-// what is wrong comes after it, and shall be seen
+// the problem is printed after the value, and must stay in sight
 const cut = (lines: ReadonlyArray<string>): ReadonlyArray<string> =>
   lines.length <= most ? lines : [...lines.slice(0, most), `... (${lines.length - most} more lines)`]
 
 /**
- * The line that runs one history again.
+ * Writes the line of code that runs one history again.
  *
  * @internal
  */
@@ -120,8 +198,8 @@ export const regression = (
 }
 
 /**
- * The name under which the aggregate most likely stands in the code.
+ * Guesses the name of the variable that holds the aggregate.
  *
  * @internal
  */
-export const nameOf = (aggregate: string): string => /^[A-Za-z_$][\w$]*$/.test(aggregate) ? aggregate : "aggregate"
+export const variableOf = (aggregate: string): string => /^[A-Za-z_$][\w$]*$/.test(aggregate) ? aggregate : "aggregate"

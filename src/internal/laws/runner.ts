@@ -1,19 +1,16 @@
 import { createRequire } from "node:module"
+import type { Runner } from "../../testing/Contract.js"
 import { isObject } from "./effectData.js"
 
-/** @internal */
-export interface Runner {
-  readonly describe: (name: string, body: () => void) => unknown
-  readonly it: (name: string, body: () => Promise<void>, timeout?: number) => unknown
-}
+type Declares = Pick<Runner, "describe" | "it">
 
 /**
- * The runner that is running: the globals of jest, mocha, bun and of vitest's `globals: true`; the functions that vitest
- * keeps for `import.meta.vitest` where it has no globals; and `node:test`.
+ * Finds the runner that runs this file: the globals of jest, mocha, bun and of vitest's `globals: true`; the functions that vitest
+ * keeps for `import.meta.vitest` where it has no globals; then `node:test`.
  *
  * @internal
  */
-export const detect = (): Runner => {
+export const detect = (): Declares => {
   for (const candidate of [globalThis, Reflect.get(globalThis, "__vitest_index__")]) {
     if (isRunner(candidate)) return { describe: candidate.describe, it: candidate.it }
   }
@@ -22,6 +19,6 @@ export const detect = (): Runner => {
   throw new Error("no test runner was found: pass yours, { runner: { describe, it } }")
 }
 
-const isRunner = (candidate: unknown): candidate is Runner =>
+const isRunner = (candidate: unknown): candidate is Declares =>
   (isObject(candidate) || typeof candidate === "function") &&
   typeof Reflect.get(candidate, "describe") === "function" && typeof Reflect.get(candidate, "it") === "function"

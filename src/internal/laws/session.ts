@@ -1,388 +1,269 @@
+/**
+ * Checks an aggregate against generated histories, and keeps the first history that breaks each law.
+ *
+ * All laws share the histories, which are generated when the first law is checked. Several histories run under one time limit, as
+ * setting the limit costs more than most of them; where they are stopped, the one that was running is tried again alone.
+ * Cost: up to 1,000 histories or 2 seconds, then up to 4 seconds for each broken law to shrink its history.
+ */
 import * as FastCheck from "effect/FastCheck"
-import * as Schema from "effect/Schema"
-import type * as Aggregate from "../../Aggregate.js"
-import { related } from "./arbitraries.js"
-import * as Trial from "./checkHistory.js"
-import { toCode } from "./code.js"
-import * as World from "./fakeGlobals.js"
+import * as CheckHistory from "./checkHistory.js"
+import { messageOf, toCode } from "./code.js"
+import { type FakeGlobals, install } from "./fakeGlobals.js"
 import * as Generators from "./generators.js"
-import { TookTooLong, within } from "./timeLimit.js"
+import type { Law, Line, Problem } from "./report.js"
+import { type Finding, type Found, shrink } from "./shrink.js"
+import { type History, lengthOf, type Subject } from "./subject.js"
+import { type Limits, TookTooLong, within } from "./timeLimit.js"
 
 /** @internal */
-export interface Options<Id, in out State, Event, Command> {
+export interface Options<Id, in out State, Event, Command> extends Generators.Given<Id, Command, Event> {
   readonly histories: "commands" | "events"
-  readonly id: FastCheck.Arbitrary<Id> | undefined
-  readonly command: FastCheck.Arbitrary<Command> | undefined
-  readonly event: FastCheck.Arbitrary<Event> | undefined
   readonly invariant: ((state: State) => boolean) | undefined
   readonly runs: number | undefined
   readonly seed: number
   readonly size: number
+  readonly limits: Limits
 }
 
 /** @internal */
-export interface Finding<out Id, out Event, out Command> {
-  readonly history: Generators.History<Id, Command, Event>
-  readonly log: ReadonlyArray<Trial.Line>
-  readonly problem: Trial.Problem
-}
-
-/** @internal */
-export interface Found<out Id, out Event, out Command> extends Finding<Id, Event, Command> {
-  /** The number of the run, from 1. */
-  readonly run: number
-  /** How many commands and events it had before it was shrunk. */
-  readonly before: number
-}
-
-/**
- * All histories that an aggregate is tried with. They are made once for all laws, when the first of them is asked for.
- *
- * @internal
- */
 export interface Session<out Id, out State, out Event, out Command> {
-  readonly find: (law: Trial.Law) => Found<Id, Event, Command> | undefined
+  readonly find: (law: Law) => Found<Id, Event, Command> | undefined
   /** Some of the states that the histories reached. */
   readonly reached: ReadonlyArray<State>
 }
 
-/** How long one history may take, in milliseconds. */
-const patience = 3_000
-/** How long the runs that nobody asked for by number may take together. */
-const budget = 2_000
 const mostRuns = 1_000
 const leastRuns = 100
-/** Where they take that long to make, there is something wrong with a schema. */
+/** Fewer histories than these in the time of one mean that a schema is hard to generate. */
 const fewest = 25
-/** How long they may take together where fewer than the least have run. */
-const patienceForAll = 8_000
-/** How long the runs under one guard should take: it costs more than most histories do. */
-const stretch = 250
-/** How many of the states that were reached are kept. */
-const enough = 500
-/** How long a finding is made smaller. */
-const shrinking = 4_000
+/** How many of the reached states are kept. */
+const kept = 500
 
-interface Question<in State> {
-  readonly laws: Iterable<Trial.Law>
+interface Search<Id, State, Event, Command> {
+  readonly subject: Subject<Id, State, Event, Command>
+  readonly options: Options<Id, State, Event, Command>
   readonly strict: boolean
-  readonly most?: number | undefined
-  readonly onState?: ((state: State) => void) | undefined
-  readonly invariant: ((state: State) => boolean) | undefined
+  /** The laws that no history has broken yet. */
+  readonly pending: Set<Law>
+  readonly first: Map<Law, First<Id, Event, Command>>
+  readonly decided: Set<string>
+  readonly reached: Array<State>
+  refused: { readonly command: unknown; readonly rejection: unknown } | undefined
+  /** The part of a history that is being generated. */
+  generating: "id" | "command" | "event"
 }
 
-interface Answer extends Trial.Trial {
-  readonly log: ReadonlyArray<Trial.Line>
+interface First<Id, Event, Command> {
+  readonly arbitrary: FastCheck.Arbitrary<History<Id, Command, Event>>
+  readonly finding: Finding<Id, Event, Command>
+  readonly run: number
   readonly hung: boolean
 }
 
-/** What goes on, for when it never ends. */
-interface Progress {
-  log: Array<Trial.Line>
-  running: string
-  since: number
-}
-
-const idle = (): Progress => ({ log: [], running: "initial", since: performance.now() })
-
-const tryUnguarded = <Name extends string, Id, State, Event, Command, Rejection>(
-  aggregate: Aggregate.Aggregate<Name, Id, State, Event, Command, Rejection>,
-  history: Generators.History<Id, Command, Event>,
-  { invariant, laws, most = Infinity, onState, strict }: Question<State>,
-  progress: Progress,
-  world: World.World
-): Trial.Trial => {
-  progress.log = []
-  return Trial.run(aggregate, history, {
-    laws: new Set(laws),
-    most,
-    millis: patience / 2,
-    onState,
-    strict,
-    invariant,
-    world,
-    log: progress.log,
-    onCall: (what) => {
-      progress.running = what
-      progress.since = performance.now()
-    }
-  })
-}
-
-/** It is dear to make one. */
-const inWorld = <A>(body: (world: World.World) => A): A => {
-  const world = World.install()
-  try {
-    return body(world)
-  } finally {
-    world.restore()
-  }
-}
-
-/**
- * Tries one history.
- *
- * @internal
- */
-export const tryHistory = <Name extends string, Id, State, Event, Command, Rejection>(
-  aggregate: Aggregate.Aggregate<Name, Id, State, Event, Command, Rejection>,
-  history: Generators.History<Id, Command, Event>,
-  question: Question<State>
-): Answer => inWorld((world) => tryIn(world, aggregate, history, question))
-
-const tryIn = <Name extends string, Id, State, Event, Command, Rejection>(
-  world: World.World,
-  aggregate: Aggregate.Aggregate<Name, Id, State, Event, Command, Rejection>,
-  history: Generators.History<Id, Command, Event>,
-  question: Question<State>
-): Answer => {
-  const progress = idle()
-  try {
-    const trial = within(patience, () => tryUnguarded(aggregate, history, question, progress, world))
-    return { ...trial, log: progress.log, hung: false }
-  } catch (error) {
-    if (!(error instanceof TookTooLong)) throw error
-    // its own finally did not run
-    world.settle()
-    return neverReturned(question.laws, progress)
-  }
-}
-
-const neverReturned = (laws: Iterable<Trial.Law>, { log, running, since }: Progress): Answer => {
-  // many calls, each of which is slow
-  if (performance.now() - since < patience / 3) return { problems: new Map(), decided: new Set(), log, hung: false }
-  // the names of functions stay as they are
-  const subject = running.replace(/^the /, "The ")
-  const law = lawOf[running] ?? "total"
-  const text = `${subject} did not return within ${patience / 1_000} seconds.`
-  const problem: Trial.Problem = { law, text, evidence: [], lines: log.length }
-  const problems = new Map(Array.from(laws, (law) => [law, problem] as const).filter(([wanted]) => wanted === law))
-  return { problems, decided: new Set(), log, hung: true }
-}
-
-const lawOf: Readonly<Record<string, Trial.Law>> = {
-  "the event schema": "events",
-  "the state schema": "encoding",
-  invariant: "invariant"
-}
-
 /** @internal */
-export const make = <Name extends string, Id, State, Event, Command, Rejection>(
-  aggregate: Aggregate.Aggregate<Name, Id, State, Event, Command, Rejection>,
+export const make = <Id, State, Event, Command>(
+  subject: Subject<Id, State, Event, Command>,
   options: Options<Id, State, Event, Command>
 ): Session<Id, State, Event, Command> => {
-  type History = Generators.History<Id, Command, Event>
-  const { invariant, runs, seed, size } = options
+  const { limits, runs, size } = options
   const strict = options.histories === "events"
-  const generators = Generators.make(aggregate, options)
-  const none = FastCheck.constant([])
-  const lists = <A>(item: FastCheck.Arbitrary<A>, given: boolean, schema: Schema.Schema<A>, maxLength: number) =>
-    given
-      ? FastCheck.array(item, { maxLength, size: "max" })
-      : related(item, { maxLength, isValid: Schema.is(schema) })
-  // some are rejected
-  const commands = strict
-    ? none
-    : lists(generators.command(), options.command !== undefined, aggregate.command, size * 2)
-  const events = lists(generators.event, options.event !== undefined, aggregate.event.schema, size)
-  // what is being generated: the parts of a history are made in turn
-  let generating: "id" | "command" | "event" = "id"
+  const search: Search<Id, State, Event, Command> = {
+    subject,
+    options,
+    strict,
+    pending: new Set(CheckHistory.allLaws),
+    first: new Map(),
+    decided: new Set(),
+    reached: [],
+    refused: undefined,
+    generating: "id"
+  }
+  const generators = Generators.make(subject, options, limits)
   const id = generators.id.map((id) => {
-    generating = strict ? "event" : "command"
+    search.generating = strict ? "event" : "command"
     return id
   })
-  const histories: FastCheck.Arbitrary<History> = FastCheck.record({
-    id,
-    commands,
-    events: strict ? events : none
-  })
-
-  const pending = new Set(Trial.allLaws)
-  const first = new Map<Trial.Law, () => Found<Id, Event, Command>>()
-  const decided = new Set<string>()
-  let refused: { readonly command: unknown; readonly rejection: unknown } | undefined
-
-  const reached: Array<State> = []
-  const onState = (state: State) => {
-    if (reached.length < enough) reached.push(state)
-  }
-
-  const slow = (option: "id" | "command" | "event", millis: number) =>
-    Generators.slowest(aggregate, options, option, Math.max(1, Math.round(millis / 1_000)))
-
-  const judge = (
-    arbitrary: FastCheck.Arbitrary<History>,
-    laws: ReadonlySet<Trial.Law>,
-    limits: { readonly runs: number | undefined; readonly most: number; readonly least: number }
-  ): void => inWorld((world) => judgeIn(world, arbitrary, laws, limits))
-
-  const judgeIn = (
-    world: World.World,
-    arbitrary: FastCheck.Arbitrary<History>,
-    laws: ReadonlySet<Trial.Law>,
-    limits: { readonly runs: number | undefined; readonly most: number; readonly least: number }
-  ): void => {
-    const total = limits.runs ?? limits.most
-    const wanted = () => [...laws].filter((law) => pending.has(law))
-    const learn = (history: History, run: number, { decided: types, hung, log, problems }: Answer) => {
-      types.forEach((type) => decided.add(type))
-      refused = refused ?? refusalIn(log)
-      for (const [law, problem] of problems) {
-        pending.delete(law)
-        const finding = { history, log, problem }
-        first.set(law, () => hung ? unshrunk(finding, run) : shrink(arbitrary, law, finding, run))
-      }
-    }
-    const started = performance.now()
-    const progress = idle()
-    let next = 0
-    let trying = 0
-    let current: History | undefined
-    generating = "id"
-    const property = FastCheck.property(arbitrary, (history) => {
-      current = history
-      const began = performance.now()
-      const question = { laws: wanted(), most: size, strict, invariant, onState }
-      const trial = tryUnguarded(aggregate, history, question, progress, world)
-      learn(history, next, { ...trial, log: progress.log, hung: false })
-      next++
-      current = undefined
-      generating = "id"
-      trying += performance.now() - began
+  const histories = Generators.histories(subject, { ...generators, id }, options, { size, strict })
+  inFakeGlobals((globals) =>
+    runHistories(search, globals, histories, {
+      laws: CheckHistory.allLaws,
+      most: runs ?? mostRuns,
+      least: runs ?? leastRuns
     })
-    let count = 1
-    let alone = false
-    while (next < total && wanted().length > 0) {
-      const elapsed = performance.now() - started
-      if (limits.runs === undefined) {
-        if (elapsed > (next < limits.least ? patienceForAll : budget)) return
-        // it is the making that takes the time
-        if (next < fewest && elapsed > patience && trying < elapsed / 5) {
-          throw slow(strict ? "event" : "command", elapsed)
-        }
-      }
-      count = alone || next === 0 ? 1 : Math.max(1, Math.floor(stretch * next / elapsed))
-      alone = false
-      try {
-        const { errorInstance } = within(patience, () =>
-          FastCheck.check(property, {
-            seed,
-            path: String(next),
-            numRuns: Math.min(count, total - next),
-            endOnFailure: true
-          }))
-        if (errorInstance !== undefined && errorInstance !== null) throw errorInstance
-      } catch (error) {
-        if (!(error instanceof TookTooLong)) {
-          if (current !== undefined) throw error
-          throw new Generators.NotGenerated(`A generator, or a filter in a schema, threw ${Trial.messageOf(error)}`)
-        }
-        world.settle()
-        if (current === undefined && count === 1) throw slow(generating, patience)
-        // it may be that the ones before it took the time
-        alone = true
-        if (current === undefined) continue
-        const question = { laws: wanted(), most: size, strict, invariant }
-        // where it was not the only one, the others may have taken the time
-        const answer = count === 1 ? neverReturned(question.laws, progress) : tryIn(world, aggregate, current, question)
-        learn(current, next, answer)
-        // every other history would take as long
-        if (answer.hung) pending.clear()
-        next++
-        current = undefined
-      }
-    }
-  }
-
-  // what hangs is not tried again and again, but what comes after it can go
-  const unshrunk = (finding: Finding<Id, Event, Command>, run: number): Found<Id, Event, Command> => {
-    const lived = (tag: Trial.Line["_tag"]) => finding.log.filter((line) => line._tag === tag).length
-    const { commands, events, id } = finding.history
-    return {
-      ...finding,
-      history: {
-        id,
-        commands: commands.slice(0, lived("Command")),
-        events: strict ? events.slice(0, lived("Event")) : events
-      },
-      run: run + 1,
-      before: lengthOf(finding.history)
-    }
-  }
-
-  const shrink = (
-    arbitrary: FastCheck.Arbitrary<History>,
-    law: Trial.Law,
-    found: Finding<Id, Event, Command>,
-    run: number
-  ): Found<Id, Event, Command> => inWorld((world) => shrinkIn(world, arbitrary, law, found, run))
-
-  const shrinkIn = (
-    world: World.World,
-    arbitrary: FastCheck.Arbitrary<History>,
-    law: Trial.Law,
-    found: Finding<Id, Event, Command>,
-    run: number
-  ): Found<Id, Event, Command> => {
-    const started = performance.now()
-    let smallest = found
-    const breaks = (history: History): boolean => {
-      if (performance.now() - started > shrinking) return false
-      const { log, problems } = tryIn(world, aggregate, history, { laws: [law], most: size, strict, invariant })
-      const problem = problems.get(law)
-      if (problem !== undefined) smallest = { history, log, problem }
-      return problem !== undefined
-    }
-    FastCheck.check(FastCheck.property(arbitrary, (history) => !breaks(history)), {
-      seed,
-      path: String(run),
-      numRuns: 1
-    })
-    // fast-check takes items from the ends of a list, and what nobody needs may stand in its middle
-    for (const list of ["commands", "events"] as const) {
-      for (let i = smallest.history[list].length - 1; i >= 0; i--) {
-        const { history } = smallest
-        breaks({ ...history, [list]: history[list].filter((_, index) => index !== i) })
-      }
-    }
-    return { ...smallest, run: run + 1, before: lengthOf(found.history) }
-  }
-
-  judge(histories, new Set(Trial.allLaws), { runs, most: mostRuns, least: leastRuns })
-  if (!strict) {
-    if (decided.size === 0 && first.size === 0 && size > 0) throw new Generators.NotGenerated(nothingDecided(refused))
-    // old events, which nothing decides any more, have to be replayed all the same
-    for (const [type, event] of generators.byType) {
-      if (decided.has(type)) continue
-      const withEvent: FastCheck.Arbitrary<History> = FastCheck.record({
-        id,
-        commands,
-        events: FastCheck.tuple(event)
-      })
-      judge(withEvent, new Set(["total", "pure"]), { runs: 100, most: 100, least: 100 })
-    }
-  }
-
-  const known = new Map<Trial.Law, Found<Id, Event, Command>>()
+  )
+  if (!strict) runOldEvents(search, generators, histories)
+  const known = new Map<Law, Found<Id, Event, Command>>()
   return {
-    reached,
+    reached: search.reached,
     find: (law) => {
-      const found = known.get(law) ?? first.get(law)?.()
-      if (found === undefined) return undefined
+      const first = search.first.get(law)
+      if (first === undefined) return undefined
+      const found = known.get(law) ?? (first.hung ? unshrunk(search, first) : shrunk(search, law, first))
       known.set(law, found)
-      return law === "snapshots" && first.has("pure")
+      return law === "snapshots" && search.first.has("pure")
         ? { ...found, problem: { ...found.problem, hint: impurityFirst } }
         : found
     }
   }
 }
 
-const impurityFirst = "decide or evolve is not pure, as the law of that says: mend that first. This may come of it."
+const impurityFirst = "decide or evolve is not pure, as the law of purity says. Fix that first: it may be the cause."
 
-const lengthOf = (history: Generators.History<unknown, unknown, unknown>): number =>
-  history.commands.length + history.events.length
+/** Streams may still hold events that no command decides any more. Each type is tried after the histories. */
+const runOldEvents = <Id, State, Event, Command>(
+  search: Search<Id, State, Event, Command>,
+  { byType }: Generators.Generators<Id, Command, Event>,
+  histories: FastCheck.Arbitrary<History<Id, Command, Event>>
+): void => {
+  const { decided, first, options, refused } = search
+  if (decided.size === 0 && first.size === 0 && options.size > 0) {
+    throw new Generators.NotGenerated(nothingDecided(refused))
+  }
+  for (const [type, event] of byType) {
+    if (decided.has(type)) continue
+    const withEvent = FastCheck.tuple(histories, event).map(([history, event]) => ({ ...history, events: [event] }))
+    inFakeGlobals((globals) =>
+      runHistories(search, globals, withEvent, { laws: ["total", "pure"], most: 100, least: 100 })
+    )
+  }
+}
 
-const refusalIn = (log: ReadonlyArray<Trial.Line>) => {
+const runHistories = <Id, State, Event, Command>(
+  search: Search<Id, State, Event, Command>,
+  globals: FakeGlobals,
+  arbitrary: FastCheck.Arbitrary<History<Id, Command, Event>>,
+  { laws, least, most }: { readonly laws: ReadonlyArray<Law>; readonly most: number; readonly least: number }
+): void => {
+  const { options, pending, subject } = search
+  const { limits, seed } = options
+  const elapsed = limits.stopwatch()
+  const progress = idle()
+  let next = 0
+  let checking = 0
+  let current: History<Id, Command, Event> | undefined
+  const wanted = () => laws.filter((law) => pending.has(law))
+  const question = () => questionOf(search, wanted())
+  const settle = (history: History<Id, Command, Event>, answer: Answer) => {
+    learn(search, arbitrary, history, next, answer)
+    next++
+    current = undefined
+    search.generating = "id"
+  }
+  const property = FastCheck.property(arbitrary, (history) => {
+    current = history
+    const began = elapsed()
+    const result = run(globals, subject, history, question(), progress)
+    settle(history, { ...result, log: progress.log, hung: false })
+    checking += elapsed() - began
+  })
+  const runSome = (last: number) =>
+    within(limits.history, () => {
+      search.generating = "id"
+      if (next >= last) return
+      const { errorInstance } = FastCheck.check(property, {
+        seed,
+        path: String(next),
+        numRuns: last - next,
+        endOnFailure: true
+      })
+      if (errorInstance !== undefined && errorInstance !== null) throw errorInstance
+    }, globals.settle)
+
+  let alone = true
+  while (next < most && wanted().length > 0) {
+    if (options.runs === undefined) {
+      const time = elapsed()
+      if (time > (next < least ? limits.leastHistories : limits.histories)) return
+      if (next < fewest && time > limits.history && checking < time / 5) {
+        throw tooSlow(search, search.strict ? "event" : "command", time)
+      }
+    }
+    const count = alone ? 1 : Math.max(1, Math.floor(limits.history / 12 * next / elapsed()))
+    alone = false
+    try {
+      runSome(Math.min(most, next + count))
+    } catch (error) {
+      if (!(error instanceof TookTooLong)) {
+        if (current !== undefined) throw error
+        throw new Generators.NotGenerated(`A generator, or a filter in a schema, threw ${messageOf(error)}`)
+      }
+      if (current === undefined && count === 1) throw tooSlow(search, search.generating, limits.history)
+      // the others may have taken the time
+      alone = true
+      if (current === undefined) continue
+      const answer = count === 1
+        ? neverReturned(question(), progress)
+        : checkIn(globals, subject, current, question())
+      // every other history would take as long
+      if (answer.hung) pending.clear()
+      settle(current, answer)
+    }
+  }
+}
+
+const learn = <Id, State, Event, Command>(
+  search: Search<Id, State, Event, Command>,
+  arbitrary: FastCheck.Arbitrary<History<Id, Command, Event>>,
+  history: History<Id, Command, Event>,
+  run: number,
+  { decided, hung, log, problems }: Answer
+): void => {
+  decided.forEach((type) => search.decided.add(type))
+  search.refused = search.refused ?? refusalIn(log)
+  for (const [law, problem] of problems) {
+    search.pending.delete(law)
+    search.first.set(law, { arbitrary, finding: { history, log, problem }, run, hung })
+  }
+}
+
+const tooSlow = <Id, State, Event, Command>(
+  { options, subject }: Search<Id, State, Event, Command>,
+  part: "id" | "command" | "event",
+  millis: number
+): Generators.NotGenerated =>
+  Generators.slowest(subject, options, part, Math.max(1, Math.round(millis / 1_000)), options.limits)
+
+const shrunk = <Id, State, Event, Command>(
+  search: Search<Id, State, Event, Command>,
+  law: Law,
+  { arbitrary, finding, run }: First<Id, Event, Command>
+): Found<Id, Event, Command> =>
+  inFakeGlobals((globals) => {
+    const { options: { limits, seed }, subject } = search
+    const elapsed = limits.stopwatch()
+    return shrink(arbitrary, {
+      found: finding,
+      seed,
+      run,
+      inTime: () => elapsed() < limits.shrinking,
+      check: (history) => {
+        const { log, problems } = checkIn(globals, subject, history, questionOf(search, [law]))
+        const problem = problems.get(law)
+        return problem === undefined ? undefined : { history, log, problem }
+      }
+    })
+  })
+
+/** A history that never returns is not run again and again. What it did not reach is left out. */
+const unshrunk = <Id, State, Event, Command>(
+  { strict }: Search<Id, State, Event, Command>,
+  { finding, run }: First<Id, Event, Command>
+): Found<Id, Event, Command> => {
+  const count = (tag: Line["_tag"]) => finding.log.filter((line) => line._tag === tag).length
+  const { commands, events, id } = finding.history
+  return {
+    ...finding,
+    history: {
+      id,
+      commands: commands.slice(0, count("Command")),
+      events: strict ? events.slice(0, count("Event")) : events
+    },
+    run: run + 1,
+    before: lengthOf(finding.history)
+  }
+}
+
+const refusalIn = (log: ReadonlyArray<Line>) => {
   for (const [index, line] of log.entries()) {
     const before = log[index - 1]
     if (line._tag === "Rejection" && before?._tag === "Command") {
@@ -394,7 +275,7 @@ const refusalIn = (log: ReadonlyArray<Trial.Line>) => {
 
 const nothingDecided = (refused: { readonly command: unknown; readonly rejection: unknown } | undefined): string =>
   [
-    "None of the generated commands was accepted with an event: there is no history to try the laws with.",
+    "None of the generated commands was accepted with an event, so there is no history to check the laws on.",
     ...(refused === undefined ? [] : [
       "",
       `  the command  ${toCode(refused.command)}`,
@@ -402,5 +283,137 @@ const nothingDecided = (refused: { readonly command: unknown; readonly rejection
     ]),
     "",
     "Most likely commands must fit together in a way that random ones do not. Give the laws a generator of commands that",
-    "do (the option `command`), or try them with any events in any order (the option `histories: \"events\"`)."
+    "do (the option `command`), or check them on any events in any order (the option `histories: \"events\"`)."
   ].join("\n")
+
+// -------------------------------------------------------------------------------------
+// one history
+// -------------------------------------------------------------------------------------
+
+interface Question<in State> {
+  readonly laws: ReadonlyArray<Law>
+  readonly strict: boolean
+  readonly size: number
+  readonly invariant: ((state: State) => boolean) | undefined
+  readonly onState?: ((state: State) => void) | undefined
+  readonly limits: Limits
+}
+
+const questionOf = <Id, State, Event, Command>(
+  { options: { invariant, limits, size }, reached, strict }: Search<Id, State, Event, Command>,
+  laws: ReadonlyArray<Law>
+): Question<State> => ({
+  laws,
+  strict,
+  size,
+  invariant,
+  limits,
+  onState: (state) => {
+    if (reached.length < kept) reached.push(state)
+  }
+})
+
+interface Answer extends CheckHistory.Result {
+  readonly log: ReadonlyArray<Line>
+  readonly hung: boolean
+}
+
+/** What is running, for the report where it never returns. */
+interface Progress {
+  log: Array<Line>
+  running: string
+  began: number
+  since: number
+}
+
+// kept from before the laws replace it
+const now = performance.now.bind(performance)
+
+const idle = (): Progress => ({ log: [], running: "initial", began: now(), since: now() })
+
+const run = <Id, State, Event, Command>(
+  globals: FakeGlobals,
+  subject: Subject<Id, State, Event, Command>,
+  history: History<Id, Command, Event>,
+  { laws, limits, ...question }: Question<State>,
+  progress: Progress
+): CheckHistory.Result => {
+  progress.log = []
+  progress.began = now()
+  const elapsed = limits.stopwatch()
+  return CheckHistory.checkHistory(subject, history, {
+    ...question,
+    laws: new Set(laws),
+    inTime: () => elapsed() < limits.history / 2,
+    globals,
+    log: progress.log,
+    onCall: (what) => {
+      progress.running = what
+      progress.since = now()
+    }
+  })
+}
+
+// replacing the globals takes as long as running a history
+const inFakeGlobals = <A>(body: (globals: FakeGlobals) => A): A => {
+  const globals = install()
+  try {
+    return body(globals)
+  } finally {
+    globals.restore()
+  }
+}
+
+/**
+ * Checks laws on one history, with a time limit.
+ *
+ * @internal
+ */
+export const check = <Id, State, Event, Command>(
+  subject: Subject<Id, State, Event, Command>,
+  history: History<Id, Command, Event>,
+  question: Question<State>
+): Answer => inFakeGlobals((globals) => checkIn(globals, subject, history, question))
+
+const checkIn = <Id, State, Event, Command>(
+  globals: FakeGlobals,
+  subject: Subject<Id, State, Event, Command>,
+  history: History<Id, Command, Event>,
+  question: Question<State>
+): Answer => {
+  const progress = idle()
+  try {
+    const { history: millis } = question.limits
+    const result = within(millis, () => run(globals, subject, history, question, progress), globals.settle)
+    return { ...result, log: progress.log, hung: false }
+  } catch (error) {
+    if (!(error instanceof TookTooLong)) throw error
+    return neverReturned(question, progress)
+  }
+}
+
+const neverReturned = (
+  { laws, limits }: Question<never>,
+  { began, log, running, since }: Progress
+): Answer => {
+  const stopped = now()
+  // many calls that are slow, and not one that never returns
+  const isSlow = stopped - since < (stopped - began) / 3
+  // the names of functions stay as they are
+  const subject = running.replace(/^the /, "The ")
+  const law = lawOf[running] ?? "total"
+  const text = `${subject} did not return within ${limits.history / 1_000} seconds.`
+  const problem: Problem = { law, text, evidence: [], lines: log.length }
+  return {
+    problems: new Map(isSlow || !laws.includes(law) ? [] : [[law, problem]]),
+    decided: new Set(),
+    log,
+    hung: !isSlow
+  }
+}
+
+const lawOf: Readonly<Record<string, Law>> = {
+  "the event schema": "events",
+  "the state schema": "encoding",
+  invariant: "invariant"
+}

@@ -3,7 +3,58 @@ import * as vm from "node:vm"
 import { isObject } from "./effectData.js"
 
 /**
- * It did not return in time.
+ * How long the laws may take, in milliseconds. Tests of the laws give less, or a stopwatch of their own.
+ *
+ * @internal
+ */
+export interface Limits {
+  /** For a handful of generated values. */
+  readonly values: number
+  /** For one history. */
+  readonly history: number
+  /** For all histories, where the caller did not say how many to run. */
+  readonly histories: number
+  /** The same, while fewer than the least number of histories have run. */
+  readonly leastHistories: number
+  /** For finding a smaller counterexample. */
+  readonly shrinking: number
+  /** Starts a stopwatch. The result shows the milliseconds since. */
+  readonly stopwatch: () => () => number
+}
+
+// kept from before the laws replace these functions
+const now = performance.now.bind(performance)
+const { cpuUsage } = process
+
+/** How much slower than the clock a stopwatch may run. */
+const slowest = 8
+
+/**
+ * Measures the time that the machine gave to this process, which is what a limit is about: on a busy machine that is less than
+ * the clock shows. Code that waits without computing is measured too, at an eighth of the clock.
+ */
+const stopwatch = () => {
+  const started = now()
+  const usage = cpuUsage()
+  return () => {
+    const passed = now() - started
+    const { system, user } = cpuUsage(usage)
+    return Math.min(passed, Math.max((user + system) / 1_000, passed / slowest))
+  }
+}
+
+/** @internal */
+export const defaultLimits: Limits = {
+  values: 2_000,
+  history: 3_000,
+  histories: 2_000,
+  leastHistories: 8_000,
+  shrinking: 4_000,
+  stopwatch
+}
+
+/**
+ * Code did not return in time.
  *
  * @internal
  */
@@ -14,21 +65,40 @@ const script = new vm.Script("run()")
 vm.createContext(context)
 
 /**
- * Runs a synchronous function, and stops it where it does not return in time: a loop without end is a finding here, and
- * no timer ever fires inside of one. It is stopped for good: not even its `finally` blocks run.
+ * Runs a synchronous function, and stops it where it does not return in time. No timer fires inside a loop without an end, but
+ * `node:vm` stops whatever its script calls. The stopped code does not run its `finally` blocks: `onStop` stands for them.
+ *
+ * On a busy machine a function may be stopped that had no time to return. It is run again then, once, with more time.
  *
  * @internal
  */
-export const within = <A>(millis: number, run: () => A): A => {
-  // nobody wants to be stopped at a breakpoint
+export const within = <A>(millis: number, run: () => A, onStop: () => void = () => {}): A => {
+  // a debugger may stop at a breakpoint for as long as it likes
   if (inspector.url() !== undefined) return run()
+  const elapsed = stopwatch()
+  try {
+    return limited(millis, run)
+  } catch (error) {
+    if (!(error instanceof TookTooLong)) throw error
+    onStop()
+    if (elapsed() >= millis * 0.9) throw error
+  }
+  try {
+    return limited(millis * slowest, run)
+  } catch (error) {
+    if (error instanceof TookTooLong) onStop()
+    throw error
+  }
+}
+
+const limited = <A>(millis: number, run: () => A): A => {
   let result: { readonly value: A } | undefined
   const outer = context.run
   context.run = () => {
     result = { value: run() }
   }
   try {
-    script.runInContext(context, { timeout: millis })
+    script.runInContext(context, { timeout: Math.ceil(millis) })
   } catch (error) {
     if (isObject(error) && Reflect.get(error, "code") === "ERR_SCRIPT_EXECUTION_TIMEOUT") throw new TookTooLong()
     throw error

@@ -1,0 +1,252 @@
+/**
+ * Turns the options of a suite into the laws of one aggregate, each with a check that throws the report of a violation.
+ *
+ * The first check generates the histories for all laws; the others only look at what was found. Cost: see the session and, where
+ * older versions are given, the comparison with each of them.
+ */
+import type * as FastCheck from "effect/FastCheck"
+import { InvalidOption } from "../../InvalidOption.js"
+import { brief } from "../text.js"
+import * as CheckHistory from "./checkHistory.js"
+import { toCode } from "./code.js"
+import { NotGenerated } from "./generators.js"
+import * as PreviousVersion from "./previousVersion.js"
+import { type Law, type Problem, regression, render, variableOf } from "./report.js"
+import * as Session from "./session.js"
+import type { Found } from "./shrink.js"
+import { lengthOf, type Subject } from "./subject.js"
+import { defaultLimits, type Limits } from "./timeLimit.js"
+
+/**
+ * A history breaks a law. The message tells the history as a story.
+ *
+ * @since 0.1.0
+ * @category errors
+ */
+export class LawBroken extends Error {
+  override readonly name = "LawBroken"
+}
+
+/** @internal */
+export const names: Readonly<Record<Law, string>> = {
+  total: "decide and evolve never throw, and handle every command and event",
+  pure: "decide and evolve are pure: same input, same output, no input changed, no clock, no randomness",
+  events: "every event fits its schema, survives storage and leads to a state that fits the state schema",
+  rejections: "a rejection is a typed value and leaves the state as it was",
+  encoding: "every state survives being stored as JSON",
+  snapshots: "a snapshot at any version, and the events after it, give the state of a full replay",
+  migrations: "snapshots and events of older code give the state of a full replay",
+  invariant: "the invariant holds in every state"
+}
+
+/** @internal */
+export interface Options<Id, in out State, Event, Command> {
+  readonly histories?: "commands" | "events" | undefined
+  readonly id?: FastCheck.Arbitrary<Id> | undefined
+  readonly command?: FastCheck.Arbitrary<Command> | undefined
+  readonly event?: FastCheck.Arbitrary<Event> | undefined
+  readonly previous?: ReadonlyArray<object> | undefined
+  readonly invariant?: ((state: State) => boolean) | undefined
+  readonly runs?: number | undefined
+  readonly seed?: number | undefined
+  readonly size?: number | undefined
+}
+
+/**
+ * An older version of an aggregate, with its types left out.
+ *
+ * @internal
+ */
+export interface Older {
+  readonly schemaVersion: number
+  readonly find: <Id, State, Event, Command>(
+    now: Subject<Id, State, Event, Command>,
+    options: PreviousVersion.Options
+  ) => Found<unknown, unknown, unknown> | undefined
+}
+
+/** What the checks of one suite share. */
+interface Suite<Id, State, Event, Command> {
+  readonly subject: Subject<Id, State, Event, Command>
+  readonly options: Options<Id, State, Event, Command>
+  readonly seed: number
+  readonly size: number
+  readonly limits: Limits
+  /** The place in the test that declared the laws: a reader wants to see it first. */
+  readonly declared: { readonly stack?: string }
+}
+
+/**
+ * Makes the laws of an aggregate. The stack of a failure begins where `caller` was called.
+ *
+ * @internal
+ */
+export const make = <Id, State, Event, Command>(
+  subject: Subject<Id, State, Event, Command>,
+  options: Options<Id, State, Event, Command>,
+  caller: Function,
+  limits: Limits = defaultLimits
+): ReadonlyArray<{ readonly name: string; readonly check: () => void }> => {
+  const declared: { readonly stack?: string } = {}
+  Error.captureStackTrace(declared, caller)
+  const older = validate(options)
+  const seed = (options.seed ?? Math.floor(Math.random() * 0x7fffffff)) | 0
+  const suite: Suite<Id, State, Event, Command> = { subject, options, seed, size: options.size ?? 20, limits, declared }
+  const open = openOnce(suite)
+  const checks = CheckHistory.allLaws
+    .filter((law) => law !== "invariant" || options.invariant !== undefined)
+    .map((law) => ({ name: names[law], check: () => checkHistories(suite, open(), law) }))
+  return subject.migrations.length === 0 && older.length === 0 ? checks : [...checks, {
+    name: names.migrations,
+    check: () => {
+      generated(suite, () => checkOlder(suite, older))
+      const { reached } = open()
+      generated(suite, () => checkMigrations(suite, reached))
+    }
+  }]
+}
+
+const validate = <Id, State, Event, Command>(
+  { histories = "commands", previous = [], runs, seed, size }: Options<Id, State, Event, Command>
+): ReadonlyArray<Older> => {
+  const refuse = (option: string, value: string, expected: string) =>
+    new InvalidOption({ option: `AggregateLaws ${option}`, value, expected })
+  const whole = (option: string, value: number | undefined, expected: string, least: number) => {
+    if (value === undefined || (Number.isSafeInteger(value) && value >= least)) return
+    throw refuse(option, String(value), expected)
+  }
+  whole("runs", runs, "a whole number, 1 or more", 1)
+  whole("size", size, "a whole number, 1 or more", 1)
+  whole("seed", seed, "a whole number", Number.MIN_SAFE_INTEGER)
+  if (histories !== "commands" && histories !== "events") {
+    throw refuse("histories", String(histories), "\"commands\" or \"events\"")
+  }
+  return previous.map((older) => {
+    if (isOlder(older)) return older
+    throw refuse("previous", brief(toCode(older)), "a list of results of AggregateLaws.previous")
+  })
+}
+
+const isOlder = (older: object): older is Older => typeof Reflect.get(older, "find") === "function"
+
+/** Generates the histories at the first call. If that fails, every later law says so in a line. */
+const openOnce = <Id, State, Event, Command>(
+  suite: Suite<Id, State, Event, Command>
+): () => Session.Session<Id, State, Event, Command> => {
+  const { limits, options, seed, size, subject } = suite
+  const { command, event, histories = "commands", id, invariant, runs } = options
+  let session: Session.Session<Id, State, Event, Command> | undefined
+  let failure: NotGenerated | undefined
+  return () => {
+    if (failure !== undefined) {
+      const [firstLine] = failure.message.split("\n")
+      throw at(suite, new NotGenerated(`Not checked, as there are no histories: ${firstLine}`))
+    }
+    try {
+      session = session ??
+        generated(
+          suite,
+          () => Session.make(subject, { command, event, histories, id, invariant, limits, runs, seed, size })
+        )
+      return session
+    } catch (error) {
+      if (error instanceof NotGenerated) failure = error
+      throw error
+    }
+  }
+}
+
+const generated = <Id, State, Event, Command, A>(suite: Suite<Id, State, Event, Command>, body: () => A): A => {
+  try {
+    return body()
+  } catch (error) {
+    if (!(error instanceof NotGenerated)) throw error
+    throw at(suite, new NotGenerated(`The laws of ${suite.subject.name} cannot be checked. ${error.message}`))
+  }
+}
+
+const at = <Id, State, Event, Command, E extends Error>(
+  { declared }: Suite<Id, State, Event, Command>,
+  error: E
+): E => {
+  const frames = (declared.stack ?? "").split("\n").filter((line) => /^\s+at /.test(line))
+  error.stack = [`${error.name}: ${error.message}`, ...frames].join("\n")
+  return error
+}
+
+const checkHistories = <Id, State, Event, Command>(
+  suite: Suite<Id, State, Event, Command>,
+  session: Session.Session<Id, State, Event, Command>,
+  law: Law
+): void => {
+  const found = session.find(law)
+  if (found === undefined) return
+  const more = [
+    ...(suite.options.histories === "events" ? ["histories: \"events\""] : []),
+    ...(law === "invariant" ? ["invariant"] : [])
+  ]
+  const call = `AggregateLaws.check(${variableOf(suite.subject.name)}`
+  throw report(suite, found, ["To keep it as a test:", `  ${regression(call, found.history, more)}`])
+}
+
+const checkOlder = <Id, State, Event, Command>(
+  suite: Suite<Id, State, Event, Command>,
+  previous: ReadonlyArray<Older>
+): void => {
+  const { limits, options: { histories, runs }, seed, size, subject } = suite
+  for (const older of previous) {
+    const found = older.find(subject, { runs, seed, size, strict: histories === "events", limits })
+    if (found === undefined) continue
+    const variable = variableOf(subject.name)
+    const call = `AggregateLaws.checkPrevious(${variable}V${older.schemaVersion}, ${variable}`
+    throw report(suite, found, ["To keep it as a test:", `  ${regression(call, found.history, [])}`])
+  }
+}
+
+const checkMigrations = <Id, State, Event, Command>(
+  suite: Suite<Id, State, Event, Command>,
+  reached: ReadonlyArray<State>
+): void => {
+  const problem = PreviousVersion.inspect(suite.subject, reached, suite.seed, suite.limits)
+  if (problem === undefined) return
+  const history = { id: undefined, commands: [], events: [] }
+  throw report(suite, { history, log: [], problem, run: 1, before: 0 }, [
+    "To compare with older code, give the laws its definition:",
+    `  AggregateLaws.suite(${variableOf(suite.subject.name)}, { previous: [AggregateLaws.previous(/* it */)] })`
+  ])
+}
+
+const report = <Id, State, Event, Command>(
+  suite: Suite<Id, State, Event, Command>,
+  { before, history, log, problem, run }: Found<unknown, unknown, unknown>,
+  footer: ReadonlyArray<string>
+): LawBroken => {
+  const { options, seed, subject } = suite
+  const { runs } = options
+  const again = [
+    `seed: ${seed}`,
+    ...(run > 100 || runs !== undefined ? [`runs: ${Math.max(run, runs ?? 0)}`] : []),
+    ...(options.size === undefined ? [] : [`size: ${options.size}`]),
+    ...(options.histories === "events" ? ["histories: \"events\""] : []),
+    ...(["id", "command", "event", "previous", "invariant"] as const).filter((name) => options[name] !== undefined)
+  ]
+  const fewer = before - lengthOf(history)
+  const shrunk = fewer > 0 ? `, made ${fewer} ${fewer === 1 ? "step" : "steps"} shorter` : ""
+  return at(
+    suite,
+    broken(subject, history.id, log, problem, [
+      `To see it again (run ${run} of seed ${seed}${shrunk}):`,
+      `  AggregateLaws.suite(${variableOf(subject.name)}, { ${again.join(", ")} })`,
+      ...footer
+    ])
+  )
+}
+
+/** @internal */
+export const broken = (
+  subject: { readonly name: string },
+  id: unknown,
+  log: Found<unknown, unknown, unknown>["log"],
+  problem: Problem,
+  footer: ReadonlyArray<string> = []
+): LawBroken => new LawBroken(render({ aggregate: subject.name, law: names[problem.law], id, log, problem, footer }))

@@ -1,0 +1,56 @@
+import * as FastCheck from "effect/FastCheck"
+import type { Line, Problem } from "./report.js"
+import { type History, lengthOf } from "./subject.js"
+
+/**
+ * A history that breaks a law.
+ *
+ * @internal
+ */
+export interface Finding<out Id, out Event, out Command> {
+  readonly history: History<Id, Command, Event>
+  readonly log: ReadonlyArray<Line>
+  readonly problem: Problem
+}
+
+/** @internal */
+export interface Found<out Id, out Event, out Command> extends Finding<Id, Event, Command> {
+  /** The number of the run, from 1. */
+  readonly run: number
+  /** How many commands and events the history had before it was shrunk. */
+  readonly before: number
+}
+
+/**
+ * Searches for the smallest history that still breaks the law, from the one that a run of fast-check generated.
+ *
+ * @internal
+ */
+export const shrink = <Id, Event, Command>(
+  arbitrary: FastCheck.Arbitrary<History<Id, Command, Event>>,
+  options: {
+    readonly found: Finding<Id, Event, Command>
+    readonly seed: number
+    /** The number of the run, from 0. */
+    readonly run: number
+    readonly inTime: () => boolean
+    readonly check: (history: History<Id, Command, Event>) => Finding<Id, Event, Command> | undefined
+  }
+): Found<Id, Event, Command> => {
+  const { check, found, inTime, run, seed } = options
+  let smallest = found
+  const breaks = (history: History<Id, Command, Event>): boolean => {
+    const finding = inTime() ? check(history) : undefined
+    if (finding !== undefined) smallest = finding
+    return finding !== undefined
+  }
+  FastCheck.check(FastCheck.property(arbitrary, (history) => !breaks(history)), { seed, path: String(run), numRuns: 1 })
+  // fast-check shortens a list from its end, but an item that does not matter may be anywhere
+  for (const list of ["commands", "events"] as const) {
+    for (let i = smallest.history[list].length - 1; i >= 0; i--) {
+      const { history } = smallest
+      breaks({ ...history, [list]: history[list].filter((_, index) => index !== i) })
+    }
+  }
+  return { ...smallest, run: run + 1, before: lengthOf(found.history) }
+}

@@ -1,0 +1,215 @@
+import * as Either from "effect/Either"
+import type * as ParseResult from "effect/ParseResult"
+import * as Schema from "effect/Schema"
+import type * as SchemaAST from "effect/SchemaAST"
+import * as Json from "../json.js"
+import { type Difference, differences } from "./difference.js"
+import { objections, unusual } from "./objections.js"
+import { apart, type Evidence, text, valueOf } from "./report.js"
+import type { Subject } from "./subject.js"
+
+/** @internal */
+export interface Loss {
+  readonly text: string
+  readonly evidence: ReadonlyArray<Evidence>
+  readonly hint?: string | undefined
+}
+
+/** Writes an encoded value as JSON and reads it back. */
+const throughJson = <A>(options: {
+  readonly what: "event" | "state"
+  readonly schema: Schema.Schema.Any
+  readonly encoded: unknown
+  readonly decode: (json: unknown) => Either.Either<A, ParseResult.ParseError>
+  readonly unreadable: string
+}): Either.Either<A, Loss> => {
+  const { decode, encoded, schema, unreadable, what } = options
+  const json = Json.stringify(encoded)
+  if (Either.isLeft(json)) {
+    const { path, reason } = json.left
+    return Either.left({
+      text: `The ${what} cannot be stored as JSON: ${path} ${reason}.`,
+      evidence: [],
+      hint: anythingHint(path, schema) ?? jsonHint(reason)
+    })
+  }
+  return Either.mapLeft(decode(JSON.parse(json.right)), (error) => {
+    const { evidence, hint } = refused(unreadable, error)
+    return { text: unreadable, evidence: [text("stored", json.right), ...evidence], hint }
+  })
+}
+
+const refused = (text: string, error: ParseResult.ParseError): Loss => {
+  const problem = unusual(error)
+  return { text, evidence: refusals(error), hint: problem === undefined ? undefined : `The schema ${problem}` }
+}
+
+/**
+ * Stores an event and reads it back.
+ *
+ * @internal
+ */
+export const storeEvent = <Id, State, Event, Command>(
+  { event: codec }: Subject<Id, State, Event, Command>,
+  event: Event
+): Either.Either<Event, Loss> => {
+  const encoded = codec.encode(event)
+  if (Either.isLeft(encoded)) return Either.left(refused("The event does not match its schema.", encoded.left))
+  const decode = codec.decoder(codec.typeOf(event))
+  if (decode === undefined) {
+    return Either.left({ text: "The event has a type that the event schema does not have.", evidence: [] })
+  }
+  return throughJson({
+    what: "event",
+    schema: codec.schema,
+    encoded: encoded.right,
+    decode,
+    unreadable: "The event can be stored, but not read back."
+  })
+}
+
+/**
+ * Stores a state as a snapshot does and reads it back.
+ *
+ * @internal
+ */
+export const storeState = <Id, State, Event, Command>(
+  { state: codec }: Subject<Id, State, Event, Command>,
+  state: State
+): Either.Either<State, Loss> => {
+  const encoded = codec.encode(state)
+  if (Either.isLeft(encoded)) {
+    return Either.left(refused("The state cannot be encoded, so no snapshot of it can be taken.", encoded.left))
+  }
+  return throughJson({
+    what: "state",
+    schema: codec.schema,
+    encoded: encoded.right,
+    decode: codec.decode,
+    unreadable: "The state can be written as a snapshot, but not read back."
+  })
+}
+
+/**
+ * Compares a value with what came back from storage.
+ *
+ * @internal
+ */
+export const lossOf = (
+  text: string,
+  stored: unknown,
+  readBack: unknown,
+  schema: Schema.Schema.Any
+): Loss | undefined => {
+  const found = differences(stored, readBack, { fields: fieldsOf(schema.ast) })
+  return found.length === 0 ? undefined : {
+    text,
+    evidence: [valueOf("stored", stored), valueOf("read back", readBack), apart(found, "stored", "read back")],
+    hint: lossHint(found, schema)
+  }
+}
+
+/** @internal */
+export const refusals = (error: ParseResult.ParseError): ReadonlyArray<Evidence> =>
+  objections(error).map(({ path, reason }) => text(path === undefined ? "refused" : `refused at ${path}`, reason))
+
+const anythingHint = (path: string, schema: Schema.Schema.Any): string | undefined => {
+  const field = fieldsOfAnything(schema.ast).find((field) => path.startsWith(field))
+  return field === undefined ? undefined : `The schema lets ${field} be anything (Schema.Unknown, Schema.Any or ` +
+    "Schema.Object), and not everything survives as JSON. Declare the type of the field, or restrict the generated values " +
+    "where it is defined: .annotations({ arbitrary: () => (fc) => fc.jsonValue() })"
+}
+
+const protoHint =
+  "An object loses the key __proto__ on its way through a schema. Declare the keys with a schema that " +
+  "refuses it, or the field with Schema.Map or Schema.HashMap, which are stored as arrays."
+
+const jsonHint = (reason: string): string => {
+  if (/is a Object object/.test(reason)) return protoHint
+  if (/NaN|Infinity/.test(reason)) return "Schema.Number allows it. Declare the field as Schema.Finite or Schema.Int."
+  if (/bigint/.test(reason)) return "Declare the field as Schema.BigInt, which is stored as text."
+  if (/Date object/.test(reason)) return "Declare the field as Schema.Date, which is stored as text."
+  if (/Map object/.test(reason)) return "Declare the field as Schema.Map or Schema.HashMap, which are stored as arrays."
+  if (/Set object/.test(reason)) return "Declare the field as Schema.Set or Schema.HashSet, which are stored as arrays."
+  if (/undefined/.test(reason)) return "Use null (Schema.NullOr) or an optional field."
+  return "Declare it with a schema whose encoded side is JSON."
+}
+
+const lossHint = ([first]: ReadonlyArray<Difference>, schema: Schema.Schema.Any): string | undefined => {
+  if (first === undefined) return undefined
+  const anything = anythingHint(first.path, schema)
+  if (anything !== undefined) return anything
+  if (first.actual === undefined) {
+    return /__proto__"?\]?$/.test(first.path)
+      ? protoHint
+      : "It is not stored: the schema does not declare it, or loses it where it encodes."
+  }
+  return first.expected?.startsWith("new ") === true && first.actual.startsWith("the plain object")
+    ? "The schema describes the fields and not the class: declare it with Schema.Class."
+    : undefined
+}
+
+const fieldsByAst = new WeakMap<SchemaAST.AST, ReadonlySet<PropertyKey>>()
+
+/**
+ * Collects the names of all fields that the structs in a schema declare. JSON has no `undefined`, so such a field is stored as
+ * absent where it is undefined. The keys of a record are data and do not count.
+ *
+ * @internal
+ */
+export const fieldsOf = (ast: SchemaAST.AST): ReadonlySet<PropertyKey> => {
+  const known = fieldsByAst.get(ast)
+  if (known !== undefined) return known
+  const fields = new Set<PropertyKey>()
+  fieldsByAst.set(ast, fields)
+  const visit = (ast: SchemaAST.AST, suspended: number): void => {
+    if (ast._tag === "TypeLiteral") ast.propertySignatures.forEach(({ name }) => fields.add(name))
+    // the decoded side of a recursive schema is a new one at every step
+    if (ast._tag === "Suspend") return suspended < 3 ? visit(ast.f(), suspended + 1) : undefined
+    childrenOf(ast).forEach((child) => visit(child, suspended))
+  }
+  visit(ast, 0)
+  return fields
+}
+
+const childrenOf = (ast: SchemaAST.AST): ReadonlyArray<SchemaAST.AST> => {
+  switch (ast._tag) {
+    case "TypeLiteral":
+      return [...ast.propertySignatures, ...ast.indexSignatures].map(({ type }) => type)
+    case "TupleType":
+      return [...ast.elements, ...ast.rest].map(({ type }) => type)
+    case "Union":
+      return ast.types
+    case "Declaration":
+      return ast.typeParameters
+    case "Refinement":
+      return [ast.from]
+    case "Transformation":
+      return [ast.to]
+    default:
+      return []
+  }
+}
+
+/**
+ * Finds the fields that may hold anything. A list or a record that holds such values counts as one field.
+ */
+const fieldsOfAnything = (ast: SchemaAST.AST): ReadonlyArray<string> => {
+  const visit = (ast: SchemaAST.AST, path: ReadonlyArray<PropertyKey>): ReadonlyArray<string> => {
+    switch (ast._tag) {
+      case "UnknownKeyword":
+      case "AnyKeyword":
+      case "ObjectKeyword":
+        return [Json.formatPath(path)]
+      case "TupleType":
+        return childrenOf(ast).some((type) => visit(type, path).length > 0) ? [Json.formatPath(path)] : []
+      case "TypeLiteral":
+        return ast.indexSignatures.some(({ type }) => visit(type, path).length > 0)
+          ? [Json.formatPath(path)]
+          : ast.propertySignatures.flatMap(({ name, type }) => visit(type, [...path, name]))
+      default:
+        return childrenOf(ast).flatMap((child) => visit(child, path))
+    }
+  }
+  return visit(ast, [])
+}
