@@ -1,6 +1,6 @@
 import * as Either from "effect/Either"
 import type * as ParseResult from "effect/ParseResult"
-import * as Schema from "effect/Schema"
+import type * as Schema from "effect/Schema"
 import type * as SchemaAST from "effect/SchemaAST"
 import * as Json from "../json.js"
 import { type Difference, differences } from "./difference.js"
