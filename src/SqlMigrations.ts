@@ -10,13 +10,14 @@ import * as Effect from "effect/Effect"
 import * as Schedule from "effect/Schedule"
 import * as Schema from "effect/Schema"
 import type { Migrations } from "./internal/migrations.js"
-import { liveClock } from "./internal/ownClient.js"
+import { liveClock, whileBusy } from "./internal/ownClient.js"
 import * as Postgres from "./internal/pgMigrations.js"
 import * as PostgresTables from "./internal/pgTables.js"
 import * as Sqlite from "./internal/sqliteMigrations.js"
 import * as SqliteTables from "./internal/sqliteTables.js"
 import * as Tables from "./internal/tables.js"
-import type { InvalidOption } from "./InvalidOption.js"
+import { quote } from "./internal/text.js"
+import { InvalidOption } from "./InvalidOption.js"
 import * as Position from "./Position.js"
 
 /**
@@ -141,16 +142,19 @@ export const run = (
   }).pipe(Effect.withTracerEnabled(false))
 
 /**
- * PostgreSQL only. The order over all streams goes by transaction ids. A dump that is restored into a fresh cluster meets
- * lower ones there, and new events would come before the old in that order: readers would never see them. This moves the
- * base on which the ids are counted, so that they go on where the dump ended; where that is so already, it does nothing.
+ * Makes the positions of new events come after those that readers hold, in a database that was restored.
  *
- * The stores do it when their layers are built, but for `after`: where the database went back to an earlier point (a
- * backup, an asynchronous replica that was promoted), readers may hold positions beyond all that it has, and would skip
- * what comes next. Give the highest one that any of them holds.
+ * Where it went back to an earlier point (a backup, an asynchronous replica that was promoted), readers may hold positions
+ * beyond all that it has, and would skip what comes next. Give the highest one that any of them holds as `after`, before
+ * any writer starts.
  *
- * What it does not reach is a program that was running all the while and now talks to the restored database: restart it.
- * Inside a transaction that has written it does nothing.
+ * On PostgreSQL the order over all streams goes by transaction ids. A dump that is restored into a fresh cluster meets
+ * lower ones there. This moves the base on which the ids are counted, so that they go on where the dump ended; where that
+ * is so already, it does nothing. The stores do it when their layers are built, but for `after`. What it does not reach is
+ * a program that was running all the while and now talks to the restored database: restart it. Inside a transaction that
+ * has written it does nothing.
+ *
+ * On SQLite the positions of a file go on where the file ended, so that there is only `after` to do.
  *
  * @since 0.1.0
  * @category running
@@ -168,8 +172,16 @@ export const afterRestore = (
       pg: () => Postgres.migrations(sql, names),
       orElse: () => Sqlite.migrations(sql, names)
     })
+    const after = options?.after
+    if (after !== undefined && !Schema.is(Position.Position)(after)) {
+      return yield* new InvalidOption({
+        option: "after",
+        value: quote(after),
+        expected: "a position that readAll or append gave"
+      })
+    }
     yield* countOn
-    if (options?.after !== undefined) yield* countOnAfter(Position.toParts(options.after).transaction)
+    if (after !== undefined) yield* whileBusy(countOnAfter(after))
   }).pipe(Effect.withTracerEnabled(false))
 
 /**

@@ -1,12 +1,13 @@
-import { SqlClient } from "@effect/sql"
+import { SqlClient, SqlError } from "@effect/sql"
 import { SqliteClient } from "@effect/sql-sqlite-node"
 import { assert, describe, it } from "@effect/vitest"
 import Database from "better-sqlite3"
-import { Cause, Effect, Exit, Layer, Option, Stream } from "effect"
+import { Cause, Context, Effect, Exit, Layer, Option, Scope, Stream } from "effect"
 import {
   EventStore,
   ExpectedVersion,
   InvalidOption,
+  Position,
   Repository,
   SnapshotPolicy,
   SqlEventStore,
@@ -17,6 +18,7 @@ import {
 } from "effect-eventsourcing"
 import * as fs from "node:fs"
 import * as path from "node:path"
+import { classify } from "../src/internal/sqlFailure.js"
 import { Account, id } from "./fixtures/Account.js"
 import { sqliteFile, sqlStores, temporaryFolder } from "./utils/backends.js"
 import { start } from "./utils/process.js"
@@ -282,6 +284,45 @@ describe("prefix", () => {
       assert.deepStrictEqual(tables.map(({ name }) => name), ["three_events", "three_migrations", "three_snapshots"])
     }).pipe(Effect.provide(sqliteFile(":memory:"))))
 
+  it.scoped("one that differs only in upper and lower case is refused, as is a database that is not attached", () =>
+    Effect.gen(function*() {
+      yield* SqlEventStore.make({ prefix: "Acme" })
+      yield* SqlSnapshotStore.make({ prefix: "Acme" })
+      for (const prefix of ["acme", "ACME", "main.acme"]) {
+        const stores: ReadonlyArray<
+          Effect.Effect<unknown, Effect.Effect.Error<ReturnType<typeof SqlEventStore.make>>, SqlClient.SqlClient>
+        > = [SqlEventStore.make({ prefix }), SqlSnapshotStore.make({ prefix })]
+        for (const make of stores) {
+          const failure = yield* Effect.flip(make)
+          assert.instanceOf(failure, SqlMigrations.MigrationError)
+          assert.include(failure.message, "Acme_events is there, whose name differs only in upper and lower case")
+        }
+      }
+      yield* SqlEventStore.make({ prefix: "main.Acme" })
+      for (const [prefix, says] of [["acme.es", "attached as acme"], ["temp.es", "ends with the connection"]]) {
+        assert.include((yield* Effect.flip(SqlEventStore.make({ prefix }))).message, says)
+      }
+    }).pipe(Effect.provide(sqliteFile(":memory:"))))
+
+  it.scoped("a database that is attached is as durable as the main one", () =>
+    Effect.gen(function*() {
+      const folder = yield* temporaryFolder
+      const levels = (synchronous: "FULL" | "NORMAL", mode: string) =>
+        Effect.gen(function*() {
+          const sql = yield* SqlClient.SqlClient
+          yield* sql`ATTACH ${path.join(folder, `${synchronous}${mode}.db`)} AS other`
+          yield* sql`PRAGMA other.journal_mode = ${sql.literal(mode)}`
+          yield* sql`PRAGMA other.synchronous = OFF`
+          yield* SqlEventStore.make({ prefix: "other.es" })
+          return yield* sql`PRAGMA other.synchronous`
+        }).pipe(
+          Effect.provide(Sqlite.layer(SqliteClient.layer, { filename: path.join(folder, "main.db"), synchronous }))
+        )
+      assert.deepStrictEqual(yield* levels("FULL", "WAL"), [{ synchronous: 2 }])
+      assert.deepStrictEqual(yield* levels("FULL", "DELETE"), [{ synchronous: 3 }])
+      assert.deepStrictEqual(yield* levels("NORMAL", "WAL"), [{ synchronous: 1 }])
+    }))
+
   it.effect("the statements can be read first", () =>
     Effect.gen(function*() {
       const db = new Database(":memory:")
@@ -401,6 +442,118 @@ describe("rows edited by hand", () => {
         assert.strictEqual(failure._tag, "EventStoreError")
       }
     }).pipe(Effect.provide(memory)))
+})
+
+describe("after a restore to an older backup", () => {
+  const append = (text: string) =>
+    Effect.flatMap(EventStore.EventStore, (store) =>
+      Effect.map(
+        store.append(stream(text), [event(1)], { expectedVersion: ExpectedVersion.any }),
+        ({ position }) => Option.getOrThrow(position)
+      ))
+  const since = (after: Position.Position) =>
+    Effect.flatMap(
+      EventStore.EventStore,
+      (store) =>
+        Effect.map(
+          Stream.runCollect(store.readAll({ after })),
+          (events) => Array.from(events, ({ stream }) => stream.id)
+        )
+    )
+
+  for (const prefix of ["eventsourcing", "main.Bank"]) {
+    it.scoped(`a reader with a higher checkpoint skips nothing (${prefix})`, () =>
+      Effect.gen(function*() {
+        const folder = yield* temporaryFolder
+        const [file, backup] = [path.join(folder, "bank.db"), path.join(folder, "backup.db")]
+        const onFile = (file: string) => Layer.provideMerge(SqlEventStore.layerWith({ prefix }), sqliteFile(file))
+        const checkpoint = yield* Effect.gen(function*() {
+          const sql = yield* SqlClient.SqlClient
+          yield* append("before")
+          yield* sql`VACUUM INTO ${backup}`
+          yield* append("lost")
+          return yield* append("lost")
+        }).pipe(Effect.provide(onFile(file)))
+        yield* Effect.gen(function*() {
+          const restored = SqlMigrations.afterRestore({ prefix, after: checkpoint })
+          yield* restored
+          // twice is once, and a lower one takes nothing back
+          yield* restored
+          yield* SqlMigrations.afterRestore({ prefix, after: Position.start })
+          yield* append("after")
+          assert.deepStrictEqual(yield* since(checkpoint), ["after"])
+          assert.deepStrictEqual(yield* since(Position.start), ["before", "after"])
+        }).pipe(Effect.provide(onFile(backup)))
+        // a backup of a store that was still empty
+        yield* Effect.gen(function*() {
+          yield* SqlMigrations.afterRestore({ prefix, after: checkpoint })
+          yield* append("first")
+          assert.deepStrictEqual(yield* since(checkpoint), ["first"])
+        }).pipe(Effect.provide(onFile(path.join(folder, "empty.db"))))
+      }))
+  }
+
+  it.scoped("what is no position of the store's is refused", () =>
+    Effect.gen(function*() {
+      const positions = [
+        "",
+        "12",
+        "-1",
+        `${"0".repeat(20)}--${"1".repeat(19)}`,
+        `${"0".repeat(20)}-${"9".repeat(20)}`,
+        // of PostgreSQL
+        Position.fromParts(7, 7)
+      ]
+      for (const after of positions) {
+        const failure = yield* Effect.flip(SqlMigrations.afterRestore(JSON.parse(JSON.stringify({ after }))))
+        assert.instanceOf(failure, InvalidOption.InvalidOption)
+        assert.strictEqual(failure.option, "after")
+      }
+      yield* append("a")
+    }).pipe(Effect.provide(memory)))
+})
+
+describe("a database that was closed", () => {
+  it.scopedLive("fails at once, and did not append", () =>
+    Effect.gen(function*() {
+      const clients: ReadonlyArray<Layer.Layer<SqlClient.SqlClient, unknown>> = [sqliteFile(":memory:"), plain]
+      for (const client of clients) {
+        const scope = yield* Scope.make()
+        const stores = yield* Layer.buildWithScope(Layer.provideMerge(sqlStores, client), scope)
+        const append = Effect.flatMap(EventStore.EventStore, (store) =>
+          store.append(stream("a"), [event(1)], { expectedVersion: ExpectedVersion.any }))
+        yield* Effect.provide(append, stores)
+        yield* Scope.close(scope, Exit.void)
+        const failure = yield* Effect.flip(Effect.provide(append, stores))
+        assert.isTrue(failure._tag === "EventStoreError" && !failure.mayHaveAppended)
+        assert.include(failure.message, "closed")
+        // a kind that nothing repeats
+        assert.strictEqual(classify(closed).kind, "Other")
+      }
+      const sql = yield* Effect.scoped(Effect.map(
+        Layer.build(sqliteFile(":memory:")),
+        (context) =>
+          Context.get(context, SqlClient.SqlClient)
+      ))
+      assert.instanceOf(yield* Effect.flip(sql.withTransaction(Effect.void)), SqlError.SqlError)
+    }))
+
+  const plain = SqliteClient.layer({ filename: ":memory:" })
+  const closed = new SqlError.SqlError({ cause: new TypeError("The database connection is not open") })
+})
+
+describe("a Node.js that is too old", () => {
+  it.effect("is named", () =>
+    Effect.gen(function*() {
+      const { versions } = process
+      const failure = yield* Effect.acquireUseRelease(
+        Effect.sync(() => Object.defineProperty(process, "versions", { value: { ...versions, node: "18.20.4" } })),
+        () => Effect.map(build(sqliteFile(":memory:")), typedFailure),
+        () => Effect.sync(() => Object.defineProperty(process, "versions", { value: versions }))
+      )
+      assert.instanceOf(failure, InvalidOption.InvalidOption)
+      assert.include(failure.message, "18.20.4")
+    }))
 })
 
 describe("a transaction", () => {

@@ -298,6 +298,7 @@ describe("waiting", () => {
           const attempt: Effect.Effect<unknown, unknown, EventStore.EventStore | SqlClient.SqlClient> =
             way === "withTransaction" ? inTransaction(append("b")) : accounts.execute(id("a"), deposit)
           const fibers = yield* Effect.replicateEffect(Effect.fork(attempt), 2)
+          for (let i = 0; i < 20; i++) yield* Effect.yieldNow()
           const loads = Array.from({ length: 5 }, () => accounts.load(id("a")))
           for (const load of loads) assert.strictEqual((yield* load).version, 1)
           assert.isTrue(Exit.isInterrupted(yield* Fiber.interrupt(fibers[0])))
@@ -355,7 +356,10 @@ describe("waiting", () => {
     Effect.gen(function*() {
       let transactions = 0
       const greedy = yield* Effect.fork(
-        Effect.forever(Effect.zipRight(inTransaction(append("greedy")), Effect.sync(() => transactions++)))
+        Effect.forever(Effect.zipRight(
+          inTransaction(Effect.zipRight(append("greedy"), Effect.yieldNow())),
+          Effect.sync(() => transactions++)
+        ))
       )
       yield* Effect.forEach(["a", "b", "c", "d"], (name) => Effect.replicateEffect(append(name), 10), {
         concurrency: "unbounded"

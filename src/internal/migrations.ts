@@ -1,6 +1,8 @@
 import type * as SqlClient from "@effect/sql/SqlClient"
 import type { SqlError } from "@effect/sql/SqlError"
 import * as Effect from "effect/Effect"
+import type { InvalidOption } from "../InvalidOption.js"
+import type * as Position from "../Position.js"
 import { pgText } from "./pgText.js"
 import * as Row from "./row.js"
 import * as Tables from "./tables.js"
@@ -26,7 +28,8 @@ export interface Migrations {
   /** What migrations created beside the tables and is gone: a restore of the tables alone leaves it behind. */
   readonly gone: Effect.Effect<ReadonlyArray<{ readonly name: string; readonly statement: string }>, SqlError>
   readonly countOn: Effect.Effect<void, SqlError>
-  readonly countOnAfter: (transaction: string) => Effect.Effect<void, SqlError>
+  /** Makes the positions of new events come after this one. */
+  readonly countOnAfter: (position: Position.Position) => Effect.Effect<void, InvalidOption | SqlError>
 }
 
 /** @internal */

@@ -1,6 +1,7 @@
 import type * as SqlClient from "@effect/sql/SqlClient"
 import type * as Statement from "@effect/sql/Statement"
 import * as Effect from "effect/Effect"
+import * as Position from "../Position.js"
 import { applied, type Migrations, mismatch } from "./migrations.js"
 import * as PgFunctions from "./pgFunctions.js"
 import * as PgTables from "./pgTables.js"
@@ -90,8 +91,12 @@ WHERE to_regprocedure(name) IS NULL`,
       (rows) => functions.filter(({ name }) => rows.some((row) => Row.text(row.name) === name))
     ),
     countOn: atLeast(needed),
-    countOnAfter: (transaction) =>
-      atLeast(sql`SELECT ${transaction}::bigint + 1 - pg_snapshot_xmax(pg_current_snapshot())::text::bigint AS base`)
+    countOnAfter: (position) =>
+      atLeast(
+        sql`SELECT ${
+          Position.toParts(position).transaction
+        }::bigint + 1 - pg_snapshot_xmax(pg_current_snapshot())::text::bigint AS base`
+      )
   }
 }
 

@@ -24,6 +24,10 @@ export const classify = (error: SqlError): SqlFailure => {
   const { code, constraint, severity } = fieldsOf(error.cause)
   const text = error.cause instanceof Error ? error.cause.message : String(error.cause)
   if (code?.startsWith("SQLITE_") === true) return sqlite(code, text)
+  // better-sqlite3 throws it, before anything is asked of SQLite
+  if (text === "The database connection is not open") {
+    return { kind: "Other", mayHaveHappened: false, detail: "the database was closed" }
+  }
   // only an answer of the server has a severity
   if (code !== undefined && severity !== undefined) return postgres(code, text, constraint)
   if (error.message?.startsWith("Failed to acquire connection") !== true) {
@@ -43,6 +47,12 @@ const sqlite = (code: string, text: string): SqlFailure => {
     case "SQLITE_CONSTRAINT_UNIQUE":
     case "SQLITE_CONSTRAINT_PRIMARYKEY":
       return { kind: "UniqueViolation", mayHaveHappened: false, detail: text }
+    // the end of a commit: a crash that follows may leave it done
+    case "SQLITE_IOERR_FSYNC":
+    case "SQLITE_IOERR_DIR_FSYNC":
+    case "SQLITE_IOERR_TRUNCATE":
+    case "SQLITE_IOERR_DELETE":
+      return { kind: "Other", mayHaveHappened: true, detail: text }
     default:
       return { kind: "Other", mayHaveHappened: false, detail: text }
   }

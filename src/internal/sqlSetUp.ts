@@ -4,7 +4,7 @@ import * as Effect from "effect/Effect"
 import { InvalidOption } from "../InvalidOption.js"
 import * as SqlMigrations from "../SqlMigrations.js"
 import * as OwnClient from "./ownClient.js"
-import { lowerBusyTimeout } from "./sqlitePragmas.js"
+import { asDurable, lowerBusyTimeout } from "./sqlitePragmas.js"
 import * as Tables from "./tables.js"
 
 /**
@@ -38,6 +38,10 @@ export const setUp = (
       clickhouse: () => unknownDialect("clickhouse")
     })
     yield* refine(run(Effect.provideService(SqlMigrations.run(options), SqlClient.SqlClient, identity)))
+    const schema = Tables.schemaOf(names)
+    if (schema !== undefined) {
+      yield* sql.onDialectOrElse({ pg: () => Effect.void, orElse: () => refine(run(asDurable(sql, schema))) })
+    }
     return { client, names }
   })
 

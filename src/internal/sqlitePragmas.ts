@@ -23,3 +23,26 @@ export const lowerBusyTimeout = (sql: SqlClient.SqlClient): Effect.Effect<void, 
         ? sql`PRAGMA busy_timeout = ${sql.literal(String(defaultBusyTimeout))}`
         : Effect.void
   )
+
+/**
+ * `synchronous` is set for each database of a connection, and one that is attached begins with the default of its own: a
+ * power cut may take its last commits. Its commits have to be as durable as those of the main one.
+ *
+ * @internal
+ */
+export const asDurable = (sql: SqlClient.SqlClient, schema: string): Effect.Effect<void, SqlError> =>
+  Effect.gen(function*() {
+    const level = (name: string) =>
+      Effect.map(
+        sql<{ readonly synchronous: unknown }>`PRAGMA ${sql.literal(name)}.synchronous`,
+        ([row]) => Row.number(row.synchronous)
+      )
+    const full = 2
+    const extra = 3
+    const main = yield* level("main")
+    const [journal] = yield* sql<{ readonly journal_mode: unknown }>`PRAGMA ${sql.literal(schema)}.journal_mode`
+    const needed = main >= full && Row.text(journal.journal_mode) !== "wal" ? extra : main
+    if ((yield* level(schema)) < needed) {
+      yield* sql`PRAGMA ${sql.literal(schema)}.synchronous = ${sql.literal(String(needed))}`
+    }
+  })
