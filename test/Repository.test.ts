@@ -29,7 +29,7 @@ import {
   SnapshotStore,
   StreamId
 } from "effect-eventsourcing"
-import { Account, AccountV2, id, InsufficientFunds, NotOpen } from "./fixtures/Account.js"
+import { Account, AccountId, AccountV2, id, InsufficientFunds, NotOpen } from "./fixtures/Account.js"
 import { backends, memoryStores, type Stores } from "./utils/backends.js"
 
 const open = { _tag: "Open" } as const
@@ -539,6 +539,26 @@ describe("bad input", () => {
         }
       })
   )
+
+  each("an id that its schema does not encode is a typed error, whatever is asked of it", () =>
+    Effect.gen(function*() {
+      const empty = AccountId.make("", { disableValidation: true })
+      const options = [{}, { snapshots: SnapshotPolicy.sync({ every: 1 }), cache: { capacity: 1 } }]
+      for (const option of options) {
+        const accounts = yield* Repository.make(Account, option)
+        const attempts: ReadonlyArray<Effect.Effect<unknown, unknown>> = [
+          accounts.load(empty),
+          accounts.execute(empty, open),
+          accounts.createSnapshot(empty),
+          accounts.verify(empty)
+        ]
+        for (const attempt of attempts) {
+          const failure = yield* Effect.flip(attempt)
+          assert.deepInclude(failure, { _tag: "EventStoreError", reason: "InvalidInput", mayHaveAppended: false })
+          assert.include(String(failure), "the id of the Account does not encode")
+        }
+      }
+    }))
 
   each("an event that does not encode is a typed error, and nothing is appended", () =>
     Effect.gen(function*() {
