@@ -14,6 +14,7 @@ import { maxVersion } from "./internal/limits.js"
 import { notJson } from "./internal/notJson.js"
 import * as Plain from "./internal/plain.js"
 import { nodeVersion, platformProblem } from "./internal/platform.js"
+import { holdsSecret } from "./internal/secrets.js"
 import { keyProblem, quote } from "./internal/text.js"
 import { InvalidOption } from "./InvalidOption.js"
 import { maxAggregateBytes } from "./StreamId.js"
@@ -229,6 +230,13 @@ export const make = <
       option: `Aggregate.make schemaVersion of ${quote(definition.name)}`,
       value: String(schemaVersion),
       expected: `a whole number from 1 to ${maxVersion}`
+    })
+  }
+  if (holdsSecret(definition.id.ast)) {
+    throw new InvalidOption({
+      option: `Aggregate.make id of ${quote(definition.name)}`,
+      value: "a schema that redacts its value",
+      expected: "one that does not: errors, log lines and spans name a stream by its id"
     })
   }
   const own = fingerprint(definition.state)

@@ -16,8 +16,9 @@ import * as Stream from "effect/Stream"
 import * as Event from "./Event.js"
 import * as ExpectedVersion from "./ExpectedVersion.js"
 import * as Json from "./internal/json.js"
+import { reason } from "./internal/reason.js"
 import { judge } from "./internal/repeatedAppend.js"
-import { brief, keyProblem, quote } from "./internal/text.js"
+import { keyProblem, quote } from "./internal/text.js"
 import * as Position from "./Position.js"
 import type * as Snapshot from "./Snapshot.js"
 import type { GetOptions, SnapshotStore } from "./SnapshotStore.js"
@@ -239,7 +240,7 @@ export class EventDecodeError extends Schema.TaggedError<EventDecodeError>("effe
    */
   override get message(): string {
     return `event ${this.version} of ${StreamId.format(this.stream)}, of type ${quote(this.type)}, does not decode: ` +
-      brief(this.cause)
+      reason(this.cause)
   }
 }
 

@@ -27,9 +27,10 @@ import { maxVersion } from "./internal/limits.js"
 import { type Baseline, baselineOf, contain, type LoadError, make as makeLoader } from "./internal/loader.js"
 import * as Logs from "./internal/logs.js"
 import { finiteDurationProblem, wholeFromOne } from "./internal/options.js"
+import { reason } from "./internal/reason.js"
 import * as Source from "./internal/source.js"
 import * as SyncSaves from "./internal/syncSaves.js"
-import { brief, quote } from "./internal/text.js"
+import { quote } from "./internal/text.js"
 import * as Tracing from "./internal/tracing.js"
 import * as Verifier from "./internal/verifier.js"
 import { InvalidOption } from "./InvalidOption.js"
@@ -587,7 +588,7 @@ export const make = <Name extends string, Id, State, Event, Command, Rejection>(
           id: stream.id,
           reason: "Unavailable",
           detail: `the store did not do it: ${
-            Cause.isInterruptedException(cause) ? "it was interrupted" : brief(cause)
+            Cause.isInterruptedException(cause) ? "it was interrupted" : reason(cause)
           }`,
           cause
         })

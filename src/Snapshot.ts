@@ -9,7 +9,7 @@ import * as Schema from "effect/Schema"
 import type * as Aggregate from "./Aggregate.js"
 import { compare } from "./internal/compare.js"
 import * as Json from "./internal/json.js"
-import { brief } from "./internal/text.js"
+import { reason } from "./internal/reason.js"
 import * as StreamId from "./StreamId.js"
 
 /**
@@ -112,7 +112,7 @@ export class StateDecodeError extends Schema.TaggedError<StateDecodeError>("effe
    */
   override get message(): string {
     return `the state in the snapshot of ${StreamId.format(this.stream)} at version ${this.version} does not decode: ` +
-      brief(this.cause)
+      reason(this.cause)
   }
 }
 
@@ -158,7 +158,7 @@ export class StoreUnavailable extends Schema.TaggedError<StoreUnavailable>("effe
    * @since 0.1.0
    */
   override get message(): string {
-    return `the snapshot store did not give the snapshot of ${StreamId.format(this.stream)}`
+    return `the snapshot store did not give the snapshot of ${StreamId.format(this.stream)}: ${reason(this.cause)}`
   }
 }
 
@@ -194,7 +194,7 @@ export class StateEncodeError extends Schema.TaggedError<StateEncodeError>("effe
    */
   override get message(): string {
     return `the state of ${StreamId.format(this.stream)} at version ${this.version} does not encode: ${
-      brief(this.cause)
+      reason(this.cause)
     }`
   }
 }
@@ -269,7 +269,8 @@ export const encodeState = <Name extends string, Id, State, Event, Command, Reje
   if (Either.isLeft(readBack)) return Either.left(readBack.left)
   const [lost] = compare(aggregate.state.schema, state, readBack.right, 1)
   if (lost !== undefined) {
-    return Either.left(new Error(`${lost.path} does not survive: ${lost.left} is read back as ${lost.right}`))
+    const cause = `${lost.left} is read back as ${lost.right}`
+    return Either.left(new Error(`${lost.path} does not survive its schema`, { cause }))
   }
   return text
 }

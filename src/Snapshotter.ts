@@ -13,6 +13,7 @@ import * as Fiber from "effect/Fiber"
 import type * as Option from "effect/Option"
 import * as Schedule from "effect/Schedule"
 import * as Scope from "effect/Scope"
+import * as Logs from "./internal/logs.js"
 import { ofNobody } from "./internal/ofNobody.js"
 import { backgroundProblem } from "./internal/options.js"
 import type { InvalidOption } from "./InvalidOption.js"
@@ -215,10 +216,10 @@ export const make = (
       })
 
     const report = ({ stream }: Request, error: unknown) =>
-      Effect.logWarning("a background snapshot failed; the stream is asked again when it is next due", error).pipe(
-        Effect.annotateLogs({ aggregate: stream.aggregate, id: stream.id }),
-        Effect.zipRight(Effect.sync(metrics.failed))
-      )
+      Logs.warn("a background snapshot failed; the stream is asked again when it is next due", error, {
+        aggregate: stream.aggregate,
+        id: stream.id
+      }).pipe(Effect.zipRight(Effect.sync(metrics.failed)))
 
     const write = (key: string, request: Request) =>
       attempt(key, request).pipe(
@@ -231,7 +232,7 @@ export const make = (
         }),
         Effect.withSpan("Snapshotter.write", {
           captureStackTrace: false,
-          attributes: { aggregate: request.stream.aggregate, id: request.stream.id }
+          attributes: { "eventsourcing.aggregate": request.stream.aggregate, "eventsourcing.id": request.stream.id }
         }),
         // not even a schedule, a logger or a tracer that throws ends the worker
         Effect.catchAllCause(() => Effect.sync(metrics.failed))
@@ -250,10 +251,11 @@ export const make = (
     ).pipe(Effect.forever, Effect.interruptible, ofNobody)
 
     const logRunning = Effect.suspend(() =>
-      Effect.logWarning(
+      Logs.notice(
         "background snapshots could not be interrupted: they go on while the stores close: " +
-          namesOf([...running.values()].map(({ request }) => [request]))
-      ).pipe(Effect.annotateLogs({ aggregate, running: running.size }))
+          namesOf([...running.values()].map(({ request }) => [request])),
+        { aggregate, running: running.size }
+      )
     )
     // finalizers run last first: when this one does the workers have interrupted their tries, and the stores are open
     yield* Effect.addFinalizer(() =>
@@ -271,11 +273,8 @@ export const make = (
       const count = dropped
       dropped = 0
       overflow.unsafeClose()
-      return Effect.logWarning(`${count} due background snapshots were dropped; a later command or load asks again`)
-        .pipe(
-          Effect.annotateLogs({ aggregate, dropped: count, waiting: waiting(), capacity }),
-          Effect.catchAllCause(() => Effect.void)
-        )
+      const message = `${count} due background snapshots were dropped; a later command or load asks again`
+      return Logs.notice(message, { aggregate, dropped: count, waiting: waiting(), capacity })
     })
     yield* overflow.await.pipe(
       Effect.zipRight(logDropped),
@@ -288,10 +287,11 @@ export const make = (
 
     const abandon = Effect.suspend(() => {
       const why = closedInTransaction ? "the scope was closed inside a transaction" : "the drain timeout is over"
-      const log = Effect.logWarning(
+      const log = Logs.notice(
         `background snapshots were abandoned, as ${why}; the streams are asked again when they are next due: ` +
-          namesOf([...active.values(), ...ready.values(), ...behind.values()])
-      ).pipe(Effect.annotateLogs({ aggregate, waiting: waiting(), active: active.size }))
+          namesOf([...active.values(), ...ready.values(), ...behind.values()]),
+        { aggregate, waiting: waiting(), active: active.size }
+      )
       // whoever still waits for them is let go
       ready.clear()
       behind.clear()

@@ -29,6 +29,7 @@ import * as SnapshotTables from "./internal/snapshotTables.js"
 import { classify, type SqlFailure } from "./internal/sqlFailure.js"
 import * as SqliteEvents from "./internal/sqliteEvents.js"
 import { setUp } from "./internal/sqlSetUp.js"
+import { withoutRows } from "./internal/sqlText.js"
 import { unqualified } from "./internal/tables.js"
 import type { InvalidOption } from "./InvalidOption.js"
 import * as Metrics from "./Metrics.js"
@@ -69,7 +70,7 @@ export const make: (
       reason: "Unavailable",
       mayHaveAppended,
       detail,
-      cause: error
+      cause: withoutRows(error)
     })
   }
 

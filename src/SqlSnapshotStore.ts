@@ -15,6 +15,7 @@ import * as SnapshotChoice from "./internal/snapshotChoice.js"
 import * as SnapshotTables from "./internal/snapshotTables.js"
 import { classify } from "./internal/sqlFailure.js"
 import { setUp } from "./internal/sqlSetUp.js"
+import { withoutRows } from "./internal/sqlText.js"
 import { identifier } from "./internal/tables.js"
 import type { InvalidOption } from "./InvalidOption.js"
 import type * as Snapshot from "./Snapshot.js"
@@ -47,7 +48,7 @@ export const make: (
         ...(id === undefined ? {} : { id }),
         reason: "Unavailable",
         detail: classify(error).detail,
-        cause: error
+        cause: withoutRows(error)
       })
   const ofStream = (stream: StreamId.StreamId) =>
     sql.and([sql`aggregate = ${stream.aggregate}`, sql`stream_id = ${stream.id}`])

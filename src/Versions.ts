@@ -143,7 +143,7 @@ const make = <First extends number, Last extends number, A, I>(options: {
   const { first, last, schema, sources } = options
   const { ast } = schema
   const ofLast = fingerprint(schema)
-  const decode = safely(Schema.decodeUnknownEither(schema))
+  const decode = safely(schema, Schema.decodeUnknownEither(schema))
   return {
     [TypeId]: variance,
     first,
@@ -152,7 +152,7 @@ const make = <First extends number, Last extends number, A, I>(options: {
     fingerprint: ofLast,
     sources,
     to: <B, J>(next: Schema.Schema<B, J>, step: ((previous: A) => B) | Schema.Schema<B, A>) => {
-      const advance = safely(isTransformation(step) ? Schema.decodeEither(step) : byFunction(next, step))
+      const advance = safely(next, isTransformation(step) ? Schema.decodeEither(step) : byFunction(next, step))
       return make<First, Next<Last>, B, J>({
         first,
         last: last + 1,

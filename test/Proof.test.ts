@@ -384,7 +384,7 @@ describe("states that JSON, or their schema, cannot hold", () => {
 
   refused("NaN", Schema.Number, NaN, "$.held is NaN")
   refused("Infinity", Schema.Array(Schema.Number), [1, Infinity], "$.held[1] is Infinity")
-  refused("NaN where numbers are finite", Schema.Int, NaN, "[\"held\"]")
+  refused("NaN where numbers are finite", Schema.Int, NaN, "$.held must be ")
   refused("a bigint without a schema", Schema.Unknown, [{ a: 1n }], "$.held[0].a is a bigint")
   refused("a Date without a schema", Schema.Unknown, new Date(0), "$.held is a Date")
   refused("a Date that is none, refined", Schema.Date, new Date(8.64e15 + 1), "held")
@@ -403,7 +403,7 @@ describe("states that JSON, or their schema, cannot hold", () => {
     "what a transformation loses",
     Schema.transform(Schema.Int, Schema.Number, { strict: true, decode: (n) => n, encode: Math.round }),
     1.4,
-    "$.held does not survive: 1.4 is read back as 1"
+    "$.held does not survive"
   )
 
   each("such a state fails no command, is said, and stored nowhere", () =>

@@ -1,7 +1,7 @@
 import * as Either from "effect/Either"
 import type * as Aggregate from "../Aggregate.js"
 import * as Json from "./json.js"
-import { brief } from "./text.js"
+import { reason } from "./reason.js"
 
 /** @internal */
 export interface Stored<out Event> {
@@ -65,7 +65,7 @@ export const store = <Event>(
 ): Either.Either<Stored<Event>, Unstorable> => {
   const refuse = (problem: string, cause?: unknown) => Either.left({ problem, cause })
   const encoded = codec.encode(event)
-  if (Either.isLeft(encoded)) return refuse(`does not encode: ${brief(encoded.left)}`, encoded.left)
+  if (Either.isLeft(encoded)) return refuse(`does not encode: ${reason(encoded.left)}`, encoded.left)
   const lost = encoded.right === event ? undefined : lostKey(event, encoded.right, [])
   if (lost !== undefined) return refuse(`cannot keep ${lost}: its schema drops a key of that name`)
   const text = Json.stringify(encoded.right)
@@ -77,7 +77,7 @@ export const store = <Event>(
   const decoded = decode?.(JSON.parse(text.right))
   if (decoded === undefined) return refuse(`has a type, ${type}, that nothing reads`)
   return Either.isLeft(decoded)
-    ? refuse(`is not read back by its own schema: ${brief(decoded.left)}`, decoded.left)
+    ? refuse(`is not read back by its own schema: ${reason(decoded.left)}`, decoded.left)
     : Either.right({ type, payload, text: text.right, event: decoded.right })
 }
 

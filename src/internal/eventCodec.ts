@@ -118,10 +118,12 @@ export const makeEventCodec = <Event extends { readonly _tag: string }, I>(
     schema: Schema.typeSchema(schema),
     typeOf: (event) => stored.get(event._tag) ?? event._tag,
     types: Array.from(decoders.keys()),
-    encode: safely((event: Event): Either.Either<unknown, ParseResult.ParseError> =>
-      plain.get(event._tag)?.(event) === true
-        ? Either.right(event)
-        : (encoders.get(event._tag) ?? encode)(event)
+    encode: safely(
+      schema,
+      (event: Event): Either.Either<unknown, ParseResult.ParseError> =>
+        plain.get(event._tag)?.(event) === true
+          ? Either.right(event)
+          : (encoders.get(event._tag) ?? encode)(event)
     ),
     decoder: (type) => decoders.get(type),
     isRetired: (type) => retired.has(type)

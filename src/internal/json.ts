@@ -60,12 +60,19 @@ export const cycle = (value: unknown): NotJson | undefined => {
   }
 }
 
-/** @internal */
+/**
+ * The message of the engine's own error holds some of the text.
+ *
+ * @internal
+ */
 export const parse = (text: string): Either.Either<unknown, SyntaxError> => {
   try {
     return Either.right(JSON.parse(text))
   } catch (error) {
-    return Either.left(error instanceof SyntaxError ? error : new SyntaxError(String(error)))
+    const position = / in JSON at position (\d+)(?: \(line \d+ column \d+\))?$/.exec(String(error))?.[1]
+    return Either.left(
+      new SyntaxError(`it is not JSON${position === undefined ? "" : `, from position ${position} on`}`)
+    )
   }
 }
 

@@ -14,9 +14,9 @@ import * as StreamId from "../StreamId.js"
 import { type Folded, foldPage } from "./fold.js"
 import * as Hopeless from "./hopeless.js"
 import { maxVersion, shortPage } from "./limits.js"
+import { reason } from "./reason.js"
 import type { Source } from "./source.js"
 import * as StateCache from "./stateCache.js"
-import { brief } from "./text.js"
 
 // public by way of Repository: what is marked internal is not in the declarations of the package
 export type LoadError = EventStore.EventDecodeError | EventStore.HistoryGap | EventStore.EventStoreError
@@ -395,7 +395,7 @@ export const make = <Name extends string, Id, State, Event, Command, Rejection>(
           operation: "read",
           reason: "InvalidInput",
           mayHaveAppended: false,
-          detail: `the id of the ${aggregate.name} does not encode: ${brief(cause)}`,
+          detail: `the id of the ${aggregate.name} does not encode: ${reason(cause)}`,
           cause
         }),
       onRight: (encoded) => StreamId.make(aggregate.name, encoded)

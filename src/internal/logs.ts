@@ -2,21 +2,28 @@ import * as Effect from "effect/Effect"
 import * as LogLevel from "effect/LogLevel"
 import type * as Snapshot from "../Snapshot.js"
 import type * as StreamId from "../StreamId.js"
-import { brief } from "./text.js"
+import { reason } from "./reason.js"
 
 /**
- * Tells what went wrong with what is only an optimisation.
+ * Logs a failure of what is only an optimisation, with its reason. No other module logs.
  *
  * @internal
  */
 export const warn = (
   message: string,
   cause: unknown,
-  annotations: Readonly<Record<string, string>>
+  annotations: Readonly<Record<string, unknown>>
 ): Effect.Effect<void> =>
-  contained(
-    Effect.logWarning(message, cause instanceof Error ? brief(cause) : cause).pipe(Effect.annotateLogs(annotations))
-  )
+  // as text: each logger shows an error in its own way, and some show nothing of it
+  contained(Effect.logWarning(`${message}: ${reason(cause)}`).pipe(Effect.annotateLogs(annotations)))
+
+/**
+ * Logs what a person should look at, and what says all in itself.
+ *
+ * @internal
+ */
+export const notice = (message: string, annotations: Readonly<Record<string, unknown>>): Effect.Effect<void> =>
+  contained(Effect.logWarning(message).pipe(Effect.annotateLogs(annotations)))
 
 /**
  * Routine at debug level, at warning level what somebody should look at.

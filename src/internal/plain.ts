@@ -27,6 +27,7 @@ export const decoder = <A, I>(
   const isPlain = plain(schema)
   const decode = Schema.decodeUnknownEither(schema)
   return safely(
+    schema,
     isPlain === undefined ? decode : (encoded) => isPlain(encoded) ? Either.right(encoded) : decode(encoded)
   )
 }
@@ -41,7 +42,10 @@ export const encoder = <A, I>(
 ): (value: A) => Either.Either<I, ParseResult.ParseError> => {
   const isPlain = plain(schema)
   const encode = Schema.encodeEither(schema)
-  return safely(isPlain === undefined ? encode : (value: A) => isPlain(value) ? Either.right(value) : encode(value))
+  return safely(
+    schema,
+    isPlain === undefined ? encode : (value: A) => isPlain(value) ? Either.right(value) : encode(value)
+  )
 }
 
 type Check = (value: unknown) => boolean

@@ -1,18 +1,23 @@
 import * as Either from "effect/Either"
 import * as ParseResult from "effect/ParseResult"
-import * as Schema from "effect/Schema"
+import type * as Schema from "effect/Schema"
+import { threw } from "./reason.js"
+import { withoutSecrets } from "./secrets.js"
 
 /**
- * A schema transformation written by a user may throw: that is a failure to decode like any other.
+ * A schema transformation written by a user may throw: that is a failure to decode like any other. The values of secrets
+ * get no further than this.
  *
  * @internal
  */
 export const safely =
-  <A, B>(f: (a: A) => Either.Either<B, ParseResult.ParseError>) => (a: A): Either.Either<B, ParseResult.ParseError> => {
+  <A, B>(schema: Schema.Schema.All, f: (a: A) => Either.Either<B, ParseResult.ParseError>) =>
+  (a: A): Either.Either<B, ParseResult.ParseError> => {
     try {
-      return f(a)
+      const result = f(a)
+      return Either.isRight(result) ? result : Either.left(withoutSecrets(result.left))
     } catch (error) {
-      const message = `the schema threw ${error instanceof Error ? error.message : String(error)}`
-      return Either.left(ParseResult.parseError(new ParseResult.Type(Schema.Unknown.ast, a, message)))
+      const message = `${threw} ${error instanceof Error ? error.message : String(error)}`
+      return Either.left(withoutSecrets(ParseResult.parseError(new ParseResult.Type(schema.ast, a, message))))
     }
   }

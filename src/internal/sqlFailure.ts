@@ -1,4 +1,5 @@
 import type { SqlError } from "@effect/sql/SqlError"
+import { sqlText } from "./sqlText.js"
 
 /**
  * What a failed statement means for the one who ran it.
@@ -22,7 +23,7 @@ export interface SqlFailure {
 /** @internal */
 export const classify = (error: SqlError): SqlFailure => {
   const { code, constraint, severity } = fieldsOf(error.cause)
-  const text = error.cause instanceof Error ? error.cause.message : String(error.cause)
+  const text = sqlText(error.cause)
   if (code?.startsWith("SQLITE_") === true) return sqlite(code, text)
   // better-sqlite3 throws it, before anything is asked of SQLite
   if (text === "The database connection is not open") {

@@ -31,16 +31,17 @@ export const quote = (value: unknown): string => {
   return text.length > 80 ? `${text.slice(0, 77)}...` : text
 }
 
+/** @internal */
+export const cut = (text: string, most: number): string => text.length > most ? `${text.slice(0, most)}...` : text
+
 /**
- * Why something failed, in short. The message of a parse error shows the value, which may be megabytes long, or nested
- * so deeply that showing it fills the stack.
+ * The message of something that failed, in short, with the values that it may show: for tests.
  *
  * @internal
  */
 export const brief = (cause: unknown): string => {
   try {
-    const text = cause instanceof Error ? cause.message : String(cause)
-    return text.length > 500 ? `${text.slice(0, 500)}...` : text
+    return cut(cause instanceof Error ? cause.message : String(cause), 500)
   } catch {
     return "what it is cannot be shown"
   }

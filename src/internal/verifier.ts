@@ -1,3 +1,4 @@
+import * as Cause from "effect/Cause"
 import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
 import * as Queue from "effect/Queue"
@@ -6,6 +7,7 @@ import type * as Scope from "effect/Scope"
 import * as Metrics from "../Metrics.js"
 import type { LoadError, Verification } from "../Repository.js"
 import type * as StreamId from "../StreamId.js"
+import * as Logs from "./logs.js"
 import { ofNobody } from "./ofNobody.js"
 
 /** @internal */
@@ -57,10 +59,9 @@ export const make = (options: {
       count(verification._tag)
       if (verification._tag !== "Refuted") return Effect.void
       const { differences, removed, snapshotVersion, version } = verification
-      return Effect.logWarning(
-        "a snapshot was refuted: full replay gives another state. Was evolve changed, and schemaVersion not raised?"
-      ).pipe(
-        Effect.annotateLogs({
+      return Logs.notice(
+        "a snapshot was refuted: full replay gives another state. Was evolve changed, and schemaVersion not raised?",
+        {
           aggregate,
           id: stream.id,
           version,
@@ -68,7 +69,7 @@ export const make = (options: {
           removed,
           // where, but not what: a log is no place for the values
           differences: differences.map(({ path }) => path).join(", ")
-        })
+        }
       )
     }
 
@@ -77,9 +78,9 @@ export const make = (options: {
         if (!affordable) return Effect.sync(() => count("Skipped"))
         return Effect.matchCauseEffect(verify, {
           onFailure: (cause) =>
-            Effect.logWarning("a snapshot could not be verified", cause).pipe(
-              Effect.annotateLogs({ aggregate, id: stream.id }),
-              Effect.zipRight(Effect.sync(() => count("Failed")))
+            Effect.zipRight(
+              Logs.warn("a snapshot could not be verified", Cause.squash(cause), { aggregate, id: stream.id }),
+              Effect.sync(() => count("Failed"))
             ),
           onSuccess: (verification) => report(stream, verification)
         })

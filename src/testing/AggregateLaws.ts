@@ -317,7 +317,7 @@ const validated = <Id, State, Event, Command>(
 ): Subject.History<Id, Command, Event> => {
   const { commands = [], events = [], id } = history
   const as = <A>(what: string, schema: Schema.Schema<A>, value: unknown): A =>
-    allow(`AggregateLaws ${what} of ${quote(aggregate.name)}`, value, safely(Schema.validateEither(schema)))
+    allow(`AggregateLaws ${what} of ${quote(aggregate.name)}`, value, safely(schema, Schema.validateEither(schema)))
   const all = <A>(what: string, schema: Schema.Schema<A>, values: ReadonlyArray<unknown>): ReadonlyArray<A> =>
     values.map((value, index) => as(`${what} ${index + 1} of ${values.length}`, schema, value))
   return {

@@ -138,7 +138,8 @@ const allowCommand = <Id, State, Event, Command, Rejection>(
   aggregate: Subject<Id, State, Event, Command, Rejection>,
   what: string,
   command: Command
-): void => void allow(subject(aggregate, what), command, safely(Schema.encodeEither(aggregate.command)))
+): void =>
+  void allow(subject(aggregate, what), command, safely(aggregate.command, Schema.encodeEither(aggregate.command)))
 
 const storedAll = <Id, State, Event, Command, Rejection>(
   aggregate: Subject<Id, State, Event, Command, Rejection>,
@@ -161,7 +162,7 @@ const start = <Id, State, Event, Command, Rejection>(
 ): State => {
   allow(subject(aggregate, `${what} id`), id, aggregate.id.encode)
   const initial = aggregate.initial(id)
-  const valid = safely(Schema.validateEither(aggregate.state.schema))(initial)
+  const valid = safely(aggregate.state.schema, Schema.validateEither(aggregate.state.schema))(initial)
   if (Either.isRight(valid)) return initial
   throw failure(
     `${aggregate.name} begins with a state that its schema refuses.`,

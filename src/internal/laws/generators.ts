@@ -196,7 +196,7 @@ const refusedOf = <A>(
   millis: number
 ): string | undefined => {
   for (const value of sampleInTime(arbitrary, millis)) {
-    const valid = safely(Schema.validateEither(schema))(value)
+    const valid = safely(schema, Schema.validateEither(schema))(value)
     if (Either.isLeft(valid)) return `  the value:  ${toCode(value)}\n  refused ${objectionsIn(valid.left)}`
   }
   return undefined

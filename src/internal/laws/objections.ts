@@ -33,7 +33,7 @@ export const objectionsIn = (error: ParseResult.ParseError): string =>
 export const ownProblem = (value: unknown): ParseResult.ParseError | undefined => {
   const constructor: unknown = isObject(value) ? Reflect.get(value, "constructor") : undefined
   if (!isSchema(constructor)) return undefined
-  const encoded = safely(Schema.encodeUnknownEither(constructor))(value)
+  const encoded = safely(constructor, Schema.encodeUnknownEither(constructor))(value)
   return Either.isLeft(encoded) && unusual(encoded.left) === undefined ? encoded.left : undefined
 }
 
