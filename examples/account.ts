@@ -10,17 +10,13 @@ export const AccountState = Schema.Struct({
   balance: Schema.Int
 })
 
-export const AccountEvent = Schema.Union(
-  Schema.TaggedStruct("Opened", { owner: Schema.String }),
-  Schema.TaggedStruct("Deposited", { amount: Amount }),
-  Schema.TaggedStruct("Withdrawn", { amount: Amount })
-)
+export class Opened extends Schema.TaggedClass<Opened>()("Opened", { owner: Schema.String }) {}
+export class Deposited extends Schema.TaggedClass<Deposited>()("Deposited", { amount: Amount }) {}
+export class Withdrawn extends Schema.TaggedClass<Withdrawn>()("Withdrawn", { amount: Amount }) {}
 
-export const AccountCommand = Schema.Union(
-  Schema.TaggedStruct("Open", { owner: Schema.String }),
-  Schema.TaggedStruct("Deposit", { amount: Amount }),
-  Schema.TaggedStruct("Withdraw", { amount: Amount })
-)
+export class Open extends Schema.TaggedClass<Open>()("Open", { owner: Schema.String }) {}
+export class Deposit extends Schema.TaggedClass<Deposit>()("Deposit", { amount: Amount }) {}
+export class Withdraw extends Schema.TaggedClass<Withdraw>()("Withdraw", { amount: Amount }) {}
 
 export class NotOpen extends Data.TaggedError("NotOpen") {}
 export class AlreadyOpen extends Data.TaggedError("AlreadyOpen") {}
@@ -31,8 +27,8 @@ const makeAccount = (schemaVersion: number) =>
     name: "Account",
     id: AccountId,
     state: AccountState,
-    event: AccountEvent,
-    command: AccountCommand,
+    event: Schema.Union(Opened, Deposited, Withdrawn),
+    command: Schema.Union(Open, Deposit, Withdraw),
     schemaVersion,
     initial: () => ({ owner: null, balance: 0 }),
     evolve: (state, event) => {
@@ -48,14 +44,14 @@ const makeAccount = (schemaVersion: number) =>
     decide: (state, command) => {
       if (command._tag === "Open") {
         return state.owner === null
-          ? Either.right([{ _tag: "Opened", owner: command.owner }])
+          ? Either.right([new Opened({ owner: command.owner })])
           : Either.left(new AlreadyOpen())
       }
       if (state.owner === null) return Either.left(new NotOpen())
-      if (command._tag === "Deposit") return Either.right([{ _tag: "Deposited", amount: command.amount }])
+      if (command._tag === "Deposit") return Either.right([new Deposited({ amount: command.amount })])
       return state.balance < command.amount
         ? Either.left(new InsufficientFunds({ balance: state.balance }))
-        : Either.right([{ _tag: "Withdrawn", amount: command.amount }])
+        : Either.right([new Withdrawn({ amount: command.amount })])
     }
   })
 

@@ -1,7 +1,24 @@
 import { HashMap } from "effect"
 import { AggregateLaws, AggregateTest } from "effect-eventsourcing/testing"
 import { it } from "vitest"
-import { Empty, NotOrdered, NotPossible, Order, OrderId, type OrderState, Sku, TooMany } from "./order.js"
+import {
+  AddLine,
+  Empty,
+  LineAdded,
+  NotOrdered,
+  NotPossible,
+  Order,
+  OrderId,
+  type OrderState,
+  Place,
+  Placed,
+  Return,
+  Returned,
+  Ship,
+  Shipped,
+  Sku,
+  TooMany
+} from "./order.js"
 
 // ---- the laws, and two invariants of our own: in one line
 
@@ -14,20 +31,20 @@ AggregateLaws.suite(Order, { invariant })
 
 const id = OrderId.make("o-1")
 const tea = Sku.make("tea")
-const added = { _tag: "LineAdded", sku: tea, price: 999, quantity: 3 } as const
-const delivered = [added, { _tag: "Placed", paid: 2_398 }, { _tag: "Shipped" }] as const
-const returning = (quantity: number) => ({ _tag: "Return", sku: tea, quantity }) as const
+const added = new LineAdded({ sku: tea, price: 999, quantity: 3 })
+const delivered = [added, new Placed({ paid: 2_398 }), new Shipped()]
+const returning = (quantity: number) => new Return({ sku: tea, quantity })
 
 it("a discount is taken off what is paid", () => {
   AggregateTest.given(Order, id, [added])
-    .when({ _tag: "Place", discountPercent: 20 })
-    .then([{ _tag: "Placed", paid: 2_398 }])
+    .when(new Place({ discountPercent: 20 }))
+    .then([new Placed({ paid: 2_398 })])
 })
 
 it("what comes back is refunded at the price that was paid for it", () => {
   AggregateTest.given(Order, id, delivered)
     .when(returning(1))
-    .then([{ _tag: "Returned", sku: tea, quantity: 1, refund: 799 }])
+    .then([new Returned({ sku: tea, quantity: 1, refund: 799 })])
     .thenState({
       status: "shipped",
       lines: HashMap.make([tea, { price: 999, ordered: 3, returned: 1 }]),
@@ -37,7 +54,7 @@ it("what comes back is refunded at the price that was paid for it", () => {
 })
 
 it("no more comes back than was ordered", () => {
-  AggregateTest.given(Order, id, [...delivered, { _tag: "Returned", sku: tea, quantity: 2, refund: 1_599 }])
+  AggregateTest.given(Order, id, [...delivered, new Returned({ sku: tea, quantity: 2, refund: 1_599 })])
     .when(returning(2))
     .thenRejects(new TooMany({ left: 1 }))
 })
@@ -45,30 +62,30 @@ it("no more comes back than was ordered", () => {
 it("nothing comes back that was never sent", () => {
   AggregateTest.given(Order, id, [added]).when(returning(1)).thenRejects(new NotPossible({ status: "draft" }))
   AggregateTest.given(Order, id, delivered)
-    .when({ _tag: "Return", sku: Sku.make("coffee"), quantity: 1 })
+    .when(new Return({ sku: Sku.make("coffee"), quantity: 1 }))
     .thenRejects(new NotOrdered({ sku: "coffee" }))
-  AggregateTest.given(Order, id, []).when({ _tag: "Place", discountPercent: 0 }).thenRejects(new Empty())
+  AggregateTest.given(Order, id, []).when(new Place({ discountPercent: 0 })).thenRejects(new Empty())
 })
 
 it("a history can be given as commands, too", () => {
   AggregateTest.givenCommands(Order, id, [
-    { _tag: "AddLine", sku: tea, price: 999, quantity: 3 },
-    { _tag: "Place", discountPercent: 20 },
-    { _tag: "Ship" },
+    new AddLine({ sku: tea, price: 999, quantity: 3 }),
+    new Place({ discountPercent: 20 }),
+    new Ship(),
     returning(2)
-  ]).when(returning(1)).then([{ _tag: "Returned", sku: tea, quantity: 1, refund: 799 }])
+  ]).when(returning(1)).then([new Returned({ sku: tea, quantity: 1, refund: 799 })])
 })
 
-// ---- what the laws found while this was written, kept as it was printed
+// ---- what the laws found while this was written
 
 it("a free order comes back for nothing, and not for NaN", () => {
   AggregateLaws.check(Order, {
     id: "a",
     commands: [
-      { _tag: "AddLine", sku: "a", price: 0, quantity: 1 },
-      { _tag: "Place", discountPercent: 0 },
-      { _tag: "Ship" },
-      { _tag: "Return", sku: "a", quantity: 1 }
+      new AddLine({ sku: Sku.make("a"), price: 0, quantity: 1 }),
+      new Place({ discountPercent: 0 }),
+      new Ship(),
+      new Return({ sku: Sku.make("a"), quantity: 1 })
     ]
   })
 })
@@ -77,11 +94,11 @@ it("what is refunded bit by bit is no more than was paid", () => {
   AggregateLaws.check(Order, {
     id: "a",
     commands: [
-      { _tag: "AddLine", sku: "a", price: 90_326, quantity: 2 },
-      { _tag: "Place", discountPercent: 1 },
-      { _tag: "Ship" },
-      { _tag: "Return", sku: "a", quantity: 1 },
-      { _tag: "Return", sku: "a", quantity: 1 }
+      new AddLine({ sku: Sku.make("a"), price: 90_326, quantity: 2 }),
+      new Place({ discountPercent: 1 }),
+      new Ship(),
+      new Return({ sku: Sku.make("a"), quantity: 1 }),
+      new Return({ sku: Sku.make("a"), quantity: 1 })
     ]
   }, { invariant })
 })
@@ -89,9 +106,9 @@ it("what is refunded bit by bit is no more than was paid", () => {
 it("an article may have any name, and is not returned by one that was never ordered", () => {
   AggregateLaws.check(Order, {
     id: "a",
-    commands: [{ _tag: "AddLine", sku: "__proto__", price: 0, quantity: 1 }]
+    commands: [new AddLine({ sku: Sku.make("__proto__"), price: 0, quantity: 1 })]
   })
   AggregateTest.given(Order, id, delivered)
-    .when({ _tag: "Return", sku: Sku.make("__proto__"), quantity: 1 })
+    .when(new Return({ sku: Sku.make("__proto__"), quantity: 1 }))
     .thenRejects(new NotOrdered({ sku: "__proto__" }))
 })

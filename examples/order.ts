@@ -15,19 +15,23 @@ export const OrderState = Schema.Struct({
   refunded: Schema.NonNegativeInt
 })
 
-export const OrderEvent = Schema.Union(
-  Schema.TaggedStruct("LineAdded", { sku: Sku, price: Cents, quantity: Quantity }),
-  Schema.TaggedStruct("Placed", { paid: Schema.NonNegativeInt }),
-  Schema.TaggedStruct("Shipped", {}),
-  Schema.TaggedStruct("Returned", { sku: Sku, quantity: Quantity, refund: Schema.NonNegativeInt })
-)
+export class LineAdded
+  extends Schema.TaggedClass<LineAdded>()("LineAdded", { sku: Sku, price: Cents, quantity: Quantity })
+{}
+export class Placed extends Schema.TaggedClass<Placed>()("Placed", { paid: Schema.NonNegativeInt }) {}
+export class Shipped extends Schema.TaggedClass<Shipped>()("Shipped", {}) {}
+export class Returned extends Schema.TaggedClass<Returned>()("Returned", {
+  sku: Sku,
+  quantity: Quantity,
+  refund: Schema.NonNegativeInt
+}) {}
 
-export const OrderCommand = Schema.Union(
-  Schema.TaggedStruct("AddLine", { sku: Sku, price: Cents, quantity: Quantity }),
-  Schema.TaggedStruct("Place", { discountPercent: Schema.Int.pipe(Schema.between(0, 50)) }),
-  Schema.TaggedStruct("Ship", {}),
-  Schema.TaggedStruct("Return", { sku: Sku, quantity: Quantity })
-)
+export class AddLine extends Schema.TaggedClass<AddLine>()("AddLine", { sku: Sku, price: Cents, quantity: Quantity }) {}
+export class Place
+  extends Schema.TaggedClass<Place>()("Place", { discountPercent: Schema.Int.pipe(Schema.between(0, 50)) })
+{}
+export class Ship extends Schema.TaggedClass<Ship>()("Ship", {}) {}
+export class Return extends Schema.TaggedClass<Return>()("Return", { sku: Sku, quantity: Quantity }) {}
 
 export class NotPossible extends Data.TaggedError("NotPossible")<{ readonly status: string }> {}
 export class Empty extends Data.TaggedError("Empty") {}
@@ -51,8 +55,8 @@ export const Order = Aggregate.make({
   name: "Order",
   id: OrderId,
   state: OrderState,
-  event: OrderEvent,
-  command: OrderCommand,
+  event: Schema.Union(LineAdded, Placed, Shipped, Returned),
+  command: Schema.Union(AddLine, Place, Ship, Return),
   initial: (): OrderState => ({ status: "draft", lines: HashMap.empty(), paid: 0, refunded: 0 }),
   evolve: (state, event): OrderState => {
     switch (event._tag) {
@@ -79,17 +83,17 @@ export const Order = Aggregate.make({
     switch (command._tag) {
       case "AddLine":
         return state.status === "draft"
-          ? Either.right([{ _tag: "LineAdded", sku: command.sku, price: command.price, quantity: command.quantity }])
+          ? Either.right([new LineAdded({ sku: command.sku, price: command.price, quantity: command.quantity })])
           : Either.left(new NotPossible({ status: state.status }))
       case "Place": {
         if (state.status !== "draft") return Either.left(new NotPossible({ status: state.status }))
         if (HashMap.isEmpty(state.lines)) return Either.left(new Empty())
         const paid = Math.round(worth(state, (line) => line.ordered) * (100 - command.discountPercent) / 100)
-        return Either.right([{ _tag: "Placed", paid }])
+        return Either.right([new Placed({ paid })])
       }
       case "Ship":
         return state.status === "placed"
-          ? Either.right([{ _tag: "Shipped" }])
+          ? Either.right([new Shipped()])
           : Either.left(new NotPossible({ status: state.status }))
       case "Return": {
         if (state.status !== "shipped") return Either.left(new NotPossible({ status: state.status }))
@@ -98,7 +102,7 @@ export const Order = Aggregate.make({
         const { ordered, price, returned } = line.value
         if (command.quantity > ordered - returned) return Either.left(new TooMany({ left: ordered - returned }))
         const refund = refundFor(state, price * command.quantity)
-        return Either.right([{ _tag: "Returned", sku: command.sku, quantity: command.quantity, refund }])
+        return Either.right([new Returned({ sku: command.sku, quantity: command.quantity, refund })])
       }
     }
   }

@@ -15,7 +15,7 @@ import {
   StreamId
 } from "effect-eventsourcing"
 import { parseArgs } from "node:util"
-import { Account, AccountId } from "./account.js"
+import { Account, AccountId, Deposit, Open, Withdraw } from "./account.js"
 import { runMain } from "./terminal.js"
 
 class Accounts extends Context.Tag("bank/Accounts")<Accounts, Repository.Repository<typeof Account>>() {}
@@ -26,14 +26,14 @@ const program = Effect.gen(function*() {
   const accounts = yield* Accounts
   const ada = AccountId.make(`ada-${crypto.randomUUID()}`)
 
-  yield* accounts.execute(ada, { _tag: "Open", owner: "Ada" })
+  yield* accounts.execute(ada, new Open({ owner: "Ada" }))
   // sixteen writers race for one stream: each decides again until it is first
   yield* Effect.forEach(
     Array.from({ length: 16 }),
-    () => accounts.execute(ada, { _tag: "Deposit", amount: 10 }),
+    () => accounts.execute(ada, new Deposit({ amount: 10 })),
     { concurrency: "unbounded", discard: true }
   )
-  const refused = yield* Effect.flip(accounts.execute(ada, { _tag: "Withdraw", amount: 1_000 }))
+  const refused = yield* Effect.flip(accounts.execute(ada, new Withdraw({ amount: 1_000 })))
   yield* accounts.awaitPendingSnapshots
 
   const { replayed, snapshotVersion, state, version } = yield* accounts.load(ada)

@@ -13,13 +13,13 @@ import {
   StreamId
 } from "effect-eventsourcing"
 import { parseArgs } from "node:util"
-import { Account, AccountId, AccountV2 } from "./account.js"
+import { Account, AccountId, AccountV2, Deposit, Open, Withdraw } from "./account.js"
 import { bars, meanMillis, progress, runMain, table, temporaryFile } from "./terminal.js"
 
 const id = (text: string) => AccountId.make(text)
-const open = { _tag: "Open", owner: "Ada" } as const
-const deposit = (amount: number) => ({ _tag: "Deposit", amount }) as const
-const withdraw = (amount: number) => ({ _tag: "Withdraw", amount }) as const
+const open = new Open({ owner: "Ada" })
+const deposit = (amount: number) => new Deposit({ amount })
+const withdraw = (amount: number) => new Withdraw({ amount })
 const deposits = (count: number) => Array.from({ length: count }, () => deposit(10))
 
 const millis = (value: number) => `${value.toFixed(3)} ms`

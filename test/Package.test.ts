@@ -2,24 +2,20 @@ import * as childProcess from "node:child_process"
 import * as fs from "node:fs"
 import * as os from "node:os"
 import * as path from "node:path"
-import { fileURLToPath } from "node:url"
 import { afterAll, assert, beforeAll, describe, it } from "vitest"
+import { pack, root, run } from "./utils/npm.js"
 
-const root = fileURLToPath(new URL("..", import.meta.url))
 const manifest = JSON.parse(fs.readFileSync(path.join(root, "package.json"), "utf8"))
 const folder = fs.mkdtempSync(path.join(os.tmpdir(), "package-test-"))
-const run = (command: string, args: ReadonlyArray<string>, cwd: string) =>
-  childProcess.execFileSync(command, args, { cwd, encoding: "utf8", stdio: ["ignore", "pipe", "pipe"] })
-
 /**
  * A project that has the packed tarball and these packages with all that they need, and nothing else. They are linked
  * from this project's own installation, so that no network is needed.
  */
-const consumer = (name: string, tarball: string, packages: ReadonlyArray<string>): string => {
+const consumer = async (name: string, tarball: string, packages: ReadonlyArray<string>): Promise<string> => {
   const project = path.join(folder, name)
   const modules = path.join(project, "node_modules")
   fs.mkdirSync(path.join(modules, "effect-eventsourcing"), { recursive: true })
-  run("tar", ["-xzf", tarball, "--strip-components=1", "-C", path.join(modules, "effect-eventsourcing")], project)
+  await run("tar", ["-xzf", tarball, "--strip-components=1", "-C", path.join(modules, "effect-eventsourcing")], project)
   fs.writeFileSync(path.join(project, "package.json"), JSON.stringify({ name, type: "module" }))
   const wanted = [...packages, ...Object.keys(manifest.dependencies)]
   const seen = new Set<string>()
@@ -55,27 +51,18 @@ console.log(JSON.stringify({ modules: Object.keys(Everything), closed, version, 
 
 describe("the packed package", () => {
   let tarball = ""
-  beforeAll(() => {
-    // a build of its own: tests that run at the same time may not see a half written dist
-    const copy = path.join(folder, "source")
-    fs.mkdirSync(copy)
-    for (const name of ["src", "package.json", "README.md", "LICENSE", "tsconfig.base.json", "tsconfig.build.json"]) {
-      fs.cpSync(path.join(root, name), path.join(copy, name), { recursive: true })
-    }
-    fs.symlinkSync(path.join(root, "node_modules"), path.join(copy, "node_modules"))
-    run("npm", ["pack", "--silent"], copy)
-    const [file] = fs.readdirSync(copy).filter((name) => name.endsWith(".tgz"))
-    tarball = path.join(copy, file)
-  }, 120_000)
+  beforeAll(async () => {
+    tarball = await pack(folder)
+  }, 300_000)
   afterAll(() => fs.rmSync(folder, { recursive: true, force: true }))
 
   for (
     const [name, drivers] of [["no-driver", []], ["postgres-only", ["@effect/sql-pg"]]] as const
   ) {
-    it(`is imported with ${name}, and better-sqlite3 is not there`, () => {
-      const project = consumer(name, tarball, [...peers, ...drivers])
+    it(`is imported with ${name}, and better-sqlite3 is not there`, async () => {
+      const project = await consumer(name, tarball, [...peers, ...drivers])
       fs.writeFileSync(path.join(project, "main.js"), program)
-      const printed = JSON.parse(run(process.execPath, ["main.js"], project))
+      const printed = JSON.parse(await run(process.execPath, ["main.js"], project))
       assert.deepInclude(printed, {
         closed: "ERR_PACKAGE_PATH_NOT_EXPORTED",
         version: 0,
@@ -85,16 +72,18 @@ describe("the packed package", () => {
     }, 120_000)
   }
 
-  it("holds what it should, and nothing else", () => {
-    const files = run("tar", ["-tzf", tarball], folder).trim().split("\n")
+  it("holds what it should, and nothing else", async () => {
+    const files = (await run("tar", ["-tzf", tarball], folder)).trim().split("\n")
     assert.include(files, "package/dist/index.js")
     assert.include(files, "package/dist/index.d.ts")
     assert.include(files, "package/LICENSE")
-    assert.isTrue(files.every((file) => /^package\/(dist|src|package\.json|README\.md|LICENSE)/.test(file)))
+    assert.isTrue(
+      files.every((file) => /^package\/(dist|src|package\.json|README\.md|CHANGELOG\.md|LICENSE)/.test(file))
+    )
   })
 
-  it("has types that a strict consumer compiles, with every error in its place", () => {
-    const project = consumer("types", tarball, [...peers, "@types/node", "undici-types"])
+  it("has types that a strict consumer compiles, with every error in its place", async () => {
+    const project = await consumer("types", tarball, [...peers, "@types/node", "undici-types"])
     fs.writeFileSync(
       path.join(project, "main.ts"),
       `import { Aggregate, EventStore, Repository } from "effect-eventsourcing"
@@ -113,11 +102,18 @@ export const loads: Equals<Effect.Effect.Error<typeof load>,
   EventStore.EventDecodeError | EventStore.HistoryGap | EventStore.EventStoreError> = true
 `
     )
-    const { stdout } = childProcess.spawnSync(process.execPath, [
-      path.join(root, "node_modules/typescript/bin/tsc"),
-      ...["--noEmit", "--strict", "--exactOptionalPropertyTypes", "--target", "es2022", "--module", "nodenext"],
-      ...["--types", "node", "--lib", "es2023,dom,dom.iterable", "--pretty", "false", "main.ts"]
-    ], { cwd: project, encoding: "utf8" })
+    const stdout = await new Promise<string>((resolve) =>
+      childProcess.execFile(
+        process.execPath,
+        [
+          path.join(root, "node_modules/typescript/bin/tsc"),
+          ...["--noEmit", "--strict", "--exactOptionalPropertyTypes", "--target", "es2022", "--module", "nodenext"],
+          ...["--types", "node", "--lib", "es2023,dom,dom.iterable", "--pretty", "false", "main.ts"]
+        ],
+        { cwd: project },
+        (_, printed) => resolve(printed)
+      )
+    )
     // the declarations of other packages are not ours to mend
     const ours = stdout.split("\n").filter((line) => /^(main\.ts|node_modules\/effect-eventsourcing)/.test(line))
     assert.deepStrictEqual(ours, [])
