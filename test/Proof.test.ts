@@ -86,6 +86,20 @@ describe("a forgotten version", () => {
       assert.deepInclude(yield* changed.load(id("a")), { snapshotVersion: 7, snapshot: { _tag: "Hit" } })
     }))
 
+  each("what a load refuted is replaced, and the row of another schema version stays", () =>
+    Effect.gen(function*() {
+      const store = yield* SnapshotStore.SnapshotStore
+      yield* (yield* Repository.make(Account, { snapshots: sync })).executeAll(id("a"), [open, deposit(1, 6)])
+      const found = yield* Effect.flatten(row)
+      yield* (yield* Repository.make(AccountV2, { snapshots: SnapshotPolicy.manual })).createSnapshot(id("a"))
+      yield* store.delete(stream, { schemaVersion: 1 })
+      yield* store.save({ ...found, state: "{" })
+      const accounts = yield* Repository.make(Account, { snapshots: sync })
+      assert.strictEqual((yield* accounts.load(id("a"))).snapshot._tag, "StateDecodeError")
+      assert.strictEqual((yield* accounts.load(id("a"))).snapshot._tag, "Hit")
+      assert.isTrue(yield* store.exists(stream, { schemaVersion: 2 }))
+    }))
+
   each("onDrift: decode does not make another history fit", () =>
     Effect.gen(function*() {
       yield* (yield* Repository.make(Account, { snapshots: sync })).executeAll(id("a"), [open, deposit(1, 6)])

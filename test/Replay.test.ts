@@ -85,6 +85,11 @@ describe("maxReplay", () => {
       assert.isTrue(tooLong(yield* Effect.flip(bounded.load(id("a")))))
       yield* bounded.awaitPendingSnapshots
       assert.deepInclude(yield* bounded.load(id("a")), { snapshotVersion: 50, replayed: 0 })
+      // a command asks for it too
+      yield* write(50, "c")
+      assert.isTrue(tooLong(yield* Effect.flip(bounded.execute(id("c"), deposit(1)))))
+      yield* bounded.awaitPendingSnapshots
+      assert.deepInclude(yield* bounded.load(id("c")), { snapshotVersion: 50, replayed: 0 })
       yield* write(50, "b")
       const reader = yield* Repository.make(Account, {
         snapshots: SnapshotPolicy.background({ every: 1_000 }),
@@ -537,21 +542,21 @@ describe("a history that is replaced while it is read", () => {
       const { other, reads, store } = yield* twoHistories
       reads.of = () => other
       for (const pageSize of [2, 3, 4, 4_000]) {
+        const options = { snapshots: SnapshotPolicy.manual, pageSize }
         for (let given = 1; given <= 8; given++) {
-          const options = { snapshots: SnapshotPolicy.manual, pageSize }
           const some = yield* accountsOn(idsOf(store, (version) => version === given), options)
           const failure = yield* Effect.flip(some.createSnapshot(id("a")))
           assert.deepInclude(failure, { _tag: "EventStoreError", reason: "Unavailable" })
           assert.include(failure.message, "event 9")
           assert.isFalse(yield* snapshots.exists(stream))
         }
-        const last = yield* accountsOn(idsOf(store, (version) => version === 9), {
-          snapshots: SnapshotPolicy.manual,
-          pageSize
-        })
+        const last = yield* accountsOn(idsOf(store, (version) => version === 9), options)
         const { snapshot } = yield* last.createSnapshot(id("a"))
         const [event] = yield* other.readTail(stream, { fromVersion: 9, limit: 1 })
         assert.strictEqual(snapshot.eventId, event.eventId)
+        // the tail of the snapshot begins with an id, and the replay that it is compared with ends without one
+        const first = yield* accountsOn(idsOf(store, (_, index) => index === 0), options)
+        assert.deepInclude(yield* first.verify(id("a")), { _tag: "Verified", snapshotVersion: 9 })
         yield* snapshots.delete(stream)
       }
     }).pipe(Effect.provide(memoryStores)))
