@@ -65,7 +65,7 @@ describe.skipIf(!reachable)("installed from the registry", () => {
       "--module",
       "nodenext"
     ]
-    await run("npx", ["tsc", ...options, "--skipLibCheck", "--types", "node", "bank.ts"], project)
+    await run("npx", ["tsc", ...options, "--types", "node", "bank.ts"], project)
     const printed = await run("npx", ["tsx", "bank.ts"], project, { DATABASE_URL: database })
     assert.deepStrictEqual(printed.match(/InsufficientFunds/g)?.length, 3)
   }, 20 * minutes)
