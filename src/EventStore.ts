@@ -9,6 +9,7 @@ import * as Context from "effect/Context"
 import * as DateTime from "effect/DateTime"
 import * as Effect from "effect/Effect"
 import * as Either from "effect/Either"
+import type * as Exit from "effect/Exit"
 import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import * as Schema from "effect/Schema"
@@ -82,6 +83,13 @@ export class EventStore extends Context.Tag("effect-eventsourcing/EventStore")<E
    * Whether the calling fiber is inside an open transaction of this store: what it appended may still be rolled back.
    */
   readonly inTransaction: Effect.Effect<boolean>
+
+  /**
+   * Runs an effect and gives how it ended, for a caller that goes on whatever that is. Inside an open transaction of this
+   * store a failure takes back what the effect did there and leaves the rest as it was; where that cannot be had, because
+   * the transaction itself is lost, this fails.
+   */
+  readonly attempt: <A, E>(effect: Effect.Effect<A, E>) => Effect.Effect<Exit.Exit<A, unknown>, EventStoreError>
 }>() {}
 
 /**
@@ -325,6 +333,8 @@ export interface Encoded {
   readonly readTail: EventStore["Type"]["readTail"]
   readonly withSnapshots: EventStore["Type"]["withSnapshots"]
   readonly inTransaction: EventStore["Type"]["inTransaction"]
+  /** Needed only where a failed statement does more than to undo itself, as on PostgreSQL. */
+  readonly attempt?: EventStore["Type"]["attempt"] | undefined
 }
 
 /**
@@ -444,7 +454,8 @@ export const makeEncoded = (driver: Encoded): EventStore["Type"] => {
           return problem === undefined ? shared.read(stream, options) : invalidInput("read", stream, problem)
         }
       })),
-    inTransaction: driver.inTransaction
+    inTransaction: driver.inTransaction,
+    attempt: driver.attempt ?? Effect.exit
   })
 }
 

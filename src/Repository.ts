@@ -368,8 +368,7 @@ export const make = <Name extends string, Id, State, Event, Command, Rejection>(
       : undefined
     // in a database of its own, a snapshot of uncommitted events would outlive their rollback
     const mayRollBack = Option.isSome(shared) ? Effect.succeed(false) : events.inTransaction
-    const contained = <A, E>(effect: Effect.Effect<A, E>) =>
-      contain(effect, { timeout: snapshotTimeout, within: events.inTransaction })
+    const contained = <A, E>(effect: Effect.Effect<A, E>) => contain(effect, { timeout: snapshotTimeout, events })
     const span = <A, E>(name: string, effect: Effect.Effect<A, E>): Effect.Effect<A, E> =>
       Tracing.withSpan(effect, `Repository.${name}`, { "eventsourcing.aggregate": aggregate.name })
     const countLoad = Metrics.loads(aggregate.name)
@@ -539,7 +538,7 @@ export const make = <Name extends string, Id, State, Event, Command, Rejection>(
       baseline: Baseline<State>,
       when: SnapshotPolicy.When,
       command: Commanded<State, Event> | undefined
-    ): Effect.Effect<void> => {
+    ): Effect.Effect<void, EventStore.EventStoreError> => {
       const { stream, used } = baseline
       const isRead = command === undefined ? !baseline.cached : Option.isNone(used) && !baseline.cached
       const saving = Effect.suspend((): Effect.Effect<unknown, unknown> => {
@@ -676,7 +675,7 @@ export const make = <Name extends string, Id, State, Event, Command, Rejection>(
       id: Id,
       baseline: Baseline<State>,
       command?: Commanded<State, Event>
-    ): Effect.Effect<void> =>
+    ): Effect.Effect<void, EventStore.EventStoreError> =>
       Effect.flatMap(dueNow(baseline, command?.change), (when) => {
         if (when === undefined) return Effect.void
         const { stream, version } = baseline
@@ -698,7 +697,7 @@ export const make = <Name extends string, Id, State, Event, Command, Rejection>(
       id: Id,
       baseline: Baseline<State>,
       command?: Commanded<State, Event>
-    ): Effect.Effect<void> =>
+    ): Effect.Effect<void, EventStore.EventStoreError> =>
       !snapshotOnLoad || automatic === undefined
         ? Effect.void
         : snapshotter !== undefined
@@ -784,17 +783,21 @@ export const make = <Name extends string, Id, State, Event, Command, Rejection>(
           )
           const append = policy.mode !== "Inline" || Option.isNone(shared)
             ? appendThenSnapshot
-            : Effect.flatMap(dueNow(after, change), (when) =>
-              when === undefined ?
-                appended :
-                shared.value.transaction(Effect.zipRight(appended, saveInTime(id, after, when, command(false)))).pipe(
-                  // without its snapshot it may go through; with the same ids it happens once, whatever became of it
-                  Effect.catchIf(isUnavailable, (first) =>
-                    Effect.mapError(appendThenSnapshot, (error) =>
-                      first.mayHaveAppended && isUnavailable(error)
-                        ? new EventStore.EventStoreError({ ...error, mayHaveAppended: true })
-                        : error))
-                ))
+            : Effect.flatMap(dueNow(after, change), (when) => {
+              if (when === undefined) return appended
+              const both = shared.value.transaction(
+                Effect.zipRight(appended, saveInTime(id, after, when, command(false)))
+              )
+              // without its snapshot it may go through; with the same ids it happens once, whatever became of it
+              const alone = (first: EventStore.EventStoreError) =>
+                Effect.mapError(appendThenSnapshot, (error) =>
+                  first.mayHaveAppended && isUnavailable(error)
+                    ? new EventStore.EventStoreError({ ...error, mayHaveAppended: true })
+                    : error)
+              return Effect.flatMap(events.inTransaction, (open) =>
+                // a transaction of the caller's is the caller's to begin again
+                open ? both : Effect.catchIf(both, isUnavailable, alone))
+            })
           return append.pipe(
             Effect.catchTag("DuplicateEventId", (error) =>
               new EventStore.EventStoreError({

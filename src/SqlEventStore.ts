@@ -26,11 +26,10 @@ import * as PgEvents from "./internal/pgEvents.js"
 import { judge } from "./internal/repeatedAppend.js"
 import * as Row from "./internal/row.js"
 import * as SnapshotTables from "./internal/snapshotTables.js"
-import { classify, type SqlFailure } from "./internal/sqlFailure.js"
+import { classify } from "./internal/sqlFailure.js"
 import * as SqliteEvents from "./internal/sqliteEvents.js"
 import { setUp } from "./internal/sqlSetUp.js"
 import { withoutRows } from "./internal/sqlText.js"
-import { unqualified } from "./internal/tables.js"
 import type { InvalidOption } from "./InvalidOption.js"
 import * as Metrics from "./Metrics.js"
 import type * as Snapshot from "./Snapshot.js"
@@ -51,7 +50,7 @@ export const make: (
   SqlClient.SqlClient
 > = Effect.fnUntraced(function*(options) {
   const { client, names } = yield* setUp(options)
-  const { attempt, execute, executeValues, inTransaction, query, repeat, sql } = client
+  const { attempt, execute, executeValues, inTransaction, query, repeat, sql, swallow } = client
   const statements = sql.onDialectOrElse({
     pg: () => PgEvents.make(sql, names),
     orElse: () => SqliteEvents.make(sql, names)
@@ -80,10 +79,13 @@ export const make: (
       ([row]) => Row.number(row.version)
     )
 
-  // a unique index of somebody else's, violated by a trigger, is no race
-  const ours = ["stream", "id"].map((name) => `${unqualified(names.events)}_${name}`)
-  const isRace = ({ constraint, kind }: SqlFailure): boolean =>
-    kind === "UniqueViolation" && (constraint === undefined || ours.includes(constraint))
+  const isViolation = (error: unknown): error is SqlError =>
+    error instanceof SqlError && classify(error).kind === "UniqueViolation"
+
+  const isOurs = (error: SqlError): Effect.Effect<boolean, SqlError> => {
+    const ours = statements.isOurs(classify(error))
+    return typeof ours === "boolean" ? Effect.succeed(ours) : Effect.map(repeat(query(ours)), (rows) => rows.length > 0)
+  }
 
   const { isolation } = statements
   const seesNothingNew = Effect.flatMap(inTransaction, (open) =>
@@ -138,9 +140,9 @@ export const make: (
           return Effect.succeed({ version: last.version, position: Option.some(statements.position(last)) })
         }),
         Effect.catchAll((error) =>
-          error instanceof SqlError && isRace(classify(error))
-            ? explain(options)
-            : Effect.fail(error)
+          !isViolation(error) ? Effect.fail(error) : Effect.catchTag(explain(options), "Overtaken", (overtaken) =>
+            // what stands in the store explains nothing: another unique index would be violated again every time
+            Effect.flatMap(isOurs(error), (ours) => Effect.fail(ours ? overtaken : error)))
         )
       )
       return once.pipe(
@@ -169,14 +171,15 @@ export const make: (
 
   const tailOf = FixedStatement.byKey<string, FixedStatement.FixedStatement<TailOptions>>()
 
-  const measureLag = statements.heldBack === undefined ? Effect.void : repeat(query(statements.heldBack)).pipe(
-    Effect.flatMap(([{ events, lag }]) =>
-      Effect.zipRight(
-        Metric.set(Metric.tagged(Metrics.feedHeldBack, "events", names.events), Row.number(events)),
-        Metric.set(Metric.tagged(Metrics.feedLag, "events", names.events), Math.max(0, Row.number(lag ?? 0)))
+  const measureLag = statements.heldBack === undefined ? Effect.void : swallow(
+    repeat(query(statements.heldBack)).pipe(
+      Effect.flatMap(([{ events, lag }]) =>
+        Effect.zipRight(
+          Metric.set(Metric.tagged(Metrics.feedHeldBack, "events", names.events), Row.number(events)),
+          Metric.set(Metric.tagged(Metrics.feedLag, "events", names.events), Math.max(0, Row.number(lag ?? 0)))
+        )
       )
-    ),
-    Effect.ignore
+    )
   )
 
   return EventStore.makeEncoded({
@@ -187,8 +190,8 @@ export const make: (
       ),
     readAll: (options) =>
       repeat(query(statements.readAll(options))).pipe(
-        Effect.mapBoth({ onFailure: failure("readAll"), onSuccess: (rows) => rows.map(toRecord) }),
-        Effect.tap((records) => records.length < options.limit ? measureLag : Effect.void)
+        Effect.tap((rows) => rows.length < options.limit ? measureLag : Effect.void),
+        Effect.mapBoth({ onFailure: failure("readAll"), onSuccess: (rows) => rows.map(toRecord) })
       ),
     version: (stream) => Effect.mapError(version(stream), failure("version", stream)),
     readTail: (stream, { fromVersion, limit }) => {
@@ -205,19 +208,20 @@ export const make: (
       return Option.some({
         read: (stream, options) => {
           const { params, text } = loadOf(shapeOf(options), () => statements.readWithSnapshot(table.name, options))
-          // the snapshot's half may fail, and the load must go on
-          return attempt(executeValues(text, params({ ...options, stream }))).pipe(
+          return repeat(executeValues(text, params({ ...options, stream }))).pipe(
             Effect.mapBoth({ onFailure: failure("read", stream), onSuccess: (rows) => split(stream, rows) })
           )
         },
         transaction: (effect) =>
           Effect.mapError(
             client.transaction(effect),
-            (error) => error instanceof SqlError ? failure("append", undefined, true)(error) : error
+            (error) =>
+              error instanceof SqlError ? failure("append", undefined, classify(error).mayHaveHappened)(error) : error
           )
       })
     },
-    inTransaction
+    inTransaction,
+    attempt: (effect) => Effect.mapError(swallow(effect), failure("read"))
   })
 
   function toRecord(row: EventRow): EventStore.EncodedRecord {

@@ -37,7 +37,7 @@ export const make: (
   SqlClient.SqlClient
 > = Effect.fnUntraced(function*(options) {
   const { client, names } = yield* setUp(options)
-  const { attempt, identity, query, repeat, run, sql } = client
+  const { attempt, attemptBriefly, identity, query, repeat, sql } = client
   const table = identifier(sql, names.snapshots)
 
   const failure =
@@ -74,7 +74,7 @@ export const make: (
       ),
 
     save: (snapshot) =>
-      attempt(query(
+      attemptBriefly(query(
         sql`INSERT INTO ${table} AS existing
   (aggregate, stream_id, schema_version, version, event_id, fingerprint, state, time)
 VALUES (${snapshot.stream.aggregate}, ${snapshot.stream.id}, ${snapshot.schemaVersion}, ${snapshot.version},
@@ -91,7 +91,7 @@ RETURNING NULL AS saved`
       ),
 
     delete: (stream, options) =>
-      attempt(query(
+      attemptBriefly(query(
         sql`DELETE FROM ${table} WHERE ${
           sql.and([
             ofStream(stream),
@@ -131,7 +131,7 @@ RETURNING NULL AS saved`
         sql.onDialectOrElse({ pg: () => pgText("count(*)", "bigint"), orElse: () => "count(*)" })
       )
       const counted = (statement: Statement.Statement<{ readonly count: unknown }>) =>
-        Effect.map(run(statement), ([row]) => Row.number(row.count))
+        Effect.map(attemptBriefly(query(statement)), ([row]) => Row.number(row.count))
       const statement = options?.dryRun === true
         ? counted(sql`SELECT ${count} AS count FROM ${table} WHERE ${condition}`)
         : sql.onDialectOrElse({
@@ -139,7 +139,11 @@ RETURNING NULL AS saved`
             counted(sql`WITH deleted AS (DELETE FROM ${table} WHERE ${condition} RETURNING 1)
 SELECT ${count} AS count FROM deleted`),
           // here a DELETE gives its count only as rows; nothing but their number is used
-          orElse: () => Effect.map(run(sql`DELETE FROM ${table} WHERE ${condition} RETURNING 1`), (rows) => rows.length)
+          orElse: () =>
+            Effect.map(
+              attemptBriefly(query(sql`DELETE FROM ${table} WHERE ${condition} RETURNING 1`)),
+              (rows) => rows.length
+            )
         })
       return Effect.mapError(statement, failure("deleteByType", aggregate))
     }

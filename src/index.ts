@@ -69,6 +69,10 @@ export * as SqlSnapshotStore from "./SqlSnapshotStore.js"
 /**
  * @since 0.1.0
  */
+export * as SqlStores from "./SqlStores.js"
+/**
+ * @since 0.1.0
+ */
 export * as StreamId from "./StreamId.js"
 /**
  * @since 0.1.0

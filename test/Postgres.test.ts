@@ -596,7 +596,7 @@ describe("failures of the server", () => {
     ["57P01", "ConnectionLost", true],
     ["57P02", "ConnectionLost", true],
     ["08006", "ConnectionLost", true],
-    ["57014", "Other", false],
+    ["57014", "Cancelled", false],
     ["53100", "Other", false],
     ["42P01", "Other", false],
     ["08P01", "ConnectionLost", true],

@@ -4,6 +4,7 @@ import type * as Position from "../Position.js"
 import type * as StreamId from "../StreamId.js"
 import type { FixedStatement, Parameter } from "./fixedStatement.js"
 import type { Choice } from "./snapshotChoice.js"
+import type { SqlFailure } from "./sqlFailure.js"
 
 /**
  * What the event store asks of a dialect.
@@ -21,6 +22,8 @@ export interface EventStatements {
   readonly version: FixedStatement<StreamId.StreamId>
   readonly read: (options: Parameters<EventStore.Encoded["read"]>[0]) => Statement.Statement<EventRow>
   readonly readAll: (options: Parameters<EventStore.Encoded["readAll"]>[0]) => Statement.Statement<EventRow>
+  /** Whether a unique index of the store's own is what was violated, or a statement that gives a row if it is. */
+  readonly isOurs: (violation: SqlFailure) => boolean | Statement.Statement<object>
   /** How a transaction sees what others commit while it is open, where that differs. */
   readonly isolation?: Statement.Statement<{ readonly level: unknown }> | undefined
   /** What `readAll` holds back, where an event may be committed after a later one. */

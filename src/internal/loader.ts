@@ -4,6 +4,7 @@ import * as DateTime from "effect/DateTime"
 import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Either from "effect/Either"
+import * as Exit from "effect/Exit"
 import * as Option from "effect/Option"
 import * as Schema from "effect/Schema"
 import type * as Aggregate from "../Aggregate.js"
@@ -347,12 +348,16 @@ export const make = <Name extends string, Id, State, Event, Command, Rejection>(
   })
 
   const readAtOnce =
-    (reader: EventStore.SnapshotReader) => (stream: StreamId.StreamId, limit: number): Effect.Effect<Found> =>
-      Effect.match(reader(stream, { schemaVersion, fingerprint, migratable, limit }), {
-        onSuccess: ({ events, snapshot }): Found => ({ snapshot: Either.right(snapshot), page: events }),
-        // the snapshot's half of the statement may be what failed
-        onFailure: (error) => unavailable(stream, error)
-      })
+    (reader: EventStore.SnapshotReader) =>
+    (stream: StreamId.StreamId, limit: number): Effect.Effect<Found, EventStore.EventStoreError> =>
+      Effect.map(
+        events.attempt(reader(stream, { schemaVersion, fingerprint, migratable, limit })),
+        Exit.match({
+          onSuccess: ({ events, snapshot }): Found => ({ snapshot: Either.right(snapshot), page: events }),
+          // the snapshot's half of the statement may be what failed
+          onFailure: (cause) => unavailable(stream, Cause.squash(cause))
+        })
+      )
 
   const isUsable = (found: Snapshot.Encoded): boolean =>
     Number.isSafeInteger(found.version) && found.version >= 1 && (found.schemaVersion === schemaVersion
@@ -369,7 +374,7 @@ export const make = <Name extends string, Id, State, Event, Command, Rejection>(
           Effect.suspend(() => snapshots.get(stream, { schemaVersion, migratable })),
           (found) => isFound(found) ? Effect.succeed(found) : Effect.fail(new Error("what it gave is no snapshot"))
         ),
-        { timeout, within: events.inTransaction }
+        { timeout, events }
       ).pipe(
         Effect.flatMap((snapshot): Effect.Effect<Found, EventStore.EventStoreError> => {
           if (Either.isLeft(snapshot)) return Effect.succeed(unavailable(stream, snapshot.left))
@@ -583,7 +588,9 @@ const isFound = Schema.is(Schema.OptionFromSelf(Schema.Struct({
 })))
 
 /**
- * Runs what is only an optimisation: whatever it does, fail, die or hang, comes back as a value.
+ * Runs what is only an optimisation: whatever it does, fail, die or hang, comes back as a value. Nothing else keeps a
+ * failure to itself, as a failed statement may abort the caller's transaction: the store has it run where it does not.
+ * What fails here is a transaction that is lost all the same.
  *
  * Within a transaction what takes too long is waited for until its interruption is through, as it must not go on to use
  * a connection that is no longer its own.
@@ -592,15 +599,15 @@ const isFound = Schema.is(Schema.OptionFromSelf(Schema.Struct({
  */
 export const contain = <A, E>(
   effect: Effect.Effect<A, E>,
-  options: { readonly timeout: Duration.DurationInput; readonly within: Effect.Effect<boolean> }
-): Effect.Effect<Either.Either<A, unknown>> =>
-  Effect.flatMap(options.within, (open) =>
-    (open ? effect : Effect.disconnect(effect)).pipe(
-      Effect.timeoutFail({
+  options: { readonly timeout: Duration.DurationInput; readonly events: EventStore.EventStore["Type"] }
+): Effect.Effect<Either.Either<A, unknown>, EventStore.EventStoreError> =>
+  Effect.flatMap(options.events.inTransaction, (open) =>
+    Effect.map(
+      options.events.attempt(Effect.timeoutFail(open ? effect : Effect.disconnect(effect), {
         duration: options.timeout,
         onTimeout: () => new Cause.TimeoutException("it took too long")
-      }),
-      Effect.matchCause({
+      })),
+      Exit.match({
         onFailure: (cause) => Either.left(Cause.squash(cause)),
         onSuccess: (value) => Either.right(value)
       })

@@ -7,10 +7,13 @@ import * as Clock from "effect/Clock"
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
+import * as FiberRef from "effect/FiberRef"
 import * as Option from "effect/Option"
 import * as Schedule from "effect/Schedule"
-import { pgText } from "./pgText.js"
-import { classify } from "./sqlFailure.js"
+import * as Course from "./course.js"
+import * as PgTransaction from "./pgTransaction.js"
+import * as Savepoint from "./savepoint.js"
+import { classify, refusal } from "./sqlFailure.js"
 import * as SqliteConnection from "./sqliteConnection.js"
 
 /**
@@ -49,6 +52,13 @@ export interface OwnClient {
   readonly repeat: Run
   /** Like `repeat`, and inside a transaction of the caller's a failure leaves that as it was. */
   readonly attempt: Run
+  /** Like `attempt`, for what is only an optimisation: inside a transaction it hardly waits for a lock. */
+  readonly attemptBriefly: Run
+  /**
+   * Gives how an effect ended, for a caller that goes on whatever that is: inside a transaction of this client a failure
+   * leaves that as it was. Where it does not, because the transaction itself is lost, this fails.
+   */
+  readonly swallow: <A, E>(effect: Effect.Effect<A, E>) => Effect.Effect<Exit.Exit<A, E | SqlError>, SqlError>
   /**
    * Runs statements in one transaction: the caller's if that is one of this client, else one of its own. The client ends
    * the fiber where its `BEGIN` or `COMMIT` fails; here that is a failure like that of a statement.
@@ -68,35 +78,43 @@ export const make: Effect.Effect<OwnClient, SqlError, SqlClient.SqlClient> = Eff
   const identity = yield* SqlClient.SqlClient
   const sql = identity.withoutTransforms()
   const sqlite = SqliteConnection.of(identity)
-  const own = sqlite === undefined ? yield* ownConnection(sql) : sqlite.shared
-
-  // a client of SQLite has one connection; the pool of PostgreSQL makes them all of a class that belongs to the client
-  const isOwn = sqlite !== undefined
-    ? sqlite.isOpen
-    : (connection: Connection.Connection): boolean =>
-      connection === own || (own.constructor !== Object && connection.constructor === own.constructor)
+  const isOwn = yield* belongs(identity)
 
   const runWith = (options: {
     readonly retry: Run
     readonly inTransaction: <A, E>(
       effect: Effect.Effect<A, E | SqlError>,
-      connection: Connection.Connection
+      transaction: Course.Transaction
     ) => Effect.Effect<A, E | SqlError>
   }): Run =>
   (effect) =>
     Effect.contextWithEffect((context: Context.Context<never>) => {
       const transaction = Context.getOption(context, SqlClient.TransactionConnection)
       if (Option.isNone(transaction)) return options.retry(effect)
-      const [connection] = transaction.value
-      return isOwn(connection)
-        ? options.inTransaction(effect, connection)
+      return isOwn(transaction.value[0])
+        ? options.inTransaction(effect, transaction.value)
         : options.retry(
           Effect.mapInputContext(effect, (_: Context.Context<never>) =>
             Context.omit(SqlClient.TransactionConnection)(context))
         )
     })
 
-  const runUndone = runWith({ retry: whileUndone, inTransaction: (effect) => effect })
+  const isPostgres = sql.onDialectOrElse({ pg: () => true, orElse: () => false })
+  const joined = <A, E>(effect: Effect.Effect<A, E | SqlError>, transaction: Course.Transaction) => {
+    const problem = Course.problem(transaction)
+    return problem === undefined ? effect : refusal(problem)
+  }
+  const inSavepoint = (waiting: Savepoint.Waiting): typeof joined =>
+    isPostgres
+      ? (effect, transaction) =>
+        Effect.flatMap(
+          Savepoint.run(effect, transaction, waiting),
+          ({ exit, lost }) => lost !== undefined && Exit.isSuccess(exit) ? lost : exit
+        )
+      // a statement that fails on SQLite undoes itself and nothing else
+      : joined
+
+  const runUndone = runWith({ retry: whileUndone, inTransaction: joined })
 
   // a span for every statement, and the compiler, cost more than the statement
   const executeWith = <A>(
@@ -107,8 +125,8 @@ export const make: Effect.Effect<OwnClient, SqlError, SqlClient.SqlClient> = Eff
     return Effect.withFiberRuntime((fiber) => {
       if (Option.isNone(fiber.getFiberRef(Statement.currentTransformer))) {
         const transaction = Context.getOption(fiber.currentContext, SqlClient.TransactionConnection)
-        if (Option.isSome(transaction)) return onConnection(transaction.value[0])
-        if (sqlite !== undefined) return onConnection(own)
+        if (Option.isSome(transaction)) return joined(onConnection(transaction.value[0]), transaction.value)
+        if (sqlite !== undefined) return onConnection(sqlite.shared)
       }
       return otherwise
     })
@@ -118,19 +136,6 @@ export const make: Effect.Effect<OwnClient, SqlError, SqlClient.SqlClient> = Eff
       (connection) => connection.execute(text, params, undefined),
       () => sql.unsafe<Row>(text, params)
     )
-
-  const begin = <A, E>(effect: Effect.Effect<A, E | SqlError>): Effect.Effect<A, E | SqlError> =>
-    Effect.suspend(() => {
-      let died = false
-      const body = Effect.onExit(effect, (exit) =>
-        Effect.sync(() => {
-          died = Exit.isFailure(exit) && Cause.isDie(exit.cause)
-        }))
-      return Effect.catchAllDefect(sql.withTransaction(body), (defect) =>
-        died
-          ? Effect.die(defect)
-          : new SqlError({ cause: defect, message: "Failed to begin or to end the transaction" }))
-    })
 
   return {
     sql,
@@ -145,23 +150,23 @@ export const make: Effect.Effect<OwnClient, SqlError, SqlClient.SqlClient> = Eff
     transaction: (effect) =>
       Effect.contextWithEffect((context: Context.Context<never>) => {
         const transaction = Context.getOption(context, SqlClient.TransactionConnection)
-        if (Option.isNone(transaction)) return begin(effect)
-        return isOwn(transaction.value[0])
-          ? effect
-          // the tag of the other client's must be gone before this one's is set
-          : Effect.mapInputContext(begin(effect), (_: Context.Context<never>) =>
-            Context.omit(SqlClient.TransactionConnection)(context))
+        return Option.isSome(transaction) && isOwn(transaction.value[0])
+          ? joined(effect, transaction.value)
+          : begin(sql, effect, (_, error) => error)
       }).pipe(Effect.withTracerEnabled(false)),
     run: (effect) => Effect.withTracerEnabled(runUndone(effect), false),
-    repeat: runWith({ retry: whileUndoneOrLost, inTransaction: (effect) => effect }),
-    attempt: runWith({
-      retry: whileUndoneOrLost,
-      // a statement that fails on SQLite undoes itself and nothing else
-      inTransaction: sql.onDialectOrElse({
-        pg: () => inSavepoint,
-        orElse: () => (effect) => effect
-      })
-    }),
+    repeat: runWith({ retry: whileUndoneOrLost, inTransaction: joined }),
+    attempt: runWith({ retry: whileUndoneOrLost, inTransaction: inSavepoint("long") }),
+    attemptBriefly: runWith({ retry: whileUndoneOrLost, inTransaction: inSavepoint("short") }),
+    swallow: (effect) =>
+      Effect.contextWithEffect((context: Context.Context<never>) => {
+        const transaction = Context.getOption(context, SqlClient.TransactionConnection)
+        if (!isPostgres || Option.isNone(transaction) || !isOwn(transaction.value[0])) return Effect.exit(effect)
+        return Effect.flatMap(
+          Savepoint.run(effect, transaction.value, "short"),
+          ({ exit, lost }) => lost === undefined ? Effect.succeed(exit) : lost
+        )
+      }),
     inTransaction: Effect.contextWith((context: Context.Context<never>) =>
       Option.exists(Context.getOption(context, SqlClient.TransactionConnection), ([connection]) => isOwn(connection))
     )
@@ -169,27 +174,111 @@ export const make: Effect.Effect<OwnClient, SqlError, SqlClient.SqlClient> = Eff
 })
 
 /**
+ * Whether a connection is one of this client's: of an open transaction, on SQLite. The pool of PostgreSQL makes its
+ * connections all of a class that belongs to the client.
+ *
+ * @internal
+ */
+export const belongs = (
+  client: SqlClient.SqlClient
+): Effect.Effect<(connection: Connection.Connection) => boolean, SqlError> => {
+  const sqlite = SqliteConnection.of(client)
+  if (sqlite !== undefined) return Effect.succeed(sqlite.isOpen)
+  return Effect.map(
+    ownConnection(client),
+    (own) => (connection: Connection.Connection) =>
+      connection === own || (own.constructor !== Object && connection.constructor === own.constructor)
+  )
+}
+
+/**
+ * Begins a transaction of a client, and runs an effect in it. The client ends the fiber where its `BEGIN` or `COMMIT`
+ * fails; here that is a failure like that of a statement.
+ *
+ * @internal
+ */
+export const begin = <A, E, R, F>(
+  sql: SqlClient.SqlClient,
+  effect: Effect.Effect<A, E, R>,
+  failed: PgTransaction.Failed<F>
+): Effect.Effect<A, E | F, R> =>
+  // the tag of another client's transaction must be gone before this one's is set
+  Effect.locallyWith(
+    sql.onDialectOrElse({
+      pg: () => PgTransaction.run(sql, effect, failed),
+      orElse: () => typedTransaction(sql, effect, failed)
+    }),
+    FiberRef.currentContext,
+    Context.omit(SqlClient.TransactionConnection)
+  )
+
+/**
+ * Runs an effect by the client's own `withTransaction`: a new transaction, or one nested in that which is open.
+ *
+ * @internal
+ */
+export const typedTransaction = <A, E, R, F>(
+  sql: SqlClient.SqlClient,
+  effect: Effect.Effect<A, E, R>,
+  failed: PgTransaction.Failed<F>
+): Effect.Effect<A, E | F, R> =>
+  Effect.suspend(() => {
+    let ended: Exit.Exit<A, E> | undefined
+    const body = Effect.onExit(effect, (exit) => Effect.sync(() => ended = exit))
+    return Effect.catchAllCause(sql.withTransaction(body), (cause): Effect.Effect<never, E | F> => {
+      // what ran in it failed, and so does this
+      if (ended !== undefined && Exit.isFailure(ended)) return Effect.failCause(ended.cause)
+      if (Cause.isInterruptedOnly(cause)) return Effect.interrupt
+      const error = Cause.squash(cause)
+      const message = "Failed to begin or to end the transaction"
+      const known = error instanceof SqlError ? error : new SqlError({ cause: error, message })
+      return Effect.fail(failed(ended === undefined ? "NotBegun" : PgTransaction.afterCommit(known), known))
+    })
+  })
+
+/**
  * A connection of the client, to know its transactions by. A store may be built inside a transaction: SQLite gives its one
- * connection only when that ends, if it is one of this client, and at once if it is not.
+ * connection only when that ends, if it is one of this client, and at once if it is not. The pool of PostgreSQL may have
+ * no other one either; there the object through which statements outside of transactions go does as well.
  */
 const ownConnection = (sql: SqlClient.SqlClient): Effect.Effect<Connection.Connection, SqlError> =>
   Effect.contextWithEffect((context: Context.Context<never>) => {
+    const known = ownConnections.get(sql.reserve)
+    if (known !== undefined) return Effect.succeed(known)
     const outer = Context.getOption(context, SqlClient.TransactionConnection)
-    const reserved = Effect.scoped(sql.reserve).pipe(
-      Effect.mapInputContext((_: Context.Context<never>) => Context.omit(SqlClient.TransactionConnection)(context))
-    )
-    if (Option.isNone(outer)) return reserved
-    const [connection] = outer.value
+    const outside = <A, E>(effect: Effect.Effect<A, E>): Effect.Effect<A, E> =>
+      Effect.mapInputContext(
+        effect,
+        (_: Context.Context<never>) => Context.omit(SqlClient.TransactionConnection)(context)
+      )
+    const note = (acquired: Effect.Effect<Connection.Connection, SqlError>) =>
+      Effect.tap(acquired, (connection) => Effect.sync(() => ownConnections.set(sql.reserve, connection)))
+    const reserved = note(outside(Effect.scoped(sql.reserve)))
     return sql.onDialectOrElse({
-      pg: () => reserved,
+      pg: () => {
+        const acquirer: unknown = Reflect.get(sql`SELECT 1`, "acquirer")
+        return Effect.tap(
+          isAcquirer(acquirer) ? note(outside(Effect.scoped(acquirer))) : reserved,
+          (connection) => Effect.sync(() => Course.follow(connection))
+        )
+      },
       orElse: () =>
-        Effect.timeoutTo(reserved, {
-          duration: "100 millis",
-          onSuccess: (connection) => connection,
-          onTimeout: () => connection
-        }).pipe(Effect.withClock(liveClock))
+        Option.match(outer, {
+          onNone: () => reserved,
+          onSome: ([connection]) =>
+            Effect.timeoutTo(reserved, {
+              duration: "100 millis",
+              onSuccess: (connection) => connection,
+              onTimeout: () => connection
+            }).pipe(Effect.withClock(liveClock))
+        })
     })
   })
+
+// all copies of a client share what it reserves its connections by
+const ownConnections = new WeakMap<SqlClient.SqlClient["reserve"], Connection.Connection>()
+
+const isAcquirer = (value: unknown): value is Connection.Connection.Acquirer => Effect.isEffect(value)
 
 // -------------------------------------------------------------------------------------
 // retries
@@ -237,57 +326,9 @@ const whileLost = whileKind(["Transient", "ConnectionLost"], serverSchedule)
 
 const whileUndone: Run = (effect) => whileTransient(whileBusy(effect))
 
-// the schedules are not even looked at by what goes through
-const whileUndoneOrLost: Run = (effect) => Effect.catchAll(effect, () => whileLost(whileBusy(effect)))
+const whileUndoneOrLost: Run = (effect) =>
+  Effect.catchAll(effect, (error) => isRepeatable(error) ? whileLost(whileBusy(effect)) : Effect.fail(error))
 
-// -------------------------------------------------------------------------------------
-// savepoints
-// -------------------------------------------------------------------------------------
-
-const permits = new WeakMap<Connection.Connection, Effect.Semaphore>()
-
-// fibers that share a transaction must not roll back to each other's savepoints
-const permitOf = (connection: Connection.Connection): Effect.Semaphore => {
-  const found = permits.get(connection)
-  if (found !== undefined) return found
-  const made = Effect.unsafeMakeSemaphore(1)
-  permits.set(connection, made)
-  return made
-}
-
-/**
- * On PostgreSQL a failed statement aborts the transaction around it. The client's own nested transactions turn a failure
- * to roll back, after a lost connection, into a defect; here the first failure stays what is reported.
- */
-const inSavepoint = <A, E>(
-  effect: Effect.Effect<A, E | SqlError>,
-  connection: Connection.Connection
-): Effect.Effect<A, E | SqlError> => {
-  const execute = (...statements: ReadonlyArray<string>) =>
-    connection.executeUnprepared(statements.join("; "), [], undefined)
-  return permitOf(connection).withPermits(1)(
-    Effect.uninterruptibleMask((restore) =>
-      Effect.zipRight(execute("SAVEPOINT eventsourcing", ...boundWaiting), Effect.exit(restore(effect))).pipe(
-        Effect.flatMap((exit) =>
-          Exit.isSuccess(exit)
-            ? Effect.as(execute(waitAsBefore, "RELEASE SAVEPOINT eventsourcing"), exit.value)
-            : Effect.zipRight(
-              Effect.ignore(execute("ROLLBACK TO SAVEPOINT eventsourcing", "RELEASE SAVEPOINT eventsourcing")),
-              exit
-            )
-        )
-      )
-    )
-  )
-}
-
-// nobody gives up on a statement in a transaction and goes on: what waits for a lock must end by itself. The setting of
-// the caller's is kept in one of our own, and comes back with the savepoint's end, whichever it is
-const boundWaiting = [
-  `SELECT ${pgText("set_config('eventsourcing.lock_timeout', current_setting('lock_timeout'), true)", "text")}`,
-  "SET LOCAL lock_timeout = '2s'"
-]
-
-const waitAsBefore = `SELECT ${
-  pgText("set_config('lock_timeout', current_setting('eventsourcing.lock_timeout'), true)", "text")
-}`
+// most failures would be the same again
+const isRepeatable = (error: unknown): boolean =>
+  error instanceof SqlError && ["Busy", "Transient", "ConnectionLost"].includes(classify(error).kind)

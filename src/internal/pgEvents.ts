@@ -5,9 +5,10 @@ import type { AppendOptions, EventStatements, TailOptions } from "./eventStateme
 import * as FixedStatement from "./fixedStatement.js"
 import { shortPage } from "./limits.js"
 import * as PgFunctions from "./pgFunctions.js"
+import { keyOfIndex } from "./pgTables.js"
 import { pgText } from "./pgText.js"
 import * as Row from "./row.js"
-import { identifier, type Names, quoted } from "./tables.js"
+import { eventKeys, identifier, type Names, quoted } from "./tables.js"
 
 /** @internal */
 export const make = (sql: SqlClient.SqlClient, names: Names): EventStatements => {
@@ -69,6 +70,11 @@ WHERE event_id = ANY (${ids}::text[])`,
 WHERE aggregate = $1 AND stream_id = $2`,
       params: ({ aggregate, id }) => [aggregate, id]
     }),
+
+    isOurs: ({ violated }) =>
+      sql`SELECT NULL AS ours FROM pg_index JOIN pg_class AS index ON index.oid = indexrelid
+WHERE indrelid = to_regclass(${quoted(names.events)}) AND index.relname = ${violated ?? null}
+  AND ${sql.literal(keyOfIndex)} = ANY (${eventKeys}::text[])`,
 
     read: ({ fromVersion, limit, stream, toVersion }) =>
       sql`SELECT ${select(record)} FROM ${events} AS event

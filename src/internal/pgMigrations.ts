@@ -74,12 +74,9 @@ ON CONFLICT (id) DO UPDATE SET base = excluded.base WHERE cluster.base < exclude
         sql`SELECT ${sql.literal(pgText("attname", "name"))} AS name FROM pg_attribute
 WHERE attrelid = to_regclass(${quoted(table)}) AND attnum > 0 AND NOT attisdropped`,
       uniqueKeys: (table) =>
-        sql`SELECT (
-  SELECT ${
-          sql.literal(pgText("string_agg(attname, ',' ORDER BY number)", "text"))
-        } FROM unnest(indkey) WITH ORDINALITY AS key (attnum, number)
-  JOIN pg_attribute USING (attnum) WHERE attrelid = indrelid
-) AS columns FROM pg_index WHERE indrelid = to_regclass(${
+        sql`SELECT ${
+          sql.literal(pgText(PgTables.keyOfIndex, "text"))
+        } AS columns FROM pg_index WHERE indrelid = to_regclass(${
           quoted(table)
         }) AND indisunique AND indisvalid AND indpred IS NULL`
     }),

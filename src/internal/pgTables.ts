@@ -57,3 +57,13 @@ export const migrations = (names: Names): string =>
 )`
 
 const constraint = ({ events }: Names, name: string): string => quoted(`${unqualified(events)}_${name}`)
+
+/**
+ * The columns that an index of `pg_index` compares, in its order, with commas between.
+ *
+ * @internal
+ */
+export const keyOfIndex = `(
+  SELECT string_agg(attname, ',' ORDER BY number) FROM unnest(indkey) WITH ORDINALITY AS key (attnum, number)
+  JOIN pg_attribute USING (attnum) WHERE attrelid = indrelid AND number <= indnkeyatts
+)`

@@ -1,4 +1,4 @@
-import type { SqlError } from "@effect/sql/SqlError"
+import { SqlError } from "@effect/sql/SqlError"
 import { sqlText } from "./sqlText.js"
 
 /**
@@ -11,17 +11,38 @@ export interface SqlFailure {
    * - `Busy`: another process holds the SQLite file.
    * - `Transient`: nothing was done, and the same statement may go through a moment later.
    * - `ConnectionLost`: no answer came to a statement that was on its way.
+   * - `Cancelled`: the server ended the statement, asked to or because of a time limit.
    */
-  readonly kind: "Busy" | "UniqueViolation" | "Transient" | "ConnectionLost" | "Other"
+  readonly kind: "Busy" | "UniqueViolation" | "Transient" | "ConnectionLost" | "Cancelled" | "Other"
   /** The server may have carried the statement out although it was reported as failed. */
   readonly mayHaveHappened: boolean
   readonly detail: string
-  /** Which one was violated, where the server says so. */
-  readonly constraint?: string | undefined
+  /** The code of PostgreSQL. */
+  readonly code?: string | undefined
+  /** The name of the constraint or index that was violated, where the server says it. */
+  readonly violated?: string | undefined
+}
+
+/**
+ * What is refused here, before or after the database was asked.
+ *
+ * @internal
+ */
+export const refusal = (detail: string, mayHaveHappened = false, cause?: unknown): SqlError =>
+  new SqlError({ cause: new Refusal(detail, mayHaveHappened, { cause }), message: detail })
+
+class Refusal extends Error {
+  constructor(detail: string, readonly mayHaveHappened: boolean, options: ErrorOptions) {
+    super(detail, options)
+  }
 }
 
 /** @internal */
 export const classify = (error: SqlError): SqlFailure => {
+  if (error.cause instanceof Refusal) {
+    const { mayHaveHappened, message } = error.cause
+    return { kind: "Other", mayHaveHappened, detail: message }
+  }
   const { code, constraint, severity } = fieldsOf(error.cause)
   const text = sqlText(error.cause)
   if (code?.startsWith("SQLITE_") === true) return sqlite(code, text)
@@ -30,7 +51,9 @@ export const classify = (error: SqlError): SqlFailure => {
     return { kind: "Other", mayHaveHappened: false, detail: "the database was closed" }
   }
   // only an answer of the server has a severity
-  if (code !== undefined && severity !== undefined) return postgres(code, text, constraint)
+  if (code !== undefined && severity !== undefined) {
+    return { ...postgres(code, text), code, violated: constraint }
+  }
   if (error.message?.startsWith("Failed to acquire connection") !== true) {
     return { kind: "ConnectionLost", mayHaveHappened: true, detail: `${text}: the connection to the database was lost` }
   }
@@ -59,11 +82,13 @@ const sqlite = (code: string, text: string): SqlFailure => {
   }
 }
 
-const postgres = (code: string, text: string, constraint: string | undefined): SqlFailure => {
+const postgres = (code: string, text: string): SqlFailure => {
   const detail = `${text} (${code})`
   switch (code) {
     case "23505":
-      return { kind: "UniqueViolation", mayHaveHappened: false, detail, constraint }
+      return { kind: "UniqueViolation", mayHaveHappened: false, detail }
+    case "57014":
+      return { kind: "Cancelled", mayHaveHappened: false, detail }
     case "40001": // serialization failure
     case "40P01": // deadlock
     case "53300": // too many connections
@@ -81,8 +106,10 @@ const postgres = (code: string, text: string, constraint: string | undefined): S
   }
 }
 
-const fieldsOf = (cause: unknown): Readonly<Record<"code" | "constraint" | "severity", string | undefined>> => {
-  const field = (name: string): string | undefined => {
+type Field = "code" | "constraint" | "severity"
+
+const fieldsOf = (cause: unknown): Readonly<Record<Field, string | undefined>> => {
+  const field = (name: Field): string | undefined => {
     const value: unknown = typeof cause === "object" && cause !== null ? Reflect.get(cause, name) : undefined
     return typeof value === "string" ? value : undefined
   }

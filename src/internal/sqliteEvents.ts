@@ -6,7 +6,7 @@ import { type AppendedRow, type AppendOptions, choiceOf, type EventStatements } 
 import * as FixedStatement from "./fixedStatement.js"
 import * as Row from "./row.js"
 import * as SnapshotChoice from "./snapshotChoice.js"
-import { identifier, type Names } from "./tables.js"
+import { eventKeys, identifier, type Names, unqualified } from "./tables.js"
 
 /** @internal */
 export const make = (sql: SqlClient.SqlClient, names: Names): EventStatements => {
@@ -76,6 +76,16 @@ WHERE event_id IN (SELECT value FROM json_each(${JSON.stringify(ids)}))`,
       sql`SELECT coalesce(max(version), 0) AS version FROM ${events}
 WHERE aggregate = ${parameter(({ aggregate }) => aggregate)} AND stream_id = ${parameter(({ id }) => id)}`
     ),
+
+    // SQLite names the columns: "UNIQUE constraint failed: t.a, t.b"
+    isOurs: ({ detail }) => {
+      const violated = detail.slice(detail.indexOf(":") + 1).split(",").map((column) => column.trim().toLowerCase())
+        .sort()
+      const table = unqualified(names.events).toLowerCase()
+      return eventKeys.some((key) =>
+        key.split(",").map((column) => `${table}.${column}`).sort().join() === violated.join()
+      )
+    },
 
     read: ({ fromVersion, limit, stream, toVersion }) =>
       sql`SELECT aggregate, stream_id, version, ${position}, event_id, type, payload, metadata, time FROM ${events}

@@ -1,6 +1,7 @@
 import * as Effect from "effect/Effect"
 import * as Either from "effect/Either"
 import * as Option from "effect/Option"
+import type { EventStoreError } from "../EventStore.js"
 import type * as Metrics from "../Metrics.js"
 import type * as StreamId from "../StreamId.js"
 import * as Logs from "./logs.js"
@@ -17,13 +18,14 @@ export interface SyncSaves {
     save: Effect.Effect<unknown, unknown>,
     /** Whether what the snapshot is of got into the store; then alone it is saved. */
     isStored: Effect.Effect<boolean, unknown>
-  ) => Effect.Effect<void>
+    // fails only where the caller's transaction is lost
+  ) => Effect.Effect<void, EventStoreError>
 }
 
 /** @internal */
 export const make = (options: {
   /** Whatever an effect does within its time limit, as a value. */
-  readonly contained: <A, E>(effect: Effect.Effect<A, E>) => Effect.Effect<Either.Either<A, unknown>>
+  readonly contained: <A, E>(effect: Effect.Effect<A, E>) => Effect.Effect<Either.Either<A, unknown>, EventStoreError>
   readonly inTransaction: Effect.Effect<boolean>
   readonly count: ReturnType<typeof Metrics.snapshotter>
 }): SyncSaves => {

@@ -65,6 +65,14 @@ export const schemaOf = ({ events }: Names): string | undefined => {
 export const unqualified = (name: string): string => name.slice(name.indexOf(".") + 1)
 
 /**
+ * The columns of the unique indexes that decide between appends. Their names may be others than those that the migration
+ * gave them: an index can be rebuilt, renamed or restored.
+ *
+ * @internal
+ */
+export const eventKeys: ReadonlyArray<string> = ["event_id", "aggregate,stream_id,version"]
+
+/**
  * What the stores rely on in each table: its columns, and the columns of its unique indexes.
  *
  * @internal
@@ -80,7 +88,7 @@ export const required = (
   {
     table: names.events,
     columns: ["aggregate", "stream_id", "version", "event_id", "type", "payload", "metadata", ...dialect.eventColumns],
-    uniqueKeys: ["event_id", "aggregate,stream_id,version"]
+    uniqueKeys: eventKeys
   },
   {
     table: names.snapshots,

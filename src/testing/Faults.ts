@@ -398,7 +398,8 @@ export const makeEventStore = (
             failure: failure("append")
           })
       })),
-    inTransaction: store.inTransaction
+    inTransaction: store.inTransaction,
+    attempt: store.attempt
   })
 }
 
