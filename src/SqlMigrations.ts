@@ -7,10 +7,12 @@ import * as SqlClient from "@effect/sql/SqlClient"
 import type { SqlError } from "@effect/sql/SqlError"
 import * as Cause from "effect/Cause"
 import * as Effect from "effect/Effect"
+import * as Option from "effect/Option"
 import * as Schedule from "effect/Schedule"
 import * as Schema from "effect/Schema"
 import type { Migrations } from "./internal/migrations.js"
 import { liveClock, whileBusy } from "./internal/ownClient.js"
+import * as Permits from "./internal/permits.js"
 import * as Postgres from "./internal/pgMigrations.js"
 import * as PostgresTables from "./internal/pgTables.js"
 import * as Sqlite from "./internal/sqliteMigrations.js"
@@ -135,10 +137,13 @@ export const run = (
       Effect.sandbox,
       Effect.mapError((cause) => failure(Cause.squash(cause)))
     )
-    yield* Effect.retry(attempt, {
+    const migrated = Effect.retry(attempt, {
       schedule: Schedule.exponential("10 millis").pipe(Schedule.jittered, Schedule.intersect(Schedule.recurs(6))),
       while: (error) => error.cause !== undefined
     }).pipe(Effect.withClock(liveClock))
+    // both stores may be built side by side in one transaction of the caller's
+    const open = yield* Effect.serviceOption(SqlClient.TransactionConnection)
+    yield* Option.isNone(open) ? migrated : inTurn(open.value[0], migrated)
   }).pipe(Effect.withTracerEnabled(false))
 
 /**
@@ -216,6 +221,8 @@ export const postgres = (
 // -------------------------------------------------------------------------------------
 // internal
 // -------------------------------------------------------------------------------------
+
+const inTurn = Permits.inTurn()
 
 const noted = ({ migrations }: Tables.Names, all: Migrations["all"]): ReadonlyArray<string> =>
   all.flatMap(({ name, statements }, index) => [

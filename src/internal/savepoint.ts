@@ -4,6 +4,7 @@ import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as FiberRef from "effect/FiberRef"
 import * as Course from "./course.js"
+import * as Permits from "./permits.js"
 import { pgText } from "./pgText.js"
 import { classify, refusal } from "./sqlFailure.js"
 
@@ -46,19 +47,24 @@ export const run = <A, E>(
     const within = Effect.ensuring(Effect.locally(effect, current, mine), Effect.sync(() => mine.open = false))
     return alone(
       transaction,
-      permitOf(connection).withPermits(1)(Effect.uninterruptibleMask((restore) =>
-        Effect.suspend(() => {
-          const problem = Course.problem(transaction)
-          if (problem !== undefined) return Effect.succeed(failed(refusal(problem)))
-          const before = Course.rollbacks(connection)
-          return Effect.matchEffect(execute(connection, begin[waiting]), {
-            onFailure: (error) => Effect.succeed(failed(explained(error))),
-            onSuccess: () =>
-              Effect.flatMap(Effect.exit(restore(within)), (exit) =>
-                Exit.isSuccess(exit) ? release(transaction, exit, before) : undo(transaction, exit))
+      inTurn(
+        connection,
+        Effect.uninterruptibleMask((restore) =>
+          Effect.suspend(() => {
+            const problem = Course.problem(transaction)
+            if (problem !== undefined) return Effect.succeed(failed(refusal(problem)))
+            const before = Course.rollbacks(connection)
+            return Effect.matchEffect(execute(connection, begin[waiting]), {
+              onFailure: (error) => Effect.succeed(failed(explained(error))),
+              onSuccess: () =>
+                Effect.flatMap(
+                  Effect.exit(restore(within)),
+                  (exit) => Exit.isSuccess(exit) ? release(transaction, exit, before) : undo(transaction, exit)
+                )
+            })
           })
-        })
-      ))
+        )
+      )
     )
   })
 
@@ -121,6 +127,8 @@ export const explained = (error: SqlError): SqlError => {
   }
 }
 
+const inTurn = Permits.inTurn()
+
 /**
  * Runs what opens a savepoint alone in its transaction: fibers that share one must not roll back to each other's
  * savepoints. What runs in a nested transaction is in that one, and does not wait for its end.
@@ -130,17 +138,7 @@ export const explained = (error: SqlError): SqlError => {
 export const alone = <A, E, R>(
   transaction: Course.Transaction,
   effect: Effect.Effect<A, E, R>
-): Effect.Effect<A, E, R> => permitOf(transaction).withPermits(1)(effect)
-
-const permits = new WeakMap<Course.Transaction | Connection.Connection, Effect.Semaphore>()
-
-const permitOf = (key: Course.Transaction | Connection.Connection): Effect.Semaphore => {
-  const found = permits.get(key)
-  if (found !== undefined) return found
-  const made = Effect.unsafeMakeSemaphore(1)
-  permits.set(key, made)
-  return made
-}
+): Effect.Effect<A, E, R> => inTurn(transaction, effect)
 
 const millis = (setting: string): string => `extract(epoch FROM current_setting('${setting}')::interval) * 1000`
 
