@@ -1,8 +1,7 @@
 // kills writers, backends and servers at random moments, and checks each time that nothing is lost
 import { SingleBar } from "cli-progress"
 import * as fs from "node:fs"
-import { parseArgs } from "node:util"
-import { table } from "../examples/terminal.js"
+import { argumentsOf, table } from "../examples/terminal.js"
 import { markdown, page } from "./page.js"
 import { type Result, runVariant, variants } from "./rounds.js"
 
@@ -15,16 +14,14 @@ const usage = `npm run crash -- [options]
   --write FILE  write the result as a Markdown page, such as docs/faults/crashes.md
   --help`
 
-const { values } = parseArgs({
-  options: {
-    kills: { type: "string", default: "1000" },
-    quick: { type: "boolean", default: false },
-    seed: { type: "string", default: String(Math.floor(Math.random() * 2 ** 31)) },
-    only: { type: "string", default: "" },
-    write: { type: "string", default: "" },
-    help: { type: "boolean", default: false }
-  }
-})
+const values = argumentsOf({
+  kills: { type: "string", default: "1000" },
+  quick: { type: "boolean", default: false },
+  seed: { type: "string", default: String(Math.floor(Math.random() * 2 ** 31)) },
+  only: { type: "string", default: "" },
+  write: { type: "string", default: "" },
+  help: { type: "boolean", default: false }
+}, usage)
 
 const whole = (name: string, text: string): number => {
   const value = Number(text)

@@ -4,6 +4,7 @@ import { Cause, Clock, Console, Effect, Exit } from "effect"
 import * as fs from "node:fs"
 import * as os from "node:os"
 import * as path from "node:path"
+import { parseArgs, type ParseArgsConfig } from "node:util"
 
 /** A file in a temporary folder that goes with the scope, unless it is to be kept. */
 export const temporaryFile = (name: string, options: { readonly keep: boolean }) =>
@@ -77,4 +78,17 @@ export const bars = (rows: ReadonlyArray<readonly [label: string, millis: number
     "\nLoad time, logarithmic scale",
     ...rows.map(([label, value]) => `${label.padStart(width)} ${bar(value)} ${value.toFixed(3)} ms`)
   ].join("\n")
+}
+
+/** The options of a program; for one that it does not have, its usage. */
+export const argumentsOf = <const Options extends NonNullable<ParseArgsConfig["options"]>>(
+  options: Options,
+  usage: string
+) => {
+  try {
+    return parseArgs({ options }).values
+  } catch (error) {
+    console.error(`${error instanceof Error ? error.message : String(error)}\n\n${usage}`)
+    process.exit(2)
+  }
 }

@@ -6,9 +6,8 @@ import { SqlEventStore, Sqlite, SqlSnapshotStore } from "effect-eventsourcing"
 import * as fs from "node:fs"
 import * as os from "node:os"
 import * as path from "node:path"
-import { parseArgs } from "node:util"
 import { markdown, page } from "../crash/page.js"
-import { table } from "../examples/terminal.js"
+import { argumentsOf, table } from "../examples/terminal.js"
 import { startServer } from "../test/utils/postgres.js"
 import { contend } from "./contend.js"
 import { plot } from "./plot.js"
@@ -22,15 +21,13 @@ const usage = `npm run soak -- [options]
   --seed N          other work and other faults (default 1)
   --help`
 
-const { values } = parseArgs({
-  options: {
-    minutes: { type: "string", default: "10" },
-    backend: { type: "string", default: "" },
-    write: { type: "string", default: "" },
-    seed: { type: "string", default: "1" },
-    help: { type: "boolean", default: false }
-  }
-})
+const values = argumentsOf({
+  minutes: { type: "string", default: "10" },
+  backend: { type: "string", default: "" },
+  write: { type: "string", default: "" },
+  seed: { type: "string", default: "1" },
+  help: { type: "boolean", default: false }
+}, usage)
 if (values.help) {
   console.log(usage)
   process.exit(0)

@@ -114,7 +114,10 @@ export class CurrentMetadata extends Context.Reference<CurrentMetadata>()(
 // -------------------------------------------------------------------------------------
 
 function uuidV7(millis: number): string {
-  const time = Math.trunc(millis).toString(16).padStart(12, "0").slice(-12)
+  // a clock may give anything; the event store refuses what is no date
+  const time = (millis >= 0 && Number.isFinite(millis) ? Math.trunc(millis) : 0).toString(16).padStart(12, "0").slice(
+    -12
+  )
   const random = crypto.randomUUID()
   return `${time.slice(0, 8)}-${time.slice(8)}-7${random.slice(15)}`
 }

@@ -17,6 +17,7 @@ import * as Stream from "effect/Stream"
 import * as Event from "./Event.js"
 import * as ExpectedVersion from "./ExpectedVersion.js"
 import * as Json from "./internal/json.js"
+import { isDate, noDate } from "./internal/limits.js"
 import { reason } from "./internal/reason.js"
 import { judge } from "./internal/repeatedAppend.js"
 import { keyProblem, quote } from "./internal/text.js"
@@ -375,6 +376,7 @@ export const makeEncoded = (driver: Encoded): EventStore["Type"] => {
       const problem = StreamId.problem(stream) ?? expectedVersionProblem(options)
       if (problem !== undefined) return refuse(problem)
       const encoded: Array<EncodedEvent> = []
+      let length = 0
       const ids = new Set<string>()
       for (const [index, event] of events.entries()) {
         const result = encodeEvent(event)
@@ -382,10 +384,20 @@ export const makeEncoded = (driver: Encoded): EventStore["Type"] => {
         if (ids.has(event.id)) return new DuplicateEventId({ stream, eventId: event.id })
         ids.add(event.id)
         encoded.push(result.right)
+        length += result.right.payload.length + result.right.metadata.length
+        if (length > maxAppendLength) {
+          return refuse(
+            `event ${index + 1} of ${events.length}: with it the append is longer than ${maxAppendLength} characters ` +
+              "of JSON, more than a statement can take: append fewer at a time"
+          )
+        }
       }
       const expected = options.expectedVersion
       if (!Arr.isNonEmptyReadonlyArray(encoded)) return expectVersion(stream, expected)
-      return driver.append({ stream, events: encoded, expected, time: Math.trunc(clock.unsafeCurrentTimeMillis()) })
+      const now = clock.unsafeCurrentTimeMillis()
+      // what is beyond a date could be stored, and never be read again
+      if (!isDate(now)) return refuse(`the Clock gives ${now} for the time, which is ${noDate}`)
+      return driver.append({ stream, events: encoded, expected, time: Math.trunc(now) })
     })
 
   const expectVersion = (
@@ -525,13 +537,15 @@ export const makeMemory: Effect.Effect<EventStore["Type"]> = Effect.sync(() => {
         return Effect.succeed({ version: events.length, position: Option.some(all[all.length - 1].position) })
       }),
     read: ({ fromVersion, limit, stream, toVersion }) =>
-      Effect.sync(() => eventsOf(stream).slice(fromVersion - 1, Math.min(fromVersion - 1 + limit, toVersion))),
+      Effect.sync(() =>
+        eventsOf(stream).slice(fromVersion - 1, Math.min(fromVersion - 1 + limit, toVersion)).map(handedOut)
+      ),
     readAll: ({ after, aggregate, limit }) =>
       Effect.sync(() => {
         const page: Array<EncodedRecord> = []
         const start = Number(Position.toParts(after).sequence)
         for (let i = start; i < all.length && page.length < limit; i++) {
-          if (aggregate === undefined || all[i].stream.aggregate === aggregate) page.push(all[i])
+          if (aggregate === undefined || all[i].stream.aggregate === aggregate) page.push(handedOut(all[i]))
         }
         return page
       }),
@@ -563,6 +577,12 @@ export const layerMemory: Layer.Layer<EventStore> = Layer.effect(EventStore, mak
 // -------------------------------------------------------------------------------------
 
 const defaultPageSize = 1_000
+
+// what is in the store nothing outside it can change
+const handedOut = (record: EncodedRecord): EncodedRecord => ({ ...record, stream: { ...record.stream } })
+
+// escaped in one text, this is still below the longest string of V8, the longest value of SQLite and of PostgreSQL
+const maxAppendLength = 200_000_000
 
 const invalidInput = (
   operation: EventStoreError["operation"],

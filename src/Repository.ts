@@ -21,12 +21,18 @@ import * as Event from "./Event.js"
 import * as EventStore from "./EventStore.js"
 import * as ExpectedVersion from "./ExpectedVersion.js"
 import { compare } from "./internal/compare.js"
-import { decideStored, type Stored } from "./internal/decideStored.js"
+import { decideStored, type Stored, tagOf } from "./internal/decideStored.js"
 import * as Hopeless from "./internal/hopeless.js"
-import { maxVersion } from "./internal/limits.js"
+import { maxVersion, noDate } from "./internal/limits.js"
 import { type Baseline, baselineOf, contain, type LoadError, make as makeLoader } from "./internal/loader.js"
 import * as Logs from "./internal/logs.js"
-import { finiteDurationProblem, wholeFromOne } from "./internal/options.js"
+import {
+  booleanProblem,
+  finiteDurationProblem,
+  recordProblem,
+  scheduleProblem,
+  wholeFromOne
+} from "./internal/options.js"
 import { reason } from "./internal/reason.js"
 import * as Source from "./internal/source.js"
 import * as SyncSaves from "./internal/syncSaves.js"
@@ -86,7 +92,7 @@ export interface AggregateRepository<in out Id, out State, out Event, in Command
   readonly load: (id: Id) => Effect.Effect<Loaded<Id, State>, LoadError>
 
   /**
-   * Takes a snapshot of the committed state now, and says so if it cannot.
+   * Takes a snapshot of the committed state now, and says so if it cannot: in mode `none` it never can.
    */
   readonly createSnapshot: (id: Id) => Effect.Effect<CreatedSnapshot<State>, CreateSnapshotError>
 
@@ -211,7 +217,65 @@ export type {
  * @since 0.1.0
  * @category errors
  */
-export type ExecuteError = LoadError | EventStore.VersionConflict
+export type ExecuteError = LoadError | EventStore.VersionConflict | EventEncodeError | InvalidCommand
+
+/**
+ * A command that is none of the aggregate's, as an untyped border may let in: `decide` threw, or gave no `Either`. A
+ * `decide` that throws for a command of its schema is a defect. Commands that it decides all the same are not checked:
+ * decode what comes from outside.
+ *
+ * @since 0.1.0
+ * @category errors
+ */
+export class InvalidCommand extends Schema.TaggedError<InvalidCommand>("effect-eventsourcing/InvalidCommand")(
+  "InvalidCommand",
+  {
+    stream: StreamId.StreamId,
+    /** Its `_tag`, or what it is instead of a tagged record. */
+    command: Schema.String,
+    /** Its place among the commands, from 1 on. */
+    index: Schema.Number,
+    /** What `decide` made of it. */
+    cause: Schema.optional(Schema.Defect)
+  }
+) {
+  /**
+   * @since 0.1.0
+   */
+  override get message(): string {
+    return `command ${this.index} for ${StreamId.format(this.stream)}, ${quote(this.command)}, does not fit the ` +
+      "aggregate's command schema: decode what comes from outside with it"
+  }
+}
+
+/**
+ * An event that a command decided cannot be stored: its schema, or JSON, does not hold it. Nothing was appended.
+ *
+ * @since 0.1.0
+ * @category errors
+ */
+export class EventEncodeError extends Schema.TaggedError<EventEncodeError>("effect-eventsourcing/EventEncodeError")(
+  "EventEncodeError",
+  {
+    stream: StreamId.StreamId,
+    /** The `_tag` of the command, or what it is instead of a tagged record. */
+    command: Schema.String,
+    /** The `_tag` of the event. */
+    type: Schema.String,
+    /** Its place among the events of all commands, from 1 on. */
+    index: Schema.Number,
+    detail: Schema.String,
+    cause: Schema.optional(Schema.Defect)
+  }
+) {
+  /**
+   * @since 0.1.0
+   */
+  override get message(): string {
+    return `${quote(this.command)} for ${StreamId.format(this.stream)}: event ${this.index}, ${quote(this.type)}, ` +
+      this.detail
+  }
+}
 
 /**
  * @since 0.1.0
@@ -328,6 +392,8 @@ export const make = <Name extends string, Id, State, Event, Command, Rejection>(
   EventStore.EventStore | SnapshotStore.SnapshotStore | Scope.Scope
 > =>
   Effect.gen(function*() {
+    const problem = optionsProblem(options)
+    if (problem !== undefined) return yield* problem
     const {
       concurrentReplays,
       maxReplay = Infinity,
@@ -338,9 +404,6 @@ export const make = <Name extends string, Id, State, Event, Command, Rejection>(
       snapshotTimeout = Duration.seconds(5),
       snapshots: policy = SnapshotPolicy.none
     } = options
-    const problem = SnapshotPolicy.problem(policy) ?? optionsProblem(options)
-    if (problem !== undefined) return yield* problem
-
     const automatic = policy.mode === "None" || policy.mode === "Manual" ? undefined : policy.when
     const events = yield* EventStore.EventStore
     const snapshots = yield* SnapshotStore.SnapshotStore
@@ -565,20 +628,28 @@ export const make = <Name extends string, Id, State, Event, Command, Rejection>(
         const baseline = yield* loader.load(id, { unbounded: true })
         const { stream } = baseline
         if (baseline.version === 0) return yield* new EmptyStream({ stream })
+        if (policy.mode === "None") {
+          return yield* notTaken(
+            stream,
+            "the repository is in mode none, in which no snapshot is taken and none is read: " +
+              "give it SnapshotPolicy.manual, or another mode"
+          )
+        }
         if (yield* mayRollBack) {
-          return yield* new SnapshotStore.SnapshotStoreError({
-            operation: "save",
-            aggregate: stream.aggregate,
-            id: stream.id,
-            reason: "InvalidInput",
-            detail: "the open transaction may still roll the events back, and the snapshot store has no part in it: " +
+          return yield* notTaken(
+            stream,
+            "the open transaction may still roll the events back, and the snapshot store has no part in it: " +
               "take the snapshot after the transaction"
-          })
+          )
         }
         const saved = yield* contained(save(baseline))
         if (Either.isRight(saved)) {
           hopeless.succeeded(stream.id)
-          return saved.right
+          if (saved.right.outcome !== "Discarded") return saved.right
+          return yield* notTaken(
+            stream,
+            "the snapshot store keeps nothing, as SnapshotStore.layerNoop: give the repository another one"
+          )
         }
         const cause = saved.left
         return yield* isSaveError(cause) ? cause : new SnapshotStore.SnapshotStoreError({
@@ -732,13 +803,20 @@ export const make = <Name extends string, Id, State, Event, Command, Rejection>(
         switch (decision._tag) {
           case "Rejected":
             return Effect.as(snapshotOnLoadIfDue(id, baseline, { ...nothing, source }), Either.left(decision.rejection))
-          case "Unstorable":
-            return new EventStore.EventStoreError({
-              operation: "append",
+          case "Invalid":
+            return new InvalidCommand({
               stream,
-              reason: "InvalidInput",
-              mayHaveAppended: false,
-              detail: decision.detail,
+              command: tagOf(decision.command),
+              index: decision.index,
+              cause: decision.cause
+            })
+          case "Unstorable":
+            return new EventEncodeError({
+              stream,
+              command: tagOf(decision.command),
+              type: decision.type,
+              index: decision.index,
+              detail: decision.problem,
               cause: decision.cause
             })
         }
@@ -857,7 +935,7 @@ export const make = <Name extends string, Id, State, Event, Command, Rejection>(
             : loader.advance(id, baseline, source)
         )
         const attempt: Effect.Effect<
-          Either.Either<Executed<State, Event>, Rejection | LoadError>,
+          Either.Either<Executed<State, Event>, Rejection | Exclude<ExecuteError, EventStore.VersionConflict>>,
           EventStore.VersionConflict
         > = refresh.pipe(
           Effect.flatMap((current) => {
@@ -865,7 +943,10 @@ export const make = <Name extends string, Id, State, Event, Command, Rejection>(
             return decideAndAppend(id, current, commands, metadata, source)
           }),
           // a rejection may have any tag, so it must not meet the retry: only conflicts stay in the error channel
-          Effect.catchAll((error): Effect.Effect<Either.Either<never, LoadError>, EventStore.VersionConflict> => {
+          Effect.catchAll((error): Effect.Effect<
+            Either.Either<never, Exclude<ExecuteError, EventStore.VersionConflict>>,
+            EventStore.VersionConflict
+          > => {
             if (!(error instanceof EventStore.VersionConflict)) {
               return Effect.succeed(Either.left(error))
             }
@@ -1008,27 +1089,44 @@ const isHopeless = (
   error instanceof Snapshot.StateEncodeError ||
   (error instanceof SnapshotStore.SnapshotStoreError && error.reason === "InvalidInput")
 
+const notTaken = ({ aggregate, id }: StreamId.StreamId, detail: string): SnapshotStore.SnapshotStoreError =>
+  new SnapshotStore.SnapshotStoreError({ operation: "save", aggregate, id, reason: "InvalidInput", detail })
+
 const timeOf = (
-  { aggregate, id }: StreamId.StreamId,
+  stream: StreamId.StreamId,
   now: number
 ): Either.Either<DateTime.Utc, SnapshotStore.SnapshotStoreError> =>
   Either.fromOption(
     Option.map(DateTime.make(Math.trunc(now)), DateTime.toUtc),
-    () =>
-      new SnapshotStore.SnapshotStoreError({
-        operation: "save",
-        aggregate,
-        id,
-        reason: "InvalidInput",
-        detail: `the Clock gives ${now} for the time, and no date is so many milliseconds from 1970`
-      })
+    () => notTaken(stream, `the Clock gives ${now} for the time, which is ${noDate}`)
   )
 
 const isUnavailable = (error: { readonly _tag: string }): error is EventStore.EventStoreError =>
   error instanceof EventStore.EventStoreError && error.reason === "Unavailable"
 
+const known: ReadonlyArray<keyof Options> = [
+  "snapshots",
+  "retry",
+  "pageSize",
+  "snapshotTimeout",
+  "snapshotOnLoad",
+  "onDrift",
+  "maxReplay",
+  "concurrentReplays",
+  "cache",
+  "verify"
+]
+
 const optionsProblem = <State, Event>(options: Options<State, Event>): InvalidOption | undefined => {
+  const wrong = recordProblem("Repository options", options, known)
+  if (wrong !== undefined) return wrong
   const { cache, concurrentReplays, maxReplay, onDrift, pageSize, snapshotTimeout, verify } = options
+  const wrongPart = (options.snapshots === undefined ? undefined : SnapshotPolicy.problem(options.snapshots)) ??
+    scheduleProblem("Repository retry", options.retry) ??
+    booleanProblem("Repository snapshotOnLoad", options.snapshotOnLoad) ??
+    recordProblem("Repository cache", cache, ["capacity", "timeToLive"]) ??
+    recordProblem("Repository verify", verify, ["sample", "budget"])
+  if (wrongPart !== undefined) return wrongPart
   if (pageSize !== undefined && (!Number.isSafeInteger(pageSize) || pageSize < 2)) {
     return new InvalidOption({
       option: "Repository pageSize",
@@ -1039,7 +1137,7 @@ const optionsProblem = <State, Event>(options: Options<State, Event>): InvalidOp
   if (onDrift !== undefined && onDrift !== "replay" && onDrift !== "decode") {
     return new InvalidOption({ option: "Repository onDrift", value: quote(onDrift), expected: "replay or decode" })
   }
-  if (verify !== undefined && !(verify.sample >= 0 && verify.sample <= 1)) {
+  if (verify !== undefined && !(typeof verify.sample === "number" && verify.sample >= 0 && verify.sample <= 1)) {
     return new InvalidOption({
       option: "Repository verify.sample",
       value: String(verify.sample),

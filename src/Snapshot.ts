@@ -256,6 +256,19 @@ export const encodeState = <Name extends string, Id, State, Event, Command, Reje
   aggregate: Aggregate.Aggregate<Name, Id, State, Event, Command, Rejection>,
   state: NoInfer<State>
 ): Either.Either<string, unknown> => {
+  try {
+    return encodeStrictly(aggregate, state)
+  } catch (error) {
+    // too deep for the stack, or an accessor that throws
+    const overflow = Json.overflow(error, state)
+    return Either.left(overflow === undefined ? error : new Error(`${overflow.path} ${overflow.reason}`))
+  }
+}
+
+const encodeStrictly = <Name extends string, Id, State, Event, Command, Rejection>(
+  aggregate: Aggregate.Aggregate<Name, Id, State, Event, Command, Rejection>,
+  state: NoInfer<State>
+): Either.Either<string, unknown> => {
   const encoded = aggregate.state.encode(state)
   if (Either.isLeft(encoded)) {
     // a recursive schema follows a cycle until the stack is full

@@ -5,7 +5,7 @@
  */
 import * as Duration from "effect/Duration"
 import type * as Schedule from "effect/Schedule"
-import { backgroundProblem, finiteDurationProblem, wholeFromOne } from "./internal/options.js"
+import { backgroundProblem, finiteDurationProblem, orThrow, recordProblem, wholeFromOne } from "./internal/options.js"
 import { quote } from "./internal/text.js"
 import { InvalidOption } from "./InvalidOption.js"
 
@@ -236,7 +236,8 @@ export type SnapshotPolicy<State = unknown, Event = unknown> =
   | { readonly mode: "Inline"; readonly when: When<State, Event> }
 
 /**
- * Either `every: n`, short for `when: every(n)`, or any `when`.
+ * Either `every: n`, short for `when: every(n)`, or any `when`. The modes throw `InvalidOption` for both, and for an option
+ * that they do not have.
  *
  * @since 0.1.0
  * @category models
@@ -298,7 +299,7 @@ export const manual: SnapshotPolicy = { mode: "Manual" }
  */
 export const sync = <State = unknown, Event = unknown>(
   options: DueOptions<State, Event>
-): SnapshotPolicy<State, Event> => ({ mode: "Sync", when: toWhen(options) })
+): SnapshotPolicy<State, Event> => ({ mode: "Sync", when: toWhen("sync", options) })
 
 /**
  * A due snapshot is written in the transaction that appends the events, so that no other reader ever sees the events
@@ -317,7 +318,7 @@ export const sync = <State = unknown, Event = unknown>(
  */
 export const inline = <State = unknown, Event = unknown>(
   options: DueOptions<State, Event>
-): SnapshotPolicy<State, Event> => ({ mode: "Inline", when: toWhen(options) })
+): SnapshotPolicy<State, Event> => ({ mode: "Inline", when: toWhen("inline", options) })
 
 /**
  * A due snapshot is written by a background fiber of the repository; the command does not wait for it.
@@ -336,7 +337,7 @@ export const background = <State = unknown, Event = unknown>(
   options: DueOptions<State, Event> & BackgroundOptions
 ): SnapshotPolicy<State, Event> => ({
   mode: "Background",
-  when: toWhen(options),
+  when: toWhen("background", options, ["workers", "capacity", "retry", "timeout", "drainTimeout"]),
   options
 })
 
@@ -347,7 +348,7 @@ export const background = <State = unknown, Event = unknown>(
  * @category guards
  */
 export const problem = <State, Event>(policy: SnapshotPolicy<State, Event>): InvalidOption | undefined => {
-  switch (policy.mode) {
+  switch (policy?.mode) {
     case "None":
     case "Manual":
       return undefined
@@ -370,11 +371,21 @@ export const problem = <State, Event>(policy: SnapshotPolicy<State, Event>): Inv
 // internal
 // -------------------------------------------------------------------------------------
 
-const toWhen = <State, Event>(options: DueOptions<State, Event>): When<State, Event> =>
-  options.when ?? every(options.every)
+const toWhen = <State, Event>(
+  mode: string,
+  options: DueOptions<State, Event>,
+  more: ReadonlyArray<string> = []
+): When<State, Event> => {
+  const option = `SnapshotPolicy.${mode} options`
+  orThrow(recordProblem(option, options ?? null, ["every", "when", ...more]))
+  if (options.when !== undefined && options.every !== undefined) {
+    throw new InvalidOption({ option, value: "a record with both every and when", expected: "one with one of them" })
+  }
+  return options.when ?? every(options.every)
+}
 
 const whenProblem = <State, Event>(when: When<State, Event>): InvalidOption | undefined => {
-  switch (when._tag) {
+  switch (when?._tag) {
     case "Every":
       return wholeFromOne("SnapshotPolicy every", when.events ?? NaN)
     case "WhenReplayed":
@@ -396,5 +407,12 @@ const whenProblem = <State, Event>(when: When<State, Event>): InvalidOption | un
       return whenProblem(when.when)
     case "Never":
       return undefined
+    default:
+      // a program without types
+      return new InvalidOption({
+        option: "SnapshotPolicy when",
+        value: quote(when),
+        expected: "a condition, such as SnapshotPolicy.every(100) or SnapshotPolicy.when(predicate)"
+      })
   }
 }

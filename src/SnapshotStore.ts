@@ -9,7 +9,7 @@ import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import * as Schema from "effect/Schema"
-import { maxVersion } from "./internal/limits.js"
+import { maxTime, maxVersion } from "./internal/limits.js"
 import { quote } from "./internal/text.js"
 import type * as Snapshot from "./Snapshot.js"
 import * as StreamId from "./StreamId.js"
@@ -82,12 +82,14 @@ export interface StateSchema {
 }
 
 /**
- * `Saved`, or `Superseded`: an equal or newer snapshot was already there and stayed.
+ * - `Saved`.
+ * - `Superseded`: an equal or newer snapshot was already there and stayed.
+ * - `Discarded`: the store keeps nothing, as that of {@link layerNoop}.
  *
  * @since 0.1.0
  * @category models
  */
-export type SaveOutcome = "Saved" | "Superseded"
+export type SaveOutcome = "Saved" | "Superseded" | "Discarded"
 
 /**
  * @since 0.1.0
@@ -205,9 +207,9 @@ export const makeMemory: Effect.Effect<SnapshotStore["Type"]> = Effect.sync(() =
         const ofVersion = rows.filter((row) => row.schemaVersion === options.schemaVersion)
         const migratable = rows.filter((row) => options.migratable?.some((schema) => isOf(row, schema)))
         const lower = rows.filter((row) => row.schemaVersion <= options.schemaVersion)
-        return Option.fromNullable(
-          highest(ofVersion) ?? highest(migratable) ?? highest(lower) ?? highest(rows)
-        )
+        const found = highest(ofVersion) ?? highest(migratable) ?? highest(lower) ?? highest(rows)
+        // what is in the store nothing outside it can change
+        return Option.fromNullable(found && { ...found, stream: { ...found.stream } })
       }),
     save: (snapshot) =>
       Effect.sync(() => {
@@ -264,7 +266,7 @@ export const makeMemory: Effect.Effect<SnapshotStore["Type"]> = Effect.sync(() =
 export const layerMemory: Layer.Layer<SnapshotStore> = Layer.effect(SnapshotStore, makeMemory)
 
 /**
- * A store that keeps nothing, for programs that take no snapshots.
+ * A store that keeps nothing, for programs that take no snapshots. `createSnapshot` fails with it.
  *
  * @since 0.1.0
  * @category layers
@@ -273,7 +275,7 @@ export const layerNoop: Layer.Layer<SnapshotStore> = Layer.succeed(
   SnapshotStore,
   SnapshotStore.of({
     get: () => Effect.succeedNone,
-    save: () => Effect.succeed("Superseded"),
+    save: () => Effect.succeed("Discarded"),
     delete: () => Effect.succeed(0),
     exists: () => Effect.succeed(false),
     deleteByType: () => Effect.succeed(0)
@@ -295,7 +297,7 @@ const highest = (rows: ReadonlyArray<Snapshot.Encoded>): Snapshot.Encoded | unde
 
 const numberProblem = (numbers: Readonly<Record<string, number | undefined>>): string | undefined => {
   for (const [name, value] of Object.entries(numbers)) {
-    const max = name === "time" ? Number.MAX_SAFE_INTEGER : maxVersion
+    const max = name === "time" ? maxTime : maxVersion
     if (value !== undefined && (!Number.isInteger(value) || Math.abs(value) > max)) {
       return `${name} is ${value}; it must be a whole number of at most ${max}`
     }

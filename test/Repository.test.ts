@@ -575,7 +575,7 @@ describe("bad input", () => {
       })
       const scales = yield* Repository.make(Scale)
       const failure = yield* Effect.flip(scales.execute("s", NaN))
-      assert.strictEqual(failure._tag, "EventStoreError")
+      assert.strictEqual(failure._tag, "EventEncodeError")
       assert.include(failure.message, "$.grams")
       assert.deepInclude(yield* scales.load("s"), { version: 0, exists: false })
     }))

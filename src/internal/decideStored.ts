@@ -1,4 +1,7 @@
 import * as Either from "effect/Either"
+import * as Option from "effect/Option"
+import * as Schema from "effect/Schema"
+import * as AST from "effect/SchemaAST"
 import type * as Aggregate from "../Aggregate.js"
 import * as Json from "./json.js"
 import { reason } from "./reason.js"
@@ -17,7 +20,12 @@ export interface Stored<out Event> {
 export type Decision<State, Event, Rejection> =
   | { readonly _tag: "Decided"; readonly state: State; readonly events: ReadonlyArray<Stored<Event>> }
   | { readonly _tag: "Rejected"; readonly rejection: Rejection }
-  | { readonly _tag: "Unstorable"; readonly detail: string; readonly cause: unknown }
+  /** The command of this place, from 1 on, is none of the aggregate's. */
+  | { readonly _tag: "Invalid"; readonly index: number; readonly command: unknown; readonly cause: unknown }
+  | (
+    & { readonly _tag: "Unstorable"; readonly command: unknown; readonly index: number; readonly type: string }
+    & Unstorable
+  )
 
 /**
  * `Aggregate.decide` on what a replay will read: a field that is undefined is absent then, and whatever else a schema
@@ -28,18 +36,30 @@ export type Decision<State, Event, Rejection> =
 export const decideStored = <Name extends string, Id, State, Event, Command, Rejection>(
   aggregate: Aggregate.Aggregate<Name, Id, State, Event, Command, Rejection>,
   state: State,
-  commands: Iterable<Command>
+  commands: ReadonlyArray<Command>
 ): Decision<State, Event, Rejection> => {
+  if (!Array.isArray(commands)) {
+    return { _tag: "Invalid", index: 1, command: commands, cause: new TypeError("the commands are no array") }
+  }
   const events: Array<Stored<Event>> = []
   let current = state
-  for (const command of commands) {
-    const decision = aggregate.decide(current, command)
+  for (let index = 0; index < commands.length; index++) {
+    const command = commands[index]
+    let decision: Either.Either<ReadonlyArray<Event>, Rejection>
+    try {
+      decision = aggregate.decide(current, command)
+      if (!Either.isEither(decision)) throw new TypeError(`decide of ${aggregate.name} gave no Either`)
+    } catch (cause) {
+      // only now: to check every command costs as much as to decide it, and what has types needs none
+      if (isCommand(aggregate.command, command)) throw cause
+      return { _tag: "Invalid", index: index + 1, command, cause }
+    }
     if (Either.isLeft(decision)) return { _tag: "Rejected", rejection: decision.left }
     for (const event of decision.right) {
       const stored = store(aggregate.event, event)
       if (Either.isLeft(stored)) {
-        const { cause, problem } = stored.left
-        return { _tag: "Unstorable", detail: `event ${events.length + 1} ${problem}`, cause }
+        const type = tagOf(event)
+        return { _tag: "Unstorable", command, index: events.length + 1, type, ...stored.left }
       }
       current = aggregate.evolve(current, stored.right.event)
       events.push(stored.right)
@@ -47,6 +67,33 @@ export const decideStored = <Name extends string, Id, State, Event, Command, Rej
   }
   return { _tag: "Decided", state: current, events }
 }
+
+/**
+ * The tag of a command or an event, for messages.
+ *
+ * @internal
+ */
+export const tagOf = (value: unknown): string => {
+  if (value === null) return "null"
+  if (typeof value !== "object") return typeof value
+  const tag: unknown = Object.getOwnPropertyDescriptor(value, "_tag")?.value
+  return typeof tag === "string" ? tag : "an object without a _tag"
+}
+
+// an instance of a class is as good as a record with its fields: `decide` cannot tell them apart by their types
+const isCommand = <Command>(schema: Schema.Schema<Command>, command: unknown): boolean => {
+  try {
+    return membersOf(schema.ast).some((ast) =>
+      Schema.is(Schema.make(Option.getOrElse(AST.getSurrogateAnnotation(ast), () => ast)))(command)
+    )
+  } catch {
+    // too deep, or a refinement that throws
+    return false
+  }
+}
+
+const membersOf = (ast: AST.AST): ReadonlyArray<AST.AST> =>
+  ast._tag === "Union" ? ast.types.flatMap(membersOf) : ast._tag === "Suspend" ? membersOf(ast.f()) : [ast]
 
 /** @internal */
 export interface Unstorable {
@@ -63,13 +110,31 @@ export const store = <Event>(
   codec: Aggregate.EventCodec<Event>,
   event: Event
 ): Either.Either<Stored<Event>, Unstorable> => {
+  try {
+    return storeStrictly(codec, event)
+  } catch (cause) {
+    const overflow = Json.overflow(cause, event)
+    if (overflow === undefined) throw cause
+    return Either.left({ problem: `does not encode to JSON: ${overflow.path} ${overflow.reason}`, cause })
+  }
+}
+
+const storeStrictly = <Event>(
+  codec: Aggregate.EventCodec<Event>,
+  event: Event
+): Either.Either<Stored<Event>, Unstorable> => {
   const refuse = (problem: string, cause?: unknown) => Either.left({ problem, cause })
   const encoded = codec.encode(event)
-  if (Either.isLeft(encoded)) return refuse(`does not encode: ${reason(encoded.left)}`, encoded.left)
-  const lost = encoded.right === event ? undefined : lostKey(event, encoded.right, [])
-  if (lost !== undefined) return refuse(`cannot keep ${lost}: its schema drops a key of that name`)
+  if (Either.isLeft(encoded)) {
+    // a schema follows a cycle until the stack is full
+    const cycle = Json.cycle(event)
+    const problem = cycle === undefined ? reason(encoded.left) : `${cycle.path} ${cycle.reason}`
+    return refuse(`does not encode: ${problem}`, encoded.left)
+  }
   const text = Json.stringify(encoded.right)
   if (Either.isLeft(text)) return refuse(`does not encode to JSON: ${text.left.path} ${text.left.reason}`)
+  const lost = encoded.right === event ? undefined : lostKey(event, encoded.right, [])
+  if (lost !== undefined) return refuse(`cannot keep ${lost}: its schema drops a key of that name`)
   const payload: unknown = JSON.parse(text.right)
   const type = codec.typeOf(event)
   const decode = codec.decoder(type)

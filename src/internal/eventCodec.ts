@@ -63,6 +63,13 @@ export const makeEventCodec = <Event extends { readonly _tag: string }, I>(
 
   for (const [type, upcast] of Object.entries(upcasts)) {
     if ("_tag" in upcast) continue
+    if (/@\d+$/.test(type) && !members.has(type)) {
+      throw refuse(
+        "upcasts",
+        `a chain for ${quote(type)}`,
+        `under the name without a version: a chain has every version, ${quote(type.replace(/@\d+$/, ""))} is its first`
+      )
+    }
     for (const ast of membersOf(upcast.ast)) {
       const tag = tagOf(AST.typeAST(ast))
       const member = tag === undefined ? undefined : members.get(tag)

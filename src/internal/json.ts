@@ -22,43 +22,78 @@ export const stringify = (value: unknown): Either.Either<string, NotJson> => {
     }
     return Either.right(walk.negativeZero ? write(value) : JSON.stringify(value))
   } catch (error) {
-    if (error instanceof RangeError) {
-      return Either.left(cycle(value) ?? { path: "$", reason: "is nested too deeply for JSON" })
-    }
-    throw error
+    // what is read may be an accessor of the program's
+    return Either.left(
+      overflow(error, value) ?? { path: "$", reason: "cannot be read: an accessor, or what stands in for one, throws" }
+    )
   }
 }
 
 /**
- * Where a value refers back to itself.
+ * Why a value was too much, where it was that: it refers back to itself, is nested too deeply, or its text is longer
+ * than any text can be.
+ *
+ * @internal
+ */
+export const overflow = (error: unknown, value: unknown): NotJson | undefined => {
+  if (!(error instanceof RangeError)) return undefined
+  const found = cycle(value)
+  if (found !== undefined) return found
+  return { path: "$", reason: tooLong.test(error.message) ? "is longer, as JSON, than any text can be" : tooDeep }
+}
+
+/**
+ * Where a value refers back to itself. It takes no stack, however deep the value.
  *
  * @internal
  */
 export const cycle = (value: unknown): NotJson | undefined => {
-  const ancestors = new Map<object, ReadonlyArray<PropertyKey>>()
+  interface Visit {
+    readonly value: object
+    readonly key: PropertyKey
+    readonly rest: Iterator<[string, unknown]>
+  }
+  const open = new Map<object, number>()
   const done = new Set<object>()
-  const search = (value: unknown, path: ReadonlyArray<PropertyKey>): NotJson | undefined => {
+  const visits: Array<Visit> = []
+  const enter = (value: unknown, key: PropertyKey) => {
     if (typeof value !== "object" || value === null || done.has(value)) return undefined
-    const seen = ancestors.get(value)
-    if (seen !== undefined) {
-      return { path: formatPath(path), reason: `refers back to ${formatPath(seen)}, which JSON cannot hold` }
-    }
-    ancestors.set(value, path)
-    for (const [key, field] of Object.entries(value)) {
-      const found = search(field, [...path, Array.isArray(value) ? Number(key) : key])
-      if (found !== undefined) return found
-    }
-    ancestors.delete(value)
-    done.add(value)
+    const seen = open.get(value)
+    if (seen !== undefined) return seen
+    open.set(value, visits.length)
+    visits.push({ value, key, rest: Object.entries(value)[Symbol.iterator]() })
     return undefined
   }
+  const pathTo = (depth: number) => visits.slice(1, depth + 1).map(({ key }) => key)
   try {
-    return search(value, [])
-  } catch (error) {
-    if (error instanceof RangeError) return undefined
-    throw error
+    enter(value, "")
+    for (let top = visits.at(-1); top !== undefined; top = visits.at(-1)) {
+      const next = top.rest.next()
+      if (next.done === true) {
+        done.add(top.value)
+        open.delete(top.value)
+        visits.pop()
+        continue
+      }
+      const [name, field] = next.value
+      const key = Array.isArray(top.value) ? Number(name) : name
+      const seen = enter(field, key)
+      if (seen === undefined) continue
+      const path = [...pathTo(visits.length - 1), key]
+      return {
+        path: formatPath(path),
+        reason: `refers back to ${formatPath(pathTo(seen))}, which JSON cannot hold`
+      }
+    }
+    return undefined
+  } catch {
+    return undefined
   }
 }
+
+const tooLong = /string length/i
+
+const tooDeep = "is nested too deeply for JSON"
 
 /**
  * The message of the engine's own error holds some of the text.

@@ -11,3 +11,20 @@ export const maxVersion = 2_147_483_647
  * @internal
  */
 export const shortPage = 1_000
+
+/**
+ * How many milliseconds from 1970 a JavaScript date can be.
+ *
+ * @internal
+ */
+export const maxTime = 8_640_000_000_000_000
+
+/**
+ * Whether a time in milliseconds since 1970 is one of a date. It is checked where it enters.
+ *
+ * @internal
+ */
+export const isDate = (time: number): boolean => Math.abs(time) <= maxTime
+
+/** @internal */
+export const noDate = `no date: it must be at most ${maxTime} milliseconds from 1970`

@@ -1,5 +1,6 @@
 import * as Duration from "effect/Duration"
 import * as Option from "effect/Option"
+import * as Schedule from "effect/Schedule"
 import { InvalidOption } from "../InvalidOption.js"
 import type { BackgroundOptions } from "../SnapshotPolicy.js"
 import { quote } from "./text.js"
@@ -9,6 +10,38 @@ export const wholeFromOne = (option: string, value: number | undefined): Invalid
   value === undefined || (Number.isSafeInteger(value) && value >= 1)
     ? undefined
     : new InvalidOption({ option, value: String(value), expected: "a whole number, 1 or more" })
+
+/**
+ * A program without types may give anything, and a name that is misspelt would be an option that is not set.
+ *
+ * @internal
+ */
+export const recordProblem = (
+  option: string,
+  value: unknown,
+  known: ReadonlyArray<string>
+): InvalidOption | undefined => {
+  if (value === undefined) return undefined
+  if (typeof value !== "object" || value === null || Array.isArray(value)) {
+    return new InvalidOption({ option, value: quote(value), expected: `a record with ${known.join(", ")}` })
+  }
+  const unknown = Object.keys(value).find((key) => !known.includes(key))
+  return unknown === undefined
+    ? undefined
+    : new InvalidOption({ option, value: `a record with ${quote(unknown)}`, expected: `one with ${known.join(", ")}` })
+}
+
+/** @internal */
+export const scheduleProblem = (option: string, value: unknown): InvalidOption | undefined =>
+  value === undefined || Schedule.isSchedule(value)
+    ? undefined
+    : new InvalidOption({ option, value: quote(value), expected: "a Schedule of Effect" })
+
+/** @internal */
+export const booleanProblem = (option: string, value: unknown): InvalidOption | undefined =>
+  value === undefined || typeof value === "boolean"
+    ? undefined
+    : new InvalidOption({ option, value: quote(value), expected: "true or false" })
 
 /** @internal */
 export const wholeProblem = (option: string, value: number): InvalidOption | undefined =>
@@ -63,4 +96,5 @@ export const backgroundProblem = (options: BackgroundOptions): InvalidOption | u
   wholeFromOne("SnapshotPolicy workers", options.workers) ??
     wholeFromOne("SnapshotPolicy capacity", options.capacity) ??
     finiteDurationProblem("SnapshotPolicy timeout", options.timeout) ??
-    finiteDurationProblem("SnapshotPolicy drainTimeout", options.drainTimeout)
+    finiteDurationProblem("SnapshotPolicy drainTimeout", options.drainTimeout) ??
+    scheduleProblem("SnapshotPolicy retry", options.retry)

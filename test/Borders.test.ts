@@ -1,0 +1,380 @@
+// what a program without types, a broken clock or an untyped border lets in is refused where it enters, typed
+import { assert, describe, it } from "@effect/vitest"
+import { Clock, Effect, Either, Exit, Layer, Schema, Stream, Tracer } from "effect"
+import {
+  Aggregate,
+  Event,
+  EventStore,
+  ExpectedVersion,
+  InvalidOption,
+  Repository,
+  SnapshotPolicy,
+  SnapshotStore,
+  StreamId,
+  Versions
+} from "effect-eventsourcing"
+import * as Json from "../src/internal/json.js"
+import { Account, id } from "./fixtures/Account.js"
+import { memoryStores, sqliteFile, sqlStores } from "./utils/backends.js"
+
+const both = [["memory", memoryStores], ["SQLite", Layer.provide(sqlStores, sqliteFile(":memory:"))]] as const
+
+/** As a program without types has it. */
+
+function untyped<A>(value: unknown): A
+function untyped(value: unknown): unknown {
+  return value
+}
+
+const Kept = Schema.TaggedStruct("Kept", { value: Schema.Unknown })
+class Keep extends Schema.TaggedClass<Keep>()("Keep", { value: Schema.Unknown }) {}
+class Drop extends Schema.TaggedClass<Drop>()("Drop", {}) {}
+const handlers = {
+  Keep: ({ value }: { readonly value?: unknown }) => {
+    if (value === "bug") throw new Error("a bug")
+    return Either.right([{ _tag: "Kept" as const, value }])
+  },
+  Drop: (_: { readonly value?: unknown }) => Either.right([])
+}
+const Box = Aggregate.make({
+  name: "Box",
+  id: Schema.String,
+  state: Schema.Struct({ value: Schema.Unknown }),
+  event: Kept,
+  command: Schema.Union(Keep, Drop),
+  initial: () => ({ value: null }),
+  evolve: (_, { value }) => ({ value }),
+  decide: (_, command) => handlers[command._tag]({ value: undefined, ...command })
+})
+
+const cyclic: Record<string, unknown> = { a: [1] }
+cyclic.b = { up: cyclic }
+const deep = (levels: number) => {
+  let value: unknown = 1
+  for (let i = 0; i < levels; i++) value = { next: value }
+  return value
+}
+
+describe("commands from an untyped border", () => {
+  for (const [name, layer] of both) {
+    it.scoped(`that are none of the aggregate's are a typed error that names them (${name})`, () =>
+      Effect.gen(function*() {
+        const boxes = yield* Repository.make(Box)
+        const wrong: ReadonlyArray<readonly [unknown, string]> = [
+          [{ _tag: "Unknown" }, "Unknown"],
+          [{ _tag: "__proto__" }, "__proto__"],
+          [{ _tag: 1 }, "an object without a _tag"],
+          [{}, "an object without a _tag"],
+          [null, "null"],
+          [undefined, "undefined"],
+          ["Keep", "string"],
+          [[], "an object without a _tag"]
+        ]
+        for (const [command, named] of wrong) {
+          for (const run of [boxes.execute("b", untyped(command)), boxes.executeAll("b", [untyped(command)])]) {
+            const failure = yield* Effect.flip(run)
+            assert.instanceOf(failure, Repository.InvalidCommand)
+            assert.deepInclude(failure, { command: named, index: 1, stream: StreamId.make("Box", "b") })
+            assert.include(failure.message, named)
+            assert.include(failure.message, "\"Box\"/\"b\"")
+          }
+        }
+        const second = yield* Effect.flip(boxes.executeAll("b", [new Keep({ value: 1 }), untyped({ _tag: "Lost" })]))
+        assert.deepInclude(second, { _tag: "InvalidCommand", index: 2 })
+        assert.deepInclude(yield* Effect.flip(boxes.executeAll("b", untyped(undefined))), { _tag: "InvalidCommand" })
+        // a record is as good as an instance; a bug of decide stays one, whichever it is given
+        assert.deepInclude(yield* boxes.execute("b", untyped({ _tag: "Keep", value: 1 })), { version: 1 })
+        for (const command of [new Keep({ value: "bug" }), untyped<Keep>({ _tag: "Keep", value: "bug" })]) {
+          const exit = yield* Effect.exit(boxes.execute("b", command))
+          assert.isTrue(Exit.isFailure(exit) && exit.cause._tag === "Die")
+        }
+        assert.deepInclude(yield* boxes.load("b"), { version: 1 })
+      }).pipe(Effect.provide(layer)))
+
+    it.scoped(`whose events refer back to themselves or are too deep name the path (${name})`, () =>
+      Effect.gen(function*() {
+        const boxes = yield* Repository.make(Box, {
+          snapshots: SnapshotPolicy.sync({ every: 1 }),
+          cache: { capacity: 1 }
+        })
+        const circle = yield* Effect.flip(boxes.execute("b", new Keep({ value: cyclic })))
+        assert.instanceOf(circle, Repository.EventEncodeError)
+        assert.deepInclude(circle, { command: "Keep", type: "Kept", index: 1 })
+        assert.include(circle.message, "$.value.b.up refers back to $.value")
+        const bottomless = yield* Effect.flip(boxes.execute("b", new Keep({ value: deep(100_000) })))
+        assert.instanceOf(bottomless, Repository.EventEncodeError)
+        assert.include(bottomless.message, "nested too deeply")
+        const metadata = yield* Effect.flip(boxes.execute("b", new Keep({ value: 1 }), { metadata: { cyclic } }))
+        assert.include(metadata.message, "$.cyclic.b.up refers back to $.cyclic")
+        const throwing = {
+          get value() {
+            throw new Error("planned")
+          }
+        }
+        assert.include(
+          (yield* Effect.flip(boxes.execute("b", new Keep({ value: throwing })))).message,
+          "cannot be read"
+        )
+        // whatever the depth, an event that can be stored can be loaded, and what cannot is typed
+        for (const levels of [500, 1_000, 2_000, 3_000, 4_000, 6_000, 8_000]) {
+          const name = `deep-${levels}`
+          const done = yield* Effect.either(boxes.execute(name, new Keep({ value: deep(levels) })))
+          assert.isTrue(Either.isRight(done) || done.left._tag === "EventEncodeError")
+          assert.strictEqual((yield* boxes.load(name)).version, Either.isRight(done) ? 1 : 0)
+          const snapshot = yield* Effect.either(boxes.createSnapshot(name))
+          assert.isTrue(
+            Either.isRight(snapshot) || ["StateEncodeError", "EmptyStream"].includes(snapshot.left._tag),
+            String(levels)
+          )
+        }
+      }).pipe(Effect.provide(layer)))
+
+    it.scoped(`with an id that refers back to itself are typed too (${name})`, () =>
+      Effect.gen(function*() {
+        const boxes = yield* Repository.make(Box)
+        for (const bad of [cyclic, null, 7, deep(100_000)]) {
+          const runs: ReadonlyArray<Effect.Effect<unknown, unknown>> = [
+            boxes.load(untyped(bad)),
+            boxes.execute(untyped(bad), new Drop())
+          ]
+          for (const run of runs) {
+            assert.deepInclude(yield* Effect.flip(run), { _tag: "EventStoreError", reason: "InvalidInput" })
+          }
+        }
+      }).pipe(Effect.provide(layer)))
+  }
+})
+
+describe("what is only large", () => {
+  it("is not said to be nested too deeply", () => {
+    assert.deepInclude(Json.overflow(new RangeError("Invalid string length"), { a: 1 }), {
+      reason: "is longer, as JSON, than any text can be"
+    })
+    assert.strictEqual(Json.overflow(new TypeError("Invalid string length"), {}), undefined)
+  })
+
+  for (const [name, layer] of both) {
+    it.effect(`an append of hundreds of megabytes is a typed error (${name})`, () =>
+      Effect.gen(function*() {
+        const store = yield* EventStore.EventStore
+        const payload = "x".repeat(70_000_000)
+        const stream = StreamId.make("Box", "b")
+        const events = ["a", "b", "c"].map((id) => ({ id, type: "Kept", payload }))
+        const failure = yield* Effect.flip(store.append(stream, events, { expectedVersion: ExpectedVersion.any }))
+        assert.deepInclude(failure, { _tag: "EventStoreError", reason: "InvalidInput", mayHaveAppended: false })
+        assert.include(failure.message, "event 3 of 3")
+        assert.strictEqual(yield* store.version(stream), 0)
+      }).pipe(Effect.provide(layer)), 60_000)
+  }
+})
+
+describe("a clock beyond what a date holds", () => {
+  const clockOf = (now: number): Clock.Clock =>
+    Object.assign(Clock.make(), {
+      unsafeCurrentTimeMillis: () => now,
+      currentTimeMillis: Effect.succeed(now)
+    })
+
+  for (const [name, layer] of both) {
+    it.scoped(`is refused where it enters, and what is stored stays readable (${name})`, () =>
+      Effect.gen(function*() {
+        const store = yield* EventStore.EventStore
+        const accounts = yield* Repository.make(Account, {
+          snapshots: SnapshotPolicy.sync({ every: 1 }),
+          cache: { capacity: 10 }
+        })
+        for (const now of [1.7e18, NaN, Infinity, -Infinity, 8.64e15 + 1, -8.64e15 - 1]) {
+          const at = Effect.withClock(clockOf(now))
+          const failure = yield* Effect.flip(at(accounts.execute(id("a"), { _tag: "Open" })))
+          assert.deepInclude(failure, { _tag: "EventStoreError", reason: "InvalidInput", mayHaveAppended: false })
+          assert.include(failure.message, String(now))
+        }
+        yield* accounts.execute(id("a"), { _tag: "Open" })
+        for (const now of [1.7e18, NaN, -Infinity]) {
+          const at = Effect.withClock(clockOf(now))
+          assert.deepInclude(yield* at(accounts.load(id("a"))), { version: 1 })
+          assert.deepInclude(yield* Effect.flip(at(accounts.createSnapshot(id("a")))), {
+            _tag: "SnapshotStoreError",
+            reason: "InvalidInput"
+          })
+        }
+        // before 1970 is a date
+        yield* Effect.withClock(accounts.execute(id("a"), { _tag: "Deposit", amount: 1 }), clockOf(-1_000))
+        assert.strictEqual((yield* Stream.runCollect(store.readAll())).length, 2)
+        const snapshots = yield* SnapshotStore.SnapshotStore
+        const saved = { version: 9, eventId: "e", schemaVersion: 1, fingerprint: "f", state: "1", time: 8.64e15 + 1 }
+        assert.deepInclude(
+          yield* Effect.flip(snapshots.save({ ...saved, stream: StreamId.make("Account", "a") })),
+          { reason: "InvalidInput" }
+        )
+        assert.match(
+          yield* Effect.withClock(Effect.flatten(Event.IdGenerator), clockOf(-5)),
+          /^[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-/
+        )
+      }).pipe(Effect.provide(layer)))
+  }
+})
+
+describe("the stores in memory", () => {
+  it.effect("hand out nothing that they keep", () =>
+    Effect.gen(function*() {
+      const store = yield* EventStore.EventStore
+      const snapshots = yield* SnapshotStore.SnapshotStore
+      const stream = { aggregate: "Box", id: "b" }
+      yield* store.append(stream, [{ id: "e", type: "Kept", payload: { a: [1] }, metadata: { m: {} } }], {
+        expectedVersion: ExpectedVersion.any
+      })
+      const snapshot = { version: 1, eventId: "e", schemaVersion: 1, fingerprint: "f", state: "1", time: 0 }
+      yield* snapshots.save({ ...snapshot, stream })
+      for (let i = 0; i < 2; i++) {
+        for (const events of [store.read(StreamId.make("Box", "b")), store.readAll()]) {
+          const [event] = Array.from(yield* Stream.runCollect(events))
+          assert.deepInclude(event, { stream: { aggregate: "Box", id: "b" }, payload: { a: [1] }, metadata: { m: {} } })
+          Object.assign(event.stream, { id: "changed" })
+          Object.assign(Object(event.payload), { a: "changed" })
+          Object.assign(event.metadata, { m: "changed" })
+        }
+        const [tail] = yield* store.readTail(StreamId.make("Box", "b"), { fromVersion: 1, limit: 1 })
+        assert.deepInclude(tail, { eventId: "e", type: "Kept" })
+        Object.assign(tail, { eventId: "changed", type: "changed" })
+        const found = yield* Effect.flatten(snapshots.get(StreamId.make("Box", "b"), { schemaVersion: 1 }))
+        assert.deepStrictEqual(found, { ...snapshot, stream: { aggregate: "Box", id: "b" } })
+        Object.assign(found, { version: 7, state: "changed" })
+        Object.assign(found.stream, { id: "changed" })
+      }
+    }).pipe(Effect.provide(memoryStores)))
+})
+
+describe("createSnapshot", () => {
+  it.scoped("fails in mode none, and with a store that keeps nothing", () =>
+    Effect.gen(function*() {
+      const none = yield* Repository.make(Account)
+      yield* none.execute(id("a"), { _tag: "Open" })
+      const failure = yield* Effect.flip(none.createSnapshot(id("a")))
+      assert.deepInclude(failure, { _tag: "SnapshotStoreError", reason: "InvalidInput" })
+      assert.include(failure.message, "mode none")
+      assert.isFalse(yield* (yield* SnapshotStore.SnapshotStore).exists(StreamId.make("Account", "a")))
+      const noop = yield* Repository.make(Account, { snapshots: SnapshotPolicy.sync({ every: 1 }) }).pipe(
+        Effect.provide(SnapshotStore.layerNoop)
+      )
+      yield* noop.execute(id("a"), { _tag: "Deposit", amount: 1 })
+      assert.include((yield* Effect.flip(noop.createSnapshot(id("a")))).message, "keeps nothing")
+    }).pipe(Effect.provide(memoryStores)))
+})
+
+describe("options of a program without types", () => {
+  const policies: Readonly<Record<string, () => SnapshotPolicy.SnapshotPolicy>> = {
+    "a function as when": () => SnapshotPolicy.sync({ when: untyped(() => true) }),
+    "a number as when": () => SnapshotPolicy.inline({ when: untyped(5) }),
+    "null as when, deep down": () =>
+      SnapshotPolicy.background({ when: SnapshotPolicy.or(SnapshotPolicy.every(1), untyped(null)) }),
+    "an unknown condition": () => SnapshotPolicy.sync({ when: untyped({ _tag: "Sometimes" }) }),
+    "no condition": () => SnapshotPolicy.sync(untyped({})),
+    "a misspelt option": () => SnapshotPolicy.sync(untyped({ evry: 5 })),
+    "both": () => SnapshotPolicy.sync(untyped({ every: 5, when: SnapshotPolicy.every(5) })),
+    "no options": () => SnapshotPolicy.sync(untyped(undefined)),
+    "a number for options": () => SnapshotPolicy.inline(untyped(5)),
+    "a misspelt option of the background": () => SnapshotPolicy.background(untyped({ every: 5, worker: 2 })),
+    "a schedule that is none": () => SnapshotPolicy.background({ every: 5, retry: untyped(3) }),
+    "a mode that is none": () => untyped("sync"),
+    "null": () => untyped(null)
+  }
+  for (const [name, policy] of Object.entries(policies)) {
+    it.scoped(`a policy with ${name} is refused`, () =>
+      Effect.gen(function*() {
+        const made = Effect.suspend(() => Repository.make(Account, { snapshots: policy() })).pipe(
+          // the modes are pure constructors, which throw where the mistake stands
+          Effect.catchAllDefect((defect) => Effect.fail(defect))
+        )
+        assert.instanceOf(yield* Effect.flip(made), InvalidOption.InvalidOption)
+      }).pipe(Effect.provide(memoryStores)))
+  }
+
+  const repositories: Readonly<Record<string, unknown>> = {
+    "a misspelt option": { snapshot: SnapshotPolicy.manual },
+    "options that are none": 5,
+    "null": null,
+    "a schedule that is none": { retry: 3 },
+    "a text for a boolean": { snapshotOnLoad: "false" },
+    "a number for a cache": { cache: 100 },
+    "a misspelt option of the cache": { cache: { capacity: 5, ttl: "1 minute" } },
+    "a number for verify": { verify: 0.5 },
+    "a text for a share": { verify: { sample: "0.5" } },
+    "a text for a number": { pageSize: "50" }
+  }
+  for (const [name, options] of Object.entries(repositories)) {
+    it.scoped(`a repository with ${name} is refused`, () =>
+      Effect.gen(function*() {
+        const failure = yield* Effect.flip(Repository.make(Account, untyped(options)))
+        assert.instanceOf(failure, InvalidOption.InvalidOption)
+      }).pipe(Effect.provide(memoryStores)))
+  }
+
+  it("a chain of an event under a name with a version is refused, with the right one", () => {
+    const Registered = Schema.TaggedStruct("Registered", { name: Schema.String })
+    const chain = Versions.from(1, Schema.Struct({ _tag: Schema.Literal("Registered") }))
+      .to(Registered, () => Registered.make({ name: "" }))
+    const make = (upcasts: Record<string, typeof chain>) =>
+      Aggregate.make({
+        name: "User",
+        id: Schema.String,
+        state: Schema.String,
+        event: Registered,
+        command: Registered,
+        initial: () => "",
+        evolve: (_, { name }) => name,
+        decide: (_, command) => Either.right([command]),
+        upcasts
+      })
+    for (const type of ["Registered@2", "Registered@1", "Old@3"]) {
+      assert.throws(() => make({ [type]: chain }), `a chain for "${type}"`)
+    }
+    assert.deepStrictEqual(make({ Registered: chain }).event.types, ["Registered", "Registered@2"])
+  })
+})
+
+describe("spans", () => {
+  it.effect("have the library's prefix in all of their attributes", () =>
+    Effect.gen(function*() {
+      const attributes = new Map<string, Set<string>>()
+      const tracer = Tracer.make({
+        span: (name, parent, context, links, startTime, kind) => {
+          const keys = new Set<string>()
+          attributes.set(name, keys)
+          const span: Tracer.Span = {
+            _tag: "Span",
+            spanId: "s",
+            traceId: "t",
+            name,
+            sampled: true,
+            parent,
+            context,
+            links,
+            kind,
+            status: { _tag: "Started", startTime },
+            attributes: new Map(),
+            attribute: (key) => keys.add(key),
+            end: () => {},
+            event: () => {},
+            addLinks: () => {}
+          }
+          return span
+        },
+        context: (f) => f()
+      })
+      yield* Effect.gen(function*() {
+        const accounts = yield* Repository.make(Account, {
+          snapshots: SnapshotPolicy.background({ every: 1 }),
+          verify: { sample: 1 }
+        })
+        yield* accounts.execute(id("a"), { _tag: "Open" })
+        yield* accounts.awaitPendingSnapshots
+        yield* accounts.load(id("a"))
+        yield* accounts.verify(id("a"))
+      }).pipe(Effect.scoped, Effect.withTracer(tracer))
+      assert.includeMembers([...attributes.keys()], ["Repository.execute", "Repository.load", "Snapshotter.write"])
+      for (const [name, keys] of attributes) {
+        for (const key of keys) assert.match(key, /^eventsourcing\./, name)
+      }
+    }).pipe(Effect.provide(memoryStores)))
+})
