@@ -34,6 +34,7 @@ import {
   wholeFromOne
 } from "./internal/options.js"
 import { reason } from "./internal/reason.js"
+import { RetryClock } from "./internal/retryClock.js"
 import * as Source from "./internal/source.js"
 import * as SyncSaves from "./internal/syncSaves.js"
 import { quote } from "./internal/text.js"
@@ -956,10 +957,10 @@ export const make = <Name extends string, Id, State, Event, Command, Rejection>(
         )
         return Effect.flatten(
           Effect.catchAll(attempt, (lost) =>
-            Effect.flatMap(Schedule.driver(retry), (driver) => {
+            Effect.flatMap(Effect.zip(Schedule.driver(retry), RetryClock), ([driver, retryClock]) => {
               const again = (lost: EventStore.VersionConflict): typeof attempt =>
                 // in real time: others append in theirs, whatever clock dates the events
-                Effect.matchEffect(Effect.withClock(driver.next(lost), liveClock), {
+                Effect.matchEffect(Effect.withClock(driver.next(lost), retryClock), {
                   onFailure: () => Effect.fail(lost),
                   onSuccess: () => Effect.catchAll(attempt, again)
                 })
@@ -1035,7 +1036,7 @@ const defaultRetry: Schedule.Schedule<unknown> = Schedule.exponential("1 millis"
   Schedule.intersect(Schedule.recurs(30))
 )
 
-// real time, also where a test has stopped the clock: what is waited for are others, who commit in theirs
+// real time, also where a test has stopped the clock: it is a transaction of the caller's that is waited for
 const liveClock = Clock.make()
 
 const longestWait = 160

@@ -1,5 +1,6 @@
 import { Chunk, Clock, Duration, Effect, type Exit, Fiber, Random, Scheduler, TestClock, TestContext } from "effect"
 import { PCGRandom } from "effect/Utils"
+import { RetryClock } from "../../src/internal/retryClock.js"
 
 /** Whole numbers from a seed. */
 export class Dice {
@@ -92,6 +93,7 @@ export const run = <A>(
   const fiber = Effect.runFork(
     program({ jump: (by) => Effect.sync(() => clock.jump(by)) }).pipe(
       Effect.withClock(clock),
+      Effect.provideService(RetryClock, clock),
       Effect.withRandom(Random.make(dice.seed()))
     ),
     { scheduler }
@@ -118,7 +120,11 @@ export const runUnderTestClock = <A>(
   Effect.gen(function*() {
     const dice = new Dice(seed)
     const jump = (by: number) => Effect.flatMap(Clock.currentTimeMillis, (now) => TestClock.setTime(now + by))
-    const fiber = yield* Effect.fork(Effect.withRandom(program({ jump }), Random.make(dice.seed())))
+    const fiber = yield* program({ jump }).pipe(
+      Effect.withRandom(Random.make(dice.seed())),
+      Effect.provideServiceEffect(RetryClock, Effect.clock),
+      Effect.fork
+    )
     for (let idle = 0; idle < 100;) {
       const exit = fiber.unsafePoll()
       if (exit !== null) return { _tag: "Done", exit } as const
