@@ -47,7 +47,7 @@ describe("given, when, then", () => {
     assert.include(message, "new InsufficientFunds({ balance: 0 })")
   })
 
-  it("says what was expected, what came, and where they differ", () => {
+  it("prints the expected value, the actual value, and their differences", () => {
     const failures = [
       failureOf(() =>
         AggregateTest.given(Account, account, [opened]).when({ _tag: "Deposit", amount: 7 }).then([deposited])
@@ -84,7 +84,7 @@ describe("given, when, then", () => {
     assert.deepStrictEqual(failures[0].actual, [{ _tag: "Deposited", amount: 7 }])
   })
 
-  it("compares what effect's data types hold, and classes by their class", () => {
+  it("compares the contents of Effect's data types, and classes by their class", () => {
     class Renamed extends Schema.TaggedClass<Renamed>()("Renamed", { to: Schema.Option(Schema.String) }) {}
     const Named = Aggregate.make({
       name: "Named",
@@ -108,27 +108,27 @@ describe("given, when, then", () => {
     assert.include(message, "differs at $[0].to.value  expected \"y\", actual \"x\"")
   })
 
-  it("what is no list of events asserts nothing, and says so", () => {
+  it("a value that is not a list of events asserts nothing, and says so", () => {
     const { then } = AggregateTest.given(Account, account, [opened]).when(withdraw)
-    // what a program without types, or an unchecked index, may give
+    // values that a program without types, or an unchecked index, may pass
     for (const expected of [undefined, null, deposited, "x"]) {
       const failure = failureOf(() => Reflect.apply(then, undefined, [expected]))
       assert.include(failure.message, "nothing is asserted")
     }
   })
 
-  it("a decision that is awaited, or returned to the runner, is rejected with what is missing", async () => {
+  it("a decision that is awaited, or returned to the runner, is rejected with an explanation", async () => {
     const decision = AggregateTest.given(Account, account, [opened]).when(withdraw)
     const error = await Promise.resolve(decision).then(() => undefined, (error: unknown) => error)
     assert.instanceOf(error, AssertionError)
     assert.include(error.message, "nothing is asserted")
-    // what an assertion gives can be returned
+    // the result of an assertion can be returned
     const checked = await Promise.resolve(decision.thenRejects(new InsufficientFunds({ balance: 0 })))
     assert.notProperty(checked, "then")
   })
 })
 
-describe("what no schema allows is no example", () => {
+describe("values that do not match their schemas are refused", () => {
   const Amount = Schema.Int.pipe(Schema.positive())
   const PurseId = Schema.NonEmptyString.pipe(Schema.brand("PurseId"))
   class TooMuch extends Schema.TaggedError<TooMuch>()("TooMuch", { left: Schema.NonNegativeInt }) {}
@@ -153,7 +153,7 @@ describe("what no schema allows is no example", () => {
   })
   const filled = { _tag: "Filled", cents: 1 } as const
 
-  // what JavaScript, a cast or a fixture out of date may give
+  // values that JavaScript, a cast or an outdated fixture may pass
   const refusalOf = (call: (...args: ReadonlyArray<unknown>) => unknown, ...args: ReadonlyArray<unknown>): string => {
     try {
       call(...args)
@@ -220,12 +220,12 @@ describe("what no schema allows is no example", () => {
     })
   }
 
-  it("nor is it a decision: events are stored and read back first, as a command's are", () => {
+  it("decided events are stored and read back first, as a repository does it", () => {
     const { message } = failureOf(() => when({ _tag: "Break" }))
     assert.include(message, "Purse decides an event that cannot be stored.")
     assert.include(message, "$.cents")
     assert.include(message, "Infinity")
-    // a field that is undefined is absent then
+    // an undefined field is absent then
     const InTwo = Aggregate.make({
       name: "InTwo",
       id: Schema.String,
@@ -264,7 +264,7 @@ describe("what no schema allows is no example", () => {
     assert.include(lost.message, "as they are read back")
   })
 
-  it("a rejection that its own class refuses", () => {
+  it("a rejection must match its own class", () => {
     const Wrong = Aggregate.make({
       name: "Wrong",
       id: Schema.String,
@@ -280,7 +280,7 @@ describe("what no schema allows is no example", () => {
     assert.include(message, "$.left")
   })
 
-  it("what writes into its input is named", () => {
+  it("names a function that changes its input", () => {
     class Refused extends Data.TaggedError("Refused") {}
     const Writing = (evolves: boolean) =>
       Aggregate.make({

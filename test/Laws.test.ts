@@ -12,7 +12,7 @@ import * as Planted from "./fixtures/planted.js"
 import { sound } from "./fixtures/sound.js"
 import { brokenBy } from "./utils/laws.js"
 
-// what the story says that one can paste
+// the line of the report that can be pasted
 const lastLine = (message: string): string => message.split("\n").at(-1)?.trim() ?? ""
 
 const evaluate = (line: string): void => {
@@ -23,11 +23,11 @@ const evaluate = (line: string): void => {
 
 describe("planted bugs", () => {
   for (const [name, { law, laws, says, steps }] of Object.entries(Planted.planted)) {
-    it(`${name}: found within 250 runs, shrunk, told`, async () => {
+    it(`${name}: is found within 25 runs, shrunk and reported`, async () => {
       for (const seed of [1, 2, 3]) {
         await setImmediate()
         // each law that is broken would be shrunk for itself
-        const [error] = brokenBy(laws({ seed, runs: 250 }).filter(({ name }) => name.includes(law))).values()
+        const [error] = brokenBy(laws({ seed, runs: 25 }).filter(({ name }) => name.includes(law))).values()
         assert.isDefined(error, `${law} found nothing`)
         const { message } = error!
         for (const text of says) assert.include(message, text)
@@ -38,9 +38,9 @@ describe("planted bugs", () => {
     })
   }
 
-  it("the line of the story that keeps it as a test finds it again", () => {
+  it("the printed line finds the bug again", () => {
     for (const { laws } of Object.values(Planted.planted)) {
-      for (const error of brokenBy(laws({ seed: 5, runs: 200 })).values()) {
+      for (const error of brokenBy(laws({ seed: 5, runs: 25 })).values()) {
         const line = lastLine(error.message)
         if (error.message.includes("forgets the field")) continue
         assert.match(line, /^AggregateLaws\.check\(/)
@@ -49,7 +49,7 @@ describe("planted bugs", () => {
     }
   })
 
-  it("the same seed tells the same story", () => {
+  it("the same seed gives the same report", () => {
     const stories = () =>
       [...brokenBy(AggregateLaws.laws(Planted.OrderDependent, { seed: 11, runs: 100 })).values()].map(({ message }) =>
         message
@@ -58,7 +58,7 @@ describe("planted bugs", () => {
     assert.deepStrictEqual(stories(), stories())
   })
 
-  it("a mutation is found where nothing can be frozen: a date, a set, bytes", () => {
+  it("finds a mutation of a value that cannot be frozen: a date, a set, bytes", () => {
     const Mutating = (change: (state: { at: Date; seen: Set<string>; bytes: Uint8Array }) => void) =>
       Aggregate.make({
         name: "Mutating",
@@ -89,7 +89,7 @@ describe("planted bugs", () => {
     }
   })
 
-  it("a story shows what is wrong on one page, however large the states are", () => {
+  it("a report of large states fits on one page", () => {
     const kept: Array<string> = []
     const Keeping = Aggregate.make({
       name: "Keeping",
@@ -114,20 +114,20 @@ describe("planted bugs", () => {
     for (const story of stories) {
       assert.isAtMost(story.split("\n").length, 160)
       assert.match(story, /\.\.\. \(\d+ more lines\)/)
-      // a long path does not run into what stands there
+      // there is a gap after a long path
       assert.match(story, /differs at \$\.theOnesThatWereEverSeenByIt\.all\[\d+\] {2}\w/)
     }
-    // what an impurity may be the cause of
+    // a broken purity may be the cause of the other
     const [, snapshots] = stories
     assert.include(snapshots, "a snapshot at any version")
     assert.include(snapshots, "Fix that first")
   })
 
-  it("an invariant of the user's own", () => {
+  it("checks an invariant of the user", () => {
     const laws = AggregateLaws.laws(Account.Account, {
       invariant: ({ balance }) => balance < 1_000,
       seed: 1,
-      runs: 200
+      runs: 25
     })
     const [[name, error]] = brokenBy(laws)
     assert.include(name, "invariant")
@@ -142,7 +142,7 @@ describe("planted bugs", () => {
     assert.include([...brokenBy(throwing).values()][0].message, "Error: no")
   })
 
-  it("events in any order are stricter than what commands decide", () => {
+  it("events in any order are stricter than decided events", () => {
     const { RefusedByItsState } = Planted
     const Strict = Aggregate.make({
       name: "Strict",
@@ -159,8 +159,8 @@ describe("planted bugs", () => {
           ? Either.right([{ _tag: "Booked", seats: command.seats }])
           : Either.right([{ _tag: "Scheduled", seats: command.seats }])
     })
-    assert.strictEqual(brokenBy(AggregateLaws.laws(Strict, { seed: 1, runs: 200 })).size, 0)
-    const [error] = brokenBy(AggregateLaws.laws(Strict, { seed: 1, runs: 200, histories: "events" })).values()
+    assert.strictEqual(brokenBy(AggregateLaws.laws(Strict, { seed: 1, runs: 50 })).size, 0)
+    const [error] = brokenBy(AggregateLaws.laws(Strict, { seed: 1, runs: 50, histories: "events" })).values()
     assert.include(error.message, "Expected a non-negative number")
     assert.match(lastLine(error.message), /events: \[.*\], \}?.*histories: "events" \}\)$|histories: "events" \}\)$/)
     assert.throws(
@@ -174,9 +174,9 @@ describe("planted bugs", () => {
 describe("sound aggregates", () => {
   for (const [name, laws] of Object.entries(sound)) {
     it(`${name}: no false alarm`, async () => {
-      for (let seed = 1; seed <= 15; seed++) {
+      for (const seed of [1, 2]) {
         await setImmediate()
-        const broken = brokenBy(laws({ seed, runs: 25 }))
+        const broken = brokenBy(laws({ seed, runs: 100 }))
         assert.deepStrictEqual([...broken.values()].map(({ message }) => message), [])
       }
     })
@@ -186,7 +186,7 @@ describe("sound aggregates", () => {
 describe("options", () => {
   const { Account: aggregate } = Account
 
-  it("what cannot work is named", () => {
+  it("names an option that is not valid", () => {
     for (
       const [options, name] of [
         [{ runs: 0 }, "runs"],
@@ -206,7 +206,7 @@ describe("options", () => {
     }
   })
 
-  it("a history that the schemas refuse is named", () => {
+  it("names a history that the schemas refuse", () => {
     for (
       const history of [
         { id: "" },
@@ -218,7 +218,7 @@ describe("options", () => {
     }
   })
 
-  it("runs and size are kept to, and the given generators used", () => {
+  it("keeps to runs and size, and uses the given generators", () => {
     let histories = 0
     const longest: Array<number> = []
     let balances = 0
@@ -262,7 +262,7 @@ describe("options", () => {
 })
 
 describe("differences", () => {
-  // what fast-check makes of anything, maps, sets, dates, typed arrays and sparse arrays included
+  // includes maps, sets, dates, typed arrays and sparse arrays
   const anything = fc.anything({
     withBigInt: true,
     withDate: true,
@@ -273,23 +273,23 @@ describe("differences", () => {
     withTypedArray: true
   })
 
-  it.prop("a value does not differ from itself, nor from a copy of it", [anything], ([value]) => {
+  it.prop("a value equals itself and its copy", [anything], ([value]) => {
     assert.deepStrictEqual(differences(value, value), [])
     assert.deepStrictEqual(differences(value, Mutation.make().copy(value)), [])
   })
 
-  it.prop("two values that differ for node differ here, and the other way round", [anything, anything], ([a, b]) => {
+  it.prop("equality is symmetric, and two values that differ are not identical", [anything, anything], ([a, b]) => {
     assert.strictEqual(same(a, b), same(b, a))
     if (!same(a, b)) assert.notStrictEqual(a, b)
   })
 
-  it.prop("a frozen value is what it was", [anything], ([value]) => {
+  it.prop("freezing does not change a value", [anything], ([value]) => {
     const before = Mutation.make().copy(value)
     Mutation.make().freeze(value)
     assert.deepStrictEqual(differences(before, value), [])
   })
 
-  it("sees what other comparisons do not, with its path", () => {
+  it("finds differences that other comparisons miss, with their paths", () => {
     class A {
       constructor(readonly n: number) {}
     }

@@ -24,7 +24,7 @@ import ts from "typescript"
 import { toCode } from "../src/internal/laws/code.js"
 import { differences } from "../src/internal/laws/difference.js"
 
-// values as the code that makes them: it must be TypeScript, and give the value
+// the code must be valid TypeScript and evaluate to the value
 
 class Line extends Schema.Class<Line>("Line")({ sku: Schema.String, price: Schema.BigDecimal }) {}
 class Added extends Schema.TaggedClass<Added>()("Added", { line: Line }) {}
@@ -50,7 +50,7 @@ const modules = {
 }
 const classes = { Line, Added, Refused, Point, Tagged, Empty, WithMessage }
 
-// where the test stands in for the definitions of a user
+// in place of the definitions of a user
 const declarations = `
 class Line extends Schema.Class<Line>("Line")({ sku: Schema.String, price: Schema.BigDecimal }) {}
 class Added extends Schema.TaggedClass<Added>()("Added", { line: Line }) {}
@@ -138,7 +138,7 @@ const run = (code: string): unknown => {
   return new Function(...Object.keys(scope), `return (${code})`)(...Object.values(scope))
 }
 
-// what the compiler says about a program that is nowhere on the disk
+// compiles a program that is not on the disk
 const complaints = (program: string): ReadonlyArray<string> => {
   const root = fileURLToPath(new URL("..", import.meta.url))
   const { config } = ts.readConfigFile(path.join(root, "tsconfig.json"), ts.sys.readFile)
@@ -171,7 +171,7 @@ describe("values as code", () => {
     })
   }
 
-  it("what is sorted leaves its order to the reader", () => {
+  it("leaves the order of a sorted collection to the reader", () => {
     assert.strictEqual(
       toCode(SortedSet.fromIterable([2, 1], Order.number)),
       "SortedSet.fromIterable([1, 2], /* its order */)"
@@ -182,14 +182,16 @@ describe("values as code", () => {
     )
   })
 
-  it("compiles, as what it is", { timeout: 60_000 }, () => {
+  it("compiles with the type of the value", { timeout: 60_000 }, () => {
     const program = [
       `import { ${Object.keys(modules).join(", ")} } from "effect"`,
       declarations,
-      ...table.map(([value, type], index) => `export const value${index}: ${type} = ${toCode(value)}`)
+      ...table.map(([value, type], index) => `export const value${index}: ${type} = ${toCode(value)}`),
+      `export const wrong: Date = ${toCode(Duration.zero)}`
     ].join("\n")
-    assert.deepStrictEqual(complaints(program), [])
-    assert.isNotEmpty(complaints(`${program}\nexport const wrong: Date = ${toCode(Duration.zero)}`))
+    const [wrong, ...others] = complaints(program)
+    assert.include(wrong, "Type 'Duration' is missing")
+    assert.deepStrictEqual(others, [])
   })
 })
 
@@ -206,12 +208,12 @@ describe("times in zones", () => {
     decide: (_state, command) => Either.right([{ ...command, _tag: "Moved" as const }])
   })
 
-  it("are generated as what their encoding holds", () => {
-    for (const { check } of AggregateLaws.laws(Meeting, { seed: 1, runs: 300 })) check()
-    for (const { check } of AggregateLaws.laws(Meeting, { seed: 2, runs: 300, histories: "events" })) check()
+  it("are generated in whole minutes, as their encoding holds them", () => {
+    for (const { check } of AggregateLaws.laws(Meeting, { seed: 1, runs: 100 })) check()
+    for (const { check } of AggregateLaws.laws(Meeting, { seed: 2, runs: 100, histories: "events" })) check()
   })
 
-  it("are told as code", () => {
+  it("are printed as code", () => {
     const laws = AggregateLaws.laws(Meeting, { seed: 3, runs: 50, invariant: (state) => state === null })
     assert.throws(
       () => laws.forEach(({ check }) => check()),

@@ -1,4 +1,5 @@
 import * as Either from "effect/Either"
+import * as Hash from "effect/Hash"
 import type * as ParseResult from "effect/ParseResult"
 import * as Schema from "effect/Schema"
 import * as AST from "effect/SchemaAST"
@@ -130,7 +131,8 @@ export const makeEventCodec = <Event extends { readonly _tag: string }, I>(
       (event: Event): Either.Either<unknown, ParseResult.ParseError> =>
         plain.get(event._tag)?.(event) === true
           ? Either.right(event)
-          : (encoders.get(event._tag) ?? encode)(event)
+          : Either.orElse((encoders.get(event._tag) ?? encode)(event), (error) =>
+            isHash(error.issue) ? withoutHashes(schema)(event) : Either.left(error))
     ),
     decoder: (type) => decoders.get(type),
     isRetired: (type) => retired.has(type)
@@ -145,6 +147,28 @@ const encoder = <Event extends object>(member: Schema.Schema<Event, unknown>, st
   return (event: Event) => keys !== undefined && hasOnly(event, keys) ? encode(event) : encodeStrictly(event)
 }
 
+// Effect keeps the hash of an instance in the instance, under a symbol that no schema declares
+const withoutHashes = <Event, I>(schema: Schema.Schema<Event, I>) => (event: Event) => {
+  const strict = Schema.encodeEither(schema, { onExcessProperty: "error", errors: "all" })(event)
+  return Either.isLeft(strict) && isHash(strict.left.issue) ? Schema.encodeEither(schema)(event) : strict
+}
+
+const isHash = (issue: ParseResult.ParseIssue): boolean => {
+  switch (issue._tag) {
+    case "Pointer":
+      return issue.issue._tag === "Unexpected"
+        ? (Array.isArray(issue.path) ? issue.path.at(-1) : issue.path) === Hash.symbol
+        : isHash(issue.issue)
+    case "Refinement":
+    case "Transformation":
+      return isHash(issue.issue)
+    case "Composite":
+      return "_tag" in issue.issues ? isHash(issue.issues) : issue.issues.every(isHash)
+    default:
+      return false
+  }
+}
+
 type Decoder<Event> = (payload: unknown) => Either.Either<Event, ParseResult.ParseError>
 
 const endsAtMember = "a chain that ends at a member of the event union, with the very schema that stands there"
@@ -152,7 +176,8 @@ const endsAtMember = "a chain that ends at a member of the event union, with the
 const retagged = (payload: unknown, tag: string): unknown =>
   typeof payload === "object" && payload !== null && !Array.isArray(payload) ? { ...payload, _tag: tag } : payload
 
-const membersOf = (ast: AST.AST): ReadonlyArray<AST.AST> => {
+/** @internal */
+export const membersOf = (ast: AST.AST): ReadonlyArray<AST.AST> => {
   switch (ast._tag) {
     case "Union":
       return ast.types.flatMap(membersOf)
@@ -163,7 +188,8 @@ const membersOf = (ast: AST.AST): ReadonlyArray<AST.AST> => {
   }
 }
 
-const tagOf = (ast: AST.AST): string | undefined => {
+/** @internal */
+export const tagOf = (ast: AST.AST): string | undefined => {
   switch (ast._tag) {
     case "Refinement":
       return tagOf(ast.from)

@@ -33,8 +33,8 @@ export { LawBroken } from "../internal/laws/laws.js"
 export interface Options<Id, in out State, Event, Command> {
   /**
    * `"commands"`, the default: generated commands are decided in turn, so that every history could have happened.
-   * `"events"`: generated events in any order, even where no command would decide them. That is stricter: `evolve` has to handle
-   * everything, and every state that it returns must fit the state schema.
+   * `"events"`: generated events in any order, even where no command would decide them. That is stricter: `evolve` has
+   * to handle everything, and every state that it returns must fit the state schema.
    */
   readonly histories?: "commands" | "events" | undefined
   /** Default: from the id schema. */
@@ -43,16 +43,22 @@ export interface Options<Id, in out State, Event, Command> {
   readonly command?: FastCheck.Arbitrary<Command> | undefined
   /** Default: from the event schema. */
   readonly event?: FastCheck.Arbitrary<Event> | undefined
-  /** Older versions of the aggregate, from {@link previous}. Their snapshots and events are read by this version and compared. */
+  /**
+   * Older versions of the aggregate, from {@link previous}. Their snapshots and events are read by this version and
+   * compared.
+   */
   readonly previous?: ReadonlyArray<Previous> | undefined
   /** A condition that must hold in every state that is reached. */
   readonly invariant?: ((state: State) => boolean) | undefined
   /**
-   * How many histories are tried. Default: 1,000, or as many as 2 seconds allow, but at least 100 unless those take more than 8
-   * seconds.
+   * How many histories are tried. Default: 1,000, or as many as 2 seconds allow, but at least 100 unless those take
+   * more than 8 seconds.
    */
   readonly runs?: number | undefined
-  /** The seed of the random numbers, a whole number. The same seed gives the same histories. Default: a new one each time. */
+  /**
+   * The seed of the random numbers, a whole number. The same seed gives the same histories. Default: a new one each
+   * time.
+   */
   readonly seed?: number | undefined
   /** The most events in one history. Default 20. */
   readonly size?: number | undefined
@@ -94,8 +100,8 @@ export interface Law {
 }
 
 /**
- * Declares the laws as tests, in one call. It finds vitest, jest, mocha, bun and `node:test` by itself; pass any other runner as
- * `runner`.
+ * Declares the laws as tests, in one call. It finds vitest, jest, mocha, bun and `node:test` by itself; pass any other
+ * runner as `runner`.
  *
  * @example
  * ```ts skip-run
@@ -135,7 +141,8 @@ export const suite = <Name extends string, Id, State, Event, Command, Rejection>
 }
 
 /**
- * Gives the laws one by one, for any runner. They share one set of histories, which is generated when the first is checked.
+ * Gives the laws one by one, for any runner. They share one set of histories, which is generated when the first is
+ * checked.
  *
  * @example
  * ```ts skip-run
@@ -167,7 +174,8 @@ export const laws = <Name extends string, Id, State, Event, Command, Rejection>(
 ): ReadonlyArray<Law> => Laws.make(aggregate, options, laws)
 
 /**
- * Names an older version of an aggregate to compare with. Keep its definition, or the part that still exists, beside the tests.
+ * Names an older version of an aggregate to compare with. Keep its definition, or the part that still exists, beside
+ * the tests.
  *
  * @example
  * ```ts
@@ -284,8 +292,8 @@ export interface History<Id, Event, Command> {
 }
 
 /**
- * Checks all laws on one history, and throws a {@link LawBroken} for the first that it breaks. This is the line that keeps a
- * counterexample as a test.
+ * Checks all laws on one history, and throws a {@link LawBroken} for the first that it breaks. This is the line that
+ * keeps a counterexample as a test.
  *
  * @since 0.1.0
  * @category suites

@@ -1,8 +1,9 @@
 /**
  * Tests of an aggregate by example: given a history, when a command comes, then these events follow.
  *
- * Every value that a test gives must match its schema; otherwise the test throws `InvalidOption`. Events, given and decided, are
- * stored and read back before they are folded, as a repository does it. `decide` and `evolve` must not change their inputs.
+ * Every value that a test gives must match its schema; otherwise the test throws `InvalidOption`. Events, given and
+ * decided, are stored and read back before they are folded, as a repository does it. `decide` and `evolve` must not
+ * change their inputs.
  *
  * @since 0.1.0
  */
@@ -35,11 +36,12 @@ export interface Given<in out State, in out Event, in Command, in out Rejection>
 }
 
 /**
- * A decision to assert on. Every comparison is by value and knows Effect's data types. Each assertion returns an object for the
- * next one.
+ * A decision to assert on. Every comparison is by value and knows Effect's data types. Each assertion returns an
+ * object for the next one.
  *
- * The method `then` makes JavaScript take this object for a promise. A test that awaits or returns it without an assertion is
- * rejected with an error that says so. The results of the assertions are not promises and are safe to return.
+ * The method `then` makes JavaScript take this object for a promise. A test that awaits or returns it without an
+ * assertion is rejected with an error that says so. The results of the assertions are not promises and are safe to
+ * return.
  *
  * @since 0.1.0
  * @category models

@@ -1,6 +1,6 @@
 /**
- * The values that laws are tried with: those of effect's `Arbitrary`, from a fast-check whose primitives collide more often
- * (so that commands meet the state that others left) and are nastier.
+ * Generates values with Effect's `Arbitrary`, from a fast-check whose primitives repeat more often, so that commands meet
+ * the state that earlier ones left, and include values that break code in production.
  */
 import * as Arbitrary from "effect/Arbitrary"
 import * as FastCheck from "effect/FastCheck"
@@ -22,7 +22,7 @@ const mostly = <A>(
 const oneOf = <A>(values: ReadonlyArray<A>): FastCheck.Arbitrary<A> | undefined =>
   values.length === 0 ? undefined : FastCheck.constantFrom(...values)
 
-// few, so that a command names what another one made; keys like "10" and "2" change their order in an object
+// few, so that a command refers to the result of another one; keys like "10" and "2" change their order in an object
 const fewStrings = ["a", "b"]
 const plainStrings = ["a", "b", "c", "2", "10", "1", "", "aa", "B", "Abc", "ab cd", "abcdefgh"]
 const nastyStrings = ["__proto__", "constructor", "toString", "\u0000", "\ud800", "a\u0308", "ä", "👩‍👩‍👧", "'; --", " "]
@@ -41,8 +41,8 @@ const string: typeof FastCheck.string = (constraints = {}) => {
 
 const hours = 3_600_000
 
-// effect draws the offset of a time zone, and a time in one, from these bounds. Their encoding has whole minutes, which zones
-// have kept to since 1972.
+// Effect generates the offset of a time zone, and a time in it, within these bounds. The encoding has whole minutes,
+// which all zones have used since 1972.
 const integersOfZones = (min: number, max: number): FastCheck.Arbitrary<number> | undefined => {
   if (min === -12 * hours && max === 14 * hours) {
     return FastCheck.oneof(
@@ -75,8 +75,8 @@ const integersBetween = (low: number, high: number): FastCheck.Arbitrary<number>
     : FastCheck.integer({ min, max })
 }
 
-// 64 bits where effect asks for 32: code that keeps fewer digits than a number has should be found. Moderate, so that a
-// sum of them is finite.
+// 64 bits instead of the 32 that Effect asks for, to find code that loses digits. Not too large, so that a sum of them
+// is finite.
 const float: typeof FastCheck.float = (constraints = {}) => {
   const { max = Infinity, maxExcluded = false, min = -Infinity, minExcluded = false } = constraints
   const inside = (value: number) =>
@@ -118,7 +118,7 @@ function bigInt(first: FastCheck.BigIntConstraints | bigint = {}, second?: bigin
 const earliest = new Date(-62_135_596_800_000)
 const latest = new Date(253_402_300_799_999)
 
-// years of four digits, so that a date and a month more is a date
+// years of four digits, so that a month after a date is still a date
 const date: typeof FastCheck.date = (constraints = {}) => {
   const { max = latest, min = earliest, ...rest } = constraints
   const from = Math.max(min.getTime(), Date.UTC(2024, 0, 1))
@@ -139,8 +139,8 @@ const uuid: typeof FastCheck.uuid = (constraints) => mostly([2, oneOf(uuids)], [
 const primitives: typeof FastCheck = { ...FastCheck, bigInt, date, float, integer, string, uuid }
 
 /**
- * Lists of records in which a field often has the value that a field of the same name had before: what one command makes,
- * the next one finds.
+ * Generates lists of records in which a field often repeats the value that a field of the same name had before, so that
+ * commands refer to each other.
  *
  * @internal
  */
@@ -163,7 +163,7 @@ const relate = <A>(
   choice: number,
   isValid: (value: unknown) => value is A
 ): A => {
-  // an even choice leaves it as it is, and zero is what choices shrink to
+  // an even choice keeps the value, as choices shrink to zero
   if (choice % 2 === 0 || !isObject(value) || !isPlain(value) || Array.isArray(value)) return value
   let result: A = value
   let bits = choice >> 1

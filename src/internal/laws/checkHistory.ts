@@ -1,9 +1,9 @@
 /**
  * Checks the laws on one history, and notes the first violation of each law.
  *
- * It decides the commands and evolves the state event by event, stores each event and each state, and folds the rest of the
- * history on top of every stored state. Cost: each function is called twice on each step, and the replays grow with the square of
- * the number of events.
+ * It decides the commands and evolves the state event by event, stores each event and each state, and folds the rest
+ * of the history on top of every stored state. Cost: each function is called twice on each step, and the replays grow
+ * with the square of the number of events.
  */
 import * as Either from "effect/Either"
 import * as Option from "effect/Option"
@@ -266,8 +266,8 @@ const unhandled = (checks: Checks): boolean => {
 }
 
 /**
- * Evolves an event in a state in which no command may ever decide it. `evolve` must not throw, but the state after it may break
- * the schema, and a class may refuse to be built.
+ * Evolves an event in a state in which no command may ever decide it. `evolve` must not throw, but the state after it
+ * may break the schema, and a class may refuse to be built.
  */
 const survive = <Id, State, Event, Command>(walk: Walk<Id, State, Event, Command>, event: Event): boolean => {
   const { checks, state: before, stateFields, subject } = walk

@@ -7,7 +7,7 @@ import { toCode } from "./code.js"
 import { containerOf, isData, isObject, isPlain, ownKeys } from "./effectData.js"
 
 /**
- * One place where two values differ. `undefined` as text: nothing is there.
+ * A path at which two values differ. A side is `undefined` where it has nothing at that path.
  *
  * @internal
  */
@@ -19,19 +19,16 @@ export interface Difference {
 
 /** @internal */
 export interface Options {
-  /**
-   * Fields in which `undefined` and absent are the same. JSON has no `undefined`, so a field of a struct that holds it is
-   * stored as absent; the keys of a record are data.
-   */
+  /** Fields in which `undefined` and absent are equal. */
   readonly fields?: ReadonlySet<PropertyKey> | undefined
-  /** How many differences are looked for. Default 5. */
+  /** The most differences to find. Default 5. */
   readonly limit?: number | undefined
 }
 
 /**
- * Where two values differ, however deep. Stricter than `Equal.equals` (a negative zero is not zero) and than a
- * comparison of JSON (a class instance is not a plain object), and it knows what is equal in effect's data types. The order
- * in maps, sets and records does not count.
+ * Finds the differences of two values at any depth. It is stricter than `Equal.equals` (a negative zero is not zero) and
+ * than a comparison of JSON (a class instance is not a plain object), and it compares the contents of Effect's data types.
+ * The order in maps, sets and records does not count.
  *
  * @internal
  */
@@ -53,7 +50,7 @@ interface Walk {
   readonly fields: ReadonlySet<PropertyKey>
   readonly limit: number
   readonly found: Array<Difference>
-  /** What is being compared further up, so that cycles end. */
+  /** The pairs that are being compared further up, so that cycles end. */
   readonly pairs: Map<object, object>
 }
 
@@ -114,13 +111,13 @@ const compareObjects = (walk: Walk, path: Path, expected: object, actual: object
   }
   if (ownEquality(expected)) {
     if (Equal.equals(expected, actual)) return
-    // its insides are private
+    // its fields are private
     if (ownKeys(expected).length === 0) return report(walk, path, toCode(expected), toCode(actual))
   }
   compareFields(walk, path, expected, actual)
 }
 
-// the class; a plain object is one, with a prototype, without, or with that of effect's data
+// the class: a plain object has the same kind with a prototype, without one, and with that of Effect's data
 const kind = (value: object): unknown => {
   if (isData(value)) return Array.isArray(value) ? Array.prototype : Object.prototype
   const prototype: unknown = Object.getPrototypeOf(value)
@@ -133,7 +130,7 @@ const described = (value: object): string => {
   return Array.isArray(value) ? `the array ${code}` : `the plain object ${code}`
 }
 
-// an equality that a user's class defines for itself, and not the one of effect's data
+// whether a class of the user defines an equality of its own, other than that of Effect's data
 const ownEquality = (value: object): boolean =>
   Equal.isEqual(value) && Reflect.get(value, Equal.symbol) !== Reflect.get(Data.struct({}), Equal.symbol)
 
@@ -171,7 +168,7 @@ const compareLists = (
 
 type Entry = readonly [key: unknown, value: unknown]
 
-// keys that are objects are the same where their parts are
+// keys that are objects are compared by their parts
 const compareEntries = (
   walk: Walk,
   path: Path,

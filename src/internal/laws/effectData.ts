@@ -11,8 +11,8 @@ import * as SortedMap from "effect/SortedMap"
 import * as SortedSet from "effect/SortedSet"
 
 /**
- * A value of one of Effect's immutable data types, as its parts. Two equal values may differ inside, and some types cache in
- * place, so their insides must be neither compared nor frozen.
+ * A value of one of Effect's immutable data types, as its parts. Two equal values may differ inside, and some types
+ * cache in place, so their insides must be neither compared nor frozen.
  *
  * @internal
  */

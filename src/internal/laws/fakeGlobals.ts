@@ -1,6 +1,6 @@
 /**
- * Replaces the clock and the sources of randomness, which pure code must not read, by deterministic ones that note who reads them.
- * A caller that does not run under {@link FakeGlobals} still gets the real ones.
+ * Replaces the clock and the sources of randomness, which pure code must not read, by deterministic ones that note who
+ * reads them. A caller that does not run under {@link FakeGlobals} still gets the real ones.
  */
 import { createRequire, syncBuiltinESMExports } from "node:module"
 import { isObject } from "./effectData.js"

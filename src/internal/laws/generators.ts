@@ -4,6 +4,7 @@ import type * as ParseResult from "effect/ParseResult"
 import * as Schema from "effect/Schema"
 import * as AST from "effect/SchemaAST"
 import { maxIdBytes } from "../../StreamId.js"
+import { membersOf, tagOf } from "../eventCodec.js"
 import * as Json from "../json.js"
 import { safely } from "../safely.js"
 import { keyProblem } from "../text.js"
@@ -75,8 +76,8 @@ export const make = <Id, State, Event, Command>(
 }
 
 /**
- * Makes the histories: lists of commands, or of events where every event is to be checked. A list that is generated from a schema
- * repeats values, so that one item refers to another.
+ * Makes the histories: lists of commands, or of events where every event is to be checked. A list that is generated
+ * from a schema repeats values, so that one item refers to another.
  *
  * @internal
  */
@@ -385,27 +386,5 @@ const notSynchronous = (what: string, value: unknown, result: Either.Either<unkn
   const problem = unusual(result.left)
   if (problem !== undefined) {
     throw new NotGenerated(`${what} ${problem}\n\n  the value:  ${toCode(value)}`)
-  }
-}
-
-const membersOf = (ast: AST.AST): ReadonlyArray<AST.AST> =>
-  ast._tag === "Union" ? ast.types.flatMap(membersOf) : ast._tag === "Suspend" ? membersOf(ast.f()) : [ast]
-
-const tagOf = (ast: AST.AST): string | undefined => {
-  switch (ast._tag) {
-    case "Refinement":
-      return tagOf(ast.from)
-    case "Transformation":
-      return tagOf(ast.to)
-    case "Suspend":
-      return tagOf(ast.f())
-    case "Declaration":
-      return ast.typeParameters.length === 1 ? tagOf(ast.typeParameters[0]) : undefined
-    case "TypeLiteral": {
-      const tag = ast.propertySignatures.find((property) => property.name === "_tag")
-      return tag?.type._tag === "Literal" && typeof tag.type.literal === "string" ? tag.type.literal : undefined
-    }
-    default:
-      return undefined
   }
 }

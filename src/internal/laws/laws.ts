@@ -1,8 +1,8 @@
 /**
  * Turns the options of a suite into the laws of one aggregate, each with a check that throws the report of a violation.
  *
- * The first check generates the histories for all laws; the others only look at what was found. Cost: see the session and, where
- * older versions are given, the comparison with each of them.
+ * The first check generates the histories for all laws; the others only look at what was found. Cost: see the session
+ * and, where older versions are given, the comparison with each of them.
  */
 import type * as FastCheck from "effect/FastCheck"
 import { InvalidOption } from "../../InvalidOption.js"

@@ -9,8 +9,8 @@ import { containerOf, isObject, isPlain, ownKeys } from "./effectData.js"
 /** @internal */
 export interface Tracker {
   /**
-   * Freezes a value all the way down, as far as that is possible. Maps, sets and dates cannot be frozen. Effect's data types are
-   * immutable and must not be frozen: some of them cache in place.
+   * Freezes a value all the way down, as far as that is possible. Maps, sets and dates cannot be frozen. Effect's data
+   * types are immutable and must not be frozen: some of them cache in place.
    */
   readonly freeze: (value: unknown) => void
   /** Copies a value for a later comparison. Parts that are frozen all the way down are shared. */

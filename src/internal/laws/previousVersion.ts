@@ -1,9 +1,9 @@
 /**
  * Compares what older code stored with what the code of now makes of it.
  *
- * It runs histories of the older aggregate, reads their events with the code of now, migrates a snapshot at every version and folds
- * the rest of the events on top. Without the older code it can only check that the migrations keep every field. Cost: up to 200
- * histories or 2 seconds, quadratic in the length of a history.
+ * It runs histories of the older aggregate, reads their events with the code of now, migrates a snapshot at every
+ * version and folds the rest of the events on top. Without the older code it can only check that the migrations keep
+ * every field. Cost: up to 200 histories or 2 seconds, quadratic in the length of a history.
  */
 import * as DateTime from "effect/DateTime"
 import * as Either from "effect/Either"
@@ -279,8 +279,8 @@ const migrate = <OldId, OldState, OldEvent, OldCommand, Id, State, Event, Comman
 }
 
 /**
- * Checks migrations without the older code: some old state can be migrated, and every field that old and new states share has an
- * effect on the result.
+ * Checks migrations without the older code: some old state can be migrated, and every field that old and new states
+ * share has an effect on the result.
  *
  * @internal
  */

@@ -60,8 +60,8 @@ export const attempt = <A>(body: () => A): Either.Either<A, unknown> => {
 }
 
 /**
- * Calls a function of the aggregate and checks that it returns, leaves its inputs alone, and reads neither the clock nor random
- * numbers. `undefined`: the history cannot go on.
+ * Calls a function of the aggregate and checks that it returns, leaves its inputs alone, and reads neither the clock
+ * nor random numbers. `undefined`: the history cannot go on.
  *
  * @internal
  */
@@ -117,7 +117,8 @@ const readingHint = (name: string): string =>
   "Let the caller put the time, or the new id, into the command, and the decision into the event."
 
 /**
- * Repeats the calls of a history at another time, with other random numbers and in another time zone, and compares the results.
+ * Repeats the calls of a history at another time, with other random numbers and in another time zone, and compares the
+ * results.
  *
  * @internal
  */

@@ -5,8 +5,8 @@ import { isObject } from "./effectData.js"
 type Declares = Pick<Runner, "describe" | "it">
 
 /**
- * Finds the runner that runs this file: the globals of jest, mocha, bun and of vitest's `globals: true`; the functions that vitest
- * keeps for `import.meta.vitest` where it has no globals; then `node:test`.
+ * Finds the runner that runs this file: the globals of jest, mocha, bun and of vitest's `globals: true`; the functions
+ * that vitest keeps for `import.meta.vitest` where it has no globals; then `node:test`.
  *
  * @internal
  */

@@ -1,9 +1,10 @@
 /**
  * Checks an aggregate against generated histories, and keeps the first history that breaks each law.
  *
- * All laws share the histories, which are generated when the first law is checked. Several histories run under one time limit, as
- * setting the limit costs more than most of them; where they are stopped, the one that was running is tried again alone.
- * Cost: up to 1,000 histories or 2 seconds, then up to 4 seconds for each broken law to shrink its history.
+ * All laws share the histories, which are generated when the first law is checked. Several histories run under one
+ * time limit, as setting the limit costs more than most of them; where they are stopped, the one that was running is
+ * tried again alone. Cost: up to 1,000 histories or 2 seconds, then up to 4 seconds for each broken law to shrink its
+ * history.
  */
 import * as FastCheck from "effect/FastCheck"
 import * as CheckHistory from "./checkHistory.js"

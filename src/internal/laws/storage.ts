@@ -152,8 +152,8 @@ const lossHint = ([first]: ReadonlyArray<Difference>, schema: Schema.Schema.Any)
 const fieldsByAst = new WeakMap<SchemaAST.AST, ReadonlySet<PropertyKey>>()
 
 /**
- * Collects the names of all fields that the structs in a schema declare. JSON has no `undefined`, so such a field is stored as
- * absent where it is undefined. The keys of a record are data and do not count.
+ * Collects the names of all fields that the structs in a schema declare. JSON has no `undefined`, so such a field is
+ * stored as absent where it is undefined. The keys of a record are data and do not count.
  *
  * @internal
  */

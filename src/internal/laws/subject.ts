@@ -1,7 +1,8 @@
 import type * as Aggregate from "../../Aggregate.js"
 
 /**
- * An aggregate, compared by its members: the modules of this room need not name the type parameters that they do not use.
+ * An aggregate, compared by its members: the modules of this room need not name the type parameters that they do not
+ * use.
  *
  * @internal
  */
