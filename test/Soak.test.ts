@@ -1,12 +1,14 @@
+import Database from "better-sqlite3"
 import { Effect, Layer } from "effect"
 import * as fs from "node:fs"
 import * as os from "node:os"
 import * as path from "node:path"
 import { assert, describe, it } from "vitest"
 import { contend } from "../soak/contend.js"
+import { besideLock, holding, overtaken } from "../soak/fair.js"
 import { plot } from "../soak/plot.js"
 import { isFlat, soak } from "../soak/work.js"
-import { postgresTemporaryDatabase, sqliteTemporaryFile, sqlStores } from "./utils/backends.js"
+import { postgresTemporaryDatabase, sqliteFile, sqliteTemporaryFile, sqlStores } from "./utils/backends.js"
 
 describe("a few seconds of each; `npm run soak` works ten minutes", () => {
   for (
@@ -36,6 +38,37 @@ describe("a few seconds of each; `npm run soak` works ten minutes", () => {
       const { problems, table } = await contend(folder, 1)
       assert.deepStrictEqual(problems, [])
       assert.strictEqual(table.length, 3)
+    } finally {
+      fs.rmSync(folder, { recursive: true, force: true })
+    }
+  }, 120_000)
+
+  it("many commands at once let the event loop go on (SQLite)", async () => {
+    const commands = 3_000
+    const layer = Layer.provideMerge(sqlStores, sqliteTemporaryFile)
+    const { done, most } = await Effect.runPromise(holding(layer, { commands }))
+    assert.strictEqual(done, commands)
+    assert.isBelow(most, commands / 2)
+  }, 120_000)
+
+  it("first come, first served: no crowd of transactions starves others (SQLite)", async () => {
+    const crowd = 100
+    const layer = Layer.provideMerge(sqlStores, sqliteTemporaryFile)
+    assert.isBelow(await Effect.runPromise(overtaken(layer, { crowd })), crowd / 2)
+  }, 120_000)
+
+  it("what waits for the lock of another process keeps nobody from reading, and lets go (SQLite)", async () => {
+    const folder = fs.mkdtempSync(path.join(os.tmpdir(), "lock-"))
+    try {
+      const file = path.join(folder, "locked.db")
+      const other = new Database(file)
+      const lock = { take: () => void other.exec("BEGIN IMMEDIATE"), release: () => void other.exec("COMMIT") }
+      const layer = Layer.provideMerge(sqlStores, sqliteFile(file))
+      const { kept, letGo, loads } = await Effect.runPromise(besideLock(layer, lock))
+      other.close()
+      assert.isTrue(loads, "a load waits for the lock of another process")
+      assert.isTrue(letGo, "a transaction that waits does not let go of its caller")
+      assert.isTrue(kept, "what waited is not done")
     } finally {
       fs.rmSync(folder, { recursive: true, force: true })
     }

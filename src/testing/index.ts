@@ -27,4 +27,8 @@ export * as SnapshotStoreContract from "./SnapshotStoreContract.js"
 /**
  * @since 0.1.0
  */
+export * as SqlFaults from "./SqlFaults.js"
+/**
+ * @since 0.1.0
+ */
 export * as Testing from "./Testing.js"

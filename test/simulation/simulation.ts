@@ -52,21 +52,21 @@ export interface Report {
 // the aggregate
 // -------------------------------------------------------------------------------------
 
-interface Ledger {
+export interface Ledger {
   readonly count: number
   /** Of all amounts in order: another history has another digest. */
   readonly digest: number
 }
 
-type Version = 1 | 2 | 3
+export type Version = 1 | 2 | 3
 
 const Added = Schema.TaggedStruct("Added", { amount: Schema.Int })
 type Added = typeof Added.Type
 
-const initial: Ledger = { count: 0, digest: 7 }
+export const initial: Ledger = { count: 0, digest: 7 }
 
 // the versions fold differently, so that the state of another one is never right
-const evolve = (version: Version) => (state: Ledger, { amount }: Added): Ledger => ({
+export const evolve = (version: Version) => (state: Ledger, { amount }: Added): Ledger => ({
   count: state.count + 1,
   digest: (state.digest * (30 + version) + amount) % 1_000_003
 })
@@ -98,13 +98,13 @@ const ledgers = (subject: Subject) => ({
 
 const made = new WeakMap<Subject, ReturnType<typeof ledgers>>()
 
-const ledger = (subject: Subject, version: Version) => {
+export const ledger = (subject: Subject, version: Version) => {
   const all = made.get(subject) ?? ledgers(subject)
   made.set(subject, all)
   return all[version]
 }
 
-const versions: ReadonlyArray<Version> = [1, 2, 3]
+export const versions: ReadonlyArray<Version> = [1, 2, 3]
 
 const streams = ["a", "b", "__proto__"]
 
