@@ -8,8 +8,8 @@ export default tseslint.config(
       "test/.generated",
       "test/.generated-messages",
       "test/.planted",
-      "crash/.build",
-      "soak/.build",
+      "test/crash/.build",
+      "test/soak/.build",
       "bench/results"
     ]
   },

@@ -3,7 +3,7 @@
  *
  * @since 0.1.0
  */
-import { nameOf } from "./internal/preparedTexts.js"
+import { nameOf } from "./internal/sql/postgres/preparedTexts.js"
 
 /**
  * What this module needs of a `Pool` of the `pg` driver.

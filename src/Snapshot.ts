@@ -7,9 +7,9 @@ import * as DateTime from "effect/DateTime"
 import * as Either from "effect/Either"
 import * as Schema from "effect/Schema"
 import type * as Aggregate from "./Aggregate.js"
-import { compare } from "./internal/compare.js"
-import * as Json from "./internal/json.js"
-import { reason } from "./internal/reason.js"
+import { compare } from "./internal/schema/equality.js"
+import * as Json from "./internal/schema/json.js"
+import { reason } from "./internal/schema/reason.js"
 import * as StreamId from "./StreamId.js"
 
 /**

@@ -8,9 +8,9 @@ import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import * as Schema from "effect/Schema"
-import * as OwnClient from "./internal/ownClient.js"
-import * as PgTransaction from "./internal/pgTransaction.js"
-import { classify } from "./internal/sqlFailure.js"
+import * as OwnClient from "./internal/sql/client.js"
+import { classify } from "./internal/sql/failure.js"
+import * as PgTransaction from "./internal/sql/postgres/transaction.js"
 
 /**
  * A transaction did not do what ran in it: it could not begin (`NotBegun`), the database rolled it back (`RolledBack`), or

@@ -10,8 +10,8 @@ import * as Either from "effect/Either"
 import type * as ParseResult from "effect/ParseResult"
 import * as Schema from "effect/Schema"
 import type * as AST from "effect/SchemaAST"
-import { fingerprint } from "./internal/fingerprint.js"
-import { safely } from "./internal/safely.js"
+import { fingerprint } from "./internal/schema/fingerprint.js"
+import { safely } from "./internal/schema/safely.js"
 import { InvalidOption } from "./InvalidOption.js"
 
 /**

@@ -13,7 +13,7 @@ import {
   StreamId,
   Versions
 } from "effect-eventsourcing"
-import * as Json from "../src/internal/json.js"
+import * as Json from "../src/internal/schema/json.js"
 import { Account, id } from "./fixtures/Account.js"
 import { memoryStores, sqliteFile, sqlStores } from "./utils/backends.js"
 

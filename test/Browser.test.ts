@@ -3,8 +3,8 @@ import * as esbuild from "esbuild"
 import * as path from "node:path"
 import { fileURLToPath } from "node:url"
 import * as vm from "node:vm"
-import { fingerprint } from "../src/internal/fingerprint.js"
 import { nodeVersion, platformProblem } from "../src/internal/platform.js"
+import { fingerprint } from "../src/internal/schema/fingerprint.js"
 import { AccountState } from "./fixtures/Account.js"
 
 const root = fileURLToPath(new URL("..", import.meta.url))

@@ -1,8 +1,8 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Arbitrary, BigDecimal, Data, DateTime, Either, Equal, FastCheck as fc, HashMap, Option, Schema } from "effect"
 import { Aggregate, InvalidOption, Snapshot, SnapshotPolicy, StreamId } from "effect-eventsourcing"
-import { type Folded, foldPage } from "../src/internal/fold.js"
-import * as Json from "../src/internal/json.js"
+import { type Folded, foldPage } from "../src/internal/repository/fold.js"
+import * as Json from "../src/internal/schema/json.js"
 import { Account, AccountCommand, AccountEvent, AccountState, Deposited, id, Opened } from "./fixtures/Account.js"
 
 const stream = StreamId.make("Account", "a-1")

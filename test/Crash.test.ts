@@ -2,8 +2,8 @@ import { SqlClient } from "@effect/sql"
 import { Effect } from "effect"
 import { EventStore, ExpectedVersion, SnapshotStore, StreamId } from "effect-eventsourcing"
 import { assert, describe, it } from "vitest"
-import { eventId } from "../crash/protocol.js"
-import { Book, check, runVariant, sqliteDatabase, variants } from "../crash/rounds.js"
+import { eventId } from "./crash/protocol.js"
+import { Book, check, runVariant, sqliteDatabase, variants } from "./crash/rounds.js"
 
 describe("a short round of each; `npm run crash` does a thousand kills", () => {
   for (const variant of variants) {

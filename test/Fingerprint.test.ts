@@ -1,8 +1,8 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Arbitrary, Either, FastCheck as fc, Schema } from "effect"
 import { Aggregate, InvalidOption } from "effect-eventsourcing"
-import { canonical, fingerprint } from "../src/internal/fingerprint.js"
-import * as Json from "../src/internal/json.js"
+import { canonical, fingerprint } from "../src/internal/schema/fingerprint.js"
+import * as Json from "../src/internal/schema/json.js"
 
 enum Color {
   Red = "red",

@@ -28,7 +28,7 @@ import * as fs from "node:fs"
 import * as path from "node:path"
 import { inspect } from "node:util"
 import { assert, describe, it, vi } from "vitest"
-import { reason } from "../src/internal/reason.js"
+import { reason } from "../src/internal/schema/reason.js"
 import { postgresTemporaryDatabase, sqliteFile, sqlStores } from "./utils/backends.js"
 import { eventually } from "./utils/observe.js"
 

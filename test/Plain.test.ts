@@ -1,7 +1,7 @@
 // events that are decoded without being copied come out as Schema decodes them
 import { assert, describe, it } from "@effect/vitest"
 import { Arbitrary, Either, FastCheck as fc, Schema } from "effect"
-import { decoder, encoder, plain } from "../src/internal/plain.js"
+import { decoder, encoder, plain } from "../src/internal/schema/codec.js"
 
 const Line = Schema.Struct({ sku: Schema.NonEmptyString, quantity: Schema.Int })
 

@@ -20,7 +20,7 @@ import {
 } from "effect-eventsourcing"
 import pg from "pg"
 import { inject } from "vitest"
-import { classify } from "../src/internal/sqlFailure.js"
+import { classify } from "../src/internal/sql/failure.js"
 import { Account, id } from "./fixtures/Account.js"
 import { postgresTemporaryDatabase, sqlStores } from "./utils/backends.js"
 import { pgClient, startServer, temporaryDatabase } from "./utils/postgres.js"

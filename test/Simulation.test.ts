@@ -228,22 +228,22 @@ if (only > 0) {
       },
       {
         name: "a verification that is stuck holds up the closing",
-        file: "internal/verifier.ts",
+        file: "internal/repository/verification.ts",
         changes: [["Effect.disconnect(run(request))", "run(request)"]]
       },
       {
         name: "whoever waited for a load that failed waits for ever",
-        file: "internal/stateCache.ts",
+        file: "internal/repository/stateCache.ts",
         changes: [["return latch.open", "return Effect.void"]]
       },
       {
         name: "a snapshot store is waited for without end",
-        file: "internal/loader.ts",
+        file: "internal/repository/loader.ts",
         changes: [["duration: options.timeout,", "duration: \"1 hours\","]]
       },
       {
         name: "the limit of a replay holds for whoever makes the next one short",
-        file: "internal/loader.ts",
+        file: "internal/repository/loader.ts",
         changes: [[
           "const { first, limit, most, upTo } = unbounded ? anyLength : within",
           "const { first, limit, most, upTo } = within"
@@ -256,7 +256,7 @@ if (only > 0) {
       },
       {
         name: "a sync save is not contained",
-        file: "internal/syncSaves.ts",
+        file: "internal/repository/syncSaves.ts",
         changes: [["contained(tracked)", "Effect.either(tracked)"]]
       },
       {

@@ -100,7 +100,7 @@ describe("a planted bug is found", () => {
   const bugs: ReadonlyArray<Bug & { readonly finds: RegExp }> = [
     {
       name: "a transaction that SQLite has ended goes on",
-      file: "internal/sqliteLevels.ts",
+      file: "internal/sql/sqlite/levels.ts",
       changes: [[
         "return kind === \"reserved\" ? statement : Effect.tapError(statement, (error) => lookAfter(raw, level, error))",
         "return statement"
@@ -109,7 +109,7 @@ describe("a planted bug is found", () => {
     },
     {
       name: "a commit that meets a lock is not repeated",
-      file: "internal/sqliteConnection.ts",
+      file: "internal/sql/sqlite/connection.ts",
       changes: [["classify(error).kind === \"Busy\" ? restore(root.whileBusy(commit)) : ", ""]],
       finds: /^Timeout at statement \d+ \(COMMIT\): /m
     }

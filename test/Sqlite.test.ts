@@ -18,7 +18,7 @@ import {
 } from "effect-eventsourcing"
 import * as fs from "node:fs"
 import * as path from "node:path"
-import { classify } from "../src/internal/sqlFailure.js"
+import { classify } from "../src/internal/sql/failure.js"
 import { Account, id } from "./fixtures/Account.js"
 import { sqliteFile, sqlStores, temporaryFolder } from "./utils/backends.js"
 import { start } from "./utils/process.js"

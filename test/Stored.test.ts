@@ -11,7 +11,7 @@ import {
   SnapshotStore,
   StreamId
 } from "effect-eventsourcing"
-import { compare } from "../src/internal/compare.js"
+import { compare } from "../src/internal/schema/equality.js"
 import { memoryStores } from "./utils/backends.js"
 
 describe("events as they are stored", () => {

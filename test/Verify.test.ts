@@ -10,7 +10,7 @@ import {
   SnapshotStore,
   StreamId
 } from "effect-eventsourcing"
-import { compare } from "../src/internal/compare.js"
+import { compare } from "../src/internal/schema/equality.js"
 import { Account, AccountCommand, AccountEvent, AccountId, AccountState, id } from "./fixtures/Account.js"
 import { AccountV3, AccountV3Broken } from "./fixtures/AccountVersions.js"
 import { backends, memoryStores, type Stores } from "./utils/backends.js"

@@ -17,7 +17,7 @@ import { detect } from "../internal/laws/runner.js"
 import * as Session from "../internal/laws/session.js"
 import type * as Subject from "../internal/laws/subject.js"
 import { defaultLimits } from "../internal/laws/timeLimit.js"
-import { safely } from "../internal/safely.js"
+import { safely } from "../internal/schema/safely.js"
 import { quote } from "../internal/text.js"
 import type { Runner } from "./Contract.js"
 

@@ -12,7 +12,6 @@ import * as ParseResult from "effect/ParseResult"
 import * as Schema from "effect/Schema"
 import { AssertionError } from "node:assert"
 import type * as Aggregate from "../Aggregate.js"
-import { store, type Unstorable } from "../internal/decideStored.js"
 import { messageOf } from "../internal/laws/code.js"
 import { type Difference, differences, same } from "../internal/laws/difference.js"
 import * as Mutation from "../internal/laws/mutation.js"
@@ -20,7 +19,8 @@ import { allow, objectionsIn, ownProblem, refusal } from "../internal/laws/objec
 import { apart, type Evidence, evidenceRows, type Row, table, text } from "../internal/laws/report.js"
 import { fieldsOf } from "../internal/laws/storage.js"
 import type { Subject } from "../internal/laws/subject.js"
-import { safely } from "../internal/safely.js"
+import { store, type Unstorable } from "../internal/repository/storedEvents.js"
+import { safely } from "../internal/schema/safely.js"
 
 /**
  * An aggregate after the given history.

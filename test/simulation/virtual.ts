@@ -1,6 +1,6 @@
 import { Chunk, Clock, Duration, Effect, type Exit, Fiber, Random, Scheduler, TestClock, TestContext } from "effect"
 import { PCGRandom } from "effect/Utils"
-import { RetryClock } from "../../src/internal/retryClock.js"
+import { RetryClock } from "../../src/internal/repository/retryClock.js"
 
 /** Whole numbers from a seed. */
 export class Dice {

@@ -2,7 +2,7 @@ import * as Data from "effect/Data"
 import * as Either from "effect/Either"
 import * as Equal from "effect/Equal"
 import * as Option from "effect/Option"
-import { formatPath } from "../json.js"
+import { formatPath } from "../schema/json.js"
 import { toCode } from "./code.js"
 import { containerOf, isData, isObject, isPlain, ownKeys } from "./effectData.js"
 

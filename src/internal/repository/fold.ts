@@ -1,0 +1,63 @@
+import * as Either from "effect/Either"
+import type * as Aggregate from "../../Aggregate.js"
+import * as EventStore from "../../EventStore.js"
+import type * as StreamId from "../../StreamId.js"
+import * as Json from "../schema/json.js"
+import { quote } from "../text.js"
+
+/** @internal */
+export interface Folded<out State> {
+  readonly state: State
+  readonly version: number
+  /** The id of the last event, where the page gave it. */
+  readonly eventId: string | null
+  readonly replayed: number
+}
+
+/**
+ * Folds a page of events onto a state, without an Effect per event.
+ *
+ * @internal
+ */
+export const foldPage = <Name extends string, Id, State, Event, Command, Rejection>(
+  aggregate: Aggregate.Aggregate<Name, Id, State, Event, Command, Rejection>,
+  stream: StreamId.StreamId,
+  from: Folded<State>,
+  page: ReadonlyArray<EventStore.TailEvent>
+): Either.Either<Folded<State>, EventStore.EventDecodeError | EventStore.HistoryGap> => {
+  const codec = aggregate.event
+  let { eventId, state, version } = from
+  for (const event of page) {
+    if (event.version !== version + 1) {
+      return Either.left(new EventStore.HistoryGap({ stream, expected: version + 1, actual: event.version }))
+    }
+    const decode = codec.decoder(event.type)
+    // a retired event is a version of the stream like any other, and means nothing
+    if (decode !== undefined || !codec.isRetired(event.type)) {
+      const decoded = decode === undefined ? unknownType(codec) : decodeEvent(decode, event)
+      if (Either.isLeft(decoded)) {
+        const { type, version } = event
+        return Either.left(new EventStore.EventDecodeError({ stream, version, type, cause: decoded.left }))
+      }
+      state = aggregate.evolve(state, decoded.right)
+    }
+    version = event.version
+    eventId = event.eventId
+  }
+  return Either.right({ state, version, eventId, replayed: from.replayed + page.length })
+}
+
+const unknownType = <Event>(codec: Aggregate.EventCodec<Event>): Either.Either<never, Error> => {
+  const known = codec.types.map(quote).join(", ")
+  return Either.left(
+    new Error(`the aggregate does not know this type, only ${known}: add it to the event schema, or to the upcasts`)
+  )
+}
+
+const decodeEvent = <Event>(
+  decode: (payload: unknown) => Either.Either<Event, Error>,
+  event: EventStore.TailEvent
+): Either.Either<Event, Error> => {
+  const payload = Json.parse(event.payload)
+  return Either.isLeft(payload) ? Either.left(payload.left) : decode(payload.right)
+}

@@ -1,0 +1,162 @@
+import * as Either from "effect/Either"
+import * as Option from "effect/Option"
+import * as Schema from "effect/Schema"
+import * as AST from "effect/SchemaAST"
+import type * as Aggregate from "../../Aggregate.js"
+import * as Json from "../schema/json.js"
+import { reason } from "../schema/reason.js"
+
+/** @internal */
+export interface Stored<out Event> {
+  readonly type: string
+  /** The encoded event, as it will be read back. */
+  readonly payload: unknown
+  /** The payload as it is stored. */
+  readonly text: string
+  readonly event: Event
+}
+
+/** @internal */
+export type Decision<State, Event, Rejection> =
+  | { readonly _tag: "Decided"; readonly state: State; readonly events: ReadonlyArray<Stored<Event>> }
+  | { readonly _tag: "Rejected"; readonly rejection: Rejection }
+  /** The command of this place, from 1 on, is none of the aggregate's. */
+  | { readonly _tag: "Invalid"; readonly index: number; readonly command: unknown; readonly cause: unknown }
+  | (
+    & { readonly _tag: "Unstorable"; readonly command: unknown; readonly index: number; readonly type: string }
+    & Unstorable
+  )
+
+/**
+ * `Aggregate.decide` on what a replay will read: a field that is undefined is absent then, and whatever else a schema
+ * makes of a value is made of it. A state folded from the events in hand, and a snapshot of it, could be another one.
+ *
+ * @internal
+ */
+export const decideStored = <Name extends string, Id, State, Event, Command, Rejection>(
+  aggregate: Aggregate.Aggregate<Name, Id, State, Event, Command, Rejection>,
+  state: State,
+  commands: ReadonlyArray<Command>
+): Decision<State, Event, Rejection> => {
+  if (!Array.isArray(commands)) {
+    return { _tag: "Invalid", index: 1, command: commands, cause: new TypeError("the commands are no array") }
+  }
+  const events: Array<Stored<Event>> = []
+  let current = state
+  for (let index = 0; index < commands.length; index++) {
+    const command = commands[index]
+    let decision: Either.Either<ReadonlyArray<Event>, Rejection>
+    try {
+      decision = aggregate.decide(current, command)
+      if (!Either.isEither(decision)) throw new TypeError(`decide of ${aggregate.name} gave no Either`)
+    } catch (cause) {
+      // only now: to check every command costs as much as to decide it, and what has types needs none
+      if (isCommand(aggregate.command, command)) throw cause
+      return { _tag: "Invalid", index: index + 1, command, cause }
+    }
+    if (Either.isLeft(decision)) return { _tag: "Rejected", rejection: decision.left }
+    for (const event of decision.right) {
+      const stored = store(aggregate.event, event)
+      if (Either.isLeft(stored)) {
+        const type = tagOf(event)
+        return { _tag: "Unstorable", command, index: events.length + 1, type, ...stored.left }
+      }
+      current = aggregate.evolve(current, stored.right.event)
+      events.push(stored.right)
+    }
+  }
+  return { _tag: "Decided", state: current, events }
+}
+
+/**
+ * The tag of a command or an event, for messages.
+ *
+ * @internal
+ */
+export const tagOf = (value: unknown): string => {
+  if (value === null) return "null"
+  if (typeof value !== "object") return typeof value
+  const tag: unknown = Object.getOwnPropertyDescriptor(value, "_tag")?.value
+  return typeof tag === "string" ? tag : "an object without a _tag"
+}
+
+// an instance of a class is as good as a record with its fields: `decide` cannot tell them apart by their types
+const isCommand = <Command>(schema: Schema.Schema<Command>, command: unknown): boolean => {
+  try {
+    return membersOf(schema.ast).some((ast) =>
+      Schema.is(Schema.make(Option.getOrElse(AST.getSurrogateAnnotation(ast), () => ast)))(command)
+    )
+  } catch {
+    // too deep, or a refinement that throws
+    return false
+  }
+}
+
+const membersOf = (ast: AST.AST): ReadonlyArray<AST.AST> =>
+  ast._tag === "Union" ? ast.types.flatMap(membersOf) : ast._tag === "Suspend" ? membersOf(ast.f()) : [ast]
+
+/** @internal */
+export interface Unstorable {
+  readonly problem: string
+  readonly cause: unknown
+}
+
+/**
+ * An event as it will be read back.
+ *
+ * @internal
+ */
+export const store = <Event>(
+  codec: Aggregate.EventCodec<Event>,
+  event: Event
+): Either.Either<Stored<Event>, Unstorable> => {
+  try {
+    return storeStrictly(codec, event)
+  } catch (cause) {
+    const overflow = Json.overflow(cause, event)
+    if (overflow === undefined) throw cause
+    return Either.left({ problem: `does not encode to JSON: ${overflow.path} ${overflow.reason}`, cause })
+  }
+}
+
+const storeStrictly = <Event>(
+  codec: Aggregate.EventCodec<Event>,
+  event: Event
+): Either.Either<Stored<Event>, Unstorable> => {
+  const refuse = (problem: string, cause?: unknown) => Either.left({ problem, cause })
+  const encoded = codec.encode(event)
+  if (Either.isLeft(encoded)) {
+    // a schema follows a cycle until the stack is full
+    const cycle = Json.cycle(event)
+    const problem = cycle === undefined ? reason(encoded.left) : `${cycle.path} ${cycle.reason}`
+    return refuse(`does not encode: ${problem}`, encoded.left)
+  }
+  const text = Json.stringify(encoded.right)
+  if (Either.isLeft(text)) return refuse(`does not encode to JSON: ${text.left.path} ${text.left.reason}`)
+  const lost = encoded.right === event ? undefined : lostKey(event, encoded.right, [])
+  if (lost !== undefined) return refuse(`cannot keep ${lost}: its schema drops a key of that name`)
+  const payload: unknown = JSON.parse(text.right)
+  const type = codec.typeOf(event)
+  const decode = codec.decoder(type)
+  // of its own: a decoder may keep what it is given, and what `evolve` does to an event must not get into the store
+  const decoded = decode?.(JSON.parse(text.right))
+  if (decoded === undefined) return refuse(`has a type, ${type}, that nothing reads`)
+  return Either.isLeft(decoded)
+    ? refuse(`is not read back by its own schema: ${reason(decoded.left)}`, decoded.left)
+    : Either.right({ type, payload, text: text.right, event: decoded.right })
+}
+
+// a record schema assigns its keys, and what is assigned to this one is no key
+const lostKey = (event: unknown, encoded: unknown, path: ReadonlyArray<PropertyKey>): string | undefined => {
+  if (typeof event !== "object" || event === null || typeof encoded !== "object" || encoded === null) return undefined
+  if (Object.hasOwn(event, "__proto__") && !Object.hasOwn(encoded, "__proto__")) {
+    return Json.formatPath([...path, "__proto__"])
+  }
+  const fields = new Map<string, unknown>(Object.entries(encoded))
+  for (const [key, field] of Object.entries(event)) {
+    if (typeof field !== "object" || field === null) continue
+    const lost = lostKey(field, fields.get(key), [...path, key])
+    if (lost !== undefined) return lost
+  }
+  return undefined
+}

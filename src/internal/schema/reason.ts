@@ -1,0 +1,100 @@
+import * as ParseResult from "effect/ParseResult"
+import { cut } from "../text.js"
+import { formatPath } from "./json.js"
+
+/**
+ * Why something failed, as a message or a log line may say it: of a value that a schema refuses the place, and what the
+ * schema wants there, but never the value, nor a text that the schema made of it. Those are in the `cause` of the error.
+ *
+ * @internal
+ */
+export const reason = (cause: unknown): string => {
+  try {
+    return cut(ParseResult.isParseError(cause) ? objections(cause) : textOf(cause), most)
+  } catch {
+    // a getter that throws, or an issue that is nested so deeply that to walk through it fills the stack
+    return "the reason cannot be shown"
+  }
+}
+
+const most = 500
+
+const textOf = (cause: unknown): string => {
+  if (typeof cause !== "object" || cause === null) return String(cause)
+  const { _tag, message, name }: Record<string, unknown> = {
+    _tag: Reflect.get(cause, "_tag"),
+    message: Reflect.get(cause, "message"),
+    name: Reflect.get(cause, "name")
+  }
+  const text = [message, _tag, name].find((text) => typeof text === "string" && text !== "")
+  return text === undefined ? "a failure without a message" : String(text)
+}
+
+const objections = (error: ParseResult.ParseError): string => {
+  const found = new Set<string>()
+  collect(error.issue, [], found)
+  const shown = Array.from(found).slice(0, mostObjections)
+  return shown.join("; ") + (found.size > shown.length ? `; and ${found.size - shown.length} more` : "")
+}
+
+const mostObjections = 5
+
+const collect = (issue: ParseResult.ParseIssue, path: ReadonlyArray<PropertyKey>, found: Set<string>): void => {
+  const object = (text: string) => {
+    found.add(`${formatPath(path)} ${text}`)
+  }
+  const expected = (ast: { readonly toString: () => string }) => object(`must be ${cut(String(ast), mostExpected)}`)
+  switch (issue._tag) {
+    case "Pointer": {
+      const keys = typeof issue.path === "object" ? issue.path : [issue.path]
+      return collect(issue.issue, [...path, ...keys], found)
+    }
+    case "Missing":
+      return object("is missing")
+    case "Unexpected":
+      return object("is a key that the schema does not have")
+    case "Type":
+      return issue.message?.startsWith(threw) === true ? object(threw) : expected(issue.ast)
+    case "Forbidden":
+      return object("needs an effect or a service: schemas of aggregates are synchronous")
+    case "Refinement":
+      return issue.kind === "From" || inPlace(issue.issue)
+        ? collect(issue.issue, path, found)
+        : expected(issue.ast)
+    case "Transformation":
+      return issue.kind !== "Transformation" || inPlace(issue.issue)
+        ? collect(issue.issue, path, found)
+        : expected(issue.ast)
+    case "Composite": {
+      const issues: ReadonlyArray<ParseResult.ParseIssue> = "_tag" in issue.issues ? [issue.issues] : issue.issues
+      if (issue.ast._tag === "Union" && !issues.some(inPlace)) return expected(issue.ast)
+      for (const inner of issues) collect(inner, path, found)
+    }
+  }
+}
+
+/** Whether an issue names a place of its own, inside of the value. */
+const inPlace = (issue: ParseResult.ParseIssue): boolean => {
+  switch (issue._tag) {
+    case "Pointer":
+      return true
+    case "Type":
+      return issue.message?.startsWith(threw) === true
+    case "Refinement":
+    case "Transformation":
+      return inPlace(issue.issue)
+    case "Composite":
+      return "_tag" in issue.issues ? inPlace(issue.issues) : issue.issues.some(inPlace)
+    default:
+      return false
+  }
+}
+
+const mostExpected = 120
+
+/**
+ * What the message of an issue begins with where the schema threw.
+ *
+ * @internal
+ */
+export const threw = "the schema threw"

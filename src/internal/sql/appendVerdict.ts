@@ -1,0 +1,44 @@
+import * as ExpectedVersion from "../../ExpectedVersion.js"
+
+/** @internal */
+export interface Standing {
+  readonly id: string
+  readonly sameStream: boolean
+  readonly version: number
+}
+
+/** @internal */
+export type Verdict =
+  | { readonly _tag: "Repeated"; readonly version: number }
+  | { readonly _tag: "Duplicate"; readonly id: string }
+  | { readonly _tag: "Conflict" }
+
+/**
+ * What an append that did not go through really was, from where its event ids stand: the retry of one that had gone
+ * through (its acknowledgement was lost), the reuse of ids that belong to other events, or a plain conflict.
+ *
+ * @internal
+ */
+export const judge = (options: {
+  readonly expected: ExpectedVersion.ExpectedVersion
+  readonly head: number
+  readonly ids: ReadonlyArray<string>
+  readonly standing: ReadonlyArray<Standing>
+}): Verdict => {
+  const { expected, head, ids, standing } = options
+  if (standing.length === 0) return { _tag: "Conflict" }
+  const elsewhere = standing.find((event) => !event.sameStream)
+  if (elsewhere !== undefined) return { _tag: "Duplicate", id: elsewhere.id }
+  const versions = new Map(standing.map((event) => [event.id, event.version]))
+  const { max, min } = ExpectedVersion.bounds(expected)
+  // without one exact version to follow, wherever they stand
+  const first = versions.get(ids[0])
+  if (first !== undefined && (min < max || first - 1 === min)) {
+    if (ids.every((id, index) => versions.get(id) === first + index)) {
+      return { _tag: "Repeated", version: first + ids.length - 1 }
+    }
+  }
+  if (min !== max) return { _tag: "Conflict" }
+  const inPlace = ids.some((id, index) => versions.get(id) === min + 1 + index)
+  return head !== min && inPlace ? { _tag: "Conflict" } : { _tag: "Duplicate", id: standing[0].id }
+}

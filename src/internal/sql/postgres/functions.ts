@@ -1,0 +1,184 @@
+import { type Names, quoted } from "../names.js"
+import { pgText } from "./text.js"
+
+/**
+ * A dump that is restored into another cluster meets lower transaction ids there: they are counted on from this.
+ *
+ * @internal
+ */
+export const base = (names: Names): string => `coalesce((SELECT base FROM ${quoted(names.cluster)} WHERE id), 0)`
+
+/**
+ * What a command waits for, as functions: the server plans it once on a connection, which takes longer than to run it.
+ * Programs of two versions share a database while one replaces the other, so a function whose body or arguments change
+ * gets another number, and a migration of its own. Why: docs/decisions/0052-functions.md.
+ *
+ * @internal
+ */
+export const make = (names: Names) => {
+  const events = quoted(names.events)
+  // within a stream the transaction never falls: that of a caller may have begun before the one that wrote the head
+  const transaction = `greatest(${base(names)} + pg_current_xact_id()::text::bigint, head_transaction)`
+  return {
+    append: {
+      name: `${names.prefix}_append_1`,
+      // aggregate, stream id, event ids, types, payloads, metadata, lowest and highest version to append to
+      parameters: ["text", "text", "text[]", "text[]", "text[]", "text[]", "bigint", "bigint"],
+      // version, transaction and position of the last event; NULL where the stream's version is not as expected
+      returns: "text",
+      volatility: "VOLATILE",
+      // a set of one costs more than the row
+      body: `DECLARE
+  head_version bigint;
+  head_transaction bigint;
+  last_transaction bigint;
+  last_position bigint;
+BEGIN
+SELECT version, transaction INTO head_version, head_transaction FROM ${events}
+WHERE aggregate = $1 AND stream_id = $2 ORDER BY version DESC LIMIT 1;
+head_version := coalesce(head_version, 0);
+IF head_version NOT BETWEEN $7 AND $8 THEN
+  RETURN NULL;
+END IF;
+IF cardinality($3) = 1 THEN
+  INSERT INTO ${events} (transaction, version, aggregate, stream_id, event_id, type, payload, metadata)
+  VALUES (${transaction}, head_version + 1, $1, $2, $3[1], $4[1], $5[1], $6[1])
+  RETURNING transaction, position INTO last_transaction, last_position;
+ELSE
+  WITH inserted AS (
+    INSERT INTO ${events} (transaction, version, aggregate, stream_id, event_id, type, payload, metadata)
+    SELECT ${transaction}, head_version + row.number, $1, $2, row.event_id, row.type, row.payload, row.metadata
+    FROM unnest($3, $4, $5, $6) WITH ORDINALITY AS row (event_id, type, payload, metadata, number)
+    ORDER BY row.number
+    RETURNING transaction, position
+  )
+  SELECT max(transaction), max(position) INTO last_transaction, last_position FROM inserted;
+END IF;
+RETURN head_version + cardinality($3) || ' ' || last_transaction || ' ' || last_position;
+END`
+    },
+    load: {
+      name: `${names.prefix}_load_1`,
+      // aggregate, stream id, schema version, fingerprint or NULL for any, what can be migrated from, most events
+      parameters: ["text", "text", "bigint", "text", "text[]", "bigint"],
+      returns: "TABLE (version integer, type text, payload text, proof text)",
+      volatility: "STABLE",
+      body: `BEGIN
+RETURN QUERY ${load(names.events, names.snapshots)};
+END`
+    },
+    tail: {
+      name: `${names.prefix}_tail_1`,
+      // aggregate, stream id, first version, most events
+      parameters: ["text", "text", "bigint", "bigint"],
+      returns: "TABLE (version integer, type text, payload text, event_id text)",
+      volatility: "STABLE",
+      body: `BEGIN
+RETURN QUERY ${tail(names.events, "$3", "$4")};
+END`
+    }
+  } as const satisfies Record<string, Function>
+}
+
+/**
+ * The load as a statement: for tables of two prefixes there is no function.
+ *
+ * @internal
+ */
+export const load = (events: string, snapshots: string): string =>
+  `WITH snapshot AS (
+  SELECT version, state, event_id, schema_version, fingerprint, time,
+    schema_version || ' ' || fingerprint = ANY ($5) AS migratable
+  FROM ${quoted(snapshots)} WHERE aggregate = $1 AND stream_id = $2
+  ORDER BY schema_version = $3 DESC, schema_version || ' ' || fingerprint = ANY ($5) DESC, schema_version <= $3 DESC,
+    schema_version DESC
+  LIMIT 1
+), start AS (
+  SELECT coalesce((
+    SELECT version FROM snapshot WHERE migratable OR schema_version = $3 AND ($4::text IS NULL OR fingerprint = $4)
+  ), 1) AS version
+)
+SELECT version, NULL AS type, state AS payload, json_build_array(event_id, schema_version, fingerprint, time)::text AS proof
+FROM snapshot
+UNION ALL (
+  ${tail(events, "(SELECT version FROM start)", "$6")}
+)`
+
+/**
+ * The tail as a statement, for long ones: the client reads the first rows while the server still looks for the last,
+ * whereas a function ends before anything is sent. The server plans it at every run, which costs little beside a thousand
+ * rows. What is compared comes out of subqueries, so that it plans for values that it does not know, by the index in its
+ * order: for a number of rows that it knows it may sort them, and sends nothing before it has them all. A stream that is
+ * read from its beginning may be a short one, for which to send all ids takes less than to look for the last.
+ *
+ * @internal
+ */
+export const longTail = (events: string, from: "beginning" | "later"): string => {
+  const ofStream = `FROM ${quoted(events)} WHERE aggregate = (SELECT $1::text) AND stream_id = (SELECT $2::text)`
+  const last = `SELECT version ${ofStream} AND version < (SELECT $3::bigint + $4::bigint) ORDER BY version DESC LIMIT 1`
+  const some = `CASE WHEN version = (SELECT $3::bigint) OR version = (${last}) THEN event_id END`
+  return `SELECT ${tailColumns(from === "beginning" ? "event_id" : some)}
+${ofStream} AND version >= (SELECT $3::bigint)
+ORDER BY version LIMIT (SELECT $4::bigint)`
+}
+
+// the ids are a quarter of what is sent, and only the first and the last are of use: that of the stream, or of a full page
+const tail = (events: string, from: string, limit: string): string =>
+  `SELECT version, type, payload, CASE WHEN version IN (${from}, ${from} + ${limit}::bigint - 1) OR version = (
+    SELECT version FROM ${quoted(events)} WHERE aggregate = $1 AND stream_id = $2 ORDER BY version DESC LIMIT 1
+  ) THEN event_id END
+  FROM ${quoted(events)} WHERE aggregate = $1 AND stream_id = $2 AND version >= ${from}
+  ORDER BY version LIMIT ${limit}`
+
+interface Function {
+  readonly name: string
+  readonly parameters: ReadonlyArray<string>
+  readonly returns: string
+  readonly volatility: "STABLE" | "VOLATILE"
+  readonly body: string
+}
+
+/**
+ * Each function, named with its types as `to_regprocedure` knows it, and what creates it.
+ *
+ * @internal
+ */
+export const statements = (names: Names): ReadonlyArray<{ readonly name: string; readonly statement: string }> =>
+  Object.values(make(names)).map(({ body, name, parameters, returns, volatility }) => ({
+    name: `${quoted(name)}(${parameters.join(",")})`,
+    statement: `CREATE OR REPLACE FUNCTION ${quoted(name)} (${parameters.join(", ")})
+RETURNS ${returns} LANGUAGE plpgsql ${volatility}
+${settings.map((setting) => `SET ${setting}`).join(" ")}
+AS $body$
+#variable_conflict use_column
+${body}
+$body$`
+  }))
+
+// one plan for all streams, which must not be one for the handful of rows that the table had when it was made
+const settings = [
+  "plan_cache_mode = force_generic_plan",
+  "enable_seqscan = off",
+  "enable_bitmapscan = off",
+  "jit = off"
+]
+
+/**
+ * What a function gives, as the columns of a tail.
+ *
+ * @internal
+ */
+export const select = (source: string, last: "event_id" | "proof"): string =>
+  `SELECT ${tailColumns(last)} FROM ${source}`
+
+const tailColumns = (last: string): string =>
+  [
+    pgText("version", "integer"),
+    pgText("type", "text"),
+    pgText("payload", "text"),
+    pgText(last, "text")
+  ].join(", ")
+
+/** @internal */
+export const call = ({ name, parameters }: Function): string =>
+  `${quoted(name)}(${parameters.map((_, index) => `$${index + 1}`).join(", ")})`

@@ -1,0 +1,139 @@
+import * as SqlClient from "@effect/sql/SqlClient"
+import type * as Connection from "@effect/sql/SqlConnection"
+import type { SqlError } from "@effect/sql/SqlError"
+import * as Context from "effect/Context"
+import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import * as Fiber from "effect/Fiber"
+import * as FiberRef from "effect/FiberRef"
+import * as Scope from "effect/Scope"
+import { classify, refusal } from "../failure.js"
+import * as Savepoint from "../savepoint.js"
+import * as Course from "./course.js"
+
+/**
+ * How a transaction failed, apart from what ran in it.
+ *
+ * @internal
+ */
+export interface Failed<out E> {
+  (reason: "NotBegun" | "RolledBack" | "Unknown", error: SqlError): E
+}
+
+/**
+ * Whether what a failed `COMMIT` was to commit may be there all the same.
+ *
+ * @internal
+ */
+export const afterCommit = (error: SqlError): "RolledBack" | "Unknown" =>
+  classify(error).mayHaveHappened ? "Unknown" : "RolledBack"
+
+type Restore = <A, E, R>(effect: Effect.Effect<A, E, R>) => Effect.Effect<A, E, R>
+
+/**
+ * Runs an effect in a transaction of its own on PostgreSQL. The client's own `withTransaction` takes a `COMMIT` for done
+ * that the server answered with a rollback, dies where `BEGIN` or `COMMIT` fails, and cannot be interrupted while it
+ * waits for a connection; here the first two are failures, and the third can.
+ *
+ * @internal
+ */
+export const run = <A, E, R, F>(
+  sql: SqlClient.SqlClient,
+  effect: Effect.Effect<A, E, R>,
+  failed: Failed<F>
+): Effect.Effect<A, E | F, R> =>
+  Effect.uninterruptibleMask((restore) => {
+    const notBegun = (error: SqlError) => failed("NotBegun", error)
+    return Effect.flatMap(Effect.mapError(acquire(sql, restore), notBegun), ({ connection, scope }) =>
+      Effect.ensuring(
+        Effect.flatMap(Effect.mapError(execute(connection, "BEGIN"), notBegun), () =>
+          Effect.flatMap(Effect.exit(restore(within(effect, [connection, 0]))), (exit) =>
+            Exit.isSuccess(exit)
+              ? Effect.zipRight(Effect.mapError(commit(connection), (error) => failed(afterCommit(error), error)), exit)
+              : Effect.zipRight(Effect.ignore(rollback(connection)), exit))),
+        Scope.close(scope, Exit.void)
+      ))
+  })
+
+/**
+ * Runs an effect in a savepoint of an open transaction. Nested transactions of one transaction, and appends beside them,
+ * run one after the other: savepoints are a stack, and a rollback to one takes everything with it that came later.
+ *
+ * @internal
+ */
+export const nested = <A, E, R, F>(
+  transaction: Course.Transaction,
+  effect: Effect.Effect<A, E, R>,
+  failed: Failed<F>
+): Effect.Effect<A, E | F, R> =>
+  Savepoint.alone(
+    transaction,
+    Effect.uninterruptibleMask((restore) =>
+      Effect.suspend((): Effect.Effect<A, E | F, R> => {
+        const [connection, depth] = transaction
+        const problem = Course.problem(transaction)
+        if (problem !== undefined) return Effect.fail(failed("NotBegun", refusal(problem)))
+        const name = `SAVEPOINT eventsourcing_${depth + 1}`
+        const undo = Effect.ignore(execute(connection, `ROLLBACK TO ${name}; RELEASE ${name}`))
+        return Effect.flatMap(
+          Effect.mapError(execute(connection, name), (error) => failed("NotBegun", Savepoint.explained(error))),
+          () =>
+            Effect.flatMap(Effect.exit(restore(within(effect, [connection, depth + 1]))), (exit) =>
+              Exit.isSuccess(exit)
+                ? Effect.matchEffect(execute(connection, `RELEASE ${name}`), {
+                  onFailure: (error) =>
+                    Effect.zipRight(undo, Effect.fail(failed("RolledBack", Savepoint.explained(error)))),
+                  onSuccess: () => exit
+                })
+                : Effect.zipRight(undo, exit))
+        )
+      })
+    )
+  )
+
+const within = <A, E, R>(effect: Effect.Effect<A, E, R>, transaction: Course.Transaction): Effect.Effect<A, E, R> =>
+  Effect.locallyWith(effect, FiberRef.currentContext, Context.add(SqlClient.TransactionConnection, transaction))
+
+const execute = (connection: Connection.Connection, statement: string): Effect.Effect<unknown, SqlError> =>
+  Effect.suspend(() => {
+    Course.note(connection, statement)
+    return connection.executeRaw(statement, [])
+  })
+
+const commit = (connection: Connection.Connection): Effect.Effect<void, SqlError> =>
+  execute(connection, "COMMIT").pipe(
+    Effect.tapError(() => Effect.ignore(rollback(connection))),
+    Effect.flatMap((result) =>
+      // the tag of the command that the server carried out
+      typeof result === "object" && result !== null && Reflect.get(result, "command") === "ROLLBACK"
+        ? refusal(
+          "PostgreSQL rolled the transaction back instead of committing it: a statement in it had failed, and the " +
+            "failure was caught"
+        )
+        : Effect.void
+    )
+  )
+
+// A connection that goes back to the pool in an open transaction takes down what comes next: a cancel request that was
+// meant for the statement before may have hit the first try
+const rollback = (connection: Connection.Connection): Effect.Effect<unknown, SqlError> =>
+  Effect.retry(execute(connection, "ROLLBACK"), {
+    times: 3,
+    while: (error) => classify(error).kind === "Cancelled"
+  })
+
+/**
+ * The client forgets a connection that comes when the one who waited for it has been interrupted: another fiber waits,
+ * and gives back what comes too late.
+ */
+const acquire = (
+  sql: SqlClient.SqlClient,
+  restore: Restore
+): Effect.Effect<{ readonly connection: Connection.Connection; readonly scope: Scope.CloseableScope }, SqlError> =>
+  Effect.gen(function*() {
+    const scope = yield* Scope.make()
+    const fiber = yield* Effect.forkDaemon(Scope.extend(sql.reserve, scope))
+    const giveBack = Effect.forkDaemon(Effect.zipRight(Fiber.await(fiber), Scope.close(scope, Exit.void)))
+    const connection = yield* Effect.onError(restore(Fiber.join(fiber)), () => giveBack)
+    return { connection, scope }
+  })

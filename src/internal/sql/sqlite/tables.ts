@@ -1,0 +1,46 @@
+import { type Names, quoted, unqualified } from "../names.js"
+
+/**
+ * AUTOINCREMENT: a position is never given twice, not even after the last event was deleted. STRICT: a column holds
+ * what it says. The keys are rowid tables with indexes, as rows with states and payloads are too large to live in the
+ * inner nodes of a WITHOUT ROWID tree.
+ *
+ * @internal
+ */
+export const statements = (names: Names): ReadonlyArray<string> => [
+  `CREATE TABLE IF NOT EXISTS ${quoted(names.events)} (
+  position INTEGER PRIMARY KEY AUTOINCREMENT,
+  aggregate TEXT NOT NULL,
+  stream_id TEXT NOT NULL,
+  version INTEGER NOT NULL,
+  event_id TEXT NOT NULL UNIQUE,
+  type TEXT NOT NULL,
+  payload TEXT NOT NULL,
+  metadata TEXT NOT NULL,
+  time INTEGER NOT NULL,
+  UNIQUE (aggregate, stream_id, version)
+) STRICT`,
+  `CREATE INDEX IF NOT EXISTS ${feedIndex(names)} ON ${quoted(unqualified(names.events))} (aggregate, position)`,
+  `CREATE TABLE IF NOT EXISTS ${quoted(names.snapshots)} (
+  aggregate TEXT NOT NULL,
+  stream_id TEXT NOT NULL,
+  schema_version INTEGER NOT NULL,
+  version INTEGER NOT NULL,
+  event_id TEXT NOT NULL,
+  fingerprint TEXT NOT NULL,
+  state TEXT NOT NULL,
+  time INTEGER NOT NULL,
+  PRIMARY KEY (aggregate, stream_id, schema_version)
+) STRICT`
+]
+
+// SQLite takes the schema of an index from its own name, and looks for the table there
+const feedIndex = (names: Names): string => quoted(`${names.events}_feed`)
+
+/** @internal */
+export const migrations = (names: Names): string =>
+  `CREATE TABLE IF NOT EXISTS ${quoted(names.migrations)} (
+  migration_id INTEGER PRIMARY KEY NOT NULL,
+  created_at datetime NOT NULL DEFAULT current_timestamp,
+  name VARCHAR(255) NOT NULL
+)`
