@@ -79,9 +79,9 @@ const everyWay: ReadonlyArray<readonly [mode: "sync" | "inline", inside: boolean
   ["inline", false]
 ]
 
-const sweeps = (name: string, database: () => Database, ways = everyWay) =>
+const sweeps = (name: string, database: () => Database) =>
   describe(`each statement fails in turn, on ${name}`, () => {
-    for (const [mode, inside] of ways) {
+    for (const [mode, inside] of everyWay) {
       it(`${mode} snapshots, ${inside ? "inside a transaction of the caller's" : "outside"}`, async () => {
         const { findings, met } = await Effect.runPromise(sweep(Library, database(), { mode, inside }))
         assert.strictEqual(told(findings), "")
@@ -133,5 +133,7 @@ describe("on a server", () => {
   })
   afterAll(() => Effect.runPromise(Scope.close(scope, Exit.void)))
 
-  sweeps("PostgreSQL", () => postgres(url), [["sync", false]])
+  // only when asked for: the driver dies where its cancellation of one statement hits the next one, a savepoint's end
+  if (only > 0 || process.env.SEEDS !== undefined) suite("PostgreSQL", () => postgres(url))
+  sweeps("PostgreSQL", () => postgres(url))
 })

@@ -94,6 +94,17 @@ const programsOwn = [
   `CREATE UNIQUE INDEX program_all ON ${events} (event_id, aggregate, stream_id, version)`
 ]
 
+/** Ours, as `REINDEX`, a restore or an administrator leaves them. */
+const renamed = [
+  `ALTER TABLE ${events} RENAME CONSTRAINT ${events}_stream TO a_stream`,
+  `ALTER TABLE ${events} RENAME CONSTRAINT ${events}_id TO an_id`
+]
+const rebuilt = [
+  `CREATE UNIQUE INDEX rebuilt_stream ON ${events} (aggregate, stream_id, version)`,
+  `CREATE UNIQUE INDEX rebuilt_id ON ${events} (event_id)`,
+  `ALTER TABLE ${events} DROP CONSTRAINT ${events}_stream, DROP CONSTRAINT ${events}_id`
+]
+
 const over = (client: Layer.Layer<SqlClient.SqlClient, unknown>) => Layer.provideMerge(sqlStores, client)
 
 // -------------------------------------------------------------------------------------
@@ -129,13 +140,16 @@ export const conversions: ReadonlyArray<Environment> = [
   }
 ]
 
-/** Indexes that the library did not make. */
+/** Indexes that the library did not make, or no longer knows by name. */
 export const indexes: ReadonlyArray<Environment> = [
   { name: "SQLite, unique indexes of the program's own", layer: altered(sqliteWith(), ...programsOwn) },
-  { name: "PostgreSQL, unique indexes of the program's own", layer: altered(postgresWith(), ...programsOwn) }
+  { name: "PostgreSQL, unique indexes of the program's own", layer: altered(postgresWith(), ...programsOwn) },
+  { name: "PostgreSQL, our indexes under other names", layer: altered(postgresWith(), ...renamed) },
+  { name: "PostgreSQL, our indexes built again", layer: altered(postgresWith(), ...rebuilt) }
 ]
 
 /** A business rule of the program's on the table of events, which an append may violate. */
 export const businessRule: ReadonlyArray<readonly [name: string, client: Layer.Layer<SqlClient.SqlClient, unknown>]> = [
+  ["SQLite", sqliteWith()],
   ["PostgreSQL", postgresWith()]
 ]
