@@ -260,7 +260,7 @@ export const checkPrevious = <
   history: NoInfer<History<OldId, OldEvent, OldCommand>>
 ): void => {
   const found = PreviousVersion.checkHistory(old, now, validated(old, history), defaultLimits)
-  if (found !== undefined) throw Laws.broken(now, found.history.id, found.log, found.problem)
+  if (found !== undefined) throw Laws.broken(now.name, found.history.id, found.log, found.problem)
 }
 
 /**
@@ -312,7 +312,7 @@ export const check = <Name extends string, Id, State, Event, Command, Rejection>
     limits: defaultLimits
   })
   const [problem] = problems.values()
-  if (problem !== undefined) throw Laws.broken(aggregate, lived.id, log, problem)
+  if (problem !== undefined) throw Laws.broken(aggregate.name, lived.id, log, problem)
 }
 
 // -------------------------------------------------------------------------------------

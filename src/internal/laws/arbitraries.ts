@@ -1,6 +1,6 @@
 /**
- * Generates values with Effect's `Arbitrary`, from a fast-check whose primitives repeat more often, so that commands meet
- * the state that earlier ones left, and include values that break code in production.
+ * Generates values with Effect's `Arbitrary`, from a fast-check whose primitives repeat more often, so that commands
+ * meet the state that earlier ones left, and include values that break code in production.
  */
 import * as Arbitrary from "effect/Arbitrary"
 import * as FastCheck from "effect/FastCheck"

@@ -26,9 +26,9 @@ export interface Options {
 }
 
 /**
- * Finds the differences of two values at any depth. It is stricter than `Equal.equals` (a negative zero is not zero) and
- * than a comparison of JSON (a class instance is not a plain object), and it compares the contents of Effect's data types.
- * The order in maps, sets and records does not count.
+ * Finds the differences of two values at any depth. It is stricter than `Equal.equals` (a negative zero is not zero)
+ * and than a comparison of JSON (a class instance is not a plain object), and it compares the contents of Effect's
+ * data types. The order in maps, sets and records does not count.
  *
  * @internal
  */

@@ -1,7 +1,7 @@
 /**
  * Turns the options of a suite into the laws of one aggregate, each with a check that throws the report of a violation.
  *
- * The first check generates the histories for all laws; the others only look at what was found. Cost: see the session
+ * The first check generates the histories for all laws; the others only look at the findings. Cost: see the session
  * and, where older versions are given, the comparison with each of them.
  */
 import type * as FastCheck from "effect/FastCheck"
@@ -65,10 +65,12 @@ export interface Older {
   ) => Found<unknown, unknown, unknown> | undefined
 }
 
-/** What the checks of one suite share. */
-interface Suite<Id, State, Event, Command> {
-  readonly subject: Subject<Id, State, Event, Command>
-  readonly options: Options<Id, State, Event, Command>
+/** The settings of one suite that its reports need. */
+interface Suite {
+  readonly aggregate: string
+  readonly options: Pick<Options<unknown, unknown, unknown, unknown>, "histories" | "runs" | "size">
+  /** The names of the other options that are given. */
+  readonly given: ReadonlyArray<string>
   readonly seed: number
   readonly size: number
   readonly limits: Limits
@@ -91,17 +93,25 @@ export const make = <Id, State, Event, Command>(
   Error.captureStackTrace(declared, caller)
   const older = validate(options)
   const seed = (options.seed ?? Math.floor(Math.random() * 0x7fffffff)) | 0
-  const suite: Suite<Id, State, Event, Command> = { subject, options, seed, size: options.size ?? 20, limits, declared }
-  const open = openOnce(suite)
+  const suite: Suite = {
+    aggregate: subject.name,
+    options,
+    given: (["id", "command", "event", "previous", "invariant"] as const).filter((name) => options[name] !== undefined),
+    seed,
+    size: options.size ?? 20,
+    limits,
+    declared
+  }
+  const open = openOnce(suite, subject, options)
   const checks = CheckHistory.allLaws
     .filter((law) => law !== "invariant" || options.invariant !== undefined)
     .map((law) => ({ name: names[law], check: () => checkHistories(suite, open(), law) }))
   return subject.migrations.length === 0 && older.length === 0 ? checks : [...checks, {
     name: names.migrations,
     check: () => {
-      generated(suite, () => checkOlder(suite, older))
+      generated(suite, () => checkOlder(suite, subject, older))
       const { reached } = open()
-      generated(suite, () => checkMigrations(suite, reached))
+      generated(suite, () => checkMigrations(suite, PreviousVersion.inspect(subject, reached, seed, limits)))
     }
   }]
 }
@@ -131,10 +141,11 @@ const isOlder = (older: object): older is Older => typeof Reflect.get(older, "fi
 
 /** Generates the histories at the first call. If that fails, every later law says so in a line. */
 const openOnce = <Id, State, Event, Command>(
-  suite: Suite<Id, State, Event, Command>
+  suite: Suite,
+  subject: Subject<Id, State, Event, Command>,
+  { command, event, histories = "commands", id, invariant, runs }: Options<Id, State, Event, Command>
 ): () => Session.Session<Id, State, Event, Command> => {
-  const { limits, options, seed, size, subject } = suite
-  const { command, event, histories = "commands", id, invariant, runs } = options
+  const { limits, seed, size } = suite
   let session: Session.Session<Id, State, Event, Command> | undefined
   let failure: NotGenerated | undefined
   return () => {
@@ -156,26 +167,23 @@ const openOnce = <Id, State, Event, Command>(
   }
 }
 
-const generated = <Id, State, Event, Command, A>(suite: Suite<Id, State, Event, Command>, body: () => A): A => {
+const generated = <A>(suite: Suite, body: () => A): A => {
   try {
     return body()
   } catch (error) {
     if (!(error instanceof NotGenerated)) throw error
-    throw at(suite, new NotGenerated(`The laws of ${suite.subject.name} cannot be checked. ${error.message}`))
+    throw at(suite, new NotGenerated(`The laws of ${suite.aggregate} cannot be checked. ${error.message}`))
   }
 }
 
-const at = <Id, State, Event, Command, E extends Error>(
-  { declared }: Suite<Id, State, Event, Command>,
-  error: E
-): E => {
+const at = <E extends Error>({ declared }: Suite, error: E): E => {
   const frames = (declared.stack ?? "").split("\n").filter((line) => /^\s+at /.test(line))
   error.stack = [`${error.name}: ${error.message}`, ...frames].join("\n")
   return error
 }
 
 const checkHistories = <Id, State, Event, Command>(
-  suite: Suite<Id, State, Event, Command>,
+  suite: Suite,
   session: Session.Session<Id, State, Event, Command>,
   law: Law
 ): void => {
@@ -185,15 +193,16 @@ const checkHistories = <Id, State, Event, Command>(
     ...(suite.options.histories === "events" ? ["histories: \"events\""] : []),
     ...(law === "invariant" ? ["invariant"] : [])
   ]
-  const call = `AggregateLaws.check(${variableOf(suite.subject.name)}`
+  const call = `AggregateLaws.check(${variableOf(suite.aggregate)}`
   throw report(suite, found, ["To keep it as a test:", `  ${regression(call, found.history, more)}`])
 }
 
 const checkOlder = <Id, State, Event, Command>(
-  suite: Suite<Id, State, Event, Command>,
+  suite: Suite,
+  subject: Subject<Id, State, Event, Command>,
   previous: ReadonlyArray<Older>
 ): void => {
-  const { limits, options: { histories, runs }, seed, size, subject } = suite
+  const { limits, options: { histories, runs }, seed, size } = suite
   for (const older of previous) {
     const found = older.find(subject, { runs, seed, size, strict: histories === "events", limits })
     if (found === undefined) continue
@@ -203,40 +212,35 @@ const checkOlder = <Id, State, Event, Command>(
   }
 }
 
-const checkMigrations = <Id, State, Event, Command>(
-  suite: Suite<Id, State, Event, Command>,
-  reached: ReadonlyArray<State>
-): void => {
-  const problem = PreviousVersion.inspect(suite.subject, reached, suite.seed, suite.limits)
+const checkMigrations = (suite: Suite, problem: Problem | undefined): void => {
   if (problem === undefined) return
   const history = { id: undefined, commands: [], events: [] }
   throw report(suite, { history, log: [], problem, run: 1, before: 0 }, [
     "To compare with older code, give the laws its definition:",
-    `  AggregateLaws.suite(${variableOf(suite.subject.name)}, { previous: [AggregateLaws.previous(/* it */)] })`
+    `  AggregateLaws.suite(${variableOf(suite.aggregate)}, { previous: [AggregateLaws.previous(/* it */)] })`
   ])
 }
 
-const report = <Id, State, Event, Command>(
-  suite: Suite<Id, State, Event, Command>,
+const report = (
+  suite: Suite,
   { before, history, log, problem, run }: Found<unknown, unknown, unknown>,
   footer: ReadonlyArray<string>
 ): LawBroken => {
-  const { options, seed, subject } = suite
-  const { runs } = options
+  const { aggregate, given, options: { histories, runs, size }, seed } = suite
   const again = [
     `seed: ${seed}`,
     ...(run > 100 || runs !== undefined ? [`runs: ${Math.max(run, runs ?? 0)}`] : []),
-    ...(options.size === undefined ? [] : [`size: ${options.size}`]),
-    ...(options.histories === "events" ? ["histories: \"events\""] : []),
-    ...(["id", "command", "event", "previous", "invariant"] as const).filter((name) => options[name] !== undefined)
+    ...(size === undefined ? [] : [`size: ${size}`]),
+    ...(histories === "events" ? ["histories: \"events\""] : []),
+    ...given
   ]
   const fewer = before - lengthOf(history)
   const shrunk = fewer > 0 ? `, made ${fewer} ${fewer === 1 ? "step" : "steps"} shorter` : ""
   return at(
     suite,
-    broken(subject, history.id, log, problem, [
+    broken(aggregate, history.id, log, problem, [
       `To see it again (run ${run} of seed ${seed}${shrunk}):`,
-      `  AggregateLaws.suite(${variableOf(subject.name)}, { ${again.join(", ")} })`,
+      `  AggregateLaws.suite(${variableOf(aggregate)}, { ${again.join(", ")} })`,
       ...footer
     ])
   )
@@ -244,9 +248,9 @@ const report = <Id, State, Event, Command>(
 
 /** @internal */
 export const broken = (
-  subject: { readonly name: string },
+  aggregate: string,
   id: unknown,
   log: Found<unknown, unknown, unknown>["log"],
   problem: Problem,
   footer: ReadonlyArray<string> = []
-): LawBroken => new LawBroken(render({ aggregate: subject.name, law: names[problem.law], id, log, problem, footer }))
+): LawBroken => new LawBroken(render({ aggregate, law: names[problem.law], id, log, problem, footer }))

@@ -86,7 +86,7 @@ interface Frozen {
   readonly solid: Set<object>
 }
 
-// tells whether the value is solid now
+// returns whether the value is solid now
 const freeze = (value: unknown, frozen: Frozen): boolean => {
   if (!isObject(value)) return true
   const { solid, visited } = frozen

@@ -1,5 +1,5 @@
 /**
- * Compares what older code stored with what the code of now makes of it.
+ * Compares the events and snapshots of older code with the states that the code of now gives for them.
  *
  * It runs histories of the older aggregate, reads their events with the code of now, migrates a snapshot at every
  * version and folds the rest of the events on top. Without the older code it can only check that the migrations keep

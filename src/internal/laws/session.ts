@@ -245,7 +245,9 @@ const shrunk = <Id, State, Event, Command>(
     })
   })
 
-/** A history that never returns is not run again and again. What it did not reach is left out. */
+/**
+ * A history that never returns is not run again and again. The commands and events that it did not reach are left out.
+ */
 const unshrunk = <Id, State, Event, Command>(
   { strict }: Search<Id, State, Event, Command>,
   { finding, run }: First<Id, Event, Command>
@@ -319,7 +321,7 @@ interface Answer extends CheckHistory.Result {
   readonly hung: boolean
 }
 
-/** What is running, for the report where it never returns. */
+/** The code that is running, for the report where it never returns. */
 interface Progress {
   log: Array<Line>
   running: string

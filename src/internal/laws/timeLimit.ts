@@ -30,8 +30,8 @@ const { cpuUsage } = process
 const slowest = 8
 
 /**
- * Measures the time that the machine gave to this process, which is what a limit is about: on a busy machine that is
- * less than the clock shows. Code that waits without computing is measured too, at an eighth of the clock.
+ * Measures the time that this process had on the machine. On a busy machine that is less than the clock shows. Code that
+ * waits without computing is measured too, at an eighth of the clock.
  */
 const stopwatch = () => {
   const started = now()
@@ -66,8 +66,8 @@ vm.createContext(context)
 
 /**
  * Runs a synchronous function, and stops it where it does not return in time. No timer fires inside a loop without an
- * end, but `node:vm` stops whatever its script calls. The stopped code does not run its `finally` blocks: `onStop`
- * stands for them.
+ * end, but `node:vm` stops everything that its script calls. The stopped code does not run its `finally` blocks:
+ * `onStop` stands for them.
  *
  * On a busy machine a function may be stopped that had no time to return. It is run again then, once, with more time.
  *
