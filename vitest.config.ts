@@ -1,9 +1,10 @@
 import { fileURLToPath } from "node:url"
-import { defineConfig } from "vitest/config"
+import { configDefaults, defineConfig } from "vitest/config"
 
 const src = fileURLToPath(new URL("./src/", import.meta.url))
 
-export default defineConfig({
+// `npm test` is short and meets every backend; `npm run test:all` is `vitest run --mode all`
+export default defineConfig(({ mode }) => ({
   resolve: {
     alias: [
       { find: /^effect-eventsourcing$/, replacement: `${src}index.ts` },
@@ -14,7 +15,9 @@ export default defineConfig({
   test: {
     globalSetup: ["test/utils/globalSetup.ts"],
     include: ["test/**/*.test.ts", "examples/**/*.test.ts"],
+    exclude: [...configDefaults.exclude, ...(mode === "all" ? [] : ["**/*.long.test.ts"])],
+    reporters: ["default", "./test/utils/slowest.ts"],
     testTimeout: 60_000,
     hookTimeout: 120_000
   }
-})
+}))

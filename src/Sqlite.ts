@@ -14,6 +14,7 @@ import * as Schema from "effect/Schema"
 import { nodeVersion, platformProblem } from "./internal/platform.js"
 import { whileBusy } from "./internal/sql/client.js"
 import * as SqliteConnection from "./internal/sql/sqlite/connection.js"
+import * as EventLoop from "./internal/sql/sqlite/eventLoop.js"
 import { watch } from "./internal/sql/sqlite/file.js"
 import { defaultBusyTimeout } from "./internal/sql/sqlite/pragmas.js"
 import { quote } from "./internal/text.js"
@@ -138,7 +139,7 @@ export const layer = <Config extends DriverConfig, A, E, R>(
       // a first read, which makes the log
       yield* whileBusy(run("SELECT 1 FROM sqlite_master"))
       const check = yield* Effect.try({ try: () => watch(filename), catch: (cause) => cause })
-      SqliteConnection.install(sql, connection, { check, whileBusy })
+      SqliteConnection.install(sql, connection, { check, whileBusy, eventLoop: yield* EventLoop.EventLoop })
     }).pipe(Effect.mapError(failure))
     return Layer.tap(opened, (context) => Effect.provide(configured, context))
   }))

@@ -1,6 +1,7 @@
 import { Chunk, Clock, Duration, Effect, type Exit, Fiber, Random, Scheduler, TestClock, TestContext } from "effect"
 import { PCGRandom } from "effect/Utils"
 import { RetryClock } from "../../src/internal/repository/retryClock.js"
+import { EventLoop } from "../../src/internal/sql/sqlite/eventLoop.js"
 
 /** Whole numbers from a seed. */
 export class Dice {
@@ -94,6 +95,7 @@ export const run = <A>(
     program({ jump: (by) => Effect.sync(() => clock.jump(by)) }).pipe(
       Effect.withClock(clock),
       Effect.provideService(RetryClock, clock),
+      Effect.provideService(EventLoop, { isOverdue: () => false, afterwards: (callback) => callback() }),
       Effect.withRandom(Random.make(dice.seed()))
     ),
     { scheduler }

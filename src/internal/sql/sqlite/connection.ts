@@ -12,6 +12,7 @@ import * as Option from "effect/Option"
 import * as Scope from "effect/Scope"
 import * as Tracer from "effect/Tracer"
 import { classify } from "../failure.js"
+import type * as EventLoop from "./eventLoop.js"
 import type { Check } from "./file.js"
 import * as Levels from "./levels.js"
 import * as Turns from "./turns.js"
@@ -43,6 +44,7 @@ export const install = (
     readonly check: Check
     /** Repeats what fails because the database is busy, and waits in between. */
     readonly whileBusy: Root["whileBusy"]
+    readonly eventLoop: EventLoop.EventLoop["Type"]
   }
 ): void => {
   const raw: Connection.Connection = {
@@ -52,7 +54,8 @@ export const install = (
     executeUnprepared: connection.executeUnprepared.bind(connection),
     executeStream: connection.executeStream.bind(connection)
   }
-  const turns = Turns.make((waiting) => waiting)
+  const { eventLoop } = options
+  const turns = Turns.make((waiting) => waiting, eventLoop)
   const shared = Levels.connectionOn(
     raw,
     (text, on) =>
@@ -70,7 +73,7 @@ export const install = (
     raw,
     turns,
     make: (kind, parent) => {
-      const level = Levels.make(kind, { raw, parent, around: parent?.connection ?? connection })
+      const level = Levels.make(kind, { raw, parent, eventLoop, around: parent?.connection ?? connection })
       levels.set(level.connection, level)
       return level
     },

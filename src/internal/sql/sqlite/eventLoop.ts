@@ -1,3 +1,5 @@
+import * as Context from "effect/Context"
+
 /**
  * Milliseconds of continuous work after which timers and sockets get their turn. Statements of SQLite are synchronous and
  * fibers go on in microtasks: thousands of commands would otherwise hold the event loop for seconds.
@@ -11,12 +13,14 @@ const { performance } = globalThis
 const waiting = new Set<() => void>()
 let since: number | undefined
 
-/**
- * Whether the work of this turn of the event loop has lasted long enough. The first caller of a turn starts its time.
- *
- * @internal
- */
-export const isOverdue = (): boolean => {
+interface Shape {
+  /** Whether the work of this turn of the event loop has lasted long enough. The first caller of a turn starts its time. */
+  readonly isOverdue: () => boolean
+  /** Calls back in the next turn of the event loop, once for each callback. Only after `isOverdue` was true. */
+  readonly afterwards: (callback: () => void) => void
+}
+
+const isOverdue = (): boolean => {
   if (since !== undefined) return performance.now() - since > longest
   since = performance.now()
   nextTurn(() => {
@@ -28,11 +32,20 @@ export const isOverdue = (): boolean => {
   return false
 }
 
+/** @internal */
+export const real: Shape = {
+  isOverdue,
+  afterwards: (callback) => {
+    waiting.add(callback)
+  }
+}
+
 /**
- * Calls back in the next turn of the event loop, once for each callback. Only for a caller to whom `isOverdue` said so.
+ * The event loop that a SQLite client lets go of, read when its layer is built. A simulation runs whole programs in one turn
+ * of it, and gives one that is never overdue.
  *
  * @internal
  */
-export const afterwards = (callback: () => void): void => {
-  waiting.add(callback)
-}
+export class EventLoop extends Context.Reference<EventLoop>()("effect-eventsourcing/internal/EventLoop", {
+  defaultValue: () => real
+}) {}

@@ -3,6 +3,7 @@ import { SqlError } from "@effect/sql/SqlError"
 import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
 import { classify } from "../failure.js"
+import type * as EventLoop from "./eventLoop.js"
 import * as Turns from "./turns.js"
 
 /**
@@ -62,9 +63,10 @@ export const make = (
     readonly raw: Connection.Connection
     readonly around: Connection.Connection
     readonly parent?: Level | undefined
+    readonly eventLoop: EventLoop.EventLoop["Type"]
   }
 ): Level => {
-  const { around, parent, raw } = options
+  const { around, eventLoop, parent, raw } = options
   const onTurn = <A>(on: (connection: Connection.Connection) => Effect.Effect<A, SqlError>) =>
     level.turns.run(Effect.suspend((): Effect.Effect<A, SqlError | typeof passedOn> => {
       if (level.ended) return Effect.fail(passedOn)
@@ -78,7 +80,7 @@ export const make = (
     // never given twice: one that comes too late finds none of its name
     savepoint: `effect_sql_${++savepoints}`,
     parent,
-    turns: Turns.make(inTime),
+    turns: Turns.make(inTime, eventLoop),
     // a fiber that was forked inside and has outlived it goes on around it, at last on a turn of its own
     connection: connectionOn(raw, (text, on) =>
       Effect.suspend(() => {

@@ -32,7 +32,10 @@ interface Waiting {
  *
  * @internal
  */
-export const make = <E>(bound: (waiting: Effect.Effect<void>) => Effect.Effect<void, E>): Turns<E> => {
+export const make = <E>(
+  bound: (waiting: Effect.Effect<void>) => Effect.Effect<void, E>,
+  eventLoop: EventLoop.EventLoop["Type"] = EventLoop.real
+): Turns<E> => {
   const queue = new Set<Waiting>()
   let taken = false
   let finished = false
@@ -40,7 +43,7 @@ export const make = <E>(bound: (waiting: Effect.Effect<void>) => Effect.Effect<v
   const next = (): void => {
     if (taken) return
     for (const first of queue) {
-      if (EventLoop.isOverdue()) return EventLoop.afterwards(next)
+      if (eventLoop.isOverdue()) return eventLoop.afterwards(next)
       queue.delete(first)
       taken = true
       first.granted = true
@@ -68,7 +71,7 @@ export const make = <E>(bound: (waiting: Effect.Effect<void>) => Effect.Effect<v
   }
   const isFree = (): boolean => {
     if (finished) return true
-    if (taken || queue.size > 0 || EventLoop.isOverdue()) return false
+    if (taken || queue.size > 0 || eventLoop.isOverdue()) return false
     taken = true
     return true
   }
