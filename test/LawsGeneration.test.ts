@@ -7,7 +7,7 @@ import * as Broken from "./fixtures/broken.js"
 import { brokenBy, lawsWithin, virtualTime } from "./utils/laws.js"
 
 const laws = lawsWithin()
-const slowly = lawsWithin({ values: 400, history: 100 })
+const slowly = lawsWithin({ values: 2_000, history: 100 })
 
 const messageOf = (laws: ReadonlyArray<AggregateLaws.Law>): string => {
   try {
@@ -82,11 +82,11 @@ describe("an aggregate whose histories cannot be generated", () => {
     "a schema that throws": [() => laws(Broken.Throwing), ["event \"Parsed\"", "threw no codec for"]],
     "ids that cannot name a stream": [() => laws(Broken.ImpossibleId), ["ids", "longer than 1024 bytes"]],
     "commands that are all rejected": [
-      () => laws(Broken.NothingAccepted, { runs: 25 }),
+      () => AggregateLaws.laws(Broken.NothingAccepted, { runs: 25 }),
       ["None of the generated commands", "wrong password", "the option `command`"]
     ],
     "commands that decide nothing": [
-      () => laws(Broken.FailingPolitely, { runs: 25 }),
+      () => AggregateLaws.laws(Broken.FailingPolitely, { runs: 25 }),
       ["None of the generated commands"]
     ],
     "a given generator that never ends": [
