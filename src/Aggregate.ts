@@ -225,6 +225,16 @@ export const make = <
       expected: `a string of 1 to ${maxAggregateBytes} bytes without NUL and lone surrogates; this one ${nameProblem}`
     })
   }
+  // a program without types would meet them with its first event
+  for (const part of ["initial", "evolve", "decide"] as const) {
+    if (typeof definition[part] !== "function") {
+      throw new InvalidOption({
+        option: `Aggregate.make ${part} of ${quote(definition.name)}`,
+        value: quote(definition[part]),
+        expected: "a function"
+      })
+    }
+  }
   if (!Number.isSafeInteger(schemaVersion) || schemaVersion < 1 || schemaVersion > maxVersion) {
     throw new InvalidOption({
       option: `Aggregate.make schemaVersion of ${quote(definition.name)}`,

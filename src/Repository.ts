@@ -25,6 +25,7 @@ import {
   booleanProblem,
   finiteDurationProblem,
   recordProblem,
+  requiredCount,
   scheduleProblem,
   wholeFromOne
 } from "./internal/options.js"
@@ -485,7 +486,7 @@ export const make = <Name extends string, Id, State, Event, Command, Rejection>(
       budget: options.verify.budget ?? 1_000_000
     })
 
-    const note = (id: Id, { outcome, replayed, snapshotVersion, stream, used, version }: Baseline<State>) =>
+    const note = (id: Id, { cached, outcome, replayed, snapshotVersion, stream, used, version }: Baseline<State>) =>
       Effect.withFiberRuntime((fiber) => {
         countLoad(outcome._tag)
         const told = Tracing.isTraced(fiber) || Tracing.isLogged(fiber, Logs.levelOf(outcome))
@@ -496,7 +497,7 @@ export const make = <Name extends string, Id, State, Event, Command, Rejection>(
               "eventsourcing.snapshot_version": snapshotVersion,
               "eventsourcing.replayed": replayed
             })),
-            Logs.logLoad(outcome, stream, { replayed, snapshotVersion })
+            Logs.logLoad(outcome, stream, { replayed, snapshotVersion }, cached)
           )
           : Effect.void
         return verifier === undefined || Option.isNone(used)
@@ -510,7 +511,7 @@ export const make = <Name extends string, Id, State, Event, Command, Rejection>(
         countLoad(failure._tag)
         return Effect.zipRight(
           Tracing.annotate(() => ({ "eventsourcing.snapshot": failure._tag })),
-          Logs.logLoad(failure, failure.stream, { replayed: 0, snapshotVersion: 0 })
+          Logs.logLoad(failure, failure.stream, { replayed: 0, snapshotVersion: 0 }, false)
         )
       })
 
@@ -1148,7 +1149,7 @@ const optionsProblem = <State, Event>(options: Options<State, Event>): InvalidOp
   return wholeFromOne("Repository maxReplay", maxReplay) ??
     wholeFromOne("Repository concurrentReplays", concurrentReplays) ??
     wholeFromOne("Repository verify.budget", verify?.budget) ??
-    (cache === undefined ? undefined : wholeFromOne("Repository cache.capacity", cache?.capacity ?? NaN)) ??
+    (cache === undefined ? undefined : requiredCount("Repository cache.capacity", cache?.capacity)) ??
     finiteDurationProblem("Repository cache.timeToLive", cache?.timeToLive) ??
     finiteDurationProblem("Repository snapshotTimeout", snapshotTimeout)
 }

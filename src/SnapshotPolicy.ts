@@ -5,7 +5,7 @@
  */
 import * as Duration from "effect/Duration"
 import type * as Schedule from "effect/Schedule"
-import { backgroundProblem, finiteDurationProblem, orThrow, recordProblem, wholeFromOne } from "./internal/options.js"
+import { backgroundProblem, finiteDurationProblem, orThrow, recordProblem, requiredCount } from "./internal/options.js"
 import { quote } from "./internal/text.js"
 import { InvalidOption } from "./InvalidOption.js"
 
@@ -387,9 +387,9 @@ const toWhen = <State, Event>(
 const whenProblem = <State, Event>(when: When<State, Event>): InvalidOption | undefined => {
   switch (when?._tag) {
     case "Every":
-      return wholeFromOne("SnapshotPolicy every", when.events ?? NaN)
+      return requiredCount("SnapshotPolicy every", when.events)
     case "WhenReplayed":
-      return wholeFromOne("SnapshotPolicy whenReplayed", when.events ?? NaN)
+      return requiredCount("SnapshotPolicy whenReplayed", when.events)
     case "WhenReplayTook":
       return finiteDurationProblem("SnapshotPolicy whenReplayTook", when.duration)
     case "OlderThan":

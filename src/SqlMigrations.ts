@@ -172,7 +172,7 @@ export const afterRestore = (
 ): Effect.Effect<void, InvalidOption | SqlError, SqlClient.SqlClient> =>
   Effect.gen(function*() {
     const sql = (yield* SqlClient.SqlClient).withoutTransforms()
-    const names = yield* Tables.names(options)
+    const names = yield* Tables.names(options, ["after"])
     const { countOn, countOnAfter } = sql.onDialectOrElse({
       pg: () => Postgres.migrations(sql, names),
       orElse: () => Sqlite.migrations(sql, names)

@@ -11,6 +11,7 @@ import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Schema from "effect/Schema"
+import { waitProblem } from "./internal/options.js"
 import { nodeVersion, platformProblem } from "./internal/platform.js"
 import { whileBusy } from "./internal/sql/client.js"
 import * as SqliteConnection from "./internal/sql/sqlite/connection.js"
@@ -115,6 +116,8 @@ export const layer = <Config extends DriverConfig, A, E, R>(
       return yield* new InvalidOption({ option: "synchronous", value: quote(synchronous), expected: "FULL or NORMAL" })
     }
     const failure = (cause: unknown) => new DatabaseError({ filename, detail: advise(cause), cause })
+    const noWait = waitProblem("busyTimeout", busyTimeout)
+    if (noWait !== undefined) return yield* noWait
     // the driver would set the log while SQLite still waits for five seconds, in code that throws
     const opened = Layer.catchAllCause(
       driver({ ...options, disableWAL: true }),
@@ -123,7 +126,7 @@ export const layer = <Config extends DriverConfig, A, E, R>(
     const configured = Effect.gen(function*() {
       const sql = yield* SqlClient.SqlClient
       const connection = yield* Effect.scoped(sql.reserve)
-      const millis = Math.max(0, Math.trunc(Duration.toMillis(busyTimeout)))
+      const millis = Math.trunc(Duration.toMillis(busyTimeout))
       // not through the client: the layer may be built inside a transaction of another one
       const run = (statement: string) => Effect.suspend(() => connection.execute(statement, [], undefined))
       yield* run(`PRAGMA busy_timeout = ${millis}`)

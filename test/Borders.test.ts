@@ -1,4 +1,5 @@
 // what a program without types, a broken clock or an untyped border lets in is refused where it enters, typed
+import { SqliteClient } from "@effect/sql-sqlite-node"
 import { assert, describe, it } from "@effect/vitest"
 import { Clock, Effect, Either, Exit, Layer, Schema, Stream, Tracer } from "effect"
 import {
@@ -10,6 +11,9 @@ import {
   Repository,
   SnapshotPolicy,
   SnapshotStore,
+  SqlEventStore,
+  Sqlite,
+  SqlSnapshotStore,
   StreamId,
   Versions
 } from "effect-eventsourcing"
@@ -309,6 +313,57 @@ describe("options of a program without types", () => {
         assert.instanceOf(failure, InvalidOption.InvalidOption)
       }).pipe(Effect.provide(memoryStores)))
   }
+
+  const tables: Readonly<Record<string, unknown>> = {
+    "a misspelt prefix": { prefx: "bank" },
+    "a text for a boolean": { migrate: "false" },
+    "options that are none": "bank"
+  }
+  for (const [name, options] of Object.entries(tables)) {
+    it.scoped(`stores on tables with ${name} are refused`, () =>
+      Effect.gen(function*() {
+        const onSqlite = Layer.provide(sqliteFile(":memory:"))
+        const events = yield* Effect.flip(Layer.build(onSqlite(SqlEventStore.layerWith(untyped(options)))))
+        const snapshots = yield* Effect.flip(Layer.build(onSqlite(SqlSnapshotStore.layerWith(untyped(options)))))
+        assert.instanceOf(events, InvalidOption.InvalidOption)
+        assert.instanceOf(snapshots, InvalidOption.InvalidOption)
+      }))
+  }
+
+  for (const busyTimeout of ["5 secs", -1, Infinity]) {
+    it.scoped(`an SQLite file with the busyTimeout ${busyTimeout} is refused`, () =>
+      Effect.gen(function*() {
+        const layer = Sqlite.layer(SqliteClient.layer, untyped({ filename: ":memory:", busyTimeout }))
+        assert.instanceOf(yield* Effect.flip(Layer.build(layer)), InvalidOption.InvalidOption)
+      }))
+  }
+
+  it("an aggregate without one of its functions is refused where it is defined, and the option is named", () => {
+    const definition = {
+      name: "Part",
+      id: Schema.String,
+      state: Schema.String,
+      event: Kept,
+      command: Drop,
+      initial: () => "",
+      evolve: () => "",
+      decide: () => Either.right([])
+    }
+    assert.strictEqual(Aggregate.make(definition).name, "Part")
+    for (const part of ["initial", "evolve", "decide"]) {
+      assert.throws(
+        () => Aggregate.make(untyped<typeof definition>({ ...definition, [part]: undefined })),
+        `Aggregate.make ${part} of "Part" is undefined; it must be a function`
+      )
+    }
+  })
+
+  it.scoped("a count that is missing is told as missing", () =>
+    Effect.gen(function*() {
+      const snapshots = SnapshotPolicy.sync<unknown, unknown>(untyped({}))
+      const failure = yield* Effect.flip(Repository.make(Account, { snapshots }))
+      assert.strictEqual(failure.message, "SnapshotPolicy every is undefined; it must be a whole number, 1 or more")
+    }).pipe(Effect.provide(memoryStores)))
 
   it("a chain of an event under a name with a version is refused, with the right one", () => {
     const Registered = Schema.TaggedStruct("Registered", { name: Schema.String })

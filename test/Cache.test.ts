@@ -37,6 +37,7 @@ import {
   type Stores,
   temporaryFolder
 } from "./utils/backends.js"
+import { lines } from "./utils/observe.js"
 import { pgClient, temporaryDatabase } from "./utils/postgres.js"
 import { start } from "./utils/process.js"
 
@@ -69,11 +70,14 @@ for (const [name, layer] of backends) {
         const loaded = yield* cached.load(id("a"))
         assert.deepInclude(loaded, { version: 101, replayed: 1, state: { open: true, balance: 104 } })
         assert.deepInclude(loaded.snapshot, { _tag: "Disabled" })
+        const { logged, observed } = yield* lines
+        yield* observed(cached.load(id("a")))
+        assert.deepStrictEqual(logged.map(({ message }) => message), ["loaded by the cache"])
         assert.deepInclude(yield* cached.execute(id("a"), deposit(1)), {
           version: 102,
           state: { open: true, balance: 105 }
         })
-        assert.deepStrictEqual(counts(), { Hit: 3, Miss: 1, Stale: 0 })
+        assert.deepStrictEqual(counts(), { Hit: 4, Miss: 1, Stale: 0 })
       }).pipe(Effect.provide(layer)))
   })
 }

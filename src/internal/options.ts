@@ -12,6 +12,16 @@ export const wholeFromOne = (option: string, value: number | undefined): Invalid
     : new InvalidOption({ option, value: String(value), expected: "a whole number, 1 or more" })
 
 /**
+ * A count that has no default.
+ *
+ * @internal
+ */
+export const requiredCount = (option: string, value: number | undefined): InvalidOption | undefined =>
+  value === undefined
+    ? new InvalidOption({ option, value: "undefined", expected: "a whole number, 1 or more" })
+    : wholeFromOne(option, value)
+
+/**
  * A program without types may give anything, and a name that is misspelt would be an option that is not set.
  *
  * @internal

@@ -45,7 +45,8 @@ export const levelOf = (outcome: Snapshot.SnapshotOutcome): LogLevel.LogLevel =>
   }
 }
 
-const messageOf = (outcome: Snapshot.SnapshotOutcome): string => {
+const messageOf = (outcome: Snapshot.SnapshotOutcome, cached: boolean): string => {
+  if (cached) return "loaded by the cache"
   switch (outcome._tag) {
     case "Hit":
     case "Migrated":
@@ -59,14 +60,19 @@ const messageOf = (outcome: Snapshot.SnapshotOutcome): string => {
   }
 }
 
-/** @internal */
+/**
+ * `cached`: the load went on from a state of the cache, and looked for no snapshot.
+ *
+ * @internal
+ */
 export const logLoad = (
   outcome: Snapshot.SnapshotOutcome,
   stream: StreamId.StreamId,
-  numbers: { readonly replayed: number; readonly snapshotVersion: number }
+  numbers: { readonly replayed: number; readonly snapshotVersion: number },
+  cached: boolean
 ): Effect.Effect<void> =>
   contained(
-    Effect.logWithLevel(levelOf(outcome), messageOf(outcome)).pipe(
+    Effect.logWithLevel(levelOf(outcome), messageOf(outcome, cached)).pipe(
       Effect.annotateLogs({ aggregate: stream.aggregate, id: stream.id, snapshot: outcome._tag, ...numbers })
     )
   )

@@ -2,6 +2,7 @@ import type * as SqlClient from "@effect/sql/SqlClient"
 import type * as Statement from "@effect/sql/Statement"
 import * as Effect from "effect/Effect"
 import { InvalidOption } from "../../InvalidOption.js"
+import { booleanProblem, recordProblem } from "../options.js"
 import { quote } from "../text.js"
 
 /** @internal */
@@ -21,8 +22,13 @@ const pattern = /^(?:[A-Za-z_][A-Za-z0-9_]{0,39}\.)?[A-Za-z_][A-Za-z0-9_]{0,39}$
 
 /** @internal */
 export const names = (
-  options: { readonly prefix?: string | undefined } | undefined
+  options: { readonly prefix?: string | undefined; readonly migrate?: boolean | undefined } | undefined,
+  more: ReadonlyArray<string> = []
 ): Effect.Effect<Names, InvalidOption> => {
+  // a misspelt prefix would read and write other tables
+  const problem = recordProblem("options of the tables", options, ["prefix", "migrate", ...more]) ??
+    booleanProblem("migrate", options?.migrate)
+  if (problem !== undefined) return problem
   const prefix = options?.prefix ?? defaultPrefix
   return typeof prefix === "string" && pattern.test(prefix)
     ? Effect.succeed({
