@@ -262,7 +262,10 @@ if (only > 0) {
       {
         name: "a command that lost a race decides again on the state it had",
         file: "Repository.ts",
-        changes: [[": loader.advance(id, baseline)", ": Effect.succeed({ ...baseline, version: conflict.actual })"]]
+        changes: [[
+          ": loader.advance(id, baseline, source)",
+          ": Effect.succeed({ ...baseline, version: conflict.actual })"
+        ]]
       },
       {
         name: "a snapshot is labelled with the version after it",

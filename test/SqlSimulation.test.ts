@@ -133,7 +133,6 @@ describe("on a server", () => {
   })
   afterAll(() => Effect.runPromise(Scope.close(scope, Exit.void)))
 
-  // only when asked for: the driver dies where its cancellation of one statement hits the next one, a savepoint's end
-  if (only > 0 || process.env.SEEDS !== undefined) suite("PostgreSQL", () => postgres(url))
+  suite("PostgreSQL", () => postgres(url))
   sweeps("PostgreSQL", () => postgres(url))
 })
