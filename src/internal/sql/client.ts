@@ -8,10 +8,12 @@ import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as FiberRef from "effect/FiberRef"
+import { identity } from "effect/Function"
 import * as Option from "effect/Option"
 import * as Schedule from "effect/Schedule"
 import { classify, refusal } from "./failure.js"
 import * as Course from "./postgres/course.js"
+import * as Pool from "./postgres/pool.js"
 import * as PgTransaction from "./postgres/transaction.js"
 import * as Savepoint from "./savepoint.js"
 import * as SqliteConnection from "./sqlite/connection.js"
@@ -75,10 +77,10 @@ export interface Run {
 
 /** @internal */
 export const make: Effect.Effect<OwnClient, SqlError, SqlClient.SqlClient> = Effect.gen(function*() {
-  const identity = yield* SqlClient.SqlClient
-  const sql = identity.withoutTransforms()
-  const sqlite = SqliteConnection.of(identity)
-  const isOwn = yield* belongs(identity)
+  const service = yield* SqlClient.SqlClient
+  const sql = service.withoutTransforms()
+  const sqlite = SqliteConnection.of(service)
+  const isOwn = yield* belongs(service)
 
   const runWith = (options: {
     readonly retry: Run
@@ -99,7 +101,8 @@ export const make: Effect.Effect<OwnClient, SqlError, SqlClient.SqlClient> = Eff
         )
     })
 
-  const isPostgres = sql.onDialectOrElse({ pg: () => true, orElse: () => false })
+  const pool = sql.onDialectOrElse({ pg: () => Pool.of(sql), orElse: () => undefined })
+  const isPostgres = pool !== undefined
   const joined = <A, E>(effect: Effect.Effect<A, E | SqlError>, transaction: Course.Transaction) => {
     const problem = Course.problem(transaction)
     return problem === undefined ? effect : refusal(problem)
@@ -122,10 +125,12 @@ export const make: Effect.Effect<OwnClient, SqlError, SqlClient.SqlClient> = Eff
     statement: () => Effect.Effect<A, SqlError>
   ): Effect.Effect<A, SqlError> => {
     const otherwise = Effect.suspend(() => Effect.withTracerEnabled(statement(), false))
+    const fromPool = pool?.use(onConnection, identity)
     return Effect.withFiberRuntime((fiber) => {
       if (Option.isNone(fiber.getFiberRef(Statement.currentTransformer))) {
         const transaction = Context.getOption(fiber.currentContext, SqlClient.TransactionConnection)
         if (Option.isSome(transaction)) return joined(onConnection(transaction.value[0]), transaction.value)
+        if (fromPool !== undefined) return fromPool
         if (sqlite !== undefined) return onConnection(sqlite.shared)
       }
       return otherwise
@@ -139,7 +144,7 @@ export const make: Effect.Effect<OwnClient, SqlError, SqlClient.SqlClient> = Eff
 
   return {
     sql,
-    identity,
+    identity: service,
     execute,
     executeValues: (text, params) =>
       executeWith(

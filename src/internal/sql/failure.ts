@@ -12,8 +12,9 @@ export interface SqlFailure {
    * - `Transient`: nothing was done, and the same statement may go through a moment later.
    * - `ConnectionLost`: no answer came to a statement that was on its way.
    * - `Cancelled`: the server ended the statement, asked to or because of a time limit.
+   * - `Closed`: the program has closed its client.
    */
-  readonly kind: "Busy" | "UniqueViolation" | "Transient" | "ConnectionLost" | "Cancelled" | "Other"
+  readonly kind: "Busy" | "UniqueViolation" | "Transient" | "ConnectionLost" | "Cancelled" | "Closed" | "Other"
   /** The server may have carried the statement out although it was reported as failed. */
   readonly mayHaveHappened: boolean
   readonly detail: string
@@ -46,9 +47,9 @@ export const classify = (error: SqlError): SqlFailure => {
   const { code, constraint, severity } = fieldsOf(error.cause)
   const text = sqlText(error.cause)
   if (code?.startsWith("SQLITE_") === true) return sqlite(code, text)
-  // better-sqlite3 throws it, before anything is asked of SQLite
-  if (text === "The database connection is not open") {
-    return { kind: "Other", mayHaveHappened: false, detail: "the database was closed" }
+  // the drivers say it before anything is asked of a database
+  if (text === "The database connection is not open" || text === "Cannot use a pool after calling end on the pool") {
+    return { kind: "Closed", mayHaveHappened: false, detail: "the database was closed" }
   }
   // only an answer of the server has a severity
   if (code !== undefined && severity !== undefined) {

@@ -4,12 +4,11 @@ import type { SqlError } from "@effect/sql/SqlError"
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
-import * as Fiber from "effect/Fiber"
 import * as FiberRef from "effect/FiberRef"
-import * as Scope from "effect/Scope"
 import { classify, refusal } from "../failure.js"
 import * as Savepoint from "../savepoint.js"
 import * as Course from "./course.js"
+import * as Pool from "./pool.js"
 
 /**
  * How a transaction failed, apart from what ran in it.
@@ -28,8 +27,6 @@ export interface Failed<out E> {
 export const afterCommit = (error: SqlError): "RolledBack" | "Unknown" =>
   classify(error).mayHaveHappened ? "Unknown" : "RolledBack"
 
-type Restore = <A, E, R>(effect: Effect.Effect<A, E, R>) => Effect.Effect<A, E, R>
-
 /**
  * Runs an effect in a transaction of its own on PostgreSQL. The client's own `withTransaction` takes a `COMMIT` for done
  * that the server answered with a rollback, dies where `BEGIN` or `COMMIT` fails, and cannot be interrupted while it
@@ -42,18 +39,23 @@ export const run = <A, E, R, F>(
   effect: Effect.Effect<A, E, R>,
   failed: Failed<F>
 ): Effect.Effect<A, E | F, R> =>
-  Effect.uninterruptibleMask((restore) => {
-    const notBegun = (error: SqlError) => failed("NotBegun", error)
-    return Effect.flatMap(Effect.mapError(acquire(sql, restore), notBegun), ({ connection, scope }) =>
-      Effect.ensuring(
-        Effect.flatMap(Effect.mapError(execute(connection, "BEGIN"), notBegun), () =>
-          Effect.flatMap(Effect.exit(restore(within(effect, [connection, 0]))), (exit) =>
-            Exit.isSuccess(exit)
-              ? Effect.zipRight(Effect.mapError(commit(connection), (error) => failed(afterCommit(error), error)), exit)
-              : Effect.zipRight(Effect.ignore(rollback(connection)), exit))),
-        Scope.close(scope, Exit.void)
-      ))
-  })
+  Pool.of(sql).use(
+    (connection) =>
+      Effect.uninterruptibleMask((restore) =>
+        Effect.flatMap(
+          Effect.mapError(execute(connection, "BEGIN"), (error) => failed("NotBegun", error)),
+          () =>
+            Effect.flatMap(Effect.exit(restore(within(effect, [connection, 0]))), (exit) =>
+              Exit.isSuccess(exit)
+                ? Effect.zipRight(
+                  Effect.mapError(commit(connection), (error) => failed(afterCommit(error), error)),
+                  exit
+                )
+                : Effect.zipRight(Effect.ignore(rollback(connection)), exit))
+        )
+      ),
+    (error) => failed("NotBegun", error)
+  )
 
 /**
  * Runs an effect in a savepoint of an open transaction. Nested transactions of one transaction, and appends beside them,
@@ -120,20 +122,4 @@ const rollback = (connection: Connection.Connection): Effect.Effect<unknown, Sql
   Effect.retry(execute(connection, "ROLLBACK"), {
     times: 3,
     while: (error) => classify(error).kind === "Cancelled"
-  })
-
-/**
- * The client forgets a connection that comes when the one who waited for it has been interrupted: another fiber waits,
- * and gives back what comes too late.
- */
-const acquire = (
-  sql: SqlClient.SqlClient,
-  restore: Restore
-): Effect.Effect<{ readonly connection: Connection.Connection; readonly scope: Scope.CloseableScope }, SqlError> =>
-  Effect.gen(function*() {
-    const scope = yield* Scope.make()
-    const fiber = yield* Effect.forkDaemon(Scope.extend(sql.reserve, scope))
-    const giveBack = Effect.forkDaemon(Effect.zipRight(Fiber.await(fiber), Scope.close(scope, Exit.void)))
-    const connection = yield* Effect.onError(restore(Fiber.join(fiber)), () => giveBack)
-    return { connection, scope }
   })

@@ -1,0 +1,117 @@
+import type * as SqlClient from "@effect/sql/SqlClient"
+import type * as Connection from "@effect/sql/SqlConnection"
+import type { SqlError } from "@effect/sql/SqlError"
+import * as Cause from "effect/Cause"
+import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import * as Option from "effect/Option"
+import { classify, refusal } from "../failure.js"
+
+/**
+ * Uses connections of the pool of a PostgreSQL client. The driver waits for a free one as long as the program lets it,
+ * also of a pool that was closed meanwhile, which gives none to those who wait. Here waiting ends: with a failure that
+ * nothing was asked of the server, and at once where it is interrupted.
+ *
+ * All who wait share one timer, which runs only while there are any.
+ *
+ * @internal
+ */
+export interface Pool {
+  /** Gives a connection to an effect, and takes it back when that ends. */
+  readonly use: <A, E, R, F>(
+    f: (connection: Connection.Connection) => Effect.Effect<A, E, R>,
+    failed: (error: SqlError) => F
+  ) => Effect.Effect<A, E | F, R>
+}
+
+/**
+ * The pool of a client. All copies of a client have the same.
+ *
+ * @internal
+ */
+export const of = (sql: SqlClient.SqlClient): Pool => {
+  const known = pools.get(sql.reserve)
+  if (known !== undefined) return known
+  const made = make(sql.reserve)
+  pools.set(sql.reserve, made)
+  return made
+}
+
+const pools = new WeakMap<SqlClient.SqlClient["reserve"], Pool>()
+
+/** The pool serves those who wait in turn: this long without a connection for any of them, and there will be none. */
+const patience = 30_000
+
+const tick = 500
+
+interface Turn {
+  readonly since: number
+  readonly fail: (error: SqlError) => void
+}
+
+/** @internal */
+export const make = (reserve: SqlClient.SqlClient["reserve"]): Pool => {
+  const waiting = new Set<Turn>()
+  let timer: ReturnType<typeof setInterval> | undefined
+  let lastGiven = 0
+
+  const failAll = (error: SqlError) => {
+    for (const turn of waiting) turn.fail(error)
+    waiting.clear()
+  }
+  const look = () => {
+    const now = performance.now()
+    if (waiting.size === 0) {
+      clearInterval(timer)
+      timer = undefined
+      return
+    }
+    const [{ since }] = waiting
+    if (now - since < tick) return
+    if (now - Math.max(since, lastGiven) >= patience) return failAll(refusal(inVain))
+    // a pool that was closed says so to those who come, and to none who waits already
+    Effect.runFork(Effect.scoped(reserve)).addObserver((exit) => {
+      if (Exit.isSuccess(exit)) lastGiven = performance.now()
+      const error = Exit.isFailure(exit) ? Cause.failureOption(exit.cause) : Option.none()
+      if (Option.isSome(error) && classify(error.value).kind === "Closed") failAll(error.value)
+    })
+  }
+  const wait = (turn: Turn) => {
+    waiting.add(turn)
+    timer ??= setInterval(look, tick)
+  }
+
+  return {
+    use: (f, failed) =>
+      Effect.suspend(() => {
+        let ended = false
+        let giveBack: (() => void) | undefined
+        const connection = Effect.async<Connection.Connection, ReturnType<typeof failed>>((resume) => {
+          const turn: Turn = { since: performance.now(), fail: (error) => resume(Effect.fail(failed(error))) }
+          wait(turn)
+          // the driver forgets a connection that comes when the fiber that waited for it was interrupted
+          const lent = Effect.flatMap(reserve, (connection) =>
+            Effect.async<void>((returned) => {
+              lastGiven = performance.now()
+              waiting.delete(turn)
+              if (ended) return returned(Effect.void)
+              giveBack = () => returned(Effect.void)
+              resume(Effect.succeed(connection))
+            }))
+          Effect.runFork(Effect.scoped(lent)).addObserver((exit) => {
+            waiting.delete(turn)
+            if (Exit.isFailure(exit)) resume(Effect.failCause(Cause.map(exit.cause, failed)))
+          })
+        })
+        const end = Effect.sync(() => {
+          ended = true
+          giveBack?.()
+        })
+        return Effect.ensuring(Effect.flatMap(connection, f), end)
+      })
+  }
+}
+
+const inVain = `the pool gave no connection for ${
+  patience / 1000
+} seconds: give the client a connectTimeout, or more connections`
