@@ -8,7 +8,6 @@ import { SqlError } from "@effect/sql/SqlError"
 import * as Data from "effect/Data"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
-import * as Metric from "effect/Metric"
 import * as Option from "effect/Option"
 import * as Schedule from "effect/Schedule"
 import * as EventStore from "./EventStore.js"
@@ -18,6 +17,7 @@ import { liveClock } from "./internal/sql/client.js"
 import { type EventRow, type LoadOptions, shapeOf, type StandingRow, type TailOptions } from "./internal/sql/dialect.js"
 import { classify } from "./internal/sql/failure.js"
 import { withoutRows } from "./internal/sql/failureText.js"
+import * as Feed from "./internal/sql/feed.js"
 import * as PgEvents from "./internal/sql/postgres/statements.js"
 import * as Row from "./internal/sql/row.js"
 import { setUp } from "./internal/sql/setUp.js"
@@ -25,7 +25,6 @@ import * as SnapshotTables from "./internal/sql/snapshotTables.js"
 import * as SqliteEvents from "./internal/sql/sqlite/statements.js"
 import * as FixedStatement from "./internal/sql/statement.js"
 import type { InvalidOption } from "./InvalidOption.js"
-import * as Metrics from "./Metrics.js"
 import type * as Snapshot from "./Snapshot.js"
 import type * as SqlMigrations from "./SqlMigrations.js"
 import * as StreamId from "./StreamId.js"
@@ -165,16 +164,7 @@ export const make: (
 
   const tailOf = FixedStatement.byKey<string, FixedStatement.FixedStatement<TailOptions>>()
 
-  const measureLag = statements.heldBack === undefined ? Effect.void : swallow(
-    repeat(query(statements.heldBack)).pipe(
-      Effect.flatMap(([{ events, lag }]) =>
-        Effect.zipRight(
-          Metric.set(Metric.tagged(Metrics.feedHeldBack, "events", names.events), Row.number(events)),
-          Metric.set(Metric.tagged(Metrics.feedLag, "events", names.events), Math.max(0, Row.number(lag ?? 0)))
-        )
-      )
-    )
-  )
+  const readPage = yield* Feed.make(client, names, statements)
 
   return EventStore.makeEncoded({
     append,
@@ -183,10 +173,7 @@ export const make: (
         Effect.mapBoth({ onFailure: failure("read", options.stream), onSuccess: (rows) => rows.map(toRecord) })
       ),
     readAll: (options) =>
-      repeat(query(statements.readAll(options))).pipe(
-        Effect.tap((rows) => rows.length < options.limit ? measureLag : Effect.void),
-        Effect.mapBoth({ onFailure: failure("readAll"), onSuccess: (rows) => rows.map(toRecord) })
-      ),
+      Effect.mapBoth(readPage(options), { onFailure: failure("readAll"), onSuccess: (rows) => rows.map(toRecord) }),
     version: (stream) => Effect.mapError(version(stream), failure("version", stream)),
     readTail: (stream, { fromVersion, limit }) => {
       const from = fromVersion === 1 ? "beginning" : "later"

@@ -4,13 +4,14 @@
  * @since 0.1.0
  */
 import * as SqlClient from "@effect/sql/SqlClient"
-import type { SqlError } from "@effect/sql/SqlError"
+import { SqlError } from "@effect/sql/SqlError"
 import * as Cause from "effect/Cause"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import * as Schedule from "effect/Schedule"
 import * as Schema from "effect/Schema"
 import { liveClock, whileBusy } from "./internal/sql/client.js"
+import { classify } from "./internal/sql/failure.js"
 import type { Migrations } from "./internal/sql/migrations.js"
 import * as Tables from "./internal/sql/names.js"
 import * as Permits from "./internal/sql/permits.js"
@@ -23,7 +24,8 @@ import { InvalidOption } from "./InvalidOption.js"
 import * as Position from "./Position.js"
 
 /**
- * The tables could not be created, or are not there.
+ * The tables are not ready for the stores: they are missing and could not be created, are those of another program, or have
+ * to be prepared after a restore by a user that may write. The detail says what to do.
  *
  * @since 0.1.0
  * @category errors
@@ -41,7 +43,7 @@ export class MigrationError extends Schema.TaggedError<MigrationError>("effect-e
    * @since 0.1.0
    */
   override get message(): string {
-    return `the tables beside ${this.table} could not be created: ${this.detail}`
+    return `the tables beside ${this.table} are not ready: ${this.detail}`
   }
 }
 
@@ -93,10 +95,18 @@ export const run = (
       pg: () => Postgres.migrations(sql, names),
       orElse: () => Sqlite.migrations(sql, names)
     })
+    const advising = (advice: string) => <A, E>(effect: Effect.Effect<A, E>) =>
+      Effect.mapError(effect, (error) =>
+        mayNotWrite(error)
+          ? new MigrationError({ table: names.migrations, detail: `${describe(error)}: ${advice}`, cause: error })
+          : error)
 
     const runAll = (statements: ReadonlyArray<string>) =>
       Effect.forEach(statements, (statement) => sql.unsafe(statement), { discard: true })
-    const locked = <E>(change: Effect.Effect<void, E>) => sql.withTransaction(Effect.zipRight(dialect.lock, change))
+    const locked = <E>(change: Effect.Effect<void, E>) =>
+      sql.withTransaction(Effect.zipRight(dialect.lock, change)).pipe(
+        advising("run SqlMigrations.run with a user that may create tables, and give the layers migrate: false")
+      )
     const migrate = locked(Effect.gen(function*() {
       yield* runAll(yield* dialect.schema)
       yield* sql.unsafe(dialect.createMigrations)
@@ -132,14 +142,16 @@ export const run = (
         }
         yield* locked(runAll(gone.map(({ statement }) => statement)))
       }
-      yield* dialect.countOn
+      yield* advising(
+        "positions have to be counted on after a restore: run SqlMigrations.afterRestore with a user that may write"
+      )(dialect.countOn)
     }).pipe(
       Effect.sandbox,
       Effect.mapError((cause) => failure(Cause.squash(cause)))
     )
     const migrated = Effect.retry(attempt, {
       schedule: Schedule.exponential("10 millis").pipe(Schedule.jittered, Schedule.intersect(Schedule.recurs(6))),
-      while: (error) => error.cause !== undefined
+      while: (error) => error.cause !== undefined && !mayNotWrite(error.cause)
     }).pipe(Effect.withClock(liveClock))
     // both stores may be built side by side in one transaction of the caller's
     const open = yield* Effect.serviceOption(SqlClient.TransactionConnection)
@@ -223,6 +235,10 @@ export const postgres = (
 // -------------------------------------------------------------------------------------
 
 const inTurn = Permits.inTurn()
+
+// the user has not the right, or the server takes no writes at all
+const mayNotWrite = (error: unknown): boolean =>
+  error instanceof SqlError && ["42501", "25006"].includes(classify(error).code ?? "")
 
 const noted = ({ migrations }: Tables.Names, all: Migrations["all"]): ReadonlyArray<string> =>
   all.flatMap(({ name, statements }, index) => [

@@ -26,6 +26,8 @@ export interface EventStatements {
   readonly isOurs: (violation: SqlFailure) => boolean | Statement.Statement<object>
   /** How a transaction sees what others commit while it is open, where that differs. */
   readonly isolation?: Statement.Statement<{ readonly level: unknown }> | undefined
+  /** Whether another server writes the events into the table, where that can be: there `readAll` gives no rows. */
+  readonly subscribed?: Statement.Statement<{ readonly subscribed: unknown }> | undefined
   /** What `readAll` holds back, where an event may be committed after a later one. */
   readonly heldBack?: Statement.Statement<HeldBackRow> | undefined
   readonly position: (row: PositionColumns) => Position.Position
@@ -85,6 +87,8 @@ export interface PositionColumns {
 
 /** @internal */
 export interface HeldBackRow {
+  /** As `EventStatements.subscribed` says it. */
+  readonly subscribed: unknown
   readonly events: unknown
   /** Milliseconds since the oldest of them was appended; none without any. */
   readonly lag: unknown

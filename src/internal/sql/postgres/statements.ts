@@ -33,6 +33,8 @@ export const make = (sql: SqlClient.SqlClient, names: Names): EventStatements =>
     sql.literal(Object.entries(columns).map(([name, column]) => `${column} AS ${name}`).join(", "))
   // whatever stands below has been committed or rolled back: no event can still appear there
   const settled = sql`${sql.literal(PgFunctions.base(names))} + pg_snapshot_xmin(pg_current_snapshot())::text::bigint`
+  // also one that is disabled, as it may go on at any time. Of pg_subscription not all columns may be read by everyone
+  const subscribed = `EXISTS (SELECT FROM pg_subscription_rel WHERE srrelid = to_regclass('${quoted(names.events)}'))`
   const literal = (limit: number) => sql.literal(String(limit))
 
   const append = FixedStatement.of<AppendOptions>({
@@ -87,13 +89,17 @@ ORDER BY event.version LIMIT ${literal(limit)}`,
       const ofAggregate = aggregate === undefined ? sql`` : sql`aggregate = ${aggregate} AND`
       return sql`SELECT ${select(record)} FROM ${events} AS event
 WHERE ${ofAggregate} (transaction, position) > (${transaction}::bigint, ${sequence}::bigint) AND transaction < ${settled}
+  AND NOT ${sql.literal(subscribed)}
 ORDER BY event.transaction, event.position LIMIT ${literal(limit)}`
     },
 
     isolation: sql`SELECT ${sql.literal(pgText("current_setting('transaction_isolation')", "text"))} AS level`,
 
+    subscribed: sql`SELECT ${select({ subscribed: pgText(subscribed, "boolean") })}`,
+
     heldBack: sql`SELECT ${
       select({
+        subscribed: pgText(subscribed, "boolean"),
         events: pgText("count(*)", "bigint"),
         lag: pgText("(extract(epoch FROM clock_timestamp() - min(time)) * 1000)::numeric", "numeric")
       })
