@@ -4,7 +4,15 @@ import { SqliteClient } from "@effect/sql-sqlite-node"
 import { assert, describe, it } from "@effect/vitest"
 import Database from "better-sqlite3"
 import { Cause, Deferred, Effect, Exit, Fiber, Layer, Logger, Option } from "effect"
-import { EventStore, ExpectedVersion, Repository, SnapshotPolicy, Sqlite, StreamId } from "effect-eventsourcing"
+import {
+  EventStore,
+  ExpectedVersion,
+  Repository,
+  SnapshotPolicy,
+  Sqlite,
+  SqlStores,
+  StreamId
+} from "effect-eventsourcing"
 import * as path from "node:path"
 import { Account, id } from "./fixtures/Account.js"
 import { sqliteFile, sqliteTemporaryFile, sqlStores, temporaryFolder } from "./utils/backends.js"
@@ -380,5 +388,38 @@ describe("waiting", () => {
         .pipe(Effect.timeoutOption("1 millis"))
       assert.isTrue(Option.isNone(outcome))
       assert.isBelow(done, 8_000)
+    }).pipe(Effect.provide(stores)))
+})
+
+describe("SqlStores.transaction", () => {
+  it.scoped("commits what succeeds, and undoes what fails: a nested one alone", () =>
+    Effect.gen(function*() {
+      yield* SqlStores.transaction(Effect.gen(function*() {
+        yield* append("outer")
+        const nested = SqlStores.transaction(Effect.zipRight(append("nested"), Effect.fail("undo")))
+        assert.strictEqual(yield* Effect.flip(nested), "undo")
+        yield* SqlStores.transaction(append("outer"))
+      }))
+      const failed = SqlStores.transaction(Effect.zipRight(append("failed"), Effect.fail("undo")))
+      assert.strictEqual(yield* Effect.flip(failed), "undo")
+      assert.deepStrictEqual(yield* Effect.all([version("outer"), version("nested"), version("failed")]), [2, 0, 0])
+      yield* usable
+    }).pipe(Effect.provide(stores)))
+
+  it.scoped("fails, typed, where a deferred constraint refuses the commit, or a trigger rolls everything back", () =>
+    Effect.gen(function*() {
+      const sql = yield* SqlClient.SqlClient
+      yield* sql`CREATE TABLE parents (id INTEGER PRIMARY KEY)`
+      yield* sql`CREATE TABLE children (parent INTEGER REFERENCES parents (id) DEFERRABLE INITIALLY DEFERRED)`
+      yield* sql`PRAGMA foreign_keys = ON`
+      yield* sql`CREATE TABLE refused (id INTEGER)`
+      yield* sql.unsafe("CREATE TRIGGER refuse BEFORE INSERT ON refused BEGIN SELECT RAISE(ROLLBACK, 'no'); END")
+      for (const statement of ["INSERT INTO children VALUES (1)", "INSERT INTO refused VALUES (1)"]) {
+        const transaction = SqlStores.transaction(Effect.zipRight(append("a"), Effect.ignore(sql.unsafe(statement))))
+        const failure = typed(yield* Effect.exit(transaction))
+        assert.isTrue(failure._tag === "TransactionError" && failure.reason === "RolledBack", String(failure))
+        assert.strictEqual(yield* version("a"), 0)
+      }
+      yield* usable
     }).pipe(Effect.provide(stores)))
 })
