@@ -57,7 +57,8 @@ const onSql = Layer.merge(SqlEventStore.layer, SqlSnapshotStore.layer)
 
 const onSqlite = (filename: string) => Layer.provide(onSql, Sqlite.layer(SqliteClient.layer, { filename }))
 
-const onPostgres = (url: string) => Layer.provide(onSql, PgClient.layer({ url: Redacted.make(url) }))
+const onPostgres = (url: string) =>
+  Layer.provide(onSql, PgClient.layer({ url: Redacted.make(url), connectTimeout: "5 seconds" }))
 
 const main = Effect.gen(function*() {
   const { positionals: [backend = "memory"], values } = yield* Effect.try({

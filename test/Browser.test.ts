@@ -88,11 +88,11 @@ describe("a bundle for the browser", () => {
 
 describe("a Node.js that is too old", () => {
   it("is named, with the one that would do", () => {
-    for (const version of ["18.20.8", "16.0.0", "20.18.3", "20.0.0"]) {
+    for (const version of ["18.20.8", "16.0.0", "20.18.3", "20.0.0", "21.7.3", "22.0.0", "22.2.0", "22.11.0"]) {
       const problem = platformProblem(version)
-      assert.include(problem?.message, `is ${version}; it must be 20.19 or newer`)
+      assert.include(problem?.message, `is ${version}; it must be 20.19, or 22.12 or newer`)
     }
-    for (const version of ["20.19.0", "20.20.2", "22.12.0", "26.1.0", "v?", undefined]) {
+    for (const version of ["20.19.0", "20.20.2", "22.12.0", "23.0.0", "26.1.0", "v?", undefined]) {
       assert.isUndefined(platformProblem(version))
     }
     assert.strictEqual(nodeVersion(), process.versions.node)
