@@ -10,6 +10,7 @@ import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import * as Schema from "effect/Schema"
 import { maxTime, maxVersion } from "./internal/constants.js"
+import { recordProblem } from "./internal/options.js"
 import { quote } from "./internal/text.js"
 import type * as Snapshot from "./Snapshot.js"
 import * as StreamId from "./StreamId.js"
@@ -179,6 +180,8 @@ export const makeGuarded = (driver: SnapshotStore["Type"]): SnapshotStore["Type"
     deleteByType: (aggregate, options) =>
       Effect.suspend(() => {
         const problem = StreamId.problem(StreamId.make(aggregate, "-")) ??
+          // a misspelt dryRun would delete
+          recordProblem("options", options, ["schemaVersionBelow", "dryRun"])?.message ??
           numberProblem({ schemaVersionBelow: options?.schemaVersionBelow })
         return problem === undefined ? driver.deleteByType(aggregate, options) : new SnapshotStoreError({
           operation: "deleteByType",

@@ -358,6 +358,19 @@ describe("options of a program without types", () => {
     }
   })
 
+  for (const [name, layer] of both) {
+    it.scoped(`a clean-up of snapshots with a misspelt option deletes nothing (${name})`, () =>
+      Effect.gen(function*() {
+        const repository = yield* Repository.make(Account, {})
+        yield* repository.execute(id("kept"), { _tag: "Open" })
+        yield* repository.createSnapshot(id("kept"))
+        const snapshots = yield* SnapshotStore.SnapshotStore
+        const failure = yield* Effect.flip(snapshots.deleteByType("Account", untyped({ dryrun: true })))
+        assert.include(failure.message, `options is a record with "dryrun"`)
+        assert.isTrue(yield* snapshots.exists(StreamId.make("Account", "kept")))
+      }).pipe(Effect.provide(layer)))
+  }
+
   it.scoped("a count that is missing is told as missing", () =>
     Effect.gen(function*() {
       const snapshots = SnapshotPolicy.sync<unknown, unknown>(untyped({}))
