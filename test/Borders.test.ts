@@ -361,7 +361,7 @@ describe("options of a program without types", () => {
   for (const [name, layer] of both) {
     it.scoped(`a clean-up of snapshots with a misspelt option deletes nothing (${name})`, () =>
       Effect.gen(function*() {
-        const repository = yield* Repository.make(Account, {})
+        const repository = yield* Repository.make(Account, { snapshots: SnapshotPolicy.manual })
         yield* repository.execute(id("kept"), { _tag: "Open" })
         yield* repository.createSnapshot(id("kept"))
         const snapshots = yield* SnapshotStore.SnapshotStore
