@@ -934,7 +934,7 @@ export const make = <Name extends string, Id, State, Event, Command, Rejection>(
         const refresh = Effect.suspend((): Effect.Effect<Baseline<State>, LoadError> =>
           conflict === undefined
             ? Effect.succeed(baseline)
-            : loader.advance(id, baseline, source)
+            : loader.advance(id, baseline, { source, onRefused: refused })
         )
         const attempt: Effect.Effect<
           Either.Either<Executed<State, Event>, Rejection | Exclude<ExecuteError, EventStore.VersionConflict>>,

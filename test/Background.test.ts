@@ -639,6 +639,41 @@ describe("a store that is slow or hangs", () => {
       }))
     }).pipe(Effect.provide(memoryStores)))
 
+  it.scoped("nor do looks at the stream, made for a sync save, that hang so", () =>
+    Effect.gen(function*() {
+      const store = yield* EventStore.EventStore
+      const gate = yield* Effect.makeLatch(true)
+      let looks = 0
+      const accounts = yield* Repository.make(Account, {
+        snapshots: SnapshotPolicy.sync({ every: 1 }),
+        snapshotTimeout: "3 seconds"
+      }).pipe(
+        Effect.provideService(EventStore.EventStore, {
+          ...store,
+          readTail: (stream, options) => {
+            if (options.limit !== 1) return store.readTail(stream, options)
+            looks++
+            return Effect.uninterruptible(Effect.zipRight(gate.await, store.readTail(stream, options)))
+          }
+        })
+      )
+      yield* accounts.execute(id("a"), open)
+      yield* (yield* SnapshotStore.SnapshotStore).delete(StreamId.make("Account", "a"))
+      yield* gate.close
+      const first = yield* Effect.fork(accounts.execute(id("a"), deposit(1)))
+      yield* TestClock.adjust("3 seconds")
+      yield* Fiber.join(first)
+      const before = looks
+      // no time passes
+      yield* (yield* SnapshotStore.SnapshotStore).delete(StreamId.make("Account", "a"))
+      yield* accounts.execute(id("a"), deposit(1))
+      assert.deepStrictEqual([before, looks], [1, 1])
+      yield* gate.open
+      yield* Effect.repeatN(Effect.yieldNow(), 20)
+      yield* accounts.execute(id("a"), deposit(1))
+      assert.isTrue(yield* (yield* SnapshotStore.SnapshotStore).exists(StreamId.make("Account", "a")))
+    }).pipe(Effect.provide(memoryStores)))
+
   it.scoped("saves of loads that were given up do not pile up where they cannot be interrupted", () =>
     Effect.gen(function*() {
       const { logged, observed } = yield* lines

@@ -48,6 +48,12 @@ SELECT pg_get_functiondef('eventsourcing_tail_1'::regproc) AS definition`
   yield* sql.unsafe(definition.replace("BEGIN", "BEGIN\nIF $4 = 1 THEN PERFORM pg_sleep(60); END IF;"))
 })
 
+const transactions = {
+  "SqlStores.transaction": SqlStores.transaction,
+  "the client's withTransaction": <A, E, R>(effect: Effect.Effect<A, E, R>) =>
+    Effect.flatMap(SqlClient.SqlClient, (sql) => sql.withTransaction(effect))
+}
+
 describe("what was acknowledged is there, whatever became of a snapshot", () => {
   const limits: Readonly<
     Record<string, { readonly server: string; readonly snapshotTimeout: `${number} ${"millis" | "seconds"}` }>
@@ -62,11 +68,6 @@ describe("what was acknowledged is there, whatever became of a snapshot", () => 
     ),
     Effect.sleep("50 millis")
   ))
-  const transactions = {
-    "SqlStores.transaction": SqlStores.transaction,
-    "the client's withTransaction": <A, E, R>(effect: Effect.Effect<A, E, R>) =>
-      Effect.flatMap(SqlClient.SqlClient, (sql) => sql.withTransaction(effect))
-  }
   for (const [limit, { server, snapshotTimeout }] of Object.entries(limits)) {
     for (const [name, transaction] of Object.entries(transactions)) {
       for (const mode of ["sync", "inline"] as const) {
@@ -126,6 +127,24 @@ describe("what was acknowledged is there, whatever became of a snapshot", () => 
       ))
       assert.strictEqual(yield* store.version(stream("a")), 2)
     }).pipe(Effect.provide(stores)))
+
+  it.scopedLive("a snapshot store of the program's own may read in a nested transaction", () =>
+    Effect.gen(function*() {
+      const sql = yield* SqlClient.SqlClient
+      const snapshots = yield* SnapshotStore.SnapshotStore
+      const accounts = yield* Repository.make(Account, { snapshots: SnapshotPolicy.sync({ every: 1 }) }).pipe(
+        Effect.provideService(SnapshotStore.SnapshotStore, {
+          ...snapshots,
+          get: (...args) =>
+            Effect.orDie(
+              Effect.provideService(SqlStores.transaction(snapshots.get(...args)), SqlClient.SqlClient, sql)
+            )
+        })
+      )
+      yield* accounts.execute(id("a"), open)
+      const loaded = yield* SqlStores.transaction(accounts.load(id("a")))
+      assert.strictEqual(loaded.snapshot._tag, "Hit")
+    }).pipe(Effect.provide(stores)), 20_000)
 
   it.scopedLive("a command that keeps a lost transaction to itself does not succeed", () =>
     Effect.gen(function*() {
@@ -316,26 +335,169 @@ describe("a transaction shared by fibers", () => {
       }
     }).pipe(Effect.provide(stores)))
 
-  it.scopedLive("an append is not acknowledged when a rollback beside it took it back", () =>
+  const append = (text: string) =>
+    Effect.flatMap(
+      EventStore.EventStore,
+      (store) => store.append(stream(text), [event(1)], { expectedVersion: ExpectedVersion.any })
+    )
+  const versionOf = (text: string) => Effect.flatMap(EventStore.EventStore, (store) => store.version(stream(text)))
+
+  /** Another client of the database, on which the appends to one stream wait. */
+  const gate = Effect.gen(function*() {
+    const sql = yield* SqlClient.SqlClient
+    yield* sql`
+CREATE FUNCTION gate() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN IF NEW.stream_id = 'gated' THEN PERFORM pg_advisory_xact_lock(1); END IF; RETURN NEW; END $$`
+    yield* sql`CREATE TRIGGER gate BEFORE INSERT ON eventsourcing_events FOR EACH ROW EXECUTE FUNCTION gate()`
+    const [{ name }] = yield* sql<{ readonly name: string }>`SELECT current_database() AS name`
+    const url = new URL(inject("postgres"))
+    url.pathname = name
+    const other = Context.get(yield* Layer.build(Layer.fresh(pgClient(url.href))), SqlClient.SqlClient)
+    const lock = yield* Effect.makeSemaphore(1)
+    yield* lock.take(1)
+    const locked = yield* Deferred.make<void>()
+    yield* Effect.forkScoped(other.withTransaction(Effect.gen(function*() {
+      yield* other`SELECT pg_advisory_xact_lock(1)`
+      yield* Deferred.succeed(locked, undefined)
+      yield* lock.take(1)
+    })))
+    yield* Deferred.await(locked)
+    const reached = Effect.provide(blocked(1), [
+      Layer.succeed(SqlClient.SqlClient, other),
+      // the client of the transaction has no connection to spare
+      Layer.succeed(SqlClient.TransactionConnection, [yield* other.reserve, 0])
+    ])
+    return { reached, open: lock.release(1) }
+  })
+
+  it.scopedLive(
+    "a nested transaction beside an append waits for it, and does not take it back",
+    () =>
+      Effect.gen(function*() {
+        const sql = yield* SqlClient.SqlClient
+        const { open, reached } = yield* gate
+        yield* sql.withTransaction(Effect.gen(function*() {
+          const appending = yield* Effect.fork(append("gated"))
+          yield* reached
+          const failing = yield* Effect.fork(Effect.flip(sql.withTransaction(Effect.fail("no"))))
+          yield* Effect.repeatN(Effect.yieldNow(), 10)
+          yield* open
+          assert.strictEqual((yield* Fiber.join(appending)).version, 1)
+          yield* Fiber.join(failing)
+        }))
+        assert.strictEqual(yield* versionOf("gated"), 1)
+      }).pipe(Effect.provide(stores)),
+    20_000
+  )
+
+  for (
+    const [kind, late] of [
+      ["an append", append("gated")],
+      ["a nested transaction", SqlStores.transaction(Effect.zipRight(append("gated"), append("second")))]
+    ] as const
+  ) {
+    for (const [name, transaction] of Object.entries(transactions)) {
+      it.scopedLive(
+        `${kind} of a fiber that outlives it is finished before its COMMIT (${name})`,
+        () =>
+          Effect.gen(function*() {
+            const sql = yield* SqlClient.SqlClient
+            yield* sql`CREATE TABLE kept (n integer)`
+            const { open, reached } = yield* gate
+            const begun = yield* Deferred.make<void>()
+            const outer = yield* Effect.fork(transaction(
+              Effect.forkDaemon(late).pipe(Effect.zipLeft(reached), Effect.zipLeft(Deferred.succeed(begun, undefined)))
+            ))
+            yield* Deferred.await(begun)
+            // of another caller, which waits for the connection
+            const next = yield* Effect.fork(sql.withTransaction(
+              Effect.zipRight(sql`INSERT INTO kept VALUES (1)`, sql`SELECT pg_sleep(0.05)`)
+            ))
+            yield* Effect.repeatN(Effect.yieldNow(), 10)
+            yield* open
+            const exit = yield* Fiber.await(yield* Fiber.join(outer))
+            yield* Fiber.join(next)
+            assert.isTrue(Exit.isSuccess(exit))
+            assert.strictEqual((yield* sql`SELECT * FROM kept`).length, 1)
+            assert.deepStrictEqual([yield* versionOf("gated"), yield* versionOf("second")], [
+              1,
+              kind === "an append" ? 0 : 1
+            ])
+          }).pipe(Effect.provide(poolOfOne)),
+        20_000
+      )
+    }
+  }
+
+  it.scopedLive("nested transactions of both kinds follow each other and contain each other", () =>
     Effect.gen(function*() {
       const sql = yield* SqlClient.SqlClient
-      const store = yield* EventStore.EventStore
-      yield* run(
-        "CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN PERFORM pg_sleep(0.2); RETURN NEW; END $$"
-      )
-      yield* run("CREATE TRIGGER slow BEFORE INSERT ON eventsourcing_events FOR EACH ROW EXECUTE FUNCTION slow()")
-      const outcome = yield* Effect.exit(sql.withTransaction(Effect.gen(function*() {
-        const fiber = yield* Effect.fork(
-          store.append(stream("a"), [event(1)], { expectedVersion: ExpectedVersion.any })
-        )
-        // between the savepoint of the append and its end
-        yield* Effect.repeatN(Effect.yieldNow(), 3)
-        yield* Effect.flip(sql.withTransaction(Effect.fail("no")))
-        return yield* Fiber.join(fiber)
-      })))
-      if (Exit.isSuccess(outcome)) assert.strictEqual(yield* store.version(stream("a")), 1)
-      else assert.strictEqual(yield* store.version(stream("a")), 0)
+      const client = <A, E, R>(effect: Effect.Effect<A, E, R>) => sql.withTransaction(effect)
+      const ours = <A, E, R>(effect: Effect.Effect<A, E, R>) => SqlStores.transaction(effect)
+      const once = append("a")
+      yield* ours(Effect.gen(function*() {
+        yield* client(Effect.zipRight(client(once), once))
+        yield* ours(Effect.zipRight(ours(once), once))
+        yield* Effect.ignore(client(Effect.zipRight(once, Effect.fail("no"))))
+        yield* client(Effect.zipRight(ours(once), once))
+        yield* once
+        yield* Effect.all([ours(once), ours(client(once))], { concurrency: "unbounded" })
+      }))
+      assert.strictEqual(yield* versionOf("a"), 9)
     }).pipe(Effect.provide(stores)))
+
+  /** Two nested transactions of the client, of which the second begins inside the first. */
+  const sideBySide = <A, E, B, E2>(
+    first: Effect.Effect<A, E, EventStore.EventStore>,
+    second: Effect.Effect<B, E2, EventStore.EventStore>,
+    sooner: "first" | "second"
+  ) =>
+    Effect.gen(function*() {
+      const sql = yield* SqlClient.SqlClient
+      const began = [yield* Deferred.make<void>(), yield* Deferred.make<void>()] as const
+      const ended = yield* Deferred.make<void>()
+      const nested = <A, E, R>(index: 0 | 1, effect: Effect.Effect<A, E, R>) =>
+        Effect.exit(sql.withTransaction(Effect.zipRight(
+          Effect.zipRight(Deferred.succeed(began[index], undefined), Deferred.await(began[1])),
+          index === (sooner === "first" ? 0 : 1) ? effect : Effect.zipRight(Deferred.await(ended), effect)
+        ))).pipe(Effect.ensuring(Deferred.succeed(ended, undefined)))
+      return yield* Effect.all([
+        nested(0, first),
+        Effect.zipRight(Deferred.await(began[0]), nested(1, second))
+      ], { concurrency: "unbounded" })
+    })
+
+  it.scopedLive("an append that a nested transaction beside it would take back is refused", () =>
+    Effect.gen(function*() {
+      const [appended] = yield* SqlStores.transaction(
+        sideBySide(Effect.either(append("a")), Effect.fail("no"), "first")
+      )
+      assert.include(String(appended), "side by side")
+      assert.strictEqual(yield* versionOf("a"), 0)
+    }).pipe(Effect.provide(stores)))
+
+  it.scopedLive("where one took back what was acknowledged in another, nothing is committed", () =>
+    Effect.gen(function*() {
+      const failure = yield* Effect.flip(
+        SqlStores.transaction(sideBySide(Effect.fail("no"), Effect.zipRight(append("b"), Effect.void), "second"))
+      )
+      assert.deepInclude(failure, { _tag: "TransactionError", reason: "RolledBack" })
+      assert.include(failure.message, "side by side")
+      assert.strictEqual(yield* versionOf("b"), 0)
+    }).pipe(Effect.provide(stores)))
+
+  it.scopedLive("what waits for a nested transaction that waits for it gives up", () =>
+    Effect.gen(function*() {
+      const nested = yield* Deferred.make<void>()
+      const failure = yield* SqlStores.transaction(Effect.gen(function*() {
+        const waiting = yield* Effect.fork(Effect.zipRight(Deferred.await(nested), Effect.flip(append("a"))))
+        return yield* SqlStores.transaction(
+          Effect.zipRight(Deferred.succeed(nested, undefined), Fiber.join(waiting))
+        )
+      }))
+      assert.deepInclude(failure, { _tag: "EventStoreError", reason: "Unavailable", mayHaveAppended: false })
+      assert.include(failure.message, "does not end")
+    }).pipe(Effect.provide(stores)), 20_000)
 
   for (const next of ["idle", "another transaction"] as const) {
     it.scopedLive(`a fiber that outlives it is refused (the connection then is ${next})`, () =>

@@ -415,6 +415,34 @@ describe("a history that is replaced while it is read", () => {
       assert.strictEqual(logged.filter(({ annotations }) => annotations.id === "a").length, 1)
     }).pipe(Effect.provide(memoryStores)))
 
+  it.scoped("a snapshot that is refused when a conflict has the history loaded anew is told of too", () =>
+    Effect.gen(function*() {
+      const { one, other, reads, store } = yield* twoHistories
+      const snapshots = yield* SnapshotStore.SnapshotStore
+      yield* (yield* accountsOn(one, { snapshots: SnapshotPolicy.manual })).createSnapshot(id("a"))
+      const row = Option.getOrThrow(yield* snapshots.get(stream, { schemaVersion: 1 }))
+      yield* snapshots.delete(stream)
+      const accounts = yield* accountsOn(
+        {
+          ...store,
+          append: () =>
+            Effect.zipRight(
+              Effect.ignore(snapshots.save({ ...row, state: "{" })),
+              new EventStore.VersionConflict({ stream, expected: ExpectedVersion.any, actual: 9 })
+            )
+        },
+        { retry: Schedule.recurs(1), snapshots: SnapshotPolicy.manual, maxReplay: 9 }
+      )
+      reads.of = (count) => count === 1 ? one : other
+      // longer than what may be folded, so that the load that the conflict asks for fails
+      yield* (yield* accountsOn(other)).execute(id("a"), deposit(1))
+      const refused = counted(Metrics.snapshotLoads, { aggregate: "Account", outcome: "StateDecodeError" })
+      const before = yield* refused
+      const failure = yield* Effect.flip(accounts.execute(id("a"), deposit(1)))
+      assert.deepInclude(failure, { _tag: "EventStoreError", reason: "ReplayTooLong" })
+      assert.strictEqual((yield* refused) - before, 1)
+    }).pipe(Effect.provide(memoryStores)))
+
   it.scoped("between a load and the append that finds a conflict", () =>
     Effect.gen(function*() {
       const { one, other, reads, store } = yield* twoHistories

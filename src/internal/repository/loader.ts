@@ -86,7 +86,7 @@ export interface Loader<in Id, in out State> {
   readonly advance: (
     id: Id,
     baseline: Baseline<State>,
-    source: Source<State>
+    options: Required<Pick<LoadOptions<State>, "source" | "onRefused">> & { readonly source: Source<State> }
   ) => Effect.Effect<Baseline<State>, LoadError>
 }
 
@@ -544,17 +544,18 @@ export const make = <Name extends string, Id, State, Event, Command, Rejection>(
           )
       ),
     forget: (stream) => cache?.delete(stream.id),
-    advance: (id, baseline, source) =>
+    advance: (id, baseline, options) =>
       Effect.suspend(() => {
+        const { source } = options
         const again = source.again()
-        if (Option.isNone(again)) return loadWith(id, { source })
+        if (Option.isNone(again)) return loadWith(id, options)
         // its own count: what is folded once more was read once
         const from = { ...again.value, replayed: baseline.replayed }
         const advanced = Effect.map(readOn(baseline.stream, from, { ...within, source }), (folded) => {
           source.settle(folded)
           return baselineOf(folded, baseline)
         })
-        return Effect.catchIf(advanced, isRewritten, () => loadWith(id, { source }))
+        return Effect.catchIf(advanced, isRewritten, () => loadWith(id, options))
       })
   }
 }

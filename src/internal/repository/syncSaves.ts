@@ -45,9 +45,8 @@ export const make = (options: {
         let running = false
         const tracked = Effect.suspend(() => {
           running = true
-          return save
+          return Effect.whenEffect(save, isStored)
         }).pipe(
-          Effect.whenEffect(isStored),
           Effect.ensuring(Effect.sync(() => {
             running = false
             hanging.delete(stream)

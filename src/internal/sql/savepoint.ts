@@ -4,7 +4,6 @@ import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as FiberRef from "effect/FiberRef"
 import { classify, refusal } from "./failure.js"
-import * as Permits from "./permits.js"
 import * as Course from "./postgres/course.js"
 import { pgText } from "./postgres/text.js"
 
@@ -37,17 +36,17 @@ export const run = <A, E>(
   transaction: Course.Transaction,
   waiting: Waiting
 ): Effect.Effect<Outcome<A, E | SqlError>> =>
-  Effect.flatMap(FiberRef.get(current), (outer): Effect.Effect<Outcome<A, E | SqlError>> => {
+  Effect.flatMap(FiberRef.get(Course.current), (outer): Effect.Effect<Outcome<A, E | SqlError>> => {
     const [connection] = transaction
     // one that is open already is enough
     if (outer !== undefined && outer.connection === connection && outer.open) {
       return Effect.map(Effect.exit(effect), kept)
     }
     const mine = { connection, open: true }
-    const within = Effect.ensuring(Effect.locally(effect, current, mine), Effect.sync(() => mine.open = false))
-    return alone(
+    const within = Effect.ensuring(Effect.locally(effect, Course.current, mine), Effect.sync(() => mine.open = false))
+    const outcome = alone(
       transaction,
-      inTurn(
+      Course.inTurn(
         connection,
         Effect.uninterruptibleMask((restore) =>
           Effect.suspend(() => {
@@ -66,11 +65,8 @@ export const run = <A, E>(
         )
       )
     )
+    return Effect.catchAll(outcome, (error) => Effect.succeed(failed(error)))
   })
-
-const current = FiberRef.unsafeMake<{ readonly connection: Connection.Connection; readonly open: boolean } | undefined>(
-  undefined
-)
 
 const kept = <A, E>(exit: Exit.Exit<A, E>): Outcome<A, E> => ({ exit, lost: undefined })
 
@@ -85,6 +81,7 @@ const release = <A, E>(
   before: number
 ): Effect.Effect<Outcome<A, E | SqlError>> => {
   const [connection] = transaction
+  if (Course.hasEnded(connection)) return Effect.succeed(failed(refusal(Course.endedMeanwhile, true)))
   return Effect.matchEffect(execute(connection, end), {
     // an effect may have kept to itself that a statement of it failed
     onFailure: (error) => undo(transaction, Exit.fail(explained(error))),
@@ -100,7 +97,8 @@ const undo = <A, E>(
   transaction: Course.Transaction,
   exit: Exit.Exit<A, E>
 ): Effect.Effect<Outcome<A, E>> =>
-  Effect.match(
+  // what would be taken back belongs to another transaction by now
+  Course.hasEnded(transaction[0]) ? Effect.succeed({ exit, lost: refusal(Course.endedMeanwhile) }) : Effect.match(
     // what cancelled the statement on the server may have come too late for that, and in time for this one
     Effect.retry(execute(transaction[0], back), { times: 3, while: (error) => classify(error).kind === "Cancelled" }),
     {
@@ -127,8 +125,6 @@ export const explained = (error: SqlError): SqlError => {
   }
 }
 
-const inTurn = Permits.inTurn()
-
 /**
  * Runs what opens a savepoint alone in its transaction: fibers that share one must not roll back to each other's
  * savepoints. What runs in a nested transaction is in that one, and does not wait for its end.
@@ -138,7 +134,12 @@ const inTurn = Permits.inTurn()
 export const alone = <A, E, R>(
   transaction: Course.Transaction,
   effect: Effect.Effect<A, E, R>
-): Effect.Effect<A, E, R> => inTurn(transaction, effect)
+): Effect.Effect<A, E | SqlError, R> =>
+  Effect.flatMap(FiberRef.get(Course.current), (open): Effect.Effect<A, E | SqlError, R> =>
+    // inside of a savepoint it has its turn
+    open?.connection === transaction[0] && open.open
+      ? effect
+      : Course.inTurn(Course.turnOf(transaction), effect))
 
 const millis = (setting: string): string => `extract(epoch FROM current_setting('${setting}')::interval) * 1000`
 

@@ -68,39 +68,40 @@ export const nested = <A, E, R, F>(
   effect: Effect.Effect<A, E, R>,
   failed: Failed<F>
 ): Effect.Effect<A, E | F, R> =>
-  Savepoint.alone(
-    transaction,
-    Effect.uninterruptibleMask((restore) =>
-      Effect.suspend((): Effect.Effect<A, E | F, R> => {
-        const [connection, depth] = transaction
-        const problem = Course.problem(transaction)
-        if (problem !== undefined) return Effect.fail(failed("NotBegun", refusal(problem)))
-        const name = `SAVEPOINT eventsourcing_${depth + 1}`
-        const undo = Effect.ignore(execute(connection, `ROLLBACK TO ${name}; RELEASE ${name}`))
-        return Effect.flatMap(
-          Effect.mapError(execute(connection, name), (error) => failed("NotBegun", Savepoint.explained(error))),
-          () =>
-            Effect.flatMap(Effect.exit(restore(within(effect, [connection, depth + 1]))), (exit) =>
-              Exit.isSuccess(exit)
-                ? Effect.matchEffect(execute(connection, `RELEASE ${name}`), {
-                  onFailure: (error) =>
-                    Effect.zipRight(undo, Effect.fail(failed("RolledBack", Savepoint.explained(error)))),
-                  onSuccess: () => exit
-                })
-                : Effect.zipRight(undo, exit))
-        )
-      })
+  Effect.uninterruptibleMask((restore) => {
+    const [connection, depth] = transaction
+    const name = `eventsourcing_${depth + 1}`
+    const begun = Effect.suspend(() => {
+      const problem = Course.problem(transaction)
+      return problem === undefined
+        ? Effect.mapError(execute(connection, `SAVEPOINT ${name}`), Savepoint.explained)
+        : refusal(problem)
+    })
+    const end = (statements: string): Effect.Effect<unknown, SqlError> =>
+      Effect.mapError(execute(connection, statements), Savepoint.explained)
+    const undo = Effect.ignore(end(`ROLLBACK TO SAVEPOINT ${name}; RELEASE SAVEPOINT ${name}`))
+    const released = Effect.catchAll(
+      end(`RELEASE SAVEPOINT ${name}`),
+      (error) => Effect.zipRight(undo, Effect.fail(failed(afterCommit(error), error)))
     )
-  )
+    return Effect.matchEffect(
+      Savepoint.alone(
+        transaction,
+        Effect.flatMap(
+          Effect.zipRight(begun, Effect.exit(restore(within(effect, [connection, depth + 1])))),
+          (exit): Effect.Effect<Exit.Exit<A, E | F>> =>
+            Effect.exit(Effect.zipRight(Exit.isSuccess(exit) ? released : undo, exit))
+        )
+      ),
+      { onFailure: (error) => Effect.fail(failed("NotBegun", error)), onSuccess: (exit) => exit }
+    )
+  })
 
 const within = <A, E, R>(effect: Effect.Effect<A, E, R>, transaction: Course.Transaction): Effect.Effect<A, E, R> =>
   Effect.locallyWith(effect, FiberRef.currentContext, Context.add(SqlClient.TransactionConnection, transaction))
 
 const execute = (connection: Connection.Connection, statement: string): Effect.Effect<unknown, SqlError> =>
-  Effect.suspend(() => {
-    Course.note(connection, statement)
-    return connection.executeRaw(statement, [])
-  })
+  Course.bound(connection, statement, (statement) => Effect.suspend(() => connection.executeRaw(statement, [])))
 
 const commit = (connection: Connection.Connection): Effect.Effect<void, SqlError> =>
   execute(connection, "COMMIT").pipe(

@@ -12,10 +12,10 @@ import * as Option from "effect/Option"
 import * as Scope from "effect/Scope"
 import * as Tracer from "effect/Tracer"
 import { classify } from "../failure.js"
+import * as Turns from "../turns.js"
 import type * as EventLoop from "./eventLoop.js"
 import type { Check } from "./file.js"
 import * as Levels from "./levels.js"
-import * as Turns from "./turns.js"
 
 /** @internal */
 export interface SqliteConnection {

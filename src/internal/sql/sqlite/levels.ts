@@ -3,8 +3,8 @@ import { SqlError } from "@effect/sql/SqlError"
 import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
 import { classify } from "../failure.js"
+import * as Turns from "../turns.js"
 import type * as EventLoop from "./eventLoop.js"
-import * as Turns from "./turns.js"
 
 /**
  * A transaction, a transaction nested in one, which is a savepoint, or a connection that was reserved.

@@ -1,5 +1,5 @@
 import * as Effect from "effect/Effect"
-import * as EventLoop from "./eventLoop.js"
+import * as EventLoop from "./sqlite/eventLoop.js"
 
 /**
  * Gives something to one fiber at a time, first come, first served. A turn passes from one fiber to the next without being
