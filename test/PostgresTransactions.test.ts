@@ -569,3 +569,22 @@ BEGIN IF NEW.stream_id = 'gated' THEN PERFORM pg_advisory_xact_lock(1); END IF; 
       assert.strictEqual((yield* Fiber.join(other)).version, 2)
     }).pipe(Effect.provide(stores)), 20_000)
 })
+
+describe("a transaction with a snapshot due in it", () => {
+  for (const mode of ["sync", "inline"] as const) {
+    it.scopedLive(
+      `fails, typed, where a deferred constraint refuses its commit (${mode})`,
+      () =>
+        Effect.gen(function*() {
+          const accounts = yield* Repository.make(Account, { snapshots: SnapshotPolicy[mode]({ every: 1 }) })
+          yield* run("CREATE TABLE parents (id int PRIMARY KEY)")
+          yield* run("CREATE TABLE children (parent int REFERENCES parents DEFERRABLE INITIALLY DEFERRED)")
+          const both = Effect.zipRight(run("INSERT INTO children VALUES (1)"), accounts.execute(id("a"), open))
+          const failure = yield* Effect.flip(SqlStores.transaction(both))
+          assert.isTrue(failure._tag === "TransactionError" && failure.reason === "RolledBack", String(failure))
+          assert.deepInclude(yield* accounts.load(id("a")), { version: 0, snapshotVersion: 0 })
+        }).pipe(Effect.provide(stores)),
+      30_000
+    )
+  }
+})
