@@ -96,7 +96,7 @@ declare const repository: Repository.Repository<typeof A>
 type Equals<X, Y> = (<T>() => T extends X ? 1 : 2) extends (<T>() => T extends Y ? 1 : 2) ? true : false
 const execute = repository.execute("a", 1)
 export const executes: Equals<Effect.Effect.Error<typeof execute>, "TooMuch" | EventStore.VersionConflict |
-  EventStore.EventDecodeError | EventStore.HistoryGap | EventStore.EventStoreError> = true
+  Repository.InvalidCommand | Repository.EventEncodeError | EventStore.EventDecodeError | EventStore.HistoryGap | EventStore.EventStoreError> = true
 const load = repository.load("a")
 export const loads: Equals<Effect.Effect.Error<typeof load>,
   EventStore.EventDecodeError | EventStore.HistoryGap | EventStore.EventStoreError> = true

@@ -567,7 +567,7 @@ describe("writers", () => {
         const read = yield* collect((yield* EventStore.EventStore).read(stream(mode)))
         assert.deepStrictEqual(read.map(({ version }) => version), Array.from({ length: 401 }, (_, i) => i + 1))
       }
-    }).pipe(Effect.provide(stores)), 60_000)
+    }).pipe(Effect.provide(stores)), 300_000)
 
   for (const mode of ["sync", "background"]) {
     it.scopedLive(`four processes boot at once and lose no increment (${mode})`, () =>
