@@ -236,6 +236,33 @@ describe("SqlStores.transaction", () => {
       assert.strictEqual((yield* accounts.execute(id("a"), deposit(1))).version, 2)
     }).pipe(Effect.provide(poolOfOne)), 20_000)
 
+  it.scopedLive("a COMMIT that waits can be interrupted", () =>
+    Effect.gen(function*() {
+      const sql = yield* SqlClient.SqlClient
+      const accounts = yield* Repository.make(Account, { snapshots: SnapshotPolicy.inline({ every: 1 }) })
+      yield* run(
+        "CREATE FUNCTION hold() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN PERFORM pg_advisory_xact_lock(1); RETURN NULL; END $$"
+      )
+      yield* run(
+        "CREATE CONSTRAINT TRIGGER hold AFTER INSERT ON eventsourcing_events DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION hold()"
+      )
+      const locked = yield* Deferred.make<void>()
+      const release = yield* Deferred.make<void>()
+      const holder = yield* Effect.fork(sql.withTransaction(
+        run("SELECT pg_advisory_xact_lock(1)").pipe(
+          Effect.zipRight(Deferred.succeed(locked, undefined)),
+          Effect.zipRight(Deferred.await(release))
+        )
+      ))
+      yield* Deferred.await(locked)
+      const committing = yield* Effect.fork(accounts.execute(id("a"), open))
+      yield* blocked(1)
+      yield* Fiber.interrupt(committing)
+      yield* Deferred.succeed(release, undefined)
+      yield* Fiber.join(holder)
+      assert.strictEqual((yield* accounts.execute(id("b"), open)).version, 1)
+    }).pipe(Effect.provide(stores)), 20_000)
+
   it.scopedLive("nested ones that were started side by side keep what succeeded, and only that", () =>
     Effect.gen(function*() {
       const store = yield* EventStore.EventStore

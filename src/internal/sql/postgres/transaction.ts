@@ -27,6 +27,8 @@ export interface Failed<out E> {
 export const afterCommit = (error: SqlError): "RolledBack" | "Unknown" =>
   classify(error).mayHaveHappened ? "Unknown" : "RolledBack"
 
+type Restore = <A, E, R>(effect: Effect.Effect<A, E, R>) => Effect.Effect<A, E, R>
+
 /**
  * Runs an effect in a transaction of its own on PostgreSQL. The client's own `withTransaction` takes a `COMMIT` for done
  * that the server answered with a rollback, dies where `BEGIN` or `COMMIT` fails, and cannot be interrupted while it
@@ -48,7 +50,7 @@ export const run = <A, E, R, F>(
             Effect.flatMap(Effect.exit(restore(within(effect, [connection, 0]))), (exit) =>
               Exit.isSuccess(exit)
                 ? Effect.zipRight(
-                  Effect.mapError(commit(connection), (error) => failed(afterCommit(error), error)),
+                  Effect.mapError(commit(connection, restore), (error) => failed(afterCommit(error), error)),
                   exit
                 )
                 : Effect.zipRight(Effect.ignore(rollback(connection)), exit))
@@ -103,9 +105,10 @@ const within = <A, E, R>(effect: Effect.Effect<A, E, R>, transaction: Course.Tra
 const execute = (connection: Connection.Connection, statement: string): Effect.Effect<unknown, SqlError> =>
   Course.bound(connection, statement, (statement) => Effect.suspend(() => connection.executeRaw(statement, [])))
 
-const commit = (connection: Connection.Connection): Effect.Effect<void, SqlError> =>
-  execute(connection, "COMMIT").pipe(
-    Effect.tapError(() => Effect.ignore(rollback(connection))),
+// a COMMIT may wait for a deferred trigger or a replica: like an append that is interrupted it may have happened
+const commit = (connection: Connection.Connection, restore: Restore): Effect.Effect<void, SqlError> =>
+  restore(execute(connection, "COMMIT")).pipe(
+    Effect.onError(() => Effect.ignore(rollback(connection))),
     Effect.flatMap((result) =>
       // the tag of the command that the server carried out
       typeof result === "object" && result !== null && Reflect.get(result, "command") === "ROLLBACK"
