@@ -17,10 +17,11 @@ import * as Stream from "effect/Stream"
 import * as Event from "./Event.js"
 import * as ExpectedVersion from "./ExpectedVersion.js"
 import { isDate, noDate } from "./internal/constants.js"
+import { unknownKey } from "./internal/options.js"
 import * as Json from "./internal/schema/json.js"
 import { reason } from "./internal/schema/reason.js"
 import { judge } from "./internal/sql/appendVerdict.js"
-import { keyProblem, quote } from "./internal/text.js"
+import { keyProblem, quote, unreadable } from "./internal/text.js"
 import * as Position from "./Position.js"
 import type * as Snapshot from "./Snapshot.js"
 import type { GetOptions, SnapshotStore } from "./SnapshotStore.js"
@@ -371,34 +372,34 @@ export interface EncodedRecord extends EncodedEvent {
  */
 export const makeEncoded = (driver: Encoded): EventStore["Type"] => {
   const append: EventStore["Type"]["append"] = (stream, events, options) =>
-    Effect.clockWith((clock) => {
-      const refuse = (detail: string) => invalidInput("append", stream, detail)
-      const problem = StreamId.problem(stream) ?? expectedVersionProblem(options)
-      if (problem !== undefined) return refuse(problem)
-      const encoded: Array<EncodedEvent> = []
-      let length = 0
-      const ids = new Set<string>()
-      for (const [index, event] of events.entries()) {
-        const result = encodeEvent(event)
-        if (Either.isLeft(result)) return refuse(`event ${index + 1} of ${events.length}: ${result.left}`)
-        if (ids.has(event.id)) return new DuplicateEventId({ stream, eventId: event.id })
-        ids.add(event.id)
-        encoded.push(result.right)
-        length += result.right.payload.length + result.right.metadata.length
-        if (length > maxAppendLength) {
-          return refuse(
-            `event ${index + 1} of ${events.length}: with it the append is longer than ${maxAppendLength} characters ` +
-              "of JSON, more than a statement can take: append fewer at a time"
-          )
+    Effect.clockWith((clock) =>
+      whenReadable("append", stream, () => {
+        const problem = StreamId.problem(stream) ?? appendProblem(events, options)
+        if (problem !== undefined) return problem
+        const encoded: Array<EncodedEvent> = []
+        let length = 0
+        const ids = new Set<string>()
+        for (const [index, event] of events.entries()) {
+          const result = encodeEvent(event)
+          if (Either.isLeft(result)) return `event ${index + 1} of ${events.length}: ${result.left}`
+          const { id, metadata, payload } = result.right
+          if (ids.has(id)) return () => new DuplicateEventId({ stream, eventId: id })
+          ids.add(id)
+          encoded.push(result.right)
+          length += payload.length + metadata.length
+          if (length > maxAppendLength) {
+            return `event ${index + 1} of ${events.length}: with it the append is longer than ${maxAppendLength} ` +
+              "characters of JSON, more than a statement can take: append fewer at a time"
+          }
         }
-      }
-      const expected = options.expectedVersion
-      if (!Arr.isNonEmptyReadonlyArray(encoded)) return expectVersion(stream, expected)
-      const now = clock.unsafeCurrentTimeMillis()
-      // what is beyond a date could be stored, and never be read again
-      if (!isDate(now)) return refuse(`the Clock gives ${now} for the time, which is ${noDate}`)
-      return driver.append({ stream, events: encoded, expected, time: Math.trunc(now) })
-    })
+        const expected = options.expectedVersion
+        if (!Arr.isNonEmptyReadonlyArray(encoded)) return () => expectVersion(stream, expected)
+        const now = clock.unsafeCurrentTimeMillis()
+        // what is beyond a date could be stored, and never be read again
+        if (!isDate(now)) return `the Clock gives ${now} for the time, which is ${noDate}`
+        return () => driver.append({ stream, events: encoded, expected, time: Math.trunc(now) })
+      })
+    )
 
   const expectVersion = (
     stream: StreamId.StreamId,
@@ -411,60 +412,69 @@ export const makeEncoded = (driver: Encoded): EventStore["Type"] => {
         : Effect.succeed({ version, position: Option.none() }))
   }
 
-  const read: EventStore["Type"]["read"] = (stream, options = {}) => {
-    const { fromVersion = 1, pageSize = defaultPageSize, toVersion = Number.MAX_SAFE_INTEGER } = options
-    const problem = StreamId.problem(stream) ?? countProblem({ fromVersion, pageSize }) ??
-      (Number.isSafeInteger(toVersion) && toVersion >= 0
-        ? undefined
-        : `toVersion is ${toVersion}; it must be a whole number, 0 or more`)
-    if (problem !== undefined) return Stream.fail(invalidInput("read", stream, problem))
-    return Stream.paginateChunkEffect(fromVersion, (from) =>
-      Effect.flatMap(
-        driver.read({ stream, fromVersion: from, toVersion, limit: pageSize }),
-        (records) => {
-          const next = records.length < pageSize ? undefined : records[records.length - 1].version + 1
-          return decodePage(records, next)
-        }
-      ))
-  }
+  const read: EventStore["Type"]["read"] = (stream, options) =>
+    Stream.unwrap(whenReadable("read", stream, () => {
+      const wrong = StreamId.problem(stream) ??
+        unknownKey("the options of read", options, ["fromVersion", "toVersion", "pageSize"])
+      if (wrong !== undefined) return wrong
+      const { fromVersion = 1, pageSize = defaultPageSize, toVersion = Number.MAX_SAFE_INTEGER } = options ?? {}
+      const problem = countProblem({ fromVersion, pageSize }) ??
+        (Number.isSafeInteger(toVersion) && toVersion >= 0
+          ? undefined
+          : `toVersion is ${quote(toVersion)}; it must be a whole number, 0 or more`)
+      if (problem !== undefined) return problem
+      const pages = Stream.paginateChunkEffect(fromVersion, (from) =>
+        Effect.flatMap(
+          driver.read({ stream, fromVersion: from, toVersion, limit: pageSize }),
+          (records) => {
+            const next = records.length < pageSize ? undefined : records[records.length - 1].version + 1
+            return decodePage(records, next)
+          }
+        ))
+      return () => Effect.succeed(pages)
+    }))
 
-  const readAll: EventStore["Type"]["readAll"] = (options = {}) => {
-    const { after = Position.start, aggregate, pageSize = defaultPageSize } = options
-    const problem = countProblem({ pageSize }) ??
-      (aggregate === undefined ? undefined : StreamId.problem(StreamId.make(aggregate, "-"))) ??
-      (Schema.is(Position.Position)(after)
-        ? undefined
-        : `after is ${quote(after)}; it must be a position of this store`)
-    if (problem !== undefined) return Stream.fail(invalidInput("readAll", undefined, problem))
-    return Stream.paginateChunkEffect(
-      after,
-      (position) =>
-        Effect.flatMap(driver.readAll({ after: position, aggregate, limit: pageSize }), (records) => {
-          const next = records.length < pageSize ? undefined : records[records.length - 1].position
-          return decodePage(records, next)
-        })
-    )
-  }
+  const readAll: EventStore["Type"]["readAll"] = (options) =>
+    Stream.unwrap(whenReadable("readAll", undefined, () => {
+      const wrong = unknownKey("the options of readAll", options, ["after", "aggregate", "pageSize"])
+      if (wrong !== undefined) return wrong
+      const { after = Position.start, aggregate, pageSize = defaultPageSize } = options ?? {}
+      const problem = countProblem({ pageSize }) ??
+        (aggregate === undefined ? undefined : StreamId.problem(StreamId.make(aggregate, "-"))) ??
+        (Schema.is(Position.Position)(after)
+          ? undefined
+          : `after is ${quote(after)}; it must be a position of this store`)
+      if (problem !== undefined) return problem
+      const pages = Stream.paginateChunkEffect(
+        after,
+        (position) =>
+          Effect.flatMap(driver.readAll({ after: position, aggregate, limit: pageSize }), (records) => {
+            const next = records.length < pageSize ? undefined : records[records.length - 1].position
+            return decodePage(records, next)
+          })
+      )
+      return () => Effect.succeed(pages)
+    }))
 
   return EventStore.of({
     append,
     read,
     readAll,
-    version: (stream) => {
-      const problem = StreamId.problem(stream)
-      return problem === undefined ? driver.version(stream) : invalidInput("version", stream, problem)
-    },
-    readTail: (stream, options) => {
-      const problem = StreamId.problem(stream) ?? countProblem(options)
-      return problem === undefined ? driver.readTail(stream, options) : invalidInput("read", stream, problem)
-    },
+    version: (stream) =>
+      whenReadable("version", stream, () => StreamId.problem(stream) ?? (() => driver.version(stream))),
+    readTail: (stream, options) =>
+      whenReadable("read", stream, () =>
+        StreamId.problem(stream) ??
+          countProblem({ fromVersion: options?.fromVersion, limit: options?.limit }) ??
+          (() => driver.readTail(stream, options))),
     withSnapshots: (snapshots) =>
       Option.map(driver.withSnapshots(snapshots), (shared): SharedDatabase => ({
         ...shared,
-        read: (stream, options) => {
-          const problem = StreamId.problem(stream) ?? countProblem({ limit: options.limit })
-          return problem === undefined ? shared.read(stream, options) : invalidInput("read", stream, problem)
-        }
+        read: (stream, options) =>
+          whenReadable("read", stream, () =>
+            StreamId.problem(stream) ??
+              countProblem({ limit: options?.limit }) ??
+              (() => shared.read(stream, options)))
       })),
     inTransaction: driver.inTransaction,
     attempt: driver.attempt ?? Effect.exit
@@ -587,48 +597,82 @@ const maxAppendLength = 200_000_000
 const invalidInput = (
   operation: EventStoreError["operation"],
   stream: StreamId.StreamId | undefined,
-  detail: string
+  detail: string,
+  cause?: unknown
 ): EventStoreError =>
   new EventStoreError({
     operation,
     // the stream may be what is wrong: it must not make the error fail too
-    ...(stream === undefined ? {} : { stream: StreamId.make(String(stream?.aggregate), String(stream?.id)) }),
+    ...(stream === undefined ? {} : { stream: shown(stream) }),
     reason: "InvalidInput",
     mayHaveAppended: false,
-    detail
+    detail,
+    ...(cause === undefined ? {} : { cause })
   })
+
+const shown = (stream: StreamId.StreamId | null): StreamId.StreamId => {
+  try {
+    return StreamId.make(String(stream?.aggregate), String(stream?.id))
+  } catch {
+    return StreamId.make("?", "?")
+  }
+}
+
+/**
+ * Reads what a program gave, which has no types where the program has none, and then does what it asks for. What is read
+ * gives a problem, or what is to be done; where reading throws, that is the problem.
+ */
+const whenReadable = <A, E>(
+  operation: EventStoreError["operation"],
+  stream: StreamId.StreamId | undefined,
+  read: () => string | (() => Effect.Effect<A, E>)
+): Effect.Effect<A, E | EventStoreError> => {
+  let outcome: ReturnType<typeof read>
+  try {
+    outcome = read()
+  } catch (cause) {
+    return invalidInput(operation, stream, unreadable, cause)
+  }
+  return typeof outcome === "string" ? invalidInput(operation, stream, outcome) : outcome()
+}
 
 const isExpectedVersion = Schema.is(ExpectedVersion.ExpectedVersion)
 
-const expectedVersionProblem = (
+const appendProblem = (
+  events: unknown,
   options: { readonly expectedVersion: ExpectedVersion.ExpectedVersion } | undefined
 ): string | undefined => {
+  if (!Array.isArray(events)) return `the events are ${typeof events}, not an array`
   const expected = options?.expectedVersion
   if (!isExpectedVersion(expected)) return "the expected version is none that ExpectedVersion makes"
   return expected._tag !== "Exact" || (Number.isSafeInteger(expected.version) && expected.version >= 0)
-    ? undefined
+    ? unknownKey("the options of append", options, ["expectedVersion"])
     : `the expected version is ${expected.version}; it must be a whole number, 0 or more`
 }
 
-const countProblem = (counts: Readonly<Record<string, number>>): string | undefined => {
+const countProblem = (counts: Readonly<Record<string, unknown>>): string | undefined => {
   for (const [name, count] of Object.entries(counts)) {
-    if (!Number.isSafeInteger(count) || count < 1) return `${name} is ${count}; it must be a whole number, 1 or more`
+    if (typeof count !== "number" || !Number.isSafeInteger(count) || count < 1) {
+      return `${name} is ${quote(count)}; it must be a whole number, 1 or more`
+    }
   }
   return undefined
 }
 
 const encodeEvent = (event: Event.ProposedEvent): Either.Either<EncodedEvent, string> => {
   if (!isRecord(event)) return Either.left("it is no record")
-  const id = keyProblem(event.id, Event.maxIdBytes)
-  if (id !== undefined) return Either.left(`its id ${id}`)
-  const type = keyProblem(event.type, Event.maxTypeBytes)
-  if (type !== undefined) return Either.left(`its type ${type}`)
+  // each is read once: an accessor may give something else the next time
+  const { id, type } = event
+  const idProblem = keyProblem(id, Event.maxIdBytes)
+  if (idProblem !== undefined) return Either.left(`its id ${idProblem}`)
+  const typeProblem = keyProblem(type, Event.maxTypeBytes)
+  if (typeProblem !== undefined) return Either.left(`its type ${typeProblem}`)
   const payload = Json.stringify(event.payload)
   if (Either.isLeft(payload)) return Either.left(`its payload at ${payload.left.path} ${payload.left.reason}`)
   const metadata = Json.stringify(event.metadata ?? {})
   if (Either.isLeft(metadata)) return Either.left(`its metadata at ${metadata.left.path} ${metadata.left.reason}`)
   if (!metadata.right.startsWith("{")) return Either.left(`its metadata is no record`)
-  return Either.right({ id: event.id, type: event.type, payload: payload.right, metadata: metadata.right })
+  return Either.right({ id, type, payload: payload.right, metadata: metadata.right })
 }
 
 const decodePage = <Next>(

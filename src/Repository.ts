@@ -27,6 +27,7 @@ import {
   recordProblem,
   requiredCount,
   scheduleProblem,
+  unknownKey,
   wholeFromOne
 } from "./internal/options.js"
 import * as Hopeless from "./internal/repository/hopeless.js"
@@ -40,7 +41,7 @@ import * as Tracing from "./internal/repository/tracing.js"
 import * as Verifier from "./internal/repository/verification.js"
 import { compare } from "./internal/schema/equality.js"
 import { reason } from "./internal/schema/reason.js"
-import { quote } from "./internal/text.js"
+import { quote, unreadable } from "./internal/text.js"
 import { InvalidOption } from "./InvalidOption.js"
 import * as Metrics from "./Metrics.js"
 import * as Snapshot from "./Snapshot.js"
@@ -394,7 +395,7 @@ export const make = <Name extends string, Id, State, Event, Command, Rejection>(
   EventStore.EventStore | SnapshotStore.SnapshotStore | Scope.Scope
 > =>
   Effect.gen(function*() {
-    const problem = optionsProblem(options)
+    const problem = aggregateProblem(aggregate) ?? optionsProblem(options)
     if (problem !== undefined) return yield* problem
     const {
       concurrentReplays,
@@ -900,10 +901,12 @@ export const make = <Name extends string, Id, State, Event, Command, Rejection>(
     ) =>
       Effect.contextWithEffect((context: Context.Context<never>) => {
         // before the span of our own: what is recorded is the caller's
+        const own = metadataOf(options)
+        if (Either.isLeft(own)) return invalidOptions("append", own.left)
         const metadata = {
           ...traceContext(context),
           ...Context.get(context, Event.CurrentMetadata),
-          ...options?.metadata
+          ...own.right
         }
         return span("execute", run(id, commands, metadata))
       })
@@ -982,7 +985,13 @@ export const make = <Name extends string, Id, State, Event, Command, Rejection>(
           )
         ),
       createSnapshot: (id) => span("createSnapshot", createSnapshot(id)),
-      verify: (id, options) => span("verify", verify(id, options?.remove ?? true)),
+      verify: (id, options) =>
+        Effect.suspend(() => {
+          const remove = removeOf(options)
+          return Either.isLeft(remove)
+            ? invalidOptions("read", remove.left)
+            : span("verify", verify(id, remove.right))
+        }),
       awaitPendingSnapshots: snapshotter === undefined
         ? Effect.void
         : Effect.flatMap(events.inTransaction, (open) => open ? Effect.void : snapshotter.awaitPending)
@@ -1106,6 +1115,43 @@ const timeOf = (
 const isUnavailable = (error: { readonly _tag: string }): error is EventStore.EventStoreError =>
   error instanceof EventStore.EventStoreError && error.reason === "Unavailable"
 
+const invalidOptions = (
+  operation: EventStore.EventStoreError["operation"],
+  detail: string
+): EventStore.EventStoreError =>
+  new EventStore.EventStoreError({ operation, reason: "InvalidInput", mayHaveAppended: false, detail })
+
+const metadataOf = (options: ExecuteOptions | undefined): Either.Either<Event.Metadata | undefined, string> => {
+  if (options === undefined) return noMetadata
+  try {
+    const problem = unknownKey("the options of execute", options, ["metadata"]) ??
+      (options.metadata === undefined || isPlainRecord(options.metadata)
+        ? undefined
+        : "the metadata is no plain record")
+    return problem === undefined ? Either.right({ ...options.metadata }) : Either.left(problem)
+  } catch {
+    return Either.left(unreadable)
+  }
+}
+
+const noMetadata: Either.Either<undefined, string> = Either.right(undefined)
+
+const isPlainRecord = (value: unknown): boolean => {
+  if (typeof value !== "object" || value === null) return false
+  const prototype: unknown = Object.getPrototypeOf(value)
+  return prototype === null || prototype === Object.prototype
+}
+
+const removeOf = (options: VerifyOptions | undefined): Either.Either<boolean, string> => {
+  try {
+    const problem = unknownKey("the options of verify", options, ["remove"]) ??
+      booleanProblem("remove", options?.remove)?.message
+    return problem === undefined ? Either.right(options?.remove ?? true) : Either.left(problem)
+  } catch {
+    return Either.left(unreadable)
+  }
+}
+
 const known: ReadonlyArray<keyof Options> = [
   "snapshots",
   "retry",
@@ -1118,6 +1164,15 @@ const known: ReadonlyArray<keyof Options> = [
   "cache",
   "verify"
 ]
+
+const aggregateProblem = (aggregate: unknown): InvalidOption | undefined =>
+  typeof aggregate === "object" && aggregate !== null && "migrations" in aggregate && "decide" in aggregate
+    ? undefined
+    : new InvalidOption({
+      option: "Repository aggregate",
+      value: quote(aggregate),
+      expected: "what Aggregate.make gives"
+    })
 
 const optionsProblem = <State, Event>(options: Options<State, Event>): InvalidOption | undefined => {
   const wrong = recordProblem("Repository options", options, known)

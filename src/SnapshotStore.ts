@@ -10,8 +10,8 @@ import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import * as Schema from "effect/Schema"
 import { maxTime, maxVersion } from "./internal/constants.js"
-import { recordProblem } from "./internal/options.js"
-import { quote } from "./internal/text.js"
+import { unknownKey } from "./internal/options.js"
+import { quote, unreadable } from "./internal/text.js"
 import type * as Snapshot from "./Snapshot.js"
 import * as StreamId from "./StreamId.js"
 
@@ -147,49 +147,62 @@ export class SnapshotStoreError extends Schema.TaggedError<SnapshotStoreError>(
 export const makeGuarded = (driver: SnapshotStore["Type"]): SnapshotStore["Type"] => {
   const guard = <A>(
     operation: SnapshotStoreError["operation"],
-    stream: StreamId.StreamId,
-    numbers: Readonly<Record<string, number | undefined>>,
+    streamOf: () => StreamId.StreamId,
+    problem: () => string | undefined,
     run: () => Effect.Effect<A, SnapshotStoreError>
   ): Effect.Effect<A, SnapshotStoreError> =>
     Effect.suspend(() => {
-      const problem = StreamId.problem(stream) ?? numberProblem(numbers)
-      return problem === undefined ? run() : new SnapshotStoreError({
-        operation,
-        aggregate: String(stream.aggregate),
-        id: String(stream.id),
-        reason: "InvalidInput",
-        detail: problem
-      })
+      let wrong: string | undefined
+      let cause: unknown
+      try {
+        wrong = StreamId.problem(streamOf()) ?? problem()
+      } catch (thrown) {
+        wrong = unreadable
+        cause = thrown
+      }
+      if (wrong === undefined) return run()
+      return new SnapshotStoreError({ operation, ...shown(streamOf), reason: "InvalidInput", detail: wrong, cause })
     })
   return SnapshotStore.of({
     get: (stream, options) =>
-      guard("get", stream, { schemaVersion: options.schemaVersion }, () => driver.get(stream, options)),
+      guard("get", () => stream, () =>
+        // without options nothing can be found
+        (isRecord(options) ? undefined : "its options are no record") ??
+          numberProblem({ schemaVersion: options.schemaVersion }) ??
+          migratableProblem(options.migratable), () => driver.get(stream, options)),
     save: (snapshot) =>
-      guard("save", snapshot.stream, {
-        version: snapshot.version,
-        schemaVersion: snapshot.schemaVersion,
-        time: snapshot.time
+      guard("save", () => snapshot.stream, () => {
+        const { eventId, fingerprint, schemaVersion, state, time, version } = snapshot
+        return numberProblem({ version, schemaVersion, time }) ?? textProblem({ eventId, fingerprint, state })
       }, () => driver.save(snapshot)),
     delete: (stream, options) =>
-      guard("delete", stream, {
-        schemaVersion: options?.schemaVersion,
-        version: options?.identity?.version
-      }, () => driver.delete(stream, options)),
+      guard(
+        "delete",
+        () => stream,
+        () =>
+          // with a misspelt one it would delete them all
+          unknownKey("its options", options, ["schemaVersion", "identity"]) ??
+            numberProblem({ schemaVersion: options?.schemaVersion }) ??
+            (options?.identity === undefined ? undefined : identityProblem(options.identity)),
+        () => driver.delete(stream, options)
+      ),
     exists: (stream, options) =>
-      guard("exists", stream, { schemaVersion: options?.schemaVersion }, () => driver.exists(stream, options)),
+      guard(
+        "exists",
+        () => stream,
+        () => numberProblem({ schemaVersion: options?.schemaVersion }),
+        () => driver.exists(stream, options)
+      ),
     deleteByType: (aggregate, options) =>
-      Effect.suspend(() => {
-        const problem = StreamId.problem(StreamId.make(aggregate, "-")) ??
-          // a misspelt dryRun would delete
-          recordProblem("options", options, ["schemaVersionBelow", "dryRun"])?.message ??
-          numberProblem({ schemaVersionBelow: options?.schemaVersionBelow })
-        return problem === undefined ? driver.deleteByType(aggregate, options) : new SnapshotStoreError({
-          operation: "deleteByType",
-          aggregate: String(aggregate),
-          reason: "InvalidInput",
-          detail: problem
-        })
-      })
+      guard("deleteByType", () =>
+        StreamId.make(aggregate, "-"), () =>
+        // a misspelt dryRun would delete
+        unknownKey("its options", options, ["schemaVersionBelow", "dryRun"]) ??
+          numberProblem({ schemaVersionBelow: options?.schemaVersionBelow }) ??
+          (options?.dryRun === undefined || typeof options.dryRun === "boolean"
+            ? undefined
+            : `dryRun is ${quote(options.dryRun)}; it must be true or false`), () =>
+        driver.deleteByType(aggregate, options))
   })
 }
 
@@ -298,14 +311,43 @@ const highest = (rows: ReadonlyArray<Snapshot.Encoded>): Snapshot.Encoded | unde
     undefined
   )
 
-const numberProblem = (numbers: Readonly<Record<string, number | undefined>>): string | undefined => {
+const numberProblem = (numbers: Readonly<Record<string, unknown>>): string | undefined => {
   for (const [name, value] of Object.entries(numbers)) {
     const max = name === "time" ? maxTime : maxVersion
-    if (value !== undefined && (!Number.isInteger(value) || Math.abs(value) > max)) {
-      return `${name} is ${value}; it must be a whole number of at most ${max}`
+    if (value !== undefined && !(Number.isInteger(value) && Math.abs(Number(value)) <= max)) {
+      return `${name} is ${quote(value)}; it must be a whole number of at most ${max}`
     }
   }
   return undefined
+}
+
+const textProblem = (texts: Readonly<Record<string, unknown>>): string | undefined => {
+  for (const [name, value] of Object.entries(texts)) {
+    if (typeof value !== "string") return `${name} is of type ${typeof value}; it must be text`
+  }
+  return undefined
+}
+
+const isRecord = (value: unknown): boolean => typeof value === "object" && value !== null
+
+const migratableProblem = (schemas: unknown): string | undefined => {
+  if (schemas === undefined || (Array.isArray(schemas) && schemas.every(isRecord))) return undefined
+  return "migratable is no array of state schemas"
+}
+
+const identityProblem = (identity: NonNullable<DeleteOptions["identity"]>): string | undefined => {
+  if (!isRecord(identity)) return "identity is no record"
+  const { eventId, version } = identity
+  return version === undefined ? "identity has no version" : numberProblem({ version }) ?? textProblem({ eventId })
+}
+
+const shown = (streamOf: () => StreamId.StreamId): { readonly aggregate: string; readonly id: string } => {
+  try {
+    const { aggregate, id } = streamOf()
+    return { aggregate: String(aggregate), id: String(id) }
+  } catch {
+    return { aggregate: "?", id: "?" }
+  }
 }
 
 const getOrInsert = <K, V>(map: Map<K, V>, key: K, make: () => V): V => {

@@ -11,7 +11,7 @@ import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Schema from "effect/Schema"
-import { waitProblem } from "./internal/options.js"
+import { booleanProblem, waitProblem } from "./internal/options.js"
 import { nodeVersion, platformProblem } from "./internal/platform.js"
 import { whileBusy } from "./internal/sql/client.js"
 import * as SqliteConnection from "./internal/sql/sqlite/connection.js"
@@ -101,7 +101,14 @@ export const layer = <Config extends DriverConfig, A, E, R>(
     // an old one could not tell a file that is gone
     const tooOld = platformProblem(nodeVersion())
     if (tooOld !== undefined) return yield* tooOld
-    const { busyTimeout = defaultBusyTimeout, filename, synchronous = "FULL" } = options
+    // the driver has options that are not known here
+    const wrong = typeof options === "object" && options !== null
+      ? undefined
+      : new InvalidOption({ option: "options", value: quote(options), expected: "a record with filename" })
+    if (wrong !== undefined) return yield* wrong
+    const { busyTimeout = defaultBusyTimeout, disableWAL, filename, synchronous = "FULL" } = options
+    const wrongPart = waitProblem("busyTimeout", busyTimeout) ?? booleanProblem("disableWAL", disableWAL)
+    if (wrongPart !== undefined) return yield* wrongPart
     // the driver trims it, and takes nothing for a database that is gone when it closes
     if (
       typeof filename !== "string" || filename === "" || filename.trim() !== filename || filename.includes("\u0000")
@@ -116,8 +123,6 @@ export const layer = <Config extends DriverConfig, A, E, R>(
       return yield* new InvalidOption({ option: "synchronous", value: quote(synchronous), expected: "FULL or NORMAL" })
     }
     const failure = (cause: unknown) => new DatabaseError({ filename, detail: advise(cause), cause })
-    const noWait = waitProblem("busyTimeout", busyTimeout)
-    if (noWait !== undefined) return yield* noWait
     // the driver would set the log while SQLite still waits for five seconds, in code that throws
     const opened = Layer.catchAllCause(
       driver({ ...options, disableWAL: true }),

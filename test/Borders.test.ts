@@ -13,6 +13,7 @@ import {
   SnapshotStore,
   SqlEventStore,
   Sqlite,
+  SqlMigrations,
   SqlSnapshotStore,
   StreamId,
   Versions
@@ -147,6 +148,151 @@ describe("commands from an untyped border", () => {
         }
       }).pipe(Effect.provide(layer)))
   }
+})
+
+const refusing = (): never => {
+  throw new Error("may not be read")
+}
+const thrower = new Proxy({}, {
+  get: refusing,
+  has: refusing,
+  ownKeys: refusing,
+  getPrototypeOf: refusing,
+  getOwnPropertyDescriptor: refusing
+})
+const { proxy: revoked, revoke } = Proxy.revocable([], {})
+revoke()
+
+describe("what a program without types gives", () => {
+  const stream = StreamId.make("Box", "a")
+  const event = { id: "1", type: "Kept", payload: { _tag: "Kept", value: 1 } }
+  const any = { expectedVersion: ExpectedVersion.any }
+  const wrong: ReadonlyArray<unknown> = [null, 5, "text", [], Symbol("s"), thrower, revoked]
+
+  const refused = <A, E extends object, R>(what: string, effect: Effect.Effect<A, E, R>) =>
+    Effect.map(Effect.exit(effect), (exit) => {
+      assert.isTrue(Exit.isFailure(exit) && exit.cause._tag === "Fail", `${what} is ${String(exit)}`)
+      if (Exit.isFailure(exit) && exit.cause._tag === "Fail") {
+        assert.strictEqual(Reflect.get(exit.cause.error, "reason"), "InvalidInput", what)
+      }
+    })
+
+  for (const [name, layer] of both) {
+    it.effect(`to an event store is refused, typed (${name})`, () =>
+      Effect.gen(function*() {
+        const store = yield* EventStore.EventStore
+        for (const value of [undefined, ...wrong]) {
+          const what = typeof value
+          yield* refused(`${what} for a stream`, store.append(untyped(value), [event], any))
+          yield* refused(`${what} for a stream`, Stream.runDrain(store.read(untyped(value))))
+          yield* refused(`${what} for a stream`, store.version(untyped(value)))
+          yield* refused(`${what} for a stream`, store.readTail(untyped(value), { fromVersion: 1, limit: 1 }))
+          yield* refused(`${what} for an event`, store.append(stream, [untyped(value)], any))
+          yield* refused(`${what} for the options of append`, store.append(stream, [event], untyped(value)))
+          yield* refused(`${what} for the options of readTail`, store.readTail(stream, untyped(value)))
+          if (value === revoked || !Array.isArray(value)) {
+            yield* refused(`${what} for events`, store.append(stream, untyped(value), any))
+          }
+        }
+        for (const value of [...wrong, { from: 1 }, { pageSize: Symbol("s") }, { pageSize: null }, { pageSize: 1n }]) {
+          yield* refused(`${typeof value} for the options of read`, Stream.runDrain(store.read(stream, untyped(value))))
+          yield* refused(`${typeof value} for the options of readAll`, Stream.runDrain(store.readAll(untyped(value))))
+        }
+        for (const after of [null, 5, thrower, revoked]) {
+          yield* refused("a position", Stream.runDrain(store.readAll(untyped({ after }))))
+        }
+        yield* refused("a misspelt option", store.append(stream, [event], untyped({ ...any, expected: 3 })))
+        yield* refused(
+          "an accessor that throws",
+          store.append(stream, [Object.defineProperty({ ...event }, "id", { get: refusing })], any)
+        )
+        assert.strictEqual(yield* store.version(stream), 0)
+      }).pipe(Effect.provide(layer)))
+
+    it.effect(`to a snapshot store is refused, typed, and deletes nothing (${name})`, () =>
+      Effect.gen(function*() {
+        const store = yield* SnapshotStore.SnapshotStore
+        const kept = { stream, version: 1, eventId: "1", schemaVersion: 1, fingerprint: "f", state: "{}", time: 1 }
+        yield* store.save(kept)
+        for (const value of [undefined, ...wrong]) {
+          const what = typeof value
+          yield* refused(`${what} for a stream`, store.exists(untyped(value)))
+          yield* refused(`${what} for an aggregate`, store.deleteByType(untyped(value === "text" ? "" : value)))
+          yield* refused(`${what} for a snapshot`, store.save(untyped(value)))
+          if (typeof value !== "string") {
+            for (const key of ["eventId", "fingerprint", "state"]) {
+              yield* refused(`${what} for ${key}`, store.save({ ...kept, version: 2, [key]: untyped(value) }))
+            }
+          }
+        }
+        for (const value of [...wrong, { schemaversion: 2 }, { identity: null }, { identity: {} }, { identity: 5 }]) {
+          yield* refused(`${typeof value} for the options of delete`, store.delete(stream, untyped(value)))
+        }
+        for (const value of [...wrong, { dryrun: true }, { dryRun: "true" }, { schemaVersionBelow: "1" }]) {
+          yield* refused(`${typeof value} for the options of deleteByType`, store.deleteByType("Box", untyped(value)))
+        }
+        for (const value of [undefined, null, 5, thrower, { schemaVersion: 1, migratable: [null] }]) {
+          yield* refused(`${typeof value} for the options of get`, store.get(stream, untyped(value)))
+        }
+        assert.isTrue(yield* store.exists(stream))
+      }).pipe(Effect.provide(layer)))
+
+    it.scoped(`to a repository is refused, typed (${name})`, () =>
+      Effect.gen(function*() {
+        const boxes = yield* Repository.make(Box)
+        const keep = Keep.make({ value: 1 })
+        const executions = [...wrong, { expectedVersion: 4 }, ...wrong.map((metadata) => ({ metadata })), {
+          metadata: new Map()
+        }]
+        for (const options of executions) {
+          yield* refused("the options of execute", boxes.execute("a", keep, untyped(options)))
+        }
+        for (const options of [...wrong, { removed: false }, { remove: "false" }, { remove: 0 }]) {
+          yield* refused("the options of verify", boxes.verify("a", untyped(options)))
+        }
+        for (const commands of [undefined, ...wrong.filter((value) => value === revoked || !Array.isArray(value))]) {
+          const failure = yield* Effect.flip(boxes.executeAll("a", untyped(commands)))
+          assert.instanceOf(failure, Repository.InvalidCommand)
+        }
+        assert.instanceOf(yield* Effect.flip(boxes.execute("a", untyped(revoked))), Repository.InvalidCommand)
+        assert.strictEqual((yield* boxes.load("a")).version, 0)
+        for (const aggregate of [undefined, null, 5, {}]) {
+          assert.instanceOf(yield* Effect.flip(Repository.make(untyped(aggregate))), InvalidOption.InvalidOption)
+        }
+      }).pipe(Effect.provide(layer)))
+  }
+
+  it.scoped("to the layers of SQL is refused, typed", () =>
+    Effect.gen(function*() {
+      for (const options of [null, 5, "text", [], { prefx: "other" }, { prefix: null }, { migrate: "false" }]) {
+        for (
+          const layer of [
+            SqlEventStore.layerWith(untyped(options)),
+            SqlSnapshotStore.layerWith(untyped(options)),
+            Layer.effectDiscard(SqlMigrations.run(untyped(options))),
+            Layer.effectDiscard(SqlMigrations.afterRestore(untyped(options)))
+          ]
+        ) {
+          const failure = yield* Effect.flip(Layer.build(Layer.provide(layer, sqliteFile(":memory:"))))
+          assert.instanceOf(failure, InvalidOption.InvalidOption, JSON.stringify(options))
+        }
+      }
+      const file = { filename: ":memory:" }
+      const files: ReadonlyArray<unknown> = [
+        undefined,
+        null,
+        "bank.db",
+        { ...file, busyTimeout: "soon" },
+        { ...file, busyTimeout: null },
+        { ...file, busyTimeout: Infinity },
+        { ...file, busyTimeout: -1 },
+        { ...file, disableWAL: "no" }
+      ]
+      for (const options of files) {
+        const failure = yield* Effect.flip(Layer.build(Sqlite.layer(SqliteClient.layer, untyped(options))))
+        assert.instanceOf(failure, InvalidOption.InvalidOption, JSON.stringify(options))
+      }
+    }))
 })
 
 describe("what is only large", () => {

@@ -41,6 +41,22 @@ export const recordProblem = (
     : new InvalidOption({ option, value: `a record with ${quote(unknown)}`, expected: `one with ${known.join(", ")}` })
 }
 
+/**
+ * The same as text, for what is checked at every call.
+ *
+ * @internal
+ */
+export const unknownKey = (name: string, value: unknown, known: ReadonlyArray<string>): string | undefined => {
+  if (value === undefined) return undefined
+  if (typeof value !== "object" || value === null || Array.isArray(value)) {
+    return `${name} are ${quote(value)}; they must be a record with ${known.join(", ")}`
+  }
+  for (const key in value) {
+    if (!known.includes(key)) return `${name} have ${quote(key)}; they may have ${known.join(", ")}`
+  }
+  return undefined
+}
+
 /** @internal */
 export const scheduleProblem = (option: string, value: unknown): InvalidOption | undefined =>
   value === undefined || Schedule.isSchedule(value)

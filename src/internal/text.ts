@@ -27,7 +27,13 @@ export const keyProblem = (text: unknown, maxBytes: number): string | undefined 
  * @internal
  */
 export const quote = (value: unknown): string => {
-  const text = typeof value === "string" ? JSON.stringify(value) : String(value)
+  let text: string
+  try {
+    text = typeof value === "string" ? JSON.stringify(value) : String(value)
+  } catch {
+    // one without a prototype, or with a toString that throws
+    return `a value of type ${typeof value} that cannot be shown`
+  }
   return text.length > 80 ? `${text.slice(0, 77)}...` : text
 }
 
@@ -46,3 +52,10 @@ export const brief = (cause: unknown): string => {
     return "what it is cannot be shown"
   }
 }
+
+/**
+ * What is wrong with input whose reading threw: a getter, or a proxy.
+ *
+ * @internal
+ */
+export const unreadable = "what was given cannot be read: an accessor, or what stands in for one, throws"

@@ -38,7 +38,7 @@ export const decideStored = <Name extends string, Id, State, Event, Command, Rej
   state: State,
   commands: ReadonlyArray<Command>
 ): Decision<State, Event, Rejection> => {
-  if (!Array.isArray(commands)) {
+  if (!isArray(commands)) {
     return { _tag: "Invalid", index: 1, command: commands, cause: new TypeError("the commands are no array") }
   }
   const events: Array<Stored<Event>> = []
@@ -68,6 +68,15 @@ export const decideStored = <Name extends string, Id, State, Event, Command, Rej
   return { _tag: "Decided", state: current, events }
 }
 
+const isArray = (value: unknown): boolean => {
+  try {
+    return Array.isArray(value)
+  } catch {
+    // a proxy that was revoked
+    return false
+  }
+}
+
 /**
  * The tag of a command or an event, for messages.
  *
@@ -76,8 +85,13 @@ export const decideStored = <Name extends string, Id, State, Event, Command, Rej
 export const tagOf = (value: unknown): string => {
   if (value === null) return "null"
   if (typeof value !== "object") return typeof value
-  const tag: unknown = Object.getOwnPropertyDescriptor(value, "_tag")?.value
-  return typeof tag === "string" ? tag : "an object without a _tag"
+  try {
+    const tag: unknown = Object.getOwnPropertyDescriptor(value, "_tag")?.value
+    return typeof tag === "string" ? tag : "an object without a _tag"
+  } catch {
+    // a proxy, which may refuse even that
+    return "an object that cannot be read"
+  }
 }
 
 // an instance of a class is as good as a record with its fields: `decide` cannot tell them apart by their types

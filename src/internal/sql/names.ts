@@ -29,7 +29,7 @@ export const names = (
   const problem = recordProblem("options of the tables", options, ["prefix", "migrate", ...more]) ??
     booleanProblem("migrate", options?.migrate)
   if (problem !== undefined) return problem
-  const prefix = options?.prefix ?? defaultPrefix
+  const { prefix = defaultPrefix } = options ?? {}
   return typeof prefix === "string" && pattern.test(prefix)
     ? Effect.succeed({
       prefix,
