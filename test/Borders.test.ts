@@ -1,5 +1,6 @@
 // what a program without types, a broken clock or an untyped border lets in is refused where it enters, typed
 import { SqliteClient } from "@effect/sql-sqlite-node"
+import type * as SqlClient from "@effect/sql/SqlClient"
 import { assert, describe, it } from "@effect/vitest"
 import { Clock, Effect, Either, Exit, Layer, Schema, Stream, Tracer } from "effect"
 import {
@@ -173,7 +174,8 @@ describe("what a program without types gives", () => {
     Effect.map(Effect.exit(effect), (exit) => {
       assert.isTrue(Exit.isFailure(exit) && exit.cause._tag === "Fail", `${what} is ${String(exit)}`)
       if (Exit.isFailure(exit) && exit.cause._tag === "Fail") {
-        assert.strictEqual(Reflect.get(exit.cause.error, "reason"), "InvalidInput", what)
+        const error: object = exit.cause.error
+        assert.isTrue("reason" in error && error.reason === "InvalidInput", what)
       }
     })
 
@@ -257,7 +259,10 @@ describe("what a program without types gives", () => {
         assert.instanceOf(yield* Effect.flip(boxes.execute("a", untyped(revoked))), Repository.InvalidCommand)
         assert.strictEqual((yield* boxes.load("a")).version, 0)
         for (const aggregate of [undefined, null, 5, {}]) {
-          assert.instanceOf(yield* Effect.flip(Repository.make(untyped(aggregate))), InvalidOption.InvalidOption)
+          assert.instanceOf(
+            yield* Effect.flip(Repository.make(untyped<typeof Box>(aggregate))),
+            InvalidOption.InvalidOption
+          )
         }
       }).pipe(Effect.provide(layer)))
   }
@@ -265,15 +270,14 @@ describe("what a program without types gives", () => {
   it.scoped("to the layers of SQL is refused, typed", () =>
     Effect.gen(function*() {
       for (const options of [null, 5, "text", [], { prefx: "other" }, { prefix: null }, { migrate: "false" }]) {
-        for (
-          const layer of [
-            SqlEventStore.layerWith(untyped(options)),
-            SqlSnapshotStore.layerWith(untyped(options)),
-            Layer.effectDiscard(SqlMigrations.run(untyped(options))),
-            Layer.effectDiscard(SqlMigrations.afterRestore(untyped(options)))
-          ]
-        ) {
-          const failure = yield* Effect.flip(Layer.build(Layer.provide(layer, sqliteFile(":memory:"))))
+        const builds: ReadonlyArray<Effect.Effect<unknown, unknown, SqlClient.SqlClient>> = [
+          SqlEventStore.make(untyped(options)),
+          SqlSnapshotStore.make(untyped(options)),
+          SqlMigrations.run(untyped(options)),
+          SqlMigrations.afterRestore(untyped(options))
+        ]
+        for (const build of builds) {
+          const failure = yield* Effect.flip(Effect.provide(build, sqliteFile(":memory:")))
           assert.instanceOf(failure, InvalidOption.InvalidOption, JSON.stringify(options))
         }
       }
