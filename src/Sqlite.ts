@@ -6,6 +6,8 @@
  * @since 0.1.0
  */
 import * as SqlClient from "@effect/sql/SqlClient"
+import type * as Connection from "@effect/sql/SqlConnection"
+import type { SqlError } from "@effect/sql/SqlError"
 import * as Cause from "effect/Cause"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
@@ -14,6 +16,7 @@ import * as Schema from "effect/Schema"
 import { booleanProblem, waitProblem } from "./internal/options.js"
 import { nodeVersion, platformProblem } from "./internal/platform.js"
 import { whileBusy } from "./internal/sql/client.js"
+import * as Row from "./internal/sql/row.js"
 import * as SqliteConnection from "./internal/sql/sqlite/connection.js"
 import * as EventLoop from "./internal/sql/sqlite/eventLoop.js"
 import { watch } from "./internal/sql/sqlite/file.js"
@@ -146,7 +149,7 @@ export const layer = <Config extends DriverConfig, A, E, R>(
       }
       // a first read, which makes the log
       yield* whileBusy(run("SELECT 1 FROM sqlite_master"))
-      const check = yield* Effect.try({ try: () => watch(filename), catch: (cause) => cause })
+      const check = yield* Effect.try({ try: () => watch(filename, logged(connection)), catch: (cause) => cause })
       SqliteConnection.install(sql, connection, { check, whileBusy, eventLoop: yield* EventLoop.EventLoop })
     }).pipe(Effect.mapError(failure))
     return Layer.tap(opened, (context) => Effect.provide(configured, context))
@@ -155,6 +158,22 @@ export const layer = <Config extends DriverConfig, A, E, R>(
 // -------------------------------------------------------------------------------------
 // internal
 // -------------------------------------------------------------------------------------
+
+/** How many bytes of the write-ahead log hold what is not yet overwritten: a header, and a frame for every page. */
+const logged = (connection: Connection.Connection): Effect.Effect<number, SqlError> => {
+  const values = connection.executeValues.bind(connection)
+  const read = (pragma: string, column: number) =>
+    Effect.map(
+      Effect.suspend(() => values(`PRAGMA ${pragma}`, [])),
+      (rows) => Row.number(rows[0]?.[column])
+    )
+  return Effect.zipWith(
+    // it looks, and moves nothing
+    read("wal_checkpoint(NOOP)", 1),
+    read("page_size", 0),
+    (frames, page) => frames > 0 ? 32 + frames * (24 + page) : 0
+  )
+}
 
 const advise = (cause: unknown): string => {
   const text = describe(cause)

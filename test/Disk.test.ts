@@ -163,6 +163,74 @@ describe("a database file that is no longer there", () => {
       }))
   }
 
+  const cuts: ReadonlyArray<readonly [name: string, part: string, length: (size: number) => number]> = [
+    ["its log emptied", "-wal", () => 0],
+    ["its log cut in the middle", "-wal", (size) => Math.floor(size / 2)],
+    ["emptied", "", () => 0]
+  ]
+  for (const [name, suffix, length] of cuts) {
+    it.scopedLive(`${name}: nothing is acknowledged`, () =>
+      Effect.gen(function*() {
+        const file = path.join(yield* temporaryFolder, "bank.db")
+        yield* Effect.gen(function*() {
+          const sql = yield* SqlClient.SqlClient
+          const accounts = yield* Repository.make(Account)
+          yield* accounts.execute(id("a"), open)
+          yield* accounts.execute(id("a"), deposit)
+          // of another process: to close a file would free the locks that SQLite has on it
+          const before = childProcess.execFileSync("cat", [file + suffix])
+          fs.truncateSync(file + suffix, length(before.length))
+          for (let i = 0; i < 2; i++) {
+            const attempts: ReadonlyArray<Effect.Effect<unknown, { readonly message: string }>> = [
+              Effect.mapError(accounts.execute(id("a"), deposit), ({ message }) => ({ message })),
+              sql.withTransaction(accounts.execute(id("a"), deposit))
+            ]
+            for (const attempt of attempts) {
+              assert.include((yield* Effect.flip(attempt)).message, "was cut short while it was open")
+            }
+          }
+          // put back as it was, it goes on
+          childProcess.execFileSync("tee", [file + suffix], { input: before, stdio: ["pipe", "ignore", "inherit"] })
+          assert.strictEqual((yield* accounts.execute(id("a"), deposit)).version, 41)
+        }).pipe(Effect.provide(onFile(file)))
+        yield* Effect.provide(integrity, onFile(file))
+      }))
+  }
+
+  it.scopedLive("a log that is emptied into the database, by this process or another one, is not cut short", () =>
+    Effect.gen(function*() {
+      const file = path.join(yield* temporaryFolder, "bank.db")
+      yield* Effect.gen(function*() {
+        const sql = yield* SqlClient.SqlClient
+        const accounts = yield* Repository.make(Account)
+        yield* accounts.execute(id("a"), open)
+        let { version } = yield* accounts.execute(id("a"), deposit)
+        const other = yield* Effect.acquireRelease(
+          Effect.sync(() => new Database(file)),
+          (other) => Effect.sync(() => other.close())
+        )
+        for (
+          const empty of [
+            sql`PRAGMA wal_checkpoint(TRUNCATE)`,
+            Effect.sync(() => other.pragma("wal_checkpoint(TRUNCATE)"))
+          ]
+        ) {
+          yield* empty
+          assert.strictEqual(fs.statSync(`${file}-wal`).size, 0)
+          for (
+            const execute of [
+              accounts.execute(id("a"), deposit),
+              sql.withTransaction(accounts.execute(id("a"), deposit))
+            ]
+          ) {
+            version += 20
+            assert.strictEqual((yield* execute).version, version)
+          }
+        }
+      }).pipe(Effect.provide(onFile(file)))
+      yield* Effect.provide(integrity, onFile(file))
+    }))
+
   it.scopedLive("its log taken in the midst of a transaction: that fails", () =>
     Effect.gen(function*() {
       const file = path.join(yield* temporaryFolder, "bank.db")

@@ -62,7 +62,7 @@ export const install = (
       turns.run(Effect.suspend(() =>
         Levels.startsTransaction.test(text)
           ? Levels.refused(text)
-          : options.check(text) ?? Levels.attempt(() => on(raw))
+          : after(options.check(text), () => Levels.attempt(() => on(raw)))
       ))
   )
   Object.assign(connection, shared, others(connection, turns))
@@ -175,7 +175,12 @@ const begin = (
   })
 
 const checked = ({ check, raw }: Root, text: string): Effect.Effect<void, SqlError> =>
-  Effect.suspend(() => check(text) ?? Levels.command(raw, text))
+  Effect.suspend(() => after(check(text), () => Levels.command(raw, text)))
+
+const after = <A>(
+  checked: ReturnType<Check>,
+  run: () => Effect.Effect<A, SqlError>
+): Effect.Effect<A, SqlError> => checked === undefined ? run() : Effect.zipRight(checked, Effect.suspend(run))
 
 /**
  * `BEGIN` alone takes no lock: the first write may then fail at once because another process wrote after the first read.

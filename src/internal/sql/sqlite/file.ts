@@ -1,23 +1,27 @@
 import { SqlError } from "@effect/sql/SqlError"
+import * as Effect from "effect/Effect"
 
 /**
- * Says why a statement must not run, if its file is not the one that was opened.
+ * Says why a statement must not run, if its file is not the one that was opened. Where only the database can tell, that is
+ * an effect which asks it.
  *
  * @internal
  */
-export type Check = (statement: string) => SqlError | undefined
+export type Check = (statement: string) => Effect.Effect<void, SqlError> | undefined
 
 /**
  * SQLite goes on writing to a file that was removed or replaced while it was open, in write-ahead mode without a word:
  * what it acknowledges then is gone with the process. The log beside the file is as vital: until a checkpoint it alone has
  * the last commits. So is the index of the log, by which processes keep their writes apart. Before every statement the
- * database file is compared with the one that was opened; before one that may write, the log and its index too.
+ * database file is compared with the one that was opened; before one that may write, the log and its index too. A log that
+ * was cut short is as good as removed: what is written behind the gap no recovery finds. It grows, and shrinks only where
+ * somebody has emptied it into the database: then its index says how much is left, `logged` in bytes.
  *
  * Call it after the first read: only then the log is there. It throws if the file cannot be looked at.
  *
  * @internal
  */
-export const watch = (filename: string): Check => {
+export const watch = (filename: string, logged: Effect.Effect<number, unknown>): Check => {
   // asked for, not imported: a bundle for a browser, of which this is a part, has no such modules. The versions of
   // Node.js on which the layer builds all have them
   const fs = globalThis.process?.getBuiltinModule?.("node:fs")
@@ -47,13 +51,17 @@ export const watch = (filename: string): Check => {
     } catch (cause) {
       return unseen(main, cause)
     }
-    return beside.reduce<SqlError | undefined>((problem, log) => problem ?? problemOf(log, look), undefined)
+    return beside.reduce<ReturnType<Check>>(
+      (problem, part) => problem ?? problemOf(part, look) ?? cut(part, logged),
+      undefined
+    )
   }
 }
 
 interface Identity {
   readonly dev: number
   readonly ino: number
+  readonly size: number
 }
 
 interface Look {
@@ -64,6 +72,8 @@ interface Part {
   readonly name: string
   readonly file: string
   readonly opened: Identity
+  /** Of the log: how long it was when it was last looked at, and is now. */
+  readonly length?: { last: number; now: number } | undefined
 }
 
 const logsOf = (
@@ -71,22 +81,52 @@ const logsOf = (
 ): ReadonlyArray<Part> =>
   [["-wal", "the write-ahead log"], ["-shm", "the index of the write-ahead log"]].flatMap(([suffix, name]) => {
     const opened = look(file + suffix)
-    return opened === undefined ? [] : [{ name: `${name} ${filename}${suffix}`, file: file + suffix, opened }]
+    if (opened === undefined) return []
+    const length = suffix === "-wal" ? { last: opened.size, now: opened.size } : undefined
+    return [{ name: `${name} ${filename}${suffix}`, file: file + suffix, opened, length }]
   })
 
-const problemOf = ({ file, name, opened }: Part, look: Look): SqlError | undefined => {
+const problemOf = ({ file, length, name, opened }: Part, look: Look): SqlError | undefined => {
   let now: Identity | undefined
   try {
     now = look(file)
   } catch (cause) {
     return unseen({ name }, cause)
   }
-  if (now?.ino === opened.ino && now.dev === opened.dev) return undefined
+  if (now?.ino === opened.ino && now.dev === opened.dev) {
+    if (length !== undefined) length.now = now.size
+    // the index never shrinks while it is open, nor is a database emptied
+    else if (now.size < opened.size && (now.size === 0 || file.endsWith("-shm"))) return failure(`${name} ${wasCut}`)
+    return undefined
+  }
   return failure(
     `${name} was ${
       now === undefined ? "removed" : "replaced"
     } while it was open: put it back, or open the database again`
   )
+}
+
+const wasCut = "was cut short while it was open: restore the database from a copy, or stop before more is lost"
+
+const cut = (
+  { length, name }: Pick<Part, "length" | "name">,
+  logged: Effect.Effect<number, unknown>
+): Effect.Effect<void, SqlError> | undefined => {
+  if (length === undefined) return undefined
+  const { last, now } = length
+  if (now >= last) {
+    length.last = now
+    return undefined
+  }
+  return Effect.matchEffect(logged, {
+    // inside a transaction it cannot be asked; but then this one alone may write, and it cuts nothing
+    onFailure: (cause) => failure(`${name} ${wasCut}`, cause),
+    onSuccess: (bytes) => {
+      if (now < bytes) return failure(`${name} ${wasCut}`)
+      length.last = now
+      return Effect.void
+    }
+  })
 }
 
 const unseen = ({ name }: Pick<Part, "name">, cause: unknown): SqlError =>
