@@ -10,7 +10,7 @@ import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import * as Schema from "effect/Schema"
 import { maxTime, maxVersion } from "./internal/constants.js"
-import { unknownKey } from "./internal/options.js"
+import { recordProblem, unknownKey } from "./internal/options.js"
 import { quote, unreadable } from "./internal/text.js"
 import type * as Snapshot from "./Snapshot.js"
 import * as StreamId from "./StreamId.js"
@@ -197,7 +197,7 @@ export const makeGuarded = (driver: SnapshotStore["Type"]): SnapshotStore["Type"
       guard("deleteByType", () =>
         StreamId.make(aggregate, "-"), () =>
         // a misspelt dryRun would delete
-        unknownKey("its options", options, ["schemaVersionBelow", "dryRun"]) ??
+        recordProblem("options", options, ["schemaVersionBelow", "dryRun"])?.message ??
           numberProblem({ schemaVersionBelow: options?.schemaVersionBelow }) ??
           (options?.dryRun === undefined || typeof options.dryRun === "boolean"
             ? undefined
