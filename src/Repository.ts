@@ -578,22 +578,27 @@ export const make = <Name extends string, Id, State, Event, Command, Rejection>(
 
     const hopeless = Hopeless.make()
 
-    /** What policies ask for: `false` where it fails, and would fail again at once. */
+    /** What policies ask for. Its failure passes through the savepoint around it, and is judged outside. */
     const saveDue = (baseline: Baseline<State>) =>
-      save(baseline).pipe(
-        Effect.tap(() => hopeless.succeeded(baseline.stream.id)),
-        Effect.catchIf(isHopeless, (error) =>
-          Effect.clockWith((clock) => {
-            const { aggregate, id } = baseline.stream
-            countSave.failed()
-            if (!hopeless.failed(id, clock.unsafeCurrentTimeMillis())) return Effect.succeed(false)
-            const message = "a state cannot be kept as a snapshot: none is taken of this stream until that is over; " +
-              "it is tried again a minute later, and then ever more seldom"
-            return Effect.as(Logs.warn(message, error, { aggregate, id }), false)
-          }))
-      )
+      Effect.tap(save(baseline), () => hopeless.succeeded(baseline.stream.id))
 
-    const syncSaves = SyncSaves.make({ contained, inTransaction: events.inTransaction, count: countSave })
+    /** A failure that would come again at once is a warning the first time. */
+    const giveUp = ({ aggregate, id }: StreamId.StreamId, error: unknown): Effect.Effect<void> =>
+      Effect.clockWith((clock) => {
+        countSave.failed()
+        if (!hopeless.failed(id, clock.unsafeCurrentTimeMillis())) return Effect.void
+        const message = "a snapshot cannot be kept: none is taken of this stream until that is over; " +
+          "it is tried again a minute later, and then ever more seldom"
+        return Logs.warn(message, error, { aggregate, id })
+      })
+
+    const syncSaves = SyncSaves.make({
+      contained,
+      inTransaction: events.inTransaction,
+      count: countSave,
+      isHopeless,
+      giveUp
+    })
 
     /**
      * Saves what nothing of the program has changed since it was folded. What came by a snapshot or the cache is read
@@ -611,7 +616,7 @@ export const make = <Name extends string, Id, State, Event, Command, Rejection>(
         if (isRead && command === undefined) return saveDue(baseline)
         const again = isRead && command !== undefined ? command.source.again(command.appended) : Option.none()
         return Option.match(again, {
-          onNone: () => saveCommitted(id, stream, when, 0),
+          onNone: () => saveStored(id, stream, when, 0),
           onSome: (folded) => saveDue(baselineOf(folded, baseline))
         })
       })
@@ -695,6 +700,13 @@ export const make = <Name extends string, Id, State, Event, Command, Rejection>(
     // the worker reads again what is committed by then: nothing that a caller holds, may change or may roll back gets
     // into a background snapshot
     const saveCommitted = (id: Id, stream: StreamId.StreamId, when: SnapshotPolicy.When, uncommitted: number) =>
+      Effect.catchIf(
+        saveStored(id, stream, when, uncommitted),
+        isHopeless,
+        (error) => Effect.as(giveUp(stream, error), false)
+      )
+
+    const saveStored = (id: Id, stream: StreamId.StreamId, when: SnapshotPolicy.When, uncommitted: number) =>
       Effect.gen(function*() {
         // asked for while another try was under way
         if (hopeless.waits(stream.id, yield* Clock.currentTimeMillis)) return false
@@ -1093,12 +1105,12 @@ interface Commanded<State, Event> {
 
 const nothing = { change: undefined, appended: [], isStored: Effect.succeed(true), interrupted: false }
 
-// a state that does not encode, or what no store can keep
+// a state that does not encode, what no store can keep, and what the database would refuse again
 const isHopeless = (
-  error: { readonly _tag: string }
+  error: unknown
 ): error is Snapshot.StateEncodeError | SnapshotStore.SnapshotStoreError =>
   error instanceof Snapshot.StateEncodeError ||
-  (error instanceof SnapshotStore.SnapshotStoreError && error.reason === "InvalidInput")
+  (error instanceof SnapshotStore.SnapshotStoreError && error.reason !== "Unavailable")
 
 const notTaken = ({ aggregate, id }: StreamId.StreamId, detail: string): SnapshotStore.SnapshotStoreError =>
   new SnapshotStore.SnapshotStoreError({ operation: "save", aggregate, id, reason: "InvalidInput", detail })

@@ -112,7 +112,8 @@ export interface DeleteByTypeOptions {
 }
 
 /**
- * The snapshot store could not do what it was asked. No command ever fails with it.
+ * The snapshot store could not do what it was asked. No command ever fails with it. `InvalidInput` is what no store can
+ * keep; `Refused` is what this one would refuse again, as it lacks a right or a table; `Unavailable` may pass.
  *
  * @since 0.1.0
  * @category errors
@@ -123,7 +124,7 @@ export class SnapshotStoreError extends Schema.TaggedError<SnapshotStoreError>(
   operation: Schema.Literal("get", "save", "delete", "exists", "deleteByType"),
   aggregate: Schema.String,
   id: Schema.optional(Schema.String),
-  reason: Schema.Literal("InvalidInput", "Unavailable"),
+  reason: Schema.Literal("InvalidInput", "Refused", "Unavailable"),
   detail: Schema.String,
   cause: Schema.optional(Schema.Defect)
 }) {

@@ -41,15 +41,17 @@ export const make: (
   const table = identifier(sql, names.snapshots)
 
   const failure =
-    (operation: SnapshotStore.SnapshotStoreError["operation"], aggregate: string, id?: string) => (error: SqlError) =>
-      new SnapshotStore.SnapshotStoreError({
+    (operation: SnapshotStore.SnapshotStoreError["operation"], aggregate: string, id?: string) => (error: SqlError) => {
+      const { detail, kind } = classify(error)
+      return new SnapshotStore.SnapshotStoreError({
         operation,
         aggregate,
         ...(id === undefined ? {} : { id }),
-        reason: "Unavailable",
-        detail: classify(error).detail,
+        reason: kind === "Refused" ? "Refused" : "Unavailable",
+        detail,
         cause: withoutRows(error)
       })
+    }
   const ofStream = (stream: StreamId.StreamId) =>
     sql.and([sql`aggregate = ${stream.aggregate}`, sql`stream_id = ${stream.id}`])
   const ofSchemaVersion = (schemaVersion: number | undefined) =>

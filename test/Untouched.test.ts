@@ -12,7 +12,7 @@ import {
   StreamId
 } from "effect-eventsourcing"
 import { Account, AccountEvent, AccountId, AccountState, id } from "./fixtures/Account.js"
-import { memoryStores, sqliteFile, sqlStores } from "./utils/backends.js"
+import { memoryStores, postgresTemporaryDatabase, sqliteFile, sqlStores } from "./utils/backends.js"
 import { lines } from "./utils/observe.js"
 
 const sqlite = Layer.provide(sqlStores, sqliteFile(":memory:"))
@@ -414,6 +414,38 @@ describe("a state that cannot be kept", () => {
         yield* sensors.awaitPendingSnapshots
         assert.isTrue(yield* (yield* SnapshotStore.SnapshotStore).exists(StreamId.make("Sensor", "b")))
       }).pipe(Effect.provide(sqlite)))
+  }
+})
+
+describe("a snapshot that the database refuses", () => {
+  const databases: ReadonlyArray<readonly [string, Layer.Layer<SqlClient.SqlClient, unknown>, string]> = [
+    [
+      "SQLite",
+      sqliteFile(":memory:"),
+      "CREATE TRIGGER no BEFORE INSERT ON eventsourcing_snapshots " +
+      "BEGIN SELECT RAISE(ABORT, 'no'); END"
+    ],
+    ["PostgreSQL", postgresTemporaryDatabase, "ALTER TABLE eventsourcing_snapshots ADD CHECK (version < 0)"]
+  ]
+  for (const [name, client, rule] of databases) {
+    it.scoped(`is said once, and is not asked for again at once, on ${name}`, () =>
+      Effect.gen(function*() {
+        yield* Effect.flatMap(SqlClient.SqlClient, (sql) => sql.unsafe(rule))
+        for (const mode of ["sync", "inline", "background"] as const) {
+          const { logged, observed } = yield* lines
+          const accounts = yield* observed(Repository.make(Account, { snapshots: SnapshotPolicy[mode]({ every: 1 }) }))
+          yield* observed(accounts.execute(id(mode), { _tag: "Open" }))
+          for (let n = 0; n < 4; n++) {
+            yield* observed(accounts.execute(id(mode), { _tag: "Deposit", amount: 1 }))
+            yield* observed(accounts.load(id(mode)))
+            yield* accounts.awaitPendingSnapshots
+          }
+          assert.lengthOf(logged.filter(({ level }) => level === "WARN"), 1, mode)
+          const error = yield* Effect.flip(accounts.createSnapshot(id(mode)))
+          assert.deepInclude(error, { _tag: "SnapshotStoreError", reason: "Refused" })
+          assert.deepInclude(yield* accounts.load(id(mode)), { version: 5, state: { open: true, balance: 4 } })
+        }
+      }).pipe(Effect.provide(Layer.provideMerge(sqlStores, client))))
   }
 })
 

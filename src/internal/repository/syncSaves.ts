@@ -28,8 +28,11 @@ export const make = (options: {
   readonly contained: <A, E>(effect: Effect.Effect<A, E>) => Effect.Effect<Either.Either<A, unknown>, EventStoreError>
   readonly inTransaction: Effect.Effect<boolean>
   readonly count: ReturnType<typeof Metrics.snapshotter>
+  /** Whether a failure would come again at once. */
+  readonly isHopeless: (cause: unknown) => boolean
+  readonly giveUp: (stream: StreamId.StreamId, cause: unknown) => Effect.Effect<void>
 }): SyncSaves => {
-  const { contained, count, inTransaction } = options
+  const { contained, count, giveUp, inTransaction, isHopeless } = options
   // the streams whose saves were given up and go on all the same
   const hanging = new Set<StreamId.StreamId>()
 
@@ -64,6 +67,7 @@ export const make = (options: {
           Either.match({
             onLeft: (cause) => {
               leave()
+              if (isHopeless(cause)) return giveUp(stream, cause)
               count.failed()
               const message = "a snapshot could not be saved; the next command that finds it due tries again"
               return Logs.warn(message, cause, { aggregate, id })

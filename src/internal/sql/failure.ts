@@ -13,8 +13,17 @@ export interface SqlFailure {
    * - `ConnectionLost`: no answer came to a statement that was on its way.
    * - `Cancelled`: the server ended the statement, asked to or because of a time limit.
    * - `Closed`: the program has closed its client.
+   * - `Refused`: the statement, with these values and rights, would fail again: only a change of the database helps.
    */
-  readonly kind: "Busy" | "UniqueViolation" | "Transient" | "ConnectionLost" | "Cancelled" | "Closed" | "Other"
+  readonly kind:
+    | "Busy"
+    | "UniqueViolation"
+    | "Transient"
+    | "ConnectionLost"
+    | "Cancelled"
+    | "Closed"
+    | "Refused"
+    | "Other"
   /** The server may have carried the statement out although it was reported as failed. */
   readonly mayHaveHappened: boolean
   readonly detail: string
@@ -79,9 +88,14 @@ const sqlite = (code: string, text: string): SqlFailure => {
     case "SQLITE_IOERR_DELETE":
       return { kind: "Other", mayHaveHappened: true, detail: text }
     default:
-      return { kind: "Other", mayHaveHappened: false, detail: text }
+      return { kind: refusedBySqlite.test(code) ? "Refused" : "Other", mayHaveHappened: false, detail: text }
   }
 }
+
+const refusedBySqlite = /^SQLITE_(CONSTRAINT|TOOBIG|READONLY|MISMATCH|AUTH|PERM|ERROR$)/
+
+// values, constraints, rights and names, limits of the program, read-only transactions, RAISE; but no lock and no resource
+const refusedByPostgres = /^(0A|22|23|42|44|54|P0|25006)/
 
 const postgres = (code: string, text: string): SqlFailure => {
   const detail = `${text} (${code})`
@@ -103,7 +117,7 @@ const postgres = (code: string, text: string): SqlFailure => {
       return code.startsWith("08")
         ? { kind: "ConnectionLost", mayHaveHappened: true, detail }
         // an error of a statement has undone it
-        : { kind: "Other", mayHaveHappened: false, detail }
+        : { kind: refusedByPostgres.test(code) ? "Refused" : "Other", mayHaveHappened: false, detail }
   }
 }
 
