@@ -446,7 +446,7 @@ describe("states that JSON, or their schema, cannot hold", () => {
         )
       }
       assert.isTrue(
-        logged.some(({ level, message }) => level === "WARN" && message.includes("cannot be kept as a snapshot"))
+        logged.some(({ level, message }) => level === "WARN" && message.includes("a snapshot cannot be kept"))
       )
       const store = yield* EventStore.EventStore
       assert.strictEqual(
