@@ -600,7 +600,11 @@ describe("failures of the server", () => {
     ["08006", "ConnectionLost", true],
     ["57014", "Cancelled", false],
     ["53100", "Other", false],
-    ["42P01", "Other", false],
+    ["42P01", "Refused", false],
+    ["42501", "Refused", false],
+    ["23514", "Refused", false],
+    ["25006", "Refused", false],
+    ["55P03", "Other", false],
     ["08P01", "ConnectionLost", true],
     ["ECONNRESET", "ConnectionLost", true],
     ["EPIPE", "ConnectionLost", true]

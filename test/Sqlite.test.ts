@@ -528,7 +528,7 @@ describe("a database that was closed", () => {
         assert.isTrue(failure._tag === "EventStoreError" && !failure.mayHaveAppended)
         assert.include(failure.message, "closed")
         // a kind that nothing repeats
-        assert.strictEqual(classify(closed).kind, "Other")
+        assert.strictEqual(classify(closed).kind, "Closed")
       }
       const sql = yield* Effect.scoped(Effect.map(
         Layer.build(sqliteFile(":memory:")),
