@@ -64,9 +64,11 @@ WHEN new.stream_id = 'a' BEGIN SELECT RAISE(ROLLBACK, 'gone'); END`
         rolledBack(
           yield* Effect.exit(inTransaction(Effect.zipRight(append("b"), accounts.execute(id("a"), deposit))))
         )
+        // the first one does not ask for that snapshot again at once
+        const others = yield* Repository.make(Account, { snapshots: policy })
         const outcome = yield* Effect.exit(inTransaction(Effect.gen(function*() {
           yield* append("b")
-          yield* accounts.execute(id("a"), deposit)
+          yield* others.execute(id("a"), deposit)
           // would be committed alone
           rolledBack(Exit.mapError(yield* Effect.exit(append("b")), ({ cause }) => cause))
           rolledBack(yield* Effect.exit(sql`CREATE TABLE t (x)`))
