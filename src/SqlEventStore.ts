@@ -109,7 +109,7 @@ export const make: (
         case "Conflict": {
           const { max, min } = ExpectedVersion.bounds(expected)
           return standing.length === 0 && actual >= min && actual <= max
-            ? yield* new Overtaken({ forGood: yield* seesNothingNew })
+            ? yield* new Overtaken({ head: actual, forGood: yield* seesNothingNew })
             : yield* new EventStore.VersionConflict({ stream, expected, actual })
         }
       }
@@ -120,6 +120,8 @@ export const make: (
       const { stream } = options
       // an earlier try may have gone through, whatever became of the last one
       let mayHaveAppended = false
+      // the head of the stream after the last try that violated an index and left no other trace
+      let overtakenAt: number | undefined
       const note = (error: SqlError) =>
         Effect.sync(() => {
           mayHaveAppended ||= classify(error).mayHaveHappened
@@ -133,9 +135,15 @@ export const make: (
           return Effect.succeed({ version: last.version, position: Option.some(statements.position(last)) })
         }),
         Effect.catchAll((error) =>
-          !isViolation(error) ? Effect.fail(error) : Effect.catchTag(explain(options), "Overtaken", (overtaken) =>
-            // what stands in the store explains nothing: another unique index would be violated again every time
-            Effect.flatMap(isOurs(error), (ours) => Effect.fail(ours ? overtaken : error)))
+          !isViolation(error) ? Effect.fail(error) : Effect.catchTag(explain(options), "Overtaken", (overtaken) => {
+            // what stands in the store explains nothing: another unique index would be violated again every time. One
+            // on our columns may compare them in another way; who was really overtaken finds a stream that has grown
+            const again = overtakenAt === overtaken.head
+            overtakenAt = overtaken.head
+            return again
+              ? Effect.fail(error)
+              : Effect.flatMap(isOurs(error), (ours) => Effect.fail(ours ? overtaken : error))
+          })
         )
       )
       return once.pipe(
@@ -255,6 +263,8 @@ export const layer: Layer.Layer<
 
 /** Another writer took the versions between the check and the insert, and the expectation holds all the same. */
 class Overtaken extends Data.TaggedError("Overtaken")<{
+  /** The version of the stream after that. */
+  readonly head: number
   /** In a transaction that sees the database as it was when it began. */
   readonly forGood: boolean
 }> {}

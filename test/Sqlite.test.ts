@@ -16,6 +16,7 @@ import {
   SqlSnapshotStore,
   StreamId
 } from "effect-eventsourcing"
+import { SqlFaults } from "effect-eventsourcing/testing"
 import * as fs from "node:fs"
 import * as path from "node:path"
 import { classify } from "../src/internal/sql/failure.js"
@@ -441,6 +442,54 @@ describe("rows edited by hand", () => {
         const failure = yield* Effect.flip(attempt)
         assert.strictEqual(failure._tag, "EventStoreError")
       }
+    }).pipe(Effect.provide(memory)))
+})
+
+describe("a unique index", () => {
+  const any = { expectedVersion: ExpectedVersion.any }
+  const indexes: ReadonlyArray<readonly [what: string, on: string, says: string]> = [
+    ["on a part of the rows", "(type) WHERE type = 'Deposited'", "eventsourcing_events.type"],
+    ["on an expression", "(payload ->> 'amount')", "index 'rule'"],
+    ["on a column and an expression", "(type, lower(payload))", "index 'rule'"],
+    ["on our columns, of which it compares one in another way", "(event_id COLLATE NOCASE)", "events.event_id"],
+    ["on the columns of a stream, the same", "(aggregate, stream_id COLLATE NOCASE, version)", "events.stream_id"]
+  ]
+  for (const [what, on, says] of indexes) {
+    it.scoped(`of the program's own, ${what}, is named at once`, () => {
+      const sent: Array<string> = []
+      const observed = SqlFaults.layer(SqlFaults.none, { onStatement: ({ text }) => sent.push(text) })
+      return Effect.gen(function*() {
+        const sql = yield* SqlClient.SqlClient
+        const store = yield* EventStore.EventStore
+        yield* sql.unsafe(`CREATE UNIQUE INDEX rule ON eventsourcing_events ${on}`)
+        const first = event(1)
+        yield* store.append(stream("a"), [{ ...first, id: "id" }], any)
+        sent.length = 0
+        const second = on.includes("event_id") ? { ...first, id: "ID" } : event(1)
+        const failure = yield* Effect.flip(store.append(stream("A"), [second], any))
+        assert.deepInclude(failure, { _tag: "EventStoreError", reason: "Unavailable", mayHaveAppended: false })
+        assert.include(String(failure), says)
+        // two appends at most, and after each of them two looks at what stands in the store
+        assert.isBelow(sent.length, 8, sent.join("\n"))
+      }).pipe(Effect.provide(Layer.provideMerge(sqlStores, observed(sqliteFile(":memory:")))))
+    })
+  }
+
+  it.scoped("of ours that was built again under another name still tells a repeat and a used id", () =>
+    Effect.gen(function*() {
+      const sql = yield* SqlClient.SqlClient
+      const store = yield* EventStore.EventStore
+      yield* sql`ALTER TABLE eventsourcing_events RENAME TO old`
+      yield* sql`CREATE TABLE eventsourcing_events (position INTEGER PRIMARY KEY AUTOINCREMENT, aggregate, stream_id,
+version, event_id, type, payload, metadata, time)`
+      yield* sql`CREATE UNIQUE INDEX built_1 ON eventsourcing_events (event_id)`
+      yield* sql`CREATE UNIQUE INDEX built_2 ON eventsourcing_events (version, stream_id, aggregate)`
+      const first = event(1)
+      assert.strictEqual((yield* store.append(stream("a"), [first], any)).version, 1)
+      assert.strictEqual((yield* store.append(stream("a"), [first], any)).version, 1)
+      assert.strictEqual((yield* Effect.flip(store.append(stream("b"), [first], any)))._tag, "DuplicateEventId")
+      const stale = { expectedVersion: ExpectedVersion.noStream }
+      assert.strictEqual((yield* Effect.flip(store.append(stream("a"), [event(2)], stale)))._tag, "VersionConflict")
     }).pipe(Effect.provide(memory)))
 })
 
