@@ -10,6 +10,7 @@ import { argumentsOf, table } from "../../examples/terminal.js"
 import { markdown, page } from "../utils/page.js"
 import { startServer } from "../utils/postgres.js"
 import { contend } from "./contend.js"
+import { holding, overtaken } from "./fair.js"
 import { plot } from "./plot.js"
 import { isFlat, type Result, soak } from "./work.js"
 
@@ -92,6 +93,22 @@ const work = (layer: Parameters<typeof soak>[0]) =>
     }
   }))
 
+const crowd = 1_500
+const commands = 8_000
+
+/** Fails where a crowd of transactions starves other fibers, or a crowd of commands holds the event loop. */
+const fairness = async (layer: Parameters<typeof holding>[0]) => {
+  const later = await Effect.runPromise(overtaken(layer, { crowd }))
+  const { most } = await Effect.runPromise(holding(layer, { commands }))
+  const lines = [
+    `Beside ${crowd} transactions of one fiber, ${later} of those that came later were served before four others.`,
+    `Of ${commands} commands at once, at most ${most} were done between two turns of the event loop.`
+  ]
+  for (const line of lines) console.log(line)
+  parts.push("## A crowd on SQLite", lines.join("\n"))
+  failed ||= later >= crowd / 2 || most >= commands / 2
+}
+
 const wants = (name: string) => values.backend === "" || values.backend === name
 
 try {
@@ -99,6 +116,7 @@ try {
     console.log(`SQLite, ${minutes} minutes`)
     const file = Sqlite.layer(SqliteClient.layer, { filename: path.join(folder, "soak.db") })
     report("sqlite", `SQLite, ${minutes} minutes`, await work(Layer.provide(stores, file)))
+    await fairness(Layer.provideMerge(stores, file))
   }
   if (wants("postgres")) {
     console.log(`PostgreSQL, ${minutes} minutes`)
