@@ -145,10 +145,10 @@ const storeStrictly = <Event>(
     const problem = cycle === undefined ? reason(encoded.left) : `${cycle.path} ${cycle.reason}`
     return refuse(`does not encode: ${problem}`, encoded.left)
   }
-  const text = Json.stringify(encoded.right)
-  if (Either.isLeft(text)) return refuse(`does not encode to JSON: ${text.left.path} ${text.left.reason}`)
   const lost = encoded.right === event ? undefined : lostKey(event, encoded.right, [])
   if (lost !== undefined) return refuse(`cannot keep ${lost}: its schema drops a key of that name`)
+  const text = Json.stringify(encoded.right)
+  if (Either.isLeft(text)) return refuse(`does not encode to JSON: ${text.left.path} ${text.left.reason}`)
   const payload: unknown = JSON.parse(text.right)
   const type = codec.typeOf(event)
   const decode = codec.decoder(type)
