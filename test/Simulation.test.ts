@@ -263,7 +263,7 @@ if (only > 0) {
         name: "a command that lost a race decides again on the state it had",
         file: "Repository.ts",
         changes: [[
-          ": loader.advance(id, baseline, source)",
+          ": loader.advance(id, baseline, { source, onRefused: refused })",
           ": Effect.succeed({ ...baseline, version: conflict.actual })"
         ]]
       },

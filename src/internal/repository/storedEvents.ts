@@ -145,7 +145,7 @@ const storeStrictly = <Event>(
     const problem = cycle === undefined ? reason(encoded.left) : `${cycle.path} ${cycle.reason}`
     return refuse(`does not encode: ${problem}`, encoded.left)
   }
-  const lost = encoded.right === event ? undefined : lostKey(event, encoded.right, [])
+  const lost = encoded.right === event ? undefined : firstLostKey(event, encoded.right)
   if (lost !== undefined) return refuse(`cannot keep ${lost}: its schema drops a key of that name`)
   const text = Json.stringify(encoded.right)
   if (Either.isLeft(text)) return refuse(`does not encode to JSON: ${text.left.path} ${text.left.reason}`)
@@ -158,6 +158,15 @@ const storeStrictly = <Event>(
   return Either.isLeft(decoded)
     ? refuse(`is not read back by its own schema: ${reason(decoded.left)}`, decoded.left)
     : Either.right({ type, payload, text: text.right, event: decoded.right })
+}
+
+const firstLostKey = (event: unknown, encoded: unknown): string | undefined => {
+  try {
+    return lostKey(event, encoded, [])
+  } catch {
+    // a cycle, or an accessor that throws: JSON names its path
+    return undefined
+  }
 }
 
 // a record schema assigns its keys, and what is assigned to this one is no key
