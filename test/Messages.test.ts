@@ -29,6 +29,7 @@ import * as path from "node:path"
 import { inspect } from "node:util"
 import { assert, describe, it, vi } from "vitest"
 import { reason } from "../src/internal/schema/reason.js"
+import { holdsSecret } from "../src/internal/schema/secrets.js"
 import { postgresTemporaryDatabase, sqliteFile, sqlStores } from "./utils/backends.js"
 import { eventually } from "./utils/observe.js"
 
@@ -369,6 +370,19 @@ describe("what is logged", () => {
   ) {
     it(`names ${what}`, () => assert.strictEqual(reason(cause), says))
   }
+})
+
+describe("secrets", () => {
+  it("are found in a recursive schema, whatever it was derived by", () => {
+    const tree = (leaf: Schema.Schema.AnyNoContext) => {
+      const Tree = Schema.Struct({ leaf, inner: Schema.Array(Schema.suspend((): Schema.Schema.AnyNoContext => Tree)) })
+      return Tree
+    }
+    for (const derive of [Schema.typeSchema, Schema.encodedSchema]) {
+      assert.isFalse(holdsSecret(derive(tree(Schema.String)).ast))
+    }
+    assert.isTrue(holdsSecret(Schema.typeSchema(tree(Token)).ast))
+  })
 })
 
 describe("ids", () => {

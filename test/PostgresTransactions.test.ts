@@ -310,6 +310,23 @@ describe("a statement that fails", () => {
       assert.deepStrictEqual(yield* sql`SELECT last_value::integer AS tries FROM tries`, [{ tries: 1 }])
     }).pipe(Effect.provide(stores)))
 
+  it.scopedLive("by the loss of a connection that was known before the commit is a rollback", () =>
+    Effect.gen(function*() {
+      const sql = yield* SqlClient.SqlClient
+      const store = yield* EventStore.EventStore
+      const accounts = yield* Repository.make(Account, { snapshots: SnapshotPolicy.sync({ every: 1 }) })
+      const failure = yield* Effect.flip(SqlStores.transaction(Effect.gen(function*() {
+        yield* accounts.execute(id("a"), open)
+        yield* sql`SET LOCAL idle_in_transaction_session_timeout = 1`
+        // the driver has noticed when it refuses a statement without sending it
+        yield* Effect.repeat(Effect.delay(Effect.either(sql`SELECT 1`), "20 millis"), {
+          until: (outcome) => Either.isLeft(outcome) && String(outcome.left.cause).includes("not queryable")
+        })
+      })))
+      assert.deepInclude(failure, { _tag: "TransactionError", reason: "RolledBack" })
+      assert.strictEqual(yield* store.version(stream("a")), 0)
+    }).pipe(Effect.provide(stores)))
+
   it.scopedLive("by a unique index of the program's own is reported as it is; by ours it is a race, whatever its name", () =>
     Effect.gen(function*() {
       const sql = yield* SqlClient.SqlClient

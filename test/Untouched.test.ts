@@ -1,7 +1,7 @@
 // what a program does to a state, and what happens to a snapshot while a state of it is in hand, gets into no other state
 import { SqlClient } from "@effect/sql"
 import { assert, describe, it } from "@effect/vitest"
-import { Deferred, Effect, Either, Fiber, Layer, Option, Schedule, Schema, Stream, TestClock } from "effect"
+import { Deferred, Effect, Either, Fiber, Layer, List, Option, Schedule, Schema, Stream, TestClock } from "effect"
 import {
   Aggregate,
   EventStore,
@@ -447,6 +447,25 @@ describe("a snapshot that the database refuses", () => {
         }
       }).pipe(Effect.provide(Layer.provideMerge(sqlStores, client))))
   }
+})
+
+describe("an initial state that is nested more deeply than the stack is", () => {
+  it.scoped("ends no command", () =>
+    Effect.gen(function*() {
+      const initial = List.fromIterable(Array.from({ length: 50_000 }, (_, n) => n))
+      const Long = Aggregate.make({
+        name: "Long",
+        id: Schema.String,
+        state: Schema.List(Schema.Number),
+        event: Added,
+        command: Add,
+        initial: () => initial,
+        evolve: (state, { n }) => List.prepend(state, n),
+        decide: (_state, { n }) => Either.right([{ _tag: "Added" as const, n }])
+      })
+      const long = yield* Repository.make(Long)
+      assert.strictEqual(List.size((yield* long.execute("a", { _tag: "Add", n: 1 })).state), 50_001)
+    }).pipe(Effect.provide(memoryStores)))
 })
 
 describe("lost races", () => {

@@ -1,5 +1,20 @@
 import { assert, describe, it } from "@effect/vitest"
-import { Chunk, Effect, Fiber, HashMap, Layer, Logger, Option, Random, Schema, type Scope, TestClock } from "effect"
+import {
+  Chunk,
+  Data,
+  Effect,
+  Fiber,
+  HashMap,
+  identity,
+  Layer,
+  List,
+  Logger,
+  Option,
+  Random,
+  Schema,
+  type Scope,
+  TestClock
+} from "effect"
 import {
   Aggregate,
   EventStore,
@@ -249,6 +264,34 @@ describe("what differs", () => {
     const schema = Schema.Struct({ name: Name })
     assert.deepStrictEqual(compare(schema, { name: "ada" }, { name: "ADA" }, 20), [])
     assert.deepStrictEqual(compare(schema, { name: "ada" }, { name: "bob" }, 20).length, 1)
+  })
+
+  it("of a recursive schema, and of values that are nested more deeply than the stack is", () => {
+    interface Tree {
+      readonly n: number
+      readonly inner: Tree | null
+    }
+    const Tree = Schema.Struct({
+      n: Schema.Number,
+      inner: Schema.NullOr(Schema.suspend((): Schema.Schema<Tree> => Tree))
+    })
+    for (const schema of [Tree, Schema.typeSchema(Tree), Schema.encodedSchema(Tree)]) {
+      const found = compare<Tree>(schema, { n: 1, inner: { n: 1, inner: null } }, {
+        n: 1,
+        inner: { n: 2, inner: null }
+      }, 20)
+      assert.deepStrictEqual(found.map(({ path }) => path), ["$.inner.n"])
+    }
+    const deep = (make: (fields: Tree) => Tree, n: number) =>
+      Array.from({ length: 50_000 }).reduce<Tree>((inner) => make({ n: 0, inner }), make({ n, inner: null }))
+    for (const make of [identity<Tree>, Data.struct<Tree>]) {
+      assert.deepStrictEqual(compare(Schema.typeSchema(Tree), deep(make, 1), deep(make, 1), 20), [])
+      const [{ path }, ...others] = compare(Schema.typeSchema(Tree), deep(make, 1), deep(make, 2), 20)
+      assert.match(path, /^\$\.inner\.inner/)
+      assert.deepStrictEqual(others, [])
+    }
+    const list = (n: number) => List.fromIterable(Array.from({ length: 50_000 }, (_, i) => i === 49_999 ? n : 0))
+    assert.deepStrictEqual(compare(Schema.Unknown, list(1), list(2), 20).map(({ path }) => path), ["$[49999]"])
   })
 
   it("ends at a cycle, and after as many as were asked for", () => {

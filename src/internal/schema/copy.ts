@@ -3,13 +3,19 @@ import * as Equal from "effect/Equal"
 /**
  * Copies a value down to what cannot be changed: a program may give the same object at every call, and change what it
  * was given. Copied are records, arrays, maps, sets, dates, bytes, and instances of classes that compare by value, as
- * those of `Schema.Class` do. Any other object stays the one that it is.
+ * those of `Schema.Class` do. Any other object stays the one that it is,
+ * and so does a value that is too deep to be walked through.
  *
  * @internal
  */
 export function copy<A>(value: A): A
 export function copy(value: unknown): unknown {
-  return isObject(value) ? copyOf(value, new Map()) : value
+  try {
+    return isObject(value) ? copyOf(value, new Map()) : value
+  } catch {
+    // nested more deeply than the stack is
+    return value
+  }
 }
 
 const isObject = (value: unknown): value is object => typeof value === "object" && value !== null

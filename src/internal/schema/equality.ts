@@ -4,8 +4,9 @@ import * as Equal from "effect/Equal"
 import type { Equivalence } from "effect/Equivalence"
 import * as Schema from "effect/Schema"
 import * as AST from "effect/SchemaAST"
-import { quote } from "../text.js"
+import { cut, quote } from "../text.js"
 import { formatPath } from "./json.js"
+import * as Visits from "./visits.js"
 
 /** @internal */
 export interface Difference {
@@ -22,9 +23,10 @@ export interface Difference {
  * @internal
  */
 export const compare = <A>(schema: Schema.Schema<A>, left: A, right: A, most: number): ReadonlyArray<Difference> => {
-  const found: Array<Difference> = []
-  walk(left, right, { path: [], pairs: new Map(), found, most })
-  return found.length > 0 && hasOwnEquivalence(schema.ast, new Set()) && equivalent(schema, left, right) ? [] : found
+  const found = differences({ left, right, at: undefined }, most)
+  return found.length > 0 && hasOwnEquivalence(schema.ast, Visits.make()) && equivalent(schema, left, right)
+    ? []
+    : found
 }
 
 const equivalences = new WeakMap<AST.AST, Equivalence<unknown>>()
@@ -40,12 +42,11 @@ const equivalent = <A>(schema: Schema.Schema<A>, left: A, right: A): boolean => 
   }
 }
 
-const hasOwnEquivalence = (ast: AST.AST, seen: Set<AST.AST>): boolean => {
-  if (seen.has(ast)) return false
-  seen.add(ast)
+const hasOwnEquivalence = (ast: AST.AST, isFirst: (ast: AST.AST) => boolean): boolean => {
+  if (!isFirst(ast)) return false
   // what effect declares brings one too, and says by Equal whether two are equal
   if (ast._tag !== "Declaration" && AST.EquivalenceAnnotationId in ast.annotations) return true
-  const inner = (child: AST.AST) => hasOwnEquivalence(child, seen)
+  const inner = (child: AST.AST) => hasOwnEquivalence(child, isFirst)
   switch (ast._tag) {
     case "Declaration":
       return ast.typeParameters.some(inner)
@@ -66,43 +67,92 @@ const hasOwnEquivalence = (ast: AST.AST, seen: Set<AST.AST>): boolean => {
   }
 }
 
-interface Walk {
-  readonly path: ReadonlyArray<PropertyKey>
-  readonly pairs: Map<unknown, unknown>
-  readonly found: Array<Difference>
-  readonly most: number
+interface Pair {
+  readonly left: unknown
+  readonly right: unknown
+  readonly at: Place | undefined
 }
 
-const walk = (left: unknown, right: unknown, at: Walk): void => {
-  if (at.found.length >= at.most || left === right || Object.is(left, right)) return
-  const differ = () => {
-    at.found.push({ path: formatPath(at.path), left: show(left), right: show(right) })
+interface Place {
+  readonly within: Place | undefined
+  readonly key: PropertyKey
+}
+
+interface Seen {
+  readonly pairs: Map<unknown, unknown>
+  tooDeep: boolean
+}
+
+// a list of what is still to be compared, as states may be nested more deeply than the stack is
+const differences = (whole: Pair, most: number): ReadonlyArray<Difference> => {
+  const found: Array<Difference> = []
+  const seen: Seen = { pairs: new Map(), tooDeep: false }
+  const open = [whole]
+  for (let pair = open.pop(); pair !== undefined && found.length < most; pair = open.pop()) {
+    const inside = compareOne(pair, seen)
+    if (inside === "different") {
+      found.push({ path: cut(formatPath(pathOf(pair.at)), mostPath), left: show(pair.left), right: show(pair.right) })
+    } else {
+      for (const next of inside.reverse()) open.push(next)
+    }
   }
-  if (typeof left !== "object" || typeof right !== "object" || left === null || right === null) return differ()
-  if (Equal.equals(left, right) || at.pairs.get(left) === right) return
-  at.pairs.set(left, right)
-  if (Object.getPrototypeOf(left) !== Object.getPrototypeOf(right)) return differ()
+  return found
+}
+
+const mostPath = 1_000
+
+const pathOf = (place: Place | undefined): ReadonlyArray<PropertyKey> => {
+  const path: Array<PropertyKey> = []
+  for (let at = place; at !== undefined; at = at.within) path.push(at.key)
+  return path.reverse()
+}
+
+const compareOne = (pair: Pair, seen: Seen): Array<Pair> | "different" => {
+  const { at, left, right } = pair
+  if (left === right || Object.is(left, right)) return []
+  if (typeof left !== "object" || typeof right !== "object" || left === null || right === null) return "different"
+  if (areEqual(left, right, seen) || seen.pairs.get(left) === right) return []
+  seen.pairs.set(left, right)
+  if (Object.getPrototypeOf(left) !== Object.getPrototypeOf(right)) return "different"
   if (left instanceof Date && right instanceof Date) {
-    if (!Object.is(left.getTime(), right.getTime())) differ()
-    return
+    return Object.is(left.getTime(), right.getTime()) ? [] : "different"
   }
   // collections of every kind: how one is built inside may depend on its past
-  if (isCollection(left) && isCollection(right)) return walk(Array.from(left), Array.from(right), at)
+  if (isCollection(left) && isCollection(right)) return [{ left: Array.from(left), right: Array.from(right), at }]
   if (Array.isArray(left) && Array.isArray(right) && left.length !== right.length) {
-    const path = [...at.path, "length"]
-    return walk(left.length, right.length, { ...at, path })
+    return [{ left: left.length, right: right.length, at: { within: at, key: "length" } }]
   }
   if (!Array.isArray(left) && isOpaque(left) && isOpaque(right)) {
     // a URL, a pattern: what shows nothing of what it holds may still have a text
-    if (!hasText(left) || String(left) !== String(right)) differ()
-    return
+    return hasText(left) && String(left) === String(right) ? [] : "different"
   }
-  const rights = new Map(Object.entries(right))
-  for (const [key, value] of Object.entries(left)) {
-    walk(value, rights.get(key), { ...at, path: [...at.path, Array.isArray(left) ? Number(key) : key] })
+  return fieldsOf(left, right, at)
+}
+
+const fieldsOf = (left: object, right: object, at: Place | undefined): Array<Pair> => {
+  const rights = new Map<string, unknown>(Object.entries(right))
+  const pairs = Object.entries(left).map(([key, value]: [string, unknown]): Pair => {
+    const pair = {
+      left: value,
+      right: rights.get(key),
+      at: { within: at, key: Array.isArray(left) ? Number(key) : key }
+    }
     rights.delete(key)
+    return pair
+  })
+  for (const [key, value] of rights) pairs.push({ left: undefined, right: value, at: { within: at, key } })
+  return pairs
+}
+
+const areEqual = (left: object, right: object, seen: Seen): boolean => {
+  if (seen.tooDeep) return false
+  try {
+    return Equal.equals(left, right)
+  } catch {
+    // it goes down by itself, fills the stack, and would do so at every level
+    seen.tooDeep = true
+    return false
   }
-  for (const [key, value] of rights) walk(undefined, value, { ...at, path: [...at.path, key] })
 }
 
 // an Option is iterable for the sake of generators alone

@@ -2,6 +2,7 @@ import * as Option from "effect/Option"
 import * as ParseResult from "effect/ParseResult"
 import * as AST from "effect/SchemaAST"
 import { threw } from "./reason.js"
+import * as Visits from "./visits.js"
 
 /**
  * Whether a value of this schema, or a part of one, is `Redacted`: then what it encodes to is a secret too.
@@ -11,7 +12,7 @@ import { threw } from "./reason.js"
 export const holdsSecret = (ast: AST.AST): boolean => {
   const known = found.get(ast)
   if (known !== undefined) return known
-  const holds = search(ast, new Set())
+  const holds = search(ast, Visits.make())
   found.set(ast, holds)
   return holds
 }
@@ -32,10 +33,9 @@ export const withoutSecrets = (error: ParseResult.ParseError): ParseResult.Parse
 
 const found = new WeakMap<AST.AST, boolean>()
 
-const search = (ast: AST.AST, seen: Set<AST.AST>): boolean => {
-  if (seen.has(ast)) return false
-  seen.add(ast)
-  const inner = (child: AST.AST) => search(child, seen)
+const search = (ast: AST.AST, isFirst: (ast: AST.AST) => boolean): boolean => {
+  if (!isFirst(ast)) return false
+  const inner = (child: AST.AST) => search(child, isFirst)
   switch (ast._tag) {
     case "Declaration":
       return isRedacted(ast) || ast.typeParameters.some(inner)

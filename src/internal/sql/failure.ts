@@ -65,7 +65,9 @@ export const classify = (error: SqlError): SqlFailure => {
     return { ...postgres(code, text), code, violated: constraint }
   }
   if (error.message?.startsWith("Failed to acquire connection") !== true) {
-    return { kind: "ConnectionLost", mayHaveHappened: true, detail: `${text}: the connection to the database was lost` }
+    // a client that knows of the loss sends nothing any more
+    const mayHaveHappened = !text.endsWith("and is not queryable")
+    return { kind: "ConnectionLost", mayHaveHappened, detail: `${text}: the connection to the database was lost` }
   }
   // a pool that was waited for in vain was waited for long enough
   const kind = /timeout/i.test(text) ? "Other" : "Transient"
