@@ -43,6 +43,7 @@ const Token = Schema.Redacted(Schema.String)
 const Stored = Schema.TaggedStruct("Stored", {
   token: Token,
   tokens: Schema.optional(Schema.Array(Schema.NullOr(Token))),
+  card: Schema.optional(Schema.Redacted(Schema.Struct({ number: Schema.Int, code: Token }))),
   note: Schema.String.pipe(Schema.maxLength(20)),
   amount: Schema.optional(Schema.Int),
   at: Schema.optional(Schema.transform(Schema.String, Schema.String, {
@@ -179,6 +180,14 @@ const payloads: ReadonlyArray<readonly [says: string, payload: string]> = [
   ["$.token must be", JSON.stringify({ _tag: "Stored", token: { deep: secret }, note: value })],
   ["$.tokens[1]", JSON.stringify({ _tag: "Stored", token: secret, note: value, tokens: [secret, [secret]] })],
   ["the schema threw", JSON.stringify({ _tag: "Stored", token: secret, note: value, at: `throw ${value}` })],
+  [
+    "$.card.number must be",
+    JSON.stringify({ _tag: "Stored", token: secret, note: value, card: { number: secret, code: secret } })
+  ],
+  [
+    "$.card.code must be",
+    JSON.stringify({ _tag: "Stored", token: secret, note: value, card: { number: 1, code: [secret] } })
+  ],
   ["must be", JSON.stringify([secret, value])],
   ["is not JSON", `{"_tag":"Stored","token":"${secret}","note":"${value}" "`],
   ["is not JSON", `${secret} ${value}`]

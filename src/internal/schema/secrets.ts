@@ -105,12 +105,13 @@ const isStruct = (ast: AST.AST): boolean => {
     case "TupleType":
       return true
     case "Transformation":
-      return isStruct(ast.from)
+      // where only the decoded side is a secret, all of the encoded one is
+      return isStruct(ast.from) && isStruct(ast.to) && holdsSecret(ast.from)
     case "Refinement":
       return isStruct(ast.from)
     case "Declaration":
       // the decoded side of a class
-      return ast.typeParameters.length === 1 && isStruct(ast.typeParameters[0])
+      return !isRedacted(ast) && ast.typeParameters.length === 1 && isStruct(ast.typeParameters[0])
     default:
       return false
   }
