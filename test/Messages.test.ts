@@ -29,7 +29,7 @@ import * as path from "node:path"
 import { inspect } from "node:util"
 import { assert, describe, it, vi } from "vitest"
 import { reason } from "../src/internal/schema/reason.js"
-import { holdsSecret } from "../src/internal/schema/secrets.js"
+import { holdsSecret, withoutSecrets } from "../src/internal/schema/secrets.js"
 import { postgresTemporaryDatabase, sqliteFile, sqlStores } from "./utils/backends.js"
 import { eventually } from "./utils/observe.js"
 
@@ -382,6 +382,47 @@ describe("what is logged", () => {
 })
 
 describe("secrets", () => {
+  class Card extends Schema.Class<Card>("Card")({ number: Schema.Int, code: Token }) {}
+  const Plain = Schema.Struct({ number: Schema.Int })
+  const wrong = { number: secret }
+  const redacted: Readonly<Record<string, readonly [schema: Schema.Schema.AnyNoContext, value: unknown]>> = {
+    "a struct that is one": [Schema.Redacted(Plain), wrong],
+    "a struct that is one, and has one": [
+      Schema.Redacted(Schema.Struct({ number: Schema.Int, code: Token })),
+      { ...wrong, code: secret }
+    ],
+    "a filtered struct that is one": [Schema.Redacted(Plain.pipe(Schema.filter(() => false))), wrong],
+    "a class that is one": [Schema.Redacted(Card), { ...wrong, code: secret }],
+    "one in a class": [Card, { number: 1, code: [secret] }],
+    "a struct that becomes one": [
+      Schema.transform(Plain, Schema.Struct({ number: Schema.RedactedFromSelf(Schema.Int) }), {
+        strict: true,
+        decode: ({ number }) => ({ number: Redacted.make(number) }),
+        encode: ({ number }) => ({ number: Redacted.value(number) })
+      }),
+      wrong
+    ],
+    "one in an Option": [Schema.Option(Schema.Redacted(Plain)), { _tag: "Some", value: wrong }],
+    "one in an Either": [Schema.Either({ left: Schema.Redacted(Plain), right: Schema.Int }), {
+      _tag: "Left",
+      left: wrong
+    }],
+    "one in a Map": [Schema.Map({ key: Schema.String, value: Schema.Redacted(Plain) }), [["a", wrong]]],
+    "one in a HashMap": [Schema.HashMap({ key: Schema.String, value: Schema.Redacted(Plain) }), [["a", wrong]]],
+    "one in a Chunk": [Schema.Chunk(Schema.Redacted(Plain)), [wrong]],
+    "one in a record": [Schema.Record({ key: Schema.String, value: Schema.Redacted(Plain) }), { a: wrong }],
+    "one in JSON": [Schema.parseJson(Schema.Redacted(Plain)), JSON.stringify(wrong)]
+  }
+  for (const [what, [schema, value]] of Object.entries(redacted)) {
+    it(`stand in no issue: ${what}`, () => {
+      const outcome = Schema.decodeUnknownEither(Schema.Struct({ field: schema }), { errors: "all" })({ field: value })
+      const error = withoutSecrets(Either.getOrThrowWith(Either.flip(outcome), () => new Error("it decodes")))
+      for (const shown of [inspect(error.issue, { depth: 40 }), inspect(error), error.message]) {
+        assert.notInclude(shown, secret)
+      }
+    })
+  }
+
   it("are found in a recursive schema, whatever it was derived by", () => {
     const tree = (leaf: Schema.Schema.AnyNoContext) => {
       const Tree = Schema.Struct({ leaf, inner: Schema.Array(Schema.suspend((): Schema.Schema.AnyNoContext => Tree)) })
