@@ -118,7 +118,7 @@ describe("decide", () => {
 })
 
 describe("Repository", () => {
-  test("execute fails with the aggregate's rejections and the store's errors, and nothing else", () => {
+  test("execute fails with the aggregate's rejections and its typed errors, and nothing else", () => {
     const execute = Effect.flatMap(
       Counters,
       (counters) => counters.execute(CounterId.make("a"), { _tag: "Count", by: 1 })
@@ -130,6 +130,8 @@ describe("Repository", () => {
       | EventStore.EventDecodeError
       | EventStore.HistoryGap
       | EventStore.EventStoreError
+      | Repository.EventEncodeError
+      | Repository.InvalidCommand
     >()
     expect<Effect.Effect.Success<typeof execute>>().type.toBe<
       Repository.Executed<{ readonly total: bigint }, Event>
