@@ -40,7 +40,9 @@ const sqlite: Database = {
 
 const postgres = (url: string): Database => ({
   dialect: "postgres",
-  client: (_subject, faulty) => faulty(pgClient(url, { maxConnections: 3, connectTimeout: "10 seconds" }))
+  // the driver cancels an interrupted statement over another connection: in a pool without a free one it goes on to its
+  // end, and the rollback of its transaction waits for it
+  client: (_subject, faulty) => faulty(pgClient(url, { maxConnections: 12, connectTimeout: "10 seconds" }))
 })
 
 const suite = (name: string, database: () => Database) =>
