@@ -21,6 +21,7 @@ import * as Event from "./Event.js"
 import * as EventStore from "./EventStore.js"
 import * as ExpectedVersion from "./ExpectedVersion.js"
 import { maxVersion, noDate } from "./internal/constants.js"
+import { liveClock } from "./internal/liveClock.js"
 import {
   booleanProblem,
   finiteDurationProblem,
@@ -1057,9 +1058,6 @@ const defaultRetry: Schedule.Schedule<unknown> = Schedule.exponential("1 millis"
   Schedule.jittered,
   Schedule.intersect(Schedule.recurs(30))
 )
-
-// real time, also where a test has stopped the clock: it is a transaction of the caller's that is waited for
-const liveClock = Clock.make()
 
 const longestWait = 160
 

@@ -10,7 +10,7 @@ import {
   SqlSnapshotStore,
   StreamId
 } from "effect-eventsourcing"
-import { liveClock } from "../src/internal/sql/client.js"
+import { liveClock } from "../src/internal/liveClock.js"
 import { Account, id } from "./fixtures/Account.js"
 import {
   memoryStores,

@@ -47,24 +47,7 @@ const hasOwnEquivalence = (ast: AST.AST, isFirst: (ast: AST.AST) => boolean): bo
   // what effect declares brings one too, and says by Equal whether two are equal
   if (ast._tag !== "Declaration" && AST.EquivalenceAnnotationId in ast.annotations) return true
   const inner = (child: AST.AST) => hasOwnEquivalence(child, isFirst)
-  switch (ast._tag) {
-    case "Declaration":
-      return ast.typeParameters.some(inner)
-    case "Refinement":
-      return inner(ast.from)
-    case "Suspend":
-      return inner(ast.f())
-    case "Transformation":
-      return inner(ast.to)
-    case "Union":
-      return ast.types.some(inner)
-    case "TupleType":
-      return [...ast.elements, ...ast.rest].some(({ type }) => inner(type))
-    case "TypeLiteral":
-      return [...ast.propertySignatures, ...ast.indexSignatures].some(({ type }) => inner(type))
-    default:
-      return false
-  }
+  return ast._tag === "Transformation" ? inner(ast.to) : Visits.partsOf(ast).some(inner)
 }
 
 interface Pair {

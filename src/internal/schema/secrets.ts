@@ -35,25 +35,7 @@ const found = new WeakMap<AST.AST, boolean>()
 
 const search = (ast: AST.AST, isFirst: (ast: AST.AST) => boolean): boolean => {
   if (!isFirst(ast)) return false
-  const inner = (child: AST.AST) => search(child, isFirst)
-  switch (ast._tag) {
-    case "Declaration":
-      return isRedacted(ast) || ast.typeParameters.some(inner)
-    case "Refinement":
-      return inner(ast.from)
-    case "Suspend":
-      return inner(ast.f())
-    case "Transformation":
-      return inner(ast.from) || inner(ast.to)
-    case "Union":
-      return ast.types.some(inner)
-    case "TupleType":
-      return [...ast.elements, ...ast.rest].some(({ type }) => inner(type))
-    case "TypeLiteral":
-      return [...ast.propertySignatures, ...ast.indexSignatures].some(({ type }) => inner(type))
-    default:
-      return false
-  }
+  return (ast._tag === "Declaration" && isRedacted(ast)) || Visits.partsOf(ast).some((part) => search(part, isFirst))
 }
 
 const isRedacted = (ast: AST.Declaration): boolean =>

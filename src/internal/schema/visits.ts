@@ -19,3 +19,29 @@ export const make = (): (ast: AST.AST) => boolean => {
 }
 
 const mostSuspended = 200
+
+/**
+ * The schemas that a schema is made of.
+ *
+ * @internal
+ */
+export const partsOf = (ast: AST.AST): ReadonlyArray<AST.AST> => {
+  switch (ast._tag) {
+    case "Declaration":
+      return ast.typeParameters
+    case "Refinement":
+      return [ast.from]
+    case "Suspend":
+      return [ast.f()]
+    case "Transformation":
+      return [ast.from, ast.to]
+    case "Union":
+      return ast.types
+    case "TupleType":
+      return [...ast.elements, ...ast.rest].map(({ type }) => type)
+    case "TypeLiteral":
+      return [...ast.propertySignatures, ...ast.indexSignatures].map(({ type }) => type)
+    default:
+      return []
+  }
+}

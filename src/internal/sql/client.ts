@@ -3,7 +3,6 @@ import type * as Connection from "@effect/sql/SqlConnection"
 import { SqlError } from "@effect/sql/SqlError"
 import * as Statement from "@effect/sql/Statement"
 import * as Cause from "effect/Cause"
-import * as Clock from "effect/Clock"
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
@@ -11,6 +10,7 @@ import * as FiberRef from "effect/FiberRef"
 import { identity } from "effect/Function"
 import * as Option from "effect/Option"
 import * as Schedule from "effect/Schedule"
+import { liveClock } from "../liveClock.js"
 import { classify, refusal } from "./failure.js"
 import * as Course from "./postgres/course.js"
 import * as Pool from "./postgres/pool.js"
@@ -288,13 +288,6 @@ const isAcquirer = (value: unknown): value is Connection.Connection.Acquirer => 
 // -------------------------------------------------------------------------------------
 // retries
 // -------------------------------------------------------------------------------------
-
-/**
- * Real time, also where a test has stopped the clock: it is another process that is waited for.
- *
- * @internal
- */
-export const liveClock: Clock.Clock = Clock.make()
 
 const busySchedule = Schedule.exponential("1 millis", 1.5).pipe(
   Schedule.union(Schedule.spaced("25 millis")),

@@ -1,12 +1,12 @@
 import type * as SqlClient from "@effect/sql/SqlClient"
 import type * as Connection from "@effect/sql/SqlConnection"
 import type { SqlError } from "@effect/sql/SqlError"
-import * as Clock from "effect/Clock"
 import type * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
 import * as FiberRef from "effect/FiberRef"
 import * as Option from "effect/Option"
+import { liveClock } from "../../liveClock.js"
 import { refusal } from "../failure.js"
 import * as Turns from "../turns.js"
 
@@ -208,8 +208,6 @@ const inTime = (waiting: Effect.Effect<void>): Effect.Effect<void, SqlError> =>
     duration: "5 seconds",
     onTimeout: () => refusal(doesNotEnd)
   }).pipe(Effect.withClock(liveClock))
-
-const liveClock = Clock.make()
 
 /** @internal */
 export const rollbacks = (connection: Connection.Connection): number => courseOf(connection).rollbacks

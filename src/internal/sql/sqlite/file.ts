@@ -15,7 +15,7 @@ export type Check = (statement: string) => Effect.Effect<void, SqlError> | undef
  * the last commits. So is the index of the log, by which processes keep their writes apart. Before every statement the
  * database file is compared with the one that was opened; before one that may write, the log and its index too. A log that
  * was cut short is as good as removed: what is written behind the gap no recovery finds. It grows, and shrinks only where
- * somebody has emptied it into the database: then its index says how much is left, `logged` in bytes.
+ * a checkpoint has emptied it into the database: then its index says how much is left, `logged` in bytes.
  *
  * Call it after the first read: only then the log is there. It throws if the file cannot be looked at.
  *

@@ -1,7 +1,7 @@
 import type * as Connection from "@effect/sql/SqlConnection"
 import { SqlError } from "@effect/sql/SqlError"
-import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
+import { liveClock } from "../../liveClock.js"
 import { classify } from "../failure.js"
 import * as Turns from "../turns.js"
 import type * as EventLoop from "./eventLoop.js"
@@ -104,8 +104,6 @@ const inTime = (waiting: Effect.Effect<void>): Effect.Effect<void, SqlError> =>
     duration: "5 seconds",
     onTimeout: () => failure("SQLITE_ABORT", "a nested transaction of another fiber, inside the same one, does not end")
   }).pipe(Effect.withClock(liveClock))
-
-const liveClock = Clock.make()
 
 /**
  * A failed statement undoes itself and nothing else. But where memory, the disk or the file fails SQLite rolls back all of

@@ -6,12 +6,12 @@ import * as Row from "../row.js"
 /** Milliseconds for which SQLite itself waits for a lock, blocking the whole process. */
 export const defaultBusyTimeout = 10
 
-// what better-sqlite3 sets where nobody chose
+// what better-sqlite3 sets where the program chose nothing
 const driverBusyTimeout = 5_000
 
 /**
  * The driver waits five seconds for a lock, and no fiber of the process runs meanwhile. The stores wait by a schedule
- * instead. A timeout that somebody chose stays.
+ * instead. A timeout that the program chose stays.
  *
  * @internal
  */
