@@ -52,60 +52,72 @@ import * as Snapshotter from "./Snapshotter.js"
 import * as StreamId from "./StreamId.js"
 
 /**
- * The repository of an aggregate: `Repository.Repository<typeof Account>`.
+ * The repository of an aggregate, with that aggregate as its type parameter.
+ *
+ * @example
+ * ```ts
+ * import { Aggregate, Repository } from "effect-eventsourcing"
+ * import { Context, Either, Schema } from "effect"
+ *
+ * const Counted = Schema.TaggedStruct("Counted", {})
+ *
+ * const Counter = Aggregate.make({
+ *   name: "Counter",
+ *   id: Schema.String,
+ *   state: Schema.Int,
+ *   event: Counted,
+ *   command: Schema.TaggedStruct("Count", {}),
+ *   initial: () => 0,
+ *   evolve: (state) => state + 1,
+ *   decide: () => Either.right([Counted.make()])
+ * })
+ *
+ * class Counters extends Context.Tag("app/Counters")<Counters, Repository.Repository<typeof Counter>>() {}
+ * ```
  *
  * @since 0.1.0
  * @category models
  */
-export type Repository<A extends Aggregate.Any> = AggregateRepository<
-  Aggregate.Id<A>,
-  Aggregate.State<A>,
-  Aggregate.Event<A>,
-  Aggregate.Command<A>,
-  Aggregate.Rejection<A>
->
-
-/**
- * @since 0.1.0
- * @category models
- */
-export interface AggregateRepository<in out Id, out State, out Event, in Command, out Rejection> {
+export interface Repository<in out A extends Aggregate.Any> {
   /**
-   * Loads, decides, appends. On a conflict it reads the new events onto the state in hand and decides again, as often
-   * as the `retry` schedule allows. A command that decides no events appends nothing.
+   * Loads the aggregate, decides the command, appends its events. After a conflict it reads the new events onto the
+   * state in hand and decides again, as often as the `retry` schedule allows. A command that decides no events appends
+   * nothing.
    */
   readonly execute: (
-    id: Id,
-    command: Command,
+    id: Aggregate.Id<A>,
+    command: Aggregate.Command<A>,
     options?: ExecuteOptions
-  ) => Effect.Effect<Executed<State, Event>, Rejection | ExecuteError>
+  ) => Effect.Effect<Executed<Aggregate.State<A>, Aggregate.Event<A>>, Aggregate.Rejection<A> | ExecuteError>
 
   /**
    * Decides commands in turn, each on the state that the one before left, and appends all of their events at once. The
    * first rejection refuses them all.
    */
   readonly executeAll: (
-    id: Id,
-    commands: ReadonlyArray<Command>,
+    id: Aggregate.Id<A>,
+    commands: ReadonlyArray<Aggregate.Command<A>>,
     options?: ExecuteOptions
-  ) => Effect.Effect<Executed<State, Event>, Rejection | ExecuteError>
+  ) => Effect.Effect<Executed<Aggregate.State<A>, Aggregate.Event<A>>, Aggregate.Rejection<A> | ExecuteError>
 
   /**
    * The state of an aggregate. One without events is at version 0, in its initial state, with `exists: false`.
    */
-  readonly load: (id: Id) => Effect.Effect<Loaded<Id, State>, LoadError>
+  readonly load: (id: Aggregate.Id<A>) => Effect.Effect<Loaded<Aggregate.Id<A>, Aggregate.State<A>>, LoadError>
 
   /**
    * Takes a snapshot of the committed state now, and says so if it cannot: in mode `none` it never can.
    */
-  readonly createSnapshot: (id: Id) => Effect.Effect<CreatedSnapshot<State>, CreateSnapshotError>
+  readonly createSnapshot: (
+    id: Aggregate.Id<A>
+  ) => Effect.Effect<CreatedSnapshot<Aggregate.State<A>>, CreateSnapshotError>
 
   /**
    * Compares what a load gives with what full replay gives at the same version, whatever is appended meanwhile. It finds
    * what no proof on load can see: an `evolve`, or a migration, that is not what the snapshot was made with. What it
    * refutes it removes, unless `remove` is false.
    */
-  readonly verify: (id: Id, options?: VerifyOptions) => Effect.Effect<Verification, LoadError>
+  readonly verify: (id: Aggregate.Id<A>, options?: VerifyOptions) => Effect.Effect<Verification, LoadError>
 
   /**
    * Waits until no background snapshot is pending. Inside a transaction it returns at once: the writers may need the
@@ -391,7 +403,7 @@ export const make = <Name extends string, Id, State, Event, Command, Rejection>(
   aggregate: Aggregate.Aggregate<Name, Id, State, Event, Command, Rejection>,
   options: Options<NoInfer<State>, NoInfer<Event>> = {}
 ): Effect.Effect<
-  AggregateRepository<Id, State, Event, Command, Rejection>,
+  Repository<Aggregate.Aggregate<Name, Id, State, Event, Command, Rejection>>,
   InvalidOption,
   EventStore.EventStore | SnapshotStore.SnapshotStore | Scope.Scope
 > =>
@@ -907,11 +919,11 @@ export const make = <Name extends string, Id, State, Event, Command, Rejection>(
         })
       })
 
-    const executeAll: AggregateRepository<Id, State, Event, Command, Rejection>["executeAll"] = (
-      id,
-      commands,
-      options
-    ) =>
+    const executeAll = (
+      id: Id,
+      commands: ReadonlyArray<Command>,
+      options?: ExecuteOptions
+    ): Effect.Effect<Executed<State, Event>, Rejection | ExecuteError> =>
       Effect.contextWithEffect((context: Context.Context<never>) => {
         // before the span of our own: what is recorded is the caller's
         const own = metadataOf(options)
@@ -1043,7 +1055,7 @@ export const make = <Name extends string, Id, State, Event, Command, Rejection>(
  * @category layers
  */
 export const layer = <Self, Name extends string, Id, State, Event, Command, Rejection>(
-  tag: Context.Tag<Self, AggregateRepository<Id, State, Event, Command, Rejection>>,
+  tag: Context.Tag<Self, Repository<Aggregate.Aggregate<Name, Id, State, Event, Command, Rejection>>>,
   aggregate: Aggregate.Aggregate<Name, Id, State, Event, Command, Rejection>,
   options?: Options<NoInfer<State>, NoInfer<Event>>
 ): Layer.Layer<Self, InvalidOption, EventStore.EventStore | SnapshotStore.SnapshotStore> =>
