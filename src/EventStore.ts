@@ -21,6 +21,7 @@ import { unknownKey } from "./internal/options.js"
 import * as Json from "./internal/schema/json.js"
 import { reason } from "./internal/schema/reason.js"
 import { judge } from "./internal/sql/appendVerdict.js"
+import { streamProblem } from "./internal/streamProblem.js"
 import { keyProblem, quote, unreadable } from "./internal/text.js"
 import * as Position from "./Position.js"
 import type * as Snapshot from "./Snapshot.js"
@@ -374,7 +375,7 @@ export const makeEncoded = (driver: Encoded): EventStore["Type"] => {
   const append: EventStore["Type"]["append"] = (stream, events, options) =>
     Effect.clockWith((clock) =>
       whenReadable("append", stream, () => {
-        const problem = StreamId.problem(stream) ?? appendProblem(events, options)
+        const problem = streamProblem(stream) ?? appendProblem(events, options)
         if (problem !== undefined) return problem
         const encoded: Array<EncodedEvent> = []
         let length = 0
@@ -414,7 +415,7 @@ export const makeEncoded = (driver: Encoded): EventStore["Type"] => {
 
   const read: EventStore["Type"]["read"] = (stream, options) =>
     Stream.unwrap(whenReadable("read", stream, () => {
-      const wrong = StreamId.problem(stream) ??
+      const wrong = streamProblem(stream) ??
         unknownKey("the options of read", options, ["fromVersion", "toVersion", "pageSize"])
       if (wrong !== undefined) return wrong
       const { fromVersion = 1, pageSize = defaultPageSize, toVersion = Number.MAX_SAFE_INTEGER } = options ?? {}
@@ -440,7 +441,7 @@ export const makeEncoded = (driver: Encoded): EventStore["Type"] => {
       if (wrong !== undefined) return wrong
       const { after = Position.start, aggregate, pageSize = defaultPageSize } = options ?? {}
       const problem = countProblem({ pageSize }) ??
-        (aggregate === undefined ? undefined : StreamId.problem(StreamId.make(aggregate, "-"))) ??
+        (aggregate === undefined ? undefined : streamProblem(StreamId.make(aggregate, "-"))) ??
         (Schema.is(Position.Position)(after)
           ? undefined
           : `after is ${quote(after)}; it must be a position of this store`)
@@ -460,11 +461,10 @@ export const makeEncoded = (driver: Encoded): EventStore["Type"] => {
     append,
     read,
     readAll,
-    version: (stream) =>
-      whenReadable("version", stream, () => StreamId.problem(stream) ?? (() => driver.version(stream))),
+    version: (stream) => whenReadable("version", stream, () => streamProblem(stream) ?? (() => driver.version(stream))),
     readTail: (stream, options) =>
       whenReadable("read", stream, () =>
-        StreamId.problem(stream) ??
+        streamProblem(stream) ??
           countProblem({ fromVersion: options?.fromVersion, limit: options?.limit }) ??
           (() => driver.readTail(stream, options))),
     withSnapshots: (snapshots) =>
@@ -472,7 +472,7 @@ export const makeEncoded = (driver: Encoded): EventStore["Type"] => {
         ...shared,
         read: (stream, options) =>
           whenReadable("read", stream, () =>
-            StreamId.problem(stream) ??
+            streamProblem(stream) ??
               countProblem({ limit: options?.limit }) ??
               (() => shared.read(stream, options)))
       })),

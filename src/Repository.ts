@@ -34,6 +34,7 @@ import {
 import * as Hopeless from "./internal/repository/hopeless.js"
 import { type Baseline, baselineOf, contain, type LoadError, make as makeLoader } from "./internal/repository/loader.js"
 import * as Logs from "./internal/repository/logs.js"
+import * as Policy from "./internal/repository/policy.js"
 import { RetryClock } from "./internal/repository/retryClock.js"
 import * as Source from "./internal/repository/source.js"
 import { decideStored, type Stored, tagOf } from "./internal/repository/storedEvents.js"
@@ -762,7 +763,7 @@ export const make = <Name extends string, Id, State, Event, Command, Rejection>(
           if (!isDue(automatic, baseline, progress)) return Effect.succeed(undefined)
           // the next load counts from the stored snapshot
           loader.forget(baseline.stream)
-          return Effect.succeed(SnapshotPolicy.settle(automatic, progress))
+          return Effect.succeed(Policy.settle(automatic, progress))
         } catch (error) {
           const message = "the snapshot policy threw; no snapshot is taken"
           return Effect.as(Logs.warn(message, error, { aggregate: aggregate.name }), undefined)
@@ -1200,7 +1201,7 @@ const optionsProblem = <State, Event>(options: Options<State, Event>): InvalidOp
   const wrong = recordProblem("Repository options", options, known)
   if (wrong !== undefined) return wrong
   const { cache, concurrentReplays, maxReplay, onDrift, pageSize, snapshotTimeout, verify } = options
-  const wrongPart = (options.snapshots === undefined ? undefined : SnapshotPolicy.problem(options.snapshots)) ??
+  const wrongPart = (options.snapshots === undefined ? undefined : Policy.problem(options.snapshots)) ??
     scheduleProblem("Repository retry", options.retry) ??
     booleanProblem("Repository snapshotOnLoad", options.snapshotOnLoad) ??
     recordProblem("Repository cache", cache, ["capacity", "timeToLive"]) ??

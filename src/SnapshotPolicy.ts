@@ -1,36 +1,41 @@
 /**
- * When a snapshot is due, and how it is taken. Policies are plain values.
+ * Says when a snapshot is due and how it is taken.
+ *
+ * A policy is a plain value: a mode, and a condition that is built with {@link and}, {@link or} and {@link not}.
+ * Cost: the repository evaluates the condition once for each load and each command, without an Effect.
  *
  * @since 0.1.0
  */
 import * as Duration from "effect/Duration"
+import { dual } from "effect/Function"
 import type * as Schedule from "effect/Schedule"
-import { backgroundProblem, finiteDurationProblem, orThrow, recordProblem, requiredCount } from "./internal/options.js"
-import { quote } from "./internal/text.js"
+import { orThrow, recordProblem } from "./internal/options.js"
 import { InvalidOption } from "./InvalidOption.js"
 
 /**
- * What a load or a command knows when it asks whether a snapshot is due.
+ * The facts of one load or command that a condition is evaluated on.
  *
  * @since 0.1.0
  * @category models
  */
 export interface Progress<out State = unknown, out Event = unknown> {
-  /** The version of the state in hand. */
+  /** The version of the loaded state, or of the state after the command. */
   readonly version: number
-  /** The version of the snapshot of the own schema version that the load used, 0 for none. */
+  /** The version of the snapshot that the load used, if it had the current schema version. Otherwise 0. */
   readonly snapshotVersion: number
   /** How many events the load folded. */
   readonly replayed: number
-  /** How many milliseconds the load took. Default 0. */
+  /** The duration of the load in milliseconds. Default 0. */
   readonly took?: number | undefined
-  /** How many milliseconds ago that snapshot was taken. Default, and where there is none: infinitely long ago. */
+  /** The age of that snapshot in milliseconds. Default: `Infinity`, also where the load used no snapshot. */
   readonly age?: number | undefined
-  /** What the command did. None for a load. */
+  /** The change that the command made. A load has none. */
   readonly change?: Change<State, Event> | undefined
 }
 
 /**
+ * The change that a command made to the state.
+ *
  * @since 0.1.0
  * @category models
  */
@@ -43,7 +48,8 @@ export interface Change<out State, out Event> {
 }
 
 /**
- * When a snapshot is due. A policy that looks into states and events is one of their aggregate; all others fit any.
+ * The condition under which a snapshot is due. A condition that inspects states and events belongs to their aggregate;
+ * all other conditions fit every aggregate.
  *
  * @since 0.1.0
  * @category models
@@ -63,8 +69,17 @@ export type When<State = unknown, Event = unknown> =
   | { readonly _tag: "Never" }
 
 /**
- * Due when at least `events` events stand after the snapshot that the load found. It is a distance and no modulo: an
- * append of several events cannot step over it, and after a failed save the next command asks again.
+ * Is due when at least `events` events follow the snapshot that the load found.
+ *
+ * The condition measures a distance and not a remainder: an append of several events cannot step over it, and after a
+ * failed save the next command tries again.
+ *
+ * @example
+ * ```ts
+ * import { SnapshotPolicy } from "effect-eventsourcing"
+ *
+ * const policy = SnapshotPolicy.sync({ when: SnapshotPolicy.every(100) })
+ * ```
  *
  * @since 0.1.0
  * @category when
@@ -72,7 +87,14 @@ export type When<State = unknown, Event = unknown> =
 export const every = (events: number): When => ({ _tag: "Every", events })
 
 /**
- * Due when the load had to fold at least `events` events.
+ * Is due when the load folded at least `events` events.
+ *
+ * @example
+ * ```ts
+ * import { SnapshotPolicy } from "effect-eventsourcing"
+ *
+ * const policy = SnapshotPolicy.background({ when: SnapshotPolicy.whenReplayed(500) })
+ * ```
  *
  * @since 0.1.0
  * @category when
@@ -80,7 +102,14 @@ export const every = (events: number): When => ({ _tag: "Every", events })
 export const whenReplayed = (events: number): When => ({ _tag: "WhenReplayed", events })
 
 /**
- * Due when the load, reading and folding, took at least this long by Effect's `Clock`.
+ * Is due when the load took at least this long by Effect's `Clock`, reading and folding included.
+ *
+ * @example
+ * ```ts
+ * import { SnapshotPolicy } from "effect-eventsourcing"
+ *
+ * const policy = SnapshotPolicy.background({ when: SnapshotPolicy.whenReplayTook("50 millis") })
+ * ```
  *
  * @since 0.1.0
  * @category when
@@ -88,7 +117,14 @@ export const whenReplayed = (events: number): When => ({ _tag: "WhenReplayed", e
 export const whenReplayTook = (duration: Duration.DurationInput): When => ({ _tag: "WhenReplayTook", duration })
 
 /**
- * Due when the snapshot that the load used is at least this old, by Effect's `Clock`, or when there was none.
+ * Is due when the snapshot that the load used is at least this old by Effect's `Clock`, or when the load used none.
+ *
+ * @example
+ * ```ts
+ * import { SnapshotPolicy } from "effect-eventsourcing"
+ *
+ * const policy = SnapshotPolicy.sync({ when: SnapshotPolicy.olderThan("1 day") })
+ * ```
  *
  * @since 0.1.0
  * @category when
@@ -96,8 +132,8 @@ export const whenReplayTook = (duration: Duration.DurationInput): When => ({ _ta
 export const olderThan = (duration: Duration.DurationInput): When => ({ _tag: "OlderThan", duration })
 
 /**
- * Due when a command changed the state in a way that matters: a month was closed, an order shipped. A load changes
- * nothing, so that it never is.
+ * Is due when a command changed the state in a way that matters: a month was closed, an order was shipped. A load
+ * changes nothing, so the condition is never due for a load.
  *
  * @example
  * ```ts
@@ -120,24 +156,71 @@ export const when = <State, Event = unknown>(
 ): When<State, Event> => ({ _tag: "When", predicate })
 
 /**
+ * Is due when both conditions are.
+ *
+ * @example
+ * ```ts
+ * import { SnapshotPolicy } from "effect-eventsourcing"
+ * import { pipe } from "effect"
+ *
+ * const old = pipe(SnapshotPolicy.every(10), SnapshotPolicy.and(SnapshotPolicy.olderThan("1 day")))
+ * ```
+ *
  * @since 0.1.0
  * @category when
  */
-export const and = <State = unknown, Event = unknown>(
-  left: When<State, Event>,
-  right: When<State, Event>
-): When<State, Event> => ({ _tag: "And", left, right })
+export const and: {
+  <State2, Event2>(
+    right: When<State2, Event2>
+  ): <State, Event>(left: When<State, Event>) => When<State & State2, Event & Event2>
+  <State = unknown, Event = unknown>(left: When<State, Event>, right: When<State, Event>): When<State, Event>
+} = dual(
+  2,
+  <State, Event>(left: When<State, Event>, right: When<State, Event>): When<State, Event> => ({
+    _tag: "And",
+    left,
+    right
+  })
+)
 
 /**
+ * Is due when at least one of the two conditions is. If the left one is, the right one is not evaluated.
+ *
+ * @example
+ * ```ts
+ * import { SnapshotPolicy } from "effect-eventsourcing"
+ * import { pipe } from "effect"
+ *
+ * const long = pipe(SnapshotPolicy.every(1_000), SnapshotPolicy.or(SnapshotPolicy.whenReplayTook("50 millis")))
+ * ```
+ *
  * @since 0.1.0
  * @category when
  */
-export const or = <State = unknown, Event = unknown>(
-  left: When<State, Event>,
-  right: When<State, Event>
-): When<State, Event> => ({ _tag: "Or", left, right })
+export const or: {
+  <State2, Event2>(
+    right: When<State2, Event2>
+  ): <State, Event>(left: When<State, Event>) => When<State & State2, Event & Event2>
+  <State = unknown, Event = unknown>(left: When<State, Event>, right: When<State, Event>): When<State, Event>
+} = dual(
+  2,
+  <State, Event>(left: When<State, Event>, right: When<State, Event>): When<State, Event> => ({
+    _tag: "Or",
+    left,
+    right
+  })
+)
 
 /**
+ * Is due when the condition is not.
+ *
+ * @example
+ * ```ts
+ * import { SnapshotPolicy } from "effect-eventsourcing"
+ *
+ * const fresh = SnapshotPolicy.not(SnapshotPolicy.olderThan("1 day"))
+ * ```
+ *
  * @since 0.1.0
  * @category when
  */
@@ -147,13 +230,15 @@ export const not = <State = unknown, Event = unknown>(when: When<State, Event>):
 })
 
 /**
+ * Is never due.
+ *
  * @since 0.1.0
  * @category when
  */
 export const never: When = { _tag: "Never" }
 
 /**
- * Whether a snapshot is due.
+ * Evaluates a condition: `true` if a snapshot is due.
  *
  * @example
  * ```ts
@@ -191,32 +276,6 @@ export const isDue = <State, Event>(when: When<State, Event>, progress: Progress
 }
 
 /**
- * The policy that is left when the conditions which only this load or command can answer have their answers: whoever
- * reads the stream again later knows neither what the command did nor how long its load took.
- *
- * @since 0.1.0
- * @category when
- */
-export const settle = <State, Event>(when: When<State, Event>, progress: Progress<State, Event>): When => {
-  switch (when._tag) {
-    case "When":
-    case "WhenReplayTook":
-      return isDue(when, progress) ? not(never) : never
-    case "Or":
-      // as in isDue, the right side is not asked where the left one has said it
-      return isDue(when.left, progress)
-        ? settle(when.left, progress)
-        : or(settle(when.left, progress), settle(when.right, progress))
-    case "And":
-      return and(settle(when.left, progress), settle(when.right, progress))
-    case "Not":
-      return not(settle(when.when, progress))
-    default:
-      return when
-  }
-}
-
-/**
  * How snapshots of an aggregate are taken.
  *
  * - `None`: never taken, never read.
@@ -236,8 +295,8 @@ export type SnapshotPolicy<State = unknown, Event = unknown> =
   | { readonly mode: "Inline"; readonly when: When<State, Event> }
 
 /**
- * Either `every: n`, short for `when: every(n)`, or any `when`. The modes throw `InvalidOption` for both, and for an option
- * that they do not have.
+ * Either `every: n`, short for `when: every(n)`, or any `when`. The constructors of the modes throw `InvalidOption` if
+ * both are given, and for an unknown option.
  *
  * @since 0.1.0
  * @category models
@@ -251,24 +310,32 @@ export type DueOptions<State = unknown, Event = unknown> = {
 }
 
 /**
+ * Settings of the background workers.
+ *
  * @since 0.1.0
  * @category models
  */
 export interface BackgroundOptions {
-  /** How many snapshots are written at a time. Default 2. */
+  /** How many snapshots are taken at a time. Default 2. */
   readonly workers?: number | undefined
-  /** How many streams may wait for a snapshot; more are dropped and counted, and asked for again by a later command. Default 1,024. */
+  /**
+   * How many streams may wait for a snapshot. Further requests are dropped and counted; a later command of the stream
+   * requests its snapshot again. Default 1,024.
+   */
   readonly capacity?: number | undefined
-  /** Retries of a failed snapshot. Default: twice, 100 ms and 200 ms later. */
+  /** The retries of a failed snapshot. Default: two, after 100 ms and another 200 ms. */
   readonly retry?: Schedule.Schedule<unknown> | undefined
-  /** How long a try may take without getting on: to read one page of events, or to save. Default 5 seconds. */
+  /**
+   * How long an attempt may run without progress. Reading one page of events is progress, and so is the save. Default 5
+   * seconds.
+   */
   readonly timeout?: Duration.DurationInput | undefined
   /** How long closing the scope waits for pending snapshots. Default 5 seconds. */
   readonly drainTimeout?: Duration.DurationInput | undefined
 }
 
 /**
- * No snapshots: every load is a full replay.
+ * Takes and uses no snapshots: every load is a full replay.
  *
  * @since 0.1.0
  * @category modes
@@ -276,7 +343,7 @@ export interface BackgroundOptions {
 export const none: SnapshotPolicy = { mode: "None" }
 
 /**
- * Loads use snapshots; only `createSnapshot` takes them.
+ * Uses snapshots in loads. Only `createSnapshot` takes them.
  *
  * @since 0.1.0
  * @category modes
@@ -284,8 +351,7 @@ export const none: SnapshotPolicy = { mode: "None" }
 export const manual: SnapshotPolicy = { mode: "Manual" }
 
 /**
- * A due snapshot is written before the command returns. A save that fails or takes too long is logged; the command
- * succeeds all the same.
+ * Writes a due snapshot before the command returns. A save that fails or times out is logged, and the command succeeds.
  *
  * @example
  * ```ts
@@ -302,9 +368,10 @@ export const sync = <State = unknown, Event = unknown>(
 ): SnapshotPolicy<State, Event> => ({ mode: "Sync", when: toWhen("sync", options) })
 
 /**
- * A due snapshot is written in the transaction that appends the events, so that no other reader ever sees the events
- * without it. It is for SQL stores that share a client: with any others the repository fails with `InvalidOption` when
- * it is made. A save that fails is undone alone and logged; the events are appended all the same.
+ * Writes a due snapshot in the transaction that appends the events, so that no other reader sees the events without it.
+ *
+ * This mode needs SQL stores that share a client: with other stores `Repository.make` fails with `InvalidOption`. A save
+ * that fails is rolled back alone and logged, and the events are appended.
  *
  * @example
  * ```ts
@@ -321,7 +388,7 @@ export const inline = <State = unknown, Event = unknown>(
 ): SnapshotPolicy<State, Event> => ({ mode: "Inline", when: toWhen("inline", options) })
 
 /**
- * A due snapshot is written by a background fiber of the repository; the command does not wait for it.
+ * Writes a due snapshot in a background fiber of the repository. The command does not wait for it.
  *
  * @example
  * ```ts
@@ -341,32 +408,6 @@ export const background = <State = unknown, Event = unknown>(
   options
 })
 
-/**
- * What in a policy cannot work, or `undefined`. `Repository.make` fails with it.
- *
- * @since 0.1.0
- * @category guards
- */
-export const problem = <State, Event>(policy: SnapshotPolicy<State, Event>): InvalidOption | undefined => {
-  switch (policy?.mode) {
-    case "None":
-    case "Manual":
-      return undefined
-    case "Sync":
-    case "Inline":
-      return whenProblem(policy.when)
-    case "Background":
-      return whenProblem(policy.when) ?? backgroundProblem(policy.options)
-    default:
-      // a program without types
-      return new InvalidOption({
-        option: "SnapshotPolicy mode",
-        value: quote(Object(policy).mode),
-        expected: "none, manual, sync, inline or background"
-      })
-  }
-}
-
 // -------------------------------------------------------------------------------------
 // internal
 // -------------------------------------------------------------------------------------
@@ -382,37 +423,4 @@ const toWhen = <State, Event>(
     throw new InvalidOption({ option, value: "a record with both every and when", expected: "one with one of them" })
   }
   return options.when ?? every(options.every)
-}
-
-const whenProblem = <State, Event>(when: When<State, Event>): InvalidOption | undefined => {
-  switch (when?._tag) {
-    case "Every":
-      return requiredCount("SnapshotPolicy every", when.events)
-    case "WhenReplayed":
-      return requiredCount("SnapshotPolicy whenReplayed", when.events)
-    case "WhenReplayTook":
-      return finiteDurationProblem("SnapshotPolicy whenReplayTook", when.duration)
-    case "OlderThan":
-      return finiteDurationProblem("SnapshotPolicy olderThan", when.duration)
-    case "When":
-      return typeof when.predicate === "function" ? undefined : new InvalidOption({
-        option: "SnapshotPolicy when",
-        value: quote(when.predicate),
-        expected: "a function of the state before, the state after and the events"
-      })
-    case "And":
-    case "Or":
-      return whenProblem(when.left) ?? whenProblem(when.right)
-    case "Not":
-      return whenProblem(when.when)
-    case "Never":
-      return undefined
-    default:
-      // a program without types
-      return new InvalidOption({
-        option: "SnapshotPolicy when",
-        value: quote(when),
-        expected: "a condition, such as SnapshotPolicy.every(100) or SnapshotPolicy.when(predicate)"
-      })
-  }
 }

@@ -11,6 +11,7 @@ import * as Option from "effect/Option"
 import * as Schema from "effect/Schema"
 import { maxTime, maxVersion } from "./internal/constants.js"
 import { recordProblem, unknownKey } from "./internal/options.js"
+import { streamProblem } from "./internal/streamProblem.js"
 import { quote, unreadable } from "./internal/text.js"
 import type * as Snapshot from "./Snapshot.js"
 import * as StreamId from "./StreamId.js"
@@ -156,7 +157,7 @@ export const makeGuarded = (driver: SnapshotStore["Type"]): SnapshotStore["Type"
       let wrong: string | undefined
       let cause: unknown
       try {
-        wrong = StreamId.problem(streamOf()) ?? problem()
+        wrong = streamProblem(streamOf()) ?? problem()
       } catch (thrown) {
         wrong = unreadable
         cause = thrown

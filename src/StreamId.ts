@@ -1,11 +1,13 @@
 /**
+ * Names the streams of events.
+ *
  * @since 0.1.0
  */
 import * as Schema from "effect/Schema"
-import { keyProblem, quote } from "./internal/text.js"
+import { quote } from "./internal/text.js"
 
 /**
- * Names one stream: the events of one aggregate.
+ * The name of one stream, which holds the events of one aggregate.
  *
  * @since 0.1.0
  * @category models
@@ -18,6 +20,8 @@ export interface StreamId {
 }
 
 /**
+ * Encodes stream ids. The stores impose further limits, see {@link make}.
+ *
  * @since 0.1.0
  * @category schemas
  */
@@ -27,7 +31,7 @@ export const StreamId: Schema.Schema<StreamId> = Schema.Struct({
 })
 
 /**
- * The most bytes of UTF-8 that an aggregate's name may take.
+ * The maximal length of an aggregate name, in bytes of UTF-8.
  *
  * @since 0.1.0
  * @category constants
@@ -35,7 +39,7 @@ export const StreamId: Schema.Schema<StreamId> = Schema.Struct({
 export const maxAggregateBytes = 255
 
 /**
- * The most bytes of UTF-8 that an encoded id may take. With the name it fits into an index row of every backend.
+ * The maximal length of an encoded id, in bytes of UTF-8. Name and id together fit into an index row of every backend.
  *
  * @since 0.1.0
  * @category constants
@@ -43,7 +47,8 @@ export const maxAggregateBytes = 255
 export const maxIdBytes = 1024
 
 /**
- * Names a stream. Nothing is checked here; the stores refuse what {@link problem} finds.
+ * Names a stream, without a check. The stores reject a name or an id that is empty, that contains a NUL or a lone
+ * surrogate, or that is longer than 255 or 1,024 bytes.
  *
  * @example
  * ```ts
@@ -58,22 +63,14 @@ export const maxIdBytes = 1024
 export const make = (aggregate: string, id: string): StreamId => ({ aggregate, id })
 
 /**
- * Why no store can keep this stream, or `undefined` if it can: names and ids are not empty, hold no NUL and no lone
- * surrogate, and are at most 255 and 1,024 bytes long.
+ * Formats a stream id for messages and logs.
  *
- * @since 0.1.0
- * @category guards
- */
-export const problem = (stream: StreamId): string | undefined => {
-  if (typeof stream !== "object" || stream === null) return "the stream is none that StreamId.make gives"
-  const aggregate = keyProblem(stream.aggregate, maxAggregateBytes)
-  if (aggregate !== undefined) return `the aggregate name ${aggregate}`
-  const id = keyProblem(stream.id, maxIdBytes)
-  return id === undefined ? undefined : `the id ${id}`
-}
-
-/**
- * A short form for messages and logs.
+ * @example
+ * ```ts
+ * import { StreamId } from "effect-eventsourcing"
+ *
+ * const text = StreamId.format(StreamId.make("Account", "a-1")) // "Account"/"a-1"
+ * ```
  *
  * @since 0.1.0
  * @category formatting

@@ -2,6 +2,7 @@ import { assert, describe, it } from "@effect/vitest"
 import { Arbitrary, BigDecimal, Data, DateTime, Either, Equal, FastCheck as fc, HashMap, Option, Schema } from "effect"
 import { Aggregate, InvalidOption, Snapshot, SnapshotPolicy, StreamId } from "effect-eventsourcing"
 import { type Folded, foldPage } from "../src/internal/repository/fold.js"
+import * as Policy from "../src/internal/repository/policy.js"
 import * as Json from "../src/internal/schema/json.js"
 import { Account, AccountCommand, AccountEvent, AccountState, Deposited, id, Opened } from "./fixtures/Account.js"
 
@@ -252,7 +253,7 @@ describe("SnapshotPolicy", () => {
   })
   const { and, every, isDue, never, not, or } = SnapshotPolicy
 
-  it.prop("and, or, not and never are those of logic", [when, when, progress], ([a, b, p]) => {
+  it.prop("and, or, not and never follow the laws of logic", [when, when, progress], ([a, b, p]) => {
     assert.strictEqual(isDue(and(a, b), p), isDue(a, p) && isDue(b, p))
     assert.strictEqual(isDue(or(a, b), p), isDue(a, p) || isDue(b, p))
     assert.strictEqual(isDue(not(a), p), !isDue(a, p))
@@ -260,7 +261,7 @@ describe("SnapshotPolicy", () => {
   })
 
   it.prop(
-    "whatever the stride of appends, every(n) lets no tail grow to n events",
+    "with every(n) no tail grows to n events, for appends of any size",
     [fc.integer({ min: 1, max: 30 }), fc.array(fc.integer({ min: 1, max: 40 }), { minLength: 1, maxLength: 50 })],
     ([n, strides]) => {
       let version = 0
@@ -275,7 +276,7 @@ describe("SnapshotPolicy", () => {
     }
   )
 
-  it("names the option that cannot work", () => {
+  it("an error names the invalid option", () => {
     for (const n of [0, -1, 1.5, NaN, Infinity]) {
       for (
         const policy of [
@@ -286,23 +287,23 @@ describe("SnapshotPolicy", () => {
           SnapshotPolicy.background({ every: 1, capacity: n })
         ]
       ) {
-        const problem = SnapshotPolicy.problem(policy)
+        const problem = Policy.problem(policy)
         assert.instanceOf(problem, InvalidOption.InvalidOption)
         assert.include(problem!.message, String(n))
       }
     }
-    assert.isUndefined(SnapshotPolicy.problem(SnapshotPolicy.sync({ every: 1 })))
-    assert.isUndefined(SnapshotPolicy.problem(SnapshotPolicy.background({ every: 1, workers: 1, capacity: 1 })))
+    assert.isUndefined(Policy.problem(SnapshotPolicy.sync({ every: 1 })))
+    assert.isUndefined(Policy.problem(SnapshotPolicy.background({ every: 1, workers: 1, capacity: 1 })))
   })
 })
 
 describe("strict JSON", () => {
-  it.prop("what is written is read back as it was", [fc.jsonValue()], ([value]) => {
+  it.prop("a written value is read back unchanged", [fc.jsonValue()], ([value]) => {
     const text = Either.getOrThrow(Json.stringify(value))
     assert.deepStrictEqual(JSON.parse(text), value)
   })
 
-  it("keeps a negative zero and refuses what JSON would change", () => {
+  it("keeps a negative zero and rejects values that JSON would change", () => {
     assert.deepStrictEqual(Json.stringify([-0, { a: -0, b: undefined }]), Either.right("[-0,{\"a\":-0}]"))
     assert.deepStrictEqual(
       Json.stringify({ a: [1, { "b c": 2n }] }),
@@ -314,8 +315,8 @@ describe("strict JSON", () => {
   })
 })
 
-describe("a rejection is what decide gave", () => {
-  it("of any type", () => {
+describe("a rejection", () => {
+  it("is the value that decide returned, of any type", () => {
     const refused = Aggregate.decide(Account, Account.initial(id("a")), [{ _tag: "Withdraw", amount: 1 }])
     assert.isTrue(Either.isLeft(refused) && refused.left instanceof Data.Error)
     assert.strictEqual(Deposited.make({ amount: 1 })._tag, "Deposited")

@@ -1,10 +1,11 @@
 import { assert, describe, it } from "@effect/vitest"
-import { Duration, Effect, FastCheck as fc, Layer, Option, TestClock } from "effect"
+import { Duration, Effect, FastCheck as fc, Layer, Option, pipe, TestClock } from "effect"
 import { EventStore, InvalidOption, Repository, SnapshotPolicy, SnapshotStore, StreamId } from "effect-eventsourcing"
+import * as Policy from "../src/internal/repository/policy.js"
 import { Account, type AccountEvent, type AccountState, id } from "./fixtures/Account.js"
 import { backends, memoryStores } from "./utils/backends.js"
 
-const { and, every, isDue, never, not, olderThan, or, settle, when, whenReplayed, whenReplayTook } = SnapshotPolicy
+const { and, every, isDue, never, not, olderThan, or, when, whenReplayed, whenReplayTook } = SnapshotPolicy
 
 type When = SnapshotPolicy.When<number, string>
 type Progress = SnapshotPolicy.Progress<number, string>
@@ -59,19 +60,24 @@ describe("the algebra", () => {
     same(and(a, not(never)), a)
   })
 
-  it.prop("what is settled keeps its answer", [anyWhen, anyProgress], ([a, p]) => {
-    assert.strictEqual(isDue(settle(a, p), p), isDue(a, p))
-    // and asks for nothing that only this command knew
-    const { change: _change, took: _took, ...later } = p
-    assert.strictEqual(isDue(settle(a, p), later), isDue(a, p))
+  it.prop("and, or: both forms build the same condition", [anyWhen, anyWhen], ([a, b]) => {
+    assert.deepStrictEqual(pipe(a, and(b)), and(a, b))
+    assert.deepStrictEqual(pipe(a, or(b)), or(a, b))
   })
 
-  it.prop("a load, which changes nothing, meets no predicate", [anyProgress], ([{ change: _, ...p }]) => {
+  it.prop("a settled condition keeps its answer", [anyWhen, anyProgress], ([a, p]) => {
+    assert.strictEqual(isDue(Policy.settle(a, p), p), isDue(a, p))
+    // and it does not need the facts that only this command knew
+    const { change: _change, took: _took, ...later } = p
+    assert.strictEqual(isDue(Policy.settle(a, p), later), isDue(a, p))
+  })
+
+  it.prop("a predicate is never due for a load, which changes nothing", [anyProgress], ([{ change: _, ...p }]) => {
     assert.isFalse(isDue(when<number, string>(() => true), p))
   })
 
   it.prop(
-    "more events, a longer load, an older snapshot are never less due",
+    "a condition that is due stays due with more events, a longer load and an older snapshot",
     [fc.integer({ min: 1, max: 30 }), anyProgress],
     ([n, p]) => {
       for (const policy of [every(n), whenReplayed(n), whenReplayTook(n), olderThan(n)]) {
@@ -88,7 +94,7 @@ describe("the algebra", () => {
   )
 })
 
-describe("an option that cannot work is named", () => {
+describe("an error names the invalid option", () => {
   const durations: ReadonlyArray<Duration.DurationInput> = [
     0,
     -1,
@@ -105,7 +111,7 @@ describe("an option that cannot work is named", () => {
     it(`a duration of ${JSON.stringify(bad)}`, () => {
       for (const policy of [whenReplayTook(bad), olderThan(bad), and(every(1), not(or(olderThan(bad), never)))]) {
         for (const mode of [SnapshotPolicy.sync, SnapshotPolicy.background, SnapshotPolicy.inline]) {
-          const problem = SnapshotPolicy.problem(mode({ when: policy }))
+          const problem = Policy.problem(mode({ when: policy }))
           assert.instanceOf(problem, InvalidOption.InvalidOption)
           assert.include(problem!.message, "finite duration")
         }
@@ -113,10 +119,10 @@ describe("an option that cannot work is named", () => {
     })
   }
 
-  it("a number, a function, a time-out", () => {
+  it("a number, a function, a timeout", () => {
     for (const n of [0, -1, 1.5, NaN, Infinity]) {
       for (const policy of [every(n), whenReplayed(n)]) {
-        assert.instanceOf(SnapshotPolicy.problem(SnapshotPolicy.inline({ when: policy })), InvalidOption.InvalidOption)
+        assert.instanceOf(Policy.problem(SnapshotPolicy.inline({ when: policy })), InvalidOption.InvalidOption)
       }
     }
     const broken: SnapshotPolicy.When = JSON.parse("{\"_tag\":\"When\",\"predicate\":\"yes\"}")
@@ -127,14 +133,14 @@ describe("an option that cannot work is named", () => {
         SnapshotPolicy.background({ every: 1, drainTimeout: JSON.parse("\"a while\"") })
       ]
     ) {
-      assert.instanceOf(SnapshotPolicy.problem(policy), InvalidOption.InvalidOption)
+      assert.instanceOf(Policy.problem(policy), InvalidOption.InvalidOption)
     }
     assert.isUndefined(
-      SnapshotPolicy.problem(SnapshotPolicy.sync({ when: and(olderThan("1 day"), whenReplayTook(5)) }))
+      Policy.problem(SnapshotPolicy.sync({ when: and(olderThan("1 day"), whenReplayTook(5)) }))
     )
   })
 
-  it.scoped("by the layer too", () =>
+  it.scoped("Repository.make fails with it", () =>
     Effect.gen(function*() {
       const options: ReadonlyArray<Repository.Options> = [
         { snapshots: SnapshotPolicy.sync({ when: olderThan(NaN) }) },
@@ -163,13 +169,13 @@ const versionOf = (name: string) =>
       Option.match({ onNone: () => 0, onSome: ({ version }) => version })
     ))
 
-describe("a repository asks its policy", () => {
+describe("a repository evaluates its policy", () => {
   for (const [backend, layer] of backends) {
     it.scoped(`olderThan: by the clock (${backend})`, () =>
       Effect.gen(function*() {
         const policy = SnapshotPolicy.sync({ when: olderThan("1 hours") })
         const accounts = yield* Repository.make(Account, { snapshots: policy })
-        // without any it is older than anything
+        // no snapshot counts as older than any duration
         yield* accounts.execute(id("a"), open)
         assert.strictEqual(yield* versionOf("a"), 1)
         yield* TestClock.adjust("59 minutes")
@@ -178,14 +184,14 @@ describe("a repository asks its policy", () => {
         yield* TestClock.adjust("1 minutes")
         yield* accounts.load(id("a"))
         assert.strictEqual(yield* versionOf("a"), 2)
-        // nothing new, however old
+        // without a new event no snapshot is taken, at any age
         yield* TestClock.adjust("10 hours")
         yield* accounts.load(id("a"))
         assert.deepInclude(yield* accounts.load(id("a")), { snapshotVersion: 2, replayed: 0 })
       }).pipe(Effect.provide(layer)))
 
     for (const mode of ["sync", "background"] as const) {
-      it.scoped(`when: by what the command did, in ${mode} mode (${backend})`, () =>
+      it.scoped(`when: by the change of the command, in ${mode} mode (${backend})`, () =>
         Effect.gen(function*() {
           const seen: Array<readonly [AccountState, AccountState, number]> = []
           const round = when((before: AccountState, after: AccountState, events: ReadonlyArray<AccountEvent>) => {
@@ -210,13 +216,13 @@ describe("a repository asks its policy", () => {
   }
 
   for (const mode of ["sync", "background"] as const) {
-    it.scoped(`whenReplayed: by what the load of a command folded, in ${mode} mode`, () =>
+    it.scoped(`whenReplayed: by the events that the load of a command folded, in ${mode} mode`, () =>
       Effect.gen(function*() {
         const writer = yield* Repository.make(Account)
         const reading = (n: number) =>
           Repository.make(Account, { snapshots: SnapshotPolicy[mode]({ when: whenReplayed(n) }) })
         for (const name of ["few", "enough"]) yield* writer.executeAll(id(name), [open, deposit(1, 9)])
-        // what it appends itself was not folded by its load
+        // its own events were not folded by its load
         const few = yield* reading(11)
         assert.strictEqual((yield* few.execute(id("few"), deposit(1, 5))).version, 15)
         yield* few.awaitPendingSnapshots
@@ -225,7 +231,7 @@ describe("a repository asks its policy", () => {
         assert.strictEqual((yield* enough.execute(id("enough"), deposit(1))).version, 11)
         yield* enough.awaitPendingSnapshots
         assert.strictEqual(yield* versionOf("enough"), 11)
-        // from there on it folds little
+        // later loads fold few events
         yield* enough.execute(id("enough"), deposit(1, 9))
         yield* enough.execute(id("enough"), deposit(1))
         yield* enough.awaitPendingSnapshots
@@ -258,7 +264,7 @@ describe("a repository asks its policy", () => {
       assert.strictEqual(yield* versionOf("a"), 1)
     }).pipe(Effect.provide(memoryStores)))
 
-  it.scoped("a predicate that throws fails no command", () =>
+  it.scoped("a predicate that throws does not fail the command", () =>
     Effect.gen(function*() {
       for (const mode of ["sync", "background"] as const) {
         const accounts = yield* Repository.make(Account, {
@@ -274,7 +280,7 @@ describe("a repository asks its policy", () => {
     }).pipe(Effect.provide(memoryStores)))
 
   it.effect.prop(
-    "whatever the stride of appends, every(n) lets no load fold more than n events and one append",
+    "with every(n) no load folds n events or more, for appends of any size",
     [fc.integer({ min: 1, max: 12 }), fc.array(fc.integer({ min: 1, max: 15 }), { minLength: 1, maxLength: 12 })],
     ([n, strides]) =>
       Effect.gen(function*() {
@@ -288,7 +294,7 @@ describe("a repository asks its policy", () => {
           }
         }
         for (const stride of strides) {
-          // every command by a new process
+          // a new repository for every command
           const accounts = yield* Repository.make(Account, { snapshots: SnapshotPolicy.sync({ every: n }) }).pipe(
             Effect.provideService(SnapshotStore.SnapshotStore, counting)
           )
@@ -296,7 +302,7 @@ describe("a repository asks its policy", () => {
           assert.isBelow(replayed, n)
           yield* accounts.executeAll(id("a"), [open, deposit(1, stride)])
         }
-        // no snapshot twice, none too early
+        // each snapshot is taken once, and not too early
         for (const [index, version] of saves.entries()) {
           assert.isAtLeast(version - (index === 0 ? 0 : saves[index - 1]), n)
         }

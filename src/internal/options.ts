@@ -2,7 +2,6 @@ import * as Duration from "effect/Duration"
 import * as Option from "effect/Option"
 import * as Schedule from "effect/Schedule"
 import { InvalidOption } from "../InvalidOption.js"
-import type { BackgroundOptions } from "../SnapshotPolicy.js"
 import { quote } from "./text.js"
 
 /** @internal */
@@ -116,11 +115,3 @@ const millis = (value: Duration.DurationInput): number | undefined => {
   if (typeof value === "number" && !(value >= 0)) return undefined
   return Option.getOrUndefined(Option.map(Duration.decodeUnknown(value), Duration.toMillis))
 }
-
-/** @internal */
-export const backgroundProblem = (options: BackgroundOptions): InvalidOption | undefined =>
-  wholeFromOne("SnapshotPolicy workers", options.workers) ??
-    wholeFromOne("SnapshotPolicy capacity", options.capacity) ??
-    finiteDurationProblem("SnapshotPolicy timeout", options.timeout) ??
-    finiteDurationProblem("SnapshotPolicy drainTimeout", options.drainTimeout) ??
-    scheduleProblem("SnapshotPolicy retry", options.retry)

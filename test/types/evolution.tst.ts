@@ -1,4 +1,4 @@
-import { Context, Either, Schema } from "effect"
+import { Context, Either, pipe, Schema } from "effect"
 import { Aggregate, Repository, SnapshotPolicy, Upcast, Versions } from "effect-eventsourcing"
 import { describe, expect, test } from "tstyche"
 
@@ -126,6 +126,24 @@ describe("policies that look into states and events", () => {
     >()
     expect(Repository.make).type.toBeCallableWith(Counter, {
       snapshots: SnapshotPolicy.background({ when: SnapshotPolicy.or(SnapshotPolicy.every(10), grown) })
+    })
+  })
+
+  test("are combined in both forms", () => {
+    const grown = SnapshotPolicy.when((before: number, after: number, _events: ReadonlyArray<string>) => after > before)
+    type Grown = SnapshotPolicy.When<number, string>
+    for (const combine of [SnapshotPolicy.and, SnapshotPolicy.or]) {
+      expect(combine(SnapshotPolicy.every(10), grown)).type.toBe<Grown>()
+      expect(combine(grown, SnapshotPolicy.every(10))).type.toBe<Grown>()
+      expect(pipe(SnapshotPolicy.every(10), combine(grown))).type.toBe<Grown>()
+      expect(pipe(grown, combine(SnapshotPolicy.every(10)))).type.toBe<Grown>()
+      expect(pipe(grown, combine(grown))).type.toBe<Grown>()
+      expect(pipe(SnapshotPolicy.every(10), combine(SnapshotPolicy.never))).type.toBe<SnapshotPolicy.When>()
+    }
+    Repository.make(Counter, {
+      snapshots: SnapshotPolicy.sync({
+        when: SnapshotPolicy.or(SnapshotPolicy.when((before) => before.total > 0n), SnapshotPolicy.every(10))
+      })
     })
   })
 
