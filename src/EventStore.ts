@@ -69,30 +69,9 @@ export class EventStore extends Context.Tag("effect-eventsourcing/EventStore")<E
   readonly version: (stream: StreamId.StreamId) => Effect.Effect<number, EventStoreError>
 
   /**
-   * One page of what a replay needs, and no more than that. Repositories fold it.
+   * Serves the repositories. Programs need none of it.
    */
-  readonly readTail: (
-    stream: StreamId.StreamId,
-    options: { readonly fromVersion: number; readonly limit: number }
-  ) => Effect.Effect<ReadonlyArray<TailEvent>, EventStoreError>
-
-  /**
-   * What only two stores can do that share a database: read snapshot and tail in one round trip, and write both in one
-   * transaction.
-   */
-  readonly withSnapshots: (snapshots: SnapshotStore["Type"]) => Option.Option<SharedDatabase>
-
-  /**
-   * Whether the calling fiber is inside an open transaction of this store: what it appended may still be rolled back.
-   */
-  readonly inTransaction: Effect.Effect<boolean>
-
-  /**
-   * Runs an effect and gives how it ended, for a caller that goes on whatever that is. Inside an open transaction of this
-   * store a failure takes back what the effect did there and leaves the rest as it was; where that cannot be had, because
-   * the transaction itself is lost, this fails.
-   */
-  readonly attempt: <A, E>(effect: Effect.Effect<A, E>) => Effect.Effect<Exit.Exit<A, unknown>, EventStoreError>
+  readonly replay: ReplaySeam
 }>() {}
 
 /**
@@ -130,6 +109,42 @@ export interface ReadAllOptions {
   readonly aggregate?: string | undefined
   /** How many events are read at a time. Default 1,000. */
   readonly pageSize?: number | undefined
+}
+
+/**
+ * The operations that only repositories use. A store that wraps another one passes them on:
+ * `{ ...store, replay: { ...store.replay, readTail } }`.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface ReplaySeam {
+  /**
+   * Reads one page of the events that a replay folds, with the fields that a fold needs.
+   */
+  readonly readTail: (
+    stream: StreamId.StreamId,
+    options: { readonly fromVersion: number; readonly limit: number }
+  ) => Effect.Effect<ReadonlyArray<TailEvent>, EventStoreError>
+
+  /**
+   * Gives the operations that need both stores in one database: reading a snapshot and its tail in one round trip, and
+   * writing both in one transaction. Stores in different databases give `Option.none()`.
+   */
+  readonly withSnapshots: (snapshots: SnapshotStore["Type"]) => Option.Option<SharedDatabase>
+
+  /**
+   * Tells whether the calling fiber is inside an open transaction of this store. Events appended there may still be
+   * rolled back.
+   */
+  readonly inTransaction: Effect.Effect<boolean>
+
+  /**
+   * Runs an effect and gives its exit, for a caller that continues after a failure. Inside an open transaction of this
+   * store a failure undoes the effect's own statements and leaves the transaction usable. If the transaction itself is
+   * lost, `attempt` fails.
+   */
+  readonly attempt: <A, E>(effect: Effect.Effect<A, E>) => Effect.Effect<Exit.Exit<A, unknown>, EventStoreError>
 }
 
 /**
@@ -333,11 +348,11 @@ export interface Encoded {
     readonly limit: number
   }) => Effect.Effect<ReadonlyArray<EncodedRecord>, EventStoreError>
   readonly version: EventStore["Type"]["version"]
-  readonly readTail: EventStore["Type"]["readTail"]
-  readonly withSnapshots: EventStore["Type"]["withSnapshots"]
-  readonly inTransaction: EventStore["Type"]["inTransaction"]
-  /** Needed only where a failed statement does more than to undo itself, as on PostgreSQL. */
-  readonly attempt?: EventStore["Type"]["attempt"] | undefined
+  readonly readTail: ReplaySeam["readTail"]
+  readonly withSnapshots: ReplaySeam["withSnapshots"]
+  readonly inTransaction: ReplaySeam["inTransaction"]
+  /** Needed where a failed statement aborts the transaction, as on PostgreSQL. Default: `Effect.exit`. */
+  readonly attempt?: ReplaySeam["attempt"] | undefined
 }
 
 /**
@@ -462,22 +477,24 @@ export const makeEncoded = (driver: Encoded): EventStore["Type"] => {
     read,
     readAll,
     version: (stream) => whenReadable("version", stream, () => streamProblem(stream) ?? (() => driver.version(stream))),
-    readTail: (stream, options) =>
-      whenReadable("read", stream, () =>
-        streamProblem(stream) ??
-          countProblem({ fromVersion: options?.fromVersion, limit: options?.limit }) ??
-          (() => driver.readTail(stream, options))),
-    withSnapshots: (snapshots) =>
-      Option.map(driver.withSnapshots(snapshots), (shared): SharedDatabase => ({
-        ...shared,
-        read: (stream, options) =>
-          whenReadable("read", stream, () =>
-            streamProblem(stream) ??
-              countProblem({ limit: options?.limit }) ??
-              (() => shared.read(stream, options)))
-      })),
-    inTransaction: driver.inTransaction,
-    attempt: driver.attempt ?? Effect.exit
+    replay: {
+      readTail: (stream, options) =>
+        whenReadable("read", stream, () =>
+          streamProblem(stream) ??
+            countProblem({ fromVersion: options?.fromVersion, limit: options?.limit }) ??
+            (() => driver.readTail(stream, options))),
+      withSnapshots: (snapshots) =>
+        Option.map(driver.withSnapshots(snapshots), (shared): SharedDatabase => ({
+          ...shared,
+          read: (stream, options) =>
+            whenReadable("read", stream, () =>
+              streamProblem(stream) ??
+                countProblem({ limit: options?.limit }) ??
+                (() => shared.read(stream, options)))
+        })),
+      inTransaction: driver.inTransaction,
+      attempt: driver.attempt ?? Effect.exit
+    }
   })
 }
 

@@ -424,7 +424,7 @@ export const make = <Name extends string, Id, State, Event, Command, Rejection>(
     const automatic = policy.mode === "None" || policy.mode === "Manual" ? undefined : policy.when
     const events = yield* EventStore.EventStore
     const snapshots = yield* SnapshotStore.SnapshotStore
-    const shared = events.withSnapshots(snapshots)
+    const shared = events.replay.withSnapshots(snapshots)
     if (policy.mode === "Inline" && Option.isNone(shared)) {
       return yield* new InvalidOption({
         option: "SnapshotPolicy mode",
@@ -444,10 +444,10 @@ export const make = <Name extends string, Id, State, Event, Command, Rejection>(
         { capacity: options.cache.capacity, timeToLive: options.cache.timeToLive ?? Duration.infinity }
     })
     const snapshotter = policy.mode === "Background"
-      ? yield* Snapshotter.make(aggregate.name, { ...policy.options, inTransaction: events.inTransaction })
+      ? yield* Snapshotter.make(aggregate.name, { ...policy.options, inTransaction: events.replay.inTransaction })
       : undefined
     // in a database of its own, a snapshot of uncommitted events would outlive their rollback
-    const mayRollBack = Option.isSome(shared) ? Effect.succeed(false) : events.inTransaction
+    const mayRollBack = Option.isSome(shared) ? Effect.succeed(false) : events.replay.inTransaction
     const contained = <A, E>(effect: Effect.Effect<A, E>) => contain(effect, { timeout: snapshotTimeout, events })
     const span = <A, E>(name: string, effect: Effect.Effect<A, E>): Effect.Effect<A, E> =>
       Tracing.withSpan(effect, `Repository.${name}`, { "eventsourcing.aggregate": aggregate.name })
@@ -608,7 +608,7 @@ export const make = <Name extends string, Id, State, Event, Command, Rejection>(
 
     const syncSaves = SyncSaves.make({
       contained,
-      inTransaction: events.inTransaction,
+      inTransaction: events.replay.inTransaction,
       count: countSave,
       isHopeless,
       giveUp
@@ -641,7 +641,7 @@ export const make = <Name extends string, Id, State, Event, Command, Rejection>(
     /** Whether the event that a state was folded up to stands in the store. */
     const stands = ({ eventId, stream, version }: Baseline<State>) =>
       Effect.map(
-        Effect.suspend(() => events.readTail(stream, { fromVersion: version, limit: 1 })),
+        Effect.suspend(() => events.replay.readTail(stream, { fromVersion: version, limit: 1 })),
         ([event]) => event?.version === version && event.eventId === eventId
       )
 
@@ -784,7 +784,7 @@ export const make = <Name extends string, Id, State, Event, Command, Rejection>(
             mayRollBack,
             (uncommitted) => uncommitted ? Effect.void : saveInTime(id, baseline, when, command)
           )
-          : Effect.flatMap(events.inTransaction, (open) => {
+          : Effect.flatMap(events.replay.inTransaction, (open) => {
             const tentative = open || command?.interrupted === true
             snapshotter.offer({ stream, version, tentative, save: saveCommitted(id, stream, when, open ? version : 0) })
             // on SQLite all is synchronous: a loop of commands would never let a worker run
@@ -802,7 +802,10 @@ export const make = <Name extends string, Id, State, Event, Command, Rejection>(
         ? Effect.void
         : snapshotter !== undefined
         ? snapshotIfDue(id, baseline, command)
-        : Effect.flatMap(events.inTransaction, (open) => open ? Effect.void : snapshotIfDue(id, baseline, command))
+        : Effect.flatMap(
+          events.replay.inTransaction,
+          (open) => open ? Effect.void : snapshotIfDue(id, baseline, command)
+        )
 
     const propose = (
       stored: ReadonlyArray<Stored<Event>>,
@@ -812,11 +815,15 @@ export const make = <Name extends string, Id, State, Event, Command, Rejection>(
         Event.IdGenerator,
         (newId) =>
           // most commands decide one event, for which a loop costs more than its body
-          Effect.reduce(stored, new Array<Event.ProposedEvent>(), (proposed, { payload, type }) =>
-            Effect.map(newId, (id) => {
-              proposed.push({ id, type, payload, metadata })
-              return proposed
-            }))
+          Effect.reduce(
+            stored,
+            new Array<Event.ProposedEvent>(),
+            (proposed, { payload, type }) =>
+              Effect.map(newId, (id) => {
+                proposed.push({ id, type, payload, metadata })
+                return proposed
+              })
+          )
       )
 
     const decideAndAppend = (
@@ -901,7 +908,7 @@ export const make = <Name extends string, Id, State, Event, Command, Rejection>(
                   first.mayHaveAppended && isUnavailable(error)
                     ? new EventStore.EventStoreError({ ...error, mayHaveAppended: true })
                     : error)
-              return Effect.flatMap(events.inTransaction, (open) =>
+              return Effect.flatMap(events.replay.inTransaction, (open) =>
                 // a transaction of the caller's is the caller's to begin again
                 open ? both : Effect.catchIf(both, isUnavailable, alone))
             })
@@ -1020,7 +1027,7 @@ export const make = <Name extends string, Id, State, Event, Command, Rejection>(
         }),
       awaitPendingSnapshots: snapshotter === undefined
         ? Effect.void
-        : Effect.flatMap(events.inTransaction, (open) => open ? Effect.void : snapshotter.awaitPending)
+        : Effect.flatMap(events.replay.inTransaction, (open) => open ? Effect.void : snapshotter.awaitPending)
     }
   })
 

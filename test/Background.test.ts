@@ -175,10 +175,13 @@ describe("inside a transaction of the caller's", () => {
         const accounts = yield* Repository.make(Account, { snapshots: SnapshotPolicy.background({ every: 5 }) }).pipe(
           Effect.provideService(EventStore.EventStore, {
             ...events,
-            withSnapshots: () => Option.none(),
-            readTail: (readFrom, options) => {
-              if (options.fromVersion === 1) replays++
-              return events.readTail(readFrom, options)
+            replay: {
+              ...events.replay,
+              withSnapshots: () => Option.none(),
+              readTail: (readFrom, options) => {
+                if (options.fromVersion === 1) replays++
+                return events.replay.readTail(readFrom, options)
+              }
             }
           })
         )
@@ -377,7 +380,7 @@ describe("interruption of the command", () => {
               down = true
               return Effect.never
             }),
-          readTail: (...args) => down ? Effect.never : events.readTail(...args)
+          replay: { ...events.replay, readTail: (...args) => down ? Effect.never : events.replay.readTail(...args) }
         })
       )
       const fiber = yield* Effect.fork(accounts.execute(id("a"), open))
@@ -527,7 +530,10 @@ describe("a store that is slow or hangs", () => {
         }),
         Effect.provideService(EventStore.EventStore, {
           ...events,
-          readTail: (...args) => Effect.delay(events.readTail(...args), "3 seconds")
+          replay: {
+            ...events.replay,
+            readTail: (...args) => Effect.delay(events.replay.readTail(...args), "3 seconds")
+          }
         })
       )
       const loading = yield* Effect.fork(accounts.load(id("a")))
@@ -559,7 +565,11 @@ describe("a store that is slow or hangs", () => {
                 Effect.sync(() => {
                   if (appendTo.id === "a") down = true
                 })),
-            readTail: (readFrom, options) => down && readFrom.id === "a" ? hang : events.readTail(readFrom, options)
+            replay: {
+              ...events.replay,
+              readTail: (readFrom, options) =>
+                down && readFrom.id === "a" ? hang : events.replay.readTail(readFrom, options)
+            }
           }),
           Scope.extend(scope)
         )
@@ -650,10 +660,13 @@ describe("a store that is slow or hangs", () => {
       }).pipe(
         Effect.provideService(EventStore.EventStore, {
           ...store,
-          readTail: (stream, options) => {
-            if (options.limit !== 1) return store.readTail(stream, options)
-            looks++
-            return Effect.uninterruptible(Effect.zipRight(gate.await, store.readTail(stream, options)))
+          replay: {
+            ...store.replay,
+            readTail: (stream, options) => {
+              if (options.limit !== 1) return store.replay.readTail(stream, options)
+              looks++
+              return Effect.uninterruptible(Effect.zipRight(gate.await, store.replay.readTail(stream, options)))
+            }
           }
         })
       )

@@ -188,10 +188,10 @@ describe("what a program without types gives", () => {
           yield* refused(`${what} for a stream`, store.append(untyped(value), [event], any))
           yield* refused(`${what} for a stream`, Stream.runDrain(store.read(untyped(value))))
           yield* refused(`${what} for a stream`, store.version(untyped(value)))
-          yield* refused(`${what} for a stream`, store.readTail(untyped(value), { fromVersion: 1, limit: 1 }))
+          yield* refused(`${what} for a stream`, store.replay.readTail(untyped(value), { fromVersion: 1, limit: 1 }))
           yield* refused(`${what} for an event`, store.append(stream, [untyped(value)], any))
           yield* refused(`${what} for the options of append`, store.append(stream, [event], untyped(value)))
-          yield* refused(`${what} for the options of readTail`, store.readTail(stream, untyped(value)))
+          yield* refused(`${what} for the options of readTail`, store.replay.readTail(stream, untyped(value)))
           if (value === revoked || !Array.isArray(value)) {
             yield* refused(`${what} for events`, store.append(stream, untyped(value), any))
           }
@@ -388,7 +388,7 @@ describe("the stores in memory", () => {
           Object.assign(Object(event.payload), { a: "changed" })
           Object.assign(event.metadata, { m: "changed" })
         }
-        const [tail] = yield* store.readTail(StreamId.make("Box", "b"), { fromVersion: 1, limit: 1 })
+        const [tail] = yield* store.replay.readTail(StreamId.make("Box", "b"), { fromVersion: 1, limit: 1 })
         assert.deepInclude(tail, { eventId: "e", type: "Kept" })
         Object.assign(tail, { eventId: "changed", type: "changed" })
         const found = yield* Effect.flatten(snapshots.get(StreamId.make("Box", "b"), { schemaVersion: 1 }))

@@ -67,7 +67,11 @@ const stores: ReadonlyArray<readonly [name: string, layer: ReturnType<typeof bro
     "reads from the version after the one asked for",
     broken((store) => ({
       read: (stream, options) => store.read(stream, { ...options, fromVersion: (options?.fromVersion ?? 0) + 1 }),
-      readTail: (stream, options) => store.readTail(stream, { ...options, fromVersion: options.fromVersion + 1 })
+      replay: {
+        ...store.replay,
+        readTail: (stream, options) =>
+          store.replay.readTail(stream, { ...options, fromVersion: options.fromVersion + 1 })
+      }
     })),
     "the tail has what a replay and its proof need"
   ],

@@ -284,13 +284,16 @@ describe.sequential("the state cache", () => {
       let reads = 0
       const slow = Layer.succeed(EventStore.EventStore, {
         ...events,
-        readTail: (stream, options) =>
-          Effect.zipRight(
-            Effect.sync(() => {
-              if (options.fromVersion === 1) reads++
-            }),
-            Effect.zipRight(Deferred.await(gate), events.readTail(stream, options))
-          )
+        replay: {
+          ...events.replay,
+          readTail: (stream, options) =>
+            Effect.zipRight(
+              Effect.sync(() => {
+                if (options.fromVersion === 1) reads++
+              }),
+              Effect.zipRight(Deferred.await(gate), events.replay.readTail(stream, options))
+            )
+        }
       })
       const cached = yield* Repository.make(Account, { cache }).pipe(Effect.provide(slow))
       yield* Effect.provide(
@@ -318,19 +321,22 @@ describe.sequential("the state cache", () => {
       let calls = 0
       const slow = Layer.succeed(EventStore.EventStore, {
         ...events,
-        readTail: (stream, options) =>
-          Effect.zipRight(
-            Effect.sync(() => {
-              if (options.fromVersion === 1) replays++
-            }),
-            // some find out later than others
-            Effect.suspend(() =>
-              Effect.zipRight(
-                Effect.repeatN(Effect.yieldNow(), options.fromVersion === 2 ? ++calls % 7 * 100 : 0),
-                Effect.tap(events.readTail(stream, options), () => Effect.yieldNow())
+        replay: {
+          ...events.replay,
+          readTail: (stream, options) =>
+            Effect.zipRight(
+              Effect.sync(() => {
+                if (options.fromVersion === 1) replays++
+              }),
+              // some find out later than others
+              Effect.suspend(() =>
+                Effect.zipRight(
+                  Effect.repeatN(Effect.yieldNow(), options.fromVersion === 2 ? ++calls % 7 * 100 : 0),
+                  Effect.tap(events.replay.readTail(stream, options), () => Effect.yieldNow())
+                )
               )
             )
-          )
+        }
       })
       const cached = yield* Repository.make(Account, { cache, pageSize: 3 }).pipe(Effect.provide(slow))
       const plain = yield* Effect.provide(Repository.make(Account), memoryOf(events))

@@ -97,7 +97,10 @@ const suite = (name: string, client: Layer.Layer<SqlClient.SqlClient, unknown>) 
           Effect.provideService(EventStore.EventStore, {
             ...store,
             append: (...args) =>
-              Effect.tap(store.append(...args), () => Effect.map(store.inTransaction, (open) => begun.push(open)))
+              Effect.tap(
+                store.append(...args),
+                () => Effect.map(store.replay.inTransaction, (open) => begun.push(open))
+              )
           })
         )
         const reading = yield* Ref.make(true)
@@ -209,11 +212,14 @@ const suite = (name: string, client: Layer.Layer<SqlClient.SqlClient, unknown>) 
               Effect.provideService(EventStore.EventStore, {
                 ...store,
                 append: (...args) => Effect.suspend(() => appends++ === 0 ? store.append(...args) : unavailable(again)),
-                withSnapshots: (snapshots) =>
-                  Option.map(store.withSnapshots(snapshots), (shared) => ({
-                    ...shared,
-                    transaction: (effect) => Effect.zipRight(shared.transaction(effect), unavailable(lost))
-                  }))
+                replay: {
+                  ...store.replay,
+                  withSnapshots: (snapshots) =>
+                    Option.map(store.replay.withSnapshots(snapshots), (shared) => ({
+                      ...shared,
+                      transaction: (effect) => Effect.zipRight(shared.transaction(effect), unavailable(lost))
+                    }))
+                }
               })
             )
             const before = yield* store.version(stream)

@@ -284,7 +284,7 @@ describe("the row that a load looks at", () => {
         payload: Deposited.make({ amount: 1 })
       }))
       yield* store.append(stream, appended, { expectedVersion: ExpectedVersion.any })
-      const atOnce = store.withSnapshots(snapshots)
+      const atOnce = store.replay.withSnapshots(snapshots)
       for (const { rows, ...options } of fc.sample(choice, { numRuns: 150, seed: 1 })) {
         const migratable = options.migratable.filter(({ schemaVersion }) => schemaVersion < options.schemaVersion)
         yield* snapshots.delete(stream)

@@ -118,7 +118,7 @@ const reading = fc.tuple(streamIds, fc.integer({ min: 1, max: 12 }), fc.nat(12),
     const { read, tail, version } = await real.run(Effect.flatMap(events, (store) =>
       Effect.all({
         read: Stream.runCollect(store.read(id, { fromVersion, toVersion, pageSize })),
-        tail: store.readTail(id, { fromVersion, limit: pageSize }),
+        tail: store.replay.readTail(id, { fromVersion, limit: pageSize }),
         version: store.version(id)
       })))
     const own = model.of(stream)

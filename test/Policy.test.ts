@@ -245,7 +245,10 @@ describe("a repository evaluates its policy", () => {
       let delay = 0
       const slow = EventStore.EventStore.of({
         ...store,
-        readTail: (stream, options) => Effect.delay(store.readTail(stream, options), delay)
+        replay: {
+          ...store.replay,
+          readTail: (stream, options) => Effect.delay(store.replay.readTail(stream, options), delay)
+        }
       })
       const accounts = yield* Repository.make(Account, {
         snapshots: SnapshotPolicy.sync({ when: whenReplayTook("200 millis") })

@@ -401,9 +401,9 @@ describe("statements", () => {
             yield* store.append(stream("long"), events(3), { expectedVersion: ExpectedVersion.any })
             yield* store.append(stream("stream-7"), events(1), { expectedVersion: ExpectedVersion.any })
             yield* store.version(stream("long"))
-            yield* store.readTail(stream("long"), { fromVersion: 20_000, limit: 1_000 })
-            yield* store.readTail(stream("long"), { fromVersion: 1, limit: 20_000 })
-            yield* store.readTail(stream("stream-7"), { fromVersion: 1, limit: 20_000 })
+            yield* store.replay.readTail(stream("long"), { fromVersion: 20_000, limit: 1_000 })
+            yield* store.replay.readTail(stream("long"), { fromVersion: 1, limit: 20_000 })
+            yield* store.replay.readTail(stream("stream-7"), { fromVersion: 1, limit: 20_000 })
             yield* collect(store.read(stream("long"), { fromVersion: 29_000 }))
             yield* accounts.load(id("stream-7"))
             yield* (yield* SnapshotStore.SnapshotStore).get(stream("stream-7"), { schemaVersion: 1 })
@@ -487,14 +487,14 @@ describe("the history under a snapshot", () => {
       yield* store.append(stream("a"), appended, { expectedVersion: ExpectedVersion.any })
       const long = events(1_200)
       yield* store.append(stream("long"), long, { expectedVersion: ExpectedVersion.any })
-      const page = yield* store.readTail(stream("long"), { fromVersion: 3, limit: 1_100 })
+      const page = yield* store.replay.readTail(stream("long"), { fromVersion: 3, limit: 1_100 })
       assert.deepStrictEqual(
         page.flatMap(({ eventId, version }) => eventId === null ? [] : [[version, eventId]]),
         [[3, long[2].id], [1_102, long[1_101].id]]
       )
       const ids = (fromVersion: number, limit: number) =>
         Effect.map(
-          store.readTail(stream("a"), { fromVersion, limit }),
+          store.replay.readTail(stream("a"), { fromVersion, limit }),
           (tail) => tail.map(({ eventId }) => appended.findIndex(({ id }) => id === eventId) + 1)
         )
       assert.deepStrictEqual(yield* ids(2, 3), [2, 0, 4])
@@ -504,7 +504,7 @@ describe("the history under a snapshot", () => {
       assert.deepStrictEqual(yield* ids(2, 2_000), [2, 0, 0, 0, 6])
       for (const prefix of ["eventsourcing", "apart"]) {
         const snapshots = yield* SqlSnapshotStore.make({ prefix })
-        const { read } = Option.getOrThrow(store.withSnapshots(snapshots))
+        const { read } = Option.getOrThrow(store.replay.withSnapshots(snapshots))
         const options = { schemaVersion: 1, fingerprint: "f" }
         for (const [limit, last] of [[3, 3], [Number.MAX_SAFE_INTEGER, 6]] as const) {
           const { events } = yield* read(stream("a"), { ...options, limit })
@@ -525,12 +525,15 @@ describe("the history under a snapshot", () => {
       let pages = 0
       const rewritten = EventStore.EventStore.of({
         ...store,
-        withSnapshots: () => Option.none(),
-        readTail: (stream, options) =>
-          Effect.tap(
-            store.readTail(stream, options),
-            () => ++pages === 1 ? Effect.orDie(rewrite) : Effect.void
-          )
+        replay: {
+          ...store.replay,
+          withSnapshots: () => Option.none(),
+          readTail: (stream, options) =>
+            Effect.tap(
+              store.replay.readTail(stream, options),
+              () => ++pages === 1 ? Effect.orDie(rewrite) : Effect.void
+            )
+        }
       })
       const snapshots = SnapshotPolicy.manual
       const loader = yield* Effect.provideService(

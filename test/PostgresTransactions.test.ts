@@ -171,7 +171,7 @@ describe("what was acknowledged is there, whatever became of a snapshot", () => 
         Effect.provideService(EventStore.EventStore, {
           ...store,
           append: (...args) => Effect.tap(store.append(...args), () => Effect.ignore(sql`SELECT 1 / 0`)),
-          attempt: (effect) => Effect.exit(effect)
+          replay: { ...store.replay, attempt: (effect) => Effect.exit(effect) }
         })
       )
       assert.strictEqual((yield* accounts.execute(id("a"), open)).version, 1)
@@ -227,7 +227,7 @@ describe("SqlStores.transaction", () => {
       const waiting = yield* Effect.fork(SqlStores.transaction(run("SELECT 1")))
       // the load of a command would wait too: it has what it needs
       const appending = yield* Effect.fork(
-        Option.getOrThrow(store.withSnapshots(yield* SnapshotStore.SnapshotStore)).transaction(Effect.void)
+        Option.getOrThrow(store.replay.withSnapshots(yield* SnapshotStore.SnapshotStore)).transaction(Effect.void)
       )
       yield* Effect.repeatN(Effect.yieldNow(), 10)
       yield* Fiber.interruptAll([waiting, appending])

@@ -109,17 +109,20 @@ describe("concurrentReplays", () => {
       const seen = { now: 0, most: 0 }
       const reading = EventStore.EventStore.of({
         ...store,
-        readTail: (stream, options) =>
-          !isCounted(options.fromVersion) ? store.readTail(stream, options) : Effect.acquireUseRelease(
-            Effect.sync(() => {
-              seen.most = Math.max(seen.most, ++seen.now)
-            }),
-            () => Effect.zipRight(Effect.repeatN(Effect.yieldNow(), 20), store.readTail(stream, options)),
-            () =>
+        replay: {
+          ...store.replay,
+          readTail: (stream, options) =>
+            !isCounted(options.fromVersion) ? store.replay.readTail(stream, options) : Effect.acquireUseRelease(
               Effect.sync(() => {
-                seen.now--
-              })
-          )
+                seen.most = Math.max(seen.most, ++seen.now)
+              }),
+              () => Effect.zipRight(Effect.repeatN(Effect.yieldNow(), 20), store.replay.readTail(stream, options)),
+              () =>
+                Effect.sync(() => {
+                  seen.now--
+                })
+            )
+        }
       })
       return { seen, reading }
     })
@@ -142,7 +145,10 @@ describe("concurrentReplays", () => {
             concurrentReplays: cap,
             pageSize
           }).pipe(
-            Effect.provideService(EventStore.EventStore, { ...reading, withSnapshots: () => Option.none() })
+            Effect.provideService(EventStore.EventStore, {
+              ...reading,
+              replay: { ...reading.replay, withSnapshots: () => Option.none() }
+            })
           )
           const loaded = yield* Effect.forEach(ids, (text) => now.load(id(text)), { concurrency: "unbounded" })
           assert.isTrue(
@@ -154,7 +160,10 @@ describe("concurrentReplays", () => {
       // nobody is in the way of those whose snapshots are good
       seen.most = 0
       const good = yield* Repository.make(Account, { snapshots: SnapshotPolicy.manual, concurrentReplays: 1 }).pipe(
-        Effect.provideService(EventStore.EventStore, { ...reading, withSnapshots: () => Option.none() })
+        Effect.provideService(EventStore.EventStore, {
+          ...reading,
+          replay: { ...reading.replay, withSnapshots: () => Option.none() }
+        })
       )
       yield* Effect.forEach(ids, (text) => good.load(id(text)), { concurrency: "unbounded" })
       assert.isAbove(seen.most, 1)
@@ -172,7 +181,7 @@ describe("concurrentReplays", () => {
       const loaded = yield* Effect.forEach(ids, (text) => accounts.load(id(text)), { concurrency: "unbounded" })
       assert.isTrue(loaded.every(({ version }) => version === 9))
       // the first page, which comes with the look for a snapshot, is nobody's to wait for
-      const atOnce = Option.isSome(reading.withSnapshots(yield* SnapshotStore.SnapshotStore))
+      const atOnce = Option.isSome(reading.replay.withSnapshots(yield* SnapshotStore.SnapshotStore))
       assert.strictEqual(seen.most, atOnce ? 2 : ids.length)
     }))
 
@@ -201,10 +210,13 @@ describe("concurrentReplays", () => {
       const accounts = yield* Repository.make(Account, { concurrentReplays: 1 }).pipe(
         Effect.provideService(EventStore.EventStore, {
           ...store,
-          readTail: (at, options) =>
-            at.id === "a"
-              ? Effect.zipRight(Deferred.succeed(reached, void 0), Effect.never)
-              : store.readTail(at, options)
+          replay: {
+            ...store.replay,
+            readTail: (at, options) =>
+              at.id === "a"
+                ? Effect.zipRight(Deferred.succeed(reached, void 0), Effect.never)
+                : store.replay.readTail(at, options)
+          }
         })
       )
       const first = yield* Effect.fork(accounts.load(id("a")))
@@ -232,11 +244,14 @@ describe("concurrentReplays", () => {
       }).pipe(
         Effect.provideService(EventStore.EventStore, {
           ...store,
-          readTail: (at, options) =>
-            at.id === "a" ? store.readTail(at, options) : Deferred.succeed(reached, void 0).pipe(
-              Effect.zipRight(Deferred.await(inside)),
-              Effect.zipRight(store.readTail(at, options))
-            )
+          replay: {
+            ...store.replay,
+            readTail: (at, options) =>
+              at.id === "a" ? store.replay.readTail(at, options) : Deferred.succeed(reached, void 0).pipe(
+                Effect.zipRight(Deferred.await(inside)),
+                Effect.zipRight(store.replay.readTail(at, options))
+              )
+          }
         })
       )
       // the others have the one permit, and need the one connection for their next page
@@ -271,8 +286,11 @@ describe("a history that is replaced while it is read", () => {
       const reads = { count: 0, of: (_count: number): EventStore.EventStore["Type"] => one }
       const store = EventStore.EventStore.of({
         ...other,
-        withSnapshots: () => Option.none(),
-        readTail: (at, options) => Effect.suspend(() => reads.of(++reads.count).readTail(at, options))
+        replay: {
+          ...other.replay,
+          withSnapshots: () => Option.none(),
+          readTail: (at, options) => Effect.suspend(() => reads.of(++reads.count).replay.readTail(at, options))
+        }
       })
       return { one, other, reads, store }
     })
@@ -322,8 +340,11 @@ describe("a history that is replaced while it is read", () => {
           yield* snapshots.delete(stream)
           const early = EventStore.EventStore.of({
             ...one,
-            readTail: (...args) =>
-              Effect.map(one.readTail(...args), (page) => page.filter(({ version }) => version <= 3))
+            replay: {
+              ...one.replay,
+              readTail: (...args) =>
+                Effect.map(one.replay.readTail(...args), (page) => page.filter(({ version }) => version <= 3))
+            }
           })
           yield* (yield* accountsOn(early, { snapshots: SnapshotPolicy.manual })).createSnapshot(id("a"))
           const accounts = yield* accountsOn(store, { snapshots: SnapshotPolicy.manual, pageSize: 3 })
@@ -538,11 +559,14 @@ describe("a history that is replaced while it is read", () => {
     isGiven: (version: number, index: number) => boolean
   ): EventStore.EventStore["Type"] => ({
     ...store,
-    readTail: (at, options) =>
-      Effect.map(
-        store.readTail(at, options),
-        (page) => page.map((event, index) => isGiven(event.version, index) ? event : { ...event, eventId: null })
-      )
+    replay: {
+      ...store.replay,
+      readTail: (at, options) =>
+        Effect.map(
+          store.replay.readTail(at, options),
+          (page) => page.map((event, index) => isGiven(event.version, index) ? event : { ...event, eventId: null })
+        )
+    }
   })
 
   it.scoped("a store that gives no ids has nothing to prove", () =>
@@ -580,7 +604,7 @@ describe("a history that is replaced while it is read", () => {
         }
         const last = yield* accountsOn(idsOf(store, (version) => version === 9), options)
         const { snapshot } = yield* last.createSnapshot(id("a"))
-        const [event] = yield* other.readTail(stream, { fromVersion: 9, limit: 1 })
+        const [event] = yield* other.replay.readTail(stream, { fromVersion: 9, limit: 1 })
         assert.strictEqual(snapshot.eventId, event.eventId)
         // the tail of the snapshot begins with an id, and the replay that it is compared with ends without one
         const first = yield* accountsOn(idsOf(store, (_, index) => index === 0), options)

@@ -140,10 +140,13 @@ describe("Repository", () => {
       const reads: Array<number> = []
       const racing = EventStore.EventStore.of({
         ...store,
-        withSnapshots: () => Option.none(),
-        readTail: (stream, options) => {
-          reads.push(options.fromVersion)
-          return store.readTail(stream, options)
+        replay: {
+          ...store.replay,
+          withSnapshots: () => Option.none(),
+          readTail: (stream, options) => {
+            reads.push(options.fromVersion)
+            return store.replay.readTail(stream, options)
+          }
         },
         append: (stream, events, options) =>
           races-- > 0

@@ -385,10 +385,13 @@ if (only > 0) {
         snapshots,
         events: {
           ...events,
-          readTail: (stream, options) =>
-            options.limit === 1_000_000 || options.fromVersion === 1 || options.limit === 1
-              ? events.readTail(stream, options)
-              : events.readTail(stream, { ...options, fromVersion: options.fromVersion + 1 })
+          replay: {
+            ...events.replay,
+            readTail: (stream, options) =>
+              options.limit === 1_000_000 || options.fromVersion === 1 || options.limit === 1
+                ? events.replay.readTail(stream, options)
+                : events.replay.readTail(stream, { ...options, fromVersion: options.fromVersion + 1 })
+          }
         }
       })]
     ]

@@ -210,7 +210,7 @@ describe("a fiber that outlives the transaction it was forked in", () => {
       const accounts = yield* Repository.make(Account, { snapshots: SnapshotPolicy.inline({ every: 1 }) })
       const store = yield* EventStore.EventStore
       const late = yield* outliving(Effect.gen(function*() {
-        assert.isFalse(yield* store.inTransaction)
+        assert.isFalse(yield* store.replay.inTransaction)
         yield* append("late")
         yield* sql`CREATE TABLE late (x)`
         yield* sql.withTransaction(append("late"))

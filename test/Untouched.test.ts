@@ -164,17 +164,20 @@ describe("a program that changes states", () => {
           ...events,
           append: (...args) => Effect.tap(events.append(...args), () => Effect.sync(() => appended = true)),
           // the look at the stream that the save begins with, in vain interrupted
-          readTail: (...args) =>
-            Effect.suspend(() => {
-              if (!appended) return events.readTail(...args)
-              appended = false
-              return Effect.uninterruptible(
-                Deferred.succeed(looking, void 0).pipe(
-                  Effect.zipRight(Deferred.await(go)),
-                  Effect.zipRight(events.readTail(...args))
+          replay: {
+            ...events.replay,
+            readTail: (...args) =>
+              Effect.suspend(() => {
+                if (!appended) return events.replay.readTail(...args)
+                appended = false
+                return Effect.uninterruptible(
+                  Deferred.succeed(looking, void 0).pipe(
+                    Effect.zipRight(Deferred.await(go)),
+                    Effect.zipRight(events.replay.readTail(...args))
+                  )
                 )
-              )
-            })
+              })
+          }
         }),
         Effect.provideService(SnapshotStore.SnapshotStore, {
           ...store,

@@ -124,13 +124,16 @@ describe("verify", () => {
       let n = 0
       const busy = EventStore.EventStore.of({
         ...store,
-        readTail: (stream, options) =>
-          Effect.zipRight(
-            Effect.orDie(store.append(stream, [
-              { id: `rival-${++n}`, type: "Deposited", payload: { _tag: "Deposited", amount: 100 } }
-            ], { expectedVersion: ExpectedVersion.any })),
-            store.readTail(stream, options)
-          )
+        replay: {
+          ...store.replay,
+          readTail: (stream, options) =>
+            Effect.zipRight(
+              Effect.orDie(store.append(stream, [
+                { id: `rival-${++n}`, type: "Deposited", payload: { _tag: "Deposited", amount: 100 } }
+              ], { expectedVersion: ExpectedVersion.any })),
+              store.replay.readTail(stream, options)
+            )
+        }
       })
       for (const pageSize of [2, 3, 5, 12, 13, 2_000]) {
         const accounts = yield* Repository.make(Account, { snapshots: SnapshotPolicy.manual, pageSize }).pipe(
@@ -168,11 +171,14 @@ describe("verify", () => {
       const accounts = yield* Repository.make(Account, { snapshots: SnapshotPolicy.manual }).pipe(
         Effect.provideService(EventStore.EventStore, {
           ...store,
-          readTail: (stream, options) =>
-            Effect.map(
-              store.readTail(stream, options),
-              (events) => options.fromVersion === 1 ? events.slice(0, 5) : events.filter(({ version }) => version > 5)
-            )
+          replay: {
+            ...store.replay,
+            readTail: (stream, options) =>
+              Effect.map(
+                store.replay.readTail(stream, options),
+                (events) => options.fromVersion === 1 ? events.slice(0, 5) : events.filter(({ version }) => version > 5)
+              )
+          }
         })
       )
       const failure = yield* Effect.flip(accounts.verify(id("a")))
@@ -440,8 +446,11 @@ describe("a share of the loads", () => {
       const store = yield* EventStore.EventStore
       const failing = (readTail: Effect.Effect<never, EventStore.EventStoreError>) => ({
         ...store,
-        readTail: (stream: StreamId.StreamId, options: { readonly fromVersion: number; readonly limit: number }) =>
-          options.fromVersion === 1 ? readTail : store.readTail(stream, options)
+        replay: {
+          ...store.replay,
+          readTail: (stream: StreamId.StreamId, options: { readonly fromVersion: number; readonly limit: number }) =>
+            options.fromVersion === 1 ? readTail : store.replay.readTail(stream, options)
+        }
       })
       const load = (reading: Effect.Effect<never, EventStore.EventStoreError>, then: Effect.Effect<void>) =>
         Effect.gen(function*() {

@@ -175,7 +175,7 @@ const basic: ReadonlyArray<Contract.Case<EventStore.EventStore>> = [
     Effect.gen(function*() {
       assert.equal(yield* store.version(stream("a")), 0)
       assert.deepEqual(yield* readAll(store.read(stream("a"))), [])
-      assert.deepEqual(yield* store.readTail(stream("a"), { fromVersion: 1, limit: 10 }), [])
+      assert.deepEqual(yield* store.replay.readTail(stream("a"), { fromVersion: 1, limit: 10 }), [])
     })),
 
   withFresh(
@@ -214,7 +214,7 @@ const basic: ReadonlyArray<Contract.Case<EventStore.EventStore>> = [
         const { aggregate } = stream("a")
         const feed = yield* settledFeed(store.readAll({ aggregate, pageSize: 1 }), 2)
         assert.deepEqual(feed.map(plain), read.map(plain))
-        assert.equal(yield* store.inTransaction, false)
+        assert.equal(yield* store.replay.inTransaction, false)
       })
   ),
 
@@ -232,7 +232,7 @@ const basic: ReadonlyArray<Contract.Case<EventStore.EventStore>> = [
     (store, stream) =>
       Effect.gen(function*() {
         const found = yield* Effect.serviceOption(SnapshotStore.SnapshotStore)
-        const reader = Option.flatMap(found, store.withSnapshots)
+        const reader = Option.flatMap(found, store.replay.withSnapshots)
         if (Option.isNone(found) || Option.isNone(reader)) return
         const snapshots = found.value
         const events = eventsOf(6)
@@ -256,7 +256,7 @@ const basic: ReadonlyArray<Contract.Case<EventStore.EventStore>> = [
             const read = yield* reader.value.read(stream("a"), all)
             assert.deepEqual(Option.getOrUndefined(read.snapshot), expected)
             assert.deepEqual(read.snapshot, yield* snapshots.get(stream("a"), all))
-            const tail = yield* store.readTail(stream("a"), { fromVersion: from, limit: 100 })
+            const tail = yield* store.replay.readTail(stream("a"), { fromVersion: from, limit: 100 })
             assert.deepEqual(read.events, tail)
           })
         yield* check({ schemaVersion: 3, fingerprint: "three" }, undefined, 1)
@@ -475,19 +475,19 @@ const basic: ReadonlyArray<Contract.Case<EventStore.EventStore>> = [
       const events = eventsOf(6)
       yield* store.append(stream("a"), events, { expectedVersion: ExpectedVersion.any })
       yield* store.append(stream("b"), eventsOf(1), { expectedVersion: ExpectedVersion.any })
-      const tail = yield* store.readTail(stream("a"), { fromVersion: 3, limit: 100 })
+      const tail = yield* store.replay.readTail(stream("a"), { fromVersion: 3, limit: 100 })
       assert.deepEqual(versions(tail), [3, 4, 5, 6])
       assert.deepEqual(tail.map(({ type }) => type), Array(4).fill("Happened"))
       assert.deepEqual(tail.map(({ payload }) => JSON.parse(payload)), [{ n: 3 }, { n: 4 }, { n: 5 }, { n: 6 }])
       assert.equal(tail[0].eventId, events[2].id)
       assert.equal(tail[3].eventId, events[5].id)
-      const page = yield* store.readTail(stream("a"), { fromVersion: 2, limit: 2 })
+      const page = yield* store.replay.readTail(stream("a"), { fromVersion: 2, limit: 2 })
       assert.deepEqual(versions(page), [2, 3])
       assert.equal(page[0].eventId, events[1].id)
       assert.equal(page[1].eventId, events[2].id)
-      const last = yield* store.readTail(stream("a"), { fromVersion: 6, limit: 1 })
+      const last = yield* store.replay.readTail(stream("a"), { fromVersion: 6, limit: 1 })
       assert.equal(last[0].eventId, events[5].id)
-      assert.deepEqual(yield* store.readTail(stream("a"), { fromVersion: 7, limit: 1 }), [])
+      assert.deepEqual(yield* store.replay.readTail(stream("a"), { fromVersion: 7, limit: 1 }), [])
     })),
 
   withFresh("streams do not see each other, whatever their names", (store, stream) =>
@@ -558,7 +558,7 @@ const basic: ReadonlyArray<Contract.Case<EventStore.EventStore>> = [
       for (const [index, payload] of payloads.entries()) {
         assert.deepStrictEqual(read[index].payload, payload)
       }
-      const tail = yield* store.readTail(stream("a"), { fromVersion: 1, limit: 100 })
+      const tail = yield* store.replay.readTail(stream("a"), { fromVersion: 1, limit: 100 })
       for (const [index, payload] of payloads.entries()) {
         assert.deepStrictEqual(JSON.parse(tail[index].payload), payload)
       }
@@ -604,7 +604,7 @@ const basic: ReadonlyArray<Contract.Case<EventStore.EventStore>> = [
           store.append(stream(id), eventsOf(1), { expectedVersion }),
           store.version(stream(id)),
           Stream.runDrain(store.read(stream(id))),
-          store.readTail(stream(id), { fromVersion: 1, limit: 1 })
+          store.replay.readTail(stream(id), { fromVersion: 1, limit: 1 })
         ]),
         store.version(StreamId.make("", "a")),
         store.version(StreamId.make("x".repeat(256), "a")),
@@ -620,8 +620,8 @@ const basic: ReadonlyArray<Contract.Case<EventStore.EventStore>> = [
           Stream.runDrain(store.read(stream("a"), { pageSize: count })),
           Stream.runDrain(store.read(stream("a"), { fromVersion: count })),
           Stream.runDrain(store.readAll({ pageSize: count })),
-          store.readTail(stream("a"), { fromVersion: 1, limit: count }),
-          store.readTail(stream("a"), { fromVersion: count, limit: 1 })
+          store.replay.readTail(stream("a"), { fromVersion: 1, limit: count }),
+          store.replay.readTail(stream("a"), { fromVersion: count, limit: 1 })
         ])
       ]
       for (const attempt of attempts) {
@@ -824,7 +824,7 @@ const corrupted = <R>(
           assert.equal(failure._tag === "EventDecodeError" && failure.version, 2)
           assert.ok(!read.includes(3))
         }
-        assert.deepEqual(versions(yield* store.readTail(stream("a"), { fromVersion: 1, limit: 5 })), [1, 2, 3])
+        assert.deepEqual(versions(yield* store.replay.readTail(stream("a"), { fromVersion: 1, limit: 5 })), [1, 2, 3])
       })
   )
 ]

@@ -368,38 +368,40 @@ export const makeEventStore = (
         run: store.version(stream),
         failure: failure("version", stream)
       }),
-    readTail: (stream, options) =>
-      inject({
-        ask: () => next("EventStore.readTail", stream),
-        run: store.readTail(stream, options),
-        failure: failure("read", stream),
-        corrupt: corruptPage
-      }),
-    withSnapshots: (snapshots) =>
-      Option.map(store.withSnapshots(snapshots), (shared): EventStore.SharedDatabase => ({
-        read: (stream, options) =>
-          inject({
-            ask: () => next("EventStore.readWithSnapshot", stream),
-            run: shared.read(stream, options),
-            failure: failure("read", stream),
-            corrupt: ({ events, snapshot }, n) =>
-              n % 2 === 0
-                ? Option.map(corruptPage(events, n), (events) => ({ snapshot, events }))
-                : Option.map(snapshot, (found) => ({
-                  events,
-                  // by another fingerprint the store would have chosen other events
-                  snapshot: Option.some(corruptSnapshot(found, n % 5 === 3 ? 0 : n))
-                }))
-          }),
-        transaction: (effect) =>
-          inject({
-            ask: () => next("EventStore.transaction", undefined),
-            run: shared.transaction(effect),
-            failure: failure("append")
-          })
-      })),
-    inTransaction: store.inTransaction,
-    attempt: store.attempt
+    replay: {
+      readTail: (stream, options) =>
+        inject({
+          ask: () => next("EventStore.readTail", stream),
+          run: store.replay.readTail(stream, options),
+          failure: failure("read", stream),
+          corrupt: corruptPage
+        }),
+      withSnapshots: (snapshots) =>
+        Option.map(store.replay.withSnapshots(snapshots), (shared): EventStore.SharedDatabase => ({
+          read: (stream, options) =>
+            inject({
+              ask: () => next("EventStore.readWithSnapshot", stream),
+              run: shared.read(stream, options),
+              failure: failure("read", stream),
+              corrupt: ({ events, snapshot }, n) =>
+                n % 2 === 0
+                  ? Option.map(corruptPage(events, n), (events) => ({ snapshot, events }))
+                  : Option.map(snapshot, (found) => ({
+                    events,
+                    // by another fingerprint the store would have chosen other events
+                    snapshot: Option.some(corruptSnapshot(found, n % 5 === 3 ? 0 : n))
+                  }))
+            }),
+          transaction: (effect) =>
+            inject({
+              ask: () => next("EventStore.transaction", undefined),
+              run: shared.transaction(effect),
+              failure: failure("append")
+            })
+        })),
+      inTransaction: store.replay.inTransaction,
+      attempt: store.replay.attempt
+    }
   })
 }
 

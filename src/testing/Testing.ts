@@ -183,15 +183,18 @@ export const layer: Layer.Layer<EventStore.EventStore | SnapshotStore.SnapshotSt
         read: (stream, options) => Stream.concat(now({ operation: "read", stream }), events.read(stream, options)),
         readAll: (options) => Stream.concat(now({ operation: "readAll" }), events.readAll(options)),
         version: (stream) => noted(events.version(stream), (outcome) => ({ operation: "version", stream, outcome })),
-        readTail: (stream, options) =>
-          noted(events.readTail(stream, options), (exit) => ({
-            operation: "readTail",
-            stream,
-            fromVersion: options.fromVersion,
-            outcome: Exit.map(exit, (page) => page.map(({ version }) => version))
-          })).pipe(
-            Effect.tap((page) => loads.read(stream, { ...options, versions: page.map(({ version }) => version) }))
-          )
+        replay: {
+          ...events.replay,
+          readTail: (stream, options) =>
+            noted(events.replay.readTail(stream, options), (exit) => ({
+              operation: "readTail",
+              stream,
+              fromVersion: options.fromVersion,
+              outcome: Exit.map(exit, (page) => page.map(({ version }) => version))
+            })).pipe(
+              Effect.tap((page) => loads.read(stream, { ...options, versions: page.map(({ version }) => version) }))
+            )
+        }
       })
     ).pipe(
       Context.add(

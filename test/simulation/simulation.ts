@@ -239,7 +239,7 @@ const prepare = (subject: Subject, seed: number, options: Options) => {
       // --- the truth -------------------------------------------------------------------
 
       const replayTo = (version: Version, id: string, upTo: number) =>
-        raw.events.readTail(streamOf(id), { fromVersion: 1, limit: 1_000_000 }).pipe(
+        raw.events.replay.readTail(streamOf(id), { fromVersion: 1, limit: 1_000_000 }).pipe(
           Effect.orDie,
           Effect.map((page) =>
             page.slice(0, upTo).reduce((state, { payload }) => evolve(version)(state, JSON.parse(payload)), initial)
@@ -262,7 +262,7 @@ const prepare = (subject: Subject, seed: number, options: Options) => {
             Effect.gen(function*() {
               const { stream: { id }, version } = snapshot
               const [event] = yield* Effect.orDie(
-                raw.events.readTail(snapshot.stream, { fromVersion: version, limit: 1 })
+                raw.events.replay.readTail(snapshot.stream, { fromVersion: version, limit: 1 })
               )
               if (event?.version !== version) wrong(`a snapshot of ${id} at ${version} is ahead of the stream`)
               else if (event.eventId !== snapshot.eventId) {

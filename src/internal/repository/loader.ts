@@ -196,7 +196,7 @@ export const make = <Name extends string, Id, State, Event, Command, Rejection>(
     const known = from.version === 0 ? 0 : 1
     const limit = bounds.limit + known
     return Effect.flatMap(
-      events.readTail(stream, { fromVersion: from.version + 1 - known, limit }),
+      events.replay.readTail(stream, { fromVersion: from.version + 1 - known, limit }),
       (page) => {
         const [first] = page
         const proved = known === 0 || (first?.version === from.version &&
@@ -215,7 +215,7 @@ export const make = <Name extends string, Id, State, Event, Command, Rejection>(
   const capped = <A, E>(replay: Effect.Effect<A, E>): Effect.Effect<A, E> =>
     permits === undefined
       ? replay
-      : Effect.flatMap(events.inTransaction, (open) => open ? replay : permits.withPermits(1)(replay))
+      : Effect.flatMap(events.replay.inTransaction, (open) => open ? replay : permits.withPermits(1)(replay))
 
   const start = (id: Id, source?: Source<State>): Folded<State> => {
     source?.begin(() => Option.some(aggregate.initial(id)), beginning)
@@ -351,7 +351,7 @@ export const make = <Name extends string, Id, State, Event, Command, Rejection>(
     (reader: EventStore.SnapshotReader) =>
     (stream: StreamId.StreamId, limit: number): Effect.Effect<Found, EventStore.EventStoreError> =>
       Effect.map(
-        events.attempt(reader(stream, { schemaVersion, fingerprint, migratable, limit })),
+        events.replay.attempt(reader(stream, { schemaVersion, fingerprint, migratable, limit })),
         Exit.match({
           onSuccess: ({ events, snapshot }): Found => ({ snapshot: Either.right(snapshot), page: events }),
           // the snapshot's half of the statement may be what failed
@@ -381,14 +381,14 @@ export const make = <Name extends string, Id, State, Event, Command, Rejection>(
           const found = Option.getOrUndefined(snapshot.right)
           const fromVersion = found === undefined ? 1 : isUsable(found) ? found.version : undefined
           return fromVersion === undefined ? Effect.succeed({ snapshot: Either.right(snapshot.right) }) : Effect.map(
-            events.readTail(stream, { fromVersion, limit }),
+            events.replay.readTail(stream, { fromVersion, limit }),
             (page) => ({ snapshot: Either.right(snapshot.right), page })
           )
         })
       )
 
   const read = Option.map(snapshots, (snapshots) =>
-    Option.match(events.withSnapshots(snapshots), {
+    Option.match(events.replay.withSnapshots(snapshots), {
       onNone: () => readInTurn(snapshots),
       onSome: ({ read }) => readAtOnce(read)
     }))
@@ -466,30 +466,33 @@ export const make = <Name extends string, Id, State, Event, Command, Rejection>(
         return miss()
       }
       const { encoded, used } = entry
-      return Effect.flatMap(events.readTail(stream, { fromVersion: encoded.version, limit: bounds.first }), (page) => {
-        const proved = page[0]?.version === encoded.version && page[0].eventId === encoded.eventId
-        // one that so much was appended to may have a newer snapshot
-        if (!proved || page.length === bounds.first) {
-          found("Stale")
-          const current = find()
-          // another load was sooner, and has put in what it found
-          if (current !== undefined && current !== entry && !again) return next
-          if (current === entry) cache.delete(stream.id)
-          return miss()
-        }
-        found("Hit")
-        return Effect.map(useSnapshot(id, stream, bounds, encoded, page), (folded) => {
-          const { refuted, took } = folded
-          const cached = Option.isSome(folded.used)
-          const origin = { stream, snapshotVersion: 0, used, outcome: disabled, took, refuted, cached }
-          const loaded = baselineOf(folded, origin)
-          // to encode the state costs about as much as to read as much text again
-          if (folded.replayed > 0 && lengthOf(page) >= encoded.state.length) {
-            remember(cache, loaded, used, clock.unsafeCurrentTimeMillis())
+      return Effect.flatMap(
+        events.replay.readTail(stream, { fromVersion: encoded.version, limit: bounds.first }),
+        (page) => {
+          const proved = page[0]?.version === encoded.version && page[0].eventId === encoded.eventId
+          // one that so much was appended to may have a newer snapshot
+          if (!proved || page.length === bounds.first) {
+            found("Stale")
+            const current = find()
+            // another load was sooner, and has put in what it found
+            if (current !== undefined && current !== entry && !again) return next
+            if (current === entry) cache.delete(stream.id)
+            return miss()
           }
-          return loaded
-        })
-      })
+          found("Hit")
+          return Effect.map(useSnapshot(id, stream, bounds, encoded, page), (folded) => {
+            const { refuted, took } = folded
+            const cached = Option.isSome(folded.used)
+            const origin = { stream, snapshotVersion: 0, used, outcome: disabled, took, refuted, cached }
+            const loaded = baselineOf(folded, origin)
+            // to encode the state costs about as much as to read as much text again
+            if (folded.replayed > 0 && lengthOf(page) >= encoded.state.length) {
+              remember(cache, loaded, used, clock.unsafeCurrentTimeMillis())
+            }
+            return loaded
+          })
+        }
+      )
     })
 
   const load = (id: Id, bounds: Bounds, unbounded: boolean): Effect.Effect<Baseline<State>, LoadError> => {
@@ -502,7 +505,7 @@ export const make = <Name extends string, Id, State, Event, Command, Rejection>(
       cache === undefined || unbounded
         ? loadStored(id, stream, bounds)
         : Effect.flatMap(
-          events.inTransaction,
+          events.replay.inTransaction,
           (open) => open ? loadStored(id, stream, bounds) : loadCached(cache, id, stream, bounds)
         ),
       bounds
@@ -602,9 +605,9 @@ export const contain = <A, E>(
   effect: Effect.Effect<A, E>,
   options: { readonly timeout: Duration.DurationInput; readonly events: EventStore.EventStore["Type"] }
 ): Effect.Effect<Either.Either<A, unknown>, EventStore.EventStoreError> =>
-  Effect.flatMap(options.events.inTransaction, (open) =>
+  Effect.flatMap(options.events.replay.inTransaction, (open) =>
     Effect.map(
-      options.events.attempt(Effect.timeoutFail(open ? effect : Effect.disconnect(effect), {
+      options.events.replay.attempt(Effect.timeoutFail(open ? effect : Effect.disconnect(effect), {
         duration: options.timeout,
         onTimeout: () => new Cause.TimeoutException("it took too long")
       })),
