@@ -21,7 +21,7 @@ const preparedClient = (url: string) =>
   PgClient.layerFromPool({
     acquire: Effect.acquireRelease(
       Effect.sync(() =>
-        Postgres.prepared(new pg.Pool({ connectionString: url, max: connections })).on("error", () => {})
+        Postgres.preparePool(new pg.Pool({ connectionString: url, max: connections })).on("error", () => {})
       ),
       (pool) => Effect.promise(() => pool.end())
     )

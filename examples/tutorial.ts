@@ -115,9 +115,9 @@ const schemaVersions = Effect.gen(function*() {
   const current = yield* Repository.make(AccountV2, { snapshots: SnapshotPolicy.sync({ every: 10 }) })
   const first = yield* current.load(account)
   yield* Console.log(
-    first.snapshot._tag === "SchemaVersionMismatch"
-      ? `Typed failure: ${first.snapshot._tag} { found: ${first.snapshot.found}, expected: ${first.snapshot.expected} }`
-      : `Unexpected: ${first.snapshot._tag}`
+    first.snapshotOutcome._tag === "SchemaVersionMismatch"
+      ? `Typed failure: ${first.snapshotOutcome._tag} { found: ${first.snapshotOutcome.found}, expected: ${first.snapshotOutcome.expected} }`
+      : `Unexpected: ${first.snapshotOutcome._tag}`
   )
   yield* Console.log(`Full replay: ${first.replayed} events, balance ${first.state.balance}`)
   const second = yield* current.load(account)

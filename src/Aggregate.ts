@@ -18,7 +18,6 @@ import { holdsSecret } from "./internal/schema/secrets.js"
 import { keyProblem, quote } from "./internal/text.js"
 import { InvalidOption } from "./InvalidOption.js"
 import { maxAggregateBytes } from "./StreamId.js"
-import type { Upcast } from "./Upcast.js"
 import type * as Versions from "./Versions.js"
 
 /**
@@ -206,7 +205,7 @@ export const make = <
       readonly command: Schema.Schema<Command, CommandEncoded>
       readonly schemaVersion?: Version | undefined
       readonly migrations?: Versions.Versions<number, NoInfer<Version>, NoInfer<State>> | undefined
-      readonly upcasts?: { readonly [storedType: string]: Upcast<NoInfer<Event>> } | undefined
+      readonly upcasts?: { readonly [storedType: string]: Versions.Upcast<NoInfer<Event>> } | undefined
       readonly initial: (id: NoInfer<Id>) => Initial
       readonly evolve: (state: NoInfer<State>, event: NoInfer<Event>) => Evolved
       readonly decide: (state: NoInfer<State>, command: NoInfer<Command>) => Decision

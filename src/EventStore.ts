@@ -181,7 +181,7 @@ export interface SnapshotReader {
   (stream: StreamId.StreamId, options: ReaderOptions): Effect.Effect<
     {
       /** What `SnapshotStore.get` would give. */
-      readonly snapshot: Option.Option<Snapshot.Encoded>
+      readonly snapshot: Option.Option<Snapshot.EncodedSnapshot>
       /**
        * The tail from the snapshot's own version on if schema version and fingerprint fit or it is migratable, else from
        * version 1.

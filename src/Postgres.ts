@@ -48,7 +48,7 @@ export interface Client {
  * @since 0.1.0
  * @category constructors
  */
-export const prepared = <P extends Pool>(pool: P): P => {
+export const preparePool = <P extends Pool>(pool: P): P => {
   pool.on("connect", (client) => {
     const driver: Client = Object.getPrototypeOf(client)
     Object.assign(client, {

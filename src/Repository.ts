@@ -163,7 +163,7 @@ export interface Loaded<out Id, out State> {
   /** How many events were folded. */
   readonly replayed: number
   /** What became of the snapshot: used, none there, or the typed reason why it was not used. */
-  readonly snapshot: Snapshot.SnapshotOutcome
+  readonly snapshotOutcome: Snapshot.SnapshotOutcome
 }
 
 /**
@@ -203,7 +203,7 @@ export type Verification =
     /** Whether the snapshot is gone. */
     readonly removed: boolean
   }
-  | { readonly _tag: "NoSnapshot"; readonly version: number; readonly snapshot: Snapshot.SnapshotOutcome }
+  | { readonly _tag: "NoSnapshot"; readonly version: number; readonly snapshotOutcome: Snapshot.SnapshotOutcome }
 
 /**
  * Where two states differ, with their values as short text.
@@ -421,11 +421,11 @@ export const make = <Name extends string, Id, State, Event, Command, Rejection>(
       snapshotTimeout = Duration.seconds(5),
       snapshots: policy = SnapshotPolicy.none
     } = options
-    const automatic = policy.mode === "None" || policy.mode === "Manual" ? undefined : policy.when
+    const automatic = policy._tag === "None" || policy._tag === "Manual" ? undefined : policy.when
     const events = yield* EventStore.EventStore
     const snapshots = yield* SnapshotStore.SnapshotStore
     const shared = events.replay.withSnapshots(snapshots)
-    if (policy.mode === "Inline" && Option.isNone(shared)) {
+    if (policy._tag === "Inline" && Option.isNone(shared)) {
       return yield* new InvalidOption({
         option: "SnapshotPolicy mode",
         value: "inline, with stores that share no database",
@@ -434,7 +434,7 @@ export const make = <Name extends string, Id, State, Event, Command, Rejection>(
     }
     const loader = makeLoader(aggregate, {
       events,
-      snapshots: policy.mode === "None" ? Option.none() : Option.some(snapshots),
+      snapshots: policy._tag === "None" ? Option.none() : Option.some(snapshots),
       pageSize,
       timeout: snapshotTimeout,
       onDrift,
@@ -443,7 +443,7 @@ export const make = <Name extends string, Id, State, Event, Command, Rejection>(
       cache: options.cache &&
         { capacity: options.cache.capacity, timeToLive: options.cache.timeToLive ?? Duration.infinity }
     })
-    const snapshotter = policy.mode === "Background"
+    const snapshotter = policy._tag === "Background"
       ? yield* Snapshotter.make(aggregate.name, { ...policy.options, inTransaction: events.replay.inTransaction })
       : undefined
     // in a database of its own, a snapshot of uncommitted events would outlive their rollback
@@ -461,7 +461,7 @@ export const make = <Name extends string, Id, State, Event, Command, Rejection>(
       Effect.gen(function*() {
         const loaded = yield* loader.load(id, { unbounded: true })
         const { outcome, snapshotVersion, state, stream, used, version } = loaded
-        if (Option.isNone(used)) return { _tag: "NoSnapshot", version, snapshot: outcome }
+        if (Option.isNone(used)) return { _tag: "NoSnapshot", version, snapshotOutcome: outcome }
         const replayed = yield* loader.replayTo(id, version)
         if (replayed.version < version) {
           // events went away between the two
@@ -650,7 +650,7 @@ export const make = <Name extends string, Id, State, Event, Command, Rejection>(
         const baseline = yield* loader.load(id, { unbounded: true })
         const { stream } = baseline
         if (baseline.version === 0) return yield* new EmptyStream({ stream })
-        if (policy.mode === "None") {
+        if (policy._tag === "None") {
           return yield* notTaken(
             stream,
             "the repository is in mode none, in which no snapshot is taken and none is read: " +
@@ -895,7 +895,7 @@ export const make = <Name extends string, Id, State, Event, Command, Rejection>(
               Effect.zipRight(snapshot(false))
             )
           )
-          const append = policy.mode !== "Inline" || Option.isNone(shared)
+          const append = policy._tag !== "Inline" || Option.isNone(shared)
             ? appendThenSnapshot
             : Effect.flatMap(dueNow(after, change), (when) => {
               if (when === undefined) return appended
@@ -1088,7 +1088,7 @@ const toLoaded = <Id, State>(id: Id, baseline: Baseline<State>): Loaded<Id, Stat
   exists: baseline.version > 0,
   snapshotVersion: baseline.snapshotVersion,
   replayed: baseline.replayed,
-  snapshot: baseline.outcome
+  snapshotOutcome: baseline.outcome
 })
 
 const traceContext = (context: Context.Context<never>): Event.Metadata =>

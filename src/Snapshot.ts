@@ -35,7 +35,7 @@ export interface Snapshot<out State> {
  * @since 0.1.0
  * @category models
  */
-export interface Encoded {
+export interface EncodedSnapshot {
   readonly stream: StreamId.StreamId
   readonly version: number
   readonly eventId: string
@@ -229,7 +229,7 @@ export const encode = <Name extends string, Id, State, Event, Command, Rejection
     readonly state: NoInfer<State>
     readonly time: DateTime.Utc
   }
-): Either.Either<Encoded, StateEncodeError> => {
+): Either.Either<EncodedSnapshot, StateEncodeError> => {
   const text = encodeState(aggregate, options.state)
   if (Either.isLeft(text)) {
     return Either.left(
@@ -299,7 +299,7 @@ const encodeStrictly = <Name extends string, Id, State, Event, Command, Rejectio
  */
 export const decode = <Name extends string, Id, State, Event, Command, Rejection>(
   aggregate: Aggregate.Aggregate<Name, Id, State, Event, Command, Rejection>,
-  encoded: Encoded,
+  encoded: EncodedSnapshot,
   options?: {
     /** What to do with one of the right schema version and another fingerprint. Default: refuse it. */
     readonly onDrift?: "replay" | "decode" | undefined

@@ -288,11 +288,11 @@ export const isDue = <State, Event>(when: When<State, Event>, progress: Progress
  * @category models
  */
 export type SnapshotPolicy<State = unknown, Event = unknown> =
-  | { readonly mode: "None" }
-  | { readonly mode: "Manual" }
-  | { readonly mode: "Sync"; readonly when: When<State, Event> }
-  | { readonly mode: "Background"; readonly when: When<State, Event>; readonly options: BackgroundOptions }
-  | { readonly mode: "Inline"; readonly when: When<State, Event> }
+  | { readonly _tag: "None" }
+  | { readonly _tag: "Manual" }
+  | { readonly _tag: "Sync"; readonly when: When<State, Event> }
+  | { readonly _tag: "Background"; readonly when: When<State, Event>; readonly options: BackgroundOptions }
+  | { readonly _tag: "Inline"; readonly when: When<State, Event> }
 
 /**
  * Either `every: n`, short for `when: every(n)`, or any `when`. The constructors of the modes throw `InvalidOption` if
@@ -340,7 +340,7 @@ export interface BackgroundOptions {
  * @since 0.1.0
  * @category modes
  */
-export const none: SnapshotPolicy = { mode: "None" }
+export const none: SnapshotPolicy = { _tag: "None" }
 
 /**
  * Uses snapshots in loads. Only `createSnapshot` takes them.
@@ -348,7 +348,7 @@ export const none: SnapshotPolicy = { mode: "None" }
  * @since 0.1.0
  * @category modes
  */
-export const manual: SnapshotPolicy = { mode: "Manual" }
+export const manual: SnapshotPolicy = { _tag: "Manual" }
 
 /**
  * Writes a due snapshot before the command returns. A save that fails or times out is logged, and the command succeeds.
@@ -365,7 +365,7 @@ export const manual: SnapshotPolicy = { mode: "Manual" }
  */
 export const sync = <State = unknown, Event = unknown>(
   options: DueOptions<State, Event>
-): SnapshotPolicy<State, Event> => ({ mode: "Sync", when: toWhen("sync", options) })
+): SnapshotPolicy<State, Event> => ({ _tag: "Sync", when: toWhen("sync", options) })
 
 /**
  * Writes a due snapshot in the transaction that appends the events, so that no other reader sees the events without it.
@@ -385,7 +385,7 @@ export const sync = <State = unknown, Event = unknown>(
  */
 export const inline = <State = unknown, Event = unknown>(
   options: DueOptions<State, Event>
-): SnapshotPolicy<State, Event> => ({ mode: "Inline", when: toWhen("inline", options) })
+): SnapshotPolicy<State, Event> => ({ _tag: "Inline", when: toWhen("inline", options) })
 
 /**
  * Writes a due snapshot in a background fiber of the repository. The command does not wait for it.
@@ -403,7 +403,7 @@ export const inline = <State = unknown, Event = unknown>(
 export const background = <State = unknown, Event = unknown>(
   options: DueOptions<State, Event> & BackgroundOptions
 ): SnapshotPolicy<State, Event> => ({
-  mode: "Background",
+  _tag: "Background",
   when: toWhen("background", options, ["workers", "capacity", "retry", "timeout", "drainTimeout"]),
   options
 })

@@ -28,12 +28,12 @@ export class SnapshotStore extends Context.Tag("effect-eventsourcing/SnapshotSto
   readonly get: (
     stream: StreamId.StreamId,
     options: GetOptions
-  ) => Effect.Effect<Option.Option<Snapshot.Encoded>, SnapshotStoreError>
+  ) => Effect.Effect<Option.Option<Snapshot.EncodedSnapshot>, SnapshotStoreError>
 
   /**
    * Keeps the snapshot, unless one of the same stream and schema version is there with an equal or higher version.
    */
-  readonly save: (snapshot: Snapshot.Encoded) => Effect.Effect<SaveOutcome, SnapshotStoreError>
+  readonly save: (snapshot: Snapshot.EncodedSnapshot) => Effect.Effect<SaveOutcome, SnapshotStoreError>
 
   /**
    * Deletes the snapshots of a stream: all, those of one schema version, or only the one with this very identity.
@@ -146,7 +146,7 @@ export class SnapshotStoreError extends Schema.TaggedError<SnapshotStoreError>(
  * @since 0.1.0
  * @category constructors
  */
-export const makeGuarded = (driver: SnapshotStore["Type"]): SnapshotStore["Type"] => {
+export const makeEncoded = (driver: SnapshotStore["Type"]): SnapshotStore["Type"] => {
   const guard = <A>(
     operation: SnapshotStoreError["operation"],
     streamOf: () => StreamId.StreamId,
@@ -215,10 +215,10 @@ export const makeGuarded = (driver: SnapshotStore["Type"]): SnapshotStore["Type"
  * @category constructors
  */
 export const makeMemory: Effect.Effect<SnapshotStore["Type"]> = Effect.sync(() => {
-  const aggregates = new Map<string, Map<string, Map<number, Snapshot.Encoded>>>()
+  const aggregates = new Map<string, Map<string, Map<number, Snapshot.EncodedSnapshot>>>()
   const rowsOf = (stream: StreamId.StreamId) => aggregates.get(stream.aggregate)?.get(stream.id)
 
-  return makeGuarded(SnapshotStore.of({
+  return makeEncoded(SnapshotStore.of({
     get: (stream, options) =>
       Effect.sync(() => {
         const rows = Array.from(rowsOf(stream)?.values() ?? [])
@@ -232,8 +232,12 @@ export const makeMemory: Effect.Effect<SnapshotStore["Type"]> = Effect.sync(() =
     save: (snapshot) =>
       Effect.sync(() => {
         const { aggregate, id } = snapshot.stream
-        const streams = getOrInsert(aggregates, aggregate, () => new Map<string, Map<number, Snapshot.Encoded>>())
-        const rows = getOrInsert(streams, id, () => new Map<number, Snapshot.Encoded>())
+        const streams = getOrInsert(
+          aggregates,
+          aggregate,
+          () => new Map<string, Map<number, Snapshot.EncodedSnapshot>>()
+        )
+        const rows = getOrInsert(streams, id, () => new Map<number, Snapshot.EncodedSnapshot>())
         const current = rows.get(snapshot.schemaVersion)
         if (current !== undefined && current.version >= snapshot.version) return "Superseded"
         rows.set(snapshot.schemaVersion, { ...snapshot, stream: StreamId.make(aggregate, id) })
@@ -304,11 +308,11 @@ export const layerNoop: Layer.Layer<SnapshotStore> = Layer.succeed(
 // internal
 // -------------------------------------------------------------------------------------
 
-const isOf = (row: Snapshot.Encoded, schema: StateSchema): boolean =>
+const isOf = (row: Snapshot.EncodedSnapshot, schema: StateSchema): boolean =>
   row.schemaVersion === schema.schemaVersion && row.fingerprint === schema.fingerprint
 
-const highest = (rows: ReadonlyArray<Snapshot.Encoded>): Snapshot.Encoded | undefined =>
-  rows.reduce<Snapshot.Encoded | undefined>(
+const highest = (rows: ReadonlyArray<Snapshot.EncodedSnapshot>): Snapshot.EncodedSnapshot | undefined =>
+  rows.reduce<Snapshot.EncodedSnapshot | undefined>(
     (best, row) => best === undefined || row.schemaVersion > best.schemaVersion ? row : best,
     undefined
   )

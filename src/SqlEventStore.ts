@@ -298,7 +298,7 @@ const split = (
   rows: ReadonlyArray<ReadonlyArray<unknown>>
 ): Effect.Effect.Success<ReturnType<EventStore.SnapshotReader>> => {
   const events: Array<EventStore.TailEvent> = []
-  let snapshot: Option.Option<Snapshot.Encoded> = Option.none()
+  let snapshot: Option.Option<Snapshot.EncodedSnapshot> = Option.none()
   let ordered = true
   for (const row of rows) {
     if (row[1] === null) {

@@ -208,7 +208,7 @@ export const afterRestore = (
  * @since 0.1.0
  * @category statements
  */
-export const sqlite = (
+export const statementsSqlite = (
   options?: Options
 ): Effect.Effect<ReadonlyArray<string>, InvalidOption> =>
   Effect.map(Tables.names(options), (names) => [
@@ -222,7 +222,7 @@ export const sqlite = (
  * @since 0.1.0
  * @category statements
  */
-export const postgres = (
+export const statementsPostgres = (
   options?: Options
 ): Effect.Effect<ReadonlyArray<string>, InvalidOption> =>
   Effect.map(Tables.names(options), (names) => [

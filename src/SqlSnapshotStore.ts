@@ -62,7 +62,7 @@ export const make: (
     ).join(", ")
   )
 
-  const store = SnapshotStore.makeGuarded(SnapshotStore.SnapshotStore.of({
+  const store = SnapshotStore.makeEncoded(SnapshotStore.SnapshotStore.of({
     get: (stream, options) =>
       // a load must not fail with it, nor a transaction
       attempt(query(
@@ -198,7 +198,7 @@ const types = {
 
 type Columns = Readonly<Record<keyof typeof types, unknown>>
 
-const toSnapshot = (stream: StreamId.StreamId, row: Columns): Snapshot.Encoded => ({
+const toSnapshot = (stream: StreamId.StreamId, row: Columns): Snapshot.EncodedSnapshot => ({
   stream,
   version: Row.number(row.version),
   eventId: Row.text(row.event_id),

@@ -117,6 +117,81 @@ export const from = <const First extends number, A, I>(
   return make({ first, last: first, schema, sources: [] })
 }
 
+/**
+ * How a stored event type of older code is read:
+ *
+ * - `Versions`: its shape changed. The chain leads from the old shapes to a member of the event union.
+ * - {@link renamed}: it is read as another type.
+ * - {@link retired}: it no longer means anything. It still counts as a version of its stream.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export type Upcast<Event extends { readonly _tag: string }> =
+  | Versions<number, number, Event>
+  | Renamed<StoredType<Event["_tag"]>>
+  | Retired
+
+/**
+ * The types under which the versions of an event are stored: `Deposited` is version 1, `Deposited@2` is version 2.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export type StoredType<Tag extends string> = Tag | `${Tag}@${number}`
+
+/**
+ * A stored type that is read as another one, see {@link renamed}.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Renamed<out Type extends string> {
+  readonly _tag: "Renamed"
+  readonly type: Type
+}
+
+/**
+ * A stored type that is ignored, see {@link retired}.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Retired {
+  readonly _tag: "Retired"
+}
+
+/**
+ * Reads a stored type as another one: an old `MoneyDeposited` is now a `Deposited`, or a `Deposited@2` if its shape has
+ * changed since.
+ *
+ * @example
+ * ```ts
+ * import { Versions } from "effect-eventsourcing"
+ *
+ * const upcasts = { MoneyDeposited: Versions.renamed("Deposited") }
+ * ```
+ *
+ * @since 0.1.0
+ * @category constructors
+ */
+export const renamed = <const Type extends string>(type: Type): Renamed<Type> => ({ _tag: "Renamed", type })
+
+/**
+ * Ignores a stored type on purpose: the event keeps its version in the stream, and `evolve` never sees it.
+ *
+ * @example
+ * ```ts
+ * import { Versions } from "effect-eventsourcing"
+ *
+ * const upcasts = { QuoteRequested: Versions.retired }
+ * ```
+ *
+ * @since 0.1.0
+ * @category constructors
+ */
+export const retired: Retired = { _tag: "Retired" }
+
 // -------------------------------------------------------------------------------------
 // internal
 // -------------------------------------------------------------------------------------

@@ -77,8 +77,4 @@ export * as StreamId from "./StreamId.js"
 /**
  * @since 0.1.0
  */
-export * as Upcast from "./Upcast.js"
-/**
- * @since 0.1.0
- */
 export * as Versions from "./Versions.js"

@@ -725,7 +725,7 @@ describe("a store that is slow or hangs", () => {
           SnapshotPolicy.background({ every: 1, retry: Schedule.stop })
         ]
       ) {
-        const name = id(snapshots.mode)
+        const name = id(snapshots._tag)
         yield* Effect.gen(function*() {
           const accounts = yield* Repository.make(Account, { snapshots }).pipe(
             Effect.provideService(SnapshotStore.SnapshotStore, {

@@ -69,7 +69,7 @@ for (const [name, layer] of backends) {
         yield* other.execute(id("a"), deposit(5))
         const loaded = yield* cached.load(id("a"))
         assert.deepInclude(loaded, { version: 101, replayed: 1, state: { open: true, balance: 104 } })
-        assert.deepInclude(loaded.snapshot, { _tag: "Disabled" })
+        assert.deepInclude(loaded.snapshotOutcome, { _tag: "Disabled" })
         const { logged, observed } = yield* lines
         yield* observed(cached.load(id("a")))
         assert.deepStrictEqual(logged.map(({ message }) => message), ["loaded by the cache"])

@@ -196,7 +196,7 @@ describe("Snapshot", () => {
   const encoded = Either.getOrThrow(
     Snapshot.encode(Account, { stream, version: 3, eventId: "e", state: { open: true, balance: 5 }, time })
   )
-  const failure = (change: Partial<Snapshot.Encoded>) =>
+  const failure = (change: Partial<Snapshot.EncodedSnapshot>) =>
     Either.getOrThrow(Either.flip(Snapshot.decode(Account, { ...encoded, ...change })))
 
   it("says what does not fit", () => {

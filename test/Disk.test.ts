@@ -77,7 +77,7 @@ describe("a full disk", () => {
     )
 
   for (const policy of policies) {
-    it.scopedLive(`a database that may not grow (${policy.mode})`, () =>
+    it.scopedLive(`a database that may not grow (${policy._tag})`, () =>
       Effect.gen(function*() {
         const file = path.join(yield* temporaryFolder, "full.db")
         yield* fullThenNot(policy, { shrink: limited(60), grow: limited(100_000) }).pipe(Effect.provide(onFile(file)))
@@ -100,7 +100,7 @@ describe("a full disk", () => {
 
   // only root may mount a disk that is that small
   for (const policy of policies) {
-    it.scopedLive.skipIf(!mayMount)(`a disk of one megabyte (${policy.mode})`, () =>
+    it.scopedLive.skipIf(!mayMount)(`a disk of one megabyte (${policy._tag})`, () =>
       Effect.gen(function*() {
         const { folder } = yield* mounted
         const ballast = path.join(folder, "ballast")
@@ -305,7 +305,7 @@ describe("a database file that is no longer there", () => {
 
   for (const policy of policies) {
     for (const [name, says, take] of away) {
-      it.scopedLive(`${name}: typed errors, nothing acknowledged is lost (${policy.mode})`, () =>
+      it.scopedLive(`${name}: typed errors, nothing acknowledged is lost (${policy._tag})`, () =>
         Effect.gen(function*() {
           const file = path.join(yield* temporaryFolder, "bank.db")
           const scope = yield* Scope.make()

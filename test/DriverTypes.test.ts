@@ -92,7 +92,7 @@ const program = (snapshots: SnapshotPolicy.SnapshotPolicy) =>
     const accounts = yield* Repository.make(Account, { snapshots })
     yield* accounts.executeAll(id("a"), [Open.make(), Deposit.make({ amount: 1, times: 5 })])
     const loaded = yield* accounts.load(id("a"))
-    assert.deepInclude(loaded, { version: 6, snapshotVersion: 6, snapshot: { _tag: "Hit" } })
+    assert.deepInclude(loaded, { version: 6, snapshotVersion: 6, snapshotOutcome: { _tag: "Hit" } })
     assert.strictEqual((yield* accounts.verify(id("a")))._tag, "Verified")
     assert.strictEqual((yield* accounts.createSnapshot(id("a"))).outcome, "Superseded")
 

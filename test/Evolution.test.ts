@@ -8,7 +8,6 @@ import {
   Repository,
   SnapshotPolicy,
   StreamId,
-  Upcast,
   Versions
 } from "effect-eventsourcing"
 import * as fs from "node:fs"
@@ -93,7 +92,7 @@ describe("old payloads", () => {
       assert.deepInclude(snapshot, { version: 6, eventId: "old-5" })
       yield* store([{ type: "QuoteRequested", payload: {} }].map((event) => ({ ...event, id: "late" })))
       const loaded = yield* orders.load("o-1")
-      assert.deepInclude(loaded, { version: 7, snapshotVersion: 6, replayed: 1, snapshot: { _tag: "Hit" } })
+      assert.deepInclude(loaded, { version: 7, snapshotVersion: 6, replayed: 1, snapshotOutcome: { _tag: "Hit" } })
       const done = yield* orders.execute("o-1", Closed.make())
       assert.strictEqual(done.version, 8)
     }))
@@ -177,7 +176,7 @@ describe("new events", () => {
 })
 
 describe("upcasts that cannot work are refused when the aggregate is defined", () => {
-  const make = (upcasts: { readonly [type: string]: Upcast.Upcast<OrderEvent> }) => () =>
+  const make = (upcasts: { readonly [type: string]: Versions.Upcast<OrderEvent> }) => () =>
     Aggregate.make({
       name: "Order",
       id: Schema.String,
@@ -192,14 +191,14 @@ describe("upcasts that cannot work are refused when the aggregate is defined", (
   const toLine = ({ sku }: { readonly sku: string }) =>
     LineAdded.make({ sku, cents: 0, currency: "EUR" as const, quantity: 1 })
 
-  const cases: Record<string, { readonly [type: string]: Upcast.Upcast<OrderEvent> }> = {
-    "a type that is still written is retired": { Placed: Upcast.retired },
+  const cases: Record<string, { readonly [type: string]: Versions.Upcast<OrderEvent> }> = {
+    "a type that is still written is retired": { Placed: Versions.retired },
     "a type that is read is retired": {
       LineAdded: Versions.from(1, LineAddedV1).to(LineAdded, toLine),
-      "LineAdded@2": Upcast.retired
+      "LineAdded@2": Versions.retired
     },
-    "a rename to a version that is not there": { OrderClosed: Upcast.renamed("Closed@2") },
-    "a rename of a type that is still written": { Closed: Upcast.renamed("Placed") },
+    "a rename to a version that is not there": { OrderClosed: Versions.renamed("Closed@2") },
+    "a rename of a type that is still written": { Closed: Versions.renamed("Placed") },
     "a chain for one member that ends at another": { Closed: Versions.from(1, LineAddedV1).to(LineAdded, toLine) },
     "a chain that ends at a schema which is no member": {
       Line: Versions.from(1, LineAddedV2).to(
@@ -207,13 +206,13 @@ describe("upcasts that cannot work are refused when the aggregate is defined", (
         toLine
       )
     },
-    "a name no store can keep": { "": Upcast.renamed("Closed") },
+    "a name no store can keep": { "": Versions.renamed("Closed") },
     "two ways to read one type": {
       LineAdded: Versions.from(1, LineAddedV1).to(
         LineAddedV2,
         ({ sku }) => LineAddedV2.make({ sku, price: { amount: 0, currency: "EUR" } })
       ).to(LineAdded, toLine),
-      "LineAdded@2": Upcast.renamed("Placed")
+      "LineAdded@2": Versions.renamed("Placed")
     }
   }
   for (const [name, upcasts] of Object.entries(cases)) {

@@ -21,7 +21,7 @@ const event = (id: string) => ({ id, type: "Deposited", payload: { _tag: "Deposi
 
 const exact = (version: number) => ({ expectedVersion: ExpectedVersion.exact(version) })
 
-const snapshot: Snapshot.Encoded = {
+const snapshot: Snapshot.EncodedSnapshot = {
   stream,
   version: 3,
   eventId: "e3",
@@ -212,7 +212,7 @@ describe("faults of an event store", () => {
       assert.deepInclude(yield* accounts.load(id("a")), { version: 6, snapshotVersion: 6 })
       const fallback = yield* accounts.load(id("a"))
       assert.deepInclude(fallback, { version: 6, snapshotVersion: 0, replayed: 6 })
-      assert.strictEqual(fallback.snapshot._tag, "StateDecodeError")
+      assert.strictEqual(fallback.snapshotOutcome._tag, "StateDecodeError")
       assert.deepStrictEqual(met, [2, 5].map((n) => `EventStore.readWithSnapshot ${n} Corrupt`))
     }).pipe(Effect.scoped, Effect.provide(Layer.provide(sqlStores, sqliteFile(":memory:")))))
 })
@@ -444,7 +444,7 @@ describe("the law under each single fault", () => {
   ]
   for (const [name, fault] of faults) {
     for (const policy of [SnapshotPolicy.sync({ every: 2 }), SnapshotPolicy.background({ every: 2 })]) {
-      it.effect(`on every call of the snapshot store: ${name} (${policy.mode})`, () =>
+      it.effect(`on every call of the snapshot store: ${name} (${policy._tag})`, () =>
         Effect.gen(function*() {
           const scope = yield* Scope.make()
           const snapshots = Faults.makeSnapshotStore(

@@ -1,6 +1,6 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Either, FastCheck as fc, Schema } from "effect"
-import { Aggregate, InvalidOption, Upcast, Versions } from "effect-eventsourcing"
+import { Aggregate, InvalidOption, Versions } from "effect-eventsourcing"
 import { AggregateLaws } from "effect-eventsourcing/testing"
 import { Account } from "./fixtures/Account.js"
 import {
@@ -202,7 +202,7 @@ describe("upcasts", () => {
       event._tag === "Issued" ? { ...state, owner: event.owner } : { ...state, cents: state.cents + event.euros * 100 },
     decide: (_state, command) => Either.right([command])
   })
-  const now = (upcasts: { readonly [type: string]: Upcast.Upcast<Event> }) =>
+  const now = (upcasts: { readonly [type: string]: Versions.Upcast<Event> }) =>
     Aggregate.make({
       ...shared,
       state: CardV2,
@@ -221,7 +221,7 @@ describe("upcasts", () => {
   })
 
   it("are reported if they mean something else, forget an event, or are missing", () => {
-    const stories = [{ Taken: upcast(1) }, { Taken: Upcast.retired }, {}].map((upcasts) =>
+    const stories = [{ Taken: upcast(1) }, { Taken: Versions.retired }, {}].map((upcasts) =>
       storyOf(AggregateLaws.laws(now(upcasts), { ...options, previous }))
     )
     assert.include(stories[0], "$.cents")

@@ -254,8 +254,8 @@ const program = (seen: { readonly lines: Map<string, Array<string>> }) =>
         yield* vaults.execute(id, stored())
         yield* sql`UPDATE eventsourcing_snapshots SET state = ${state} WHERE stream_id = ${id}`
         const loaded = yield* vaults.load(id)
-        checkFailure(loaded.snapshot)
-        assert.include(Object(loaded.snapshot).message, says)
+        checkFailure(loaded.snapshotOutcome)
+        assert.include(Object(loaded.snapshotOutcome).message, says)
         yield* logged(says.replace(/[$]/g, "\\$&").replace(".", "\\."))
       }))
     const full = [...stored(), ...stored(), ...stored()]

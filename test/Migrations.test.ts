@@ -93,14 +93,18 @@ describe("a load by new code", () => {
         const now = yield* Repository.make(AccountV3, { snapshots: sync })
         const first = yield* now.load(id("a"))
         assert.deepInclude(first, { version: 20, snapshotVersion: 20, replayed: 0 })
-        assert.deepStrictEqual(first.snapshot, { _tag: "Migrated", from: 1 })
+        assert.deepStrictEqual(first.snapshotOutcome, { _tag: "Migrated", from: 1 })
         assert.deepStrictEqual(first.state, { status: "open", cents: 1_900n, currency: "EUR" })
-        assert.deepInclude(yield* now.load(id("a")), { snapshotVersion: 20, replayed: 0, snapshot: { _tag: "Hit" } })
+        assert.deepInclude(yield* now.load(id("a")), {
+          snapshotVersion: 20,
+          replayed: 0,
+          snapshotOutcome: { _tag: "Hit" }
+        })
         assert.deepStrictEqual(yield* rowOf(1), before)
         assert.isTrue(Option.isSome(yield* rowOf(3)))
         assert.deepInclude(yield* (yield* Repository.make(Account, { snapshots: sync })).load(id("a")), {
           snapshotVersion: 20,
-          snapshot: { _tag: "Hit" }
+          snapshotOutcome: { _tag: "Hit" }
         })
       })
   )
@@ -114,7 +118,11 @@ describe("a load by new code", () => {
       assert.deepStrictEqual(done.state, { status: "open", cents: 3_500n, currency: "EUR" })
       // whatever the distance says: no load should have to migrate again
       yield* now.awaitPendingSnapshots
-      assert.deepInclude(yield* now.load(id("a")), { version: 24, snapshotVersion: 24, snapshot: { _tag: "Hit" } })
+      assert.deepInclude(yield* now.load(id("a")), {
+        version: 24,
+        snapshotVersion: 24,
+        snapshotOutcome: { _tag: "Hit" }
+      })
     }))
 
   each("prefers its own row, then the newest that it can migrate", () =>
@@ -127,13 +135,13 @@ describe("a load by new code", () => {
       const store = yield* SnapshotStore.SnapshotStore
       const outcomes = []
       for (const gone of [3, 2, 1]) {
-        const { snapshot, snapshotVersion, state, version } = yield* now.load(id("a"))
+        const { snapshotOutcome: snapshot, snapshotVersion, state, version } = yield* now.load(id("a"))
         assert.strictEqual(state.cents, 3_900n)
         outcomes.push([snapshot._tag, snapshotVersion, version - snapshotVersion])
         yield* store.delete(stream, { schemaVersion: gone })
       }
       assert.deepStrictEqual(outcomes, [["Hit", 30, 10], ["Migrated", 20, 20], ["Migrated", 40, 0]])
-      assert.deepInclude(yield* now.load(id("a")), { replayed: 40, snapshot: { _tag: "None" } })
+      assert.deepInclude(yield* now.load(id("a")), { replayed: 40, snapshotOutcome: { _tag: "None" } })
     }))
 
   each("passes over what drifted to an older row that it can migrate", () =>
@@ -145,14 +153,17 @@ describe("a load by new code", () => {
       yield* store.delete(stream, { schemaVersion: 2 })
       yield* store.save({ ...two, fingerprint: "another" })
       const now = yield* Repository.make(AccountV3, { snapshots: SnapshotPolicy.manual })
-      assert.deepInclude(yield* now.load(id("a")), { snapshotVersion: 10, snapshot: { _tag: "Migrated", from: 1 } })
+      assert.deepInclude(yield* now.load(id("a")), {
+        snapshotVersion: 10,
+        snapshotOutcome: { _tag: "Migrated", from: 1 }
+      })
       // but its own row is its own, and if that drifted there is something to look at
       const own = yield* leave(AccountV3, id("a"), [deposit(1, 1)])
       yield* store.delete(stream, { schemaVersion: 3 })
       yield* store.save({ ...two, version: 21, eventId: own.snapshot.eventId, schemaVersion: 3, fingerprint: "x" })
       const drifted = yield* now.load(id("a"))
       assert.deepInclude(drifted, { snapshotVersion: 0, replayed: 21 })
-      assert.strictEqual(drifted.snapshot._tag, "SchemaDrift")
+      assert.strictEqual(drifted.snapshotOutcome._tag, "SchemaDrift")
     }))
 
   each("applies a step only to a snapshot of its own source schema", () =>
@@ -165,9 +176,9 @@ describe("a load by new code", () => {
       const now = yield* Repository.make(AccountV3, { snapshots: sync })
       const loaded = yield* now.load(id("a"))
       assert.deepInclude(loaded, { snapshotVersion: 0, replayed: 10 })
-      assert.instanceOf(loaded.snapshot, Snapshot.SchemaDrift)
-      assert.deepInclude(loaded.snapshot, { schemaVersion: 1, found: "another", expected: Account.fingerprint })
-      assert.strictEqual((yield* now.load(id("a"))).snapshot._tag, "Hit")
+      assert.instanceOf(loaded.snapshotOutcome, Snapshot.SchemaDrift)
+      assert.deepInclude(loaded.snapshotOutcome, { schemaVersion: 1, found: "another", expected: Account.fingerprint })
+      assert.strictEqual((yield* now.load(id("a"))).snapshotOutcome._tag, "Hit")
       assert.strictEqual((yield* Effect.flatten(rowOf(1))).fingerprint, "another")
     }))
 
@@ -188,9 +199,9 @@ describe("a load by new code", () => {
         const now = yield* Repository.make(aggregate, { snapshots: sync })
         const loaded = yield* now.load(id("a"))
         assert.deepInclude(loaded, { snapshotVersion: 0, replayed: 10 })
-        assert.strictEqual(loaded.snapshot._tag, "StateDecodeError")
+        assert.strictEqual(loaded.snapshotOutcome._tag, "StateDecodeError")
         assert.strictEqual(loaded.state.cents, 900n)
-        assert.strictEqual((yield* now.load(id("a"))).snapshot._tag, "Hit")
+        assert.strictEqual((yield* now.load(id("a"))).snapshotOutcome._tag, "Hit")
         assert.isTrue(Option.isSome(yield* rowOf(1)))
       }))
   }
@@ -207,8 +218,8 @@ describe("a load by new code", () => {
         const now = yield* Repository.make(AccountV3, { snapshots: sync })
         const loaded = yield* now.load(id("a"))
         assert.deepInclude(loaded, { snapshotVersion: 0, replayed: 10 })
-        assert.strictEqual(loaded.snapshot._tag, "HistoryMismatch")
-        assert.strictEqual((yield* now.load(id("a"))).snapshot._tag, "Hit")
+        assert.strictEqual(loaded.snapshotOutcome._tag, "HistoryMismatch")
+        assert.strictEqual((yield* now.load(id("a"))).snapshotOutcome._tag, "Hit")
         assert.isTrue(Option.isSome(yield* rowOf(1)))
       })
   )
@@ -219,8 +230,8 @@ describe("a load by new code", () => {
       for (const aggregate of [AccountV3Plain, AccountV3From2]) {
         const now = yield* Repository.make(aggregate, { snapshots: SnapshotPolicy.manual })
         const loaded = yield* now.load(id("a"))
-        assert.instanceOf(loaded.snapshot, Snapshot.SchemaVersionMismatch)
-        assert.deepInclude(loaded.snapshot, { found: 1, expected: 3 })
+        assert.instanceOf(loaded.snapshotOutcome, Snapshot.SchemaVersionMismatch)
+        assert.deepInclude(loaded.snapshotOutcome, { found: 1, expected: 3 })
         assert.deepInclude(loaded, { replayed: 10, snapshotVersion: 0 })
       }
     }))
@@ -231,9 +242,9 @@ describe("a load by new code", () => {
       const three = yield* rowOf(3)
       const old = yield* Repository.make(AccountV2, { snapshots: sync })
       const loaded = yield* old.load(id("a"))
-      assert.instanceOf(loaded.snapshot, Snapshot.SchemaVersionMismatch)
-      assert.deepInclude(loaded.snapshot, { found: 3, expected: 2 })
-      assert.deepInclude(yield* old.load(id("a")), { snapshotVersion: 20, snapshot: { _tag: "Hit" } })
+      assert.instanceOf(loaded.snapshotOutcome, Snapshot.SchemaVersionMismatch)
+      assert.deepInclude(loaded.snapshotOutcome, { found: 3, expected: 2 })
+      assert.deepInclude(yield* old.load(id("a")), { snapshotVersion: 20, snapshotOutcome: { _tag: "Hit" } })
       assert.deepStrictEqual(yield* rowOf(3), three)
     }))
 
@@ -242,7 +253,7 @@ describe("a load by new code", () => {
       yield* leave(Account, id("a"), [open, deposit(1, 19)])
       const now = yield* Repository.make(AccountV3, { snapshots: SnapshotPolicy.sync({ when: SnapshotPolicy.never }) })
       yield* now.load(id("a"))
-      assert.strictEqual((yield* now.load(id("a"))).snapshot._tag, "Migrated")
+      assert.strictEqual((yield* now.load(id("a"))).snapshotOutcome._tag, "Migrated")
     }))
 
   each("the distance of the policy counts from the own row", () =>
@@ -377,7 +388,7 @@ describe("a rolling deployment", () => {
         const turn = n % 2
         const name = ids[(n >> 1) % ids.length]
         const loaded = yield* rivals[turn].load(id(name))
-        if (loaded.snapshot._tag === "Hit" || loaded.snapshot._tag === "Migrated") hits[turn]++
+        if (loaded.snapshotOutcome._tag === "Hit" || loaded.snapshotOutcome._tag === "Migrated") hits[turn]++
         yield* rivals[turn].execute(id(name), deposit(1))
         balances.set(name, (balances.get(name) ?? 0) + 1)
         for (const schemaVersion of [1, 3]) {
@@ -403,7 +414,7 @@ describe("a rolling deployment", () => {
       assert.isAbove(saves.get(3)!, 190)
       assert.strictEqual(yield* store.deleteByType("Account", { schemaVersionBelow: 3, dryRun: true }), ids.length)
       assert.strictEqual(yield* store.deleteByType("Account", { schemaVersionBelow: 3 }), ids.length)
-      assert.strictEqual((yield* rivals[1].load(id("a"))).snapshot._tag, "Hit")
+      assert.strictEqual((yield* rivals[1].load(id("a"))).snapshotOutcome._tag, "Hit")
     })
   each("two versions, a thousand commands in turn, with migrations", rolling(AccountV3))
   each("two versions, a thousand commands in turn, without", rolling(AccountV3Plain))

@@ -25,7 +25,7 @@ interface Stored {
 /** What the stores are to do, in the plainest way. */
 class Model {
   readonly all: Array<Stored> = []
-  readonly snapshots = new Map<string, Snapshot.Encoded>()
+  readonly snapshots = new Map<string, Snapshot.EncodedSnapshot>()
   constructor(readonly aggregate: string) {}
 
   of(stream: string) {
@@ -48,7 +48,7 @@ class Model {
     return own.length + events.length
   }
 
-  save(snapshot: Snapshot.Encoded) {
+  save(snapshot: Snapshot.EncodedSnapshot) {
     const key = `${snapshot.stream.id} ${snapshot.schemaVersion}`
     const current = this.snapshots.get(key)
     if (current !== undefined && current.version >= snapshot.version) return "Superseded"

@@ -168,7 +168,7 @@ describe("migrations", () => {
         const accounts = yield* Repository.make(Account, { snapshots: SnapshotPolicy.manual })
         const loaded = yield* accounts.load(id("a"))
         assert.deepInclude(loaded, { version: 1, replayed: 1 })
-        assert.strictEqual(loaded.snapshot._tag, "StoreUnavailable")
+        assert.strictEqual(loaded.snapshotOutcome._tag, "StoreUnavailable")
         const failure = yield* Effect.flip(accounts.execute(id("a"), deposit(1)))
         assert.isTrue(failure._tag === "EventStoreError" && !failure.mayHaveAppended)
         assert.include(failure.message, "42501")
@@ -212,7 +212,7 @@ describe("migrations", () => {
           acquire: Effect.acquireRelease(
             Effect.sync(() => {
               const pool = new pg.Pool({ connectionString: url, max: 1 })
-              return prepared ? Postgres.prepared(pool) : pool
+              return prepared ? Postgres.preparePool(pool) : pool
             }),
             (pool) => Effect.promise(() => pool.end())
           )
@@ -314,7 +314,7 @@ WHERE schemaname = 'es' ORDER BY 1`
     Effect.gen(function*() {
       const sql = yield* SqlClient.SqlClient
       for (const prefix of ["bank", "es.bank"]) {
-        for (const statement of yield* SqlMigrations.postgres({ prefix })) yield* sql.unsafe(statement)
+        for (const statement of yield* SqlMigrations.statementsPostgres({ prefix })) yield* sql.unsafe(statement)
         // and the layers find their tables there
         const store = yield* SqlEventStore.make({ prefix, migrate: false })
         yield* store.append(stream("a"), [event(1)], { expectedVersion: ExpectedVersion.noStream })
@@ -1207,7 +1207,9 @@ describe("the feed", () => {
         )
         const restored = yield* connection(fresh.url)
         // what pg_dump and pg_restore do: the tables, their rows, the sequence
-        for (const statement of yield* SqlMigrations.postgres()) yield* Effect.promise(() => restored.query(statement))
+        for (const statement of yield* SqlMigrations.statementsPostgres()) {
+          yield* Effect.promise(() => restored.query(statement))
+        }
 
         for (const table of tables) {
           yield* Effect.promise(() => restored.query(`DELETE FROM ${table}`))

@@ -143,7 +143,7 @@ describe("what was acknowledged is there, whatever became of a snapshot", () => 
       )
       yield* accounts.execute(id("a"), open)
       const loaded = yield* SqlStores.transaction(accounts.load(id("a")))
-      assert.strictEqual(loaded.snapshot._tag, "Hit")
+      assert.strictEqual(loaded.snapshotOutcome._tag, "Hit")
     }).pipe(Effect.provide(stores)), 20_000)
 
   it.scopedLive("a command that keeps a lost transaction to itself does not succeed", () =>

@@ -57,9 +57,9 @@ describe("a forgotten version", () => {
       const grown = yield* Repository.make(WithDefault, { snapshots: sync })
       const loaded = yield* grown.load(id("a"))
       assert.deepInclude(loaded, { snapshotVersion: 0, replayed: 7, state: { open: true, balance: 6, limit: 0 } })
-      assert.instanceOf(loaded.snapshot, Snapshot.SchemaDrift)
-      assert.deepInclude(loaded.snapshot, { found: Account.fingerprint, expected: WithDefault.fingerprint })
-      assert.deepInclude(yield* grown.load(id("a")), { snapshotVersion: 7, snapshot: { _tag: "Hit" } })
+      assert.instanceOf(loaded.snapshotOutcome, Snapshot.SchemaDrift)
+      assert.deepInclude(loaded.snapshotOutcome, { found: Account.fingerprint, expected: WithDefault.fingerprint })
+      assert.deepInclude(yield* grown.load(id("a")), { snapshotVersion: 7, snapshotOutcome: { _tag: "Hit" } })
     }))
 
   each("onDrift: decode reads what decodes, says so, and replaces it in time", () =>
@@ -68,11 +68,11 @@ describe("a forgotten version", () => {
       const grown = yield* Repository.make(WithDefault, { snapshots: sync, onDrift: "decode" })
       const loaded = yield* grown.load(id("a"))
       assert.deepInclude(loaded, { snapshotVersion: 7, replayed: 0, state: { open: true, balance: 6, limit: 0 } })
-      assert.deepStrictEqual(loaded.snapshot, { _tag: "Drifted", fingerprint: Account.fingerprint })
+      assert.deepStrictEqual(loaded.snapshotOutcome, { _tag: "Drifted", fingerprint: Account.fingerprint })
       yield* grown.execute(id("a"), deposit(1, 4))
-      assert.deepInclude(yield* grown.load(id("a")), { replayed: 4, snapshot: loaded.snapshot })
+      assert.deepInclude(yield* grown.load(id("a")), { replayed: 4, snapshotOutcome: loaded.snapshotOutcome })
       yield* grown.execute(id("a"), deposit(1))
-      assert.deepInclude(yield* grown.load(id("a")), { snapshotVersion: 12, snapshot: { _tag: "Hit" } })
+      assert.deepInclude(yield* grown.load(id("a")), { snapshotVersion: 12, snapshotOutcome: { _tag: "Hit" } })
     }))
 
   each("onDrift: decode replays what does not decode, and repairs it", () =>
@@ -82,8 +82,8 @@ describe("a forgotten version", () => {
       const changed = yield* Repository.make(Changed, { snapshots: sync, onDrift: "decode" })
       const loaded = yield* changed.load(id("a"))
       assert.deepInclude(loaded, { snapshotVersion: 0, replayed: 7 })
-      assert.strictEqual(loaded.snapshot._tag, "StateDecodeError")
-      assert.deepInclude(yield* changed.load(id("a")), { snapshotVersion: 7, snapshot: { _tag: "Hit" } })
+      assert.strictEqual(loaded.snapshotOutcome._tag, "StateDecodeError")
+      assert.deepInclude(yield* changed.load(id("a")), { snapshotVersion: 7, snapshotOutcome: { _tag: "Hit" } })
     }))
 
   each("what a load refuted is replaced, and the row of another schema version stays", () =>
@@ -95,8 +95,8 @@ describe("a forgotten version", () => {
       yield* store.delete(stream, { schemaVersion: 1 })
       yield* store.save({ ...found, state: "{" })
       const accounts = yield* Repository.make(Account, { snapshots: sync })
-      assert.strictEqual((yield* accounts.load(id("a"))).snapshot._tag, "StateDecodeError")
-      assert.strictEqual((yield* accounts.load(id("a"))).snapshot._tag, "Hit")
+      assert.strictEqual((yield* accounts.load(id("a"))).snapshotOutcome._tag, "StateDecodeError")
+      assert.strictEqual((yield* accounts.load(id("a"))).snapshotOutcome._tag, "Hit")
       assert.isTrue(yield* store.exists(stream, { schemaVersion: 2 }))
     }))
 
@@ -108,7 +108,7 @@ describe("a forgotten version", () => {
       yield* store.delete(stream)
       yield* store.save({ ...found, eventId: "another" })
       const grown = yield* Repository.make(WithDefault, { snapshots: sync, onDrift: "decode" })
-      assert.strictEqual((yield* grown.load(id("a"))).snapshot._tag, "HistoryMismatch")
+      assert.strictEqual((yield* grown.load(id("a"))).snapshotOutcome._tag, "HistoryMismatch")
     }))
 })
 
@@ -150,8 +150,8 @@ describe("another history", () => {
           const balance = events.reduce((sum, { amount }) => sum + amount, 0)
           assert.deepInclude(loaded, { version: events.length, snapshotVersion: 0, exists: events.length > 0 })
           assert.strictEqual(loaded.state.balance, balance)
-          assert.instanceOf(loaded.snapshot, Snapshot.HistoryMismatch)
-          assert.deepInclude(loaded.snapshot, {
+          assert.instanceOf(loaded.snapshotOutcome, Snapshot.HistoryMismatch)
+          assert.deepInclude(loaded.snapshotOutcome, {
             version: 9,
             expected: "same-8",
             actual: events.length >= 9 ? events[8].id : null
@@ -161,7 +161,7 @@ describe("another history", () => {
           yield* accounts.executeAll(id("a"), [open, deposit(1, 3)])
           yield* accounts.awaitPendingSnapshots
           const repaired = yield* accounts.load(id("a"))
-          assert.strictEqual(repaired.snapshot._tag, "Hit")
+          assert.strictEqual(repaired.snapshotOutcome._tag, "Hit")
           assert.strictEqual(repaired.state.balance, balance + 3)
           assert.deepInclude(yield* accounts.verify(id("a")), { _tag: "Verified" })
           assert.isTrue(yield* snapshots.exists(stream))
@@ -176,7 +176,7 @@ describe("another history", () => {
       yield* accounts.executeAll(id("a"), [open, deposit(1, 9)])
       yield* accounts.createSnapshot(id("a"))
       yield* sql`DELETE FROM eventsourcing_events WHERE version < 5`
-      assert.deepInclude(yield* accounts.load(id("a")), { version: 10, snapshot: { _tag: "Hit" } })
+      assert.deepInclude(yield* accounts.load(id("a")), { version: 10, snapshotOutcome: { _tag: "Hit" } })
       yield* sql`UPDATE eventsourcing_snapshots SET fingerprint = 'x'`
       const attempts: ReadonlyArray<Effect.Effect<unknown, unknown>> = [
         accounts.load(id("a")),
@@ -195,7 +195,7 @@ describe("every outcome is seen", () => {
     readonly [
       outcome: Snapshot.SnapshotOutcome["_tag"],
       level: string,
-      change: Partial<Snapshot.Encoded>,
+      change: Partial<Snapshot.EncodedSnapshot>,
       options?: Repository.Options
     ]
   > = [
@@ -243,7 +243,7 @@ describe("every outcome is seen", () => {
           })),
           observed
         )
-        assert.strictEqual(loaded.snapshot._tag, outcome)
+        assert.strictEqual(loaded.snapshotOutcome._tag, outcome)
         assert.deepStrictEqual(loaded.state, { open: true, balance: 3 })
         assert.strictEqual(yield* count, before + 1)
         const ours = logged.filter(({ annotations }) => annotations.aggregate === "Account")
@@ -332,7 +332,7 @@ describe("rows edited by hand", () => {
             yield* accounts.execute(id("a"), open)
             // and the chance was taken to mend it
             const mended = yield* accounts.load(id("a"))
-            assert.strictEqual(mended.snapshot._tag, "Hit", `${column} = ${String(value).slice(0, 50)}`)
+            assert.strictEqual(mended.snapshotOutcome._tag, "Hit", `${column} = ${String(value).slice(0, 50)}`)
           }
         }).pipe(Effect.provide(layer)),
       120_000
@@ -436,13 +436,13 @@ describe("states that JSON, or their schema, cannot hold", () => {
       const once = { every: 1, retry: Schedule.recurs(0) }
       for (const snapshots of [SnapshotPolicy.sync({ every: 1 }), SnapshotPolicy.background(once)]) {
         const sensors = yield* Repository.make(Sensor, { snapshots })
-        const done = yield* observed(sensors.execute(snapshots.mode, { _tag: "Read", text: "broken" }))
+        const done = yield* observed(sensors.execute(snapshots._tag, { _tag: "Read", text: "broken" }))
         assert.strictEqual(done.version, 1)
-        assert.isTrue(Number.isNaN((yield* sensors.load(snapshots.mode)).state.readings[0]))
-        const failure = yield* Effect.flip(sensors.createSnapshot(snapshots.mode))
+        assert.isTrue(Number.isNaN((yield* sensors.load(snapshots._tag)).state.readings[0]))
+        const failure = yield* Effect.flip(sensors.createSnapshot(snapshots._tag))
         assert.instanceOf(failure, Snapshot.StateEncodeError)
         assert.isFalse(
-          yield* (yield* SnapshotStore.SnapshotStore).exists(StreamId.make("Sensor", snapshots.mode))
+          yield* (yield* SnapshotStore.SnapshotStore).exists(StreamId.make("Sensor", snapshots._tag))
         )
       }
       assert.isTrue(

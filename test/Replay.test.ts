@@ -152,7 +152,9 @@ describe("concurrentReplays", () => {
           )
           const loaded = yield* Effect.forEach(ids, (text) => now.load(id(text)), { concurrency: "unbounded" })
           assert.isTrue(
-            loaded.every(({ replayed, snapshot }) => replayed === 9 && snapshot._tag === "SchemaVersionMismatch")
+            loaded.every(({ replayed, snapshotOutcome: snapshot }) =>
+              replayed === 9 && snapshot._tag === "SchemaVersionMismatch"
+            )
           )
           assert.strictEqual(seen.most, cap)
         }
@@ -354,7 +356,7 @@ describe("a history that is replaced while it is read", () => {
           reads.of = (count) => count < replacedAt ? one : other
           const loaded = yield* accounts.load(id("a"))
           assert.deepInclude(loaded, { version: length, snapshotVersion: 0, state })
-          assert.strictEqual(loaded.snapshot._tag, "HistoryMismatch")
+          assert.strictEqual(loaded.snapshotOutcome._tag, "HistoryMismatch")
         }
       }).pipe(Effect.provide(memoryStores)))
 
@@ -422,7 +424,7 @@ describe("a history that is replaced while it is read", () => {
         reads.of = (count) => at.has(count) && count % 2 === 1 ? one : other
         const loaded = yield* observed(accounts.load(id("a")))
         assert.deepInclude(loaded, { version: 9, state: { open: true, balance: 800 } })
-        assert.strictEqual(loaded.snapshot._tag, "StateDecodeError")
+        assert.strictEqual(loaded.snapshotOutcome._tag, "StateDecodeError")
         assert.isAbove(reads.count, 4 + replacements)
         assert.strictEqual((yield* refused) - before, 1)
         assert.strictEqual(logged.filter(({ annotations }) => annotations.id === "a").length, 1)
@@ -478,7 +480,7 @@ describe("a history that is replaced while it is read", () => {
     }).pipe(Effect.provide(memoryStores)))
 
   for (const policy of [SnapshotPolicy.sync, SnapshotPolicy.background]) {
-    const { mode } = policy({ every: 1 })
+    const { _tag: mode } = policy({ every: 1 })
     it.scopedLive(`between a load and the append that fits it all the same: no snapshot is of both (${mode})`, () =>
       Effect.gen(function*() {
         const { one, other, reads, store } = yield* twoHistories

@@ -81,7 +81,7 @@ describe("Repository", () => {
         exists: true,
         snapshotVersion: 0,
         replayed: 2,
-        snapshot: { _tag: "Disabled" }
+        snapshotOutcome: { _tag: "Disabled" }
       })
     }))
 
@@ -96,7 +96,7 @@ describe("Repository", () => {
         exists: false,
         snapshotVersion: 0,
         replayed: 0,
-        snapshot: { _tag: "None" }
+        snapshotOutcome: { _tag: "None" }
       })
     }))
 
@@ -228,7 +228,7 @@ describe("snapshot modes", () => {
       yield* accounts.execute(id("a"), deposit(1))
       assert.strictEqual(yield* snapshotVersion("a"), 10)
       const loaded = yield* accounts.load(id("a"))
-      assert.deepInclude(loaded, { version: 10, snapshotVersion: 10, replayed: 0, snapshot: { _tag: "Hit" } })
+      assert.deepInclude(loaded, { version: 10, snapshotVersion: 10, replayed: 0, snapshotOutcome: { _tag: "Hit" } })
       assert.deepStrictEqual(loaded.state, { open: true, balance: 9 })
       yield* accounts.execute(id("a"), deposit(1, 3))
       assert.deepInclude(yield* accounts.load(id("a")), { version: 13, snapshotVersion: 10, replayed: 3 })
@@ -353,7 +353,7 @@ describe("snapshot modes", () => {
 })
 
 describe("a snapshot is an optimisation only", () => {
-  const save = (change: Partial<Snapshot.Encoded>) =>
+  const save = (change: Partial<Snapshot.EncodedSnapshot>) =>
     Effect.gen(function*() {
       const store = yield* SnapshotStore.SnapshotStore
       const found = yield* Effect.flatten(store.get(streamOf("a"), { schemaVersion: 1 }))
@@ -362,7 +362,7 @@ describe("a snapshot is an optimisation only", () => {
     })
 
   const tampered: ReadonlyArray<
-    readonly [name: string, change: Partial<Snapshot.Encoded>, reason: Snapshot.SnapshotOutcome["_tag"]]
+    readonly [name: string, change: Partial<Snapshot.EncodedSnapshot>, reason: Snapshot.SnapshotOutcome["_tag"]]
   > = [
     ["ahead of the stream", { version: 99 }, "HistoryMismatch"],
     ["behind, with the id of another event", { version: 3 }, "HistoryMismatch"],
@@ -385,10 +385,15 @@ describe("a snapshot is an optimisation only", () => {
           const loaded = yield* accounts.load(id("a"))
           assert.deepStrictEqual(loaded.state, { open: true, balance: 6 })
           assert.deepInclude(loaded, { version: 7, snapshotVersion: 0, replayed: 7 })
-          assert.strictEqual(loaded.snapshot._tag, reason)
+          assert.strictEqual(loaded.snapshotOutcome._tag, reason)
           yield* accounts.awaitPendingSnapshots
           const repaired = yield* accounts.load(id("a"))
-          assert.deepInclude(repaired, { version: 7, snapshotVersion: 7, replayed: 0, snapshot: { _tag: "Hit" } })
+          assert.deepInclude(repaired, {
+            version: 7,
+            snapshotVersion: 7,
+            replayed: 0,
+            snapshotOutcome: { _tag: "Hit" }
+          })
           assert.deepStrictEqual(repaired.state, loaded.state)
         }))
     }
@@ -413,7 +418,7 @@ describe("a snapshot is an optimisation only", () => {
   ]
   for (const [name, broken] of brokenStores) {
     for (const policy of [SnapshotPolicy.sync({ every: 1 }), SnapshotPolicy.background({ every: 1 })]) {
-      it.effect(`a snapshot store that ${name} fails no command and no load (${policy.mode})`, () =>
+      it.effect(`a snapshot store that ${name} fails no command and no load (${policy._tag})`, () =>
         Effect.gen(function*() {
           const store = SnapshotStore.SnapshotStore.of({
             get: () => broken,
@@ -433,7 +438,7 @@ describe("a snapshot is an optimisation only", () => {
             assert.strictEqual(done.version, 2)
             const loaded = yield* accounts.load(id("a"))
             assert.deepStrictEqual(loaded.state, { open: true, balance: 3 })
-            assert.strictEqual(loaded.snapshot._tag, "StoreUnavailable")
+            assert.strictEqual(loaded.snapshotOutcome._tag, "StoreUnavailable")
           }))
           yield* TestClock.adjust("2 minutes")
           yield* Fiber.join(fiber)
@@ -491,14 +496,14 @@ describe("a snapshot is an optimisation only", () => {
       yield* old.executeAll(id("a"), [open, deposit(1, 9)])
       const first = yield* now.load(id("a"))
       assert.deepInclude(first, { version: 10, snapshotVersion: 0, replayed: 10 })
-      assert.instanceOf(first.snapshot, Snapshot.SchemaVersionMismatch)
-      assert.deepInclude(first.snapshot, { found: 1, expected: 2 })
+      assert.instanceOf(first.snapshotOutcome, Snapshot.SchemaVersionMismatch)
+      assert.deepInclude(first.snapshotOutcome, { found: 1, expected: 2 })
       assert.deepInclude(yield* now.load(id("a")), { snapshotVersion: 10, replayed: 0 })
       assert.deepInclude(yield* old.load(id("a")), { snapshotVersion: 10, replayed: 0 })
       const snapshots = yield* SnapshotStore.SnapshotStore
       assert.strictEqual(yield* snapshots.deleteByType("Account", { schemaVersionBelow: 2 }), 1)
       assert.deepInclude(yield* now.load(id("a")), { snapshotVersion: 10 })
-      assert.strictEqual((yield* old.load(id("a"))).snapshot._tag, "SchemaVersionMismatch")
+      assert.strictEqual((yield* old.load(id("a"))).snapshotOutcome._tag, "SchemaVersionMismatch")
     }))
 })
 
@@ -613,7 +618,7 @@ describe("bad input", () => {
     const loaded = await runtime.runPromise(
       Effect.flatMap(Accounts, (accounts) => Effect.zipRight(accounts.execute(id("a"), open), accounts.load(id("a"))))
     )
-    assert.deepInclude(loaded, { version: 1, snapshot: { _tag: "None" } })
+    assert.deepInclude(loaded, { version: 1, snapshotOutcome: { _tag: "None" } })
     await runtime.dispose()
   })
 

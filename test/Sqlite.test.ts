@@ -327,7 +327,7 @@ describe("prefix", () => {
   it.effect("the statements can be read first", () =>
     Effect.gen(function*() {
       const db = new Database(":memory:")
-      for (const statement of yield* SqlMigrations.sqlite({ prefix: "bank" })) db.exec(statement)
+      for (const statement of yield* SqlMigrations.statementsSqlite({ prefix: "bank" })) db.exec(statement)
       const names = db.prepare("SELECT name FROM sqlite_master WHERE type = 'table' AND name LIKE 'bank%'").pluck()
         .all()
       assert.deepStrictEqual(names.sort(), ["bank_events", "bank_migrations", "bank_snapshots"])
@@ -403,7 +403,7 @@ describe("rows edited by hand", () => {
       yield* sql`DELETE FROM eventsourcing_events WHERE stream_id = 'b' AND version > 6`
       const restored = yield* accounts.load(id("b"))
       assert.deepInclude(restored, { version: 6, snapshotVersion: 0, replayed: 6 })
-      assert.strictEqual(restored.snapshot._tag, "HistoryMismatch")
+      assert.strictEqual(restored.snapshotOutcome._tag, "HistoryMismatch")
       yield* accounts.execute(id("b"), deposit(100))
       assert.strictEqual((yield* accounts.createSnapshot(id("b"))).outcome, "Saved")
       assert.deepInclude(yield* accounts.load(id("b")), { version: 7, snapshotVersion: 7 })
@@ -424,7 +424,7 @@ describe("rows edited by hand", () => {
       yield* sql`DROP TABLE eventsourcing_snapshots`
       const loaded = yield* accounts.load(id("a"))
       assert.deepInclude(loaded, { version: 10, replayed: 10 })
-      assert.strictEqual(loaded.snapshot._tag, "StoreUnavailable")
+      assert.strictEqual(loaded.snapshotOutcome._tag, "StoreUnavailable")
       assert.strictEqual((yield* accounts.execute(id("a"), deposit(1))).version, 11)
     }).pipe(Effect.provide(memory)))
 

@@ -54,7 +54,7 @@ const rolledBack = <A, E>(exit: Exit.Exit<A, E>) => {
 
 describe("a statement whose failure ends the whole transaction", () => {
   for (const policy of [SnapshotPolicy.sync({ every: 1 }), SnapshotPolicy.inline({ every: 1 })]) {
-    it.scoped(`a swallowed save: the caller's transaction fails (${policy.mode})`, () =>
+    it.scoped(`a swallowed save: the caller's transaction fails (${policy._tag})`, () =>
       Effect.gen(function*() {
         const sql = yield* SqlClient.SqlClient
         const accounts = yield* Repository.make(Account, { snapshots: policy })

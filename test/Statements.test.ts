@@ -140,7 +140,7 @@ describe("PostgreSQL, prepared", () => {
     Effect.map(temporaryDatabase(inject("postgres")), (url) =>
       PgClient.layerFromPool({
         acquire: Effect.acquireRelease(
-          Effect.sync(() => Postgres.prepared(new pg.Pool({ connectionString: url, max: 1 }))),
+          Effect.sync(() => Postgres.preparePool(new pg.Pool({ connectionString: url, max: 1 }))),
           (pool) => Effect.promise(() => pool.end())
         )
       }))

@@ -140,7 +140,7 @@ describe("a snapshot store of anybody's", () => {
     evolve: (count) => count + 1,
     decide: () => Either.right([{ _tag: "Counted" as const }])
   })
-  const row: Snapshot.Encoded = {
+  const row: Snapshot.EncodedSnapshot = {
     stream: StreamId.make("Counter", "c"),
     version: 1,
     eventId: "e",
@@ -191,8 +191,12 @@ describe("a snapshot store of anybody's", () => {
         const { snapshot } = yield* manual.createSnapshot("c")
         yield* store.delete(row.stream)
         yield* store.save({ ...row, version: 3, eventId: snapshot.eventId, ...damage })
-        assert.notInclude(["Hit", "None"], (yield* counters.load("c")).snapshot._tag)
-        assert.deepInclude(yield* counters.load("c"), { state: 3, snapshotVersion: 3, snapshot: { _tag: "Hit" } })
+        assert.notInclude(["Hit", "None"], (yield* counters.load("c")).snapshotOutcome._tag)
+        assert.deepInclude(yield* counters.load("c"), {
+          state: 3,
+          snapshotVersion: 3,
+          snapshotOutcome: { _tag: "Hit" }
+        })
       }
     }).pipe(Effect.provide(memoryStores)))
 })
@@ -225,7 +229,7 @@ describe("a state that its schema does not keep whole", () => {
   }
   const V = Schema.Struct({ v: Schema.Int })
   const refused: ReadonlyArray<
-    readonly [name: string, encoded: Either.Either<Snapshot.Encoded, Snapshot.StateEncodeError>]
+    readonly [name: string, encoded: Either.Either<Snapshot.EncodedSnapshot, Snapshot.StateEncodeError>]
   > = [
     [
       "a union whose first member fits, and drops a field",

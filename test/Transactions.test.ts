@@ -149,7 +149,7 @@ const suite = (name: string, client: Layer.Layer<SqlClient.SqlClient, unknown>) 
         yield* sql.withTransaction(Effect.gen(function*() {
           assert.strictEqual((yield* accounts.execute(id("a"), deposit(1))).version, 2)
           const loaded = yield* accounts.load(id("a"))
-          assert.strictEqual(loaded.snapshot._tag, "StoreUnavailable")
+          assert.strictEqual(loaded.snapshotOutcome._tag, "StoreUnavailable")
           assert.strictEqual((yield* accounts.execute(id("a"), deposit(1))).version, 3)
           assert.strictEqual((yield* Effect.flip(accounts.createSnapshot(id("a"))))._tag, "SnapshotStoreError")
           yield* accounts.execute(id("b"), open)

@@ -73,7 +73,7 @@ describe("verify", () => {
         const after = yield* Repository.make(Doubled(), { snapshots: SnapshotPolicy.manual })
         // no proof on load can see it
         assert.deepInclude(yield* after.load(id("a")), {
-          snapshot: { _tag: "Hit" },
+          snapshotOutcome: { _tag: "Hit" },
           state: { open: true, balance: 13 }
         })
         assert.deepStrictEqual(yield* after.verify(id("a"), { remove: false }), {
@@ -85,13 +85,13 @@ describe("verify", () => {
         })
         assert.deepInclude(yield* after.verify(id("a")), { _tag: "Refuted", removed: true })
         assert.deepInclude(yield* after.load(id("a")), {
-          snapshot: { _tag: "None" },
+          snapshotOutcome: { _tag: "None" },
           state: { open: true, balance: 22 }
         })
         assert.deepStrictEqual(yield* after.verify(id("a")), {
           _tag: "NoSnapshot",
           version: 12,
-          snapshot: { _tag: "None" }
+          snapshotOutcome: { _tag: "None" }
         })
         yield* after.createSnapshot(id("a"))
         assert.deepInclude(yield* after.verify(id("a")), { _tag: "Verified" })
@@ -151,8 +151,8 @@ describe("verify", () => {
       yield* written
       const wrong = AccountV3Broken((state) => ({ ...AccountV3.initial(id("a")), cents: BigInt(state.balance) }))
       const now = yield* Repository.make(wrong, { snapshots: SnapshotPolicy.sync({ every: 10 }) })
-      assert.strictEqual((yield* now.load(id("a"))).snapshot._tag, "Migrated")
-      assert.strictEqual((yield* now.load(id("a"))).snapshot._tag, "Hit")
+      assert.strictEqual((yield* now.load(id("a"))).snapshotOutcome._tag, "Migrated")
+      assert.strictEqual((yield* now.load(id("a"))).snapshotOutcome._tag, "Hit")
       const refuted = yield* now.verify(id("a"))
       assert.isTrue(refuted._tag === "Refuted" && refuted.removed)
       if (refuted._tag === "Refuted") {
@@ -160,7 +160,7 @@ describe("verify", () => {
       }
       // neither its own row nor what the next load would have migrated
       const right = yield* now.load(id("a"))
-      assert.deepInclude(right, { snapshotVersion: 0, snapshot: { _tag: "None" } })
+      assert.deepInclude(right, { snapshotVersion: 0, snapshotOutcome: { _tag: "None" } })
       assert.deepStrictEqual(right.state.cents, 1_100n)
     }))
 
@@ -198,7 +198,7 @@ describe("verify", () => {
         Effect.provideService(SnapshotStore.SnapshotStore, { ...store, get: () => Effect.die("planned") })
       )
       const outcome = yield* without.verify(id("a"))
-      assert.isTrue(outcome._tag === "NoSnapshot" && outcome.snapshot._tag === "StoreUnavailable")
+      assert.isTrue(outcome._tag === "NoSnapshot" && outcome.snapshotOutcome._tag === "StoreUnavailable")
     }).pipe(Effect.provide(memoryStores)))
 })
 

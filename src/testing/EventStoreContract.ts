@@ -237,7 +237,7 @@ const basic: ReadonlyArray<Contract.Case<EventStore.EventStore>> = [
         const snapshots = found.value
         const events = eventsOf(6)
         yield* store.append(stream("a"), events, { expectedVersion: ExpectedVersion.noStream })
-        const snapshot = (schemaVersion: number, version: number, fingerprint: string): Snapshot.Encoded => ({
+        const snapshot = (schemaVersion: number, version: number, fingerprint: string): Snapshot.EncodedSnapshot => ({
           stream: stream("a"),
           version,
           eventId: events[version - 1].id,
@@ -248,7 +248,7 @@ const basic: ReadonlyArray<Contract.Case<EventStore.EventStore>> = [
         })
         const check = (
           options: { readonly schemaVersion: number; readonly fingerprint: string },
-          expected: Snapshot.Encoded | undefined,
+          expected: Snapshot.EncodedSnapshot | undefined,
           from: number
         ) =>
           Effect.gen(function*() {

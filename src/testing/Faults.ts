@@ -654,7 +654,7 @@ const corruptPage = (
   }))
 }
 
-const corruptSnapshot = (snapshot: Snapshot.Encoded, n: number): Snapshot.Encoded => {
+const corruptSnapshot = (snapshot: Snapshot.EncodedSnapshot, n: number): Snapshot.EncodedSnapshot => {
   switch (n % 5) {
     case 0:
       return { ...snapshot, state: "{" }

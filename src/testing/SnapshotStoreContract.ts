@@ -38,7 +38,7 @@ const withFresh = (
   body: (
     store: SnapshotStore.SnapshotStore["Type"],
     aggregate: string,
-    snapshot: (id: string, version: number, schemaVersion?: number, state?: string) => Snapshot.Encoded
+    snapshot: (id: string, version: number, schemaVersion?: number, state?: string) => Snapshot.EncodedSnapshot
   ) => Effect.Effect<void, unknown>
 ): Contract.Case<SnapshotStore.SnapshotStore> => ({
   name,
@@ -56,7 +56,7 @@ const withFresh = (
   })
 })
 
-const plain = (found: Option.Option<Snapshot.Encoded>) =>
+const plain = (found: Option.Option<Snapshot.EncodedSnapshot>) =>
   Option.getOrNull(Option.map(found, (snapshot) => ({ ...snapshot, stream: { ...snapshot.stream } })))
 
 /**

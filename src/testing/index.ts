@@ -31,4 +31,4 @@ export * as SqlFaults from "./SqlFaults.js"
 /**
  * @since 0.1.0
  */
-export * as Testing from "./Testing.js"
+export * as RecordingStores from "./RecordingStores.js"

@@ -154,8 +154,8 @@ SELECT stream_id, version, event_id FROM eventsourcing_snapshots`
       )
       if (loaded === undefined || replayed === undefined) continue
       const { balance, open } = loaded.state
-      if (loaded.snapshot._tag !== "Hit" && loaded.snapshot._tag !== "None") {
-        wrong(`the snapshot of ${name} was not used: ${JSON.stringify(loaded.snapshot)}`)
+      if (loaded.snapshotOutcome._tag !== "Hit" && loaded.snapshotOutcome._tag !== "None") {
+        wrong(`the snapshot of ${name} was not used: ${JSON.stringify(loaded.snapshotOutcome)}`)
       }
       if (loaded.version === replayed.version && (balance !== replayed.state.balance || open !== replayed.state.open)) {
         wrong(`${name} loads as ${JSON.stringify(loaded.state)}, replay gives ${JSON.stringify(replayed.state)}`)

@@ -512,8 +512,10 @@ const prepare = (subject: Subject, seed: number, options: Options) => {
             Effect.tap(checkState(what, version, id, at, state), () => spoil(state))
           const loaded = (id: string, least: number, found: Library.Repository.Loaded<string, Ledger>) =>
             Effect.suspend(() => {
-              trace.push(`${name} load ${id} ${found.version} by ${found.snapshotVersion} ${found.snapshot._tag}`)
-              count(`snapshot ${found.snapshot._tag}`)
+              trace.push(
+                `${name} load ${id} ${found.version} by ${found.snapshotVersion} ${found.snapshotOutcome._tag}`
+              )
+              count(`snapshot ${found.snapshotOutcome._tag}`)
               if (found.version < least) wrong(`a load of ${id} gave ${found.version}, ${least} was acknowledged`)
               return check("a load", id, found)
             })

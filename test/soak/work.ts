@@ -198,7 +198,7 @@ export const soak = (
       return Effect.map(Effect.exit(patient(accounts.load(id(String(stream))))), (exit) => {
         count(`load ${judge(`load ${stream}`, exit)}`)
         if (Exit.isFailure(exit) || Option.isNone(exit.value)) return
-        const { snapshot, state, version } = exit.value.value
+        const { snapshotOutcome: snapshot, state, version } = exit.value.value
         count(`snapshot ${snapshot._tag}`)
         if (version > 0 && state.balance !== version - 1) wrong(`load: ${stream} at ${version} has ${state.balance}`)
       })

@@ -165,7 +165,7 @@ describe("SnapshotPolicy", () => {
     expect(SnapshotPolicy.background).type.not.toBeCallableWith({ every: "often" })
     expect(SnapshotPolicy.background).type.toBeCallableWith({ every: 10, workers: 3 })
     expect(Repository.make).type.not.toBeCallableWith(Counter, { snapshots: "sync" })
-    expect(Repository.make).type.not.toBeCallableWith(Counter, { snapshots: { mode: "Sometimes" } })
+    expect(Repository.make).type.not.toBeCallableWith(Counter, { snapshots: { _tag: "Sometimes" } })
   })
 })
 

@@ -1,5 +1,5 @@
 import { Context, Either, pipe, Schema } from "effect"
-import { Aggregate, Repository, SnapshotPolicy, Upcast, Versions } from "effect-eventsourcing"
+import { Aggregate, Repository, SnapshotPolicy, Versions } from "effect-eventsourcing"
 import { describe, expect, test } from "tstyche"
 
 const StateV1 = Schema.Struct({ total: Schema.Int })
@@ -84,9 +84,9 @@ describe("upcasts", () => {
       ...definition,
       upcasts: {
         Counted: Versions.from(1, CountedV1).to(Counted, ({ by }) => Counted.make({ by: Number(by) })),
-        Tallied: Upcast.renamed("Counted"),
-        "Tallied@2": Upcast.renamed("Counted@2"),
-        Noted: Upcast.retired
+        Tallied: Versions.renamed("Counted"),
+        "Tallied@2": Versions.renamed("Counted@2"),
+        Noted: Versions.retired
       }
     })
     expect(Aggregate.make).type.not.toBeCallableWith({
@@ -95,7 +95,7 @@ describe("upcasts", () => {
     })
     expect(Aggregate.make).type.not.toBeCallableWith({
       ...definition,
-      upcasts: { Tallied: Upcast.renamed("Count") }
+      upcasts: { Tallied: Versions.renamed("Count") }
     })
   })
 })

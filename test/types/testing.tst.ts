@@ -1,6 +1,6 @@
 import { type Brand, Data, type Effect, Either, FastCheck, type Layer, type Option, Schema } from "effect"
 import { Aggregate, type EventStore, type SnapshotStore } from "effect-eventsourcing"
-import { AggregateLaws, AggregateTest, Testing } from "effect-eventsourcing/testing"
+import { AggregateLaws, AggregateTest, RecordingStores } from "effect-eventsourcing/testing"
 import * as nodeTest from "node:test"
 import { describe, expect, test } from "tstyche"
 import * as vitest from "vitest"
@@ -128,11 +128,11 @@ describe("AggregateTest", () => {
   })
 })
 
-describe("Testing", () => {
+describe("RecordingStores", () => {
   test("the layer needs nothing and cannot fail", () => {
-    expect(Testing.layer).type.toBe<
-      Layer.Layer<EventStore.EventStore | SnapshotStore.SnapshotStore | Testing.Stores>
+    expect(RecordingStores.layer).type.toBe<
+      Layer.Layer<EventStore.EventStore | SnapshotStore.SnapshotStore | RecordingStores.Stores>
     >()
-    expect<Testing.Stores["Type"]["loads"]>().type.toBe<Effect.Effect<ReadonlyArray<Testing.Load>>>()
+    expect<RecordingStores.Stores["Type"]["loads"]>().type.toBe<Effect.Effect<ReadonlyArray<RecordingStores.Load>>>()
   })
 })

@@ -255,7 +255,7 @@ export const make = <Name extends string, Id, State, Event, Command, Rejection>(
     found?: {
       /** The events from version 1 on, where they are at hand. */
       readonly page?: ReadonlyArray<EventStore.TailEvent> | undefined
-      readonly refuted?: Snapshot.Encoded | undefined
+      readonly refuted?: Snapshot.EncodedSnapshot | undefined
     }
   ): Loading => {
     const page = found?.page
@@ -292,7 +292,7 @@ export const make = <Name extends string, Id, State, Event, Command, Rejection>(
     id: Id,
     stream: StreamId.StreamId,
     bounds: Bounds,
-    encoded: Snapshot.Encoded,
+    encoded: Snapshot.EncodedSnapshot,
     page: ReadonlyArray<EventStore.TailEvent> | undefined
   ): Loading => {
     const decoded = Snapshot.decode(aggregate, encoded, { onDrift })
@@ -338,7 +338,7 @@ export const make = <Name extends string, Id, State, Event, Command, Rejection>(
   }
 
   type Found = {
-    readonly snapshot: Either.Either<Option.Option<Snapshot.Encoded>, Snapshot.StoreUnavailable>
+    readonly snapshot: Either.Either<Option.Option<Snapshot.EncodedSnapshot>, Snapshot.StoreUnavailable>
     /** The tail of a snapshot that can be used, else the events from version 1 on, if they were read already. */
     readonly page?: ReadonlyArray<EventStore.TailEvent> | undefined
   }
@@ -359,7 +359,7 @@ export const make = <Name extends string, Id, State, Event, Command, Rejection>(
         })
       )
 
-  const isUsable = (found: Snapshot.Encoded): boolean =>
+  const isUsable = (found: Snapshot.EncodedSnapshot): boolean =>
     Number.isSafeInteger(found.version) && found.version >= 1 && (found.schemaVersion === schemaVersion
       ? fingerprint === undefined || found.fingerprint === fingerprint
       : migratable.some((schema) =>

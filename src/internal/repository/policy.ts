@@ -15,7 +15,7 @@ import { quote } from "../text.js"
 export const problem = <State, Event>(
   policy: SnapshotPolicy.SnapshotPolicy<State, Event>
 ): InvalidOption | undefined => {
-  switch (policy?.mode) {
+  switch (policy?._tag) {
     case "None":
     case "Manual":
       return undefined
@@ -28,7 +28,7 @@ export const problem = <State, Event>(
       // a program without types
       return new InvalidOption({
         option: "SnapshotPolicy mode",
-        value: quote(Object(policy).mode),
+        value: quote(Object(policy)._tag),
         expected: "none, manual, sync, inline or background"
       })
   }

@@ -11,7 +11,7 @@ import type * as Snapshot from "../../Snapshot.js"
  * @internal
  */
 export interface Entry<out Used> {
-  readonly encoded: Snapshot.Encoded
+  readonly encoded: Snapshot.EncodedSnapshot
   /** The stored snapshot that the load used: policies count from it. */
   readonly used: Option.Option<Used>
 }

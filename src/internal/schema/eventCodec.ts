@@ -5,7 +5,7 @@ import * as Schema from "effect/Schema"
 import * as AST from "effect/SchemaAST"
 import type { EventCodec } from "../../Aggregate.js"
 import { InvalidOption } from "../../InvalidOption.js"
-import { storedType, type Upcast } from "../../Upcast.js"
+import type { Upcast } from "../../Versions.js"
 import { keyProblem, quote } from "../text.js"
 import * as Plain from "./codec.js"
 import { fingerprint } from "./fingerprint.js"
@@ -14,6 +14,9 @@ import { notJson } from "./jsonSafety.js"
 import { safely } from "./safely.js"
 
 const maxTypeBytes = 255
+
+// the type under which a version of an event is stored
+const storedType = (type: string, version: number): string => version === 1 ? type : `${type}@${version}`
 
 /**
  * One decoder per stored type, built once: a union would try its members for every event of a replay.

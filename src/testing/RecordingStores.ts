@@ -22,7 +22,7 @@ import type * as StreamId from "../StreamId.js"
  * @example
  * ```ts
  * import { Aggregate, Repository, SnapshotPolicy } from "effect-eventsourcing"
- * import { Testing } from "effect-eventsourcing/testing"
+ * import { RecordingStores } from "effect-eventsourcing/testing"
  * import { Effect, Either, Schema } from "effect"
  * import * as assert from "node:assert/strict"
  *
@@ -39,7 +39,7 @@ import type * as StreamId from "../StreamId.js"
  *
  * const test = Effect.gen(function*() {
  *   const counters = yield* Repository.make(Counter, { snapshots: SnapshotPolicy.manual })
- *   const stores = yield* Testing.Stores
+ *   const stores = yield* RecordingStores.Stores
  *   const count = { _tag: "Count" } as const
  *   yield* counters.executeAll("a", [count, count, count])
  *   yield* counters.createSnapshot("a")
@@ -52,7 +52,7 @@ import type * as StreamId from "../StreamId.js"
  *   assert.deepEqual(load.tail, [4, 5]) // and replayed exactly the tail
  * })
  *
- * await Effect.runPromise(Effect.provide(Effect.scoped(test), Testing.layer))
+ * await Effect.runPromise(Effect.provide(Effect.scoped(test), RecordingStores.layer))
  * ```
  *
  * @since 0.1.0
@@ -66,7 +66,7 @@ export class Stores extends Context.Tag("effect-eventsourcing/testing/Stores")<S
   /** The events that appends added, in order. What a repeated append found in place is not among them. */
   readonly appended: Effect.Effect<ReadonlyArray<Appended>>
   /** The snapshots that were saved. A superseded one is not among them. */
-  readonly saved: Effect.Effect<ReadonlyArray<Snapshot.Encoded>>
+  readonly saved: Effect.Effect<ReadonlyArray<Snapshot.EncodedSnapshot>>
   /** What was read to load aggregates. */
   readonly loads: Effect.Effect<ReadonlyArray<Load>>
   /** Forgets the calls so far; the stores keep what they hold. */
@@ -126,12 +126,12 @@ export type Call =
   | {
     readonly operation: "get"
     readonly stream: StreamId.StreamId
-    readonly outcome: Outcome<Option.Option<Snapshot.Encoded>>
+    readonly outcome: Outcome<Option.Option<Snapshot.EncodedSnapshot>>
   }
   | {
     readonly operation: "save"
     readonly stream: StreamId.StreamId
-    readonly snapshot: Snapshot.Encoded
+    readonly snapshot: Snapshot.EncodedSnapshot
     readonly outcome: Outcome<SnapshotStore.SaveOutcome>
   }
   | { readonly operation: "delete"; readonly stream: StreamId.StreamId; readonly outcome: Outcome<number> }

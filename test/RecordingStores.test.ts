@@ -1,13 +1,13 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Effect, Exit, Schedule, type Scope, Stream } from "effect"
 import { EventStore, ExpectedVersion, Repository, SnapshotPolicy, SnapshotStore, StreamId } from "effect-eventsourcing"
-import { EventStoreContract, SnapshotStoreContract, Testing } from "effect-eventsourcing/testing"
+import { EventStoreContract, RecordingStores, SnapshotStoreContract } from "effect-eventsourcing/testing"
 import { afterAll, describe as vitestDescribe, it as vitestIt } from "vitest"
 import { Account, AccountV2, id } from "./fixtures/Account.js"
 
 const runner = { afterAll, describe: vitestDescribe, it: vitestIt }
-EventStoreContract.suite(runner, "Testing.layer", Testing.layer)
-SnapshotStoreContract.suite(runner, "Testing.layer", Testing.layer)
+EventStoreContract.suite(runner, "RecordingStores.layer", RecordingStores.layer)
+SnapshotStoreContract.suite(runner, "RecordingStores.layer", RecordingStores.layer)
 
 const open = { _tag: "Open" } as const
 const deposit = { _tag: "Deposit", amount: 1 } as const
@@ -18,15 +18,15 @@ const test = (
   body: Effect.Effect<
     void,
     unknown,
-    EventStore.EventStore | SnapshotStore.SnapshotStore | Testing.Stores | Scope.Scope
+    EventStore.EventStore | SnapshotStore.SnapshotStore | RecordingStores.Stores | Scope.Scope
   >
-) => it.scoped(name, () => Effect.provide(body, Testing.layer))
+) => it.scoped(name, () => Effect.provide(body, RecordingStores.layer))
 
-describe("Testing.layer", () => {
+describe("RecordingStores.layer", () => {
   test(
     "a load used the snapshot, and replayed exactly the tail",
     Effect.gen(function*() {
-      const stores = yield* Testing.Stores
+      const stores = yield* RecordingStores.Stores
       const accounts = yield* Repository.make(Account, { snapshots: SnapshotPolicy.manual })
       yield* accounts.executeAll(id("a"), [open, deposit, deposit])
       yield* accounts.createSnapshot(id("a"))
@@ -46,7 +46,7 @@ describe("Testing.layer", () => {
   test(
     "page by page, without snapshots, and every load for itself",
     Effect.gen(function*() {
-      const stores = yield* Testing.Stores
+      const stores = yield* RecordingStores.Stores
       const accounts = yield* Repository.make(Account, { pageSize: 2 })
       yield* accounts.executeAll(id("a"), [open, deposit, deposit, deposit, deposit])
       yield* stores.forget
@@ -62,7 +62,7 @@ describe("Testing.layer", () => {
   test(
     "loads at the same time on one stream, page by page, each for itself",
     Effect.gen(function*() {
-      const stores = yield* Testing.Stores
+      const stores = yield* RecordingStores.Stores
       const accounts = yield* Repository.make(Account, { pageSize: 2, snapshots: SnapshotPolicy.manual })
       yield* accounts.executeAll(id("a"), [open, deposit, deposit])
       yield* accounts.createSnapshot(id("a"))
@@ -78,7 +78,7 @@ describe("Testing.layer", () => {
   test(
     "the worker of a background policy loads for itself",
     Effect.gen(function*() {
-      const stores = yield* Testing.Stores
+      const stores = yield* RecordingStores.Stores
       const accounts = yield* Repository.make(Account, { snapshots: SnapshotPolicy.background({ every: 2 }) })
       yield* accounts.executeAll(id("a"), [open, deposit, deposit])
       yield* stores.forget
@@ -96,9 +96,9 @@ describe("Testing.layer", () => {
 
   for (const snapshots of [SnapshotPolicy.manual, SnapshotPolicy.none]) {
     test(
-      `a state from the cache is a beginning of its own: ${snapshots.mode}`,
+      `a state from the cache is a beginning of its own: ${snapshots._tag}`,
       Effect.gen(function*() {
-        const stores = yield* Testing.Stores
+        const stores = yield* RecordingStores.Stores
         const accounts = yield* Repository.make(Account, { snapshots, cache: { capacity: 10 } })
         const others = yield* Repository.make(Account, { snapshots: SnapshotPolicy.none })
         yield* accounts.executeAll(id("a"), [open, deposit, deposit])
@@ -119,7 +119,7 @@ describe("Testing.layer", () => {
   test(
     "a lost race is part of its load, and nothing else is",
     Effect.gen(function*() {
-      const stores = yield* Testing.Stores
+      const stores = yield* RecordingStores.Stores
       const others = yield* Repository.make(Account, { snapshots: SnapshotPolicy.none })
       yield* others.executeAll(id("a"), [open, deposit, deposit])
       const events = yield* EventStore.EventStore
@@ -170,7 +170,7 @@ describe("Testing.layer", () => {
   test(
     "a snapshot that is not used is none",
     Effect.gen(function*() {
-      const stores = yield* Testing.Stores
+      const stores = yield* RecordingStores.Stores
       const events = yield* EventStore.EventStore
       const snapshots = yield* SnapshotStore.SnapshotStore
       const accounts = yield* Repository.make(Account, { snapshots: SnapshotPolicy.manual })
@@ -208,7 +208,7 @@ describe("Testing.layer", () => {
   test(
     "what was appended and saved, with the calls that failed",
     Effect.gen(function*() {
-      const stores = yield* Testing.Stores
+      const stores = yield* RecordingStores.Stores
       const events = yield* EventStore.EventStore
       const snapshots = yield* SnapshotStore.SnapshotStore
       const append = (ids: ReadonlyArray<string>, expected: number) =>
