@@ -49,10 +49,6 @@ export * as SnapshotStore from "./SnapshotStore.js"
 /**
  * @since 0.1.0
  */
-export * as Snapshotter from "./Snapshotter.js"
-/**
- * @since 0.1.0
- */
 export * as Sqlite from "./Sqlite.js"
 /**
  * @since 0.1.0

@@ -1,8 +1,8 @@
 import { Effect, Option } from "effect"
-import * as Library from "effect-eventsourcing"
 import * as childProcess from "node:child_process"
 import * as path from "node:path"
 import { afterAll, assert, beforeAll, describe, it } from "vitest"
+import * as Library from "./simulation/library.js"
 import { type Bug, clear, plant } from "./simulation/planted.js"
 import {
   type Options,
@@ -169,66 +169,75 @@ if (only > 0) {
     > = [
       {
         name: "the drain is registered before the workers, so that they are interrupted first",
-        file: "Snapshotter.ts",
+        file: "internal/repository/snapshotter.ts",
         changes: [
-          ["yield* Effect.replicateEffect(Effect.forkScoped(worker), workers)", ""],
-          ["    return {\n", "    yield* Effect.replicateEffect(Effect.forkScoped(worker), workers)\n    return {\n"]
+          ["yield* Effect.replicateEffect(Effect.forkScoped(worker), options.workers ?? 2)", ""],
+          [
+            "    return {\n",
+            "    yield* Effect.replicateEffect(Effect.forkScoped(worker), options.workers ?? 2)\n    return {\n"
+          ]
         ]
       },
       {
         name: "a defect of the store kills a worker",
-        file: "Snapshotter.ts",
+        file: "internal/repository/snapshotter.ts",
         changes: [
           ["Effect.catchAllCause((cause) => Effect.fail(Cause.squash(cause))),", ""],
-          ["Effect.catchAllCause(() => Effect.sync(metrics.failed))", "(effect) => effect"]
+          ["Effect.catchAllCause(() => Effect.sync(saves.failed))", "(effect) => effect"]
         ]
       },
       {
         name: "the state is captured lazily, and is what the caller made of it by then",
-        file: "Repository.ts",
-        changes: [["save: saveCommitted(id, stream, when, open ? version : 0) })", "save: save(baseline) })"]]
+        file: "internal/repository/snapshots.ts",
+        changes: [[
+          "saveCommitted(services, id, stream, when, { uncommitted: open ? version : 0, heartbeat })",
+          "save(services, baseline)"
+        ]]
       },
       {
         name: "a background snapshot is of what a transaction rolled back",
-        file: "Repository.ts",
+        file: "internal/repository/snapshots.ts",
         changes: [[
-          "save: saveCommitted(id, stream, when, open ? version : 0) })",
-          "save: save({ ...baseline, state: structuredClone(baseline.state) }) })"
+          "saveCommitted(services, id, stream, when, { uncommitted: open ? version : 0, heartbeat })",
+          "save(services, { ...baseline, state: structuredClone(baseline.state) })"
         ]],
         by: onSqlite
       },
       {
         name: "coalescing keeps the oldest",
-        file: "Snapshotter.ts",
+        file: "internal/repository/snapshotterSlots.ts",
         changes: [["same === undefined || request.version >= same.version ? request : same", "same ?? request"]],
         by: simulateSnapshotter
       },
       {
         name: "coalescing keeps the latest offer, whatever its version",
-        file: "Snapshotter.ts",
+        file: "internal/repository/snapshotterSlots.ts",
         changes: [["same === undefined || request.version >= same.version ? request : same", "request"]],
         by: simulateSnapshotter
       },
       {
         name: "two saves of a stream run at a time",
-        file: "Snapshotter.ts",
-        changes: [["const queue = active.has(key) ? behind : ready", "const queue = ready"]],
+        file: "internal/repository/snapshotterSlots.ts",
+        changes: [["slots.active.has(key) ? slots.behind : slots.ready", "slots.ready"]],
         by: simulateSnapshotter
       },
       {
         name: "what waited behind a save is forgotten",
-        file: "Snapshotter.ts",
-        changes: [["behind.delete(key)\n        ready.set(key, next)", "behind.delete(key)"]],
+        file: "internal/repository/snapshotterSlots.ts",
+        changes: [["slots.behind.delete(key)\n    slots.ready.set(key, next)", "slots.behind.delete(key)"]],
         by: simulateSnapshotter
       },
       {
         name: "what is stuck for ever is waited for",
-        file: "Snapshotter.ts",
-        changes: [["waiting() + active.size - abandoned.size", "waiting() + active.size"]]
+        file: "internal/repository/snapshotterSlots.ts",
+        changes: [[
+          "waiting(slots) + slots.active.size - slots.abandoned.size",
+          "waiting(slots) + slots.active.size"
+        ]]
       },
       {
         name: "a verification that is stuck holds up the closing",
-        file: "internal/repository/verification.ts",
+        file: "internal/repository/verifier.ts",
         changes: [["Effect.disconnect(run(request))", "run(request)"]]
       },
       {
@@ -251,29 +260,29 @@ if (only > 0) {
       },
       {
         name: "a save has no time limit",
-        file: "Snapshotter.ts",
+        file: "internal/repository/snapshotterTries.ts",
         changes: [["Effect.timeoutOption(Fiber.await(fiber), timeout)", "Effect.asSome(Fiber.await(fiber))"]]
       },
       {
         name: "a sync save is not contained",
         file: "internal/repository/syncSaves.ts",
-        changes: [["contained(tracked)", "Effect.either(tracked)"]]
+        changes: [["contain(tracked, services)", "Effect.either(tracked)"]]
       },
       {
         name: "a command that lost a race decides again on the state it had",
-        file: "Repository.ts",
+        file: "internal/repository/commands.ts",
         changes: [[
-          ": loader.advance(id, baseline, { source, onRefused: refused })",
-          ": Effect.succeed({ ...baseline, version: conflict.actual })"
+          "loader.advance(id, baseline, { source, onRefused: loads.refused })",
+          "Effect.succeed({ ...baseline, version: conflict.actual })"
         ]]
       },
       {
         name: "a snapshot is labelled with the version after it",
-        file: "Repository.ts",
+        file: "internal/repository/saves.ts",
         changes: [[
           "const { refuted, state, stream, version } = baseline",
           `const { refuted, state, stream } = baseline
-        const version = baseline.version + 1`
+    const version = baseline.version + 1`
         ]]
       }
     ]

@@ -23,7 +23,8 @@ import {
   TestClock,
   Tracer
 } from "effect"
-import { InvalidOption, Metrics, type SnapshotPolicy, Snapshotter, StreamId } from "effect-eventsourcing"
+import { InvalidOption, Metrics, type SnapshotPolicy, StreamId } from "effect-eventsourcing"
+import * as Snapshotter from "../src/internal/repository/snapshotter.js"
 import { sqliteFile } from "./utils/backends.js"
 
 const stream = (text: string) => StreamId.make("Account", text)
@@ -63,10 +64,11 @@ const gated = (options: SnapshotPolicy.BackgroundOptions = {}, aggregate: string
       snapshotter.offer({
         stream: StreamId.make(aggregate, name),
         version,
-        save: Effect.zipRight(
-          gate.await,
-          Effect.zipRight(save ?? Effect.void, Effect.sync(() => saved.push(`${name}${version}`)))
-        )
+        save: () =>
+          Effect.zipRight(
+            gate.await,
+            Effect.zipRight(save ?? Effect.void, Effect.sync(() => saved.push(`${name}${version}`)))
+          )
       })
     return { aggregate, close: Scope.close(scope, Exit.void), gate, offer, saved, snapshotter }
   })
@@ -115,10 +117,11 @@ describe("offers", () => {
           stream: StreamId.make(aggregate, name),
           version,
           tentative,
-          save: Effect.zipRight(
-            gate.await,
-            Effect.sync(() => saved.push(`${name} ${version}${tentative ? "?" : ""}`))
-          )
+          save: () =>
+            Effect.zipRight(
+              gate.await,
+              Effect.sync(() => saved.push(`${name} ${version}${tentative ? "?" : ""}`))
+            )
         })
       offer("busy", 1)
       yield* letRun
@@ -145,11 +148,12 @@ describe("offers", () => {
         snapshotter.offer({
           stream: StreamId.make(aggregate, name),
           version,
-          save: Effect.sync(() => {
-            saved.push(name)
-            // asked for again while it is written
-            if (name === "hot" && version < 20) offer(name, version + 1)
-          })
+          save: () =>
+            Effect.sync(() => {
+              saved.push(name)
+              // asked for again while it is written
+              if (name === "hot" && version < 20) offer(name, version + 1)
+            })
         })
       offer("hot", 1)
       for (const name of ["a", "b", "c"]) offer(name, 1)
@@ -226,15 +230,16 @@ describe("offers", () => {
           const accepted = snapshotter.offer({
             stream: StreamId.make(aggregate, String(stream)),
             version,
-            save: Effect.gen(function*() {
-              if (running.has(stream)) wrong.push(`two saves of ${stream} at a time`)
-              if (running.size >= workers) wrong.push("more saves at a time than workers")
-              running.add(stream)
-              yield* Effect.sleep(takes)
-              running.delete(stream)
-              if (fails && ++tries < 3) return yield* Effect.fail("planned")
-              saved.set(stream, [...saved.get(stream) ?? [], version])
-            })
+            save: () =>
+              Effect.gen(function*() {
+                if (running.has(stream)) wrong.push(`two saves of ${stream} at a time`)
+                if (running.size >= workers) wrong.push("more saves at a time than workers")
+                running.add(stream)
+                yield* Effect.sleep(takes)
+                running.delete(stream)
+                if (fails && ++tries < 3) return yield* Effect.fail("planned")
+                saved.set(stream, [...saved.get(stream) ?? [], version])
+              })
           })
           if (accepted) last.set(stream, version)
           const pending = yield* snapshotter.pending
@@ -345,7 +350,7 @@ describe("failures", () => {
       })
     ))))
 
-  it.effect("the time limit is for what does not get on: each step has it anew", () =>
+  it.effect("the timeout begins anew with each heartbeat", () =>
     Effect.gen(function*() {
       const snapshotter = yield* Snapshotter.make("Account", { workers: 1, timeout: "1 seconds", retry: Schedule.stop })
       const ended: Array<string> = []
@@ -353,12 +358,13 @@ describe("failures", () => {
         snapshotter.offer({
           stream: stream(name),
           version: 1,
-          save: Effect.sleep("900 millis").pipe(
-            Effect.zipRight(Effect.sync(() => snapshotter.headway(stream(name)))),
-            Effect.repeatN(steps - 1),
-            Effect.zipRight(then),
-            Effect.onExit((exit) => Effect.sync(() => ended.push(`${name} ${exit._tag}`)))
-          )
+          save: (heartbeat) =>
+            Effect.sleep("900 millis").pipe(
+              Effect.zipRight(Effect.sync(heartbeat)),
+              Effect.repeatN(steps - 1),
+              Effect.zipRight(then),
+              Effect.onExit((exit) => Effect.sync(() => ended.push(`${name} ${exit._tag}`)))
+            )
         })
       offer("long", 20, Effect.void)
       offer("hangs in the end", 3, Effect.never)
@@ -369,8 +375,6 @@ describe("failures", () => {
       assert.deepStrictEqual(ended, ["long Success"])
       yield* TestClock.adjust("10 seconds")
       assert.deepStrictEqual(ended, ["long Success", "hangs in the end Failure", "next Success"])
-      // what is not being saved has no time limit
-      snapshotter.headway(stream("nobody"))
     }).pipe(Effect.scoped))
 
   it.effect("a save that hangs and cannot be interrupted: no second one beside it, and the others go on", () =>
@@ -471,7 +475,7 @@ describe("whose fibers", () => {
           Effect.locally(local, "a caller's")
         )
       const built = yield* request(Snapshotter.make("Account"))
-      yield* request(Effect.sync(() => built.offer({ stream: stream("a"), version: 1, save: look })))
+      yield* request(Effect.sync(() => built.offer({ stream: stream("a"), version: 1, save: () => look })))
       yield* built.awaitPending
       assert.deepStrictEqual(seen, [{
         transaction: false,
@@ -499,7 +503,7 @@ describe("whose fibers", () => {
         )
       })
       for (const name of ["a", "b"]) {
-        snapshotter.offer({ stream: stream(name), version: 1, save: look })
+        snapshotter.offer({ stream: stream(name), version: 1, save: () => look })
         yield* snapshotter.awaitPending
       }
       assert.deepStrictEqual(seen, [["nobody's", 0], ["nobody's", 0]])
@@ -518,15 +522,16 @@ describe("whose fibers", () => {
       snapshotter.offer({
         stream: stream("a"),
         version: 1,
-        save: Effect.gen(function*() {
-          seen.push(
-            yield* Config.string("name"),
-            yield* Random.nextInt,
-            (yield* FiberRef.get(FiberRef.currentMinimumLogLevel)).label,
-            yield* FiberRef.get(FiberRef.currentMaxOpsBeforeYield),
-            yield* FiberRef.get(FiberRef.currentTracerTimingEnabled)
-          )
-        })
+        save: () =>
+          Effect.gen(function*() {
+            seen.push(
+              yield* Config.string("name"),
+              yield* Random.nextInt,
+              (yield* FiberRef.get(FiberRef.currentMinimumLogLevel)).label,
+              yield* FiberRef.get(FiberRef.currentMaxOpsBeforeYield),
+              yield* FiberRef.get(FiberRef.currentTracerTimingEnabled)
+            )
+          })
       })
       yield* snapshotter.awaitPending
       const number = yield* Effect.withRandom(Random.nextInt, Random.make("the builder's"))
@@ -545,7 +550,7 @@ describe("whose fibers", () => {
         context: outer.context
       })
       const snapshotter = yield* Effect.withTracer(Snapshotter.make("Account"), tracer)
-      snapshotter.offer({ stream: stream("a"), version: 1, save: Effect.void })
+      snapshotter.offer({ stream: stream("a"), version: 1, save: () => Effect.void })
       yield* snapshotter.awaitPending
       assert.deepStrictEqual(spans, ["Snapshotter.write"])
     }))
@@ -626,10 +631,11 @@ describe("closing", () => {
       snapshotter.offer({
         stream: stream("a"),
         version: 1,
-        save: Effect.onInterrupt(
-          Effect.never,
-          () => Effect.zipRight(Effect.sleep("600 millis"), Effect.sync(() => record.push("cancelled")))
-        )
+        save: () =>
+          Effect.onInterrupt(
+            Effect.never,
+            () => Effect.zipRight(Effect.sleep("600 millis"), Effect.sync(() => record.push("cancelled")))
+          )
       })
       yield* letRun
       const closing = yield* Effect.fork(Scope.close(scope, Exit.void))
@@ -650,7 +656,7 @@ describe("closing", () => {
         scope
       )
       const save = Effect.zipRight(Effect.sleep("2500 millis"), Effect.sync(() => record.push("ended")))
-      snapshotter.offer({ stream: stream("a"), version: 1, save: Effect.uninterruptible(save) })
+      snapshotter.offer({ stream: stream("a"), version: 1, save: () => Effect.uninterruptible(save) })
       yield* TestClock.adjust("2 seconds")
       assert.strictEqual(yield* snapshotter.pending, 0)
       const closing = yield* Effect.fork(Scope.close(scope, Exit.void))
@@ -668,7 +674,7 @@ describe("closing", () => {
           const scope = yield* Scope.make()
           const snapshotter = yield* Scope.extend(Snapshotter.make("Account", { inTransaction }), scope)
           const save = Effect.sleep("1 seconds")
-          snapshotter.offer({ stream: stream("a"), version: 1, save })
+          snapshotter.offer({ stream: stream("a"), version: 1, save: () => save })
           const closing = yield* Scope.close(scope, Exit.void).pipe(
             inside ? Effect.provideService(Transaction, true) : (effect) => effect,
             Effect.fork
@@ -690,7 +696,7 @@ describe("closing", () => {
       const scope = yield* Scope.make()
       const options = { inTransaction: Effect.succeed(true) }
       const snapshotter = yield* Scope.extend(Snapshotter.make(aggregate, options), scope)
-      snapshotter.offer({ stream: stream("a"), version: 1, save: Effect.void })
+      snapshotter.offer({ stream: stream("a"), version: 1, save: () => Effect.void })
       // no worker runs before it
       yield* Scope.close(scope, Exit.void)
       yield* snapshotter.awaitPending
@@ -702,7 +708,7 @@ describe("closing", () => {
     Effect.gen(function*() {
       const scope = yield* Scope.make()
       const snapshotter = yield* Effect.uninterruptible(Scope.extend(Snapshotter.make("Account"), scope))
-      snapshotter.offer({ stream: stream("a"), version: 1, save: Effect.never })
+      snapshotter.offer({ stream: stream("a"), version: 1, save: () => Effect.never })
       yield* letRun
       const closing = yield* Effect.fork(Scope.close(scope, Exit.void))
       yield* TestClock.adjust("1 minutes")

@@ -22,7 +22,7 @@ export const plant = async ({ changes, file, name }: Bug): Promise<Subject> => {
   }, fs.readFileSync(path.join(root, "src", file), "utf8"))
   const outfile = path.join(folder, `${name.replaceAll(/[^a-z]/g, "-")}.mjs`)
   await esbuild.build({
-    entryPoints: [path.join(root, "src", "index.ts")],
+    entryPoints: [path.join(root, "test", "simulation", "library.ts")],
     outfile,
     bundle: true,
     format: "esm",

@@ -20,8 +20,8 @@ import {
   Scope,
   Stream
 } from "effect"
-import type * as Library from "effect-eventsourcing"
 import { Faults } from "effect-eventsourcing/testing"
+import type * as Library from "./library.js"
 import { Dice, type Outcome, run, runUnderTestClock } from "./virtual.js"
 
 /** What is simulated: the library, or a copy of it with a bug planted. */

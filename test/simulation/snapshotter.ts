@@ -73,7 +73,7 @@ export const simulateSnapshotter = ({ Snapshotter, StreamId }: Subject, seed: nu
         const taken = snapshotter.offer({
           stream: StreamId.make("Ledger", id),
           version,
-          save: save(id, version, ending, delay)
+          save: () => save(id, version, ending, delay)
         })
         trace.push(`offer ${id} ${version} ${taken}`)
         if (taken) offers.push({ id, version, done: false })
@@ -89,7 +89,7 @@ export const simulateSnapshotter = ({ Snapshotter, StreamId }: Subject, seed: nu
     // three tries of each, of at most twice the time limit, and what is waited between them
     if (took > 60_000) wrong(`it took ${took} ms to close`)
     if ((yield* snapshotter.pending) !== 0) wrong("something is still pending")
-    if (snapshotter.offer({ stream: StreamId.make("Ledger", "s0"), version: 99, save: Effect.void })) {
+    if (snapshotter.offer({ stream: StreamId.make("Ledger", "s0"), version: 99, save: () => Effect.void })) {
       wrong("a closed one took an offer")
     }
     if (!calm) return

@@ -3,7 +3,7 @@ import * as Effect from "effect/Effect"
 import * as FiberRef from "effect/FiberRef"
 import * as FiberRefs from "effect/FiberRefs"
 
-// how a program runs and is watched, whoever's fiber it is
+// how a program runs and is observed
 const kept = new Set<unknown>([
   // clock, tracer, random numbers, configuration, console
   DefaultServices.currentServices,
@@ -22,12 +22,12 @@ const kept = new Set<unknown>([
 ])
 
 /**
- * Runs what serves everybody: whoever builds the layer may be inside a transaction, a span or a request, and may have set
- * locals of any kind. None of that is left in here.
+ * Runs an effect without the locals of the fiber that starts it. That fiber may be inside a transaction, a span or a
+ * request, and the effect serves other requests too.
  *
  * @internal
  */
-export const ofNobody = <A, E>(effect: Effect.Effect<A, E>): Effect.Effect<A, E> =>
+export const detached = <A, E>(effect: Effect.Effect<A, E>): Effect.Effect<A, E> =>
   Effect.flatMap(Effect.getFiberRefs, (refs) =>
     Array.from(FiberRefs.fiberRefs(refs))
       .filter((ref) => !kept.has(ref))

@@ -14,13 +14,11 @@ import type { SnapshotStore } from "../../SnapshotStore.js"
 import * as StreamId from "../../StreamId.js"
 import { maxVersion, shortPage } from "../constants.js"
 import { reason } from "../schema/reason.js"
+import * as BackOff from "./backOff.js"
+import type { LoadError } from "./errors.js"
 import { type Folded, foldPage } from "./fold.js"
-import * as Hopeless from "./hopeless.js"
 import type { Source } from "./source.js"
 import * as StateCache from "./stateCache.js"
-
-// public by way of Repository: what is marked internal is not in the declarations of the package
-export type LoadError = EventStore.EventDecodeError | EventStore.HistoryGap | EventStore.EventStoreError
 
 /** @internal */
 export interface Baseline<out State> extends Folded<State>, Origin {}
@@ -125,7 +123,7 @@ export const make = <Name extends string, Id, State, Event, Command, Rejection>(
   const migratable = aggregate.migrations.map(({ fingerprint, version }) => ({ schemaVersion: version, fingerprint }))
   const fingerprint = onDrift === "decode" ? undefined : aggregate.fingerprint
   const cache = options.cache && StateCache.make<Used>(aggregate.name, options.cache)
-  const uncachable = Hopeless.make()
+  const uncachable = BackOff.make()
   const permits = concurrentReplays === undefined ? undefined : Effect.unsafeMakeSemaphore(concurrentReplays)
 
   interface Bounds {

@@ -1,8 +1,8 @@
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import type * as Option from "effect/Option"
-import * as Metrics from "../../Metrics.js"
 import type * as Snapshot from "../../Snapshot.js"
+import * as Counters from "./counters.js"
 
 /**
  * What a load of a stream came to, as a snapshot in the process's own memory. It holds text, as whoever was given a state
@@ -65,7 +65,7 @@ export const make = <Used>(
     delete: (id) => {
       entries.delete(id)
     },
-    count: Metrics.cachedStates(aggregate),
+    count: Counters.byOutcome(Counters.stateCache, aggregate),
     single: (id, first, others) =>
       Effect.uninterruptibleMask((restore) => {
         const leader = loading.get(id)

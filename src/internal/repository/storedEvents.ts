@@ -9,7 +9,7 @@ import { reason } from "../schema/reason.js"
 /** @internal */
 export interface Stored<out Event> {
   readonly type: string
-  /** The encoded event, as it will be read back. */
+  /** The encoded event, as a replay will decode it. */
   readonly payload: unknown
   /** The payload as it is stored. */
   readonly text: string
@@ -17,10 +17,17 @@ export interface Stored<out Event> {
 }
 
 /** @internal */
+export interface Decided<out State, out Event> {
+  readonly _tag: "Decided"
+  readonly state: State
+  readonly events: ReadonlyArray<Stored<Event>>
+}
+
+/** @internal */
 export type Decision<State, Event, Rejection> =
-  | { readonly _tag: "Decided"; readonly state: State; readonly events: ReadonlyArray<Stored<Event>> }
+  | Decided<State, Event>
   | { readonly _tag: "Rejected"; readonly rejection: Rejection }
-  /** The command of this place, from 1 on, is none of the aggregate's. */
+  /** The command at this position, from 1 on, does not match the command schema. */
   | { readonly _tag: "Invalid"; readonly index: number; readonly command: unknown; readonly cause: unknown }
   | (
     & { readonly _tag: "Unstorable"; readonly command: unknown; readonly index: number; readonly type: string }
@@ -28,13 +35,27 @@ export type Decision<State, Event, Rejection> =
   )
 
 /**
- * `Aggregate.decide` on what a replay will read: a field that is undefined is absent then, and whatever else a schema
- * makes of a value is made of it. A state folded from the events in hand, and a snapshot of it, could be another one.
+ * The part of an aggregate that decides commands.
  *
  * @internal
  */
-export const decideStored = <Name extends string, Id, State, Event, Command, Rejection>(
-  aggregate: Aggregate.Aggregate<Name, Id, State, Event, Command, Rejection>,
+export interface Decider<in out State, in out Event, in out Command, out Rejection> {
+  readonly name: string
+  readonly event: Aggregate.EventCodec<Event>
+  readonly command: Schema.Schema<Command>
+  readonly evolve: (state: State, event: Event) => State
+  readonly decide: (state: State, command: Command) => Either.Either<ReadonlyArray<Event>, Rejection>
+}
+
+/**
+ * Decides commands as `Aggregate.decide` does, and folds each event as a replay will decode it. A schema may change a
+ * value on its way through the store: a field that is undefined is absent after it. A state folded from the events as they
+ * were decided could thus differ from the replayed one, and so could its snapshot.
+ *
+ * @internal
+ */
+export const decideStored = <State, Event, Command, Rejection>(
+  aggregate: Decider<State, Event, Command, Rejection>,
   state: State,
   commands: ReadonlyArray<Command>
 ): Decision<State, Event, Rejection> => {
@@ -50,7 +71,7 @@ export const decideStored = <Name extends string, Id, State, Event, Command, Rej
       decision = aggregate.decide(current, command)
       if (!Either.isEither(decision)) throw new TypeError(`decide of ${aggregate.name} gave no Either`)
     } catch (cause) {
-      // only now: to check every command costs as much as to decide it, and what has types needs none
+      // the command is checked only now: the check costs as much as the decision, and typed programs do not need it
       if (isCommand(aggregate.command, command)) throw cause
       return { _tag: "Invalid", index: index + 1, command, cause }
     }
@@ -89,12 +110,12 @@ export const tagOf = (value: unknown): string => {
     const tag: unknown = Object.getOwnPropertyDescriptor(value, "_tag")?.value
     return typeof tag === "string" ? tag : "an object without a _tag"
   } catch {
-    // a proxy, which may refuse even that
+    // a proxy may reject even that
     return "an object that cannot be read"
   }
 }
 
-// an instance of a class is as good as a record with its fields: `decide` cannot tell them apart by their types
+// the type of a class accepts any record with its fields, so that a command may be such a record
 const isCommand = <Command>(schema: Schema.Schema<Command>, command: unknown): boolean => {
   try {
     return membersOf(schema.ast).some((ast) =>
@@ -116,7 +137,7 @@ export interface Unstorable {
 }
 
 /**
- * An event as it will be read back.
+ * Encodes an event and decodes it again, as a replay will do.
  *
  * @internal
  */
@@ -152,7 +173,7 @@ const storeStrictly = <Event>(
   const payload: unknown = JSON.parse(text.right)
   const type = codec.typeOf(event)
   const decode = codec.decoder(type)
-  // of its own: a decoder may keep what it is given, and what `evolve` does to an event must not get into the store
+  // parsed a second time: a decoder may keep its input, and a change that `evolve` makes must not get into the store
   const decoded = decode?.(JSON.parse(text.right))
   if (decoded === undefined) return refuse(`has a type, ${type}, that nothing reads`)
   return Either.isLeft(decoded)
@@ -169,7 +190,7 @@ const firstLostKey = (event: unknown, encoded: unknown): string | undefined => {
   }
 }
 
-// a record schema assigns its keys, and what is assigned to this one is no key
+// a record schema assigns its keys, and an assignment to this one creates no property
 const lostKey = (event: unknown, encoded: unknown, path: ReadonlyArray<PropertyKey>): string | undefined => {
   if (typeof event !== "object" || event === null || typeof encoded !== "object" || encoded === null) return undefined
   if (Object.hasOwn(event, "__proto__") && !Object.hasOwn(encoded, "__proto__")) {

@@ -1,83 +1,70 @@
+/**
+ * Saves snapshots before a load or a command returns.
+ *
+ * Mechanism: the save runs in a fiber of its own within the timeout. A failure is logged and never fails the command. A
+ * save that cannot be interrupted is left behind; while it hangs, its stream is not saved again.
+ * Cost: the command waits for the save, at most for the timeout. Why: docs/decisions/0037-hanging-sync-saves.md.
+ */
 import * as Effect from "effect/Effect"
 import * as Either from "effect/Either"
 import * as Option from "effect/Option"
 import type { EventStoreError } from "../../EventStore.js"
-import type * as Metrics from "../../Metrics.js"
 import type * as StreamId from "../../StreamId.js"
-import * as Logs from "./logs.js"
+import { contain } from "./loader.js"
+import { giveUp, isLasting } from "./saves.js"
+import type { Services } from "./services.js"
+import * as Telemetry from "./telemetry.js"
 
 /**
- * Saves that a command waits for, but never fails by nor for longer than its bound. Why: docs/decisions/0037-hanging-sync-saves.md.
+ * Runs a save. It fails only if the caller's transaction is lost.
  *
  * @internal
  */
-export interface SyncSaves {
-  readonly run: (
-    stream: StreamId.StreamId,
-    /** Gives `false` where nothing was saved, and that is all right. */
-    save: Effect.Effect<unknown, unknown>,
-    /** Whether what the snapshot is of got into the store; then alone it is saved. */
-    isStored: Effect.Effect<boolean, unknown>
-    // fails only where the caller's transaction is lost
-  ) => Effect.Effect<void, EventStoreError>
-}
+export const run = <Id, State, Event>(
+  services: Services<Id, State, Event>,
+  stream: StreamId.StreamId,
+  /** Returns `false` if no snapshot was due any more. */
+  save: Effect.Effect<unknown, unknown>,
+  /** Whether the state is that of stored events. If it is not, the save does not run. */
+  isStored: Effect.Effect<boolean, unknown>
+): Effect.Effect<void, EventStoreError> =>
+  Effect.suspend(() => {
+    const { hanging, inTransaction, saves } = services
+    const { aggregate, id } = stream
+    if (hanging.size >= mostHanging || Array.from(hanging).some((other) => other.id === id)) {
+      saves.dropped()
+      const message = "a due snapshot was dropped, as saves before it still hang; the next command asks again"
+      return Telemetry.warn(message, "the snapshot store does not answer", { aggregate, id })
+    }
+    let running = false
+    const tracked = Effect.suspend(() => {
+      running = true
+      return Effect.whenEffect(save, isStored)
+    }).pipe(
+      Effect.ensuring(Effect.sync(() => {
+        running = false
+        hanging.delete(stream)
+      }))
+    )
+    const leave = () => {
+      if (running) hanging.add(stream)
+    }
+    const saving = Effect.interruptible(contain(tracked, services))
+    // after an append only the timeout interrupts the save; in a transaction the save ends before the transaction does
+    return Effect.flatMap(inTransaction, (open) => open ? saving : Effect.disconnect(saving)).pipe(
+      Effect.onInterrupt(() => Effect.sync(leave)),
+      Effect.flatMap(Either.match({
+        onLeft: (cause) => {
+          leave()
+          if (isLasting(cause)) return giveUp(services, stream, cause)
+          saves.failed()
+          const message = "a snapshot could not be saved; the next command that finds it due tries again"
+          return Telemetry.warn(message, cause, { aggregate, id })
+        },
+        onRight: (saved) => Option.isSome(saved) && saved.value !== false ? Effect.sync(saves.done) : Effect.void
+      }))
+    )
+  })
 
-/** @internal */
-export const make = (options: {
-  /** Whatever an effect does within its time limit, as a value. */
-  readonly contained: <A, E>(effect: Effect.Effect<A, E>) => Effect.Effect<Either.Either<A, unknown>, EventStoreError>
-  readonly inTransaction: Effect.Effect<boolean>
-  readonly count: ReturnType<typeof Metrics.snapshotter>
-  /** Whether a failure would come again at once. */
-  readonly isHopeless: (cause: unknown) => boolean
-  readonly giveUp: (stream: StreamId.StreamId, cause: unknown) => Effect.Effect<void>
-}): SyncSaves => {
-  const { contained, count, giveUp, inTransaction, isHopeless } = options
-  // the streams whose saves were given up and go on all the same
-  const hanging = new Set<StreamId.StreamId>()
-
-  return {
-    run: (stream, save, isStored) =>
-      Effect.suspend(() => {
-        const { aggregate, id } = stream
-        if (hanging.size >= mostHanging || Array.from(hanging).some((other) => other.id === id)) {
-          count.dropped()
-          const message = "a due snapshot was dropped, as saves before it still hang; the next command asks again"
-          return Logs.warn(message, "the snapshot store does not answer", { aggregate, id })
-        }
-        let running = false
-        const tracked = Effect.suspend(() => {
-          running = true
-          return Effect.whenEffect(save, isStored)
-        }).pipe(
-          Effect.ensuring(Effect.sync(() => {
-            running = false
-            hanging.delete(stream)
-          }))
-        )
-        const leave = () => {
-          if (running) hanging.add(stream)
-        }
-        const saving = Effect.interruptible(contained(tracked))
-        return Effect.flatMap(
-          // after an append nothing interrupts it but its own time limit; in a transaction it ends before that does
-          Effect.flatMap(inTransaction, (open) => open ? saving : Effect.disconnect(saving)).pipe(
-            Effect.onInterrupt(() => Effect.sync(leave))
-          ),
-          Either.match({
-            onLeft: (cause) => {
-              leave()
-              if (isHopeless(cause)) return giveUp(stream, cause)
-              count.failed()
-              const message = "a snapshot could not be saved; the next command that finds it due tries again"
-              return Logs.warn(message, cause, { aggregate, id })
-            },
-            onRight: (saved) => Option.isSome(saved) && saved.value !== false ? Effect.sync(count.done) : Effect.void
-          })
-        )
-      })
-  }
-}
-
-// more of them say no more of a snapshot store than these
+// as many hanging saves show that the snapshot store does not answer
 const mostHanging = 16

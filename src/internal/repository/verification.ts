@@ -1,112 +1,72 @@
-import * as Cause from "effect/Cause"
-import * as Clock from "effect/Clock"
-import * as Effect from "effect/Effect"
-import * as Queue from "effect/Queue"
-import * as Random from "effect/Random"
-import type * as Scope from "effect/Scope"
-import * as Metrics from "../../Metrics.js"
-import type { LoadError, Verification } from "../../Repository.js"
-import type * as StreamId from "../../StreamId.js"
-import { ofNobody } from "./detached.js"
-import * as Logs from "./logs.js"
-
-/** @internal */
-export interface Verifier {
-  /** Draws lots, and notes the load where it is drawn. It never waits and never fails. */
-  readonly offer: (request: Request) => Effect.Effect<void>
-}
-
-/** @internal */
-export interface Request {
-  readonly stream: StreamId.StreamId
-  /** About how many events the verification will fold. */
-  readonly version: number
-  readonly verify: Effect.Effect<Verification, LoadError>
-}
-
-const capacity = 64
-
 /**
- * Verifies a share of the loads, one at a time, by a fiber that lives in the scope.
+ * Compares a load by snapshot with full replay. It detects what the check on load cannot: a changed `evolve` or migration.
  *
- * @internal
+ * Mechanism: loads, replays to the same version, compares the states by their schema, removes a refuted snapshot and
+ * verifies the next one.
+ * Cost: a full replay for each snapshot.
  */
-export const make = (options: {
-  readonly aggregate: string
-  readonly sample: number
-  /** Events in a minute. */
-  readonly budget: number
-}): Effect.Effect<Verifier, never, Scope.Scope> =>
+import * as Effect from "effect/Effect"
+import * as Either from "effect/Either"
+import * as Option from "effect/Option"
+import * as EventStore from "../../EventStore.js"
+import { compare } from "../schema/equality.js"
+import type { LoadError } from "./errors.js"
+import { type Baseline, contain } from "./loader.js"
+import type { Verification } from "./model.js"
+import type { Services } from "./services.js"
+
+/** @internal */
+export const verify = <Id, State, Event>(
+  services: Services<Id, State, Event>,
+  id: Id,
+  remove: boolean,
+  /** How many snapshots can be refuted in turn: one of each schema version. */
+  most = services.migratable + 1
+): Effect.Effect<Verification, LoadError> =>
   Effect.gen(function*() {
-    const { aggregate, budget, sample } = options
-    const queue = yield* Queue.dropping<Request>(capacity)
-    const count = Metrics.verifications(aggregate)
-    let minute = -1
-    let spent = 0
-
-    const withinBudget = (version: number) =>
-      Effect.map(Clock.currentTimeMillis, (now) => {
-        if (Math.floor(now / 60_000) !== minute) {
-          minute = Math.floor(now / 60_000)
-          spent = 0
-        }
-        if (spent + version > budget) return false
-        spent += version
-        return true
-      })
-
-    const report = (stream: StreamId.StreamId, verification: Verification): Effect.Effect<void> => {
-      count(verification._tag)
-      if (verification._tag !== "Refuted") return Effect.void
-      const { differences, removed, snapshotVersion, version } = verification
-      return Logs.notice(
-        "a snapshot was refuted: full replay gives another state. Was evolve changed, and schemaVersion not raised?",
-        {
-          aggregate,
-          id: stream.id,
-          version,
-          snapshotVersion,
-          removed,
-          // where, but not what: a log is no place for the values
-          differences: differences.map(({ path }) => path).join(", ")
-        }
-      )
+    const { loader, state } = services
+    const loaded = yield* loader.load(id, { unbounded: true })
+    const { outcome, snapshotVersion, stream, used, version } = loaded
+    if (Option.isNone(used)) return { _tag: "NoSnapshot", version, snapshotOutcome: outcome }
+    const replayed = yield* loader.replayTo(id, version)
+    if (replayed.version < version) {
+      // events were removed between the two reads
+      return yield* new EventStore.HistoryGap({ stream, expected: replayed.version + 1, actual: version })
     }
-
-    const run = ({ stream, verify, version }: Request) =>
-      Effect.flatMap(withinBudget(version), (affordable) => {
-        if (!affordable) return Effect.sync(() => count("Skipped"))
-        return Effect.matchCauseEffect(verify, {
-          onFailure: (cause) =>
-            Effect.zipRight(
-              Logs.warn("a snapshot could not be verified", Cause.squash(cause), { aggregate, id: stream.id }),
-              Effect.sync(() => count("Failed"))
-            ),
-          onSuccess: (verification) => report(stream, verification)
-        })
-      }).pipe(
-        Effect.withSpan("Repository.verifySample", {
-          root: true,
-          captureStackTrace: false,
-          attributes: { "eventsourcing.aggregate": aggregate, "eventsourcing.id": stream.id }
-        }),
-        // not even a logger or a tracer that throws ends the fiber
-        Effect.catchAllCause(() => Effect.void)
-      )
-
-    yield* Queue.take(queue).pipe(
-      // a store that cannot be interrupted does not hold up the closing of the scope
-      Effect.flatMap((request) => Effect.disconnect(run(request))),
-      Effect.forever,
-      Effect.interruptible,
-      ofNobody,
-      Effect.forkScoped
-    )
-
+    // the stream has another history by now, and the two states cannot be compared
+    if (replayed.eventId !== null && loaded.eventId !== null && replayed.eventId !== loaded.eventId) {
+      return yield* verify(services, id, remove, most)
+    }
+    const differences = compare(state, replayed.state, loaded.state, 20)
+    if (differences.length === 0) return { _tag: "Verified", version, snapshotVersion }
+    loader.forget(stream)
+    const removed = remove ? yield* removeUsed(services, loaded) : undefined
+    // a newer snapshot may have taken its place, and the next load may migrate an older one, which may be as wrong
+    const next = removed !== undefined && most > (removed ? 1 : 0)
+      ? yield* verify(services, id, remove, most - 1)
+      : undefined
+    // the snapshot of this load was gone already, and the next verification tells of the one that replaced it
+    if (removed !== true && next?._tag === "Refuted") return next
     return {
-      offer: (request) =>
-        Effect.map(Random.next, (lot) => {
-          if (lot < sample && !queue.unsafeOffer(request)) count("Skipped")
-        })
+      _tag: "Refuted",
+      version,
+      snapshotVersion,
+      differences: differences.map(({ left, path, right }) => ({ path, replayed: left, loaded: right })),
+      removed: removed === true
     }
   })
+
+/** Removes the snapshot that a load used. Returns whether it was there, and undefined if the store failed. */
+const removeUsed = <Id, State, Event>(
+  services: Services<Id, State, Event>,
+  { snapshotVersion, stream, used }: Baseline<State>
+): Effect.Effect<boolean | undefined, EventStore.EventStoreError> => {
+  if (Option.isNone(used)) return Effect.succeed(undefined)
+  const { eventId, schemaVersion } = used.value
+  const identity = { version: snapshotVersion, eventId }
+  const removal = Effect.suspend(() => services.snapshots.delete(stream, { schemaVersion, identity }))
+  return Effect.map(
+    contain(removal, services),
+    Either.match({ onLeft: () => undefined, onRight: (count) => count > 0 })
+  )
+}

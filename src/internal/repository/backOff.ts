@@ -1,22 +1,22 @@
 import * as Duration from "effect/Duration"
 
 /**
- * Streams for which something failed that will fail again, such as to encode a state that JSON cannot hold: not at
- * every load and command. The wait begins with a minute and doubles up to an hour, by the clock of the caller.
+ * Remembers the streams whose last try failed for a reason that lasts, such as a state that JSON cannot hold. The next
+ * try waits for a minute, then for twice as long each time, up to an hour, by the clock of the caller.
  *
  * @internal
  */
-export interface Hopeless {
+export interface BackOff {
   /** Whether it is too early to try again. */
   readonly waits: (id: string, now: number) => boolean
-  /** Notes a failure. Gives whether it is the first since the last success. */
+  /** Notes a failure. Returns whether it is the first since the last success. */
   readonly failed: (id: string, now: number) => boolean
   readonly succeeded: (id: string) => void
 }
 
 /** @internal */
-export const make = (): Hopeless => {
-  // the one that failed longest ago first
+export const make = (): BackOff => {
+  // the stream that failed longest ago comes first
   const streams = new Map<string, { readonly until: number; readonly wait: number }>()
   return {
     waits: (id, now) => {

@@ -1,0 +1,260 @@
+// The options of Repository, which exports them, and their validation.
+import * as Duration from "effect/Duration"
+import * as Either from "effect/Either"
+import * as Schedule from "effect/Schedule"
+import type * as Event from "../../Event.js"
+import type * as EventStore from "../../EventStore.js"
+import { InvalidOption } from "../../InvalidOption.js"
+import * as SnapshotPolicy from "../../SnapshotPolicy.js"
+import {
+  booleanProblem,
+  finiteDurationProblem,
+  recordProblem,
+  requiredCount,
+  scheduleProblem,
+  unknownKey,
+  wholeFromOne
+} from "../options.js"
+import { quote, unreadable } from "../text.js"
+import * as Policy from "./policy.js"
+
+/**
+ * The options of a repository.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Options<State = unknown, Event = unknown> {
+  /** Default: `SnapshotPolicy.none`. */
+  readonly snapshots?: SnapshotPolicy.SnapshotPolicy<State, Event> | undefined
+  /**
+   * When a command that lost a race is decided again, in real time whatever the `Clock`. Default: up to 30 times,
+   * waiting a random time that grows from 1 to 50 milliseconds.
+   */
+  readonly retry?: Schedule.Schedule<unknown, EventStore.VersionConflict> | undefined
+  /** How many events are read at a time. Default 4,000. */
+  readonly pageSize?: number | undefined
+  /**
+   * How long a load or a command waits for each call of the snapshot store, and `createSnapshot` for its save. Default 5
+   * seconds.
+   */
+  readonly snapshotTimeout?: Duration.DurationInput | undefined
+  /**
+   * Whether loads, and commands that append nothing, take snapshots that are due. Default true. Set it to false in
+   * processes that must not write.
+   */
+  readonly snapshotOnLoad?: boolean | undefined
+  /**
+   * How to treat a snapshot whose schema changed while `schemaVersion` did not. `replay` (the default) refuses it.
+   * `decode` uses it if it decodes: that is correct only if every change was an addition that old states decode to.
+   */
+  readonly onDrift?: "replay" | "decode" | undefined
+  /**
+   * How many events a load or a command may fold. A longer replay fails with an `EventStoreError` of reason
+   * `ReplayTooLong`. In background mode it also asks a worker for a snapshot. Workers and `createSnapshot` have no such
+   * limit. Default: no limit.
+   */
+  readonly maxReplay?: number | undefined
+  /**
+   * How many full replays may read from the store at a time. Further replays wait, except inside a transaction. The limit
+   * protects the store after a deployment that invalidates all snapshots. Default: no limit.
+   */
+  readonly concurrentReplays?: number | undefined
+  /** Keeps folded states in memory. Default: no cache. */
+  readonly cache?: CacheOptions | undefined
+  /** Verifies a share of the loads in the background. Default: none. */
+  readonly verify?: VerifySample | undefined
+}
+
+/**
+ * The options of sampled verification.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface VerifySample {
+  /** The share of the loads by snapshot that is verified, from 0 to 1. Effect's `Random` draws them. */
+  readonly sample: number
+  /**
+   * How many events verifications may fold in a minute. A verification over the budget is skipped and counted. Default
+   * 1,000,000.
+   */
+  readonly budget?: number | undefined
+}
+
+/**
+ * The options of the state cache.
+ *
+ * A cached state is a baseline like a snapshot. Every load and command reads the events after it from the store in one
+ * round trip, together with the proof that the stream still has the history that the state was folded from. A load thus
+ * sees other processes' appends, restores and rollbacks at once. Inside a transaction the cache is neither read nor
+ * written. A load by the cache has `snapshotOutcome` `Disabled`.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface CacheOptions {
+  /** How many streams the cache holds. The least recently used one is dropped first. */
+  readonly capacity: number
+  /** How long a state is kept, by Effect's `Clock`. Default: without limit. */
+  readonly timeToLive?: Duration.DurationInput | undefined
+}
+
+/**
+ * The options of one command.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface ExecuteOptions {
+  /** Metadata of the events. It overrides the trace context and the fiber's `Event.CurrentMetadata`. */
+  readonly metadata?: Event.Metadata | undefined
+}
+
+/**
+ * The options of one verification.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface VerifyOptions {
+  /** Whether a refuted snapshot is removed. Default true. */
+  readonly remove?: boolean | undefined
+}
+
+/**
+ * Adds the defaults.
+ *
+ * @internal
+ */
+export const complete = <State, Event>(options: Options<State, Event>) => ({
+  snapshots: options.snapshots ?? SnapshotPolicy.none,
+  retry: options.retry ?? defaultRetry,
+  pageSize: options.pageSize ?? 4_000,
+  snapshotTimeout: options.snapshotTimeout ?? Duration.seconds(5),
+  snapshotOnLoad: options.snapshotOnLoad ?? true,
+  onDrift: options.onDrift ?? "replay",
+  maxReplay: options.maxReplay ?? Infinity,
+  concurrentReplays: options.concurrentReplays,
+  cache: options.cache &&
+    { capacity: options.cache.capacity, timeToLive: options.cache.timeToLive ?? Duration.infinity },
+  verify: options.verify && { sample: options.verify.sample, budget: options.verify.budget ?? 1_000_000 }
+})
+
+const defaultRetry: Schedule.Schedule<unknown> = Schedule.exponential("1 millis", 1.5).pipe(
+  Schedule.union(Schedule.spaced("50 millis")),
+  Schedule.jittered,
+  Schedule.intersect(Schedule.recurs(30))
+)
+
+/**
+ * Finds a problem of the aggregate or the options. A program without types may pass any value.
+ *
+ * @internal
+ */
+export const problem = <State, Event>(
+  aggregate: unknown,
+  options: Options<State, Event>
+): InvalidOption | undefined => aggregateProblem(aggregate) ?? optionsProblem(options)
+
+const aggregateProblem = (aggregate: unknown): InvalidOption | undefined =>
+  typeof aggregate === "object" && aggregate !== null && "migrations" in aggregate && "decide" in aggregate
+    ? undefined
+    : new InvalidOption({
+      option: "Repository aggregate",
+      value: quote(aggregate),
+      expected: "what Aggregate.make gives"
+    })
+
+const known: ReadonlyArray<keyof Options> = [
+  "snapshots",
+  "retry",
+  "pageSize",
+  "snapshotTimeout",
+  "snapshotOnLoad",
+  "onDrift",
+  "maxReplay",
+  "concurrentReplays",
+  "cache",
+  "verify"
+]
+
+const optionsProblem = <State, Event>(options: Options<State, Event>): InvalidOption | undefined =>
+  // the later checks read fields of records that the earlier checks accept
+  recordProblem("Repository options", options, known) ?? partProblem(options) ?? valueProblem(options)
+
+const partProblem = <State, Event>(options: Options<State, Event>): InvalidOption | undefined =>
+  (options.snapshots === undefined ? undefined : Policy.problem(options.snapshots)) ??
+    scheduleProblem("Repository retry", options.retry) ??
+    booleanProblem("Repository snapshotOnLoad", options.snapshotOnLoad) ??
+    recordProblem("Repository cache", options.cache, ["capacity", "timeToLive"]) ??
+    recordProblem("Repository verify", options.verify, ["sample", "budget"])
+
+const valueProblem = <State, Event>(
+  { cache, concurrentReplays, maxReplay, onDrift, pageSize, snapshotTimeout, verify }: Options<State, Event>
+): InvalidOption | undefined => {
+  if (pageSize !== undefined && (!Number.isSafeInteger(pageSize) || pageSize < 2)) {
+    return new InvalidOption({
+      option: "Repository pageSize",
+      value: String(pageSize),
+      expected: "a whole number, 2 or more"
+    })
+  }
+  if (onDrift !== undefined && onDrift !== "replay" && onDrift !== "decode") {
+    return new InvalidOption({ option: "Repository onDrift", value: quote(onDrift), expected: "replay or decode" })
+  }
+  if (verify !== undefined && !(typeof verify.sample === "number" && verify.sample >= 0 && verify.sample <= 1)) {
+    return new InvalidOption({
+      option: "Repository verify.sample",
+      value: String(verify.sample),
+      expected: "a share of the loads, from 0 to 1"
+    })
+  }
+  return wholeFromOne("Repository maxReplay", maxReplay) ??
+    wholeFromOne("Repository concurrentReplays", concurrentReplays) ??
+    wholeFromOne("Repository verify.budget", verify?.budget) ??
+    (cache === undefined ? undefined : requiredCount("Repository cache.capacity", cache.capacity)) ??
+    finiteDurationProblem("Repository cache.timeToLive", cache?.timeToLive) ??
+    finiteDurationProblem("Repository snapshotTimeout", snapshotTimeout)
+}
+
+/**
+ * The metadata in the options of a command, or the problem with them.
+ *
+ * @internal
+ */
+export const metadataOf = (options: ExecuteOptions | undefined): Either.Either<Event.Metadata | undefined, string> => {
+  if (options === undefined) return noMetadata
+  try {
+    const problem = unknownKey("the options of execute", options, ["metadata"]) ??
+      (options.metadata === undefined || isPlainRecord(options.metadata)
+        ? undefined
+        : "the metadata is no plain record")
+    return problem === undefined ? Either.right({ ...options.metadata }) : Either.left(problem)
+  } catch {
+    return Either.left(unreadable)
+  }
+}
+
+const noMetadata: Either.Either<undefined, string> = Either.right(undefined)
+
+const isPlainRecord = (value: unknown): boolean => {
+  if (typeof value !== "object" || value === null) return false
+  const prototype: unknown = Object.getPrototypeOf(value)
+  return prototype === null || prototype === Object.prototype
+}
+
+/**
+ * Whether a verification removes what it refutes, or the problem with its options.
+ *
+ * @internal
+ */
+export const removeOf = (options: VerifyOptions | undefined): Either.Either<boolean, string> => {
+  try {
+    const problem = unknownKey("the options of verify", options, ["remove"]) ??
+      booleanProblem("remove", options?.remove)?.message
+    return problem === undefined ? Either.right(options?.remove ?? true) : Either.left(problem)
+  } catch {
+    return Either.left(unreadable)
+  }
+}

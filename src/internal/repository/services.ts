@@ -1,0 +1,65 @@
+import type * as DateTime from "effect/DateTime"
+import type * as Duration from "effect/Duration"
+import type * as Effect from "effect/Effect"
+import type * as Either from "effect/Either"
+import type * as Option from "effect/Option"
+import type * as Schedule from "effect/Schedule"
+import type * as Schema from "effect/Schema"
+import type * as EventStore from "../../EventStore.js"
+import type * as Snapshot from "../../Snapshot.js"
+import type * as SnapshotPolicy from "../../SnapshotPolicy.js"
+import type * as SnapshotStore from "../../SnapshotStore.js"
+import type * as StreamId from "../../StreamId.js"
+import type { BackOff } from "./backOff.js"
+import type * as Counters from "./counters.js"
+import type { Loader } from "./loader.js"
+import type { Snapshotter } from "./snapshotter.js"
+import type * as Telemetry from "./telemetry.js"
+import type { Verifier } from "./verifier.js"
+
+/**
+ * The services and settings that the modules of a repository share. `Repository.make` builds them once.
+ *
+ * @internal
+ */
+export interface Services<in Id, in out State, in out Event> {
+  /** The name of the aggregate. */
+  readonly name: string
+  readonly schemaVersion: number
+  readonly state: Schema.Schema<State>
+  /** How many older schema versions have snapshots that can be migrated. */
+  readonly migratable: number
+  readonly encode: (snapshot: {
+    readonly stream: StreamId.StreamId
+    readonly version: number
+    readonly eventId: string
+    readonly state: State
+    readonly time: DateTime.Utc
+  }) => Either.Either<Snapshot.EncodedSnapshot, Snapshot.StateEncodeError>
+
+  readonly events: EventStore.EventStore["Type"]
+  readonly snapshots: SnapshotStore.SnapshotStore["Type"]
+  readonly loader: Loader<Id, State>
+  /** Whether the calling fiber is inside a transaction of the event store. */
+  readonly inTransaction: Effect.Effect<boolean>
+  /** Exists if both stores share a database. */
+  readonly shared: Option.Option<EventStore.SharedDatabase>
+
+  readonly policy: SnapshotPolicy.SnapshotPolicy<State, Event>
+  /** The condition of the policy. The modes none and manual have none. */
+  readonly when: SnapshotPolicy.When<State, Event> | undefined
+  readonly snapshotOnLoad: boolean
+  /** The limit of each call of the snapshot store. */
+  readonly timeout: Duration.DurationInput
+  readonly retry: Schedule.Schedule<unknown, EventStore.VersionConflict>
+
+  /** Exists in background mode. */
+  readonly snapshotter: Snapshotter | undefined
+  /** Exists if a share of the loads is verified. */
+  readonly verifier: Verifier | undefined
+  readonly backOff: BackOff
+  /** The streams whose sync saves passed their timeout and still run. */
+  readonly hanging: Set<StreamId.StreamId>
+  readonly loads: Telemetry.Loads
+  readonly saves: Counters.Saves
+}

@@ -1,0 +1,200 @@
+import * as Effect from "effect/Effect"
+import * as StreamId from "../../StreamId.js"
+import type * as Counters from "./counters.js"
+
+/**
+ * Asks for a background snapshot of a stream.
+ *
+ * @internal
+ */
+export interface Request {
+  readonly stream: StreamId.StreamId
+  /**
+   * A request replaces a waiting one of the same stream and kind unless its version is lower. `Infinity` is for a request
+   * that makes any other unnecessary, whichever version it finds.
+   */
+  readonly version: number
+  /**
+   * Whether the version may never be committed, as inside an open transaction. Tentative requests are a kind of their own:
+   * they wait beside those that are known to be due, and are saved after them. Default false.
+   */
+  readonly tentative?: boolean | undefined
+  /**
+   * Takes the snapshot, or returns `false` if none is due any more. A worker runs it, without the context of the caller.
+   * Each call of `heartbeat` starts its timeout anew; a long replay calls it with every page.
+   */
+  readonly save: (heartbeat: () => void) => Effect.Effect<unknown, unknown>
+}
+
+/**
+ * The requests of one stream: at most one of each kind, the tentative one last.
+ *
+ * @internal
+ */
+export type Slot = readonly [Request, ...ReadonlyArray<Request>]
+
+/**
+ * The queue of a snapshotter. A stream is in one of the three maps, or in `active` and `behind`: the queue is never
+ * searched.
+ *
+ * @internal
+ */
+export interface Slots {
+  readonly capacity: number
+  readonly saves: Counters.Saves
+  readonly ready: Map<string, Slot>
+  /** The requests for streams that are being saved. */
+  readonly behind: Map<string, Slot>
+  readonly active: Map<string, Slot>
+  /** The streams with a save that still runs although no worker waits for it any more. */
+  readonly abandoned: Set<string>
+  /** Open while a slot is ready. */
+  readonly work: Effect.Latch
+  /** Open while nothing is pending. */
+  readonly idle: Effect.Latch
+  /** Open after a request was dropped, until that is logged. */
+  readonly overflow: Effect.Latch
+  open: boolean
+  /** How many of the pending streams the gauge shows. */
+  counted: number
+  /** How many requests were dropped since the last log line. */
+  dropped: number
+}
+
+/** @internal */
+export const make = (capacity: number, saves: Counters.Saves): Slots => ({
+  capacity,
+  saves,
+  ready: new Map(),
+  behind: new Map(),
+  active: new Map(),
+  abandoned: new Set(),
+  work: Effect.unsafeMakeLatch(false),
+  idle: Effect.unsafeMakeLatch(true),
+  overflow: Effect.unsafeMakeLatch(false),
+  open: true,
+  counted: 0,
+  dropped: 0
+})
+
+/** @internal */
+export const keyOf = ({ aggregate, id }: StreamId.StreamId): string => JSON.stringify([aggregate, id])
+
+/** @internal */
+export const waiting = (slots: Slots): number => slots.ready.size + slots.behind.size
+
+/** @internal */
+export const pending = (slots: Slots): number => waiting(slots) + slots.active.size - slots.abandoned.size
+
+/**
+ * Adds a request. Returns false if the request was dropped.
+ *
+ * @internal
+ */
+export const offer = (slots: Slots, request: Request): boolean => {
+  const key = keyOf(request.stream)
+  const queue = slots.active.has(key) ? slots.behind : slots.ready
+  const current = queue.get(key)
+  const isFull = current === undefined && waiting(slots) + slots.abandoned.size >= slots.capacity
+  if (!slots.open || slots.abandoned.has(key) || isFull) {
+    drop(slots)
+    return false
+  }
+  // a stream that is asked for again keeps its place
+  queue.set(key, merge(current, request))
+  update(slots)
+  return true
+}
+
+/**
+ * Takes the slot that is ready for the longest time.
+ *
+ * @internal
+ */
+export const take = (slots: Slots): Slot | undefined => {
+  for (const [key, slot] of slots.ready) {
+    slots.ready.delete(key)
+    slots.active.set(key, slot)
+    update(slots)
+    return slot
+  }
+  return undefined
+}
+
+/**
+ * Ends the save of a stream. Requests that waited behind it are ready.
+ *
+ * @internal
+ */
+export const free = (slots: Slots, key: string): void => {
+  slots.active.delete(key)
+  slots.abandoned.delete(key)
+  const next = slots.behind.get(key)
+  if (next !== undefined) {
+    slots.behind.delete(key)
+    slots.ready.set(key, next)
+  }
+  update(slots)
+}
+
+/**
+ * Leaves a save that hangs. Two saves of a stream never run at a time: its requests are dropped until the save ends.
+ *
+ * @internal
+ */
+export const abandon = (slots: Slots, key: string): void => {
+  slots.abandoned.add(key)
+  if (slots.behind.delete(key)) drop(slots)
+  update(slots)
+}
+
+/**
+ * Drops all requests that wait.
+ *
+ * @internal
+ */
+export const clear = (slots: Slots): void => {
+  slots.ready.clear()
+  slots.behind.clear()
+  update(slots)
+}
+
+/**
+ * Names streams in a log message, at most twenty.
+ *
+ * @internal
+ */
+export const namesOf = (requests: ReadonlyArray<Request>): string => {
+  const named = requests.slice(0, mostNamed).map(({ stream, version }) =>
+    Number.isFinite(version) ? `${StreamId.format(stream)} at ${version}` : StreamId.format(stream)
+  )
+  const more = requests.length - named.length
+  return `${named.join(", ")}${more > 0 ? ` and ${more} more` : ""}`
+}
+
+const mostNamed = 20
+
+const update = (slots: Slots): void => {
+  const now = pending(slots)
+  slots.saves.pending(now - slots.counted)
+  slots.counted = now
+  if (now === 0) slots.idle.unsafeOpen()
+  else slots.idle.unsafeClose()
+  if (slots.ready.size > 0) slots.work.unsafeOpen()
+  else slots.work.unsafeClose()
+}
+
+const drop = (slots: Slots): void => {
+  slots.saves.dropped()
+  slots.dropped++
+  slots.overflow.unsafeOpen()
+}
+
+const merge = (slot: Slot | undefined, request: Request): Slot => {
+  if (slot === undefined) return [request]
+  const tentative = request.tentative === true
+  const same = slot.find((waiting) => (waiting.tentative === true) === tentative)
+  const other = slot.find((waiting) => waiting !== same)
+  const latest = same === undefined || request.version >= same.version ? request : same
+  return other === undefined ? [latest] : tentative ? [other, latest] : [latest, other]
+}
