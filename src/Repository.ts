@@ -26,8 +26,7 @@ import * as Snapshotter from "./internal/repository/snapshotter.js"
 import * as Source from "./internal/repository/source.js"
 import { decideStored } from "./internal/repository/storedEvents.js"
 import * as Telemetry from "./internal/repository/telemetry.js"
-import { verify } from "./internal/repository/verification.js"
-import * as Verifier from "./internal/repository/verifier.js"
+import { makeVerifier, verify } from "./internal/repository/verification.js"
 import { InvalidOption } from "./InvalidOption.js"
 import * as Snapshot from "./Snapshot.js"
 import * as SnapshotStore from "./SnapshotStore.js"
@@ -285,7 +284,7 @@ const makeServices = <Name extends string, Id, State, Event, Command, Rejection>
       snapshotter: policy._tag === "Background"
         ? yield* Snapshotter.make(name, { ...policy.options, inTransaction })
         : undefined,
-      verifier: verify && (yield* Verifier.make({ aggregate: name, ...verify })),
+      verifier: verify && (yield* makeVerifier({ aggregate: name, ...verify })),
       backOff: BackOff.make(),
       hanging: new Set(),
       loads: Telemetry.loads(name),

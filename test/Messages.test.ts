@@ -260,7 +260,7 @@ const program = (seen: { readonly lines: Map<string, Array<string>> }) =>
       }))
     const full = [...stored(), ...stored(), ...stored()]
     yield* vaults.execute("full", full)
-    yield* logged("ever more seldom: the state of .* at version 3 does not encode: \\$.notes must be")
+    yield* logged("up to an hour: the state of .* at version 3 does not encode: \\$.notes must be")
     yield* failed(vaults.createSnapshot("full"), "$.notes must be")
     const down = SnapshotStore.SnapshotStore.of({
       ...snapshots,
@@ -357,7 +357,7 @@ describe("what is logged", () => {
     const logging = fs.readdirSync(src, { recursive: true, encoding: "utf8" }).filter((file) =>
       file.endsWith(".ts") && /\bEffect\.log/.test(fs.readFileSync(new URL(file, src), "utf8"))
     )
-    assert.deepStrictEqual(logging.map((file) => path.basename(file)), ["logs.ts"])
+    assert.deepStrictEqual(logging.map((file) => path.basename(file)), ["telemetry.ts"])
   })
 
   class Down extends Data.TaggedError("Down")<{ readonly where: string }> {}

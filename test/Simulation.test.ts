@@ -182,7 +182,7 @@ if (only > 0) {
         name: "a defect of the store kills a worker",
         file: "internal/repository/snapshotter.ts",
         changes: [
-          ["Effect.catchAllCause((cause) => Effect.fail(Cause.squash(cause))),", ""],
+          ["Effect.catchAllCause((cause) => Effect.fail(Cause.squash(cause)))", "(effect) => effect"],
           ["Effect.catchAllCause(() => Effect.sync(saves.failed))", "(effect) => effect"]
         ]
       },
@@ -237,7 +237,7 @@ if (only > 0) {
       },
       {
         name: "a verification that is stuck holds up the closing",
-        file: "internal/repository/verifier.ts",
+        file: "internal/repository/verification.ts",
         changes: [["Effect.disconnect(run(request))", "run(request)"]]
       },
       {
@@ -260,7 +260,7 @@ if (only > 0) {
       },
       {
         name: "a save has no time limit",
-        file: "internal/repository/snapshotterTries.ts",
+        file: "internal/repository/snapshotter.ts",
         changes: [["Effect.timeoutOption(Fiber.await(fiber), timeout)", "Effect.asSome(Fiber.await(fiber))"]]
       },
       {

@@ -46,8 +46,8 @@ export class InvalidCommand extends Schema.TaggedError<InvalidCommand>("effect-e
    * @since 0.1.0
    */
   override get message(): string {
-    return `command ${this.index} for ${StreamId.format(this.stream)}, ${quote(this.command)}, does not fit the ` +
-      "aggregate's command schema: decode what comes from outside with it"
+    return `command ${this.index} for ${StreamId.format(this.stream)}, ${quote(this.command)}, does not match the ` +
+      "aggregate's command schema: decode input from outside the program with it"
   }
 }
 

@@ -7,10 +7,9 @@
  */
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
-import { always } from "./due.js"
 import type { LoadError } from "./errors.js"
 import type { Baseline } from "./loader.js"
-import { saveCommitted } from "./saves.js"
+import { always, saveCommitted } from "./saves.js"
 import type { Services } from "./services.js"
 import type { Source } from "./source.js"
 import { verify } from "./verification.js"

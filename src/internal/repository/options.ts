@@ -163,7 +163,7 @@ const aggregateProblem = (aggregate: unknown): InvalidOption | undefined =>
     : new InvalidOption({
       option: "Repository aggregate",
       value: quote(aggregate),
-      expected: "what Aggregate.make gives"
+      expected: "an aggregate from Aggregate.make"
     })
 
 const known: ReadonlyArray<keyof Options> = [
@@ -229,7 +229,7 @@ export const metadataOf = (options: ExecuteOptions | undefined): Either.Either<E
     const problem = unknownKey("the options of execute", options, ["metadata"]) ??
       (options.metadata === undefined || isPlainRecord(options.metadata)
         ? undefined
-        : "the metadata is no plain record")
+        : "the metadata is not a plain record")
     return problem === undefined ? Either.right({ ...options.metadata }) : Either.left(problem)
   } catch {
     return Either.left(unreadable)

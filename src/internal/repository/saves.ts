@@ -1,7 +1,7 @@
 /**
- * Saves snapshots.
+ * Decides whether a snapshot is due, and saves it.
  *
- * Mechanism: encodes the state, removes the snapshot that the load refuted, saves. A background save reads the stream
+ * Mechanism: asks the policy, encodes the state, removes the snapshot that the load refuted, saves. A background save reads the stream
  * again first, and thus saves only committed events.
  * Cost: one encoding and one statement, and one more for a refuted snapshot. A background save adds a load.
  */
@@ -11,17 +11,82 @@ import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import * as EventStore from "../../EventStore.js"
 import * as Snapshot from "../../Snapshot.js"
-import type * as SnapshotPolicy from "../../SnapshotPolicy.js"
+import * as SnapshotPolicy from "../../SnapshotPolicy.js"
 import * as SnapshotStore from "../../SnapshotStore.js"
 import type * as StreamId from "../../StreamId.js"
 import { maxVersion, noDate } from "../constants.js"
 import { liveClock } from "../liveClock.js"
-import { isDue, progressOf } from "./due.js"
 import type { LoadError } from "./errors.js"
 import type { Baseline } from "./loader.js"
 import type { CreatedSnapshot } from "./model.js"
+import { settle } from "./policy.js"
 import type { Services } from "./services.js"
 import * as Telemetry from "./telemetry.js"
+
+/**
+ * The condition under which a snapshot is always due.
+ *
+ * @internal
+ */
+export const always = SnapshotPolicy.not(SnapshotPolicy.never)
+
+// migrated and refuted snapshots are due at once; otherwise every load repeats the work
+const isDue = <State, Event>(
+  when: SnapshotPolicy.When<State, Event>,
+  baseline: Baseline<State>,
+  progress: SnapshotPolicy.Progress<State, Event>
+): boolean =>
+  baseline.version > progress.snapshotVersion &&
+  ((isRepairable(baseline.outcome) && when._tag !== "Never") || SnapshotPolicy.isDue(when, progress))
+
+const isRepairable = (outcome: Snapshot.SnapshotOutcome): boolean =>
+  outcome._tag === "Migrated" || outcome._tag === "StateDecodeError" || outcome._tag === "HistoryMismatch"
+
+const progressOf = <Id, State, Event>(
+  services: Services<Id, State, Event>,
+  { replayed, took, used, version }: Baseline<State>,
+  now: number,
+  change: SnapshotPolicy.Change<State, Event> | undefined
+): SnapshotPolicy.Progress<State, Event> => {
+  // a distance counts from the snapshot of the aggregate's own schema version
+  const own = Option.getOrUndefined(Option.filter(used, (used) => used.schemaVersion === services.schemaVersion))
+  return {
+    version,
+    snapshotVersion: own?.version ?? 0,
+    replayed,
+    took,
+    age: own === undefined ? undefined : now - own.time,
+    change
+  }
+}
+
+/**
+ * Returns the settled policy if a snapshot is due now. The save may come later and ask the policy again.
+ *
+ * @internal
+ */
+export const dueNow = <Id, State, Event>(
+  services: Services<Id, State, Event>,
+  baseline: Baseline<State>,
+  change: SnapshotPolicy.Change<State, Event> | undefined
+): Effect.Effect<SnapshotPolicy.When | undefined> => {
+  const { backOff, loader, name, when } = services
+  if (baseline.version === 0 || when === undefined) return Effect.succeed(undefined)
+  return Effect.clockWith((clock) => {
+    try {
+      const now = clock.unsafeCurrentTimeMillis()
+      if (backOff.waits(baseline.stream.id, now)) return Effect.succeed(undefined)
+      const progress = progressOf(services, baseline, now, change)
+      if (!isDue(when, baseline, progress)) return Effect.succeed(undefined)
+      // the next load counts from the stored snapshot
+      loader.forget(baseline.stream)
+      return Effect.succeed(settle(when, progress))
+    } catch (error) {
+      const message = "the snapshot policy threw; no snapshot is taken"
+      return Effect.as(Telemetry.warn(message, error, { aggregate: name }), undefined)
+    }
+  })
+}
 
 /** @internal */
 export type SaveError = EventStore.EventStoreError | Snapshot.StateEncodeError | SnapshotStore.SnapshotStoreError
@@ -142,8 +207,9 @@ export const giveUp = <Id, State, Event>(
   Effect.clockWith((clock) => {
     saves.failed()
     if (!backOff.failed(id, clock.unsafeCurrentTimeMillis())) return Effect.void
-    const message = "a snapshot cannot be kept: none is taken of this stream until that is over; " +
-      "it is tried again a minute later, and then ever more seldom"
+    const message =
+      "a snapshot cannot be kept; the next try of this stream is a minute later, and each further wait is " +
+      "twice as long, up to an hour"
     return Telemetry.warn(message, error, { aggregate, id })
   })
 
@@ -160,7 +226,7 @@ const lastEventId = <State>(
     stream,
     reason: "Unavailable",
     mayHaveAppended: false,
-    detail: `the store did not give the id of event ${version}, the last of those that it gave`
+    detail: `the store did not return the id of event ${version}, the last event that it returned`
   })
 
 const timeOf = (

@@ -12,10 +12,11 @@ import type * as SnapshotStore from "../../SnapshotStore.js"
 import type * as StreamId from "../../StreamId.js"
 import type { BackOff } from "./backOff.js"
 import type * as Counters from "./counters.js"
+import type { LoadError } from "./errors.js"
 import type { Loader } from "./loader.js"
+import type { Verification } from "./model.js"
 import type { Snapshotter } from "./snapshotter.js"
 import type * as Telemetry from "./telemetry.js"
-import type { Verifier } from "./verifier.js"
 
 /**
  * The services and settings that the modules of a repository share. `Repository.make` builds them once.
@@ -62,4 +63,18 @@ export interface Services<in Id, in out State, in out Event> {
   readonly hanging: Set<StreamId.StreamId>
   readonly loads: Telemetry.Loads
   readonly saves: Counters.Saves
+}
+
+/** @internal */
+export interface Verifier {
+  /** Queues the load for verification with probability `sample`. It never waits and never fails. */
+  readonly offer: (request: VerifyRequest) => Effect.Effect<void>
+}
+
+/** @internal */
+export interface VerifyRequest {
+  readonly stream: StreamId.StreamId
+  /** About how many events the verification will fold. */
+  readonly version: number
+  readonly verify: Effect.Effect<Verification, LoadError>
 }

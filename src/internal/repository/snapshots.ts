@@ -13,11 +13,10 @@ import * as Snapshot from "../../Snapshot.js"
 import type * as SnapshotPolicy from "../../SnapshotPolicy.js"
 import * as SnapshotStore from "../../SnapshotStore.js"
 import { reason } from "../schema/reason.js"
-import { dueNow } from "./due.js"
 import { type CreateSnapshotError, EmptyStream } from "./errors.js"
 import { type Baseline, baselineOf, contain } from "./loader.js"
 import type { CreatedSnapshot } from "./model.js"
-import { notTaken, save, saveCommitted, saveDue, type SaveError, saveStored } from "./saves.js"
+import { dueNow, notTaken, save, saveCommitted, saveDue, type SaveError, saveStored } from "./saves.js"
 import type { Services } from "./services.js"
 import type { Source } from "./source.js"
 import * as SyncSaves from "./syncSaves.js"
@@ -155,9 +154,7 @@ export const create = <Id, State, Event>(
         aggregate: stream.aggregate,
         id: stream.id,
         reason: "Unavailable",
-        detail: `the store did not do it: ${
-          Cause.isInterruptedException(cause) ? "it was interrupted" : reason(cause)
-        }`,
+        detail: `the save failed: ${Cause.isInterruptedException(cause) ? "it was interrupted" : reason(cause)}`,
         cause
       })
     }

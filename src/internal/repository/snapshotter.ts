@@ -8,6 +8,9 @@
 import * as Cause from "effect/Cause"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
+import type * as Exit from "effect/Exit"
+import * as Fiber from "effect/Fiber"
+import type * as Option from "effect/Option"
 import * as Schedule from "effect/Schedule"
 import type * as Scope from "effect/Scope"
 import type { InvalidOption } from "../../InvalidOption.js"
@@ -17,7 +20,6 @@ import { detached } from "./detached.js"
 import { backgroundProblem } from "./policy.js"
 import * as Closing from "./snapshotterClosing.js"
 import * as Slots from "./snapshotterSlots.js"
-import * as Tries from "./snapshotterTries.js"
 import * as Telemetry from "./telemetry.js"
 
 /** @internal */
@@ -56,11 +58,13 @@ export const make = (
     const problem = backgroundProblem(options)
     if (problem !== undefined) return yield* problem
     const slots = Slots.make(options.capacity ?? 1_024, Counters.saves(aggregate))
-    const tries = Tries.make(options.timeout ?? Duration.seconds(5))
-    const drainTimeout = options.drainTimeout ?? Duration.seconds(5)
-    const inTransaction = options.inTransaction ?? Effect.succeed(false)
-    const closing = { aggregate, slots, tries, drainTimeout, inTransaction }
-    const worker = makeWorker(slots, tries, options.retry ?? defaultRetry)
+    const worker = makeWorker(slots, options.timeout ?? Duration.seconds(5), options.retry ?? defaultRetry)
+    const closing = {
+      aggregate,
+      slots,
+      drainTimeout: options.drainTimeout ?? Duration.seconds(5),
+      inTransaction: options.inTransaction ?? Effect.succeed(false)
+    }
 
     // finalizers run in reverse order: first the queue is drained, then the workers end, at last their tries
     yield* Closing.awaitTries(closing)
@@ -79,33 +83,28 @@ const defaultRetry = Schedule.exponential("100 millis").pipe(Schedule.intersect(
 
 const makeWorker = (
   slots: Slots.Slots,
-  tries: Tries.Tries,
-  retry: NonNullable<Options["retry"]>
+  timeout: Duration.DurationInput,
+  retry: Schedule.Schedule<unknown, unknown>
 ): Effect.Effect<never> =>
   Effect.uninterruptibleMask((restore) =>
     Effect.flatMap(restore(slots.work.await), () => {
       const slot = Slots.take(slots)
       if (slot === undefined) return Effect.void
-      const key = Slots.keyOf(slot[0].stream)
       const writes = Effect.forEach(
         slot,
-        (request) => write(slots, Tries.attempt(tries, slots, key, request), request, retry),
+        (request) => write(slots, request, Effect.retry(attempt(slots, request, timeout), retry)),
         { discard: true }
       )
-      return Effect.ensuring(restore(writes), Effect.sync(() => Tries.release(tries, slots, key)))
+      return Effect.ensuring(restore(writes), Effect.sync(() => Slots.release(slots, Slots.keyOf(slot[0].stream))))
     })
   ).pipe(Effect.forever, Effect.interruptible, detached)
 
 const write = (
   { saves }: Slots.Slots,
-  attempt: Effect.Effect<unknown, unknown>,
   { stream: { aggregate, id } }: Slots.Request,
-  retry: NonNullable<Options["retry"]>
+  saved: Effect.Effect<unknown, unknown>
 ): Effect.Effect<void> =>
-  attempt.pipe(
-    // a store may fail in any way, and every failure is tried again
-    Effect.catchAllCause((cause) => Effect.fail(Cause.squash(cause))),
-    Effect.retry(retry),
+  saved.pipe(
     Effect.matchEffect({
       onFailure: (error) => {
         const message = "a background snapshot failed; the stream is asked again when it is next due"
@@ -119,4 +118,41 @@ const write = (
     }),
     // a schedule, a logger or a tracer that throws does not end the worker
     Effect.catchAllCause(() => Effect.sync(saves.failed))
+  )
+
+/**
+ * Tries a save once. The try is a fiber of its own: a save that cannot be interrupted delays neither the worker nor the
+ * closing of the scope. After the timeout without a heartbeat the try is interrupted, and has as much time to end.
+ */
+const attempt = (
+  slots: Slots.Slots,
+  request: Slots.Request,
+  timeout: Duration.DurationInput
+): Effect.Effect<unknown, unknown> =>
+  Effect.uninterruptibleMask((restore) => {
+    const key = Slots.keyOf(request.stream)
+    if (slots.running.has(key)) return new Cause.TimeoutException("the previous save still runs")
+    let progress = false
+    const heartbeat = () => {
+      progress = true
+    }
+    const save = Effect.suspend(() => request.save(heartbeat))
+    return Effect.flatMap(Effect.forkDaemon(Effect.interruptible(save)), (fiber) => {
+      Slots.start(slots, key, request)
+      fiber.addObserver(() => Slots.end(slots, key))
+      const ended = Effect.timeoutOption(Fiber.await(fiber), timeout)
+      const inTime: Effect.Effect<Option.Option<Exit.Exit<unknown, unknown>>> = Effect.suspend(() => {
+        progress = false
+        return Effect.flatMap(ended, (exit) => exit._tag === "None" && progress ? inTime : Effect.succeed(exit))
+      })
+      const result = Effect.flatMap(inTime, (exit) =>
+        exit._tag === "Some" ? exit.value : Fiber.interruptFork(fiber).pipe(
+          Effect.zipRight(ended),
+          Effect.zipRight(new Cause.TimeoutException("the save took too long"))
+        ))
+      return Effect.onInterrupt(restore(result), () => Fiber.interruptFork(fiber))
+    })
+  }).pipe(
+    // a store may fail in any way, and every failure is tried again
+    Effect.catchAllCause((cause) => Effect.fail(Cause.squash(cause)))
   )

@@ -1,16 +1,15 @@
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Scope from "effect/Scope"
+import * as StreamId from "../../StreamId.js"
 import { detached } from "./detached.js"
 import * as Slots from "./snapshotterSlots.js"
-import type { Tries } from "./snapshotterTries.js"
 import * as Telemetry from "./telemetry.js"
 
 /** @internal */
 export interface Closing {
   readonly aggregate: string
   readonly slots: Slots.Slots
-  readonly tries: Tries
   readonly drainTimeout: Duration.DurationInput
   readonly inTransaction: Effect.Effect<boolean>
 }
@@ -22,12 +21,12 @@ export interface Closing {
  * @internal
  */
 export const awaitTries = (
-  { aggregate, drainTimeout, tries: { quiet, running } }: Closing
+  { aggregate, drainTimeout, slots: { quiet, running } }: Closing
 ): Effect.Effect<void, never, Scope.Scope> => {
   const logRunning = Effect.suspend(() =>
     Telemetry.notice(
-      "background snapshots could not be interrupted: they go on while the stores close: " +
-        Slots.namesOf([...running.values()]),
+      "background snapshots could not be interrupted: they continue while the stores close: " +
+        namesOf([...running.values()]),
       { aggregate, running: running.size }
     )
   )
@@ -104,13 +103,23 @@ const dropAll = ({ aggregate, slots }: Closing, why: string): Effect.Effect<void
   const requests = [...active.values(), ...ready.values(), ...behind.values()].map(([request]) => request)
   const log = Telemetry.notice(
     `background snapshots were abandoned, as ${why}; the streams are asked again when they are next due: ` +
-      Slots.namesOf(requests),
+      namesOf(requests),
     { aggregate, waiting: Slots.waiting(slots), active: active.size }
   )
   // awaitPending returns
   Slots.clear(slots)
   return log
 }
+
+const namesOf = (requests: ReadonlyArray<Slots.Request>): string => {
+  const named = requests.slice(0, mostNamed).map(({ stream, version }) =>
+    Number.isFinite(version) ? `${StreamId.format(stream)} at ${version}` : StreamId.format(stream)
+  )
+  const more = requests.length - named.length
+  return `${named.join(", ")}${more > 0 ? ` and ${more} more` : ""}`
+}
+
+const mostNamed = 20
 
 const betweenOverflowLogs = Duration.seconds(1)
 

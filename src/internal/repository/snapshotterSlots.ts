@@ -1,5 +1,5 @@
 import * as Effect from "effect/Effect"
-import * as StreamId from "../../StreamId.js"
+import type * as StreamId from "../../StreamId.js"
 import type * as Counters from "./counters.js"
 
 /**
@@ -48,6 +48,10 @@ export interface Slots {
   readonly active: Map<string, Slot>
   /** The streams with a save that still runs although no worker waits for it any more. */
   readonly abandoned: Set<string>
+  /** The tries that have not ended. */
+  readonly running: Map<string, Request>
+  /** Open while no try runs. */
+  readonly quiet: Effect.Latch
   /** Open while a slot is ready. */
   readonly work: Effect.Latch
   /** Open while nothing is pending. */
@@ -69,6 +73,8 @@ export const make = (capacity: number, saves: Counters.Saves): Slots => ({
   behind: new Map(),
   active: new Map(),
   abandoned: new Set(),
+  running: new Map(),
+  quiet: Effect.unsafeMakeLatch(true),
   work: Effect.unsafeMakeLatch(false),
   idle: Effect.unsafeMakeLatch(true),
   overflow: Effect.unsafeMakeLatch(false),
@@ -121,12 +127,33 @@ export const take = (slots: Slots): Slot | undefined => {
   return undefined
 }
 
+/** @internal */
+export const start = ({ quiet, running }: Slots, key: string, request: Request): void => {
+  running.set(key, request)
+  quiet.unsafeClose()
+}
+
+/** @internal */
+export const end = (slots: Slots, key: string): void => {
+  slots.running.delete(key)
+  if (slots.running.size === 0) slots.quiet.unsafeOpen()
+  if (slots.abandoned.has(key)) free(slots, key)
+}
+
 /**
- * Ends the save of a stream. Requests that waited behind it are ready.
+ * Ends the turn of a stream. A try that hangs keeps its stream: two saves of a stream never run at a time, and requests
+ * for it are dropped until the try ends.
  *
  * @internal
  */
-export const free = (slots: Slots, key: string): void => {
+export const release = (slots: Slots, key: string): void => {
+  if (!slots.running.has(key)) return free(slots, key)
+  slots.abandoned.add(key)
+  if (slots.behind.delete(key)) drop(slots)
+  update(slots)
+}
+
+const free = (slots: Slots, key: string): void => {
   slots.active.delete(key)
   slots.abandoned.delete(key)
   const next = slots.behind.get(key)
@@ -134,17 +161,6 @@ export const free = (slots: Slots, key: string): void => {
     slots.behind.delete(key)
     slots.ready.set(key, next)
   }
-  update(slots)
-}
-
-/**
- * Leaves a save that hangs. Two saves of a stream never run at a time: its requests are dropped until the save ends.
- *
- * @internal
- */
-export const abandon = (slots: Slots, key: string): void => {
-  slots.abandoned.add(key)
-  if (slots.behind.delete(key)) drop(slots)
   update(slots)
 }
 
@@ -158,21 +174,6 @@ export const clear = (slots: Slots): void => {
   slots.behind.clear()
   update(slots)
 }
-
-/**
- * Names streams in a log message, at most twenty.
- *
- * @internal
- */
-export const namesOf = (requests: ReadonlyArray<Request>): string => {
-  const named = requests.slice(0, mostNamed).map(({ stream, version }) =>
-    Number.isFinite(version) ? `${StreamId.format(stream)} at ${version}` : StreamId.format(stream)
-  )
-  const more = requests.length - named.length
-  return `${named.join(", ")}${more > 0 ? ` and ${more} more` : ""}`
-}
-
-const mostNamed = 20
 
 const update = (slots: Slots): void => {
   const now = pending(slots)

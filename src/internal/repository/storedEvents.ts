@@ -60,7 +60,7 @@ export const decideStored = <State, Event, Command, Rejection>(
   commands: ReadonlyArray<Command>
 ): Decision<State, Event, Rejection> => {
   if (!isArray(commands)) {
-    return { _tag: "Invalid", index: 1, command: commands, cause: new TypeError("the commands are no array") }
+    return { _tag: "Invalid", index: 1, command: commands, cause: new TypeError("the commands are not an array") }
   }
   const events: Array<Stored<Event>> = []
   let current = state
@@ -69,7 +69,7 @@ export const decideStored = <State, Event, Command, Rejection>(
     let decision: Either.Either<ReadonlyArray<Event>, Rejection>
     try {
       decision = aggregate.decide(current, command)
-      if (!Either.isEither(decision)) throw new TypeError(`decide of ${aggregate.name} gave no Either`)
+      if (!Either.isEither(decision)) throw new TypeError(`decide of ${aggregate.name} did not return an Either`)
     } catch (cause) {
       // the command is checked only now: the check costs as much as the decision, and typed programs do not need it
       if (isCommand(aggregate.command, command)) throw cause

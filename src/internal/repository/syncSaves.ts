@@ -33,7 +33,7 @@ export const run = <Id, State, Event>(
     const { aggregate, id } = stream
     if (hanging.size >= mostHanging || Array.from(hanging).some((other) => other.id === id)) {
       saves.dropped()
-      const message = "a due snapshot was dropped, as saves before it still hang; the next command asks again"
+      const message = "a due snapshot was dropped, as earlier saves still hang; the next command tries again"
       return Telemetry.warn(message, "the snapshot store does not answer", { aggregate, id })
     }
     let running = false
