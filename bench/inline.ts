@@ -5,7 +5,7 @@
  */
 import { SqliteClient } from "@effect/sql-sqlite-node"
 import { Effect, Layer } from "effect"
-import { Repository, SnapshotPolicy, SqlEventStore, Sqlite, SqlSnapshotStore } from "effect-eventsourcing"
+import { Repository, SnapshotPolicy, Sqlite, SqlStores } from "effect-eventsourcing"
 import * as fs from "node:fs"
 import * as os from "node:os"
 import * as path from "node:path"
@@ -21,7 +21,7 @@ const policies = {
   inline: SnapshotPolicy.inline({ every: 1 })
 }
 
-const stores = Layer.merge(SqlEventStore.layer, SqlSnapshotStore.layer)
+const stores = SqlStores.layer
 
 const measure = Effect.gen(function*() {
   const micros: Record<string, Array<number>> = { none: [], sync: [], inline: [] }

@@ -1,6 +1,6 @@
 import { PgClient } from "@effect/sql-pg"
 import { Effect, Layer, ManagedRuntime } from "effect"
-import { Postgres, Repository, SnapshotPolicy, SqlEventStore, SqlSnapshotStore } from "effect-eventsourcing"
+import { Postgres, Repository, SnapshotPolicy, SqlStores } from "effect-eventsourcing"
 import { createRequire } from "node:module"
 import type * as Pg from "pg"
 import { pgClient, type Server, startServer } from "../test/utils/postgres.js"
@@ -28,7 +28,7 @@ const preparedClient = (url: string) =>
   })
 
 export const storesOn = (url: string, options: { readonly prepared: boolean }) =>
-  Layer.merge(SqlEventStore.layer, SqlSnapshotStore.layer).pipe(
+  SqlStores.layer.pipe(
     Layer.provideMerge(options.prepared ? preparedClient(url) : pgClient(url, { maxConnections: connections }))
   )
 

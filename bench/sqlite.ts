@@ -1,7 +1,7 @@
 import { SqliteClient } from "@effect/sql-sqlite-node"
 import Database from "better-sqlite3"
 import { Layer, ManagedRuntime } from "effect"
-import { SqlEventStore, Sqlite, SqlSnapshotStore } from "effect-eventsourcing"
+import { Sqlite, SqlStores } from "effect-eventsourcing"
 import * as fs from "node:fs"
 import * as os from "node:os"
 import * as path from "node:path"
@@ -12,7 +12,7 @@ import { newId } from "./fixtures.js"
 export const settings = "journal_mode = WAL, synchronous = NORMAL"
 
 export const storesOn = (filename: string) =>
-  Layer.merge(SqlEventStore.layer, SqlSnapshotStore.layer).pipe(
+  SqlStores.layer.pipe(
     Layer.provideMerge(Sqlite.layer(SqliteClient.layer, { filename, synchronous: "NORMAL" }))
   )
 

@@ -9,9 +9,8 @@ import {
   Repository,
   SnapshotPolicy,
   SnapshotStore,
-  SqlEventStore,
   Sqlite,
-  SqlSnapshotStore,
+  SqlStores,
   StreamId
 } from "effect-eventsourcing"
 import { parseArgs } from "node:util"
@@ -53,12 +52,10 @@ const program = Effect.gen(function*() {
 
 const inMemory = Layer.merge(EventStore.layerMemory, SnapshotStore.layerMemory)
 
-const onSql = Layer.merge(SqlEventStore.layer, SqlSnapshotStore.layer)
-
-const onSqlite = (filename: string) => Layer.provide(onSql, Sqlite.layer(SqliteClient.layer, { filename }))
+const onSqlite = (filename: string) => Layer.provide(SqlStores.layer, Sqlite.layer(SqliteClient.layer, { filename }))
 
 const onPostgres = (url: string) =>
-  Layer.provide(onSql, PgClient.layer({ url: Redacted.make(url), connectTimeout: "5 seconds" }))
+  Layer.provide(SqlStores.layer, PgClient.layer({ url: Redacted.make(url), connectTimeout: "5 seconds" }))
 
 const main = Effect.gen(function*() {
   const { positionals: [backend = "memory"], values } = yield* Effect.try({

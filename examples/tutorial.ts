@@ -7,9 +7,8 @@ import {
   Repository,
   SnapshotPolicy,
   SnapshotStore,
-  SqlEventStore,
   Sqlite,
-  SqlSnapshotStore,
+  SqlStores,
   StreamId
 } from "effect-eventsourcing"
 import { parseArgs } from "node:util"
@@ -133,10 +132,7 @@ const schemaVersions = Effect.gen(function*() {
 
 // a backend is a Layer: nothing above knows which one it runs on
 const inMemory = Layer.merge(EventStore.layerMemory, SnapshotStore.layerMemory)
-const onSqlite = (filename: string) =>
-  Layer.merge(SqlEventStore.layer, SqlSnapshotStore.layer).pipe(
-    Layer.provide(Sqlite.layer(SqliteClient.layer, { filename }))
-  )
+const onSqlite = (filename: string) => Layer.provide(SqlStores.layer, Sqlite.layer(SqliteClient.layer, { filename }))
 
 const main = Effect.gen(function*() {
   const { values } = yield* Effect.try({

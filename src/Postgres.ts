@@ -1,12 +1,15 @@
 /**
- * What an event store on PostgreSQL may ask of the `pg` driver. The driver is yours to bring: this module imports none.
+ * Prepares the statements of the stores in the `pg` driver.
+ *
+ * A pool gives each statement that runs often a name, by which the server keeps its plan. That saves the server a quarter
+ * of the time of a statement.
  *
  * @since 0.1.0
  */
 import { nameOf } from "./internal/sql/postgres/preparedTexts.js"
 
 /**
- * What this module needs of a `Pool` of the `pg` driver.
+ * The part of a `Pool` of the `pg` driver that this module needs.
  *
  * @since 0.1.0
  * @category models
@@ -24,11 +27,11 @@ export interface Client {
 }
 
 /**
- * Has the loads and appends of the stores prepared once on each connection of a pool: the server then does not parse their
- * texts again, which takes it a quarter of the time. The statements of others are left as they are.
+ * Prepares the loads and appends of the stores once on each connection of a pool. The server then does not parse their
+ * texts again, which takes it a quarter of the time. Other statements stay as they are.
  *
- * For connections to the server itself. A proxy that gives every transaction another connection of its own, such as
- * PgBouncer in transaction mode, has to know prepared statements, or must do without.
+ * Use it for connections to the server itself. A proxy that gives every transaction another connection, such as PgBouncer
+ * in transaction mode, must know prepared statements.
  *
  * @example
  * ```ts

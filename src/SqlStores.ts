@@ -1,20 +1,66 @@
 /**
- * What the two SQL stores have in common.
+ * Both SQL stores in one layer, and transactions around them.
+ *
+ * The layer builds the event store and the snapshot store on one client, so that a load is one statement. A transaction
+ * succeeds only if the database committed it; it costs a `BEGIN` and a `COMMIT`.
  *
  * @since 0.1.0
  */
 import * as SqlClient from "@effect/sql/SqlClient"
-import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
-import * as Option from "effect/Option"
+import * as Layer from "effect/Layer"
 import * as Schema from "effect/Schema"
-import * as OwnClient from "./internal/sql/client.js"
+import type { EventStore } from "./EventStore.js"
 import { classify } from "./internal/sql/failure.js"
-import * as PgTransaction from "./internal/sql/postgres/transaction.js"
+import type { Failed } from "./internal/sql/postgres/transaction.js"
+import * as Transactions from "./internal/sql/transactions.js"
+import type { InvalidOption } from "./InvalidOption.js"
+import type { SnapshotStore } from "./SnapshotStore.js"
+import * as SqlEventStore from "./SqlEventStore.js"
+import type * as SqlMigrations from "./SqlMigrations.js"
+import * as SqlSnapshotStore from "./SqlSnapshotStore.js"
 
 /**
- * A transaction did not do what ran in it: it could not begin (`NotBegun`), the database rolled it back (`RolledBack`), or
- * the connection was lost while it was committed, so that it may have been (`Unknown`).
+ * The event store and the snapshot store with their options.
+ *
+ * @example
+ * ```ts
+ * import { SqlStores } from "effect-eventsourcing"
+ *
+ * const StoresLive = SqlStores.layerWith({ prefix: "bank" })
+ * ```
+ *
+ * @since 0.1.0
+ * @category layers
+ */
+export const layerWith = (
+  options: SqlMigrations.Options
+): Layer.Layer<EventStore | SnapshotStore, InvalidOption | SqlMigrations.MigrationError, SqlClient.SqlClient> =>
+  Layer.merge(SqlEventStore.layerWith(options), SqlSnapshotStore.layerWith(options))
+
+/**
+ * The event store and the snapshot store in tables that begin with `eventsourcing_`.
+ *
+ * @example
+ * ```ts
+ * import { SqliteClient } from "@effect/sql-sqlite-node"
+ * import { Layer } from "effect"
+ * import { Sqlite, SqlStores } from "effect-eventsourcing"
+ *
+ * const StoresLive = Layer.provide(SqlStores.layer, Sqlite.layer(SqliteClient.layer, { filename: "bank.db" }))
+ * ```
+ *
+ * @since 0.1.0
+ * @category layers
+ */
+export const layer = layerWith({})
+
+/**
+ * The database did not carry out a transaction.
+ *
+ * - `NotBegun`: it could not begin.
+ * - `RolledBack`: the database rolled it back.
+ * - `Unknown`: the connection was lost during the commit. The transaction may have been committed.
  *
  * @since 0.1.0
  * @category errors
@@ -42,11 +88,11 @@ const outcomes: Readonly<Record<TransactionError["reason"], string>> = {
 }
 
 /**
- * Runs an effect in one transaction of the SQL client, and succeeds only if the database committed it. What fails, or is
- * interrupted, is rolled back. Inside an open transaction it is a part of that which is undone alone.
+ * Runs an effect in one transaction of the SQL client, and succeeds only if the database committed it. A failure or an
+ * interruption rolls it back. Inside an open transaction the effect runs in a savepoint, and a failure undoes only that.
  *
- * Prefer it to the client's own `withTransaction`, which succeeds where PostgreSQL answers `COMMIT` with a rollback: that
- * is what becomes of a transaction in which a statement failed, also if the failure was caught.
+ * Prefer it to the client's own `withTransaction`. That succeeds where PostgreSQL answers `COMMIT` with a rollback, as it
+ * does after a statement failed, even if the program caught the failure.
  *
  * @example
  * ```ts
@@ -70,28 +116,11 @@ const outcomes: Readonly<Record<TransactionError["reason"], string>> = {
 export const transaction = <A, E, R>(
   effect: Effect.Effect<A, E, R>
 ): Effect.Effect<A, E | TransactionError, R | SqlClient.SqlClient> =>
-  Effect.flatMap(
-    SqlClient.SqlClient,
-    (sql) =>
-      Effect.contextWithEffect((context: Context.Context<R>): Effect.Effect<A, E | TransactionError, R> => {
-        const open = Context.getOption(context, SqlClient.TransactionConnection)
-        if (Option.isNone(open)) return OwnClient.begin(sql, effect, failed)
-        return OwnClient.belongs(sql).pipe(
-          Effect.mapError((error) => failed("NotBegun", error)),
-          Effect.flatMap((isOwn) => {
-            if (!isOwn(open.value[0])) return OwnClient.begin(sql, effect, failed)
-            return sql.onDialectOrElse({
-              pg: () => PgTransaction.nested(open.value, effect, failed),
-              orElse: () => OwnClient.typedTransaction(sql, effect, failed)
-            })
-          })
-        )
-      })
-  )
+  Effect.flatMap(SqlClient.SqlClient, (sql) => Transactions.beginOrNest(sql, effect, failed))
 
 // -------------------------------------------------------------------------------------
 // internal
 // -------------------------------------------------------------------------------------
 
-const failed: PgTransaction.Failed<TransactionError> = (reason, error) =>
+const failed: Failed<TransactionError> = (reason, error) =>
   new TransactionError({ reason, detail: classify(error).detail, cause: error })

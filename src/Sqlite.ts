@@ -1,7 +1,8 @@
 /**
- * SQLite as an event store wants it: opened with typed errors, durable, and never blocking the event loop for seconds.
+ * Opens SQLite for an event store: with typed errors, durable, and without blocking the event loop for seconds.
  *
- * The driver is yours to bring: this module takes its `layer` function and imports none.
+ * The layer takes a driver's `layer` function and gives a client whose statements and transactions take turns on the one
+ * connection. A statement costs a look at the file and a turn, a few microseconds.
  *
  * @since 0.1.0
  */
@@ -9,21 +10,22 @@ import * as SqlClient from "@effect/sql/SqlClient"
 import type * as Connection from "@effect/sql/SqlConnection"
 import type { SqlError } from "@effect/sql/SqlError"
 import * as Cause from "effect/Cause"
+import * as Context from "effect/Context"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Schema from "effect/Schema"
-import { booleanProblem, waitProblem } from "./internal/options.js"
+import { booleanProblem, optionProblem, waitProblem } from "./internal/options.js"
 import { nodeVersion, platformProblem } from "./internal/platform.js"
-import { whileBusy } from "./internal/sql/client.js"
+import * as EventLoop from "./internal/sql/eventLoop.js"
+import { describe } from "./internal/sql/failure.js"
+import { whileBusy } from "./internal/sql/retry.js"
 import * as Row from "./internal/sql/row.js"
 import * as SqliteConnection from "./internal/sql/sqlite/connection.js"
-import * as EventLoop from "./internal/sql/sqlite/eventLoop.js"
 import { watch } from "./internal/sql/sqlite/file.js"
 import { defaultBusyTimeout } from "./internal/sql/sqlite/pragmas.js"
 import { quote } from "./internal/text.js"
-import { InvalidOption } from "./InvalidOption.js"
-import { describe } from "./SqlMigrations.js"
+import type { InvalidOption } from "./InvalidOption.js"
 
 /**
  * The file could not be opened as a database.
@@ -53,20 +55,20 @@ export class DatabaseError extends Schema.TaggedError<DatabaseError>("effect-eve
  */
 export interface Options {
   /**
-   * When a commit counts as done. `FULL` (the default): when the disk has it, so that not even a power cut loses an
-   * acknowledged event. `NORMAL`: when the operating system has it; a power cut may lose the last commits, a crash of
-   * the process loses none, and an append takes about a fifth of the time.
+   * When a commit is complete. `FULL` (the default): when the disk has it, so that not even a power cut loses an
+   * acknowledged event. `NORMAL`: when the operating system has it. A power cut may then lose the last commits, a crash of
+   * the process does not, and an append takes about a fifth of the time.
    */
   readonly synchronous?: "NORMAL" | "FULL" | undefined
   /**
    * How long SQLite itself may wait for the lock of another process, which blocks every fiber of this one. The default
-   * is 10 milliseconds; the stores go on waiting by a schedule that blocks nothing, for 5 seconds.
+   * is 10 milliseconds. After that the stores wait for up to 5 seconds without blocking.
    */
   readonly busyTimeout?: Duration.DurationInput | undefined
 }
 
 /**
- * What this module needs of a driver's configuration.
+ * The part of a driver's configuration that this module needs.
  *
  * @since 0.1.0
  * @category models
@@ -78,19 +80,17 @@ export interface DriverConfig {
 }
 
 /**
- * Opens a database file through a driver's `layer`, with a write-ahead log (unless `disableWAL`), `synchronous` and
- * `busyTimeout` as in {@link Options}, and transactions that take the write lock when they begin (`BEGIN IMMEDIATE`),
- * so that none fails half way because another process wrote first.
+ * Opens a database file through a driver's `layer`, with a write-ahead log (unless `disableWAL`), and with `synchronous`
+ * and `busyTimeout` as in {@link Options}. Transactions take the write lock when they begin (`BEGIN IMMEDIATE`), so that
+ * they do not fail half way because another process wrote first.
  *
  * @example
  * ```ts
- * import { Sqlite, SqlEventStore, SqlSnapshotStore } from "effect-eventsourcing"
+ * import { Sqlite, SqlStores } from "effect-eventsourcing"
  * import { SqliteClient } from "@effect/sql-sqlite-node"
  * import { Layer } from "effect"
  *
- * const StoresLive = Layer.merge(SqlEventStore.layer, SqlSnapshotStore.layer).pipe(
- *   Layer.provide(Sqlite.layer(SqliteClient.layer, { filename: "bank.db" }))
- * )
+ * const StoresLive = Layer.provide(SqlStores.layer, Sqlite.layer(SqliteClient.layer, { filename: "bank.db" }))
  * ```
  *
  * @since 0.1.0
@@ -100,75 +100,83 @@ export const layer = <Config extends DriverConfig, A, E, R>(
   driver: (config: Config) => Layer.Layer<A | SqlClient.SqlClient, E, R>,
   options: Config & Options
 ): Layer.Layer<A | SqlClient.SqlClient, DatabaseError | InvalidOption, R> =>
-  Layer.unwrapEffect(Effect.gen(function*() {
-    // an old one could not tell a file that is gone
-    const tooOld = platformProblem(nodeVersion())
-    if (tooOld !== undefined) return yield* tooOld
-    // the driver has options that are not known here
-    const wrong = typeof options === "object" && options !== null
-      ? undefined
-      : new InvalidOption({ option: "options", value: quote(options), expected: "a record with filename" })
-    if (wrong !== undefined) return yield* wrong
-    const { busyTimeout = defaultBusyTimeout, disableWAL, filename, synchronous = "FULL" } = options
-    const wrongPart = waitProblem("busyTimeout", busyTimeout) ?? booleanProblem("disableWAL", disableWAL)
-    if (wrongPart !== undefined) return yield* wrongPart
-    // the driver trims it, and takes nothing for a database that is gone when it closes
-    if (
-      typeof filename !== "string" || filename === "" || filename.trim() !== filename || filename.includes("\u0000")
-    ) {
-      return yield* new InvalidOption({
-        option: "filename",
-        value: quote(filename),
-        expected: "the path of a database file without spaces around it, or \":memory:\""
-      })
-    }
-    if (synchronous !== "FULL" && synchronous !== "NORMAL") {
-      return yield* new InvalidOption({ option: "synchronous", value: quote(synchronous), expected: "FULL or NORMAL" })
-    }
-    const failure = (cause: unknown) => new DatabaseError({ filename, detail: advise(cause), cause })
+  Layer.suspend((): Layer.Layer<A | SqlClient.SqlClient, DatabaseError | InvalidOption, R> => {
+    const problem = optionsProblem(options)
+    if (problem !== undefined) return Layer.fail(problem)
+    const failure = (cause: unknown) => new DatabaseError({ filename: options.filename, detail: advise(cause), cause })
     // the driver would set the log while SQLite still waits for five seconds, in code that throws
     const opened = Layer.catchAllCause(
       driver({ ...options, disableWAL: true }),
       (cause) => Layer.fail(failure(Cause.squash(cause)))
     )
-    const configured = Effect.gen(function*() {
-      const sql = yield* SqlClient.SqlClient
-      const connection = yield* Effect.scoped(sql.reserve)
-      const millis = Math.trunc(Duration.toMillis(busyTimeout))
-      // not through the client: the layer may be built inside a transaction of another one
-      const run = (statement: string) => Effect.suspend(() => connection.execute(statement, [], undefined))
-      yield* run(`PRAGMA busy_timeout = ${millis}`)
-      yield* whileBusy(run("PRAGMA schema_version"))
-      if (options.readonly !== true) {
-        if (options.disableWAL !== true) yield* whileBusy(run("PRAGMA journal_mode = WAL"))
-        const [{ journal_mode: mode }]: ReadonlyArray<{ readonly journal_mode: string }> = yield* whileBusy(
-          run("PRAGMA journal_mode")
+    return Layer.flatMap(opened, (context) => {
+      const driver = Context.get(context, SqlClient.SqlClient)
+      // the driver's client has a tag of its own too
+      const replace = (client: SqlClient.SqlClient) =>
+        Context.unsafeMake<A | SqlClient.SqlClient>(
+          new Map(
+            Array.from(context.unsafeMap, ([key, service]) => [key, service === driver ? client : service] as const)
+          )
         )
-        // a rollback journal is deleted by the commit, and with FULL a power cut may bring it back
-        yield* run(`PRAGMA synchronous = ${synchronous === "FULL" && mode !== "wal" ? "EXTRA" : synchronous}`)
-      }
-      // a first read, which makes the log
-      yield* whileBusy(run("SELECT 1 FROM sqlite_master"))
-      const check = yield* Effect.try({ try: () => watch(filename, logged(connection)), catch: (cause) => cause })
-      SqliteConnection.install(sql, connection, { check, whileBusy, eventLoop: yield* EventLoop.EventLoop })
-    }).pipe(Effect.mapError(failure))
-    return Layer.tap(opened, (context) => Effect.provide(configured, context))
-  }))
+      return Layer.effectContext(Effect.mapBoth(configure(driver, options), { onFailure: failure, onSuccess: replace }))
+    })
+  })
 
 // -------------------------------------------------------------------------------------
 // internal
 // -------------------------------------------------------------------------------------
 
-/** How many bytes of the write-ahead log hold what is not yet overwritten: a header, and a frame for every page. */
+const optionsProblem = (options: DriverConfig & Options): InvalidOption | undefined => {
+  // an old Node.js cannot tell that a file is gone
+  const tooOld = platformProblem(nodeVersion())
+  if (tooOld !== undefined) return tooOld
+  // options of the driver are not known here
+  if (typeof options !== "object" || options === null) {
+    return optionProblem("options", options, "a record with filename")
+  }
+  const { busyTimeout, disableWAL, filename, synchronous } = options
+  // the driver trims it, and takes an empty one for a database that is gone when it closes
+  const isFilename = typeof filename === "string" && filename !== "" && filename.trim() === filename &&
+    !filename.includes("\u0000")
+  return (busyTimeout === undefined ? undefined : waitProblem("busyTimeout", busyTimeout)) ??
+    booleanProblem("disableWAL", disableWAL) ??
+    (isFilename ? undefined : optionProblem(
+      "filename",
+      filename,
+      "the path of a database file without spaces around it, or \":memory:\""
+    )) ??
+    (synchronous === undefined || synchronous === "FULL" || synchronous === "NORMAL"
+      ? undefined
+      : optionProblem("synchronous", synchronous, "FULL or NORMAL"))
+}
+
+const configure = Effect.fnUntraced(function*(sql: SqlClient.SqlClient, options: DriverConfig & Options) {
+  const { busyTimeout = defaultBusyTimeout, disableWAL, filename, readonly, synchronous = "FULL" } = options
+  const connection = yield* Effect.scoped(sql.reserve)
+  // not through the client: the layer may be built inside a transaction of another one
+  const run = (statement: string) => Effect.suspend(() => connection.execute(statement, [], undefined))
+  yield* run(`PRAGMA busy_timeout = ${Math.trunc(Duration.toMillis(busyTimeout))}`)
+  yield* whileBusy(run("PRAGMA schema_version"))
+  if (readonly !== true) {
+    if (disableWAL !== true) yield* whileBusy(run("PRAGMA journal_mode = WAL"))
+    const [{ journal_mode: mode }]: ReadonlyArray<Row.Row> = yield* whileBusy(run("PRAGMA journal_mode"))
+    // a commit deletes a rollback journal, and with FULL a power cut may bring the journal back
+    yield* run(`PRAGMA synchronous = ${synchronous === "FULL" && mode !== "wal" ? "EXTRA" : synchronous}`)
+  }
+  // the first read creates the log
+  yield* whileBusy(run("SELECT 1 FROM sqlite_master"))
+  const check = yield* Effect.try({ try: () => watch(filename, logged(connection)), catch: (cause) => cause })
+  const eventLoop = yield* EventLoop.EventLoop
+  return SqliteConnection.makeClient(sql, connection, { check, whileBusy, eventLoop })
+})
+
+/** The bytes of the write-ahead log that a checkpoint has not emptied yet: a header, and a frame for every page. */
 const logged = (connection: Connection.Connection): Effect.Effect<number, SqlError> => {
   const values = connection.executeValues.bind(connection)
   const read = (pragma: string, column: number) =>
-    Effect.map(
-      Effect.suspend(() => values(`PRAGMA ${pragma}`, [])),
-      (rows) => Row.number(rows[0]?.[column])
-    )
+    Effect.map(Effect.suspend(() => values(`PRAGMA ${pragma}`, [])), (rows) => Row.number(rows[0]?.[column]))
   return Effect.zipWith(
-    // it looks, and moves nothing
+    // it reads, and does not move pages
     read("wal_checkpoint(NOOP)", 1),
     read("page_size", 0),
     (frames, page) => frames > 0 ? 32 + frames * (24 + page) : 0

@@ -16,6 +16,7 @@ import {
   SqlEventStore,
   SqlMigrations,
   SqlSnapshotStore,
+  SqlStores,
   StreamId
 } from "effect-eventsourcing"
 import pg from "pg"
@@ -111,10 +112,7 @@ describe("migrations", () => {
     Effect.gen(function*() {
       const url = yield* database
       const role = `app_${crypto.randomUUID().replaceAll("-", "")}`
-      const layerWith = Layer.merge(
-        SqlEventStore.layerWith({ prefix: "bank", migrate: false }),
-        SqlSnapshotStore.layerWith({ prefix: "bank", migrate: false })
-      )
+      const layerWith = SqlStores.layerWith({ prefix: "bank", migrate: false })
       const missing = typedFailure(
         yield* Effect.exit(Effect.scoped(Layer.build(Layer.provide(layerWith, pgClient(url)))))
       )
@@ -148,7 +146,7 @@ describe("migrations", () => {
       for (
         const layer of [
           layerWith,
-          Layer.merge(SqlEventStore.layerWith({ prefix: "bank" }), SqlSnapshotStore.layerWith({ prefix: "bank" }))
+          SqlStores.layerWith({ prefix: "bank" })
         ]
       ) {
         const done = yield* Effect.flatMap(

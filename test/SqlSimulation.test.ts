@@ -130,7 +130,7 @@ describe("on a server", () => {
   beforeAll(async () => {
     url = await Effect.runPromise(Scope.extend(temporaryDatabase(inject("postgres")), scope))
     // the tables are there before many programs look for them at once
-    const stores = Layer.merge(Library.SqlEventStore.layer, Library.SqlSnapshotStore.layer)
+    const stores = Library.SqlStores.layer
     await Effect.runPromise(Effect.scoped(Layer.build(Layer.provide(stores, pgClient(url)))))
   })
   afterAll(() => Effect.runPromise(Scope.close(scope, Exit.void)))

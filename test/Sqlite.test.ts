@@ -14,6 +14,7 @@ import {
   Sqlite,
   SqlMigrations,
   SqlSnapshotStore,
+  SqlStores,
   StreamId
 } from "effect-eventsourcing"
 import { SqlFaults } from "effect-eventsourcing/testing"
@@ -226,6 +227,19 @@ describe("opening a file", () => {
 })
 
 describe("prefix", () => {
+  it.scoped("SqlStores.layerWith gives it to both stores, which share the client", () =>
+    Effect.gen(function*() {
+      const accounts = yield* Repository.make(Account, { snapshots: SnapshotPolicy.sync({ every: 1 }) }).pipe(
+        Effect.provide(SqlStores.layerWith({ prefix: "bank" }))
+      )
+      yield* accounts.execute(id("a"), open)
+      const sql = yield* SqlClient.SqlClient
+      assert.deepStrictEqual(
+        yield* sql`SELECT (SELECT count(*) FROM bank_events) AS events, (SELECT count(*) FROM bank_snapshots) AS snapshots`,
+        [{ events: 1, snapshots: 1 }]
+      )
+    }).pipe(Effect.provide(sqliteFile(":memory:"))))
+
   it.effect("one that is no identifier is refused", () =>
     Effect.gen(function*() {
       for (
@@ -653,6 +667,6 @@ describe("round trips", () => {
       assert.strictEqual(yield* counting(accounts.execute(id("a"), deposit(1))), 2)
       const many = Array.from({ length: 1_000 }, (_, n) => event(n))
       assert.strictEqual(yield* counting(store.append(stream("b"), many, { expectedVersion: ExpectedVersion.any })), 1)
-      assert.strictEqual(yield* counting(accounts.execute(id("a"), { _tag: "Open" })), 1)
+      assert.strictEqual(yield* counting(accounts.execute(id("a"), open)), 1)
     }).pipe(Effect.provide(memory)))
 })

@@ -5,26 +5,14 @@
  */
 export const maxVersion = 2_147_483_647
 
-/**
- * How many events the tail of a snapshot seldom has more of: a page of no more is asked for where few are expected.
- *
- * @internal
- */
+/** The tail of a snapshot seldom has more events: the size of the first page of a load. @internal */
 export const shortPage = 1_000
 
-/**
- * How many milliseconds from 1970 a JavaScript date can be.
- *
- * @internal
- */
+/** The last millisecond from 1970 that a JavaScript date can hold. @internal */
 export const maxTime = 8_640_000_000_000_000
 
-/**
- * Whether a time in milliseconds since 1970 is one of a date. It is checked where it enters.
- *
- * @internal
- */
+/** Whether a date can hold a time in milliseconds since 1970. @internal */
 export const isDate = (time: number): boolean => Math.abs(time) <= maxTime
 
 /** @internal */
-export const noDate = `no date: it must be at most ${maxTime} milliseconds from 1970`
+export const noDate = `not a date: it must be at most ${maxTime} milliseconds from 1970`

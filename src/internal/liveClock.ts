@@ -1,8 +1,4 @@
 import * as Clock from "effect/Clock"
 
-/**
- * Real time, also where a test has stopped the clock: other processes and transactions, which are waited for, go on in it.
- *
- * @internal
- */
+/** Real time, even if a test has stopped the clock: the library waits for other processes, which go on. @internal */
 export const liveClock: Clock.Clock = Clock.make()

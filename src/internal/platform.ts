@@ -1,11 +1,9 @@
 import { InvalidOption } from "../InvalidOption.js"
 
 /**
- * Says why a version of Node.js is refused. These are the `engines` of package.json: an older one fails much later, at the
- * first `crypto` that is not there, or (21, and 22 before 22.3) cannot tell that a database file is gone, as it has no
- * `process.getBuiltinModule`. A browser, and any other platform that does not say that it is Node.js, passes.
- *
- * @internal
+ * Says why a version of Node.js is refused. These are the `engines` of package.json. An older version fails much later,
+ * without `crypto`, or cannot tell that a database file is gone, without `process.getBuiltinModule`. Browsers and other
+ * platforms pass. @internal
  */
 export const platformProblem = (version: string | undefined): InvalidOption | undefined => {
   const [major, minor = 0] = (version ?? "").split(".").map(Number)

@@ -5,9 +5,7 @@ const loneSurrogate = /[\uD800-\uDBFF](?![\uDC00-\uDFFF])|(?<![\uD800-\uDBFF])[\
 
 /**
  * Why `text` cannot be a key in every backend, or `undefined` if it can. PostgreSQL's text holds no NUL, UTF-8 holds no
- * lone surrogate (two different ids would become one), and a key must fit into an index row.
- *
- * @internal
+ * lone surrogate (two different ids would become one), and a key must fit into an index row. @internal
  */
 export const keyProblem = (text: unknown, maxBytes: number): string | undefined => {
   if (typeof text !== "string") return `is ${typeof text}, not a string`
@@ -21,17 +19,13 @@ export const keyProblem = (text: unknown, maxBytes: number): string | undefined 
   return undefined
 }
 
-/**
- * Text for an error message: quoted, and short however long the original.
- *
- * @internal
- */
+/** Quotes a value for an error message, in at most 80 characters. @internal */
 export const quote = (value: unknown): string => {
   let text: string
   try {
     text = typeof value === "string" ? JSON.stringify(value) : String(value)
   } catch {
-    // one without a prototype, or with a toString that throws
+    // an object without a prototype, or with a toString that throws
     return `a value of type ${typeof value} that cannot be shown`
   }
   return text.length > 80 ? `${text.slice(0, 77)}...` : text
@@ -40,22 +34,14 @@ export const quote = (value: unknown): string => {
 /** @internal */
 export const cut = (text: string, most: number): string => text.length > most ? `${text.slice(0, most)}...` : text
 
-/**
- * The message of something that failed, in short, with the values that it may show: for tests.
- *
- * @internal
- */
+/** The message of a failure in at most 500 characters, with the values in it: for tests. @internal */
 export const brief = (cause: unknown): string => {
   try {
     return cut(cause instanceof Error ? cause.message : String(cause), 500)
   } catch {
-    return "what it is cannot be shown"
+    return "the cause cannot be printed"
   }
 }
 
-/**
- * What is wrong with input whose reading threw: a getter, or a proxy.
- *
- * @internal
- */
-export const unreadable = "what was given cannot be read: an accessor, or what stands in for one, throws"
+/** The problem of input whose getter or proxy throws. @internal */
+export const unreadable = "the input cannot be read: a getter or a proxy throws"

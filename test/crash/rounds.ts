@@ -7,9 +7,8 @@ import {
   Repository,
   SnapshotPolicy,
   type SnapshotStore,
-  SqlEventStore,
   Sqlite,
-  SqlSnapshotStore,
+  SqlStores,
   StreamId
 } from "effect-eventsourcing"
 import { PCGRandom } from "effect/Utils"
@@ -221,7 +220,7 @@ export interface Variant {
   readonly hit: (server: Server | undefined) => Hit
 }
 
-const stores = Layer.merge(SqlEventStore.layer, SqlSnapshotStore.layer)
+const stores = SqlStores.layer
 
 const killWriter: Hit = {
   fatal: true,

@@ -3,7 +3,7 @@ import type { SqlClient } from "@effect/sql"
 import { PgClient } from "@effect/sql-pg"
 import { SqliteClient } from "@effect/sql-sqlite-node"
 import { Cause, Effect, Exit, Layer, Logger, LogLevel, Option, Redacted, Schedule } from "effect"
-import { Event, Repository, SnapshotPolicy, SqlEventStore, Sqlite, SqlSnapshotStore } from "effect-eventsourcing"
+import { Event, Repository, SnapshotPolicy, Sqlite, SqlStores } from "effect-eventsourcing"
 import { PCGRandom } from "effect/Utils"
 import * as fs from "node:fs"
 import * as readline from "node:readline"
@@ -38,7 +38,7 @@ const client: Layer.Layer<SqlClient.SqlClient, unknown> = orders.backend === "sq
   ? Sqlite.layer(SqliteClient.layer, { filename: orders.target, synchronous: orders.synchronous })
   : PgClient.layer({ url: Redacted.make(orders.target), maxConnections: orders.fibers })
 
-const stores = Layer.merge(SqlEventStore.layer, SqlSnapshotStore.layer).pipe(Layer.provide(client))
+const stores = SqlStores.layer.pipe(Layer.provide(client))
 
 const reason = (error: unknown) => error instanceof Error ? error.message : String(error)
 

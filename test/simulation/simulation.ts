@@ -222,7 +222,7 @@ const prepare = (subject: Subject, seed: number, options: Options) => {
       const scope = yield* Scope.make()
       const memory = Effect.all({ events: EventStore.makeMemory, snapshots: SnapshotStore.makeMemory })
       const sqlite = Layer.buildWithScope(
-        Layer.merge(subject.SqlEventStore.layer, subject.SqlSnapshotStore.layer).pipe(
+        subject.SqlStores.layer.pipe(
           Layer.provideMerge(subject.Sqlite.layer(SqliteClient.layer, { filename: ":memory:" })),
           Layer.orDie
         ),

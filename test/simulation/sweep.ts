@@ -60,7 +60,7 @@ export const sweep = (
       }
     }
     const context = yield* Layer.build(Layer.provideMerge(
-      Layer.merge(subject.SqlEventStore.layer, subject.SqlSnapshotStore.layer),
+      subject.SqlStores.layer,
       database.client(subject, SqlFaults.layer(plan))
     ))
     const client = Context.get(context, SqlClient.SqlClient)

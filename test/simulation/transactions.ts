@@ -139,7 +139,7 @@ export const simulateTransactions = async (subject: Subject, seed: number, datab
     const scope = yield* Scope.make()
     const context = yield* Layer.buildWithScope(
       Layer.provideMerge(
-        Layer.merge(subject.SqlEventStore.layer, subject.SqlSnapshotStore.layer),
+        subject.SqlStores.layer,
         database.client(subject, SqlFaults.layer(plan, { onStatement }))
       ),
       scope

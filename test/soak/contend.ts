@@ -1,7 +1,7 @@
 import { SqliteClient } from "@effect/sql-sqlite-node"
 import Database from "better-sqlite3"
 import { Effect, Layer } from "effect"
-import { SqlEventStore, Sqlite, SqlSnapshotStore } from "effect-eventsourcing"
+import { Sqlite, SqlStores } from "effect-eventsourcing"
 import * as childProcess from "node:child_process"
 import * as fs from "node:fs"
 import * as path from "node:path"
@@ -39,7 +39,7 @@ export const contend = async (folder: string, seconds: number): Promise<{
   try {
     for (const way of ["driver", "append", "execute"] as const) {
       const file = path.join(folder, `writers-${way}.db`)
-      const layer = Layer.merge(SqlEventStore.layer, SqlSnapshotStore.layer).pipe(
+      const layer = SqlStores.layer.pipe(
         Layer.provide(Sqlite.layer(SqliteClient.layer, { filename: file, synchronous: "NORMAL" }))
       )
       await Effect.runPromise(Effect.scoped(Layer.build(layer)))

@@ -2,7 +2,7 @@
 import { PgClient } from "@effect/sql-pg"
 import { SqliteClient } from "@effect/sql-sqlite-node"
 import { Effect, Layer, Redacted } from "effect"
-import { SqlEventStore, Sqlite, SqlSnapshotStore } from "effect-eventsourcing"
+import { Sqlite, SqlStores } from "effect-eventsourcing"
 import * as fs from "node:fs"
 import * as os from "node:os"
 import * as path from "node:path"
@@ -40,7 +40,7 @@ if (!Number.isFinite(minutes) || minutes <= 0 || !Number.isSafeInteger(seed)) {
   process.exit(2)
 }
 
-const stores = Layer.merge(SqlEventStore.layer, SqlSnapshotStore.layer)
+const stores = SqlStores.layer
 const folder = fs.mkdtempSync(path.join(os.tmpdir(), "soak-"))
 const output = values.write === "" ? fs.mkdtempSync(path.join(os.tmpdir(), "soak-result-")) : values.write
 fs.mkdirSync(output, { recursive: true })

@@ -1,15 +1,14 @@
 // one of the processes that write to one SQLite file: through the library, or through the driver alone
 import { SqliteClient } from "@effect/sql-sqlite-node"
 import Database from "better-sqlite3"
-import { Effect, Layer } from "effect"
+import { Effect } from "effect"
 import {
   EventStore,
   ExpectedVersion,
   Repository,
   SnapshotPolicy,
-  SqlEventStore,
   Sqlite,
-  SqlSnapshotStore,
+  SqlStores,
   StreamId
 } from "effect-eventsourcing"
 import * as readline from "node:readline"
@@ -77,7 +76,7 @@ const byLibrary = Effect.gen(function*() {
   return done
 }).pipe(
   Effect.scoped,
-  Effect.provide(Layer.merge(SqlEventStore.layer, SqlSnapshotStore.layer)),
+  Effect.provide(SqlStores.layer),
   Effect.provide(Sqlite.layer(SqliteClient.layer, { filename: file, synchronous: "NORMAL" }))
 )
 

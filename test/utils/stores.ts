@@ -1,6 +1,6 @@
 import { SqliteClient } from "@effect/sql-sqlite-node"
 import { Effect, Layer } from "effect"
-import { EventStore, SnapshotStore, SqlEventStore, Sqlite, SqlSnapshotStore } from "effect-eventsourcing"
+import { EventStore, SnapshotStore, Sqlite, SqlStores } from "effect-eventsourcing"
 import * as fs from "node:fs"
 import * as os from "node:os"
 import * as path from "node:path"
@@ -18,6 +18,6 @@ export const sqliteTemporaryFile = Layer.unwrapScoped(
   Effect.map(temporaryFolder, (folder) => sqliteFile(path.join(folder, "test.db")))
 )
 
-export const sqlStores = Layer.merge(SqlEventStore.layer, SqlSnapshotStore.layer)
+export const sqlStores = SqlStores.layer
 
 export const memoryStores = Layer.merge(EventStore.layerMemory, SnapshotStore.layerMemory)

@@ -14,10 +14,8 @@ export type Verdict =
   | { readonly _tag: "Conflict" }
 
 /**
- * What an append that did not go through really was, from where its event ids stand: the retry of one that had gone
- * through (its acknowledgement was lost), the reuse of ids that belong to other events, or a plain conflict.
- *
- * @internal
+ * Classifies a rejected append by the places of its event ids: the retry of an append that had succeeded (its answer was
+ * lost), a reused event id, or a conflict. @internal
  */
 export const judge = (options: {
   readonly expected: ExpectedVersion.ExpectedVersion
@@ -31,7 +29,7 @@ export const judge = (options: {
   if (elsewhere !== undefined) return { _tag: "Duplicate", id: elsewhere.id }
   const versions = new Map(standing.map((event) => [event.id, event.version]))
   const { max, min } = ExpectedVersion.bounds(expected)
-  // without one exact version to follow, wherever they stand
+  // if no exact version was expected, the events may be anywhere in the stream
   const first = versions.get(ids[0])
   if (first !== undefined && (min < max || first - 1 === min)) {
     if (ids.every((id, index) => versions.get(id) === first + index)) {

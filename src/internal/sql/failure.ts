@@ -1,19 +1,16 @@
 import { SqlError } from "@effect/sql/SqlError"
-import { sqlText } from "./failureText.js"
+import * as EventStore from "../../EventStore.js"
+import type * as StreamId from "../../StreamId.js"
 
-/**
- * What a failed statement means for the one who ran it.
- *
- * @internal
- */
+/** The meaning of a failed statement. @internal */
 export interface SqlFailure {
   /**
    * - `Busy`: another process holds the SQLite file.
-   * - `Transient`: nothing was done, and the same statement may go through a moment later.
-   * - `ConnectionLost`: no answer came to a statement that was on its way.
-   * - `Cancelled`: the server ended the statement, asked to or because of a time limit.
+   * - `Transient`: the statement changed nothing, and may succeed a moment later.
+   * - `ConnectionLost`: the connection broke before the answer.
+   * - `Cancelled`: the server ended the statement, on request or because of a time limit.
    * - `Closed`: the program has closed its client.
-   * - `Refused`: the statement, with these values and rights, would fail again: only a change of the database helps.
+   * - `Refused`: the statement would fail again with these values and rights, until the database is changed.
    */
   readonly kind:
     | "Busy"
@@ -24,20 +21,16 @@ export interface SqlFailure {
     | "Closed"
     | "Refused"
     | "Other"
-  /** The server may have carried the statement out although it was reported as failed. */
+  /** The server may have carried out the statement although it failed. */
   readonly mayHaveHappened: boolean
   readonly detail: string
-  /** The code of PostgreSQL. */
+  /** The SQLSTATE of PostgreSQL. */
   readonly code?: string | undefined
-  /** The name of the constraint or index that was violated, where the server says it. */
+  /** The violated constraint or index, if the server names it. */
   readonly violated?: string | undefined
 }
 
-/**
- * What is refused here, before or after the database was asked.
- *
- * @internal
- */
+/** The error of a statement that the library itself refuses, before or after it ran. @internal */
 export const refusal = (detail: string, mayHaveHappened = false, cause?: unknown): SqlError =>
   new SqlError({ cause: new Refusal(detail, mayHaveHappened, { cause }), message: detail })
 
@@ -53,19 +46,19 @@ export const classify = (error: SqlError): SqlFailure => {
     const { mayHaveHappened, message } = error.cause
     return { kind: "Other", mayHaveHappened, detail: message }
   }
-  const { code, constraint, severity } = fieldsOf(error.cause)
+  const code = field(error.cause, "code")
   const text = sqlText(error.cause)
   if (code?.startsWith("SQLITE_") === true) return sqlite(code, text)
-  // the drivers say it before anything is asked of a database
+  // the drivers say this before they send a statement
   if (text === "The database connection is not open" || text === "Cannot use a pool after calling end on the pool") {
     return { kind: "Closed", mayHaveHappened: false, detail: "the database was closed" }
   }
-  // only an answer of the server has a severity
-  if (code !== undefined && severity !== undefined) {
-    return { ...postgres(code, text), code, violated: constraint }
+  // only an error of the server has a severity
+  if (code !== undefined && field(error.cause, "severity") !== undefined) {
+    return { ...postgres(code, text), code, violated: field(error.cause, "constraint") }
   }
   if (error.message?.startsWith("Failed to acquire connection") !== true) {
-    // a client that knows of the loss sends nothing any more
+    // a client that knows of the lost connection sends nothing
     const mayHaveHappened = !text.endsWith("and is not queryable")
     return { kind: "ConnectionLost", mayHaveHappened, detail: `${text}: the connection to the database was lost` }
   }
@@ -83,7 +76,7 @@ const sqlite = (code: string, text: string): SqlFailure => {
     case "SQLITE_CONSTRAINT_UNIQUE":
     case "SQLITE_CONSTRAINT_PRIMARYKEY":
       return { kind: "UniqueViolation", mayHaveHappened: false, detail: text }
-    // the end of a commit: a crash that follows may leave it done
+    // the end of a commit, which may be on the disk
     case "SQLITE_IOERR_FSYNC":
     case "SQLITE_IOERR_DIR_FSYNC":
     case "SQLITE_IOERR_TRUNCATE":
@@ -96,7 +89,7 @@ const sqlite = (code: string, text: string): SqlFailure => {
 
 const refusedBySqlite = /^SQLITE_(CONSTRAINT|TOOBIG|READONLY|MISMATCH|AUTH|PERM|ERROR$)/
 
-// values, constraints, rights and names, limits of the program, read-only transactions, RAISE; but no lock and no resource
+// values, constraints, rights, names, program limits, read-only transactions and RAISE; but not locks and resources
 const refusedByPostgres = /^(0A|22|23|42|44|54|P0|25006)/
 
 const postgres = (code: string, text: string): SqlFailure => {
@@ -118,17 +111,76 @@ const postgres = (code: string, text: string): SqlFailure => {
     default:
       return code.startsWith("08")
         ? { kind: "ConnectionLost", mayHaveHappened: true, detail }
-        // an error of a statement has undone it
+        // a statement that fails is undone
         : { kind: refusedByPostgres.test(code) ? "Refused" : "Other", mayHaveHappened: false, detail }
   }
 }
 
-type Field = "code" | "constraint" | "severity"
+const field = (cause: unknown, name: string): string | undefined => {
+  const value: unknown = typeof cause === "object" && cause !== null ? Reflect.get(cause, name) : undefined
+  return typeof value === "string" ? value : undefined
+}
 
-const fieldsOf = (cause: unknown): Readonly<Record<Field, string | undefined>> => {
-  const field = (name: Field): string | undefined => {
-    const value: unknown = typeof cause === "object" && cause !== null ? Reflect.get(cause, name) : undefined
-    return typeof value === "string" ? value : undefined
+/** The message of a database without the values of rows and parameters. */
+const sqlText = (cause: unknown): string => {
+  if (!(cause instanceof Error)) return String(cause)
+  return withheld(cause) ?? cause.message
+}
+
+/**
+ * Removes the fields in which PostgreSQL shows rows and parameters (`detail`, `hint`, `where`, `internalQuery`), such as
+ * "Failing row contains (...)": a payload may have secrets, and only its schema could tell which. @internal
+ */
+export const withoutRows = (error: SqlError): SqlError => {
+  const { cause } = error
+  if (!(cause instanceof Error) || !shown.some((field) => field in cause)) return error
+  const kept = new Error(cause.message)
+  kept.name = cause.name
+  if (cause.stack !== undefined) kept.stack = cause.stack
+  const fields = Object.entries(cause).filter(([name]) => !shown.includes(name))
+  return new SqlError({
+    cause: Object.assign(kept, Object.fromEntries(fields)),
+    message: error.message ?? kept.message
+  })
+}
+
+const shown = ["detail", "hint", "where", "internalQuery"]
+
+// functions and triggers may write values into messages, and the server quotes values that do not fit a type
+const withheld = (cause: Error): string | undefined => {
+  const code = field(cause, "code")
+  if (code === undefined) return undefined
+  if (code === "SQLITE_CONSTRAINT_TRIGGER" || field(cause, "routine") === "exec_stmt_raise") {
+    return "a trigger or a function of the database refused it, with the text that is in the cause"
   }
-  return { code: field("code"), constraint: field("constraint"), severity: field("severity") }
+  return /^(22|P0)[0-9A-Z]{3}$/.test(code) && "severity" in cause
+    ? "the server refused a value, with the text that is in the cause"
+    : undefined
+}
+
+/** The error of an event store for a failed statement. @internal */
+export const eventStoreError = (
+  operation: EventStore.EventStoreError["operation"],
+  stream?: StreamId.StreamId,
+  mayHaveAppended = false
+) =>
+(error: SqlError): EventStore.EventStoreError =>
+  new EventStore.EventStoreError({
+    operation,
+    ...(stream === undefined ? {} : { stream }),
+    reason: "Unavailable",
+    mayHaveAppended,
+    detail: classify(error).detail,
+    cause: withoutRows(error)
+  })
+
+/** The messages of an error and of its causes. @internal */
+export const describe = (error: unknown): string => {
+  const messages: Array<string> = []
+  let current: unknown = error
+  while (current instanceof Error && messages.length < 5) {
+    messages.push(current.message)
+    current = current.cause
+  }
+  return messages.length === 0 ? String(error) : messages.join(": ")
 }

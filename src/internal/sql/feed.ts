@@ -3,8 +3,8 @@ import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Metric from "effect/Metric"
 import * as Metrics from "../../Metrics.js"
-import type { OwnClient } from "./client.js"
-import type { EventRow, EventStatements } from "./dialect.js"
+import type { StoreClient } from "./client.js"
+import type { EventStatements } from "./dialect.js"
 import { refusal } from "./failure.js"
 import type { Names } from "./names.js"
 import * as Row from "./row.js"
@@ -12,30 +12,29 @@ import * as Row from "./row.js"
 /**
  * Reads pages of the feed: the events of all streams in one order.
  *
- * On PostgreSQL the order goes by transaction ids. A logical subscriber has the ids of its publisher in the rows, and
- * others in its snapshots, so that it cannot know which events are settled. There the feed is refused: a page has no rows
- * while there is a subscription to the table (the statement looks at that itself), and a page that is not full is followed
- * by the question for one, in the statement that measures the lag. A store that has met one has not counted positions on
- * from what the publisher sent, and refuses until it is built again.
- *
- * @internal
+ * On PostgreSQL the order follows transaction ids. The rows of a logical subscriber have the ids of the publisher, so that
+ * it cannot tell which events are settled, and the feed is refused there. A page has no rows while the table has a
+ * subscription, and the statement that measures the lag after a page that is not full asks for one. A store that has met a
+ * subscription has not counted positions on, and refuses until it is built again. @internal
  */
 export const make = (
-  client: OwnClient,
+  client: StoreClient,
   names: Names,
   { heldBack, readAll, subscribed }: EventStatements
-): Effect.Effect<(options: Parameters<typeof readAll>[0]) => Effect.Effect<ReadonlyArray<EventRow>, SqlError>> => {
-  const { query, repeat, swallow } = client
+): Effect.Effect<(options: Parameters<typeof readAll>[0]) => Effect.Effect<ReadonlyArray<Row.Row>, SqlError>> => {
+  const { execute, repeat, swallow } = client
   let met = false
   const refused = Effect.suspend(() => met ? refusal(subscriber(names.events)) : Effect.void)
-  const note = (row: { readonly subscribed: unknown } | undefined) => {
+  const note = (row: Row.Row | undefined) => {
     met ||= row !== undefined && Row.boolean(row.subscribed)
   }
-  const look = subscribed === undefined ? Effect.void : Effect.map(repeat(query(subscribed)), ([row]) => note(row))
+  const look = subscribed === undefined
+    ? Effect.void
+    : Effect.map(repeat(execute(subscribed)), ([row]) => note(row))
 
-  // a metric that cannot be measured takes no page away, but then the question is asked alone
+  // a page does not fail with its metrics; then the question for a subscription is asked alone
   const measure = heldBack === undefined ? Effect.void : swallow(
-    Effect.flatMap(repeat(query(heldBack)), ([row]) => {
+    Effect.flatMap(repeat(execute(heldBack)), ([row]) => {
       note(row)
       return Effect.zipRight(
         Metric.set(Metric.tagged(Metrics.feedHeldBack, "events", names.events), Row.number(row.events)),
@@ -49,7 +48,7 @@ export const make = (
 
   return Effect.as(Effect.exit(look), (options) =>
     refused.pipe(
-      Effect.zipRight(repeat(query(readAll(options)))),
+      Effect.zipRight(repeat(execute(readAll(options)))),
       Effect.tap((rows) => rows.length < options.limit ? measure : Effect.void)
     ))
 }

@@ -7,26 +7,23 @@ import * as Tables from "./names.js"
 import { pgText } from "./postgres/text.js"
 import * as Row from "./row.js"
 
-/**
- * What running migrations asks of a dialect.
- *
- * @internal
- */
+/** The statements of migrations in one dialect. @internal */
 export interface Migrations {
   /** Why the stores cannot work on this server, or `undefined`. */
   readonly problem: Effect.Effect<string | undefined, SqlError>
   /** Keeps other processes from migrating until the end of the transaction. */
   readonly lock: Effect.Effect<void, SqlError>
-  /** What creates the schema of the tables, if they have one that is not there. */
+  /** Creates the schema of the tables if it is missing. */
   readonly schema: Effect.Effect<ReadonlyArray<string>, SqlError>
   readonly createMigrations: string
-  /** The number of the last migration that was run. */
+  /** The number of the last migration that ran. */
   readonly applied: Effect.Effect<number, SqlError>
   readonly all: ReadonlyArray<{ readonly name: string; readonly statements: ReadonlyArray<string> }>
-  /** Why the tables cannot be those of the stores, or `undefined`: another program may have taken their names. */
+  /** Why the tables are not those of the stores, or `undefined`. */
   readonly mismatch: Effect.Effect<string | undefined, SqlError>
-  /** What migrations created beside the tables and is gone: a restore of the tables alone leaves it behind. */
+  /** Functions that are gone: a restore of the tables alone leaves them out. */
   readonly gone: Effect.Effect<ReadonlyArray<{ readonly name: string; readonly statement: string }>, SqlError>
+  /** Counts transaction ids on after a restore. */
   readonly countOn: Effect.Effect<void, SqlError>
   /** Makes the positions of new events come after this one. */
   readonly countOnAfter: (position: Position.Position) => Effect.Effect<void, InvalidOption | SqlError>
@@ -36,9 +33,9 @@ export interface Migrations {
 export const mismatch = (
   required: ReturnType<typeof Tables.required>,
   read: {
-    readonly columns: (table: string) => Effect.Effect<ReadonlyArray<{ readonly name: unknown }>, SqlError>
+    readonly columns: (table: string) => Effect.Effect<ReadonlyArray<Row.Row>, SqlError>
     /** The columns of each unique index, in its order, with commas between. */
-    readonly uniqueKeys: (table: string) => Effect.Effect<ReadonlyArray<{ readonly columns: unknown }>, SqlError>
+    readonly uniqueKeys: (table: string) => Effect.Effect<ReadonlyArray<Row.Row>, SqlError>
   }
 ): Effect.Effect<string | undefined, SqlError> =>
   Effect.gen(function*() {
@@ -62,7 +59,7 @@ export const applied = (sql: SqlClient.SqlClient, names: Tables.Names): Effect.E
   const last = "coalesce(max(migration_id), 0)"
   const column = sql.onDialectOrElse({ pg: () => pgText(last, "integer"), orElse: () => last })
   return Effect.map(
-    sql<{ readonly id: unknown }>`SELECT ${sql.literal(column)} AS id FROM ${Tables.identifier(sql, names.migrations)}`,
+    sql.unsafe<Row.Row>(`SELECT ${column} AS id FROM ${Tables.quoted(names.migrations)}`),
     ([row]) => Row.number(row.id)
   )
 }

@@ -11,13 +11,13 @@ export interface Names {
   readonly events: string
   readonly snapshots: string
   readonly migrations: string
-  /** What the transaction ids of this cluster are counted from. PostgreSQL only. */
+  /** The base to which the transaction ids of this cluster are added. PostgreSQL only. */
   readonly cluster: string
 }
 
 const defaultPrefix = "eventsourcing"
 
-// PostgreSQL cuts names at 63 bytes in silence: the longest of ours adds 14
+// PostgreSQL cuts names at 63 bytes without an error, and our longest suffix has 14
 const pattern = /^(?:[A-Za-z_][A-Za-z0-9_]{0,39}\.)?[A-Za-z_][A-Za-z0-9_]{0,39}$/
 
 /** @internal */
@@ -25,7 +25,7 @@ export const names = (
   options: { readonly prefix?: string | undefined; readonly migrate?: boolean | undefined } | undefined,
   more: ReadonlyArray<string> = []
 ): Effect.Effect<Names, InvalidOption> => {
-  // a misspelt prefix would read and write other tables
+  // a misspelt option would be ignored, and the default prefix used
   const problem = recordProblem("options of the tables", options, ["prefix", "migrate", ...more]) ??
     booleanProblem("migrate", options?.migrate)
   if (problem !== undefined) return problem
@@ -41,24 +41,15 @@ export const names = (
     : new InvalidOption({
       option: "prefix",
       value: quote(prefix),
-      expected: "an identifier of at most 40 letters, digits and underscores that begins with no digit, " +
+      expected: "an identifier of at most 40 letters, digits and underscores that does not begin with a digit, " +
         "with or without a schema name and a dot before it"
     })
 }
 
-/**
- * The name as it stands in SQL: the pattern of the prefix leaves nothing to escape.
- *
- * @internal
- */
+/** The name in SQL. The pattern of the prefix leaves nothing to escape. @internal */
 export const quoted = (name: string): string => name.split(".").map((part) => `"${part}"`).join(".")
 
-/**
- * The name as a fragment. The client's own identifiers go through its transform of names, which only some clients can do
- * without.
- *
- * @internal
- */
+/** The name as a fragment, without the client's transform of names. @internal */
 export const identifier = (sql: SqlClient.SqlClient, name: string): Statement.Fragment => sql.literal(quoted(name))
 
 /** @internal */
@@ -71,26 +62,13 @@ export const schemaOf = ({ events }: Names): string | undefined => {
 export const unqualified = (name: string): string => name.slice(name.indexOf(".") + 1)
 
 /**
- * The columns of the unique indexes that decide between appends. Their names may be others than those that the migration
- * gave them: an index can be rebuilt, renamed or restored.
- *
- * @internal
+ * The columns of the unique indexes that decide between appends. The names of the indexes may differ from those of the
+ * migration: an index can be rebuilt, renamed or restored. @internal
  */
 export const eventKeys: ReadonlyArray<string> = ["event_id", "aggregate,stream_id,version"]
 
-/**
- * What the stores rely on in each table: its columns, and the columns of its unique indexes.
- *
- * @internal
- */
-export const required = (
-  names: Names,
-  dialect: { readonly eventColumns: ReadonlyArray<string> }
-): ReadonlyArray<{
-  readonly table: string
-  readonly columns: ReadonlyArray<string>
-  readonly uniqueKeys: ReadonlyArray<string>
-}> => [
+/** The columns and unique indexes that the stores need in each table. @internal */
+export const required = (names: Names, dialect: { readonly eventColumns: ReadonlyArray<string> }) => [
   {
     table: names.events,
     columns: ["aggregate", "stream_id", "version", "event_id", "type", "payload", "metadata", ...dialect.eventColumns],

@@ -3,47 +3,44 @@ import { SqlError } from "@effect/sql/SqlError"
 import * as Effect from "effect/Effect"
 import { InvalidOption } from "../../InvalidOption.js"
 import * as SqlMigrations from "../../SqlMigrations.js"
-import * as OwnClient from "./client.js"
+import * as Client from "./client.js"
+import type { Dialect } from "./dialect.js"
+import { describe } from "./failure.js"
 import * as Tables from "./names.js"
+import * as Postgres from "./postgres/statements.js"
 import { asDurable, lowerBusyTimeout } from "./sqlite/pragmas.js"
+import * as Sqlite from "./sqlite/statements.js"
 
-/**
- * What both SQL stores do when they are built.
- *
- * @internal
- */
+/** Prepares the client and the tables when a SQL store is built. @internal */
 export const setUp = (
   options: SqlMigrations.Options | undefined
 ): Effect.Effect<
-  { readonly client: OwnClient.OwnClient; readonly names: Tables.Names },
+  { readonly client: Client.StoreClient; readonly dialect: Dialect; readonly names: Tables.Names },
   InvalidOption | SqlMigrations.MigrationError,
   SqlClient.SqlClient
 > =>
-  Effect.gen(function*() {
-    const names = yield* Tables.names(options)
-    const failure = (error: SqlError) =>
-      new SqlMigrations.MigrationError({ table: names.migrations, detail: SqlMigrations.describe(error), cause: error })
-    const refine = <A, E, R>(effect: Effect.Effect<A, E | SqlError, R>): Effect.Effect<
-      A,
-      Exclude<E, SqlError> | SqlMigrations.MigrationError,
-      R
-    > => Effect.catchIf(effect, (error) => error instanceof SqlError, failure)
-    const client = yield* refine(OwnClient.make)
-    const { identity, run, sql } = client
-    yield* sql.onDialect({
-      sqlite: () => refine(run(lowerBusyTimeout(sql))),
-      pg: () => Effect.void,
-      mysql: () => unknownDialect("mysql"),
-      mssql: () => unknownDialect("mssql"),
-      clickhouse: () => unknownDialect("clickhouse")
-    })
-    yield* refine(run(Effect.provideService(SqlMigrations.run(options), SqlClient.SqlClient, identity)))
-    const schema = Tables.schemaOf(names)
-    if (schema !== undefined) {
-      yield* sql.onDialectOrElse({ pg: () => Effect.void, orElse: () => refine(run(asDurable(sql, schema))) })
-    }
-    return { client, names }
-  })
+  Effect.flatMap(Tables.names(options), (names) =>
+    Effect.gen(function*() {
+      const client = yield* Client.make
+      const { identity, run, sql } = client
+      const dialect = yield* sql.onDialect({
+        sqlite: () => Effect.as(run(lowerBusyTimeout(sql)), Sqlite.dialect),
+        pg: () => Effect.succeed(Postgres.dialect),
+        mysql: () => unknownDialect("mysql"),
+        mssql: () => unknownDialect("mssql"),
+        clickhouse: () => unknownDialect("clickhouse")
+      })
+      yield* run(Effect.provideService(SqlMigrations.run(options), SqlClient.SqlClient, identity))
+      const schema = Tables.schemaOf(names)
+      if (schema !== undefined && dialect === Sqlite.dialect) yield* run(asDurable(sql, schema))
+      return { client, dialect, names }
+    }).pipe(
+      Effect.mapError((error) =>
+        error instanceof SqlError
+          ? new SqlMigrations.MigrationError({ table: names.migrations, detail: describe(error), cause: error })
+          : error
+      )
+    ))
 
-const unknownDialect = (dialect: string): Effect.Effect<void, InvalidOption> =>
+const unknownDialect = (dialect: string): Effect.Effect<never, InvalidOption> =>
   new InvalidOption({ option: "SqlClient", value: `of dialect ${dialect}`, expected: "of dialect sqlite or pg" })

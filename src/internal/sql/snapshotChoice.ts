@@ -1,83 +1,52 @@
-import type * as SqlClient from "@effect/sql/SqlClient"
-import type * as Statement from "@effect/sql/Statement"
+// Says which snapshot of a stream a load looks at, and whether the load can use that one, as SQL with `:names`. Each step is
+// a look into the index of the key, and the database stops at the first step that finds a snapshot.
+import type * as EventStore from "../../EventStore.js"
+import type * as StreamId from "../../StreamId.js"
 
-/**
- * What a load can use, as values or as what stands for them in a text.
- *
- * @internal
- */
+/** @internal */
 export interface Choice {
-  readonly schemaVersion: number | string
+  readonly stream: StreamId.StreamId
+  readonly schemaVersion: number
   readonly fingerprint?: string | undefined
-  readonly migratable?: ReadonlyArray<StateSchema> | undefined
+  readonly migratable?: EventStore.ReaderOptions["migratable"]
 }
 
-interface StateSchema {
-  readonly schemaVersion: number | string
-  readonly fingerprint: string
-}
+/** @internal */
+export const ofStream = "aggregate = :aggregate AND stream_id = :id"
 
-/**
- * The schema version of the one snapshot among a stream's that a load looks at, see `SnapshotStore.get`. Every step is
- * a look into the index of the key, and the steps after the first that finds one are not taken.
- *
- * @internal
- */
-export const schemaVersionOf = (
-  sql: SqlClient.SqlClient,
-  snapshots: Statement.Fragment,
-  ofStream: Statement.Fragment,
-  { migratable = [], schemaVersion }: Choice
-): Statement.Fragment => {
-  const highest = (condition: Statement.Fragment) =>
-    sql`(SELECT max(schema_version) FROM ${snapshots} WHERE ${ofStream} AND ${condition})`
+/** The values of `ofStream`. @internal */
+export const keyOf = ({ aggregate, id }: StreamId.StreamId) => ({ aggregate, id })
+
+/** The values of all names here. @internal */
+export const values = ({ fingerprint, migratable = [], schemaVersion, stream }: Choice) => ({
+  ...keyOf(stream),
+  schemaVersion,
+  fingerprint,
+  ...Object.fromEntries(migratable.flatMap((schema, index) => [
+    [`schemaVersion${index}`, schema.schemaVersion],
+    [`fingerprint${index}`, schema.fingerprint]
+  ]))
+})
+
+/** The schema version of the snapshot that a load looks at, see `SnapshotStore.get`. @internal */
+export const schemaVersionOf = (snapshots: string, { migratable = [] }: Choice): string => {
+  const highest = (condition: string) => `(SELECT max(schema_version) FROM ${snapshots} WHERE ${ofStream}${condition})`
   const steps = migratable.length === 0
     ? []
-    : [highest(sql`schema_version = ${schemaVersion}`), highest(anyOf(sql, migratable))]
-  return sql`coalesce(${
-    sql.csv([
-      ...steps,
-      highest(sql`schema_version <= ${schemaVersion}`),
-      sql`(SELECT max(schema_version) FROM ${snapshots} WHERE ${ofStream})`
-    ])
-  })`
+    : [highest(" AND schema_version = :schemaVersion"), highest(` AND (${anyOf(migratable)})`)]
+  return `coalesce(${[...steps, highest(" AND schema_version <= :schemaVersion"), highest("")].join(", ")})`
 }
 
-/**
- * The version from which the tail is read: that of the snapshot looked at, where it can be used.
- *
- * @internal
- */
-export const start = (
-  sql: SqlClient.SqlClient,
-  snapshots: Statement.Fragment,
-  ofStream: Statement.Fragment,
-  options: Choice
-): Statement.Fragment => {
-  const condition = options.migratable === undefined || options.migratable.length === 0
-    ? usable(sql, options)
-    : sql`schema_version = ${schemaVersionOf(sql, snapshots, ofStream, options)} AND ${usable(sql, options)}`
-  return sql`coalesce((SELECT version FROM ${snapshots} WHERE ${ofStream} AND ${condition}), 1)`
+/** The version at which the tail begins: that of the snapshot, if the load can use it, else 1. @internal */
+export const start = (snapshots: string, choice: Choice): string => {
+  const { fingerprint, migratable = [] } = choice
+  const own = `schema_version = :schemaVersion${fingerprint === undefined ? "" : " AND fingerprint = :fingerprint"}`
+  const usable = migratable.length === 0
+    ? own
+    : `schema_version = ${schemaVersionOf(snapshots, choice)} AND ((${own}) OR ${anyOf(migratable)})`
+  return `coalesce((SELECT version FROM ${snapshots} WHERE ${ofStream} AND ${usable}), 1)`
 }
 
-/**
- * Whether the tail of a snapshot is read.
- *
- * @internal
- */
-export const usable = (
-  sql: SqlClient.SqlClient,
-  { fingerprint, migratable = [], schemaVersion }: Choice
-): Statement.Fragment => {
-  const own = fingerprint === undefined
-    ? sql`schema_version = ${schemaVersion}`
-    : anyOf(sql, [{ schemaVersion, fingerprint }])
-  return migratable.length === 0 ? own : sql.or([own, anyOf(sql, migratable)])
-}
-
-const anyOf = (sql: SqlClient.SqlClient, schemas: ReadonlyArray<StateSchema>): Statement.Fragment =>
-  sql.or(
-    schemas.map(({ fingerprint, schemaVersion }) =>
-      sql`(schema_version = ${schemaVersion} AND fingerprint = ${fingerprint})`
-    )
-  )
+const anyOf = (schemas: ReadonlyArray<unknown>): string =>
+  schemas.map((_, index) => `(schema_version = :schemaVersion${index} AND fingerprint = :fingerprint${index})`)
+    .join(" OR ")

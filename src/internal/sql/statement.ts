@@ -1,66 +1,42 @@
-import type * as Statement from "@effect/sql/Statement"
-import { note } from "./postgres/preparedTexts.js"
+// Writes statements with `:names` where values stand, for SQLite and PostgreSQL. At the first run of a text the names become
+// the placeholders of the database, and their order is kept. Every other run costs one array.
 
-/**
- * A statement that is compiled once: the client does it again at every run.
- *
- * @internal
- */
-export interface FixedStatement<in Options> {
+/** A text with the placeholders of a database, and the values for them. @internal */
+export interface Query {
   readonly text: string
-  readonly params: (options: Options) => ReadonlyArray<unknown>
+  readonly params: ReadonlyArray<unknown>
 }
 
-/**
- * One whose text is written with the placeholders of PostgreSQL: there it can be prepared by name.
- *
- * @internal
- */
-export const of = <Options>(statement: FixedStatement<Options>): FixedStatement<Options> => {
-  note(statement.text)
-  return statement
+/** Gives a statement its values. @internal */
+export interface Write {
+  (text: string, values: Readonly<Record<string, unknown>>): Query
 }
 
-/**
- * What stands in the statement in the place of a value.
- *
- * @internal
- */
-export type Parameter<out Options> = (value: (options: Options) => unknown) => string
-
-/**
- * One for SQLite, whose placeholders are not numbered: a value that stands in two places is given twice.
- *
- * @internal
- */
-export const make = <Options>(
-  build: (parameter: Parameter<Options>) => Statement.Statement<object>
-): FixedStatement<Options> => {
-  const values = new Map<unknown, (options: Options) => unknown>()
-  const [text, markers] = build((value) => {
-    const marker = `parameter ${values.size}`
-    values.set(marker, value)
-    return marker
-  }).compile()
-  const inOrder = markers.flatMap((marker) => values.get(marker) ?? [])
-  return { text, params: (options) => inOrder.map((value) => value(options)) }
-}
-
-/**
- * The statements whose texts differ in something, such as the number in a LIMIT, by a key that says it.
- *
- * @internal
- */
-export const byKey = <Key, A>(): (key: Key, make: () => A) => A => {
-  const made = new Map<Key, A>()
-  return (key, make) => {
-    const found = made.get(key)
-    if (found !== undefined) return found
-    if (made.size === most) made.clear()
-    const value = make()
-    made.set(key, value)
-    return value
+const make = (placeholder: (name: string, order: Array<string>) => string): Write => {
+  const compiled = new Map<string, { readonly text: string; readonly order: ReadonlyArray<string> }>()
+  return (text, values) => {
+    let found = compiled.get(text)
+    if (found === undefined) {
+      const order: Array<string> = []
+      // a cast of PostgreSQL (`::text`) is not a name
+      found = { text: text.replaceAll(/(?<!:):([a-z]\w*)/gi, (_, name: string) => placeholder(name, order)), order }
+      if (compiled.size === most) compiled.clear()
+      compiled.set(text, found)
+    }
+    return { text: found.text, params: found.order.map((name) => values[name]) }
   }
 }
 
-const most = 64
+const most = 256
+
+/** SQLite counts `?`: a value that stands in two places is given twice. @internal */
+export const sqlite = make((name, order) => {
+  order.push(name)
+  return "?"
+})
+
+/** @internal */
+export const postgres = make((name, order) => {
+  if (!order.includes(name)) order.push(name)
+  return `$${order.indexOf(name) + 1}`
+})

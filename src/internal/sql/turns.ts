@@ -1,19 +1,18 @@
 import * as Effect from "effect/Effect"
-import * as EventLoop from "./sqlite/eventLoop.js"
+import * as EventLoop from "./eventLoop.js"
 
 /**
- * Gives something to one fiber at a time, first come, first served. A turn passes from one fiber to the next without being
- * free in between, so that a fiber that comes again at once queues behind all others; a semaphore would let it in first.
- *
+ * Lets one fiber through at a time, first come, first served. A turn passes from one fiber to the next without being free
+ * in between, so that a fiber that comes again at once queues behind all others; a semaphore would let it in first.
  * @internal
  */
 export interface Turns<out E> {
   /** Waits for the turn interruptibly, then runs the effect to its end. */
   readonly run: <A, E1>(effect: Effect.Effect<A, E1>) => Effect.Effect<A, E | E1>
-  /** Waits for the turn, inside an uninterruptible region whose `restore` is given. It is the caller's until `give`. */
+  /** Waits for the turn, which the caller then has until `give`. For uninterruptible regions, with their `restore`. */
   readonly take: (restore: Restore) => Effect.Effect<void, E>
   readonly give: () => void
-  /** Lets everyone through from now on: what they would wait for is no more. */
+  /** Lets all fibers through from now on. */
   readonly finish: () => void
 }
 
@@ -27,11 +26,7 @@ interface Waiting {
   wake: () => void
 }
 
-/**
- * `bound` limits how long a fiber waits.
- *
- * @internal
- */
+/** `bound` limits how long a fiber waits. @internal */
 export const make = <E>(
   bound: (waiting: Effect.Effect<void>) => Effect.Effect<void, E>,
   eventLoop: EventLoop.EventLoop["Type"] = EventLoop.real
@@ -62,7 +57,7 @@ export const make = <E>(
       queue.add(waiting)
       next()
     })
-    // outside the region that can be interrupted: a turn that was granted to an interrupted fiber is never lost
+    // outside the region that can be interrupted, so that a turn granted to an interrupted fiber is not lost
     return Effect.onError(restore(bound(woken)), () =>
       Effect.sync(() => {
         if (waiting.granted) give()
@@ -100,5 +95,21 @@ export const make = <E>(
     take: (restore) => Effect.suspend(() => isFree() ? Effect.void : wait(restore)),
     give,
     finish
+  }
+}
+
+/** Runs an effect in a turn. Unlike in `run`, an interruption ends the effect. @internal */
+export const around = <A, E, E1, R>(turns: Turns<E1>, effect: Effect.Effect<A, E, R>): Effect.Effect<A, E | E1, R> =>
+  Effect.uninterruptibleMask((restore) =>
+    Effect.flatMap(turns.take(restore), () => Effect.ensuring(restore(effect), Effect.sync(turns.give)))
+  )
+
+/** Gives each object turns of its own. @internal */
+export const byKey = <E>(make: () => Turns<E>): (key: object) => Turns<E> => {
+  const all = new WeakMap<object, Turns<E>>()
+  return (key) => {
+    const turns = all.get(key) ?? make()
+    all.set(key, turns)
+    return turns
   }
 }

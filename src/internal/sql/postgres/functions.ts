@@ -1,23 +1,17 @@
 import { type Names, quoted } from "../names.js"
 import { pgText } from "./text.js"
 
-/**
- * A dump that is restored into another cluster meets lower transaction ids there: they are counted on from this.
- *
- * @internal
- */
+/** The base to which transaction ids are added: a dump may be restored into a cluster with lower ids. @internal */
 export const base = (names: Names): string => `coalesce((SELECT base FROM ${quoted(names.cluster)} WHERE id), 0)`
 
 /**
- * What a command waits for, as functions: the server plans it once on a connection, which takes longer than to run it.
- * Programs of two versions share a database while one replaces the other, so a function whose body or arguments change
- * gets another number, and a migration of its own. Why: docs/decisions/0052-functions.md.
- *
- * @internal
+ * The statements of a command as functions, which the server plans once on a connection: planning takes longer than running.
+ * During a deployment programs of two versions share a database. So a function whose body or arguments change gets another
+ * number and a migration of its own. Why: docs/decisions/0052-functions.md. @internal
  */
 export const make = (names: Names) => {
   const events = quoted(names.events)
-  // within a stream the transaction never falls: that of a caller may have begun before the one that wrote the head
+  // the transaction does not decrease within a stream, although that of the caller may be older than that of the head
   const transaction = `greatest(${base(names)} + pg_current_xact_id()::text::bigint, head_transaction)`
   return {
     append: {
@@ -59,7 +53,7 @@ END`
     },
     load: {
       name: `${names.prefix}_load_1`,
-      // aggregate, stream id, schema version, fingerprint or NULL for any, what can be migrated from, most events
+      // aggregate, stream id, schema version, fingerprint or NULL for any, migratable schemas, limit
       parameters: ["text", "text", "bigint", "text", "text[]", "bigint"],
       returns: "TABLE (version integer, type text, payload text, proof text)",
       volatility: "STABLE",
@@ -69,7 +63,7 @@ END`
     },
     tail: {
       name: `${names.prefix}_tail_1`,
-      // aggregate, stream id, first version, most events
+      // aggregate, stream id, first version, limit
       parameters: ["text", "text", "bigint", "bigint"],
       returns: "TABLE (version integer, type text, payload text, event_id text)",
       volatility: "STABLE",
@@ -80,11 +74,7 @@ END`
   } as const satisfies Record<string, Function>
 }
 
-/**
- * The load as a statement: for tables of two prefixes there is no function.
- *
- * @internal
- */
+/** The load as a statement, for tables of two prefixes. @internal */
 export const load = (events: string, snapshots: string): string =>
   `WITH snapshot AS (
   SELECT version, state, event_id, schema_version, fingerprint, time,
@@ -105,13 +95,11 @@ UNION ALL (
 )`
 
 /**
- * The tail as a statement, for long ones: the client reads the first rows while the server still looks for the last,
- * whereas a function ends before anything is sent. The server plans it at every run, which costs little beside a thousand
- * rows. What is compared comes out of subqueries, so that it plans for values that it does not know, by the index in its
- * order: for a number of rows that it knows it may sort them, and sends nothing before it has them all. A stream that is
- * read from its beginning may be a short one, for which to send all ids takes less than to look for the last.
- *
- * @internal
+ * The tail as a statement, for long ones. The server sends the first rows while it still reads the last ones; a function
+ * sends nothing before its end. The server plans the statement at every run, which is cheap compared with a thousand rows.
+ * Subqueries hide the values from the planner, which then uses the index in its order. With known values it may sort, and
+ * sends nothing before it has all rows. A stream that is read from its beginning may be short: to send all ids is then
+ * cheaper than to look for the last version. @internal
  */
 export const longTail = (events: string, from: "beginning" | "later"): string => {
   const ofStream = `FROM ${quoted(events)} WHERE aggregate = (SELECT $1::text) AND stream_id = (SELECT $2::text)`
@@ -122,7 +110,7 @@ ${ofStream} AND version >= (SELECT $3::bigint)
 ORDER BY version LIMIT (SELECT $4::bigint)`
 }
 
-// the ids are a quarter of what is sent, and only the first and the last are of use: that of the stream, or of a full page
+// ids are a quarter of the data, and a load needs only the first one and the last one, of the stream or of a full page
 const tail = (events: string, from: string, limit: string): string =>
   `SELECT version, type, payload, CASE WHEN version IN (${from}, ${from} + ${limit}::bigint - 1) OR version = (
     SELECT version FROM ${quoted(events)} WHERE aggregate = $1 AND stream_id = $2 ORDER BY version DESC LIMIT 1
@@ -130,7 +118,8 @@ const tail = (events: string, from: string, limit: string): string =>
   FROM ${quoted(events)} WHERE aggregate = $1 AND stream_id = $2 AND version >= ${from}
   ORDER BY version LIMIT ${limit}`
 
-interface Function {
+/** @internal */
+export interface Function {
   readonly name: string
   readonly parameters: ReadonlyArray<string>
   readonly returns: string
@@ -138,11 +127,7 @@ interface Function {
   readonly body: string
 }
 
-/**
- * Each function, named with its types as `to_regprocedure` knows it, and what creates it.
- *
- * @internal
- */
+/** Each function with its types, as `to_regprocedure` takes it, and the statement that creates it. @internal */
 export const statements = (names: Names): ReadonlyArray<{ readonly name: string; readonly statement: string }> =>
   Object.values(make(names)).map(({ body, name, parameters, returns, volatility }) => ({
     name: `${quoted(name)}(${parameters.join(",")})`,
@@ -155,7 +140,7 @@ ${body}
 $body$`
   }))
 
-// one plan for all streams, which must not be one for the handful of rows that the table had when it was made
+// one plan serves all streams, and must suit more rows than the table had when the server made the plan
 const settings = [
   "plan_cache_mode = force_generic_plan",
   "enable_seqscan = off",
@@ -163,11 +148,7 @@ const settings = [
   "jit = off"
 ]
 
-/**
- * What a function gives, as the columns of a tail.
- *
- * @internal
- */
+/** Selects the result of a function as the columns of a tail. @internal */
 export const select = (source: string, last: "event_id" | "proof"): string =>
   `SELECT ${tailColumns(last)} FROM ${source}`
 

@@ -19,12 +19,12 @@ export const all = (names: Names): Migrations["all"] => [
 export const migrations = (sql: SqlClient.SqlClient, names: Names): Migrations => {
   const exists = (what: string) =>
     Effect.map(
-      sql<{ readonly exists: unknown }>`SELECT ${sql.literal(pgText(`${what} IS NOT NULL`, "boolean"))} AS exists`,
+      sql.unsafe<Row.Row>(`SELECT ${pgText(`${what} IS NOT NULL`, "boolean")} AS exists`),
       ([row]) => Row.boolean(row.exists)
     )
   const cluster = identifier(sql, names.cluster)
-  // What is committed has a lower id than the next one to be given, so a base that is right is never below this. Only a
-  // transaction that has written sees rows of its own with higher ones, and they prove nothing
+  // Committed events have lower ids than the next transaction, so that a correct base is not below this. A transaction that
+  // has written sees rows of its own with higher ids; those say nothing about the base
   const needed =
     sql`SELECT greatest(0, coalesce(max(transaction), 0) + 1 - pg_snapshot_xmax(pg_current_snapshot())::text::bigint) AS base
 FROM ${identifier(sql, names.events)}`
@@ -41,13 +41,10 @@ ON CONFLICT (id) DO UPDATE SET base = excluded.base WHERE cluster.base < exclude
   const functions = PgFunctions.statements(names)
   return {
     problem: Effect.map(
-      sql<{ readonly version: unknown; readonly encoding: unknown; readonly probe: unknown }>`SELECT ${
-        sql.literal([
-          `${setting("server_version_num")} AS version`,
-          `${setting("server_encoding")} AS encoding`,
-          `${pgText(`'${probe}'`, "text")} AS probe`
-        ].join(", "))
-      }`,
+      sql.unsafe<Row.Row>(
+        `SELECT ${setting("server_version_num")} AS version, ${setting("server_encoding")} AS encoding,
+  ${pgText(`'${probe}'`, "text")} AS probe`
+      ),
       ([row]) =>
         row.probe !== probe
           ? "the client's `types` convert what they do not know: give texts of unknown types as they are"
@@ -60,7 +57,7 @@ ON CONFLICT (id) DO UPDATE SET base = excluded.base WHERE cluster.base < exclude
     lock: sql`SELECT pg_advisory_xact_lock(hashtext('effect-eventsourcing'), hashtext(${names.migrations}))`,
     schema: Effect.map(
       exists(`to_regnamespace('${quoted(schemaOf(names) ?? "pg_catalog")}')`),
-      // even one that is there needs the right to create it
+      // CREATE SCHEMA needs its right even if the schema exists
       (exists) => exists ? [] : PgTables.schema(names)
     ),
     createMigrations: PgTables.migrations(names),
@@ -71,20 +68,23 @@ ON CONFLICT (id) DO UPDATE SET base = excluded.base WHERE cluster.base < exclude
     all: all(names),
     mismatch: mismatch(required(names, { eventColumns: ["transaction", "position", "time"] }), {
       columns: (table) =>
-        sql`SELECT ${sql.literal(pgText("attname", "name"))} AS name FROM pg_attribute
-WHERE attrelid = to_regclass(${quoted(table)}) AND attnum > 0 AND NOT attisdropped`,
+        sql.unsafe(
+          `SELECT ${pgText("attname", "name")} AS name FROM pg_attribute
+WHERE attrelid = to_regclass($1) AND attnum > 0 AND NOT attisdropped`,
+          [quoted(table)]
+        ),
       uniqueKeys: (table) =>
-        sql`SELECT ${
-          sql.literal(pgText(PgTables.keyOfIndex, "text"))
-        } AS columns FROM pg_index WHERE indrelid = to_regclass(${
-          quoted(table)
-        }) AND indisunique AND indisvalid AND indpred IS NULL`
+        sql.unsafe(
+          `SELECT ${pgText(PgTables.keyOfIndex, "text")} AS columns FROM pg_index
+WHERE indrelid = to_regclass($1) AND indisunique AND indisvalid AND indpred IS NULL`,
+          [quoted(table)]
+        )
     }),
     gone: Effect.map(
-      sql<{ readonly name: unknown }>`SELECT ${sql.literal(pgText("name", "text"))} AS name FROM unnest(${
-        functions.map(({ name }) => name)
-      }::text[]) AS name
-WHERE to_regprocedure(name) IS NULL`,
+      sql.unsafe<Row.Row>(
+        `SELECT ${pgText("name", "text")} AS name FROM unnest($1::text[]) AS name WHERE to_regprocedure(name) IS NULL`,
+        [functions.map(({ name }) => name)]
+      ),
       (rows) => functions.filter(({ name }) => rows.some((row) => Row.text(row.name) === name))
     ),
     countOn: atLeast(needed),
@@ -99,5 +99,5 @@ WHERE to_regprocedure(name) IS NULL`,
 
 const setting = (name: string): string => pgText(`current_setting('${name}')`, "text")
 
-// letters of both cases, digits and blanks, of which no conversion gives back all
+// no conversion keeps letters of both cases, digits and blanks
 const probe = " Event 1 "

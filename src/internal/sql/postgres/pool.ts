@@ -1,3 +1,6 @@
+// Lends connections of a PostgreSQL pool. The driver waits for a free one as long as the program allows, also in a pool that
+// was closed meanwhile. Here waiting ends with a failure that says that no statement was sent, and at once on an
+// interruption. All waiting fibers share one timer, which runs only while fibers wait.
 import type * as SqlClient from "@effect/sql/SqlClient"
 import type * as Connection from "@effect/sql/SqlConnection"
 import type { SqlError } from "@effect/sql/SqlError"
@@ -7,15 +10,7 @@ import * as Exit from "effect/Exit"
 import * as Option from "effect/Option"
 import { classify, refusal } from "../failure.js"
 
-/**
- * Uses connections of the pool of a PostgreSQL client. The driver waits for a free one as long as the program lets it,
- * also of a pool that was closed meanwhile, which gives none to those who wait. Here waiting ends: with a failure that
- * nothing was asked of the server, and at once where it is interrupted.
- *
- * All who wait share one timer, which runs only while there are any.
- *
- * @internal
- */
+/** The pool of a PostgreSQL client. @internal */
 export interface Pool {
   /** Gives a connection to an effect, and takes it back when that ends. */
   readonly use: <A, E, R, F>(
@@ -24,11 +19,7 @@ export interface Pool {
   ) => Effect.Effect<A, E | F, R>
 }
 
-/**
- * The pool of a client. All copies of a client have the same.
- *
- * @internal
- */
+/** The pool of a client, the same for all copies of the client. @internal */
 export const of = (sql: SqlClient.SqlClient): Pool => {
   const known = pools.get(sql.reserve)
   if (known !== undefined) return known
@@ -39,7 +30,7 @@ export const of = (sql: SqlClient.SqlClient): Pool => {
 
 const pools = new WeakMap<SqlClient.SqlClient["reserve"], Pool>()
 
-/** The pool serves those who wait in turn: this long without a connection for any of them, and there will be none. */
+/** Milliseconds without a connection for any of the waiting fibers, after which all of them fail. */
 const patience = 30_000
 
 const tick = 500
@@ -69,7 +60,7 @@ export const make = (reserve: SqlClient.SqlClient["reserve"]): Pool => {
     const [{ since }] = waiting
     if (now - since < tick) return
     if (now - Math.max(since, lastGiven) >= patience) return failAll(refusal(inVain))
-    // a pool that was closed says so to those who come, and to none who waits already
+    // a closed pool fails for a new fiber, but not for the fibers that wait already
     Effect.runFork(Effect.scoped(reserve)).addObserver((exit) => {
       if (Exit.isSuccess(exit)) lastGiven = performance.now()
       const error = Exit.isFailure(exit) ? Cause.failureOption(exit.cause) : Option.none()
@@ -89,7 +80,7 @@ export const make = (reserve: SqlClient.SqlClient["reserve"]): Pool => {
         const connection = Effect.async<Connection.Connection, ReturnType<typeof failed>>((resume) => {
           const turn: Turn = { since: performance.now(), fail: (error) => resume(Effect.fail(failed(error))) }
           wait(turn)
-          // the driver forgets a connection that comes when the fiber that waited for it was interrupted
+          // the driver forgets a connection that arrives after the waiting fiber was interrupted: wait in a fiber of our own
           const lent = Effect.flatMap(reserve, (connection) =>
             Effect.async<void>((returned) => {
               lastGiven = performance.now()

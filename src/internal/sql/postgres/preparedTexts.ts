@@ -6,10 +6,8 @@ const names = new Map<unknown, string>()
 const most = 256
 
 /**
- * A text that is run over and over. Its name says which it is: behind a proxy that knows nothing of prepared statements,
- * a name that another process gave to another text would run that, whereas one that is not there is an error.
- *
- * @internal
+ * Notes a text that runs often, so that the driver can prepare it by name. The name is a hash of the text: behind a proxy
+ * that does not know prepared statements, another process may have given a common name to another text. @internal
  */
 export const note = (text: string): void => {
   if (names.size === most || names.has(text)) return

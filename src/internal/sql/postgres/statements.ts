@@ -1,133 +1,148 @@
-import type * as SqlClient from "@effect/sql/SqlClient"
 import * as ExpectedVersion from "../../../ExpectedVersion.js"
 import * as Position from "../../../Position.js"
 import { shortPage } from "../../constants.js"
-import type { AppendOptions, EventStatements, TailOptions } from "../dialect.js"
-import { eventKeys, identifier, type Names, quoted } from "../names.js"
+import type { AppendOptions, Dialect, EventStatements, LoadOptions } from "../dialect.js"
+import { eventKeys, type Names, quoted } from "../names.js"
 import * as Row from "../row.js"
-import * as FixedStatement from "../statement.js"
+import { keyOf, ofStream } from "../snapshotChoice.js"
+import { postgres as write, type Query } from "../statement.js"
 import * as PgFunctions from "./functions.js"
+import * as PreparedTexts from "./preparedTexts.js"
 import { keyOfIndex } from "./tables.js"
 import { pgText } from "./text.js"
 
-/** @internal */
-export const make = (sql: SqlClient.SqlClient, names: Names): EventStatements => {
-  const events = identifier(sql, names.events)
+const select = (columns: Readonly<Record<string, string>>): string =>
+  Object.entries(columns).map(([name, column]) => `${column} AS ${name}`).join(", ")
+
+const where = {
+  aggregate: pgText("aggregate", "text"),
+  stream_id: pgText("stream_id", "text"),
+  version: pgText("version", "integer"),
+  transaction: pgText("transaction", "bigint"),
+  position: pgText("position", "bigint"),
+  event_id: pgText("event_id", "text")
+}
+
+const record = select({
+  ...where,
+  type: pgText("type", "text"),
+  payload: pgText("payload", "text"),
+  metadata: pgText("metadata", "text"),
+  time: pgText("floor(extract(epoch FROM time) * 1000)::bigint", "bigint")
+})
+
+/** Notes a text with the server's own placeholders, which nearly every command runs: it can be prepared by name. */
+const prepared = (text: string): string => {
+  PreparedTexts.note(text)
+  return text
+}
+
+const fixed = (text: string): Query => ({ text, params: [] })
+
+const events = (names: Names): EventStatements => {
+  const events = quoted(names.events)
+  // every event below this was committed or rolled back: no event can still appear there
+  const settled = `${PgFunctions.base(names)} + pg_snapshot_xmin(pg_current_snapshot())::text::bigint`
+  // a subscription that is disabled counts too, as it may go on at any time. Not every user may read all of pg_subscription
+  const isSubscribed = `EXISTS (SELECT FROM pg_subscription_rel WHERE srrelid = to_regclass('${events}'))`
+  const subscribed = pgText(isSubscribed, "boolean")
   const functions = PgFunctions.make(names)
-  const where = {
-    aggregate: pgText("aggregate", "text"),
-    stream_id: pgText("stream_id", "text"),
-    version: pgText("version", "integer"),
-    transaction: pgText("transaction", "bigint"),
-    position: pgText("position", "bigint"),
-    event_id: pgText("event_id", "text")
-  }
-  const record = {
-    ...where,
-    type: pgText("type", "text"),
-    payload: pgText("payload", "text"),
-    metadata: pgText("metadata", "text"),
-    time: pgText("floor(extract(epoch FROM time) * 1000)::bigint", "bigint")
-  }
-  const select = (columns: Readonly<Record<string, string>>) =>
-    sql.literal(Object.entries(columns).map(([name, column]) => `${column} AS ${name}`).join(", "))
-  // whatever stands below has been committed or rolled back: no event can still appear there
-  const settled = sql`${sql.literal(PgFunctions.base(names))} + pg_snapshot_xmin(pg_current_snapshot())::text::bigint`
-  // also one that is disabled, as it may go on at any time. Of pg_subscription not all columns may be read by everyone
-  const subscribed = `EXISTS (SELECT FROM pg_subscription_rel WHERE srrelid = to_regclass('${quoted(names.events)}'))`
-  const literal = (limit: number) => sql.literal(String(limit))
-
-  const append = FixedStatement.of<AppendOptions>({
-    text: `SELECT ${pgText(PgFunctions.call(functions.append), "text")}`,
-    params: ({ events, expected, stream }) => {
-      const { max, min } = ExpectedVersion.bounds(expected)
-      return [
-        stream.aggregate,
-        stream.id,
-        events.map(({ id }) => id),
-        events.map(({ type }) => type),
-        events.map(({ payload }) => payload),
-        events.map(({ metadata }) => metadata),
-        min,
-        max
-      ]
-    }
-  })
-
+  const append = prepared(`SELECT ${pgText(PgFunctions.call(functions.append), "text")}`)
+  const version = prepared(`SELECT ${pgText("coalesce(max(version), 0)", "integer")} AS version FROM ${events}
+WHERE aggregate = $1 AND stream_id = $2`)
   return {
-    append: () => append,
-
+    append: (options) => ({ text: append, params: appendParams(options) }),
     appended: ([[last]]) => {
       if (last === null) return undefined
       const [version, transaction, position] = Row.text(last).split(" ")
       return { version: Row.number(version), transaction, position }
     },
 
-    standing: (ids) =>
-      sql`SELECT ${select(where)} FROM ${events}
-WHERE event_id = ANY (${ids}::text[])`,
-
-    version: FixedStatement.of({
-      text: `SELECT ${pgText("coalesce(max(version), 0)", "integer")} AS version FROM ${quoted(names.events)}
-WHERE aggregate = $1 AND stream_id = $2`,
-      params: ({ aggregate, id }) => [aggregate, id]
+    standing: (ids) => write(`SELECT ${select(where)} FROM ${events} WHERE event_id = ANY (:ids::text[])`, { ids }),
+    version: ({ aggregate, id }) => ({ text: version, params: [aggregate, id] }),
+    isOurs: ({ violated }) => ({
+      text: `SELECT NULL AS ours FROM pg_index JOIN pg_class AS index ON index.oid = indexrelid
+WHERE indrelid = to_regclass($1) AND index.relname = $2 AND ${keyOfIndex} = ANY ($3::text[])`,
+      params: [events, violated ?? null, eventKeys]
     }),
 
-    isOurs: ({ violated }) =>
-      sql`SELECT NULL AS ours FROM pg_index JOIN pg_class AS index ON index.oid = indexrelid
-WHERE indrelid = to_regclass(${quoted(names.events)}) AND index.relname = ${violated ?? null}
-  AND ${sql.literal(keyOfIndex)} = ANY (${eventKeys}::text[])`,
-
     read: ({ fromVersion, limit, stream, toVersion }) =>
-      sql`SELECT ${select(record)} FROM ${events} AS event
-WHERE aggregate = ${stream.aggregate} AND stream_id = ${stream.id}
-  AND version BETWEEN ${fromVersion}::bigint AND ${toVersion}::bigint
-ORDER BY event.version LIMIT ${literal(limit)}`,
-
+      write(
+        `SELECT ${record} FROM ${events} AS event
+WHERE ${ofStream} AND version BETWEEN :fromVersion::bigint AND :toVersion::bigint
+ORDER BY event.version LIMIT ${limit}`,
+        { ...keyOf(stream), fromVersion, toVersion }
+      ),
     readAll: ({ after, aggregate, limit }) => {
-      const { sequence, transaction } = Position.toParts(after)
-      const ofAggregate = aggregate === undefined ? sql`` : sql`aggregate = ${aggregate} AND`
-      return sql`SELECT ${select(record)} FROM ${events} AS event
-WHERE ${ofAggregate} (transaction, position) > (${transaction}::bigint, ${sequence}::bigint) AND transaction < ${settled}
-  AND NOT ${sql.literal(subscribed)}
-ORDER BY event.transaction, event.position LIMIT ${literal(limit)}`
+      const ofAggregate = aggregate === undefined ? "" : "aggregate = :aggregate AND "
+      return write(
+        `SELECT ${record} FROM ${events} AS event
+WHERE ${ofAggregate}(transaction, position) > (:transaction::bigint, :sequence::bigint) AND transaction < ${settled}
+  AND NOT ${isSubscribed}
+ORDER BY event.transaction, event.position LIMIT ${limit}`,
+        { aggregate, ...Position.toParts(after) }
+      )
     },
-
-    isolation: sql`SELECT ${sql.literal(pgText("current_setting('transaction_isolation')", "text"))} AS level`,
-
-    subscribed: sql`SELECT ${select({ subscribed: pgText(subscribed, "boolean") })}`,
-
-    heldBack: sql`SELECT ${
+    isolation: fixed(`SELECT ${pgText("current_setting('transaction_isolation')", "text")} AS level`),
+    subscribed: fixed(`SELECT ${subscribed} AS subscribed`),
+    heldBack: fixed(`SELECT ${
       select({
-        subscribed: pgText(subscribed, "boolean"),
+        subscribed,
         events: pgText("count(*)", "bigint"),
         lag: pgText("(extract(epoch FROM clock_timestamp() - min(time)) * 1000)::numeric", "numeric")
       })
     }
-FROM (SELECT time FROM ${events} WHERE transaction >= ${settled} ORDER BY transaction, position LIMIT 10000) AS held`,
-
+FROM (SELECT time FROM ${events} WHERE transaction >= ${settled} ORDER BY transaction, position LIMIT 10000) AS held`),
     position: ({ position, transaction }) => Position.fromParts(Row.text(transaction), Row.text(position)),
-
-    readTail: (limit, from) => {
-      const params = ({ fromVersion, stream }: TailOptions) => [stream.aggregate, stream.id, fromVersion, limit]
-      return limit > shortPage
-        ? { text: PgFunctions.longTail(names.events, from), params }
-        : FixedStatement.of({ text: PgFunctions.select(PgFunctions.call(functions.tail), "event_id"), params })
-    },
-
-    readWithSnapshot: (table) =>
-      FixedStatement.of({
-        text: table === names.snapshots
+    readTail: tail(names.events, functions.tail),
+    readWithSnapshot: (table) => {
+      const load = prepared(
+        table === names.snapshots
           ? PgFunctions.select(PgFunctions.call(functions.load), "proof")
-          : PgFunctions.select(`(${PgFunctions.load(names.events, table)}) AS load`, "proof"),
-        params: ({ fingerprint, limit, migratable = [], schemaVersion, stream }) => [
-          stream.aggregate,
-          stream.id,
-          schemaVersion,
-          fingerprint ?? null,
-          migratable.map(({ fingerprint, schemaVersion }) => `${schemaVersion} ${fingerprint}`),
-          limit
-        ]
-      })
+          : PgFunctions.select(`(${PgFunctions.load(names.events, table)}) AS load`, "proof")
+      )
+      return (options) => ({ text: load, params: loadParams(options) })
+    }
   }
+}
+
+/** @internal */
+export const dialect: Dialect = {
+  write,
+  column: pgText,
+  counted: (deletion) => `WITH deleted AS (${deletion}) SELECT ${pgText("count(*)", "bigint")} AS count FROM deleted`,
+  events
+}
+
+const appendParams = ({ events, expected, stream }: AppendOptions): ReadonlyArray<unknown> => {
+  const { max, min } = ExpectedVersion.bounds(expected)
+  return [
+    stream.aggregate,
+    stream.id,
+    events.map(({ id }) => id),
+    events.map(({ type }) => type),
+    events.map(({ payload }) => payload),
+    events.map(({ metadata }) => metadata),
+    min,
+    max
+  ]
+}
+
+const loadParams = ({ fingerprint, limit, migratable = [], schemaVersion, stream }: LoadOptions) => [
+  stream.aggregate,
+  stream.id,
+  schemaVersion,
+  fingerprint ?? null,
+  migratable.map(({ fingerprint, schemaVersion }) => `${schemaVersion} ${fingerprint}`),
+  limit
+]
+
+const tail = (events: string, called: PgFunctions.Function): EventStatements["readTail"] => {
+  const short = prepared(PgFunctions.select(PgFunctions.call(called), "event_id"))
+  const fromBeginning = PgFunctions.longTail(events, "beginning")
+  const later = PgFunctions.longTail(events, "later")
+  return ({ fromVersion, limit, stream }) => ({
+    text: limit <= shortPage ? short : fromVersion === 1 ? fromBeginning : later,
+    params: [stream.aggregate, stream.id, fromVersion, limit]
+  })
 }

@@ -1,10 +1,6 @@
 import { type Names, quoted, schemaOf, unqualified } from "../names.js"
 
-/**
- * Why the columns are what they are: docs/decisions/0011-postgres-tables.md.
- *
- * @internal
- */
+/** The tables. Reasons for types and order of columns: docs/decisions/0011-postgres-tables.md. @internal */
 export const statements = (names: Names): ReadonlyArray<string> => [
   `CREATE TABLE IF NOT EXISTS ${quoted(names.events)} (
   transaction bigint NOT NULL,
@@ -58,11 +54,7 @@ export const migrations = (names: Names): string =>
 
 const constraint = ({ events }: Names, name: string): string => quoted(`${unqualified(events)}_${name}`)
 
-/**
- * The columns that an index of `pg_index` compares, in its order, with commas between.
- *
- * @internal
- */
+/** The columns of an index of `pg_index` in their order, with commas between. @internal */
 export const keyOfIndex = `(
   SELECT string_agg(attname, ',' ORDER BY number) FROM unnest(indkey) WITH ORDINALITY AS key (attnum, number)
   JOIN pg_attribute USING (attnum) WHERE attrelid = indrelid AND number <= indnkeyatts

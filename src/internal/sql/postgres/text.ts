@@ -1,8 +1,6 @@
 /**
- * A column, or another expression of its type, as the server's own text for it.
- *
- * A program may replace the driver's parser of every type that a column can have, for one client or for all, and by one that
- * throws. These functions give a `cstring`, which no column can have: its text gets here as the server wrote it.
+ * Selects an expression as the server's own text. A program may replace the driver's parser of every type that a column can
+ * have. These functions give a `cstring`, which a column cannot have: the driver passes its text on as the server wrote it.
  *
  * @internal
  */

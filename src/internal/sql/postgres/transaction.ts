@@ -6,35 +6,25 @@ import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as FiberRef from "effect/FiberRef"
 import { classify, refusal } from "../failure.js"
-import * as Savepoint from "../savepoint.js"
-import * as Course from "./course.js"
 import * as Pool from "./pool.js"
+import * as Savepoint from "./savepoint.js"
+import * as TransactionState from "./transactionState.js"
 
-/**
- * How a transaction failed, apart from what ran in it.
- *
- * @internal
- */
+/** Makes the error of a transaction that failed for another reason than the effect in it. @internal */
 export interface Failed<out E> {
   (reason: "NotBegun" | "RolledBack" | "Unknown", error: SqlError): E
 }
 
-/**
- * Whether what a failed `COMMIT` was to commit may be there all the same.
- *
- * @internal
- */
+/** Whether a failed `COMMIT` may have committed. @internal */
 export const afterCommit = (error: SqlError): "RolledBack" | "Unknown" =>
   classify(error).mayHaveHappened ? "Unknown" : "RolledBack"
 
 type Restore = <A, E, R>(effect: Effect.Effect<A, E, R>) => Effect.Effect<A, E, R>
 
 /**
- * Runs an effect in a transaction of its own on PostgreSQL. The client's own `withTransaction` takes a `COMMIT` for done
- * that the server answered with a rollback, dies where `BEGIN` or `COMMIT` fails, and cannot be interrupted while it
- * waits for a connection; here the first two are failures, and the third can.
- *
- * @internal
+ * Runs an effect in a new transaction on PostgreSQL. The client's own `withTransaction` succeeds if the server answers
+ * `COMMIT` with a rollback, dies if `BEGIN` or `COMMIT` fails, and cannot be interrupted while it waits for a connection.
+ * Here these are failures, and the wait can be interrupted. @internal
  */
 export const run = <A, E, R, F>(
   sql: SqlClient.SqlClient,
@@ -61,12 +51,10 @@ export const run = <A, E, R, F>(
 
 /**
  * Runs an effect in a savepoint of an open transaction. Nested transactions of one transaction, and appends beside them,
- * run one after the other: savepoints are a stack, and a rollback to one takes everything with it that came later.
- *
- * @internal
+ * run one after the other: a rollback to a savepoint undoes all later savepoints. @internal
  */
 export const nested = <A, E, R, F>(
-  transaction: Course.Transaction,
+  transaction: TransactionState.Transaction,
   effect: Effect.Effect<A, E, R>,
   failed: Failed<F>
 ): Effect.Effect<A, E | F, R> =>
@@ -74,7 +62,7 @@ export const nested = <A, E, R, F>(
     const [connection, depth] = transaction
     const name = `eventsourcing_${depth + 1}`
     const begun = Effect.suspend(() => {
-      const problem = Course.problem(transaction)
+      const problem = TransactionState.problem(transaction)
       return problem === undefined
         ? Effect.mapError(execute(connection, `SAVEPOINT ${name}`), Savepoint.explained)
         : refusal(problem)
@@ -99,18 +87,25 @@ export const nested = <A, E, R, F>(
     )
   })
 
-const within = <A, E, R>(effect: Effect.Effect<A, E, R>, transaction: Course.Transaction): Effect.Effect<A, E, R> =>
+const within = <A, E, R>(
+  effect: Effect.Effect<A, E, R>,
+  transaction: TransactionState.Transaction
+): Effect.Effect<A, E, R> =>
   Effect.locallyWith(effect, FiberRef.currentContext, Context.add(SqlClient.TransactionConnection, transaction))
 
 const execute = (connection: Connection.Connection, statement: string): Effect.Effect<unknown, SqlError> =>
-  Course.bound(connection, statement, (statement) => Effect.suspend(() => connection.executeRaw(statement, [])))
+  TransactionState.runBoundary(
+    connection,
+    statement,
+    (statement) => Effect.suspend(() => connection.executeRaw(statement, []))
+  )
 
-// a COMMIT may wait for a deferred trigger or a replica: like an append that is interrupted it may have happened
+// a COMMIT may wait for a deferred trigger or a replica; like an interrupted append, it may have been carried out
 const commit = (connection: Connection.Connection, restore: Restore): Effect.Effect<void, SqlError> =>
   restore(execute(connection, "COMMIT")).pipe(
     Effect.onError(() => Effect.ignore(rollback(connection))),
     Effect.flatMap((result) =>
-      // the tag of the command that the server carried out
+      // the server names the command that it carried out
       typeof result === "object" && result !== null && Reflect.get(result, "command") === "ROLLBACK"
         ? refusal(
           "PostgreSQL rolled the transaction back instead of committing it: a statement in it had failed, and the " +
@@ -120,8 +115,8 @@ const commit = (connection: Connection.Connection, restore: Restore): Effect.Eff
     )
   )
 
-// A connection that goes back to the pool in an open transaction takes down what comes next: a cancel request that was
-// meant for the statement before may have hit the first try
+// A connection must not go back to the pool in an open transaction. A cancel request for the statement before may have hit
+// the first try
 const rollback = (connection: Connection.Connection): Effect.Effect<unknown, SqlError> =>
   Effect.retry(execute(connection, "ROLLBACK"), {
     times: 3,

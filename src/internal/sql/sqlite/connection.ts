@@ -1,6 +1,6 @@
-// The one connection of a SQLite client. Every statement and every transaction takes a turn on it, first come, first
-// served. To the fibers inside it a transaction is a connection of its own, which knows for each statement whether it is
-// still open. A free turn costs about a microsecond.
+// Shares the one connection of a SQLite client. Every statement and every transaction takes a turn on it, first come, first
+// served. The fibers inside a transaction see a connection of their own, which knows whether the transaction is still open.
+// A free turn costs about a microsecond.
 import * as SqlClient from "@effect/sql/SqlClient"
 import type * as Connection from "@effect/sql/SqlConnection"
 import type { SqlError } from "@effect/sql/SqlError"
@@ -11,42 +11,46 @@ import * as FiberRef from "effect/FiberRef"
 import * as Option from "effect/Option"
 import * as Scope from "effect/Scope"
 import * as Tracer from "effect/Tracer"
+import type * as EventLoop from "../eventLoop.js"
 import { classify } from "../failure.js"
 import * as Turns from "../turns.js"
-import type * as EventLoop from "./eventLoop.js"
 import type { Check } from "./file.js"
 import * as Levels from "./levels.js"
 
 /** @internal */
 export interface SqliteConnection {
-  /** What all fibers share: every statement on it takes a turn of its own. */
+  /** All fibers share it, and every statement on it takes a turn. */
   readonly shared: Connection.Connection
   /** Whether the connection is one of an open transaction, or of one inside an open transaction. */
   readonly isOpen: (connection: Connection.Connection) => boolean
 }
 
-// by a member that all copies of a client have
-const installed = new WeakMap<SqlClient.SqlClient["reserve"], SqliteConnection>()
+const key = Symbol("effect-eventsourcing/SqliteConnection")
 
-/** @internal */
-export const of = (client: SqlClient.SqlClient): SqliteConnection | undefined => installed.get(client.reserve)
+interface ClientWithConnection extends SqlClient.SqlClient {
+  readonly [key]: SqliteConnection
+}
+
+const hasConnection = (client: SqlClient.SqlClient): client is ClientWithConnection => key in client
+
+/** The connection of a client that `makeClient` gave, or of a copy of it. @internal */
+export const of = (client: SqlClient.SqlClient): SqliteConnection | undefined =>
+  hasConnection(client) ? client[key] : undefined
 
 /**
- * Changes `reserve` and `withTransaction` of the client, and the methods of its connection: the driver's own statements
- * reach the connection through a closure.
- *
- * @internal
+ * A copy of the driver's client with transactions that take turns. The copy's statements still reach the driver's
+ * connection through a closure, so that the methods of the connection are replaced. @internal
  */
-export const install = (
+export const makeClient = (
   client: SqlClient.SqlClient,
   connection: Connection.Connection,
   options: {
     readonly check: Check
-    /** Repeats what fails because the database is busy, and waits in between. */
+    /** Repeats an effect that fails because the database is busy, and waits in between. */
     readonly whileBusy: Root["whileBusy"]
     readonly eventLoop: EventLoop.EventLoop["Type"]
   }
-): void => {
+): SqlClient.SqlClient => {
   const raw: Connection.Connection = {
     execute: connection.execute.bind(connection),
     executeRaw: connection.executeRaw.bind(connection),
@@ -83,13 +87,16 @@ export const install = (
       return level
     }
   }
-  const reserve = reserveOn(root)
-  Object.assign(client, { reserve, withTransaction: transactionsOn(root) })
-  installed.set(reserve, { shared: connection, isOpen: (connection) => root.open(connection) !== undefined })
+  const own: ClientWithConnection = Object.assign(client.bind(undefined), client, {
+    reserve: reserveOn(root),
+    withTransaction: transactionsOn(root),
+    [key]: { shared: connection, isOpen: (connection: Connection.Connection) => root.open(connection) !== undefined }
+  })
+  return Object.assign(own, { safe: own })
 }
 
-// what drivers offer beside statements must not run in the midst of a transaction either. Of a backup, which goes on for
-// long, only the beginning waits
+// the driver's other operations must not run in the midst of a transaction either. A backup takes long: only its beginning
+// waits for a turn
 const others = (connection: Connection.Connection, turns: Turns.Turns<never>): object => {
   const { backup, export: exported, loadExtension } = Object.fromEntries(Object.entries<unknown>({ ...connection }))
   const isEffect = (value: unknown): value is Effect.Effect<unknown, unknown> => Effect.isEffect(value)
@@ -106,14 +113,14 @@ const others = (connection: Connection.Connection, turns: Turns.Turns<never>): o
   }
 }
 
-/** What transactions begin on. */
+/** The connection and the services that transactions need. */
 interface Root {
   readonly raw: Connection.Connection
   readonly turns: Turns.Turns<never>
   readonly check: Check
   readonly whileBusy: <A, E>(effect: Effect.Effect<A, E | SqlError>) => Effect.Effect<A, E | SqlError>
   readonly make: (kind: Levels.Level["kind"], parent?: Levels.Level) => Levels.Level
-  /** The level that a connection stands for, or the first one around it that has not ended. */
+  /** The level of a connection, or the first one around it that has not ended. */
   readonly open: (connection: Connection.Connection) => Levels.Level | undefined
 }
 
@@ -123,7 +130,7 @@ const reserveOn = (root: Root): SqlClient.SqlClient["reserve"] =>
       root.turns.take(restore),
       Effect.flatMap(Effect.scope, (scope) => {
         const level = root.make("reserved")
-        // also a transaction that was begun by hand and forgotten
+        // rolls back a transaction that was begun by hand and forgotten
         const release = Effect.ensuring(undo(root, level), Effect.sync(() => close(root, level)))
         return Effect.as(Scope.addFinalizer(scope, release), level.connection)
       })
@@ -169,7 +176,7 @@ const begin = (
     return Option.isNone(around) || around.value === undefined
       ? beginOutermost(root, restore)
       : beginInside(root, around.value, restore).pipe(
-        // it has ended while the turn was awaited
+        // the level around it has ended meanwhile
         Effect.flatMap((level) => level === undefined ? begin(root, context, restore) : Effect.succeed(level))
       )
   })
@@ -183,8 +190,8 @@ const after = <A>(
 ): Effect.Effect<A, SqlError> => checked === undefined ? run() : Effect.zipRight(checked, Effect.suspend(run))
 
 /**
- * `BEGIN` alone takes no lock: the first write may then fail at once because another process wrote after the first read.
- * Between two tries the connection is free for others.
+ * Begins a transaction with the lock for writing: after a plain `BEGIN` the first write may fail, because another process
+ * wrote after the first read. Between two tries the connection is free for other fibers.
  */
 const beginOutermost = (root: Root, restore: Turns.Restore): Effect.Effect<Levels.Level, SqlError> =>
   Effect.suspend(() => {
@@ -205,7 +212,7 @@ const beginOutermost = (root: Root, restore: Turns.Restore): Effect.Effect<Level
       )
     )
     return restore(root.whileBusy(attempt)).pipe(
-      // interrupted just when it had begun
+      // the interruption came just when the transaction had begun
       Effect.onError(() =>
         begun
           ? Effect.ensuring(Effect.ignore(Levels.command(root.raw, "ROLLBACK")), Effect.sync(root.turns.give))
@@ -253,7 +260,7 @@ const complete = (root: Root, level: Levels.Level, restore: Turns.Restore): Effe
       if (level.dead !== undefined) return level.dead
       if (level.kind === "savepoint") return Levels.command(root.raw, `RELEASE SAVEPOINT ${level.savepoint}`)
       const commit = checked(root, "COMMIT")
-      // without a write-ahead log it waits for the readers of other processes, and may be asked again
+      // without a write-ahead log a commit waits for the readers of other processes, and can be repeated
       return Effect.catchAll(
         commit,
         (error) => classify(error).kind === "Busy" ? restore(root.whileBusy(commit)) : Effect.fail(error)
@@ -261,7 +268,7 @@ const complete = (root: Root, level: Levels.Level, restore: Turns.Restore): Effe
     })
   )
 
-/** Takes the level's turn for good: what is on its way inside goes first, nothing begins any more. */
+/** Takes the level's turn for good: the statements on their way go first, and no other begins. */
 const quieten = (level: Levels.Level, restore: Turns.Restore): Effect.Effect<void, SqlError> =>
   Effect.suspend(() =>
     level.quiet ? Effect.void : Effect.map(level.turns.take(restore), () => {
@@ -271,7 +278,7 @@ const quieten = (level: Levels.Level, restore: Turns.Restore): Effect.Effect<voi
 
 const undo = (root: Root, level: Levels.Level): Effect.Effect<void> =>
   Effect.suspend(() => {
-    // nested transactions of fibers that have outlived this one go with it
+    // nested transactions of fibers that outlived this one are undone with it
     const innermost = Levels.innermost(level)
     Levels.condemn(
       level.child,
@@ -282,14 +289,14 @@ const undo = (root: Root, level: Levels.Level): Effect.Effect<void> =>
 
 const rollback = ({ raw }: Root, level: Levels.Level): Effect.Effect<void> =>
   Effect.suspend(() => {
-    // SQLite may have done it by itself, as after a full disk
+    // SQLite may have rolled it back already, as after a full disk
     if (level.kind !== "savepoint") return Effect.ignore(Levels.command(raw, "ROLLBACK"))
     if (level.dead !== undefined) return Effect.void
     return Effect.zipRight(
       Levels.command(raw, `ROLLBACK TO SAVEPOINT ${level.savepoint}`),
       Levels.command(raw, `RELEASE SAVEPOINT ${level.savepoint}`)
     ).pipe(
-      // what should be undone must not be committed with the rest
+      // the work that should be undone must not be committed with the rest
       Effect.catchAll((error) =>
         Effect.sync(() =>
           Levels.condemnAll(

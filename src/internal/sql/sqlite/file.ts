@@ -2,28 +2,23 @@ import { SqlError } from "@effect/sql/SqlError"
 import * as Effect from "effect/Effect"
 
 /**
- * Says why a statement must not run, if its file is not the one that was opened. Where only the database can tell, that is
- * an effect which asks it.
- *
- * @internal
+ * Says why a statement must not run, if the file is not the one that was opened. If only the database can tell, the effect
+ * asks it. @internal
  */
 export type Check = (statement: string) => Effect.Effect<void, SqlError> | undefined
 
 /**
- * SQLite goes on writing to a file that was removed or replaced while it was open, in write-ahead mode without a word:
- * what it acknowledges then is gone with the process. The log beside the file is as vital: until a checkpoint it alone has
- * the last commits. So is the index of the log, by which processes keep their writes apart. Before every statement the
- * database file is compared with the one that was opened; before one that may write, the log and its index too. A log that
- * was cut short is as good as removed: what is written behind the gap no recovery finds. It grows, and shrinks only where
- * a checkpoint has emptied it into the database: then its index says how much is left, `logged` in bytes.
+ * Notices that a database file was removed or replaced while it was open. SQLite goes on writing to it without an error, and
+ * the commits that it acknowledges are gone with the process. The write-ahead log has the last commits until a checkpoint,
+ * and by its index processes keep their writes apart. So the file is compared with the one that was opened before every
+ * statement; the log and its index before a statement that may write. A log that was cut short has a gap, and a recovery
+ * does not find the commits behind it. A log shrinks only after a checkpoint; `logged` says how many bytes of it are left.
  *
- * Call it after the first read: only then the log is there. It throws if the file cannot be looked at.
- *
- * @internal
+ * Call it after the first read, which makes the log. It throws if the file cannot be read. @internal
  */
 export const watch = (filename: string, logged: Effect.Effect<number, unknown>): Check => {
-  // asked for, not imported: a bundle for a browser, of which this is a part, has no such modules. The versions of
-  // Node.js on which the layer builds all have them
+  // not imported: this is a part of bundles for browsers, which do not have these modules. All supported versions of
+  // Node.js have them
   const fs = globalThis.process?.getBuiltinModule?.("node:fs")
   const path = globalThis.process?.getBuiltinModule?.("node:path")
   if (fs === undefined || path === undefined || filename === ":memory:") return () => undefined
@@ -40,7 +35,7 @@ export const watch = (filename: string, logged: Effect.Effect<number, unknown>):
   return (statement) => {
     const problem = problemOf(main, look)
     if (problem !== undefined || statement.startsWith("SELECT")) return problem
-    // with another journal mode the log goes, or comes
+    // another journal mode removes the log, or creates it
     if (/^\s*PRAGMA\b.*journal_mode/is.test(statement)) {
       stale = true
       return undefined
@@ -72,7 +67,7 @@ interface Part {
   readonly name: string
   readonly file: string
   readonly opened: Identity
-  /** Of the log: how long it was when it was last looked at, and is now. */
+  /** Of the log: its length at the last look, and now. */
   readonly length?: { last: number; now: number } | undefined
 }
 
@@ -95,7 +90,7 @@ const problemOf = ({ file, length, name, opened }: Part, look: Look): SqlError |
   }
   if (now?.ino === opened.ino && now.dev === opened.dev) {
     if (length !== undefined) length.now = now.size
-    // the index never shrinks while it is open, nor is a database emptied
+    // the index of an open database does not shrink, and an open database is not emptied
     else if (now.size < opened.size && (now.size === 0 || file.endsWith("-shm"))) return failure(`${name} ${wasCut}`)
     return undefined
   }
@@ -119,7 +114,7 @@ const cut = (
     return undefined
   }
   return Effect.matchEffect(logged, {
-    // inside a transaction it cannot be asked; but then this one alone may write, and it cuts nothing
+    // the database does not answer inside a transaction; but then this process alone writes, and does not shrink the log
     onFailure: (cause) => failure(`${name} ${wasCut}`, cause),
     onSuccess: (bytes) => {
       if (now < bytes) return failure(`${name} ${wasCut}`)

@@ -2,28 +2,24 @@ import type * as Connection from "@effect/sql/SqlConnection"
 import { SqlError } from "@effect/sql/SqlError"
 import * as Effect from "effect/Effect"
 import { liveClock } from "../../liveClock.js"
+import type * as EventLoop from "../eventLoop.js"
 import { classify } from "../failure.js"
 import * as Turns from "../turns.js"
-import type * as EventLoop from "./eventLoop.js"
 
-/**
- * A transaction, a transaction nested in one, which is a savepoint, or a connection that was reserved.
- *
- * @internal
- */
+/** A transaction, a nested transaction (a savepoint), or a reserved connection. @internal */
 export interface Level {
   readonly kind: "transaction" | "savepoint" | "reserved"
   readonly depth: number
   readonly savepoint: string
   readonly parent: Level | undefined
-  /** What the fibers inside run their statements on. */
+  /** The fibers inside run their statements on it. */
   readonly connection: Connection.Connection
   /** The statements inside, and the transactions nested in it, take turns. */
   readonly turns: Turns.Turns<SqlError>
   child: Level | undefined
-  /** Its own turn is taken for good: nothing runs inside any more. */
+  /** Its turn is taken for good: no statement runs inside any more. */
   quiet: boolean
-  /** Why nothing more can be done inside: SQLite has ended the transaction, or what is around it has ended. */
+  /** Why statements inside fail: SQLite has ended the transaction, or the level around it has ended. */
   dead: SqlError | undefined
   ended: boolean
 }
@@ -38,11 +34,7 @@ export const condemn = (level: Level | undefined, error: SqlError): void => {
   for (let each = level; each !== undefined; each = each.child) each.dead ??= error
 }
 
-/**
- * Nothing waits any more for what has ended or is dead.
- *
- * @internal
- */
+/** Lets all fibers through that wait for a level or for those inside it. @internal */
 export const finish = (level: Level): void => {
   for (let each: Level | undefined = level; each !== undefined; each = each.child) each.turns.finish()
 }
@@ -52,15 +44,12 @@ export const condemnAll = (level: Level, error: SqlError): void => condemn(outer
 
 let savepoints = 0
 
-/**
- * `around` is the connection of the level around it, or the one that all fibers share.
- *
- * @internal
- */
+/** @internal */
 export const make = (
   kind: Level["kind"],
   options: {
     readonly raw: Connection.Connection
+    /** The connection of the level around it, or the one that all fibers share. */
     readonly around: Connection.Connection
     readonly parent?: Level | undefined
     readonly eventLoop: EventLoop.EventLoop["Type"]
@@ -77,11 +66,11 @@ export const make = (
   const level: Level = {
     kind,
     depth: parent === undefined ? 0 : parent.depth + 1,
-    // never given twice: one that comes too late finds none of its name
+    // a name is never given twice: a fiber that comes too late does not find the savepoint of another
     savepoint: `effect_sql_${++savepoints}`,
     parent,
     turns: Turns.make(inTime, eventLoop),
-    // a fiber that was forked inside and has outlived it goes on around it, at last on a turn of its own
+    // a fiber that outlives the level goes on in the level around it, at last on a turn of its own
     connection: connectionOn(raw, (text, on) =>
       Effect.suspend(() => {
         if (level.ended) return on(around)
@@ -96,7 +85,7 @@ export const make = (
   return level
 }
 
-// no object: the runtime wraps those
+// not an object: the runtime wraps those
 const passedOn = Symbol("the level has ended")
 
 const inTime = (waiting: Effect.Effect<void>): Effect.Effect<void, SqlError> =>
@@ -106,10 +95,9 @@ const inTime = (waiting: Effect.Effect<void>): Effect.Effect<void, SqlError> =>
   }).pipe(Effect.withClock(liveClock))
 
 /**
- * A failed statement undoes itself and nothing else. But where memory, the disk or the file fails SQLite rolls back all of
- * the transaction, and what comes next would be committed alone. A BEGIN tells whether a transaction is open.
- *
- * @internal
+ * Finds out whether a failed statement ended the transaction. Usually SQLite undoes the statement alone. If memory, the disk
+ * or the file fails, it rolls back the whole transaction, and the next statement would be committed alone. A BEGIN fails
+ * while a transaction is open. @internal
  */
 export const lookAfter = (raw: Connection.Connection, level: Level, error: SqlError): Effect.Effect<void> =>
   Effect.matchEffect(command(raw, "BEGIN"), {
@@ -136,20 +124,9 @@ export const failure = (
 ): SqlError =>
   new SqlError({ cause: Object.assign(new Error(message, cause === undefined ? {} : { cause }), { code }), message })
 
-// -------------------------------------------------------------------------------------
-// statements
-// -------------------------------------------------------------------------------------
-
-/**
- * Runs a statement on the connection where it belongs.
- *
- * @internal
- */
+/** Runs a statement when it is its turn. @internal */
 export interface On {
-  <A>(
-    text: string,
-    on: (connection: Connection.Connection) => Effect.Effect<A, SqlError>
-  ): Effect.Effect<A, SqlError>
+  <A>(text: string, on: (connection: Connection.Connection) => Effect.Effect<A, SqlError>): Effect.Effect<A, SqlError>
 }
 
 /** @internal */
@@ -162,11 +139,7 @@ export const connectionOn = (raw: Connection.Connection, on: On): Connection.Con
   executeStream: raw.executeStream
 })
 
-/**
- * A text that does not compile throws in the driver where it is not prepared, and so does a closed database.
- *
- * @internal
- */
+/** Runs a statement. The driver throws for an unprepared text that does not compile, and for a closed database. @internal */
 export const attempt = <A>(run: () => Effect.Effect<A, SqlError>): Effect.Effect<A, SqlError> => {
   try {
     return run()

@@ -19,7 +19,7 @@ export const migrations = (sql: SqlClient.SqlClient, names: Names): Migrations =
   const exists = sql`SELECT NULL AS found FROM ${identifier(sql, catalogue)}
 WHERE type = 'table' AND name = ${unqualified(names.migrations)} COLLATE NOCASE`
   const attached = sql`SELECT NULL AS found FROM pragma_database_list WHERE name = ${schema} COLLATE NOCASE`
-  // to SQLite they are one name, to a person two
+  // SQLite takes names that differ only in case for the same
   const otherSpelling = Effect.map(
     Effect.forEach(
       [names.events, names.snapshots, names.migrations],
@@ -54,13 +54,13 @@ SELECT group_concat(name, ',') FROM (SELECT name FROM pragma_index_info(list.nam
     createMigrations: SqliteTables.migrations(names),
     applied: Effect.flatMap(exists, (rows) => rows.length === 0 ? Effect.succeed(0) : applied(sql, names)),
     all: all(names),
-    // again: another process may have created them meanwhile
+    // checked again: another process may have created the tables meanwhile
     mismatch: Effect.flatMap(otherSpelling, (problem) => problem === undefined ? mismatched : Effect.succeed(problem)),
     gone: Effect.succeed([]),
     countOn: Effect.void,
     countOnAfter: (position) => {
       const { sequence, transaction } = Position.toParts(position)
-      // what a position is after, an AUTOINCREMENT takes from there; beyond 2^63 it finds none
+      // AUTOINCREMENT continues from this table, up to 2^63
       const sequences = identifier(sql, `${schema}.sqlite_sequence`)
       const events = unqualified(names.events)
       return transaction !== "0" || BigInt(sequence) > 2n ** 62n

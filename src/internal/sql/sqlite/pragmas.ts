@@ -6,14 +6,12 @@ import * as Row from "../row.js"
 /** Milliseconds for which SQLite itself waits for a lock, blocking the whole process. */
 export const defaultBusyTimeout = 10
 
-// what better-sqlite3 sets where the program chose nothing
+// the default of better-sqlite3
 const driverBusyTimeout = 5_000
 
 /**
- * The driver waits five seconds for a lock, and no fiber of the process runs meanwhile. The stores wait by a schedule
- * instead. A timeout that the program chose stays.
- *
- * @internal
+ * Lowers the driver's timeout of five seconds, during which no fiber of the process runs: the stores wait by a schedule. A
+ * timeout that the program chose stays. @internal
  */
 export const lowerBusyTimeout = (sql: SqlClient.SqlClient): Effect.Effect<void, SqlError> =>
   Effect.flatMap(
@@ -25,10 +23,8 @@ export const lowerBusyTimeout = (sql: SqlClient.SqlClient): Effect.Effect<void, 
   )
 
 /**
- * `synchronous` is set for each database of a connection, and one that is attached begins with the default of its own: a
- * power cut may take its last commits. Its commits have to be as durable as those of the main one.
- *
- * @internal
+ * Makes the commits of an attached database as durable as those of the main one. SQLite has `synchronous` for each
+ * database, and begins with a default that may lose the last commits in a power cut. @internal
  */
 export const asDurable = (sql: SqlClient.SqlClient, schema: string): Effect.Effect<void, SqlError> =>
   Effect.gen(function*() {

@@ -1,10 +1,8 @@
 import { type Names, quoted, unqualified } from "../names.js"
 
 /**
- * AUTOINCREMENT: a position is never given twice, not even after the last event was deleted. STRICT: a column holds
- * what it says. The keys are rowid tables with indexes, as rows with states and payloads are too large to live in the
- * inner nodes of a WITHOUT ROWID tree.
- *
+ * The tables. AUTOINCREMENT never gives a position twice, not even after the last event was deleted. STRICT checks the types
+ * of columns. The tables have rowids, as rows with states and payloads are too large for a WITHOUT ROWID tree.
  * @internal
  */
 export const statements = (names: Names): ReadonlyArray<string> => [
@@ -34,7 +32,7 @@ export const statements = (names: Names): ReadonlyArray<string> => [
 ) STRICT`
 ]
 
-// SQLite takes the schema of an index from its own name, and looks for the table there
+// SQLite takes the schema of an index from the index's name, and looks for the table there
 const feedIndex = (names: Names): string => quoted(`${names.events}_feed`)
 
 /** @internal */

@@ -1,12 +1,12 @@
 import * as Context from "effect/Context"
 
 /**
- * Milliseconds of continuous work after which timers and sockets get their turn. Statements of SQLite are synchronous and
- * fibers go on in microtasks: thousands of commands would otherwise hold the event loop for seconds.
+ * Milliseconds of continuous work after which timers and sockets get their turn. Statements of SQLite are synchronous, and
+ * fibers continue in microtasks, so that thousands of commands would hold the event loop for seconds.
  */
 const longest = 20
 
-// taken when the module is loaded: a test may replace the timers later
+// read when the module is loaded: a test may replace the timers later
 const nextTurn: (callback: () => void) => unknown = globalThis.setImmediate ?? ((callback) => setTimeout(callback, 0))
 const { performance } = globalThis
 
@@ -14,9 +14,9 @@ const waiting = new Set<() => void>()
 let since: number | undefined
 
 interface Shape {
-  /** Whether the work of this turn of the event loop has lasted long enough. The first caller of a turn starts its time. */
+  /** Whether this turn of the event loop has lasted too long. The first call of a turn starts its time. */
   readonly isOverdue: () => boolean
-  /** Calls back in the next turn of the event loop, once for each callback. Only after `isOverdue` was true. */
+  /** Calls back once in the next turn of the event loop. Only after `isOverdue` was true. */
   readonly afterwards: (callback: () => void) => void
 }
 
@@ -41,10 +41,8 @@ export const real: Shape = {
 }
 
 /**
- * The event loop that a SQLite client lets go of, read when its layer is built. A simulation runs whole programs in one turn
- * of it, and gives one that is never overdue.
- *
- * @internal
+ * The event loop as a SQLite client sees it, read when its layer is built. A simulation runs whole programs in one turn, and
+ * gives an event loop that is never overdue. @internal
  */
 export class EventLoop extends Context.Reference<EventLoop>()("effect-eventsourcing/internal/EventLoop", {
   defaultValue: () => real

@@ -3,56 +3,49 @@ import { type SqlError } from "@effect/sql/SqlError"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as FiberRef from "effect/FiberRef"
-import { classify, refusal } from "./failure.js"
-import * as Course from "./postgres/course.js"
-import { pgText } from "./postgres/text.js"
+import { classify, refusal } from "../failure.js"
+import { pgText } from "./text.js"
+import * as TransactionState from "./transactionState.js"
 
-/**
- * How something ended that ran in a savepoint.
- *
- * @internal
- */
+/** How an effect in a savepoint ended. @internal */
 export interface Outcome<out A, out E> {
   readonly exit: Exit.Exit<A, E>
-  /** Why the transaction around the savepoint cannot go on, or may not be taken for what it was. */
+  /** Why the transaction around the savepoint cannot go on, or is not as it was before. */
   readonly lost: SqlError | undefined
 }
 
-/**
- * How long a statement in a savepoint waits for a lock. What waits in a transaction must end by itself.
- *
- * @internal
- */
+/** How long a statement in a savepoint waits for a lock: a wait inside a transaction must end by itself. @internal */
 export type Waiting = "long" | "short"
 
 /**
- * Runs an effect in a savepoint of a PostgreSQL transaction, where a failed statement aborts all of the transaction: a
- * failure, and an interruption, take back what the effect did and nothing else.
- *
- * @internal
+ * Runs an effect in a savepoint of a PostgreSQL transaction, where a failed statement aborts the whole transaction. A
+ * failure or an interruption undoes the effect and nothing else. @internal
  */
 export const run = <A, E>(
   effect: Effect.Effect<A, E>,
-  transaction: Course.Transaction,
+  transaction: TransactionState.Transaction,
   waiting: Waiting
 ): Effect.Effect<Outcome<A, E | SqlError>> =>
-  Effect.flatMap(FiberRef.get(Course.current), (outer): Effect.Effect<Outcome<A, E | SqlError>> => {
+  Effect.flatMap(FiberRef.get(TransactionState.current), (outer): Effect.Effect<Outcome<A, E | SqlError>> => {
     const [connection] = transaction
-    // one that is open already is enough
+    // an open savepoint is enough
     if (outer !== undefined && outer.connection === connection && outer.open) {
       return Effect.map(Effect.exit(effect), kept)
     }
     const mine = { connection, open: true }
-    const within = Effect.ensuring(Effect.locally(effect, Course.current, mine), Effect.sync(() => mine.open = false))
+    const within = Effect.ensuring(
+      Effect.locally(effect, TransactionState.current, mine),
+      Effect.sync(() => mine.open = false)
+    )
     const outcome = alone(
       transaction,
-      Course.inTurn(
+      TransactionState.inTurn(
         connection,
         Effect.uninterruptibleMask((restore) =>
           Effect.suspend(() => {
-            const problem = Course.problem(transaction)
+            const problem = TransactionState.problem(transaction)
             if (problem !== undefined) return Effect.succeed(failed(refusal(problem)))
-            const before = Course.rollbacks(connection)
+            const before = TransactionState.rollbacks(connection)
             return Effect.matchEffect(execute(connection, begin[waiting]), {
               onFailure: (error) => Effect.succeed(failed(explained(error))),
               onSuccess: () =>
@@ -76,44 +69,48 @@ const execute = (connection: Connection.Connection, statements: string) =>
   Effect.suspend(() => connection.executeUnprepared(statements, [], undefined))
 
 const release = <A, E>(
-  transaction: Course.Transaction,
+  transaction: TransactionState.Transaction,
   exit: Exit.Exit<A, E>,
   before: number
 ): Effect.Effect<Outcome<A, E | SqlError>> => {
   const [connection] = transaction
-  if (Course.hasEnded(connection)) return Effect.succeed(failed(refusal(Course.endedMeanwhile, true)))
+  if (TransactionState.hasEnded(connection)) {
+    return Effect.succeed(failed(refusal(TransactionState.endedMeanwhile, true)))
+  }
   return Effect.matchEffect(execute(connection, end), {
-    // an effect may have kept to itself that a statement of it failed
+    // the effect may have caught the failure of a statement
     onFailure: (error) => undo(transaction, Exit.fail(explained(error))),
     onSuccess: () => {
-      const problem = Course.problem(transaction) ??
-        (Course.rollbacks(connection) === before ? undefined : Course.sideBySide)
+      const problem = TransactionState.problem(transaction) ??
+        (TransactionState.rollbacks(connection) === before ? undefined : TransactionState.sideBySide)
       return Effect.succeed(problem === undefined ? kept(exit) : failed(refusal(problem, true)))
     }
   })
 }
 
 const undo = <A, E>(
-  transaction: Course.Transaction,
+  transaction: TransactionState.Transaction,
   exit: Exit.Exit<A, E>
 ): Effect.Effect<Outcome<A, E>> =>
-  // what would be taken back belongs to another transaction by now
-  Course.hasEnded(transaction[0]) ? Effect.succeed({ exit, lost: refusal(Course.endedMeanwhile) }) : Effect.match(
-    // what cancelled the statement on the server may have come too late for that, and in time for this one
-    Effect.retry(execute(transaction[0], back), { times: 3, while: (error) => classify(error).kind === "Cancelled" }),
-    {
-      onFailure: (error) => ({ exit, lost: explained(error) }),
-      onSuccess: () => kept(exit)
-    }
-  )
+  // the connection may be in another transaction by now
+  TransactionState.hasEnded(transaction[0]) ?
+    Effect.succeed({ exit, lost: refusal(TransactionState.endedMeanwhile) }) :
+    Effect.match(
+      // a cancel request for the statement before may have come late, and hit this one
+      Effect.retry(execute(transaction[0], back), { times: 3, while: (error) => classify(error).kind === "Cancelled" }),
+      {
+        onFailure: (error) => ({ exit, lost: explained(error) }),
+        onSuccess: () => kept(exit)
+      }
+    )
 
 /** @internal */
 export const explained = (error: SqlError): SqlError => {
   switch (classify(error).code) {
     case "3B001": // there is no such savepoint
-      return refusal(Course.sideBySide, false, error)
+      return refusal(TransactionState.sideBySide, false, error)
     case "25P01": // there is no transaction
-      return refusal(Course.ended, false, error)
+      return refusal(TransactionState.ended, false, error)
     case "25P02":
       return refusal(
         "a statement failed before in this transaction, which PostgreSQL has aborted: it can only be rolled back",
@@ -126,39 +123,37 @@ export const explained = (error: SqlError): SqlError => {
 }
 
 /**
- * Runs what opens a savepoint alone in its transaction: fibers that share one must not roll back to each other's
- * savepoints. What runs in a nested transaction is in that one, and does not wait for its end.
- *
- * @internal
+ * Runs an effect that opens a savepoint alone in its transaction: fibers that share one must not roll back to each other's
+ * savepoints. Effects in a nested transaction do not wait for the end of that. @internal
  */
 export const alone = <A, E, R>(
-  transaction: Course.Transaction,
+  transaction: TransactionState.Transaction,
   effect: Effect.Effect<A, E, R>
 ): Effect.Effect<A, E | SqlError, R> =>
-  Effect.flatMap(FiberRef.get(Course.current), (open): Effect.Effect<A, E | SqlError, R> =>
-    // inside of a savepoint it has its turn
+  Effect.flatMap(FiberRef.get(TransactionState.current), (open): Effect.Effect<A, E | SqlError, R> =>
+    // inside a savepoint the fiber has its turn already
     open?.connection === transaction[0] && open.open
       ? effect
-      : Course.inTurn(Course.turnOf(transaction), effect))
+      : TransactionState.inTurn(TransactionState.turnOf(transaction), effect))
 
 const millis = (setting: string): string => `extract(epoch FROM current_setting('${setting}')::interval) * 1000`
 
 const set = (setting: string, value: string): string => pgText(`set_config('${setting}', ${value}, true)`, "text")
 
-// The setting of the caller's is kept in one of our own: a savepoint that is released leaves the new one. Zero is no limit
+// Keeps the caller's setting in one of our own, as the end of a savepoint does not restore it. Zero means no limit
 const beginWith = (limit: string): string =>
   `SAVEPOINT eventsourcing; SELECT ${set("eventsourcing.lock_timeout", "current_setting('lock_timeout')")}, ${
     set("lock_timeout", `ceil(least(nullif(${millis("lock_timeout")}, 0), ${limit}))::text`)
   }`
 
-// What waits for a lock may close a circle of waiting transactions, and the server then ends the one that has waited for
-// deadlock_timeout: nearly always that is another one, which may be appending, unless this one has given up before
+// A wait for a lock may complete a deadlock. The server then ends the transaction that has waited for deadlock_timeout, which
+// is nearly always another one, perhaps in an append. So a short wait gives up before
 const begin: Record<Waiting, string> = {
   long: beginWith("2000"),
   short: beginWith(`${millis("deadlock_timeout")} / 50`)
 }
 
-// the release comes first: it fails where the savepoint, and with it the setting, is gone
+// the release comes first: it fails if the savepoint, and with it the setting, is gone
 const end = `RELEASE SAVEPOINT eventsourcing; SELECT ${
   set("lock_timeout", "current_setting('eventsourcing.lock_timeout')")
 }`

@@ -1,0 +1,164 @@
+// Appends events in one statement, which checks the expected version and inserts only if that holds. A statement that
+// inserted nothing costs two more: they tell a repeated append, a conflict and a reused event id apart.
+import { SqlError } from "@effect/sql/SqlError"
+import * as Data from "effect/Data"
+import * as Effect from "effect/Effect"
+import * as Option from "effect/Option"
+import * as Schedule from "effect/Schedule"
+import * as EventStore from "../../EventStore.js"
+import * as ExpectedVersion from "../../ExpectedVersion.js"
+import type * as StreamId from "../../StreamId.js"
+import { liveClock } from "../liveClock.js"
+import { judge } from "./appendVerdict.js"
+import type { StoreClient } from "./client.js"
+import type { AppendOptions, EventStatements } from "./dialect.js"
+import { classify, eventStoreError } from "./failure.js"
+import * as Row from "./row.js"
+
+/** @internal */
+export interface Services {
+  readonly client: StoreClient
+  readonly statements: EventStatements
+}
+
+/** @internal */
+export const make = (services: Services): EventStore.Encoded["append"] => (options) =>
+  Effect.suspend(() => {
+    const { stream } = options
+    const tries: Tries = { mayHaveAppended: false, overtakenAt: undefined }
+    const once = appendOnce(services, options, tries)
+    return once.pipe(
+      Effect.catchTag("Overtaken", (error) =>
+        error.forGood
+          ? Effect.fail(error)
+          : Effect.withClock(Effect.retry(once, { schedule: overtakenSchedule, while: isPassing }), liveClock)),
+      Effect.mapError((error) => {
+        if (error instanceof SqlError) return eventStoreError("append", stream, tries.mayHaveAppended)(error)
+        if (error._tag !== "Overtaken") return error
+        return new EventStore.EventStoreError({
+          operation: "append",
+          stream,
+          reason: "Unavailable",
+          mayHaveAppended: tries.mayHaveAppended,
+          detail: "another writer was first every time, or the open transaction cannot see what that one appended: " +
+            "begin it again"
+        })
+      })
+    )
+  })
+
+/** @internal */
+export const version = ({ client, statements }: Services, stream: StreamId.StreamId): Effect.Effect<number, SqlError> =>
+  Effect.map(
+    client.repeat(client.execute(statements.version(stream))),
+    ([row]) => Row.number(row.version)
+  )
+
+interface Tries {
+  /** One of the tries may have appended, even if the last one did not. */
+  mayHaveAppended: boolean
+  /** The head of the stream after the last try that violated an index and left no other trace. */
+  overtakenAt: number | undefined
+}
+
+/** Another writer took the versions between the check and the insert, and the expectation still holds. */
+class Overtaken extends Data.TaggedError("Overtaken")<{
+  /** The version of the stream after that. */
+  readonly head: number
+  /** The open transaction sees the database as it was when it began: a retry inside it would fail again. */
+  readonly forGood: boolean
+}> {}
+
+type Failure = SqlError | Overtaken | EventStore.VersionConflict | EventStore.DuplicateEventId
+
+const appendOnce = (
+  services: Services,
+  options: AppendOptions,
+  tries: Tries
+): Effect.Effect<EventStore.AppendResult, Failure> => {
+  const { client: { attempt, executeValues }, statements } = services
+  const inserted = Effect.tapError(executeValues(statements.append(options)), (error) =>
+    Effect.sync(() => {
+      tries.mayHaveAppended ||= classify(error).mayHaveHappened
+    }))
+  return attempt(inserted).pipe(
+    Effect.flatMap((rows) => {
+      const last = statements.appended(rows)
+      if (last === undefined) return explain(services, options)
+      return Effect.succeed({ version: last.version, position: Option.some(statements.position(last)) })
+    }),
+    Effect.catchAll((error) =>
+      isViolation(error)
+        ? Effect.catchTag(explain(services, options), "Overtaken", (overtaken) =>
+          Effect.flatMap(isRace(services, error, overtaken, tries), (race) =>
+            Effect.fail(race ? overtaken : error)))
+        : Effect.fail(error)
+    )
+  )
+}
+
+// The events in the store do not explain the violation. An index that is not ours is violated again at every try, also one
+// on our columns that compares them in another way. After a real race the stream has grown
+const isRace = (
+  { client: { execute, repeat }, statements }: Services,
+  error: SqlError,
+  { head }: Overtaken,
+  tries: Tries
+): Effect.Effect<boolean, SqlError> => {
+  const again = tries.overtakenAt === head
+  tries.overtakenAt = head
+  if (again) return Effect.succeed(false)
+  const ours = statements.isOurs(classify(error))
+  return typeof ours === "boolean"
+    ? Effect.succeed(ours)
+    : Effect.map(repeat(execute(ours)), (rows) => rows.length > 0)
+}
+
+/** Finds out what an append met that inserted nothing. */
+const explain = (services: Services, options: AppendOptions): Effect.Effect<EventStore.AppendResult, Failure> =>
+  Effect.gen(function*() {
+    const { client: { execute, repeat }, statements } = services
+    const { events, expected, stream } = options
+    const ids = events.map((event) => event.id)
+    const standing = yield* repeat(execute(statements.standing(ids)))
+    const actual = yield* version(services, stream)
+    const verdict = judge({ expected, head: actual, ids, standing: standing.map((row) => toStanding(stream, row)) })
+    switch (verdict._tag) {
+      case "Repeated": {
+        const last = standing.find((row) => Row.number(row.version) === verdict.version)
+        return { version: verdict.version, position: Option.map(Option.fromNullable(last), statements.position) }
+      }
+      case "Duplicate":
+        return yield* new EventStore.DuplicateEventId({ stream, eventId: verdict.id })
+      case "Conflict": {
+        const { max, min } = ExpectedVersion.bounds(expected)
+        return standing.length === 0 && actual >= min && actual <= max
+          ? yield* new Overtaken({ head: actual, forGood: yield* seesNothingNew(services) })
+          : yield* new EventStore.VersionConflict({ stream, expected, actual })
+      }
+    }
+  })
+
+const seesNothingNew = ({ client, statements: { isolation } }: Services): Effect.Effect<boolean, SqlError> =>
+  Effect.flatMap(client.inTransaction, (open) =>
+    open && isolation !== undefined
+      ? Effect.map(client.repeat(client.execute(isolation)), ([{ level }]) => Row.text(level) !== "read committed")
+      : Effect.succeed(false))
+
+const isViolation = (error: unknown): error is SqlError =>
+  error instanceof SqlError && classify(error).kind === "UniqueViolation"
+
+const isPassing = (error: unknown): boolean => error instanceof Overtaken && !error.forGood
+
+// every time that an append is overtaken, another writer got through
+const overtakenSchedule = Schedule.exponential("1 millis", 1.5).pipe(
+  Schedule.union(Schedule.spaced("20 millis")),
+  Schedule.jittered,
+  Schedule.intersect(Schedule.recurs(200))
+)
+
+const toStanding = (stream: StreamId.StreamId, row: Row.Row) => ({
+  id: Row.text(row.event_id),
+  sameStream: Row.text(row.aggregate) === stream.aggregate && Row.text(row.stream_id) === stream.id,
+  version: Row.number(row.version)
+})

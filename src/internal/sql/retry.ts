@@ -1,0 +1,55 @@
+import { SqlError } from "@effect/sql/SqlError"
+import * as Effect from "effect/Effect"
+import * as Schedule from "effect/Schedule"
+import { liveClock } from "../liveClock.js"
+import { classify, type SqlFailure } from "./failure.js"
+
+/** Runs statements, perhaps again. @internal */
+export interface Run {
+  <A, E>(effect: Effect.Effect<A, E | SqlError>): Effect.Effect<A, E | SqlError>
+}
+
+const busySchedule = Schedule.exponential("1 millis", 1.5).pipe(
+  Schedule.union(Schedule.spaced("25 millis")),
+  Schedule.jittered,
+  Schedule.upTo("5 seconds")
+)
+
+// a server that restarts is back within seconds; the callers should hear of one that is gone before they give up
+const serverSchedule = Schedule.exponential("5 millis", 2).pipe(
+  Schedule.jittered,
+  Schedule.intersect(Schedule.recurs(8)),
+  Schedule.upTo("2 seconds")
+)
+
+const isOneOf = (kinds: ReadonlyArray<SqlFailure["kind"]>) => (error: unknown): boolean =>
+  error instanceof SqlError && kinds.includes(classify(error).kind)
+
+const whileKind = (kinds: ReadonlyArray<SqlFailure["kind"]>, schedule: Schedule.Schedule<unknown>): Run => {
+  const fits = isOneOf(kinds)
+  return (effect) =>
+    Effect.catchAll(effect, (error) =>
+      fits(error)
+        ? Effect.retry(effect, { schedule, while: fits }).pipe(Effect.withClock(liveClock))
+        : Effect.fail(error))
+}
+
+/** Asks a busy SQLite again, without blocking the event loop as SQLite's own busy handler does. @internal */
+export const whileBusy: Run = whileKind(["Busy"], busySchedule)
+
+const whileTransient = whileKind(["Transient"], serverSchedule)
+
+const whileLost = whileKind(["Transient", "ConnectionLost"], serverSchedule)
+
+/** Repeats statements that failed and changed nothing. @internal */
+export const whileUndone: Run = (effect) => whileTransient(whileBusy(effect))
+
+const isRepeatable = isOneOf(["Busy", "Transient", "ConnectionLost"])
+
+/**
+ * Repeats statements that failed and changed nothing, or may have been carried out: they must be safe to do twice.
+ * @internal
+ */
+export const whileUndoneOrLost: Run = (effect) =>
+  // most failures would be the same again
+  Effect.catchAll(effect, (error) => isRepeatable(error) ? whileLost(whileBusy(effect)) : Effect.fail(error))

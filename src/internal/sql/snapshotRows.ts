@@ -1,0 +1,78 @@
+import type * as Snapshot from "../../Snapshot.js"
+import type { DeleteByTypeOptions, DeleteOptions } from "../../SnapshotStore.js"
+import type * as StreamId from "../../StreamId.js"
+import type { Dialect } from "./dialect.js"
+import * as Row from "./row.js"
+import * as SnapshotChoice from "./snapshotChoice.js"
+
+const { keyOf, ofStream } = SnapshotChoice
+
+const types = {
+  version: "integer",
+  event_id: "text",
+  schema_version: "integer",
+  fingerprint: "text",
+  state: "text",
+  time: "bigint"
+} as const
+
+/** The snapshot in a row. @internal */
+export const decode = (stream: StreamId.StreamId, row: Row.Row): Snapshot.EncodedSnapshot => ({
+  stream,
+  version: Row.number(row.version),
+  eventId: Row.text(row.event_id),
+  schemaVersion: Row.number(row.schema_version),
+  fingerprint: Row.text(row.fingerprint),
+  state: Row.text(row.state),
+  time: Row.number(row.time)
+})
+
+/** The statements of the snapshot store, for both databases. @internal */
+export const statements = ({ column, counted, write }: Dialect, table: string) => {
+  const columns = Object.entries(types).map(([name, type]) => `${column(name, type)} AS ${name}`).join(", ")
+  const save = `INSERT INTO ${table} AS existing
+  (aggregate, stream_id, schema_version, version, event_id, fingerprint, state, time)
+VALUES (:aggregate, :id, :schemaVersion, :version, :eventId, :fingerprint, :state, :time)
+ON CONFLICT (aggregate, stream_id, schema_version) DO UPDATE SET version = excluded.version,
+  event_id = excluded.event_id, fingerprint = excluded.fingerprint, state = excluded.state, time = excluded.time
+WHERE excluded.version > existing.version
+RETURNING NULL AS saved`
+  const onlyIf = (value: unknown, condition: string) => value === undefined ? "" : ` AND ${condition}`
+  const ofSchema = (schemaVersion: number | undefined) => onlyIf(schemaVersion, "schema_version = :schemaVersion")
+  return {
+    /** At most one row. */
+    get: (choice: SnapshotChoice.Choice) =>
+      write(
+        `SELECT ${columns} FROM ${table}
+WHERE ${ofStream} AND schema_version = ${SnapshotChoice.schemaVersionOf(table, choice)}`,
+        SnapshotChoice.values(choice)
+      ),
+    /** A row if the snapshot was saved. */
+    save: ({ stream, ...snapshot }: Snapshot.EncodedSnapshot) => write(save, { ...snapshot, ...keyOf(stream) }),
+    /** A row for each that was deleted. */
+    delete: (stream: StreamId.StreamId, { identity, schemaVersion }: DeleteOptions = {}) =>
+      write(
+        `DELETE FROM ${table} WHERE ${ofStream}${ofSchema(schemaVersion)}${
+          onlyIf(identity, "version = :version AND event_id = :eventId")
+        } RETURNING NULL AS deleted`,
+        { ...identity, ...keyOf(stream), schemaVersion }
+      ),
+    /** A row if there is one. */
+    exists: (stream: StreamId.StreamId, { schemaVersion }: DeleteOptions = {}) =>
+      write(
+        `SELECT NULL AS found FROM ${table} WHERE ${ofStream}${ofSchema(schemaVersion)} LIMIT 1`,
+        { ...keyOf(stream), schemaVersion }
+      ),
+    /** One row with `count`; on SQLite a DELETE gives a row without one for each that it deleted. */
+    deleteByType: (aggregate: string, { dryRun, schemaVersionBelow }: DeleteByTypeOptions = {}) => {
+      const below = onlyIf(schemaVersionBelow, "schema_version < :schemaVersionBelow")
+      const from = `FROM ${table} WHERE aggregate = :aggregate${below}`
+      return write(
+        dryRun === true
+          ? `SELECT ${column("count(*)", "bigint")} AS count ${from}`
+          : counted(`DELETE ${from} RETURNING NULL AS count`),
+        { aggregate, schemaVersionBelow }
+      )
+    }
+  }
+}
