@@ -42,7 +42,7 @@ export interface Client {
  *
  * const PgLive = PgClient.layerFromPool({
  *   acquire: Effect.acquireRelease(
- *     Effect.sync(() => Postgres.prepared(new pg.Pool({ connectionString: "postgres://localhost/bank" }))),
+ *     Effect.sync(() => Postgres.preparePool(new pg.Pool({ connectionString: "postgres://localhost/bank" }))),
  *     (pool) => Effect.promise(() => pool.end())
  *   )
  * })
