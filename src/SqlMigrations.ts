@@ -14,6 +14,7 @@ import * as Option from "effect/Option"
 import * as Schedule from "effect/Schedule"
 import * as Schema from "effect/Schema"
 import { liveClock } from "./internal/liveClock.js"
+import { byKey } from "./internal/sql/byKey.js"
 import { classify, describe } from "./internal/sql/failure.js"
 import type { Migrations } from "./internal/sql/migrations.js"
 import * as Tables from "./internal/sql/names.js"
@@ -172,7 +173,7 @@ export const statementsPostgres = (
 // internal
 // -------------------------------------------------------------------------------------
 
-const turnsOf = Turns.byKey(() => Turns.make((waiting) => waiting))
+const turnsOf = byKey(() => Turns.make((waiting) => waiting))
 
 const dialectOf = (sql: SqlClient.SqlClient, names: Tables.Names): Migrations =>
   sql.onDialectOrElse({ pg: () => Postgres.migrations(sql, names), orElse: () => Sqlite.migrations(sql, names) })

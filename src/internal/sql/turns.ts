@@ -103,13 +103,3 @@ export const around = <A, E, E1, R>(turns: Turns<E1>, effect: Effect.Effect<A, E
   Effect.uninterruptibleMask((restore) =>
     Effect.flatMap(turns.take(restore), () => Effect.ensuring(restore(effect), Effect.sync(turns.give)))
   )
-
-/** Gives each object turns of its own. @internal */
-export const byKey = <E>(make: () => Turns<E>): (key: object) => Turns<E> => {
-  const all = new WeakMap<object, Turns<E>>()
-  return (key) => {
-    const turns = all.get(key) ?? make()
-    all.set(key, turns)
-    return turns
-  }
-}

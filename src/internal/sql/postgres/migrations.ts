@@ -47,7 +47,7 @@ ON CONFLICT (id) DO UPDATE SET base = excluded.base WHERE cluster.base < exclude
       ),
       ([row]) =>
         row.probe !== probe
-          ? "the client's `types` convert what they do not know: give texts of unknown types as they are"
+          ? "the client's `types` convert values of unknown types: give those as texts, unchanged"
           : Row.number(row.version) < 130_000
           ? `the server has version number ${Row.text(row.version)}: PostgreSQL 13 or newer is needed`
           : row.encoding !== "UTF8"

@@ -8,6 +8,7 @@ import * as Cause from "effect/Cause"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Option from "effect/Option"
+import { byKey } from "../byKey.js"
 import { classify, refusal } from "../failure.js"
 
 /** The pool of a PostgreSQL client. @internal */
@@ -20,15 +21,7 @@ export interface Pool {
 }
 
 /** The pool of a client, the same for all copies of the client. @internal */
-export const of = (sql: SqlClient.SqlClient): Pool => {
-  const known = pools.get(sql.reserve)
-  if (known !== undefined) return known
-  const made = make(sql.reserve)
-  pools.set(sql.reserve, made)
-  return made
-}
-
-const pools = new WeakMap<SqlClient.SqlClient["reserve"], Pool>()
+export const of = (sql: SqlClient.SqlClient): Pool => poolOf(sql.reserve)
 
 /** Milliseconds without a connection for any of the waiting fibers, after which all of them fail. */
 const patience = 30_000
@@ -102,6 +95,8 @@ export const make = (reserve: SqlClient.SqlClient["reserve"]): Pool => {
       })
   }
 }
+
+const poolOf = byKey(make)
 
 const inVain = `the pool gave no connection for ${
   patience / 1000

@@ -2,7 +2,7 @@ import { sha256 } from "../../schema/sha256.js"
 
 const names = new Map<unknown, string>()
 
-// every connection keeps what it has prepared
+// every connection keeps the texts that it has prepared
 const most = 256
 
 /**

@@ -6,6 +6,7 @@ import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as FiberRef from "effect/FiberRef"
 import { classify, refusal } from "../failure.js"
+import type * as Turns from "../turns.js"
 import * as Pool from "./pool.js"
 import * as Savepoint from "./savepoint.js"
 import * as TransactionState from "./transactionState.js"
@@ -18,8 +19,6 @@ export interface Failed<out E> {
 /** Whether a failed `COMMIT` may have committed. @internal */
 export const afterCommit = (error: SqlError): "RolledBack" | "Unknown" =>
   classify(error).mayHaveHappened ? "Unknown" : "RolledBack"
-
-type Restore = <A, E, R>(effect: Effect.Effect<A, E, R>) => Effect.Effect<A, E, R>
 
 /**
  * Runs an effect in a new transaction on PostgreSQL. The client's own `withTransaction` succeeds if the server answers
@@ -101,7 +100,7 @@ const execute = (connection: Connection.Connection, statement: string): Effect.E
   )
 
 // a COMMIT may wait for a deferred trigger or a replica; like an interrupted append, it may have been carried out
-const commit = (connection: Connection.Connection, restore: Restore): Effect.Effect<void, SqlError> =>
+const commit = (connection: Connection.Connection, restore: Turns.Restore): Effect.Effect<void, SqlError> =>
   restore(execute(connection, "COMMIT")).pipe(
     Effect.onError(() => Effect.ignore(rollback(connection))),
     Effect.flatMap((result) =>

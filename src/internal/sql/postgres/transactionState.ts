@@ -10,6 +10,7 @@ import * as Fiber from "effect/Fiber"
 import * as FiberRef from "effect/FiberRef"
 import * as Option from "effect/Option"
 import { liveClock } from "../../liveClock.js"
+import { byKey } from "../byKey.js"
 import { refusal } from "../failure.js"
 import * as Turns from "../turns.js"
 
@@ -32,7 +33,12 @@ interface Nested {
   readonly around: Nested | undefined
 }
 
-const states = new WeakMap<Connection.Connection, State>()
+const stateOf = byKey((_: Connection.Connection): State => ({
+  ended: false,
+  rollbacks: 0,
+  broken: undefined,
+  nested: new Map()
+}))
 const firstSeen = new WeakMap<Transaction, Nested>()
 const followed = new WeakSet<object>()
 
@@ -44,14 +50,6 @@ const nestedAt = (connection: Connection.Connection, depth: number): Nested | un
   let nested = fiber?.getFiberRef(innermost)
   while (nested !== undefined && (nested.depth !== depth || nested.connection !== connection)) nested = nested.around
   return nested
-}
-
-const stateOf = (connection: Connection.Connection): State => {
-  const found = states.get(connection)
-  if (found !== undefined) return found
-  const made: State = { ended: false, rollbacks: 0, broken: undefined, nested: new Map() }
-  states.set(connection, made)
-  return made
 }
 
 /**
@@ -174,7 +172,7 @@ export const turnOf = (transaction: Transaction): object => {
 export const inTurn = <A, E, R>(key: object, effect: Effect.Effect<A, E, R>): Effect.Effect<A, E | SqlError, R> =>
   Turns.around(turnsOf(key), effect)
 
-const turnsOf = Turns.byKey(() => Turns.make(inTime))
+const turnsOf = byKey(() => Turns.make(inTime))
 
 // a nested transaction may wait for the very fiber that waits for it
 const inTime = (waiting: Effect.Effect<void>): Effect.Effect<void, SqlError> =>
@@ -189,8 +187,7 @@ export const rollbacks = (connection: Connection.Connection): number => stateOf(
 /** Says why statements cannot run in the transaction that a fiber carries, or gives `undefined`. @internal */
 export const problem = (transaction: Transaction): string | undefined => {
   const [connection, depth] = transaction
-  const state = states.get(connection)
-  if (state === undefined) return undefined
+  const state = stateOf(connection)
   if (state.ended) return ended
   if (state.broken !== undefined) return state.broken
   const last = state.nested.get(depth)
@@ -204,8 +201,7 @@ export const problem = (transaction: Transaction): string | undefined => {
 export const hasEnded = (connection: Connection.Connection): boolean => stateOf(connection).ended
 
 /** @internal */
-export const endedMeanwhile =
-  "the transaction that this fiber carries ended meanwhile: what was done in it was committed " +
+export const endedMeanwhile = "the transaction that this fiber carries ended meanwhile: its work was committed " +
   "or rolled back with it. A fiber that outlives its transaction must be forked outside of it"
 
 const doesNotEnd = "a nested transaction of another fiber, inside the same one, does not end"

@@ -59,9 +59,7 @@ interface Identity {
   readonly size: number
 }
 
-interface Look {
-  (file: string): Identity | undefined
-}
+type Look = (file: string) => Identity | undefined
 
 interface Part {
   readonly name: string

@@ -45,7 +45,7 @@ SELECT group_concat(name, ',') FROM (SELECT name FROM pragma_index_info(list.nam
   return {
     problem: Effect.flatMap(attached, (rows) =>
       schema.toLowerCase() === "temp"
-        ? Effect.succeed("what is in temp ends with the connection: choose a prefix without it")
+        ? Effect.succeed("tables in temp end with the connection: choose a prefix without it")
         : rows.length === 0
         ? Effect.succeed(`no database is attached as ${schema}: the part of a prefix before the dot is the name of one`)
         : otherSpelling),
