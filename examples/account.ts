@@ -57,5 +57,5 @@ const makeAccount = (schemaVersion: number) =>
 
 export const Account = makeAccount(1)
 
-/** The same account after a change to what its state means: version 2 of the state's schema. */
+/** The same account at version 2 of its state's schema, as after a change of the state's meaning. */
 export const AccountV2 = makeAccount(2)

@@ -20,14 +20,14 @@ import {
   TooMany
 } from "./order.js"
 
-// ---- the laws, and two invariants of our own: in one line
+// ---- the laws and two custom invariants, in one line
 
 const invariant = ({ lines, paid, refunded }: OrderState) =>
   refunded <= paid && HashMap.every(lines, (line) => line.returned <= line.ordered)
 
 AggregateLaws.suite(Order, { invariant })
 
-// ---- what the business asked for, by example
+// ---- the requirements, by example
 
 const id = OrderId.make("o-1")
 const tea = Sku.make("tea")
@@ -35,13 +35,13 @@ const added = new LineAdded({ sku: tea, price: 999, quantity: 3 })
 const delivered = [added, new Placed({ paid: 2_398 }), new Shipped()]
 const returning = (quantity: number) => new Return({ sku: tea, quantity })
 
-it("a discount is taken off what is paid", () => {
+it("a discount reduces the amount paid", () => {
   AggregateTest.given(Order, id, [added])
     .when(new Place({ discountPercent: 20 }))
     .then([new Placed({ paid: 2_398 })])
 })
 
-it("what comes back is refunded at the price that was paid for it", () => {
+it("a returned item is refunded at the price paid for it", () => {
   AggregateTest.given(Order, id, delivered)
     .when(returning(1))
     .then([new Returned({ sku: tea, quantity: 1, refund: 799 })])
@@ -53,13 +53,13 @@ it("what comes back is refunded at the price that was paid for it", () => {
     })
 })
 
-it("no more comes back than was ordered", () => {
+it("no more items can be returned than were ordered", () => {
   AggregateTest.given(Order, id, [...delivered, new Returned({ sku: tea, quantity: 2, refund: 1_599 })])
     .when(returning(2))
     .thenRejects(new TooMany({ left: 1 }))
 })
 
-it("nothing comes back that was never sent", () => {
+it("an item that was not shipped cannot be returned", () => {
   AggregateTest.given(Order, id, [added]).when(returning(1)).thenRejects(new NotPossible({ status: "draft" }))
   AggregateTest.given(Order, id, delivered)
     .when(new Return({ sku: Sku.make("coffee"), quantity: 1 }))
@@ -67,7 +67,7 @@ it("nothing comes back that was never sent", () => {
   AggregateTest.given(Order, id, []).when(new Place({ discountPercent: 0 })).thenRejects(new Empty())
 })
 
-it("a history can be given as commands, too", () => {
+it("a history can also be given as commands", () => {
   AggregateTest.givenCommands(Order, id, [
     new AddLine({ sku: tea, price: 999, quantity: 3 }),
     new Place({ discountPercent: 20 }),
@@ -76,9 +76,9 @@ it("a history can be given as commands, too", () => {
   ]).when(returning(1)).then([new Returned({ sku: tea, quantity: 1, refund: 799 })])
 })
 
-// ---- what the laws found while this was written
+// ---- bugs that the laws found in earlier versions
 
-it("a free order comes back for nothing, and not for NaN", () => {
+it("a return of a free order refunds 0, not NaN", () => {
   AggregateLaws.check(Order, {
     id: "a",
     commands: [
@@ -90,7 +90,7 @@ it("a free order comes back for nothing, and not for NaN", () => {
   })
 })
 
-it("what is refunded bit by bit is no more than was paid", () => {
+it("single returns together refund no more than was paid", () => {
   AggregateLaws.check(Order, {
     id: "a",
     commands: [
@@ -103,7 +103,7 @@ it("what is refunded bit by bit is no more than was paid", () => {
   }, { invariant })
 })
 
-it("an article may have any name, and is not returned by one that was never ordered", () => {
+it("an article may have any name, and one that was never ordered cannot be returned", () => {
   AggregateLaws.check(Order, {
     id: "a",
     commands: [new AddLine({ sku: Sku.make("__proto__"), price: 0, quantity: 1 })]

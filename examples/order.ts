@@ -43,8 +43,7 @@ export type OrderState = typeof OrderState.Type
 const worth = (state: OrderState, quantity: (line: typeof Line.Type) => number) =>
   HashMap.reduce(state.lines, 0, (sum, line) => sum + line.price * quantity(line))
 
-// what is to be paid back in all for what came back in all: rounded once, or many small returns would add up to more than was
-// paid
+// rounds the total refund of all returned items once: rounding each return could refund more than was paid
 const refundFor = (state: OrderState, returning: number) => {
   const ordered = worth(state, (line) => line.ordered)
   const returned = worth(state, (line) => line.returned) + returning
@@ -61,7 +60,7 @@ export const Order = Aggregate.make({
   evolve: (state, event): OrderState => {
     switch (event._tag) {
       case "LineAdded": {
-        // one that is added again replaces the one before
+        // adding an article again replaces its line
         const line = { price: event.price, ordered: event.quantity, returned: 0 }
         return { ...state, lines: HashMap.set(state.lines, event.sku, line) }
       }

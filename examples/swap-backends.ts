@@ -1,6 +1,6 @@
 // npm run swap-backends -- memory | sqlite | postgres [--file FILE | --url URL]
 //
-// One program. Which database it runs on is a Layer, and nothing else changes.
+// One program for every backend: the backend is a Layer, and nothing else changes.
 import { PgClient } from "@effect/sql-pg"
 import { SqliteClient } from "@effect/sql-sqlite-node"
 import { Console, Context, Effect, Layer, Redacted, Stream } from "effect"
@@ -26,7 +26,7 @@ const program = Effect.gen(function*() {
   const ada = AccountId.make(`ada-${crypto.randomUUID()}`)
 
   yield* accounts.execute(ada, new Open({ owner: "Ada" }))
-  // sixteen writers race for one stream: each decides again until it is first
+  // sixteen writers race for one stream: a writer that loses decides again
   yield* Effect.forEach(
     Array.from({ length: 16 }),
     () => accounts.execute(ada, new Deposit({ amount: 10 })),
@@ -39,7 +39,7 @@ const program = Effect.gen(function*() {
   yield* Console.log(`Balance ${state.balance} at version ${version}`)
   yield* Console.log(`Refused: ${refused._tag}`)
   yield* Console.log(
-    `Snapshot and tail make the whole: ${snapshotVersion >= 10 && snapshotVersion + replayed === version}`
+    `Snapshot and tail cover the stream: ${snapshotVersion >= 10 && snapshotVersion + replayed === version}`
   )
 
   const events = yield* EventStore.EventStore
@@ -78,7 +78,7 @@ const main = Effect.gen(function*() {
     case "postgres":
       return yield* Effect.provide(withAccounts, onPostgres(values.url))
     default:
-      return yield* Effect.fail(new Error(`There is no backend ${backend}: choose memory, sqlite or postgres`))
+      return yield* Effect.fail(new Error(`Unknown backend ${backend}: choose memory, sqlite or postgres`))
   }
 })
 

@@ -1,4 +1,4 @@
-// what the tutorial prints with: nothing here is about event sourcing
+// terminal output for the examples; nothing here concerns event sourcing
 import { SingleBar } from "cli-progress"
 import { Cause, Clock, Console, Effect, Exit } from "effect"
 import * as fs from "node:fs"
@@ -6,7 +6,7 @@ import * as os from "node:os"
 import * as path from "node:path"
 import { parseArgs, type ParseArgsConfig } from "node:util"
 
-/** A file in a temporary folder that goes with the scope, unless it is to be kept. */
+/** A file in a temporary folder. Closing the scope removes the folder, unless `keep` is set. */
 export const temporaryFile = (name: string, options: { readonly keep: boolean }) =>
   Effect.acquireRelease(
     Effect.sync(() => fs.mkdtempSync(path.join(os.tmpdir(), "tutorial-"))),
@@ -16,7 +16,7 @@ export const temporaryFile = (name: string, options: { readonly keep: boolean })
         : Effect.sync(() => fs.rmSync(folder, { recursive: true, force: true }))
   ).pipe(Effect.map((folder) => path.join(folder, name)))
 
-/** Runs a program to its end, or to its clean-up when the user has seen enough: Ctrl-C, a signal, a closed pipe. */
+/** Runs a program. Ctrl-C, a signal or a closed pipe interrupts it, and its finalizers run. */
 export const runMain = <A>(program: Effect.Effect<A, unknown>) => {
   const fiber = Effect.runFork(program)
   const stop = () => fiber.unsafeInterruptAsFork(fiber.id())
@@ -31,7 +31,7 @@ export const runMain = <A>(program: Effect.Effect<A, unknown>) => {
   })
 }
 
-/** The mean time of an effect in milliseconds, after one run that is not counted. */
+/** The mean time of an effect in milliseconds, after one warm-up run. */
 export const meanMillis = <A, E, R>(repeats: number, effect: Effect.Effect<A, E, R>) =>
   Effect.gen(function*() {
     yield* effect
@@ -41,7 +41,7 @@ export const meanMillis = <A, E, R>(repeats: number, effect: Effect.Effect<A, E,
     return Number(end - start) / 1e6 / repeats
   })
 
-/** Does `total` things in batches, with a progress bar on a terminal and a plain line elsewhere. */
+/** Runs `total` steps in batches, with a progress bar on a terminal and a plain line elsewhere. */
 export const progress = <A, E, R>(
   title: string,
   total: number,
@@ -68,7 +68,7 @@ export const table = (head: ReadonlyArray<string>, rows: ReadonlyArray<ReadonlyA
   return [line(head), line(widths.map((width) => "-".repeat(width))), ...rows.map(line)].join("\n")
 }
 
-/** A bar chart on a logarithmic scale: the values differ by factors of thousands. */
+/** A bar chart on a logarithmic scale, because the values differ by factors of thousands. */
 export const bars = (rows: ReadonlyArray<readonly [label: string, millis: number]>): string => {
   const width = Math.max(...rows.map(([label]) => label.length))
   const smallest = Math.min(...rows.map(([, value]) => value))
@@ -80,7 +80,7 @@ export const bars = (rows: ReadonlyArray<readonly [label: string, millis: number
   ].join("\n")
 }
 
-/** The options of a program; for one that it does not have, its usage. */
+/** Parses a program's options. An unknown option prints the usage and exits with status 2. */
 export const argumentsOf = <const Options extends NonNullable<ParseArgsConfig["options"]>>(
   options: Options,
   usage: string

@@ -130,7 +130,7 @@ const schemaVersions = Effect.gen(function*() {
   yield* Console.log(`Deleted ${deleted} snapshots of schema versions below 2`)
 })
 
-// a backend is a Layer: nothing above knows which one it runs on
+// the backend is a Layer: nothing above depends on it
 const inMemory = Layer.merge(EventStore.layerMemory, SnapshotStore.layerMemory)
 const onSqlite = (filename: string) => Layer.provide(SqlStores.layer, Sqlite.layer(SqliteClient.layer, { filename }))
 

@@ -30,14 +30,14 @@ describe("examples/swap-backends.ts", () => {
       const expected = [
         "Balance 160 at version 17",
         "Refused: InsufficientFunds",
-        "Snapshot and tail make the whole: true",
+        "Snapshot and tail cover the stream: true",
         `Events: Opened ${Array.from({ length: 16 }).fill("Deposited").join(" ")}`,
         ""
       ].join("\n")
       for (const output of outputs) assert.strictEqual(output, expected)
     }), 60_000)
 
-  it("says what is wrong with its arguments", () => {
+  it("reports invalid arguments", () => {
     const unknown = run("oracle")
     assert.strictEqual(unknown.status, 1)
     assert.include(unknown.stderr, "choose memory, sqlite or postgres")
