@@ -88,8 +88,8 @@ export interface Repository<in out A extends Aggregate.Any> {
   ) => Effect.Effect<Executed<Aggregate.State<A>, Aggregate.Event<A>>, Aggregate.Rejection<A> | ExecuteError>
 
   /**
-   * Decides commands in turn, each on the state that the one before left, and appends all of their events at once. The
-   * first rejection refuses them all.
+   * Decides commands in turn, each on the state after the previous one, and appends all of their events at once. If one
+   * command is rejected, nothing is appended.
    */
   readonly executeAll: (
     id: Aggregate.Id<A>,
@@ -98,26 +98,27 @@ export interface Repository<in out A extends Aggregate.Any> {
   ) => Effect.Effect<Executed<Aggregate.State<A>, Aggregate.Event<A>>, Aggregate.Rejection<A> | ExecuteError>
 
   /**
-   * The state of an aggregate. One without events is at version 0, in its initial state, with `exists: false`.
+   * Loads the state of an aggregate. An aggregate without events is at version 0, in its initial state, with
+   * `exists: false`.
    */
   readonly load: (id: Aggregate.Id<A>) => Effect.Effect<Loaded<Aggregate.Id<A>, Aggregate.State<A>>, LoadError>
 
   /**
-   * Takes a snapshot of the committed state now, and says so if it cannot: in mode `none` it never can.
+   * Takes a snapshot of the committed state now. It fails with a typed error if it cannot, and always in mode `none`.
    */
   readonly createSnapshot: (
     id: Aggregate.Id<A>
   ) => Effect.Effect<CreatedSnapshot<Aggregate.State<A>>, CreateSnapshotError>
 
   /**
-   * Compares what a load gives with what full replay gives at the same version, whatever is appended meanwhile. It finds
-   * what no proof on load can see: an `evolve`, or a migration, that is not what the snapshot was made with. What it
-   * refutes it removes, unless `remove` is false.
+   * Compares the state of a load by snapshot with that of full replay at the same version. It detects an `evolve` or a
+   * migration that changed after the snapshot was taken, which the check on load cannot detect. A refuted snapshot is
+   * removed, unless `remove` is false.
    */
   readonly verify: (id: Aggregate.Id<A>, options?: Options.VerifyOptions) => Effect.Effect<Verification, LoadError>
 
   /**
-   * Waits until no background snapshot is pending. Inside a transaction it returns at once: the writers may need the
+   * Waits until no background snapshot is pending. Inside a transaction it returns at once: the workers may need the
    * connection that the transaction holds.
    */
   readonly awaitPendingSnapshots: Effect.Effect<void>
@@ -193,7 +194,7 @@ export const make = <Name extends string, Id, State, Event, Command, Rejection>(
   })
 
 /**
- * The repository of an aggregate behind a tag of the application's.
+ * Provides the repository of an aggregate as a layer, under a tag of the application.
  *
  * @example
  * ```ts

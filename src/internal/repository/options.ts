@@ -28,8 +28,8 @@ export interface Options<State = unknown, Event = unknown> {
   /** Default: `SnapshotPolicy.none`. */
   readonly snapshots?: SnapshotPolicy.SnapshotPolicy<State, Event> | undefined
   /**
-   * When a command that lost a race is decided again, in real time whatever the `Clock`. Default: up to 30 times,
-   * waiting a random time that grows from 1 to 50 milliseconds.
+   * When a command that lost a race is decided again, in real time and not by Effect's `Clock`. Default: up to 30 times,
+   * after a random wait that grows from 1 to 50 milliseconds.
    */
   readonly retry?: Schedule.Schedule<unknown, EventStore.VersionConflict> | undefined
   /** How many events are read at a time. Default 4,000. */
