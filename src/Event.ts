@@ -1,5 +1,5 @@
 /**
- * Events as the stores see them: an id, a type, an encoded payload and metadata.
+ * Events as the stores keep them: an id, a type, an encoded payload and metadata.
  *
  * @since 0.1.0
  */
@@ -11,7 +11,7 @@ import type * as Position from "./Position.js"
 import type * as StreamId from "./StreamId.js"
 
 /**
- * A JSON record beside the payload: correlation and causation ids, trace context, whatever a team agrees on.
+ * A JSON object beside the payload, such as correlation and causation ids or the trace context.
  *
  * @since 0.1.0
  * @category models
@@ -25,7 +25,7 @@ export type Metadata = Readonly<Record<string, unknown>>
  * @category models
  */
 export interface ProposedEvent {
-  /** Unique over all streams. An append is retried with the same ids, so that it happens once. */
+  /** Unique over all streams. A retry of an append has the same ids, so that the append happens once. */
   readonly id: string
   readonly type: string
   /** The encoded event: a JSON value. */
@@ -52,6 +52,35 @@ export interface RecordedEvent {
   /** When it was appended: by the writer's `Clock`, on PostgreSQL by the server's. */
   readonly time: DateTime.Utc
   readonly metadata: Metadata
+}
+
+/**
+ * An event as a driver writes it.
+ *
+ * @since 0.1.0
+ * @category drivers
+ */
+export interface EncodedEvent {
+  readonly id: string
+  readonly type: string
+  /** JSON text. */
+  readonly payload: string
+  /** JSON text of an object. */
+  readonly metadata: string
+}
+
+/**
+ * An event as a driver reads it.
+ *
+ * @since 0.1.0
+ * @category drivers
+ */
+export interface EncodedRecord extends EncodedEvent {
+  readonly stream: StreamId.StreamId
+  readonly version: number
+  readonly position: Position.Position
+  /** Milliseconds since 1970. */
+  readonly time: number
 }
 
 /**
@@ -114,7 +143,7 @@ export class CurrentMetadata extends Context.Reference<CurrentMetadata>()(
 // -------------------------------------------------------------------------------------
 
 function uuidV7(millis: number): string {
-  // a clock may give anything; the event store refuses what is no date
+  // a clock may give any number; the event store refuses one that is not a date
   const time = (millis >= 0 && Number.isFinite(millis) ? Math.trunc(millis) : 0).toString(16).padStart(12, "0").slice(
     -12
   )

@@ -4,41 +4,57 @@
  * @since 0.1.0
  */
 import * as Arr from "effect/Array"
-import * as Chunk from "effect/Chunk"
 import * as Context from "effect/Context"
-import * as DateTime from "effect/DateTime"
 import * as Effect from "effect/Effect"
 import * as Either from "effect/Either"
 import type * as Exit from "effect/Exit"
 import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
-import * as Schema from "effect/Schema"
 import * as Stream from "effect/Stream"
-import * as Event from "./Event.js"
+import type * as Event from "./Event.js"
 import * as ExpectedVersion from "./ExpectedVersion.js"
 import { isDate, noDate } from "./internal/constants.js"
-import { unknownKey } from "./internal/options.js"
-import * as Json from "./internal/schema/json.js"
-import { reason } from "./internal/schema/reason.js"
-import { judge } from "./internal/sql/appendVerdict.js"
+import {
+  DuplicateEventId,
+  EventDecodeError,
+  EventStoreError,
+  HistoryGap,
+  VersionConflict
+} from "./internal/store/eventErrors.js"
+import * as Input from "./internal/store/eventInput.js"
+import * as Memory from "./internal/store/memory.js"
 import { streamProblem } from "./internal/streamProblem.js"
-import { keyProblem, quote, unreadable } from "./internal/text.js"
-import * as Position from "./Position.js"
+import type * as Position from "./Position.js"
 import type * as Snapshot from "./Snapshot.js"
 import type { GetOptions, SnapshotStore } from "./SnapshotStore.js"
-import * as StreamId from "./StreamId.js"
+import type * as StreamId from "./StreamId.js"
 
 /**
+ * Keeps events in streams, and an order over the events of all streams.
+ *
+ * @example
+ * ```ts
+ * import { Event, EventStore, ExpectedVersion, StreamId } from "effect-eventsourcing"
+ * import { Effect, Stream } from "effect"
+ *
+ * const program = Effect.gen(function*() {
+ *   const store = yield* EventStore.EventStore
+ *   const stream = StreamId.make("Account", "a")
+ *   const id = yield* yield* Event.IdGenerator
+ *   yield* store.append(stream, [{ id, type: "Opened", payload: {} }], { expectedVersion: ExpectedVersion.noStream })
+ *   return yield* Stream.runCollect(store.read(stream))
+ * })
+ * ```
+ *
  * @since 0.1.0
  * @category services
  */
 export class EventStore extends Context.Tag("effect-eventsourcing/EventStore")<EventStore, {
   /**
-   * Appends events to a stream, all or none, if its version is as expected.
+   * Appends events to a stream, all or none, if the stream is at the expected version.
    *
-   * It is safe to repeat after a lost acknowledgement: where the stream already holds these very event ids right after
-   * the expected version, the append succeeds with their original versions. No events append nothing, but the
-   * expectation is checked all the same.
+   * An append may be repeated after a lost acknowledgement: if the stream already holds these event ids right after the
+   * expected version, the append succeeds with their original versions. An append of no events only checks the version.
    */
   readonly append: (
     stream: StreamId.StreamId,
@@ -47,7 +63,7 @@ export class EventStore extends Context.Tag("effect-eventsourcing/EventStore")<E
   ) => Effect.Effect<AppendResult, VersionConflict | DuplicateEventId | EventStoreError>
 
   /**
-   * The events of a stream in order, read in pages while the consumer asks for more.
+   * Reads the events of a stream in order, page by page, as the consumer asks for more.
    */
   readonly read: (
     stream: StreamId.StreamId,
@@ -55,26 +71,28 @@ export class EventStore extends Context.Tag("effect-eventsourcing/EventStore")<E
   ) => Stream.Stream<Event.RecordedEvent, EventDecodeError | EventStoreError>
 
   /**
-   * The events of all streams after a position, in the order of positions, until there are no more: what is appended
-   * while it reads is read too. No event appears later before one that was given: where appends may commit out of order,
-   * what is not settled yet is held back.
+   * Reads the events of all streams after a position, in the order of positions, until there are no more. Events that
+   * are appended meanwhile are read too. An event never appears later at a position before one that was given: if
+   * appends may commit out of order, the store holds events back until the order is settled.
    */
   readonly readAll: (
     options?: ReadAllOptions
   ) => Stream.Stream<Event.RecordedEvent, EventDecodeError | EventStoreError>
 
   /**
-   * The version of a stream: that of its last event, 0 without events.
+   * Reads the version of a stream: that of its last event, 0 without events.
    */
   readonly version: (stream: StreamId.StreamId) => Effect.Effect<number, EventStoreError>
 
   /**
-   * Serves the repositories. Programs need none of it.
+   * Serves the repositories. Programs do not need it.
    */
   readonly replay: ReplaySeam
 }>() {}
 
 /**
+ * Where an append ended.
+ *
  * @since 0.1.0
  * @category models
  */
@@ -86,6 +104,8 @@ export interface AppendResult {
 }
 
 /**
+ * The options of `read`.
+ *
  * @since 0.1.0
  * @category models
  */
@@ -94,20 +114,22 @@ export interface ReadOptions {
   readonly fromVersion?: number | undefined
   /** The last version to read. Default: up to the end. */
   readonly toVersion?: number | undefined
-  /** How many events are read at a time. Default 1,000. */
+  /** The number of events in a page. Default 1,000. */
   readonly pageSize?: number | undefined
 }
 
 /**
+ * The options of `readAll`.
+ *
  * @since 0.1.0
  * @category models
  */
 export interface ReadAllOptions {
-  /** Read what stands after this position. Default: from the start. */
+  /** Reads the events after this position. Default: from the start. */
   readonly after?: Position.Position | undefined
-  /** Only the streams of this aggregate. */
+  /** Reads the streams of this aggregate only. */
   readonly aggregate?: string | undefined
-  /** How many events are read at a time. Default 1,000. */
+  /** The number of events in a page. Default 1,000. */
   readonly pageSize?: number | undefined
 }
 
@@ -148,6 +170,8 @@ export interface ReplaySeam {
 }
 
 /**
+ * An event with the fields that a fold needs.
+ *
  * @since 0.1.0
  * @category models
  */
@@ -156,35 +180,39 @@ export interface TailEvent {
   readonly type: string
   /** The encoded event as JSON text. */
   readonly payload: string
-  /** Given for the first event asked for and for the last of those that are given; between them it may be `null`. */
+  /** The store gives it for the first event and for the last one of a page. Between them it may be `null`. */
   readonly eventId: string | null
 }
 
 /**
+ * The operations of two stores in one database.
+ *
  * @since 0.1.0
  * @category models
  */
 export interface SharedDatabase {
   readonly read: SnapshotReader
   /**
-   * Runs what it is given in one transaction, that of the caller if there is one. A transaction that could not begin or
-   * commit is an `EventStoreError` too.
+   * Runs an effect in one transaction: that of the caller if there is one. If a transaction cannot begin or commit, this
+   * fails with an `EventStoreError`.
    */
   readonly transaction: <A, E>(effect: Effect.Effect<A, E>) => Effect.Effect<A, E | EventStoreError>
 }
 
 /**
+ * Reads a snapshot and its tail in one round trip.
+ *
  * @since 0.1.0
  * @category models
  */
 export interface SnapshotReader {
   (stream: StreamId.StreamId, options: ReaderOptions): Effect.Effect<
     {
-      /** What `SnapshotStore.get` would give. */
+      /** The snapshot that `SnapshotStore.get` would give. */
       readonly snapshot: Option.Option<Snapshot.EncodedSnapshot>
       /**
-       * The tail from the snapshot's own version on if schema version and fingerprint fit or it is migratable, else from
-       * version 1.
+       * The events from the snapshot's own version on, if its schema version and fingerprint fit or it is migratable.
+       * Otherwise the events from version 1 on.
        */
       readonly events: ReadonlyArray<TailEvent>
     },
@@ -193,137 +221,48 @@ export interface SnapshotReader {
 }
 
 /**
+ * The options of a {@link SnapshotReader}.
+ *
  * @since 0.1.0
  * @category models
  */
 export interface ReaderOptions extends GetOptions {
-  /** The fingerprint that a snapshot of the schema version must have. Without one, any will do. */
+  /** The fingerprint that a snapshot of the schema version must have. Default: any. */
   readonly fingerprint?: string | undefined
   readonly limit: number
 }
 
-/**
- * @since 0.1.0
- * @category errors
- */
-export class VersionConflict extends Schema.TaggedError<VersionConflict>("effect-eventsourcing/VersionConflict")(
-  "VersionConflict",
-  {
-    stream: StreamId.StreamId,
-    expected: ExpectedVersion.ExpectedVersion,
-    /** The version that the stream has. */
-    actual: Schema.Number
-  }
-) {
+export {
   /**
    * @since 0.1.0
+   * @category errors
    */
-  override get message(): string {
-    return `${StreamId.format(this.stream)} is at version ${this.actual}, the writer expected ` +
-      `${ExpectedVersion.format(this.expected)}: load again and decide anew`
-  }
+  DuplicateEventId,
+  /**
+   * @since 0.1.0
+   * @category errors
+   */
+  EventDecodeError,
+  /**
+   * @since 0.1.0
+   * @category errors
+   */
+  EventStoreError,
+  /**
+   * @since 0.1.0
+   * @category errors
+   */
+  HistoryGap,
+  /**
+   * @since 0.1.0
+   * @category errors
+   */
+  VersionConflict
 }
 
 /**
- * An event id of this append already belongs to another event, or stands twice in the append.
- *
- * @since 0.1.0
- * @category errors
- */
-export class DuplicateEventId extends Schema.TaggedError<DuplicateEventId>("effect-eventsourcing/DuplicateEventId")(
-  "DuplicateEventId",
-  {
-    stream: StreamId.StreamId,
-    eventId: Schema.String
-  }
-) {
-  /**
-   * @since 0.1.0
-   */
-  override get message(): string {
-    return `event id ${quote(this.eventId)} in an append to ${StreamId.format(this.stream)} already belongs to ` +
-      `another event: give every event an id of its own`
-  }
-}
-
-/**
- * A stored event that no longer decodes. Nothing is skipped: the load fails until the code can read it again.
- *
- * @since 0.1.0
- * @category errors
- */
-export class EventDecodeError extends Schema.TaggedError<EventDecodeError>("effect-eventsourcing/EventDecodeError")(
-  "EventDecodeError",
-  {
-    stream: StreamId.StreamId,
-    version: Schema.Number,
-    type: Schema.String,
-    cause: Schema.Defect
-  }
-) {
-  /**
-   * @since 0.1.0
-   */
-  override get message(): string {
-    return `event ${this.version} of ${StreamId.format(this.stream)}, of type ${quote(this.type)}, does not decode: ` +
-      reason(this.cause)
-  }
-}
-
-/**
- * The stream lacks an event that a replay needs: its beginning was archived, or a row was lost.
- *
- * @since 0.1.0
- * @category errors
- */
-export class HistoryGap extends Schema.TaggedError<HistoryGap>("effect-eventsourcing/HistoryGap")("HistoryGap", {
-  stream: StreamId.StreamId,
-  expected: Schema.Number,
-  actual: Schema.Number
-}) {
-  /**
-   * @since 0.1.0
-   */
-  override get message(): string {
-    return `${StreamId.format(this.stream)} has no event ${this.expected}, the next one it holds is ${this.actual}: ` +
-      `restore the missing events`
-  }
-}
-
-/**
- * The store could not do what it was asked: the input is one that no store can keep (`InvalidInput`), the database
- * failed (`Unavailable`), or a repository with a `maxReplay` gave up a replay (`ReplayTooLong`).
- *
- * `mayHaveAppended` is true where an append was on its way when the failure came, so that nobody knows whether it
- * happened. Repeat it with the same event ids: it will happen once.
- *
- * @since 0.1.0
- * @category errors
- */
-export class EventStoreError extends Schema.TaggedError<EventStoreError>("effect-eventsourcing/EventStoreError")(
-  "EventStoreError",
-  {
-    operation: Schema.Literal("append", "read", "readAll", "version"),
-    stream: Schema.optional(StreamId.StreamId),
-    reason: Schema.Literal("InvalidInput", "Unavailable", "ReplayTooLong"),
-    mayHaveAppended: Schema.Boolean,
-    detail: Schema.String,
-    cause: Schema.optional(Schema.Defect)
-  }
-) {
-  /**
-   * @since 0.1.0
-   */
-  override get message(): string {
-    const subject = this.stream === undefined ? "" : ` of ${StreamId.format(this.stream)}`
-    return `EventStore.${this.operation}${subject}: ${this.detail}` +
-      (this.mayHaveAppended ? " (the append may have happened: repeat it with the same event ids)" : "")
-  }
-}
-
-/**
- * What a driver implements: text and numbers in, text and numbers out. {@link makeEncoded} adds guards, encoding and
- * paging.
+ * The interface of a driver: text and numbers in, text and numbers out. {@link makeEncoded} adds validation, encoding
+ * and paging.
  *
  * @since 0.1.0
  * @category drivers
@@ -331,9 +270,9 @@ export class EventStoreError extends Schema.TaggedError<EventStoreError>("effect
 export interface Encoded {
   readonly append: (options: {
     readonly stream: StreamId.StreamId
-    readonly events: Arr.NonEmptyReadonlyArray<EncodedEvent>
+    readonly events: Arr.NonEmptyReadonlyArray<Event.EncodedEvent>
     readonly expected: ExpectedVersion.ExpectedVersion
-    /** Milliseconds since 1970, by the writer's clock; a server with a clock of its own may use that. */
+    /** Milliseconds since 1970 by the writer's clock. A server may use its own clock instead. */
     readonly time: number
   }) => Effect.Effect<AppendResult, VersionConflict | DuplicateEventId | EventStoreError>
   readonly read: (options: {
@@ -341,12 +280,12 @@ export interface Encoded {
     readonly fromVersion: number
     readonly toVersion: number
     readonly limit: number
-  }) => Effect.Effect<ReadonlyArray<EncodedRecord>, EventStoreError>
+  }) => Effect.Effect<ReadonlyArray<Event.EncodedRecord>, EventStoreError>
   readonly readAll: (options: {
     readonly after: Position.Position
     readonly aggregate: string | undefined
     readonly limit: number
-  }) => Effect.Effect<ReadonlyArray<EncodedRecord>, EventStoreError>
+  }) => Effect.Effect<ReadonlyArray<Event.EncodedRecord>, EventStoreError>
   readonly version: EventStore["Type"]["version"]
   readonly readTail: ReplaySeam["readTail"]
   readonly withSnapshots: ReplaySeam["withSnapshots"]
@@ -356,240 +295,75 @@ export interface Encoded {
 }
 
 /**
- * @since 0.1.0
- * @category drivers
- */
-export interface EncodedEvent {
-  readonly id: string
-  readonly type: string
-  /** JSON text. */
-  readonly payload: string
-  /** JSON text of a record. */
-  readonly metadata: string
-}
-
-/**
- * @since 0.1.0
- * @category drivers
- */
-export interface EncodedRecord extends EncodedEvent {
-  readonly stream: StreamId.StreamId
-  readonly version: number
-  readonly position: Position.Position
-  /** Milliseconds since 1970. */
-  readonly time: number
-}
-
-/**
- * An event store over a driver.
+ * Makes an event store from a driver. It validates and encodes the input, decodes the output, and reads in pages.
  *
  * @since 0.1.0
  * @category constructors
  */
-export const makeEncoded = (driver: Encoded): EventStore["Type"] => {
-  const append: EventStore["Type"]["append"] = (stream, events, options) =>
-    Effect.clockWith((clock) =>
-      whenReadable("append", stream, () => {
-        const problem = streamProblem(stream) ?? appendProblem(events, options)
-        if (problem !== undefined) return problem
-        const encoded: Array<EncodedEvent> = []
-        let length = 0
-        const ids = new Set<string>()
-        for (const [index, event] of events.entries()) {
-          const result = encodeEvent(event)
-          if (Either.isLeft(result)) return `event ${index + 1} of ${events.length}: ${result.left}`
-          const { id, metadata, payload } = result.right
-          if (ids.has(id)) return () => new DuplicateEventId({ stream, eventId: id })
-          ids.add(id)
-          encoded.push(result.right)
-          length += payload.length + metadata.length
-          if (length > maxAppendLength) {
-            return `event ${index + 1} of ${events.length}: with it the append is longer than ${maxAppendLength} ` +
-              "characters of JSON, more than a statement can take: append fewer at a time"
+export const makeEncoded = (driver: Encoded): EventStore["Type"] =>
+  EventStore.of({
+    append: (stream, events, options) =>
+      Effect.clockWith((clock) =>
+        Input.whenReadable("append", stream, () => {
+          const input = Input.encodeAppend(stream, events, options)
+          if (Either.isLeft(input)) {
+            const problem = input.left
+            return typeof problem === "string" ? problem : () => problem
           }
-        }
-        const expected = options.expectedVersion
-        if (!Arr.isNonEmptyReadonlyArray(encoded)) return () => expectVersion(stream, expected)
-        const now = clock.unsafeCurrentTimeMillis()
-        // what is beyond a date could be stored, and never be read again
-        if (!isDate(now)) return `the Clock gives ${now} for the time, which is ${noDate}`
-        return () => driver.append({ stream, events: encoded, expected, time: Math.trunc(now) })
-      })
-    )
-
-  const expectVersion = (
-    stream: StreamId.StreamId,
-    expected: ExpectedVersion.ExpectedVersion
-  ): Effect.Effect<AppendResult, VersionConflict | EventStoreError> => {
-    const { max, min } = ExpectedVersion.bounds(expected)
-    return Effect.flatMap(driver.version(stream), (version) =>
-      version < min || version > max
-        ? new VersionConflict({ stream, expected, actual: version })
-        : Effect.succeed({ version, position: Option.none() }))
-  }
-
-  const read: EventStore["Type"]["read"] = (stream, options) =>
-    Stream.unwrap(whenReadable("read", stream, () => {
-      const wrong = streamProblem(stream) ??
-        unknownKey("the options of read", options, ["fromVersion", "toVersion", "pageSize"])
-      if (wrong !== undefined) return wrong
-      const { fromVersion = 1, pageSize = defaultPageSize, toVersion = Number.MAX_SAFE_INTEGER } = options ?? {}
-      const problem = countProblem({ fromVersion, pageSize }) ??
-        (Number.isSafeInteger(toVersion) && toVersion >= 0
-          ? undefined
-          : `toVersion is ${quote(toVersion)}; it must be a whole number, 0 or more`)
-      if (problem !== undefined) return problem
-      const pages = Stream.paginateChunkEffect(fromVersion, (from) =>
-        Effect.flatMap(
-          driver.read({ stream, fromVersion: from, toVersion, limit: pageSize }),
-          (records) => {
-            const next = records.length < pageSize ? undefined : records[records.length - 1].version + 1
-            return decodePage(records, next)
-          }
-        ))
-      return () => Effect.succeed(pages)
-    }))
-
-  const readAll: EventStore["Type"]["readAll"] = (options) =>
-    Stream.unwrap(whenReadable("readAll", undefined, () => {
-      const wrong = unknownKey("the options of readAll", options, ["after", "aggregate", "pageSize"])
-      if (wrong !== undefined) return wrong
-      const { after = Position.start, aggregate, pageSize = defaultPageSize } = options ?? {}
-      const problem = countProblem({ pageSize }) ??
-        (aggregate === undefined ? undefined : streamProblem(StreamId.make(aggregate, "-"))) ??
-        (Schema.is(Position.Position)(after)
-          ? undefined
-          : `after is ${quote(after)}; it must be a position of this store`)
-      if (problem !== undefined) return problem
-      const pages = Stream.paginateChunkEffect(
-        after,
-        (position) =>
-          Effect.flatMap(driver.readAll({ after: position, aggregate, limit: pageSize }), (records) => {
-            const next = records.length < pageSize ? undefined : records[records.length - 1].position
-            return decodePage(records, next)
-          })
-      )
-      return () => Effect.succeed(pages)
-    }))
-
-  return EventStore.of({
-    append,
-    read,
-    readAll,
-    version: (stream) => whenReadable("version", stream, () => streamProblem(stream) ?? (() => driver.version(stream))),
+          const encoded = input.right
+          const expected = options.expectedVersion
+          if (!Arr.isNonEmptyReadonlyArray(encoded)) return () => checkVersion(driver, stream, expected)
+          const time = clock.unsafeCurrentTimeMillis()
+          // a time beyond that of a date could be stored, and never be read again
+          if (!isDate(time)) return `the Clock gives ${time} for the time, which is ${noDate}`
+          return () => driver.append({ stream, events: encoded, expected, time: Math.trunc(time) })
+        })
+      ),
+    read: (stream, options) =>
+      Stream.unwrap(Input.whenReadable("read", stream, () => {
+        const input = Input.readInput(stream, options)
+        if (typeof input === "string") return input
+        const { fromVersion, pageSize, toVersion } = input
+        const read = (from: number) => driver.read({ stream, fromVersion: from, toVersion, limit: pageSize })
+        return () => Effect.succeed(Input.readPages(fromVersion, pageSize, read, ({ version }) => version + 1))
+      })),
+    readAll: (options) =>
+      Stream.unwrap(Input.whenReadable("readAll", undefined, () => {
+        const input = Input.readAllInput(options)
+        if (typeof input === "string") return input
+        const { after, aggregate, pageSize } = input
+        const read = (after: Position.Position) => driver.readAll({ after, aggregate, limit: pageSize })
+        return () => Effect.succeed(Input.readPages(after, pageSize, read, ({ position }) => position))
+      })),
+    version: (stream) =>
+      Input.whenReadable("version", stream, () => streamProblem(stream) ?? (() => driver.version(stream))),
     replay: {
       readTail: (stream, options) =>
-        whenReadable("read", stream, () =>
+        Input.whenReadable("read", stream, () =>
           streamProblem(stream) ??
-            countProblem({ fromVersion: options?.fromVersion, limit: options?.limit }) ??
+            Input.countProblem({ fromVersion: options?.fromVersion, limit: options?.limit }) ??
             (() => driver.readTail(stream, options))),
       withSnapshots: (snapshots) =>
         Option.map(driver.withSnapshots(snapshots), (shared): SharedDatabase => ({
           ...shared,
           read: (stream, options) =>
-            whenReadable("read", stream, () =>
+            Input.whenReadable("read", stream, () =>
               streamProblem(stream) ??
-                countProblem({ limit: options?.limit }) ??
+                Input.countProblem({ limit: options?.limit }) ??
                 (() => shared.read(stream, options)))
         })),
       inTransaction: driver.inTransaction,
       attempt: driver.attempt ?? Effect.exit
     }
   })
-}
 
 /**
- * A store in memory. It keeps what it is given as text: nothing read back is an object that was written.
+ * Makes a store in memory. It keeps events as text: an object that is read back is not the one that was written.
  *
  * @since 0.1.0
  * @category constructors
  */
-export const makeMemory: Effect.Effect<EventStore["Type"]> = Effect.sync(() => {
-  const all: Array<EncodedRecord> = []
-  const byId = new Map<string, EncodedRecord>()
-  const streams = new Map<string, Map<string, Array<EncodedRecord>>>()
-  const eventsOf = (stream: StreamId.StreamId): ReadonlyArray<EncodedRecord> =>
-    streams.get(stream.aggregate)?.get(stream.id) ?? []
-  const writable = (stream: StreamId.StreamId): Array<EncodedRecord> => {
-    const ids = streams.get(stream.aggregate) ?? new Map<string, Array<EncodedRecord>>()
-    streams.set(stream.aggregate, ids)
-    const events = ids.get(stream.id) ?? []
-    ids.set(stream.id, events)
-    return events
-  }
-
-  return makeEncoded({
-    append: (options) =>
-      Effect.suspend((): Effect.Effect<AppendResult, VersionConflict | DuplicateEventId> => {
-        const stream = StreamId.make(options.stream.aggregate, options.stream.id)
-        const head = eventsOf(stream).length
-        const { max, min } = ExpectedVersion.bounds(options.expected)
-        const standing = options.events.flatMap((event) => byId.get(event.id) ?? [])
-        if (head < min || head > max || standing.length > 0) {
-          const verdict = judge({
-            expected: options.expected,
-            head,
-            ids: options.events.map((event) => event.id),
-            standing: standing.map((event) => ({
-              id: event.id,
-              sameStream: event.stream.aggregate === stream.aggregate && event.stream.id === stream.id,
-              version: event.version
-            }))
-          })
-          switch (verdict._tag) {
-            case "Repeated":
-              return Effect.succeed({
-                version: verdict.version,
-                position: Option.fromNullable(eventsOf(stream)[verdict.version - 1]?.position)
-              })
-            case "Duplicate":
-              return new DuplicateEventId({ stream, eventId: verdict.id })
-            case "Conflict":
-              return new VersionConflict({ stream, expected: options.expected, actual: head })
-          }
-        }
-        const events = writable(stream)
-        for (const event of options.events) {
-          const record: EncodedRecord = {
-            ...event,
-            stream,
-            version: events.length + 1,
-            position: Position.fromParts(0, all.length + 1),
-            time: options.time
-          }
-          events.push(record)
-          all.push(record)
-          byId.set(record.id, record)
-        }
-        return Effect.succeed({ version: events.length, position: Option.some(all[all.length - 1].position) })
-      }),
-    read: ({ fromVersion, limit, stream, toVersion }) =>
-      Effect.sync(() =>
-        eventsOf(stream).slice(fromVersion - 1, Math.min(fromVersion - 1 + limit, toVersion)).map(handedOut)
-      ),
-    readAll: ({ after, aggregate, limit }) =>
-      Effect.sync(() => {
-        const page: Array<EncodedRecord> = []
-        const start = Number(Position.toParts(after).sequence)
-        for (let i = start; i < all.length && page.length < limit; i++) {
-          if (aggregate === undefined || all[i].stream.aggregate === aggregate) page.push(handedOut(all[i]))
-        }
-        return page
-      }),
-    version: (stream) => Effect.sync(() => eventsOf(stream).length),
-    readTail: (stream, { fromVersion, limit }) =>
-      Effect.sync(() =>
-        eventsOf(stream).slice(fromVersion - 1, fromVersion - 1 + limit).map((event) => ({
-          version: event.version,
-          type: event.type,
-          payload: event.payload,
-          eventId: event.id
-        }))
-      ),
-    withSnapshots: () => Option.none(),
-    inTransaction: Effect.succeed(false)
-  })
-})
+export const makeMemory: Effect.Effect<EventStore["Type"]> = Effect.sync(() => makeEncoded(Memory.makeEvents()))
 
 /**
  * A store in memory, for tests and for trying things out.
@@ -603,130 +377,14 @@ export const layerMemory: Layer.Layer<EventStore> = Layer.effect(EventStore, mak
 // internal
 // -------------------------------------------------------------------------------------
 
-const defaultPageSize = 1_000
-
-// what is in the store nothing outside it can change
-const handedOut = (record: EncodedRecord): EncodedRecord => ({ ...record, stream: { ...record.stream } })
-
-// escaped in one text, this is still below the longest string of V8, the longest value of SQLite and of PostgreSQL
-const maxAppendLength = 200_000_000
-
-const invalidInput = (
-  operation: EventStoreError["operation"],
-  stream: StreamId.StreamId | undefined,
-  detail: string,
-  cause?: unknown
-): EventStoreError =>
-  new EventStoreError({
-    operation,
-    // the stream may be what is wrong: it must not make the error fail too
-    ...(stream === undefined ? {} : { stream: shown(stream) }),
-    reason: "InvalidInput",
-    mayHaveAppended: false,
-    detail,
-    ...(cause === undefined ? {} : { cause })
-  })
-
-const shown = (stream: StreamId.StreamId | null): StreamId.StreamId => {
-  try {
-    return StreamId.make(String(stream?.aggregate), String(stream?.id))
-  } catch {
-    return StreamId.make("?", "?")
-  }
+const checkVersion = (
+  driver: Encoded,
+  stream: StreamId.StreamId,
+  expected: ExpectedVersion.ExpectedVersion
+): Effect.Effect<AppendResult, VersionConflict | EventStoreError> => {
+  const { max, min } = ExpectedVersion.bounds(expected)
+  return Effect.flatMap(driver.version(stream), (version) =>
+    version < min || version > max
+      ? new VersionConflict({ stream, expected, actual: version })
+      : Effect.succeed({ version, position: Option.none() }))
 }
-
-/**
- * Reads what a program gave, which has no types where the program has none, and then does what it asks for. What is read
- * gives a problem, or what is to be done; where reading throws, that is the problem.
- */
-const whenReadable = <A, E>(
-  operation: EventStoreError["operation"],
-  stream: StreamId.StreamId | undefined,
-  read: () => string | (() => Effect.Effect<A, E>)
-): Effect.Effect<A, E | EventStoreError> => {
-  let outcome: ReturnType<typeof read>
-  try {
-    outcome = read()
-  } catch (cause) {
-    return invalidInput(operation, stream, unreadable, cause)
-  }
-  return typeof outcome === "string" ? invalidInput(operation, stream, outcome) : outcome()
-}
-
-const isExpectedVersion = Schema.is(ExpectedVersion.ExpectedVersion)
-
-const appendProblem = (
-  events: unknown,
-  options: { readonly expectedVersion: ExpectedVersion.ExpectedVersion } | undefined
-): string | undefined => {
-  if (!Array.isArray(events)) return `the events are ${typeof events}, not an array`
-  const expected = options?.expectedVersion
-  if (!isExpectedVersion(expected)) return "the expected version is none that ExpectedVersion makes"
-  return expected._tag !== "Exact" || (Number.isSafeInteger(expected.version) && expected.version >= 0)
-    ? unknownKey("the options of append", options, ["expectedVersion"])
-    : `the expected version is ${expected.version}; it must be a whole number, 0 or more`
-}
-
-const countProblem = (counts: Readonly<Record<string, unknown>>): string | undefined => {
-  for (const [name, count] of Object.entries(counts)) {
-    if (typeof count !== "number" || !Number.isSafeInteger(count) || count < 1) {
-      return `${name} is ${quote(count)}; it must be a whole number, 1 or more`
-    }
-  }
-  return undefined
-}
-
-const encodeEvent = (event: Event.ProposedEvent): Either.Either<EncodedEvent, string> => {
-  if (!isRecord(event)) return Either.left("it is no record")
-  // each is read once: an accessor may give something else the next time
-  const { id, type } = event
-  const idProblem = keyProblem(id, Event.maxIdBytes)
-  if (idProblem !== undefined) return Either.left(`its id ${idProblem}`)
-  const typeProblem = keyProblem(type, Event.maxTypeBytes)
-  if (typeProblem !== undefined) return Either.left(`its type ${typeProblem}`)
-  const payload = Json.stringify(event.payload)
-  if (Either.isLeft(payload)) return Either.left(`its payload at ${payload.left.path} ${payload.left.reason}`)
-  const metadata = Json.stringify(event.metadata ?? {})
-  if (Either.isLeft(metadata)) return Either.left(`its metadata at ${metadata.left.path} ${metadata.left.reason}`)
-  if (!metadata.right.startsWith("{")) return Either.left(`its metadata is no record`)
-  return Either.right({ id, type, payload: payload.right, metadata: metadata.right })
-}
-
-const decodePage = <Next>(
-  records: ReadonlyArray<EncodedRecord>,
-  next: Next | undefined
-): Effect.Effect<
-  readonly [Chunk.Chunk<Event.RecordedEvent>, Option.Option<Next>],
-  EventDecodeError
-> => {
-  const events: Array<Event.RecordedEvent> = []
-  for (const record of records) {
-    const { id, position, stream, type, version } = record
-    const payload = Json.parse(record.payload)
-    if (Either.isLeft(payload)) return new EventDecodeError({ stream, version, type, cause: payload.left })
-    const metadata = Either.filterOrLeft(
-      Json.parse(record.metadata),
-      isRecord,
-      () => new Error("metadata is no record")
-    )
-    if (Either.isLeft(metadata)) return new EventDecodeError({ stream, version, type, cause: metadata.left })
-    const time = DateTime.make(record.time)
-    if (Option.isNone(time)) {
-      return new EventDecodeError({ stream, version, type, cause: new Error(`its time is ${record.time}`) })
-    }
-    events.push({
-      id,
-      stream,
-      version,
-      position,
-      type,
-      payload: payload.right,
-      time: DateTime.toUtc(time.value),
-      metadata: metadata.right
-    })
-  }
-  return Effect.succeed([Chunk.unsafeFromArray(events), Option.fromNullable(next)])
-}
-
-const isRecord = (value: unknown): value is Record<string, unknown> =>
-  typeof value === "object" && value !== null && !Array.isArray(value)

@@ -13,10 +13,11 @@ import type * as Aggregate from "./Aggregate.js"
 import * as Event from "./Event.js"
 import * as EventStore from "./EventStore.js"
 import * as BackOff from "./internal/repository/backOff.js"
+import type { Baseline } from "./internal/repository/baseline.js"
 import * as Commands from "./internal/repository/commands.js"
 import * as Counters from "./internal/repository/counters.js"
 import type { CreateSnapshotError, ExecuteError, LoadError } from "./internal/repository/errors.js"
-import { type Baseline, make as makeLoader } from "./internal/repository/loader.js"
+import { make as makeLoader } from "./internal/repository/loader.js"
 import { load } from "./internal/repository/loads.js"
 import type { CreatedSnapshot, Executed, Loaded, Verification } from "./internal/repository/model.js"
 import * as Options from "./internal/repository/options.js"
@@ -36,8 +37,11 @@ export {
   EmptyStream,
   EventEncodeError,
   type ExecuteError,
+  HistoryRewritten,
+  IdEncodeError,
   InvalidCommand,
-  type LoadError
+  type LoadError,
+  ReplayTooLong
 } from "./internal/repository/errors.js"
 export type { CreatedSnapshot, Difference, Executed, Loaded, Verification } from "./internal/repository/model.js"
 export type {

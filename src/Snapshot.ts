@@ -1,5 +1,5 @@
 /**
- * A snapshot: the folded state at a version, with what is needed to prove that it still fits.
+ * Snapshots: the folded state at a version, with the event that proves that the stream still has that history.
  *
  * @since 0.1.0
  */
@@ -13,6 +13,8 @@ import { reason } from "./internal/schema/reason.js"
 import * as StreamId from "./StreamId.js"
 
 /**
+ * A snapshot with its state decoded.
+ *
  * @since 0.1.0
  * @category models
  */
@@ -30,7 +32,7 @@ export interface Snapshot<out State> {
 }
 
 /**
- * A snapshot as the stores hold it: the state as JSON text, the time in milliseconds since 1970.
+ * A snapshot as the stores keep it: the state as JSON text, the time in milliseconds since 1970.
  *
  * @since 0.1.0
  * @category models
@@ -46,7 +48,7 @@ export interface EncodedSnapshot {
 }
 
 /**
- * The snapshot was taken with another version of the state's schema.
+ * The snapshot was taken with another version of the state's schema, and there is no migration from it.
  *
  * @since 0.1.0
  * @category errors
@@ -71,7 +73,7 @@ export class SchemaVersionMismatch extends Schema.TaggedError<SchemaVersionMisma
 }
 
 /**
- * The state's schema changed and its version did not: the snapshot was taken with a schema of another fingerprint.
+ * The state's schema changed and its version did not: the snapshot has the fingerprint of another schema.
  *
  * @since 0.1.0
  * @category errors
@@ -94,7 +96,7 @@ export class SchemaDrift extends Schema.TaggedError<SchemaDrift>("effect-eventso
 }
 
 /**
- * The state in a snapshot is no JSON, or does not decode.
+ * The state in a snapshot is not JSON, or does not decode.
  *
  * @since 0.1.0
  * @category errors
@@ -117,8 +119,8 @@ export class StateDecodeError extends Schema.TaggedError<StateDecodeError>("effe
 }
 
 /**
- * The stream does not hold, at the snapshot's version, the event up to which the snapshot was folded: the stream was
- * restored from an older copy, truncated, replaced or deleted. `actual` is the id of the event that stands there.
+ * The stream does not have, at the snapshot's version, the event up to which the snapshot was folded: the stream was
+ * restored from an older copy, truncated, replaced or deleted. `actual` is the id of the event at that version.
  *
  * @since 0.1.0
  * @category errors
@@ -163,20 +165,23 @@ export class StoreUnavailable extends Schema.TaggedError<StoreUnavailable>("effe
 }
 
 /**
- * Why a load did not use the snapshot that it found, or could not look for one. It fell back to full replay.
+ * The reason why a snapshot does not decode.
  *
  * @since 0.1.0
  * @category errors
  */
-export type SnapshotFailure =
-  | SchemaVersionMismatch
-  | SchemaDrift
-  | StateDecodeError
-  | HistoryMismatch
-  | StoreUnavailable
+export type DecodeFailure = SchemaVersionMismatch | SchemaDrift | StateDecodeError
 
 /**
- * A state that its schema, or JSON, cannot hold: no snapshot of it is taken.
+ * The reason why a load could not use a snapshot, or not look for one. The load replayed all events instead.
+ *
+ * @since 0.1.0
+ * @category errors
+ */
+export type SnapshotFailure = DecodeFailure | HistoryMismatch | StoreUnavailable
+
+/**
+ * Its schema, or JSON, cannot hold the state. A snapshot of it is not taken.
  *
  * @since 0.1.0
  * @category errors
@@ -200,8 +205,14 @@ export class StateEncodeError extends Schema.TaggedError<StateEncodeError>("effe
 }
 
 /**
- * What became of a load's snapshot: used (as it was, migrated from an older schema version, or, where that was asked
- * for, decoded although the schema drifted), none there, not looked for, or the reason why it was not used.
+ * The outcome of a load's search for a snapshot.
+ *
+ * - `Hit`: it used the snapshot as it was.
+ * - `Migrated`: it migrated the snapshot from an older schema version.
+ * - `Drifted`: it decoded the snapshot although the schema drifted, because `onDrift` is `decode`.
+ * - `None`: the stream has no snapshot.
+ * - `Disabled`: it did not look for one.
+ * - A {@link SnapshotFailure}: the reason why it did not use the snapshot.
  *
  * @since 0.1.0
  * @category models
@@ -215,6 +226,20 @@ export type SnapshotOutcome =
   | SnapshotFailure
 
 /**
+ * The options of {@link encode}.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface EncodeOptions<out State> {
+  readonly stream: StreamId.StreamId
+  readonly version: number
+  readonly eventId: string
+  readonly state: State
+  readonly time: DateTime.Utc
+}
+
+/**
  * Encodes a snapshot for the stores.
  *
  * @since 0.1.0
@@ -222,13 +247,7 @@ export type SnapshotOutcome =
  */
 export const encode = <Name extends string, Id, State, Event, Command, Rejection>(
   aggregate: Aggregate.Aggregate<Name, Id, State, Event, Command, Rejection>,
-  options: {
-    readonly stream: StreamId.StreamId
-    readonly version: number
-    readonly eventId: string
-    readonly state: NoInfer<State>
-    readonly time: DateTime.Utc
-  }
+  options: EncodeOptions<NoInfer<State>>
 ): Either.Either<EncodedSnapshot, StateEncodeError> => {
   const text = encodeState(aggregate, options.state)
   if (Either.isLeft(text)) {
@@ -248,7 +267,7 @@ export const encode = <Name extends string, Id, State, Event, Command, Rejection
 }
 
 /**
- * The state as JSON text, if that gives the same state back.
+ * Encodes a state as JSON text, if that decodes to the same state.
  *
  * @internal
  */
@@ -259,7 +278,7 @@ export const encodeState = <Name extends string, Id, State, Event, Command, Reje
   try {
     return encodeStrictly(aggregate, state)
   } catch (error) {
-    // too deep for the stack, or an accessor that throws
+    // the state is nested too deeply for the stack, or one of its accessors throws
     const overflow = Json.overflow(error, state)
     return Either.left(overflow === undefined ? error : new Error(`${overflow.path} ${overflow.reason}`))
   }
@@ -271,13 +290,13 @@ const encodeStrictly = <Name extends string, Id, State, Event, Command, Rejectio
 ): Either.Either<string, unknown> => {
   const encoded = aggregate.state.encode(state)
   if (Either.isLeft(encoded)) {
-    // a recursive schema follows a cycle until the stack is full
+    // a recursive schema follows a cycle until the stack overflows
     const cycle = Json.cycle(state)
     return Either.left(cycle === undefined ? encoded.left : new Error(`${cycle.path} ${cycle.reason}`))
   }
   const text = Json.stringify(encoded.right)
   if (Either.isLeft(text)) return Either.left(new Error(`${text.left.path} ${text.left.reason}`))
-  // a schema may lose something in silence, as records do with a key named __proto__
+  // a schema may drop data without an error, as records do with a key named __proto__
   const readBack = Either.flatMap(Json.parse(text.right), aggregate.state.decode)
   if (Either.isLeft(readBack)) return Either.left(readBack.left)
   const [lost] = compare(aggregate.state.schema, state, readBack.right, 1)
@@ -289,10 +308,10 @@ const encodeStrictly = <Name extends string, Id, State, Event, Command, Rejectio
 }
 
 /**
- * Decodes a stored snapshot, if it was taken with this aggregate's schema or can be migrated to it. Whether the stream
- * still has the history it was folded from is for the load to prove.
+ * Decodes a stored snapshot, if it was taken with this aggregate's schema or can be migrated to it. The load proves that
+ * the stream still has the history that the snapshot was folded from.
  *
- * The state is one of the aggregate's; `schemaVersion` and `fingerprint` are those of the stored snapshot.
+ * `schemaVersion` and `fingerprint` of the result are those of the stored snapshot, also after a migration.
  *
  * @since 0.1.0
  * @category encoding
@@ -301,10 +320,10 @@ export const decode = <Name extends string, Id, State, Event, Command, Rejection
   aggregate: Aggregate.Aggregate<Name, Id, State, Event, Command, Rejection>,
   encoded: EncodedSnapshot,
   options?: {
-    /** What to do with one of the right schema version and another fingerprint. Default: refuse it. */
+    /** Whether a snapshot of the right schema version and another fingerprint is decoded. Default: it is refused. */
     readonly onDrift?: "replay" | "decode" | undefined
   }
-): Either.Either<Snapshot<State>, SchemaVersionMismatch | SchemaDrift | StateDecodeError> => {
+): Either.Either<Snapshot<State>, DecodeFailure> => {
   const { fingerprint, schemaVersion, stream, version } = encoded
   const own = schemaVersion === aggregate.schemaVersion
   const schema = own ?

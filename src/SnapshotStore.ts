@@ -1,5 +1,5 @@
 /**
- * Keeps snapshots: at most one for each stream and schema version, so that old and new code keep their own during a
+ * Keeps snapshots, at most one for each stream and schema version. So old and new code each keep their own during a
  * rolling deployment.
  *
  * @since 0.1.0
@@ -7,23 +7,37 @@
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
-import * as Option from "effect/Option"
+import type * as Option from "effect/Option"
 import * as Schema from "effect/Schema"
 import { maxTime, maxVersion } from "./internal/constants.js"
 import { recordProblem, unknownKey } from "./internal/options.js"
+import * as Memory from "./internal/store/memory.js"
 import { streamProblem } from "./internal/streamProblem.js"
 import { quote, unreadable } from "./internal/text.js"
 import type * as Snapshot from "./Snapshot.js"
 import * as StreamId from "./StreamId.js"
 
 /**
+ * Keeps snapshots of streams, at most one for each stream and schema version.
+ *
+ * @example
+ * ```ts
+ * import { SnapshotStore } from "effect-eventsourcing"
+ * import { Effect } from "effect"
+ *
+ * const cleanUp = Effect.flatMap(
+ *   SnapshotStore.SnapshotStore,
+ *   (snapshots) => snapshots.deleteByType("Account", { schemaVersionBelow: 3 })
+ * )
+ * ```
+ *
  * @since 0.1.0
  * @category services
  */
 export class SnapshotStore extends Context.Tag("effect-eventsourcing/SnapshotStore")<SnapshotStore, {
   /**
-   * The snapshot of this schema version; else that of the highest one that is `migratable`; else that of the highest
-   * lower one; else that of the newest.
+   * Reads the snapshot of this schema version. Without one it reads that of the highest `migratable` version, else that
+   * of the highest lower version, else that of the highest version.
    */
   readonly get: (
     stream: StreamId.StreamId,
@@ -31,13 +45,13 @@ export class SnapshotStore extends Context.Tag("effect-eventsourcing/SnapshotSto
   ) => Effect.Effect<Option.Option<Snapshot.EncodedSnapshot>, SnapshotStoreError>
 
   /**
-   * Keeps the snapshot, unless one of the same stream and schema version is there with an equal or higher version.
+   * Saves the snapshot, unless the store has one of the same stream and schema version at an equal or higher version.
    */
   readonly save: (snapshot: Snapshot.EncodedSnapshot) => Effect.Effect<SaveOutcome, SnapshotStoreError>
 
   /**
-   * Deletes the snapshots of a stream: all, those of one schema version, or only the one with this very identity.
-   * Gives how many there were.
+   * Deletes the snapshots of a stream: all, those of one schema version, or only the one with this identity. Returns
+   * how many it deleted.
    */
   readonly delete: (
     stream: StreamId.StreamId,
@@ -45,7 +59,7 @@ export class SnapshotStore extends Context.Tag("effect-eventsourcing/SnapshotSto
   ) => Effect.Effect<number, SnapshotStoreError>
 
   /**
-   * Whether the stream has a snapshot, of this schema version or of any.
+   * Tells whether the stream has a snapshot, of this schema version or of any.
    */
   readonly exists: (
     stream: StreamId.StreamId,
@@ -54,7 +68,7 @@ export class SnapshotStore extends Context.Tag("effect-eventsourcing/SnapshotSto
 
   /**
    * Deletes the snapshots of all streams of an aggregate, or those with a schema version strictly below the given
-   * one. Gives how many there were; with `dryRun` it only counts.
+   * one. Returns how many it deleted. With `dryRun` it only counts.
    */
   readonly deleteByType: (
     aggregate: string,
@@ -63,6 +77,8 @@ export class SnapshotStore extends Context.Tag("effect-eventsourcing/SnapshotSto
 }>() {}
 
 /**
+ * The options of `get`.
+ *
  * @since 0.1.0
  * @category models
  */
@@ -73,7 +89,7 @@ export interface GetOptions {
 }
 
 /**
- * Which schema a state was encoded by.
+ * Names the schema that encoded a state.
  *
  * @since 0.1.0
  * @category models
@@ -84,9 +100,11 @@ export interface StateSchema {
 }
 
 /**
- * - `Saved`.
- * - `Superseded`: an equal or newer snapshot was already there and stayed.
- * - `Discarded`: the store keeps nothing, as that of {@link layerNoop}.
+ * The outcome of `save`.
+ *
+ * - `Saved`: the store has the snapshot.
+ * - `Superseded`: the store had an equal or newer snapshot, and kept that.
+ * - `Discarded`: the store keeps nothing, like that of {@link layerNoop}.
  *
  * @since 0.1.0
  * @category models
@@ -94,16 +112,20 @@ export interface StateSchema {
 export type SaveOutcome = "Saved" | "Superseded" | "Discarded"
 
 /**
+ * The options of `delete`.
+ *
  * @since 0.1.0
  * @category models
  */
 export interface DeleteOptions {
   readonly schemaVersion?: number | undefined
-  /** Delete only the snapshot that was folded up to this event at this version: not one saved meanwhile. */
+  /** Deletes only the snapshot that was folded up to this event at this version, not one that was saved since. */
   readonly identity?: { readonly version: number; readonly eventId: string } | undefined
 }
 
 /**
+ * The options of `deleteByType`.
+ *
  * @since 0.1.0
  * @category models
  */
@@ -113,8 +135,11 @@ export interface DeleteByTypeOptions {
 }
 
 /**
- * The snapshot store could not do what it was asked. No command ever fails with it. `InvalidInput` is what no store can
- * keep; `Refused` is what this one would refuse again, as it lacks a right or a table; `Unavailable` may pass.
+ * The snapshot store refused an operation. A command never fails with this error.
+ *
+ * - `InvalidInput`: no store can keep the input.
+ * - `Refused`: this store would refuse it again, because a right or a table is missing.
+ * - `Unavailable`: a later try may succeed.
  *
  * @since 0.1.0
  * @category errors
@@ -141,7 +166,7 @@ export class SnapshotStoreError extends Schema.TaggedError<SnapshotStoreError>(
 }
 
 /**
- * Guards a driver: input that no backend can keep is refused with a typed error before the driver sees it.
+ * Makes a snapshot store from a driver. Input that no backend can keep fails with a typed error before the driver sees it.
  *
  * @since 0.1.0
  * @category constructors
@@ -168,8 +193,8 @@ export const makeEncoded = (driver: SnapshotStore["Type"]): SnapshotStore["Type"
   return SnapshotStore.of({
     get: (stream, options) =>
       guard("get", () => stream, () =>
-        // without options nothing can be found
-        (isRecord(options) ? undefined : "its options are no record") ??
+        // `get` needs options
+        (isRecord(options) ? undefined : "its options are not an object") ??
           numberProblem({ schemaVersion: options.schemaVersion }) ??
           migratableProblem(options.migratable), () => driver.get(stream, options)),
     save: (snapshot) =>
@@ -182,7 +207,7 @@ export const makeEncoded = (driver: SnapshotStore["Type"]): SnapshotStore["Type"
         "delete",
         () => stream,
         () =>
-          // with a misspelt one it would delete them all
+          // with a misspelt option it would delete all snapshots
           unknownKey("its options", options, ["schemaVersion", "identity"]) ??
             numberProblem({ schemaVersion: options?.schemaVersion }) ??
             (options?.identity === undefined ? undefined : identityProblem(options.identity)),
@@ -198,7 +223,7 @@ export const makeEncoded = (driver: SnapshotStore["Type"]): SnapshotStore["Type"
     deleteByType: (aggregate, options) =>
       guard("deleteByType", () =>
         StreamId.make(aggregate, "-"), () =>
-        // a misspelt dryRun would delete
+        // with a misspelt dryRun it would delete
         recordProblem("options", options, ["schemaVersionBelow", "dryRun"])?.message ??
           numberProblem({ schemaVersionBelow: options?.schemaVersionBelow }) ??
           (options?.dryRun === undefined || typeof options.dryRun === "boolean"
@@ -209,75 +234,12 @@ export const makeEncoded = (driver: SnapshotStore["Type"]): SnapshotStore["Type"
 }
 
 /**
- * A store in memory. It keeps what it is given as text: nothing read back is an object that was written.
+ * Makes a store in memory. It keeps snapshots as text: an object that is read back is not the one that was written.
  *
  * @since 0.1.0
  * @category constructors
  */
-export const makeMemory: Effect.Effect<SnapshotStore["Type"]> = Effect.sync(() => {
-  const aggregates = new Map<string, Map<string, Map<number, Snapshot.EncodedSnapshot>>>()
-  const rowsOf = (stream: StreamId.StreamId) => aggregates.get(stream.aggregate)?.get(stream.id)
-
-  return makeEncoded(SnapshotStore.of({
-    get: (stream, options) =>
-      Effect.sync(() => {
-        const rows = Array.from(rowsOf(stream)?.values() ?? [])
-        const ofVersion = rows.filter((row) => row.schemaVersion === options.schemaVersion)
-        const migratable = rows.filter((row) => options.migratable?.some((schema) => isOf(row, schema)))
-        const lower = rows.filter((row) => row.schemaVersion <= options.schemaVersion)
-        const found = highest(ofVersion) ?? highest(migratable) ?? highest(lower) ?? highest(rows)
-        // what is in the store nothing outside it can change
-        return Option.fromNullable(found && { ...found, stream: { ...found.stream } })
-      }),
-    save: (snapshot) =>
-      Effect.sync(() => {
-        const { aggregate, id } = snapshot.stream
-        const streams = getOrInsert(
-          aggregates,
-          aggregate,
-          () => new Map<string, Map<number, Snapshot.EncodedSnapshot>>()
-        )
-        const rows = getOrInsert(streams, id, () => new Map<number, Snapshot.EncodedSnapshot>())
-        const current = rows.get(snapshot.schemaVersion)
-        if (current !== undefined && current.version >= snapshot.version) return "Superseded"
-        rows.set(snapshot.schemaVersion, { ...snapshot, stream: StreamId.make(aggregate, id) })
-        return "Saved"
-      }),
-    delete: (stream, options) =>
-      Effect.sync(() => {
-        const rows = rowsOf(stream)
-        if (rows === undefined) return 0
-        const identity = options?.identity
-        let count = 0
-        for (const row of Array.from(rows.values())) {
-          if (options?.schemaVersion !== undefined && row.schemaVersion !== options.schemaVersion) continue
-          if (identity !== undefined && (row.version !== identity.version || row.eventId !== identity.eventId)) continue
-          rows.delete(row.schemaVersion)
-          count++
-        }
-        return count
-      }),
-    exists: (stream, options) =>
-      Effect.sync(() => {
-        const rows = rowsOf(stream)
-        if (rows === undefined) return false
-        return options?.schemaVersion === undefined ? rows.size > 0 : rows.has(options.schemaVersion)
-      }),
-    deleteByType: (aggregate, options) =>
-      Effect.sync(() => {
-        const below = options?.schemaVersionBelow ?? Number.POSITIVE_INFINITY
-        let count = 0
-        for (const rows of aggregates.get(aggregate)?.values() ?? []) {
-          for (const schemaVersion of Array.from(rows.keys())) {
-            if (schemaVersion >= below) continue
-            count++
-            if (options?.dryRun !== true) rows.delete(schemaVersion)
-          }
-        }
-        return count
-      })
-  }))
-})
+export const makeMemory: Effect.Effect<SnapshotStore["Type"]> = Effect.sync(() => makeEncoded(Memory.makeSnapshots()))
 
 /**
  * A store in memory, for tests and for trying things out.
@@ -288,7 +250,7 @@ export const makeMemory: Effect.Effect<SnapshotStore["Type"]> = Effect.sync(() =
 export const layerMemory: Layer.Layer<SnapshotStore> = Layer.effect(SnapshotStore, makeMemory)
 
 /**
- * A store that keeps nothing, for programs that take no snapshots. `createSnapshot` fails with it.
+ * A store that keeps nothing, for programs without snapshots. `createSnapshot` fails on it.
  *
  * @since 0.1.0
  * @category layers
@@ -307,15 +269,6 @@ export const layerNoop: Layer.Layer<SnapshotStore> = Layer.succeed(
 // -------------------------------------------------------------------------------------
 // internal
 // -------------------------------------------------------------------------------------
-
-const isOf = (row: Snapshot.EncodedSnapshot, schema: StateSchema): boolean =>
-  row.schemaVersion === schema.schemaVersion && row.fingerprint === schema.fingerprint
-
-const highest = (rows: ReadonlyArray<Snapshot.EncodedSnapshot>): Snapshot.EncodedSnapshot | undefined =>
-  rows.reduce<Snapshot.EncodedSnapshot | undefined>(
-    (best, row) => best === undefined || row.schemaVersion > best.schemaVersion ? row : best,
-    undefined
-  )
 
 const numberProblem = (numbers: Readonly<Record<string, unknown>>): string | undefined => {
   for (const [name, value] of Object.entries(numbers)) {
@@ -338,11 +291,11 @@ const isRecord = (value: unknown): boolean => typeof value === "object" && value
 
 const migratableProblem = (schemas: unknown): string | undefined => {
   if (schemas === undefined || (Array.isArray(schemas) && schemas.every(isRecord))) return undefined
-  return "migratable is no array of state schemas"
+  return "migratable is not an array of state schemas"
 }
 
 const identityProblem = (identity: NonNullable<DeleteOptions["identity"]>): string | undefined => {
-  if (!isRecord(identity)) return "identity is no record"
+  if (!isRecord(identity)) return "identity is not an object"
   const { eventId, version } = identity
   return version === undefined ? "identity has no version" : numberProblem({ version }) ?? textProblem({ eventId })
 }
@@ -354,12 +307,4 @@ const shown = (streamOf: () => StreamId.StreamId): { readonly aggregate: string;
   } catch {
     return { aggregate: "?", id: "?" }
   }
-}
-
-const getOrInsert = <K, V>(map: Map<K, V>, key: K, make: () => V): V => {
-  const found = map.get(key)
-  if (found !== undefined) return found
-  const made = make()
-  map.set(key, made)
-  return made
 }

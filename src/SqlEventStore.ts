@@ -11,6 +11,7 @@ import { SqlError } from "@effect/sql/SqlError"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
+import type * as Event from "./Event.js"
 import * as EventStore from "./EventStore.js"
 import * as Append from "./internal/sql/append.js"
 import type { EventStatements } from "./internal/sql/dialect.js"
@@ -111,7 +112,7 @@ export const layer = layerWith({})
 // internal
 // -------------------------------------------------------------------------------------
 
-const toRecord = ({ position }: EventStatements, row: Row.Row): EventStore.EncodedRecord => ({
+const toRecord = ({ position }: EventStatements, row: Row.Row): Event.EncodedRecord => ({
   id: Row.text(row.event_id),
   stream: StreamId.make(Row.text(row.aggregate), Row.text(row.stream_id)),
   version: Row.number(row.version),

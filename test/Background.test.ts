@@ -219,7 +219,7 @@ describe("inside a transaction of the caller's", () => {
         })).pipe(Effect.flip)
         // too long to be loaded: a worker is asked for a snapshot, wherever it stands
         yield* quiet.execute(id("b"), deposit(1, 6))
-        assert.deepInclude(yield* Effect.flip(accounts.load(id("b"))), { reason: "ReplayTooLong" })
+        assert.deepInclude(yield* Effect.flip(accounts.load(id("b"))), { _tag: "ReplayTooLong" })
         yield* gate.open
         yield* accounts.awaitPendingSnapshots
         assert.deepStrictEqual([yield* snapshotVersion("a"), yield* snapshotVersion("b")], [3, 7])
@@ -463,7 +463,7 @@ describe("a stream too long to be loaded", () => {
       // another process takes it, and appends less than makes the next one due
       yield* other.createSnapshot(id("a"))
       yield* other.execute(id("a"), deposit(1, 6))
-      assert.deepInclude(yield* Effect.flip(accounts.load(id("a"))), { reason: "ReplayTooLong" })
+      assert.deepInclude(yield* Effect.flip(accounts.load(id("a"))), { _tag: "ReplayTooLong" })
       yield* gate.open
       yield* accounts.awaitPendingSnapshots
       assert.strictEqual(yield* snapshotVersion("a"), 15)

@@ -94,12 +94,14 @@ const A = Aggregate.make({ name: "A", id: Schema.String, state: Schema.Int, even
   decide: (_state, command) => command > 1 ? Either.left("TooMuch" as const) : Either.right([{ _tag: "Counted" }]) })
 declare const repository: Repository.Repository<typeof A>
 type Equals<X, Y> = (<T>() => T extends X ? 1 : 2) extends (<T>() => T extends Y ? 1 : 2) ? true : false
+type LoadErrors = EventStore.EventDecodeError | EventStore.HistoryGap | EventStore.EventStoreError |
+  Repository.HistoryRewritten | Repository.IdEncodeError | Repository.ReplayTooLong
 const execute = repository.execute("a", 1)
 export const executes: Equals<Effect.Effect.Error<typeof execute>, "TooMuch" | EventStore.VersionConflict |
-  Repository.InvalidCommand | Repository.EventEncodeError | EventStore.EventDecodeError | EventStore.HistoryGap | EventStore.EventStoreError> = true
+  Repository.InvalidCommand | Repository.EventEncodeError | LoadErrors> = true
 const load = repository.load("a")
 export const loads: Equals<Effect.Effect.Error<typeof load>,
-  EventStore.EventDecodeError | EventStore.HistoryGap | EventStore.EventStoreError> = true
+  LoadErrors> = true
 `
     )
     const stdout = await new Promise<string>((resolve) =>

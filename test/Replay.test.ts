@@ -32,7 +32,7 @@ const write = (events: number, text = "a") =>
   )
 
 const tooLong = (error: { readonly _tag: string }) =>
-  error instanceof EventStore.EventStoreError && error.reason === "ReplayTooLong" && !error.mayHaveAppended
+  error instanceof Repository.ReplayTooLong && error.stream.aggregate === "Account"
 
 describe("maxReplay", () => {
   each(
@@ -433,7 +433,7 @@ describe("a history that is replaced while it is read", () => {
       const before = yield* refused
       logged.length = 0
       reads.of = (count) => count % 2 === 0 ? one : other
-      assert.strictEqual((yield* Effect.flip(observed(accounts.load(id("a")))))._tag, "EventStoreError")
+      assert.strictEqual((yield* Effect.flip(observed(accounts.load(id("a")))))._tag, "HistoryRewritten")
       assert.strictEqual((yield* refused) - before, 1)
       assert.strictEqual(logged.filter(({ annotations }) => annotations.id === "a").length, 1)
     }).pipe(Effect.provide(memoryStores)))
@@ -462,7 +462,7 @@ describe("a history that is replaced while it is read", () => {
       const refused = counted(Metrics.snapshotLoads, { aggregate: "Account", outcome: "StateDecodeError" })
       const before = yield* refused
       const failure = yield* Effect.flip(accounts.execute(id("a"), deposit(1)))
-      assert.deepInclude(failure, { _tag: "EventStoreError", reason: "ReplayTooLong" })
+      assert.deepInclude(failure, { _tag: "ReplayTooLong" })
       assert.strictEqual((yield* refused) - before, 1)
     }).pipe(Effect.provide(memoryStores)))
 
@@ -550,10 +550,7 @@ describe("a history that is replaced while it is read", () => {
       assert.deepInclude(yield* accounts.verify(id("a")), { _tag: "Verified" })
       reads.of = (count) => count % 2 === 0 ? one : other
       const flickering = yield* accountsOn(store, { snapshots: SnapshotPolicy.manual, pageSize: 3 })
-      assert.deepInclude(yield* Effect.flip(flickering.verify(id("a"))), {
-        _tag: "EventStoreError",
-        reason: "Unavailable"
-      })
+      assert.deepInclude(yield* Effect.flip(flickering.verify(id("a"))), { _tag: "HistoryRewritten" })
     }).pipe(Effect.provide(memoryStores)))
 
   const idsOf = (
@@ -621,8 +618,8 @@ describe("a history that is replaced while it is read", () => {
       reads.of = (count) => count % 2 === 0 ? one : other
       const accounts = yield* accountsOn(store, { pageSize: 3 })
       const failure = yield* Effect.flip(accounts.load(id("a")))
-      assert.deepInclude(failure, { _tag: "EventStoreError", operation: "read", reason: "Unavailable", stream })
-      assert.include(failure.message, "another history")
+      assert.deepInclude(failure, { _tag: "HistoryRewritten", stream })
+      assert.include(failure.message, "was rewritten each time")
     }).pipe(Effect.provide(memoryStores)))
 })
 

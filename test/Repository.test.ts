@@ -562,7 +562,7 @@ describe("bad input", () => {
         ]
         for (const attempt of attempts) {
           const failure = yield* Effect.flip(attempt)
-          assert.deepInclude(failure, { _tag: "EventStoreError", reason: "InvalidInput", mayHaveAppended: false })
+          assert.deepInclude(failure, { _tag: "IdEncodeError", aggregate: "Account" })
           assert.include(String(failure), "the id of the Account does not encode")
         }
       }

@@ -241,22 +241,19 @@ if (only > 0) {
         changes: [["Effect.disconnect(run(request))", "run(request)"]]
       },
       {
-        name: "whoever waited for a load that failed waits for ever",
+        name: "a load that waited for a load that failed waits for ever",
         file: "internal/repository/stateCache.ts",
         changes: [["return latch.open", "return Effect.void"]]
       },
       {
         name: "a snapshot store is waited for without end",
-        file: "internal/repository/loader.ts",
+        file: "internal/repository/contain.ts",
         changes: [["duration: options.timeout,", "duration: \"1 hours\","]]
       },
       {
-        name: "the limit of a replay holds for whoever makes the next one short",
+        name: "the limit of a replay holds for snapshots too",
         file: "internal/repository/loader.ts",
-        changes: [[
-          "const { first, limit, most, upTo } = unbounded ? anyLength : within",
-          "const { first, limit, most, upTo } = within"
-        ]]
+        changes: [["options.unbounded === true ? unlimited : limited, options)", "limited, options)"]]
       },
       {
         name: "a save has no time limit",

@@ -412,7 +412,6 @@ const prepare = (subject: Subject, seed: number, options: Options) => {
             return "gave up"
           }
           const tag = typeof error === "object" && error !== null && "_tag" in error ? String(error._tag) : "untyped"
-          const reason = typeof error === "object" && error !== null && "reason" in error ? error.reason : undefined
           // what was read wrongly is told as such, or has no id to tell
           const misread = relevant.some(({ call, fault }) =>
             fault._tag === "Corrupt" && !(call.operation === "EventStore.readWithSnapshot" && call.n % 2 === 1)
@@ -425,8 +424,9 @@ const prepare = (subject: Subject, seed: number, options: Options) => {
           const expected = isMarked(error) || gaveUp ||
             (tag === "VersionConflict" && settings.once) ||
             (tag === "EmptyStream" && strict && mayBeEmpty) ||
-            (reason === "ReplayTooLong" && settings.maxReplay !== undefined && !strict) ||
-            (misread && (tag === "EventDecodeError" || tag === "HistoryGap" || tag === "EventStoreError"))
+            (tag === "ReplayTooLong" && settings.maxReplay !== undefined && !strict) ||
+            (misread &&
+              ["EventDecodeError", "HistoryGap", "HistoryRewritten", "EventStoreError"].includes(tag))
           if (!expected) wrong(`${what} failed with ${String(error)}`)
           if (tag === "SnapshotStoreError" && !strict) wrong(`${what} failed by a snapshot`)
           return tag

@@ -131,7 +131,10 @@ describe("Repository", () => {
       | EventStore.HistoryGap
       | EventStore.EventStoreError
       | Repository.EventEncodeError
+      | Repository.HistoryRewritten
+      | Repository.IdEncodeError
       | Repository.InvalidCommand
+      | Repository.ReplayTooLong
     >()
     expect<Effect.Effect.Success<typeof execute>>().type.toBe<
       Repository.Executed<{ readonly total: bigint }, Event>
@@ -139,10 +142,15 @@ describe("Repository", () => {
     expect<Effect.Effect.Context<typeof execute>>().type.toBe<Counters>()
   })
 
-  test("load fails with the store's errors only", () => {
+  test("load fails with its typed errors only", () => {
     const load = Effect.flatMap(Counters, (counters) => counters.load(CounterId.make("a")))
     expect<Effect.Effect.Error<typeof load>>().type.toBe<
-      EventStore.EventDecodeError | EventStore.HistoryGap | EventStore.EventStoreError
+      | EventStore.EventDecodeError
+      | EventStore.HistoryGap
+      | EventStore.EventStoreError
+      | Repository.HistoryRewritten
+      | Repository.IdEncodeError
+      | Repository.ReplayTooLong
     >()
     expect<Effect.Effect.Success<typeof load>>().type.toBe<Repository.Loaded<Id, { readonly total: bigint }>>()
   })

@@ -16,10 +16,11 @@ import * as Event from "../../Event.js"
 import * as EventStore from "../../EventStore.js"
 import * as ExpectedVersion from "../../ExpectedVersion.js"
 import type * as StreamId from "../../StreamId.js"
+import { type Baseline, baselineOf } from "./baseline.js"
 import { EventEncodeError, type ExecuteError, InvalidCommand } from "./errors.js"
-import { type Baseline, baselineOf } from "./loader.js"
 import { load } from "./loads.js"
 import type { Executed } from "./model.js"
+import { stands } from "./proof.js"
 import { RetryClock } from "./retryClock.js"
 import { dueNow } from "./saves.js"
 import type { Services } from "./services.js"
@@ -241,20 +242,11 @@ const isStored = <State>(
   after: Baseline<State> | undefined
 ): Effect.Effect<boolean, EventStore.EventStoreError> => {
   // the expected version fits another history of the same length too, such as one that was restored since the load
-  const holds = before.version === 0 ? Effect.succeed(true) : stands(events, before)
+  const holds = before.version === 0 ? Effect.succeed(true) : stands(events.replay, before)
   return after === undefined
     ? holds
-    : Effect.if(holds, { onTrue: () => stands(events, after), onFalse: () => Effect.succeed(false) })
+    : Effect.if(holds, { onTrue: () => stands(events.replay, after), onFalse: () => Effect.succeed(false) })
 }
-
-const stands = <State>(
-  events: EventStore.EventStore["Type"],
-  { eventId, stream, version }: Baseline<State>
-): Effect.Effect<boolean, EventStore.EventStoreError> =>
-  Effect.map(
-    Effect.suspend(() => events.replay.readTail(stream, { fromVersion: version, limit: 1 })),
-    ([event]) => event?.version === version && event.eventId === eventId
-  )
 
 /**
  * The trace context of the caller, as metadata.

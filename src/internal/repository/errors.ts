@@ -4,6 +4,7 @@ import type * as EventStore from "../../EventStore.js"
 import type * as Snapshot from "../../Snapshot.js"
 import type * as SnapshotStore from "../../SnapshotStore.js"
 import * as StreamId from "../../StreamId.js"
+import { reason } from "../schema/reason.js"
 import { quote } from "../text.js"
 
 /**
@@ -12,7 +13,81 @@ import { quote } from "../text.js"
  * @since 0.1.0
  * @category errors
  */
-export type LoadError = EventStore.EventDecodeError | EventStore.HistoryGap | EventStore.EventStoreError
+export type LoadError =
+  | EventStore.EventDecodeError
+  | EventStore.EventStoreError
+  | EventStore.HistoryGap
+  | HistoryRewritten
+  | IdEncodeError
+  | ReplayTooLong
+
+/**
+ * The load would fold more events than `maxReplay` allows. A snapshot makes the next load short: take one with
+ * `createSnapshot`, which has no such limit, or wait for the worker in background mode.
+ *
+ * @since 0.1.0
+ * @category errors
+ */
+export class ReplayTooLong extends Schema.TaggedError<ReplayTooLong>("effect-eventsourcing/ReplayTooLong")(
+  "ReplayTooLong",
+  {
+    stream: StreamId.StreamId,
+    /** The first version of the page of events that passed the limit. */
+    fromVersion: Schema.Number,
+    /** The limit. */
+    maxReplay: Schema.Number
+  }
+) {
+  /**
+   * @since 0.1.0
+   */
+  override get message(): string {
+    return `${StreamId.format(this.stream)}: the events from version ${this.fromVersion} on exceed maxReplay, ` +
+      `${this.maxReplay} events: take a snapshot with createSnapshot, which has no such limit`
+  }
+}
+
+/**
+ * The id of an aggregate does not encode with its schema. The store was not asked.
+ *
+ * @since 0.1.0
+ * @category errors
+ */
+export class IdEncodeError extends Schema.TaggedError<IdEncodeError>("effect-eventsourcing/IdEncodeError")(
+  "IdEncodeError",
+  {
+    /** The name of the aggregate. */
+    aggregate: Schema.String,
+    cause: Schema.Defect
+  }
+) {
+  /**
+   * @since 0.1.0
+   */
+  override get message(): string {
+    return `the id of the ${this.aggregate} does not encode: ${reason(this.cause)}`
+  }
+}
+
+/**
+ * The history of the stream was rewritten between two pages of a load, and again each time that the load began anew, as
+ * a restore may do. Load again when the stream is at rest.
+ *
+ * @since 0.1.0
+ * @category errors
+ */
+export class HistoryRewritten extends Schema.TaggedError<HistoryRewritten>("effect-eventsourcing/HistoryRewritten")(
+  "HistoryRewritten",
+  { stream: StreamId.StreamId }
+) {
+  /**
+   * @since 0.1.0
+   */
+  override get message(): string {
+    return `the history of ${StreamId.format(this.stream)} was rewritten each time between two pages of it: load ` +
+      "again when the stream is at rest"
+  }
+}
 
 /**
  * The errors of a command, besides the aggregate's own rejections.

@@ -5,12 +5,17 @@ import type * as StreamId from "../../StreamId.js"
 import * as Json from "../schema/json.js"
 import { quote } from "../text.js"
 
-/** @internal */
+/**
+ * A state and the version up to which it is folded.
+ *
+ * @internal
+ */
 export interface Folded<out State> {
   readonly state: State
   readonly version: number
-  /** The id of the last event, where the page gave it. */
+  /** The id of the last event. `null`: the page did not give it. */
   readonly eventId: string | null
+  /** The number of events that were read and folded. */
   readonly replayed: number
 }
 
@@ -32,7 +37,7 @@ export const foldPage = <Name extends string, Id, State, Event, Command, Rejecti
       return Either.left(new EventStore.HistoryGap({ stream, expected: version + 1, actual: event.version }))
     }
     const decode = codec.decoder(event.type)
-    // a retired event is a version of the stream like any other, and means nothing
+    // a retired event counts as a version of the stream, and does not change the state
     if (decode !== undefined || !codec.isRetired(event.type)) {
       const decoded = decode === undefined ? unknownType(codec) : decodeEvent(decode, event)
       if (Either.isLeft(decoded)) {

@@ -7,8 +7,8 @@
  */
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
+import type { Baseline } from "./baseline.js"
 import type { LoadError } from "./errors.js"
-import type { Baseline } from "./loader.js"
 import { always, saveCommitted } from "./saves.js"
 import type { Services } from "./services.js"
 import type { Source } from "./source.js"
@@ -44,9 +44,8 @@ const shortenReplay = <Id, State, Event>(
   error: LoadError
 ): Effect.Effect<void> =>
   Effect.sync(() => {
-    if (error._tag !== "EventStoreError" || error.reason !== "ReplayTooLong") return
+    if (error._tag !== "ReplayTooLong") return
     const { stream } = error
-    if (stream === undefined) return
     services.snapshotter?.offer({
       stream,
       version: Infinity,

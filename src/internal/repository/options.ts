@@ -50,9 +50,8 @@ export interface Options<State = unknown, Event = unknown> {
    */
   readonly onDrift?: "replay" | "decode" | undefined
   /**
-   * How many events a load or a command may fold. A longer replay fails with an `EventStoreError` of reason
-   * `ReplayTooLong`. In background mode it also asks a worker for a snapshot. Workers and `createSnapshot` have no such
-   * limit. Default: no limit.
+   * How many events a load or a command may fold. A longer replay fails with `ReplayTooLong`. In background mode it also
+   * asks a worker for a snapshot. Workers and `createSnapshot` have no such limit. Default: no limit.
    */
   readonly maxReplay?: number | undefined
   /**

@@ -7,23 +7,23 @@ import * as StreamId from "../../StreamId.js"
 import { type Folded, foldPage } from "./fold.js"
 
 /**
- * What the state of a command was folded from. An `evolve` or a `decide` may have changed the state itself, so that a
- * command which lost a race, or takes a snapshot, folds it once more from here. Nothing is copied for it: it keeps the
- * texts that the load has read. Why: docs/decisions/0067-folding-again.md.
+ * Records the events and the beginning that the state of a command was folded from. `evolve` or `decide` may change the
+ * state in place, so a command that lost a race or takes a snapshot folds it once more from here. The source keeps the
+ * texts that the load read and copies nothing. Why: docs/decisions/0067-folding-again.md.
  *
  * @internal
  */
 export interface Source<State> {
-  /** Begins anew, with what gives the same state each time that it is called. */
+  /** Begins anew. `state` must give an equal state each time that it is called. */
   readonly begin: (
     state: () => Option.Option<State>,
     at: { readonly version: number; readonly eventId: string | null }
   ) => void
-  /** The events that were folded next. */
+  /** Adds the events that were folded next. */
   readonly add: (page: ReadonlyArray<EventStore.TailEvent>) => void
-  /** Told the state after each load: where too much text was read to keep it, that of the state is kept. */
+  /** Takes the state after a load. If the events were too long to keep, the source keeps the text of the state. */
   readonly settle: (folded: Folded<State>) => void
-  /** The state once more, and these events on it. None where it cannot be had without the store. */
+  /** Folds the state once more, and these events onto it. `None`: only the store can give it. */
   readonly again: (events?: ReadonlyArray<EventStore.TailEvent>) => Option.Option<Folded<State>>
 }
 
@@ -31,7 +31,7 @@ export interface Source<State> {
 export const make = <Name extends string, Id, State, Event, Command, Rejection>(
   aggregate: Aggregate.Aggregate<Name, Id, State, Event, Command, Rejection>
 ): Source<State> => {
-  // only an error would name it, and what does not fold here is read from the store
+  // only an error would name the stream, and a fold that fails here is repeated from the store
   const stream = StreamId.make(aggregate.name, "")
   let start:
     | { readonly state: () => Option.Option<State>; readonly version: number; readonly eventId: string | null }
@@ -75,5 +75,5 @@ export const make = <Name extends string, Id, State, Event, Command, Rejection>(
   }
 }
 
-// characters of events, so that many commands at a time keep no more than they read anyway
+// in characters of events: many commands at a time must not keep much more than they read anyway
 const mostKept = 1_000_000

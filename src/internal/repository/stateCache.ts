@@ -1,46 +1,129 @@
+// Keeps the states that loads folded, as snapshots in the process's own memory.
+// A load reads on from the cached state, and with its tail the event that proves it; otherwise the stored snapshot is
+// looked for. An entry is text, because a caller may change the state that it was given.
+// A hit costs one read.
+import * as DateTime from "effect/DateTime"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
-import type * as Option from "effect/Option"
+import * as Either from "effect/Either"
+import * as Option from "effect/Option"
+import type * as EventStore from "../../EventStore.js"
 import type * as Snapshot from "../../Snapshot.js"
+import type * as StreamId from "../../StreamId.js"
+import * as BackOff from "./backOff.js"
+import { type Baseline, baselineOf, type Used } from "./baseline.js"
 import * as Counters from "./counters.js"
+import type { Loadable, Page } from "./loadable.js"
+import { holds } from "./proof.js"
+import type { Loading, Request } from "./replay.js"
+import { type Found, prove } from "./snapshotSource.js"
 
 /**
- * What a load of a stream came to, as a snapshot in the process's own memory. It holds text, as whoever was given a state
- * may change it.
+ * The loader without the cache.
  *
  * @internal
  */
-export interface Entry<out Used> {
+export interface Uncached<Id, State> {
+  readonly load: (request: Request<Id, State>) => Loading<State>
+  /** Folds the events after a snapshot, or all of them. */
+  readonly resume: (request: Request<Id, State>, found: Found<State>) => Loading<State>
+}
+
+/** @internal */
+export interface StateCache<Id, State> {
+  readonly load: (request: Request<Id, State>) => Loading<State>
+  /** Removes the state of a stream, so that the next load looks for the stored snapshot. */
+  readonly forget: (stream: StreamId.StreamId) => void
+}
+
+/** @internal */
+export const make = <Id, State>(
+  aggregate: Loadable<Id, State>,
+  options: { readonly capacity: number; readonly timeToLive: Duration.DurationInput },
+  events: EventStore.ReplaySeam,
+  uncached: Uncached<Id, State>
+): StateCache<Id, State> => {
+  const entries = makeEntries(aggregate, options)
+  const oneAtATime = makeOneAtATime()
+  const count = Counters.byOutcome(Counters.stateCache, aggregate.name)
+
+  const resume = (
+    request: Request<Id, State>,
+    { encoded, used }: Entry,
+    page: Page,
+    now: () => number
+  ): Loading<State> =>
+    Effect.map(uncached.resume(request, prove(aggregate, encoded, page)), (folded) => {
+      const { refuted, stream, took } = folded
+      const cached = Option.isSome(folded.used)
+      const loaded = baselineOf(folded, { stream, snapshotVersion: 0, used, outcome: disabled, took, refuted, cached })
+      // to encode the state costs about as much as to read as much text again
+      if (folded.replayed > 0 && lengthOf(page) >= encoded.state.length) entries.remember(loaded, used, now())
+      return loaded
+    })
+
+  // `again`: the load waited for another one of the stream. It counts once, and waits once.
+  const loadCached = (request: Request<Id, State>, again: boolean): Loading<State> =>
+    Effect.clockWith((clock) => {
+      const { limits, stream } = request
+      const now = () => clock.unsafeCurrentTimeMillis()
+      const next = Effect.suspend(() => loadCached(request, true))
+      const miss = (outcome: "Miss" | "Stale"): Loading<State> => {
+        const loading = Effect.map(uncached.load(request), (loaded) => {
+          entries.remember(loaded, loaded.used, now())
+          return loaded
+        })
+        if (again) return loading
+        count(outcome)
+        return oneAtATime(stream.id, loading, next)
+      }
+      const entry = entries.get(stream.id, now())
+      if (entry === undefined) return miss("Miss")
+      const { encoded } = entry
+      return Effect.flatMap(events.readTail(stream, { fromVersion: encoded.version, limit: limits.first }), (page) => {
+        if (holds(page, encoded) && page.length < limits.first) {
+          if (!again) count("Hit")
+          return resume(request, entry, page, now)
+        }
+        // the history is another one, or so many events were appended that there may be a newer snapshot
+        const current = entries.get(stream.id, now())
+        if (current !== undefined && current !== entry && !again) {
+          // another load has replaced the entry meanwhile
+          count("Stale")
+          return next
+        }
+        if (current === entry) entries.delete(stream.id)
+        return miss("Stale")
+      })
+    })
+
+  return {
+    load: (request) =>
+      Effect.flatMap(events.inTransaction, (open) => open ? uncached.load(request) : loadCached(request, false)),
+    forget: (stream) => entries.delete(stream.id)
+  }
+}
+
+const disabled: Snapshot.SnapshotOutcome = { _tag: "Disabled" }
+
+const lengthOf = (page: Page): number => page.reduce((length, { payload }) => length + payload.length, 0)
+
+interface Entry {
   readonly encoded: Snapshot.EncodedSnapshot
   /** The stored snapshot that the load used: policies count from it. */
   readonly used: Option.Option<Used>
 }
 
-/** @internal */
-export interface StateCache<in out Used> {
-  readonly get: (id: string, now: number) => Entry<Used> | undefined
-  readonly set: (id: string, entry: Entry<Used>) => void
-  readonly delete: (id: string) => void
-  readonly count: (outcome: "Hit" | "Miss" | "Stale") => void
-  /** Runs the first for one fiber at a time; for those that came meanwhile, then, the second. */
-  readonly single: <A, E>(
-    id: string,
-    first: Effect.Effect<A, E>,
-    others: Effect.Effect<A, E>
-  ) => Effect.Effect<A, E>
-}
-
-/** @internal */
-export const make = <Used>(
-  aggregate: string,
+const makeEntries = <Id, State>(
+  aggregate: Loadable<Id, State>,
   options: { readonly capacity: number; readonly timeToLive: Duration.DurationInput }
-): StateCache<Used> => {
+) => {
+  const uncachable = BackOff.make()
   const timeToLive = Duration.toMillis(options.timeToLive)
   // least recently used first
-  const entries = new Map<string, Entry<Used>>()
-  const loading = new Map<string, Effect.Latch>()
+  const entries = new Map<string, Entry>()
 
-  const set = (id: string, entry: Entry<Used>) => {
+  const set = (id: string, entry: Entry): void => {
     entries.delete(id)
     entries.set(id, entry)
     if (entries.size <= options.capacity) return
@@ -50,8 +133,30 @@ export const make = <Used>(
     }
   }
 
+  const remove = (id: string): void => {
+    entries.delete(id)
+  }
+
+  // Only a load writes the cache, and only outside of transactions: other processes see the same events.
+  const remember = (loaded: Baseline<State>, used: Option.Option<Used>, now: number): void => {
+    const { eventId, state, stream, version } = loaded
+    if (version === 0 || eventId === null || uncachable.waits(stream.id, now)) return
+    const time = DateTime.make(Math.trunc(now))
+    // the clock may give a time that is not a date
+    if (Option.isNone(time)) return
+    const encoded = aggregate.encode({ stream, version, eventId, state, time: DateTime.toUtc(time.value) })
+    if (Either.isRight(encoded)) {
+      uncachable.succeeded(stream.id)
+      set(stream.id, { encoded: encoded.right, used })
+    } else {
+      uncachable.failed(stream.id, now)
+      entries.delete(stream.id)
+    }
+  }
+
   return {
-    get: (id, now) => {
+    remember,
+    get: (id: string, now: number): Entry | undefined => {
       const entry = entries.get(id)
       if (entry === undefined) return undefined
       if (now - entry.encoded.time >= timeToLive) {
@@ -61,24 +166,25 @@ export const make = <Used>(
       set(id, entry)
       return entry
     },
-    set,
-    delete: (id) => {
-      entries.delete(id)
-    },
-    count: Counters.byOutcome(Counters.stateCache, aggregate),
-    single: (id, first, others) =>
-      Effect.uninterruptibleMask((restore) => {
-        const leader = loading.get(id)
-        if (leader !== undefined) return restore(Effect.zipRight(leader.await, others))
-        const latch = Effect.unsafeMakeLatch()
-        loading.set(id, latch)
-        return Effect.ensuring(
-          restore(first),
-          Effect.suspend(() => {
-            loading.delete(id)
-            return latch.open
-          })
-        )
-      })
+    delete: remove
   }
+}
+
+/** Runs `first` for one fiber of a stream at a time. The fibers that come meanwhile wait for it, and run `others`. */
+const makeOneAtATime = () => {
+  const loading = new Map<string, Effect.Latch>()
+  return <A, E>(id: string, first: Effect.Effect<A, E>, others: Effect.Effect<A, E>): Effect.Effect<A, E> =>
+    Effect.uninterruptibleMask((restore) => {
+      const leader = loading.get(id)
+      if (leader !== undefined) return restore(Effect.zipRight(leader.await, others))
+      const latch = Effect.unsafeMakeLatch()
+      loading.set(id, latch)
+      return Effect.ensuring(
+        restore(first),
+        Effect.suspend(() => {
+          loading.delete(id)
+          return latch.open
+        })
+      )
+    })
 }

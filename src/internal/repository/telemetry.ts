@@ -8,8 +8,8 @@ import * as Tracer from "effect/Tracer"
 import type * as Snapshot from "../../Snapshot.js"
 import type * as StreamId from "../../StreamId.js"
 import { reason } from "../schema/reason.js"
+import type { Baseline } from "./baseline.js"
 import * as Counters from "./counters.js"
-import type { Baseline } from "./loader.js"
 
 // Effect's own tracer makes spans that are not exported
 const liveTracer = Context.get(DefaultServices.liveServices, Tracer.Tracer)

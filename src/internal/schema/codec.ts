@@ -6,8 +6,8 @@ import * as AST from "effect/SchemaAST"
 import { safely } from "./safely.js"
 
 /**
- * Whether a value is what the schema decodes it to, and what it encodes it to, so that it need not be copied key by key.
- * A schema for which only decoding can tell gives `undefined`; a value for which only decoding can tell gives false.
+ * Makes a check whether a schema decodes and encodes a value to itself, so that the value need not be copied key by key.
+ * Gives `undefined` for a schema that needs a decoder. The check gives false for a value that needs one.
  *
  * @internal
  */
@@ -17,7 +17,7 @@ export const plain = <A, I>(schema: Schema.Schema<A, I>): ((value: unknown) => v
 }
 
 /**
- * A decoder that gives back what it is given where that is plain.
+ * Makes a decoder that returns a plain value as it is.
  *
  * @internal
  */
@@ -33,7 +33,7 @@ export const decoder = <A, I>(
 }
 
 /**
- * An encoder that gives back what it is given where that is plain.
+ * Makes an encoder that returns a plain value as it is.
  *
  * @internal
  */
@@ -51,7 +51,7 @@ export const encoder = <A, I>(
 type Check = (value: unknown) => boolean
 
 const checkOf = (ast: AST.AST): Check | undefined => {
-  // what it means for a filter, decoding knows
+  // parse options may change the meaning of a filter: decode
   if (ast.annotations[AST.ParseOptionsAnnotationId] !== undefined) return undefined
   switch (ast._tag) {
     case "StringKeyword":
@@ -67,7 +67,7 @@ const checkOf = (ast: AST.AST): Check | undefined => {
       return from && ((value) => from(value) && Option.isNone(ast.filter(value, AST.defaultParseOption, ast)))
     }
     case "Union": {
-      // of structs another member may come first, and drop keys
+      // in a union of structs an earlier member may match and drop keys: decode
       const members = ast.types.flatMap((member) => isPrimitive(member) ? checkOf(member) ?? [] : [])
       return members.length === ast.types.length ? (value) => members.some((member) => member(value)) : undefined
     }
@@ -91,7 +91,7 @@ const structOf = (ast: AST.TypeLiteral): Check | undefined => {
     const check = checkOf(type)
     return check === undefined || isOptional || typeof name !== "string" || name === "__proto__" ? [] : { name, check }
   })
-  // one without fields takes any value but null
+  // a struct without fields accepts any value but null
   if (fields.length === 0 || fields.length < ast.propertySignatures.length || ast.indexSignatures.length > 0) {
     return undefined
   }
@@ -99,7 +99,7 @@ const structOf = (ast: AST.TypeLiteral): Check | undefined => {
     if (!isPlainRecord(value)) return false
     let index = 0
     for (const key in value) {
-      // more keys would be dropped, and another order would be this one's
+      // decoding would drop other keys and put them into the order of the fields
       const field = fields[index++]
       if (field === undefined || field.name !== key || !field.check(value[key])) return false
     }
@@ -107,7 +107,7 @@ const structOf = (ast: AST.TypeLiteral): Check | undefined => {
   }
 }
 
-// with a method of that name, JSON would hold something else
+// JSON.stringify would call a method of that name
 const isPlainRecord = (value: unknown): value is Record<string, unknown> =>
   typeof value === "object" && value !== null && Object.getPrototypeOf(value) === Object.prototype &&
   !("toJSON" in value)

@@ -3,7 +3,6 @@ import * as Hash from "effect/Hash"
 import type * as ParseResult from "effect/ParseResult"
 import * as Schema from "effect/Schema"
 import * as AST from "effect/SchemaAST"
-import type { EventCodec } from "../../Aggregate.js"
 import { InvalidOption } from "../../InvalidOption.js"
 import type { Upcast } from "../../Versions.js"
 import { keyProblem, quote } from "../text.js"
@@ -18,19 +17,61 @@ const maxTypeBytes = 255
 // the type under which a version of an event is stored
 const storedType = (type: string, version: number): string => version === 1 ? type : `${type}@${version}`
 
+type Decoder<Event> = (payload: unknown) => Either.Either<Event, ParseResult.ParseError>
+
+type Refuse = (option: "event" | "upcasts", value: string, expected: string) => InvalidOption
+
+type Members<Event> = ReadonlyMap<string, Schema.Schema<Event, unknown>>
+
+type Tagged = { readonly _tag: string }
+
+type Upcasts<Event extends Tagged> = Readonly<Record<string, Upcast<Event>>>
+
 /**
- * One decoder per stored type, built once: a union would try its members for every event of a replay.
+ * Makes one decoder for each stored type, once: a union would try its members for every event of a replay.
  *
  * @internal
  */
-export const makeEventCodec = <Event extends { readonly _tag: string }, I>(
+export const makeEventCodec = <Event extends Tagged, I>(
   aggregate: string,
   schema: Schema.Schema<Event, I>,
-  upcasts: Readonly<Record<string, Upcast<Event>>> = {}
-): EventCodec<Event> => {
-  const refuse = (option: "event" | "upcasts", value: string, expected: string) =>
+  upcasts: Upcasts<Event> = {}
+) => {
+  const refuse: Refuse = (option, value, expected) =>
     new InvalidOption({ option: `Aggregate.make ${option} of ${quote(aggregate)}`, value, expected })
+  const members = membersByTag(schema, refuse)
+  const { decoders, retired, stored } = readersOf(members, upcasts, refuse)
+  const plain = new Map<string, (event: unknown) => boolean>()
+  for (const [type, member] of members) {
+    const isPlain = Plain.plain(member)
+    if (isPlain !== undefined) plain.set(type, isPlain)
+  }
 
+  // a key that the schema does not know would be dropped without a message, and the event is kept for ever
+  const strict = { onExcessProperty: "error" } as const
+  const encode = Schema.encodeEither(schema, strict)
+  // An event is encoded by its own member, so that an error is about that one, unless the union has options of its own.
+  const own = AST.ParseOptionsAnnotationId in schema.ast.annotations ? [] : members
+  const encoders = new Map(Array.from(own, ([type, member]) => [type, encoder(member, strict)]))
+
+  return {
+    schema: Schema.typeSchema(schema),
+    typeOf: (event: Event): string => stored.get(event._tag) ?? event._tag,
+    types: Array.from(decoders.keys()),
+    encode: safely(
+      schema,
+      (event: Event): Either.Either<unknown, ParseResult.ParseError> =>
+        plain.get(event._tag)?.(event) === true
+          ? Either.right(event)
+          : Either.orElse((encoders.get(event._tag) ?? encode)(event), (error) =>
+            isHash(error.issue) ? withoutHashes(schema)(event) : Either.left(error))
+    ),
+    decoder: (type: string): Decoder<Event> | undefined => decoders.get(type),
+    isRetired: (type: string): boolean => retired.has(type)
+  }
+}
+
+const membersByTag = <Event, I>(schema: Schema.Schema<Event, I>, refuse: Refuse): Members<Event> => {
   const members = new Map<string, Schema.Schema<Event, unknown>>()
   for (const ast of membersOf(schema.ast)) {
     const type = tagOf(AST.typeAST(ast))
@@ -51,11 +92,15 @@ export const makeEventCodec = <Event extends { readonly _tag: string }, I>(
     }
     members.set(type, Schema.make<Event, unknown>(ast))
   }
+  return members
+}
 
+/** Makes the decoders of the stored types: those of chains, of members, and of events that were renamed. */
+const readersOf = <Event extends Tagged>(members: Members<Event>, upcasts: Upcasts<Event>, refuse: Refuse) => {
   const decoders = new Map<string, Decoder<Event>>()
   const retired = new Set<string>()
+  /** The types under which events are stored, if they are not the tags. */
   const stored = new Map<string, string>()
-  const plain = new Map<string, (event: unknown) => boolean>()
   const add = (type: string, decoder: Decoder<Event>) => {
     const problem = keyProblem(type, maxTypeBytes)
     if (problem !== undefined) throw refuse("upcasts", quote(type), `for types that fit a store; this one ${problem}`)
@@ -67,43 +112,19 @@ export const makeEventCodec = <Event extends { readonly _tag: string }, I>(
 
   for (const [type, upcast] of Object.entries(upcasts)) {
     if ("_tag" in upcast) continue
-    if (/@\d+$/.test(type) && !members.has(type)) {
-      throw refuse(
-        "upcasts",
-        `a chain for ${quote(type)}`,
-        `under the name without a version: a chain has every version, ${quote(type.replace(/@\d+$/, ""))} is its first`
-      )
-    }
-    for (const ast of membersOf(upcast.ast)) {
-      const tag = tagOf(AST.typeAST(ast))
-      const member = tag === undefined ? undefined : members.get(tag)
-      if (member === undefined || fingerprint(member) !== fingerprint(Schema.make(ast))) {
-        throw refuse("upcasts", `a chain for ${quote(type)} that ends at ${quote(String(ast))}`, endsAtMember)
-      }
-      if (members.has(type) && tag !== type) {
-        throw refuse(
-          "upcasts",
-          `a chain for ${quote(type)} that ends at ${quote(tag)}`,
-          `a chain that ends at the union's own ${quote(type)}, which is still written`
-        )
-      }
-    }
+    checkChain(type, upcast.ast, members, refuse)
     if (members.has(type)) stored.set(type, storedType(type, upcast.last))
     for (const source of upcast.sources) add(storedType(type, source.version), source.decode)
   }
-  for (const [type, member] of members) {
-    add(stored.get(type) ?? type, Plain.decoder(member))
-    const isPlain = Plain.plain(member)
-    if (isPlain !== undefined) plain.set(type, isPlain)
-  }
+  for (const [type, member] of members) add(stored.get(type) ?? type, Plain.decoder(member))
   for (const [type, upcast] of Object.entries(upcasts)) {
     if (!("_tag" in upcast) || upcast._tag !== "Retired") continue
     if (decoders.has(type)) {
-      throw refuse("upcasts", `${quote(type)} retired`, "a type that nothing reads or writes any more")
+      throw refuse("upcasts", `${quote(type)} retired`, "a type that is neither read nor written any more")
     }
     retired.add(type)
   }
-  // by another name: what the name stands for must be there
+  // last, because the new name must have a decoder
   for (const [type, upcast] of Object.entries(upcasts)) {
     if (!("_tag" in upcast) || upcast._tag !== "Renamed") continue
     const decode = decoders.get(upcast.type)
@@ -117,32 +138,34 @@ export const makeEventCodec = <Event extends { readonly _tag: string }, I>(
     const tag = members.has(upcast.type) ? upcast.type : upcast.type.replace(/@\d+$/, "")
     add(type, (payload) => decode(members.has(tag) ? retagged(payload, tag) : payload))
   }
+  return { decoders, retired, stored }
+}
 
-  // what a schema does not know would be dropped without a word, and the event is for ever
-  const strict = { onExcessProperty: "error" } as const
-  const encode = Schema.encodeEither(schema, strict)
-  // by its own member, so that an error is about that one, except where options stand at the union
-  const own = AST.ParseOptionsAnnotationId in schema.ast.annotations ? [] : members
-  const encoders = new Map(Array.from(own, ([type, member]) => [type, encoder(member, strict)]))
-
-  return {
-    schema: Schema.typeSchema(schema),
-    typeOf: (event) => stored.get(event._tag) ?? event._tag,
-    types: Array.from(decoders.keys()),
-    encode: safely(
-      schema,
-      (event: Event): Either.Either<unknown, ParseResult.ParseError> =>
-        plain.get(event._tag)?.(event) === true
-          ? Either.right(event)
-          : Either.orElse((encoders.get(event._tag) ?? encode)(event), (error) =>
-            isHash(error.issue) ? withoutHashes(schema)(event) : Either.left(error))
-    ),
-    decoder: (type) => decoders.get(type),
-    isRetired: (type) => retired.has(type)
+const checkChain = <Event>(type: string, end: AST.AST, members: Members<Event>, refuse: Refuse): void => {
+  if (/@\d+$/.test(type) && !members.has(type)) {
+    throw refuse(
+      "upcasts",
+      `a chain for ${quote(type)}`,
+      `under the name without a version: a chain has every version, ${quote(type.replace(/@\d+$/, ""))} is its first`
+    )
+  }
+  for (const ast of membersOf(end)) {
+    const tag = tagOf(AST.typeAST(ast))
+    const member = tag === undefined ? undefined : members.get(tag)
+    if (member === undefined || fingerprint(member) !== fingerprint(Schema.make(ast))) {
+      throw refuse("upcasts", `a chain for ${quote(type)} that ends at ${quote(String(ast))}`, endsAtMember)
+    }
+    if (members.has(type) && tag !== type) {
+      throw refuse(
+        "upcasts",
+        `a chain for ${quote(type)} that ends at ${quote(tag)}`,
+        `a chain that ends at the union's own ${quote(type)}, which is still written`
+      )
+    }
   }
 }
 
-// options cost as much again as encoding an instance does without them
+// `onExcessProperty` doubles the cost of encoding an instance: a look at the keys of a flat one is cheaper
 const encoder = <Event extends object>(member: Schema.Schema<Event, unknown>, strict: AST.ParseOptions) => {
   const keys = flatKeys(member.ast)
   const encode = Schema.encodeEither(member)
@@ -150,7 +173,7 @@ const encoder = <Event extends object>(member: Schema.Schema<Event, unknown>, st
   return (event: Event) => keys !== undefined && hasOnly(event, keys) ? encode(event) : encodeStrictly(event)
 }
 
-// Effect keeps the hash of an instance in the instance, under a symbol that no schema declares
+// Effect caches the hash of an instance in the instance, under a symbol that no schema declares: it is not an excess key
 const withoutHashes = <Event, I>(schema: Schema.Schema<Event, I>) => (event: Event) => {
   const strict = Schema.encodeEither(schema, { onExcessProperty: "error", errors: "all" })(event)
   return Either.isLeft(strict) && isHash(strict.left.issue) ? Schema.encodeEither(schema)(event) : strict
@@ -171,8 +194,6 @@ const isHash = (issue: ParseResult.ParseIssue): boolean => {
       return false
   }
 }
-
-type Decoder<Event> = (payload: unknown) => Either.Either<Event, ParseResult.ParseError>
 
 const endsAtMember = "a chain that ends at a member of the event union, with the very schema that stands there"
 

@@ -7,9 +7,9 @@ export interface NotJson {
 }
 
 /**
- * `JSON.stringify`, but only for values that `JSON.parse` gives back as they were. What plain JSON would change in
- * silence (NaN, infinities, holes, dates, maps, bigints) is refused with its path; a negative zero is written as `-0`,
- * which `JSON.parse` reads back.
+ * Writes a value as JSON if `JSON.parse` gives an equal value back. Values that `JSON.stringify` would change without a
+ * message (NaN, infinities, holes, dates, maps, bigints) are refused with their path. A negative zero is written as
+ * `-0`, which `JSON.parse` reads back.
  *
  * @internal
  */
@@ -22,7 +22,7 @@ export const stringify = (value: unknown): Either.Either<string, NotJson> => {
     }
     return Either.right(walk.negativeZero ? write(value) : JSON.stringify(value))
   } catch (error) {
-    // what is read may be an accessor of the program's
+    // an accessor of the program may throw
     return Either.left(
       overflow(error, value) ?? { path: "$", reason: "cannot be read: an accessor, or what stands in for one, throws" }
     )
@@ -30,8 +30,8 @@ export const stringify = (value: unknown): Either.Either<string, NotJson> => {
 }
 
 /**
- * Why a value was too much, where it was that: it refers back to itself, is nested too deeply, or its text is longer
- * than any text can be.
+ * Explains a `RangeError`: the value refers back to itself, is nested too deeply, or its text is longer than a string
+ * can be. Gives `undefined` for other errors.
  *
  * @internal
  */
@@ -43,7 +43,7 @@ export const overflow = (error: unknown, value: unknown): NotJson | undefined =>
 }
 
 /**
- * Where a value refers back to itself. It takes no stack, however deep the value.
+ * Finds where a value refers back to itself. It uses no stack, so that the value may be nested deeply.
  *
  * @internal
  */
@@ -96,7 +96,7 @@ const tooLong = /string length/i
 const tooDeep = "is nested too deeply for JSON"
 
 /**
- * The message of the engine's own error holds some of the text.
+ * Parses JSON. The error names a position only, because the engine's own message quotes the text.
  *
  * @internal
  */

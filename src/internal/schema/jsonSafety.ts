@@ -2,7 +2,7 @@ import * as AST from "effect/SchemaAST"
 import { formatPath, type NotJson } from "./json.js"
 
 /**
- * Where the encoded side of a schema is something that JSON cannot hold, as far as the schema shows it.
+ * Finds a place where the encoded side of a schema cannot be JSON, as far as the schema shows it.
  *
  * @internal
  */
@@ -27,7 +27,7 @@ const find = (
       seen.add(ast.annotations)
       return find(ast.f(), path, seen, mayBeAbsent)
     case "Declaration":
-      // what effect itself declares, an instance of a class, or the decoded side of a Schema.Class
+      // a type that Effect declares, an instance of a class, or the decoded side of a Schema.Class
       return AST.getTypeConstructorAnnotation(ast)._tag === "Some" || instanceOf in ast.annotations ||
           AST.SurrogateAnnotationId in ast.annotations
         ? problem(`a value of ${String(ast)}`)

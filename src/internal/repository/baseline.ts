@@ -1,0 +1,59 @@
+import type * as Option from "effect/Option"
+import type * as Snapshot from "../../Snapshot.js"
+import type * as StreamId from "../../StreamId.js"
+import type { Folded } from "./fold.js"
+
+/**
+ * A state with its version, and where it came from.
+ *
+ * @internal
+ */
+export interface Baseline<out State> extends Folded<State>, Origin {}
+
+/**
+ * Where a state came from.
+ *
+ * @internal
+ */
+export interface Origin {
+  readonly stream: StreamId.StreamId
+  /** The version of the snapshot that was used, 0 for none. */
+  readonly snapshotVersion: number
+  /** The stored snapshot that was used, also where the cache stands between it and this load. */
+  readonly used: Option.Option<Used>
+  readonly outcome: Snapshot.SnapshotOutcome
+  /** The duration of the load in milliseconds. */
+  readonly took: number
+  /** The snapshot of the aggregate's own schema version that this load refuted. It is deleted before the next save. */
+  readonly refuted: Option.Option<{ readonly version: number; readonly eventId: string }>
+  /** Whether the state came from the cache and a snapshot below it, which may have been refuted since. */
+  readonly cached: boolean
+}
+
+/** @internal */
+export interface Used {
+  readonly version: number
+  readonly eventId: string
+  readonly schemaVersion: number
+  /** Milliseconds since 1970. */
+  readonly time: number
+}
+
+/**
+ * Copies field by field: to spread two objects of that size costs more than half a statement on SQLite.
+ *
+ * @internal
+ */
+export const baselineOf = <State>(folded: Folded<State>, origin: Origin): Baseline<State> => ({
+  state: folded.state,
+  version: folded.version,
+  eventId: folded.eventId,
+  replayed: folded.replayed,
+  stream: origin.stream,
+  snapshotVersion: origin.snapshotVersion,
+  used: origin.used,
+  outcome: origin.outcome,
+  took: origin.took,
+  refuted: origin.refuted,
+  cached: origin.cached
+})

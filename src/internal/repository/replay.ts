@@ -1,0 +1,166 @@
+// Folds the events of a stream onto a state, page by page.
+// Each page begins with the last event of the page before it. If another event stands there, the history was rewritten
+// in between, and the load begins again.
+// Costs one statement a page, and no Effect per event.
+import * as Data from "effect/Data"
+import * as Effect from "effect/Effect"
+import * as Either from "effect/Either"
+import * as Option from "effect/Option"
+import type * as EventStore from "../../EventStore.js"
+import type * as Snapshot from "../../Snapshot.js"
+import type * as StreamId from "../../StreamId.js"
+import { maxVersion, shortPage } from "../constants.js"
+import type { Baseline } from "./baseline.js"
+import { HistoryRewritten, type LoadError, ReplayTooLong } from "./errors.js"
+import type { Folded } from "./fold.js"
+import type { Loadable, Page } from "./loadable.js"
+import { holds } from "./proof.js"
+import type { Source } from "./source.js"
+
+/**
+ * One load of one stream.
+ *
+ * @internal
+ */
+export interface Request<out Id, in out State> {
+  readonly id: Id
+  readonly stream: StreamId.StreamId
+  readonly limits: Limits
+  /** The last version to fold. */
+  readonly upTo: number
+  /** Called with the reason why the snapshot was not used, if the replay that replaces it fails. */
+  readonly onRefused: (failure: Snapshot.SnapshotFailure) => Effect.Effect<void>
+  /** Called for each page of events that was read. */
+  readonly onPage: () => void
+  /** Records what the state is folded from. */
+  readonly source: Source<State> | undefined
+  /** Gives the milliseconds since the load began. */
+  readonly elapsed: () => number
+}
+
+/** @internal */
+export interface Limits {
+  /** The most events that a load may fold. */
+  readonly most: number
+  /** The size of the first page, where a snapshot or a cached state leaves few events. */
+  readonly first: number
+  /** The size of each other page. */
+  readonly page: number
+}
+
+/** @internal */
+export const limits = (pageSize: number, most: number): Limits => {
+  // one event more than the limit shows that the replay is too long
+  const page = Math.min(pageSize, Math.max(2, most + 1), maxVersion)
+  return { most, first: Math.min(page, shortPage), page }
+}
+
+/** @internal */
+export type Folding<State> = Effect.Effect<Folded<State>, LoadError | Rewritten>
+
+/** @internal */
+export type Loading<State> = Effect.Effect<Baseline<State>, LoadError | Rewritten>
+
+/** @internal */
+export interface Replay<in Id, in out State> {
+  /** Folds all events. The page holds the first of them, if they were read already. */
+  readonly fromStart: (request: Request<Id, State>, page: Page | undefined) => Folding<State>
+  /** Folds a page that was read, and reads on if there is more. */
+  readonly fold: (request: Request<Id, State>, from: Folded<State>, page: Page, more: boolean) => Folding<State>
+  /** Reads and folds the events after a state. */
+  readonly readOn: (request: Request<Id, State>, from: Folded<State>) => Folding<State>
+}
+
+/** @internal */
+export const make = <Id, State>(
+  aggregate: Loadable<Id, State>,
+  options: { readonly events: EventStore.EventStore["Type"]; readonly concurrentReplays: number | undefined }
+): Replay<Id, State> => {
+  const { concurrentReplays } = options
+  const events = options.events.replay
+  const permits = concurrentReplays === undefined ? undefined : Effect.unsafeMakeSemaphore(concurrentReplays)
+
+  const fold: Replay<Id, State>["fold"] = (request, from, page, more) =>
+    Effect.suspend(() => {
+      const { limits, onPage, source, stream } = request
+      onPage()
+      if (from.replayed + page.length > limits.most) {
+        return new ReplayTooLong({ stream, fromVersion: from.version + 1, maxReplay: limits.most })
+      }
+      const folded = aggregate.fold(stream, from, page)
+      if (Either.isLeft(folded)) return Effect.fail(folded.left)
+      source?.add(page)
+      return more
+        // a long replay lets other fibers run between its pages
+        ? Effect.zipRight(Effect.yieldNow(), readOn(request, folded.right))
+        : Effect.succeed(folded.right)
+    })
+
+  const readOn: Replay<Id, State>["readOn"] = (request, from) => {
+    const { limits, stream, upTo } = request
+    if (from.version >= upTo) return Effect.succeed(from)
+    const known = from.version === 0 ? 0 : 1
+    const limit = limits.page + known
+    return Effect.flatMap(events.readTail(stream, { fromVersion: from.version + 1 - known, limit }), (page) => {
+      if (known === 1 && !continues(page, from)) return new Rewritten({ refused: undefined })
+      const unread = page.slice(known)
+      const next = upTo === Infinity ? unread : unread.filter(({ version }) => version <= upTo)
+      return next.length === 0 ? Effect.succeed(from) : fold(request, from, next, page.length === limit)
+    })
+  }
+
+  // A transaction holds a connection. It must not wait for a permit whose holder may be waiting for that connection.
+  const capped = (folding: Folding<State>): Folding<State> =>
+    permits === undefined
+      ? folding
+      : Effect.flatMap(events.inTransaction, (open) => open ? folding : permits.withPermits(1)(folding))
+
+  return {
+    fold,
+    readOn,
+    fromStart: (request, page) => {
+      const { id, limits, source } = request
+      const start: Folded<State> = { state: aggregate.initial(id), version: 0, eventId: null, replayed: 0 }
+      source?.begin(() => Option.some(aggregate.initial(id)), start)
+      if (page === undefined) return capped(readOn(request, start))
+      return page.length < limits.first
+        // the page holds the whole stream: nothing is left to read
+        ? fold(request, start, page, false)
+        : capped(fold(request, start, page, true))
+    }
+  }
+}
+
+// a store may give no ids: then there is nothing to prove but the version
+const continues = (page: Page, from: Folded<unknown>): boolean =>
+  page[0]?.eventId === null ? page[0].version === from.version : holds(page, from)
+
+/**
+ * Another event stands now where a state was folded up to.
+ *
+ * @internal
+ */
+export class Rewritten extends Data.TaggedError("Rewritten")<{
+  /** Why the snapshot was not used. */
+  readonly refused: Snapshot.SnapshotFailure | undefined
+}> {}
+
+/** @internal */
+export const isRewritten = (error: LoadError | Rewritten): error is Rewritten => error._tag === "Rewritten"
+
+/**
+ * Repeats a load whose history was rewritten while it read: the state folded so far is of a history that is gone.
+ *
+ * @internal
+ */
+export const repeatRewritten = <A>(
+  reading: Effect.Effect<A, LoadError | Rewritten>,
+  { onRefused, stream }: Pick<Request<never, never>, "onRefused" | "stream">
+): Effect.Effect<A, LoadError> =>
+  Effect.catchIf(reading, isRewritten, () =>
+    Effect.catchIf(
+      Effect.retry(reading, { while: isRewritten, times: 10 }),
+      isRewritten,
+      ({ refused }) =>
+        Effect.zipRight(refused === undefined ? Effect.void : onRefused(refused), new HistoryRewritten({ stream }))
+    ))

@@ -1,0 +1,237 @@
+// Validates and encodes the input of an event store, and decodes its output.
+// Programs without types may give anything: every field is read once and checked, and a read that throws is an
+// `InvalidInput` like any other.
+// Costs one walk over each payload.
+import * as Chunk from "effect/Chunk"
+import * as DateTime from "effect/DateTime"
+import * as Effect from "effect/Effect"
+import * as Either from "effect/Either"
+import * as Option from "effect/Option"
+import * as Schema from "effect/Schema"
+import * as Stream from "effect/Stream"
+import * as Event from "../../Event.js"
+import * as ExpectedVersion from "../../ExpectedVersion.js"
+import * as Position from "../../Position.js"
+import * as StreamId from "../../StreamId.js"
+import { unknownKey } from "../options.js"
+import * as Json from "../schema/json.js"
+import { streamProblem } from "../streamProblem.js"
+import { keyProblem, quote, unreadable } from "../text.js"
+import { DuplicateEventId, EventDecodeError, EventStoreError } from "./eventErrors.js"
+
+/**
+ * Reads the input of an operation, then runs it. `read` gives a problem, or the operation. If it throws, that is the
+ * problem.
+ *
+ * @internal
+ */
+export const whenReadable = <A, E>(
+  operation: EventStoreError["operation"],
+  stream: StreamId.StreamId | undefined,
+  read: () => string | (() => Effect.Effect<A, E>)
+): Effect.Effect<A, E | EventStoreError> => {
+  const invalid = (detail: string, cause?: unknown) =>
+    new EventStoreError({
+      operation,
+      ...(stream === undefined ? {} : { stream: shown(stream) }),
+      reason: "InvalidInput",
+      mayHaveAppended: false,
+      detail,
+      ...(cause === undefined ? {} : { cause })
+    })
+  let outcome: ReturnType<typeof read>
+  try {
+    outcome = read()
+  } catch (cause) {
+    return invalid(unreadable, cause)
+  }
+  return typeof outcome === "string" ? invalid(outcome) : outcome()
+}
+
+// the stream itself may be wrong: it must not make the error fail too
+const shown = (stream: StreamId.StreamId | null): StreamId.StreamId => {
+  try {
+    return StreamId.make(String(stream?.aggregate), String(stream?.id))
+  } catch {
+    return StreamId.make("?", "?")
+  }
+}
+
+/**
+ * Encodes the events of an append, or gives a problem.
+ *
+ * @internal
+ */
+export const encodeAppend = (
+  stream: StreamId.StreamId,
+  events: ReadonlyArray<Event.ProposedEvent>,
+  options: { readonly expectedVersion: ExpectedVersion.ExpectedVersion }
+): Either.Either<ReadonlyArray<Event.EncodedEvent>, string | DuplicateEventId> => {
+  const problem = streamProblem(stream) ?? appendProblem(events, options)
+  if (problem !== undefined) return Either.left(problem)
+  const encoded: Array<Event.EncodedEvent> = []
+  let length = 0
+  const ids = new Set<string>()
+  for (const [index, event] of events.entries()) {
+    const result = encodeEvent(event)
+    if (Either.isLeft(result)) return Either.left(`event ${index + 1} of ${events.length}: ${result.left}`)
+    const { id, metadata, payload } = result.right
+    if (ids.has(id)) return Either.left(new DuplicateEventId({ stream, eventId: id }))
+    ids.add(id)
+    encoded.push(result.right)
+    length += payload.length + metadata.length
+    if (length > maxAppendLength) {
+      return Either.left(
+        `event ${index + 1} of ${events.length}: with it the append is longer than ${maxAppendLength} ` +
+          "characters of JSON, more than a statement can take: append fewer at a time"
+      )
+    }
+  }
+  return Either.right(encoded)
+}
+
+// escaped in one text, this is still below the longest string of V8, the longest value of SQLite and of PostgreSQL
+const maxAppendLength = 200_000_000
+
+const isExpectedVersion = Schema.is(ExpectedVersion.ExpectedVersion)
+
+const appendProblem = (
+  events: unknown,
+  options: { readonly expectedVersion: ExpectedVersion.ExpectedVersion } | undefined
+): string | undefined => {
+  if (!Array.isArray(events)) return `the events are ${typeof events}, not an array`
+  const expected = options?.expectedVersion
+  if (!isExpectedVersion(expected)) return "the expected version was not made by ExpectedVersion"
+  return expected._tag !== "Exact" || (Number.isSafeInteger(expected.version) && expected.version >= 0)
+    ? unknownKey("the options of append", options, ["expectedVersion"])
+    : `the expected version is ${expected.version}; it must be a whole number, 0 or more`
+}
+
+const encodeEvent = (event: Event.ProposedEvent): Either.Either<Event.EncodedEvent, string> => {
+  if (!isRecord(event)) return Either.left("it is not an object")
+  // each is read once: an accessor may give something else the next time
+  const { id, type } = event
+  const idProblem = keyProblem(id, Event.maxIdBytes)
+  if (idProblem !== undefined) return Either.left(`its id ${idProblem}`)
+  const typeProblem = keyProblem(type, Event.maxTypeBytes)
+  if (typeProblem !== undefined) return Either.left(`its type ${typeProblem}`)
+  const payload = Json.stringify(event.payload)
+  if (Either.isLeft(payload)) return Either.left(`its payload at ${payload.left.path} ${payload.left.reason}`)
+  const metadata = Json.stringify(event.metadata ?? {})
+  if (Either.isLeft(metadata)) return Either.left(`its metadata at ${metadata.left.path} ${metadata.left.reason}`)
+  if (!metadata.right.startsWith("{")) return Either.left("its metadata is not an object")
+  return Either.right({ id, type, payload: payload.right, metadata: metadata.right })
+}
+
+const defaultPageSize = 1_000
+
+/**
+ * Checks the input of `read` and fills in its defaults, or gives a problem.
+ *
+ * @internal
+ */
+export const readInput = (
+  stream: StreamId.StreamId,
+  options: {
+    readonly fromVersion?: number | undefined
+    readonly toVersion?: number | undefined
+    readonly pageSize?: number | undefined
+  } | undefined
+) => {
+  const wrong = streamProblem(stream) ??
+    unknownKey("the options of read", options, ["fromVersion", "toVersion", "pageSize"])
+  if (wrong !== undefined) return wrong
+  const { fromVersion = 1, pageSize = defaultPageSize, toVersion = Number.MAX_SAFE_INTEGER } = options ?? {}
+  return countProblem({ fromVersion, pageSize }) ??
+    (Number.isSafeInteger(toVersion) && toVersion >= 0
+      ? { fromVersion, pageSize, toVersion }
+      : `toVersion is ${quote(toVersion)}; it must be a whole number, 0 or more`)
+}
+
+/**
+ * Checks the input of `readAll` and fills in its defaults, or gives a problem.
+ *
+ * @internal
+ */
+export const readAllInput = (
+  options:
+    | {
+      readonly after?: Position.Position | undefined
+      readonly aggregate?: string | undefined
+      readonly pageSize?: number | undefined
+    }
+    | undefined
+) => {
+  const wrong = unknownKey("the options of readAll", options, ["after", "aggregate", "pageSize"])
+  if (wrong !== undefined) return wrong
+  const { after = Position.start, aggregate, pageSize = defaultPageSize } = options ?? {}
+  return countProblem({ pageSize }) ??
+    (aggregate === undefined ? undefined : streamProblem(StreamId.make(aggregate, "-"))) ??
+    (Schema.is(Position.Position)(after)
+      ? { after, aggregate, pageSize }
+      : `after is ${quote(after)}; it must be a position of this store`)
+}
+
+/**
+ * Gives the problem of a count that is not a whole number above zero.
+ *
+ * @internal
+ */
+export const countProblem = (counts: Readonly<Record<string, unknown>>): string | undefined => {
+  for (const [name, count] of Object.entries(counts)) {
+    if (typeof count !== "number" || !Number.isSafeInteger(count) || count < 1) {
+      return `${name} is ${quote(count)}; it must be a whole number, 1 or more`
+    }
+  }
+  return undefined
+}
+
+/**
+ * Reads pages and decodes them, until a page is not full. `next` gives where the page after an event begins.
+ *
+ * @internal
+ */
+export const readPages = <Start, E>(
+  start: Start,
+  pageSize: number,
+  read: (start: Start) => Effect.Effect<ReadonlyArray<Event.EncodedRecord>, E>,
+  next: (last: Event.EncodedRecord) => Start
+): Stream.Stream<Event.RecordedEvent, E | EventDecodeError> =>
+  Stream.paginateChunkEffect(start, (from) =>
+    Effect.flatMap(read(from), (records) => {
+      const events: Array<Event.RecordedEvent> = []
+      for (const record of records) {
+        const decoded = decodeRecord(record)
+        if (Either.isLeft(decoded)) {
+          const { stream, type, version } = record
+          return new EventDecodeError({ stream, version, type, cause: decoded.left })
+        }
+        events.push(decoded.right)
+      }
+      const rest = records.length < pageSize ? Option.none() : Option.some(next(records[records.length - 1]))
+      return Effect.succeed([Chunk.unsafeFromArray(events), rest] as const)
+    }))
+
+const decodeRecord = (record: Event.EncodedRecord): Either.Either<Event.RecordedEvent, Error> => {
+  const payload = Json.parse(record.payload)
+  if (Either.isLeft(payload)) return Either.left(payload.left)
+  const metadata = Json.parse(record.metadata)
+  if (Either.isLeft(metadata)) return Either.left(metadata.left)
+  if (!isRecord(metadata.right)) return Either.left(new Error("its metadata is not an object"))
+  const time = DateTime.make(record.time)
+  if (Option.isNone(time)) return Either.left(new Error(`its time is ${record.time}`))
+  const { id, position, stream, type, version } = record
+  return Either.right({
+    id,
+    stream,
+    version,
+    position,
+    type,
+    payload: payload.right,
+    time: DateTime.toUtc(time.value),
+    metadata: metadata.right
+  })
+}
+
+const isRecord = (value: unknown): value is Record<string, unknown> =>
+  typeof value === "object" && value !== null && !Array.isArray(value)

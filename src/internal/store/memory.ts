@@ -1,0 +1,219 @@
+// Keeps events and snapshots in memory, for both memory stores.
+// Everything is kept as text and copied on its way out, so that no caller can change it.
+// An append costs a map entry an event; a read by stream costs what it returns, a read of all streams begins at its
+// position.
+import * as Effect from "effect/Effect"
+import * as Option from "effect/Option"
+import type * as Event from "../../Event.js"
+import * as ExpectedVersion from "../../ExpectedVersion.js"
+import * as Position from "../../Position.js"
+import type { EncodedSnapshot } from "../../Snapshot.js"
+import * as StreamId from "../../StreamId.js"
+import { judge } from "./appendVerdict.js"
+import { DuplicateEventId, VersionConflict } from "./eventErrors.js"
+
+interface Append {
+  readonly stream: StreamId.StreamId
+  readonly events: ReadonlyArray<Event.EncodedEvent>
+  readonly expected: ExpectedVersion.ExpectedVersion
+  readonly time: number
+}
+
+interface Tables {
+  readonly all: Array<Event.EncodedRecord>
+  readonly byId: Map<string, Event.EncodedRecord>
+  readonly streams: Map<string, Array<Event.EncodedRecord>>
+}
+
+/**
+ * Makes the driver of an event store in memory.
+ *
+ * @internal
+ */
+export const makeEvents = () => {
+  const tables: Tables = { all: [], byId: new Map(), streams: new Map() }
+  const { all } = tables
+  return {
+    append: (options: Append) =>
+      Effect.suspend(() =>
+        append(tables, { ...options, stream: StreamId.make(options.stream.aggregate, options.stream.id) })
+      ),
+    read: ({ fromVersion, limit, stream, toVersion }: {
+      readonly stream: StreamId.StreamId
+      readonly fromVersion: number
+      readonly toVersion: number
+      readonly limit: number
+    }) =>
+      Effect.sync(() =>
+        eventsOf(tables, stream).slice(fromVersion - 1, Math.min(fromVersion - 1 + limit, toVersion)).map(handedOut)
+      ),
+    readAll: ({ after, aggregate, limit }: {
+      readonly after: Position.Position
+      readonly aggregate: string | undefined
+      readonly limit: number
+    }) =>
+      Effect.sync(() => {
+        const page: Array<Event.EncodedRecord> = []
+        const start = Number(Position.toParts(after).sequence)
+        for (let i = start; i < all.length && page.length < limit; i++) {
+          if (aggregate === undefined || all[i].stream.aggregate === aggregate) page.push(handedOut(all[i]))
+        }
+        return page
+      }),
+    version: (stream: StreamId.StreamId) => Effect.sync(() => eventsOf(tables, stream).length),
+    readTail: (stream: StreamId.StreamId, options: { readonly fromVersion: number; readonly limit: number }) =>
+      Effect.sync(() => {
+        const start = options.fromVersion - 1
+        return eventsOf(tables, stream).slice(start, start + options.limit).map(({ id, payload, type, version }) => (
+          { version, type, payload, eventId: id }
+        ))
+      }),
+    withSnapshots: () => Option.none(),
+    inTransaction: Effect.succeed(false)
+  }
+}
+
+const eventsOf = ({ streams }: Tables, stream: StreamId.StreamId): ReadonlyArray<Event.EncodedRecord> =>
+  streams.get(keyOf(stream)) ?? []
+
+const append = (
+  tables: Tables,
+  { events: added, expected, stream, time }: Append
+): Effect.Effect<
+  { readonly version: number; readonly position: Option.Option<Position.Position> },
+  VersionConflict | DuplicateEventId
+> => {
+  const { all, byId, streams } = tables
+  const head = eventsOf(tables, stream).length
+  const { max, min } = ExpectedVersion.bounds(expected)
+  const standing = added.flatMap(({ id }) => byId.get(id) ?? [])
+  if (head < min || head > max || standing.length > 0) {
+    const verdict = judge({
+      expected,
+      head,
+      ids: added.map(({ id }) => id),
+      standing: standing.map((event) => ({
+        id: event.id,
+        sameStream: event.stream.aggregate === stream.aggregate && event.stream.id === stream.id,
+        version: event.version
+      }))
+    })
+    switch (verdict._tag) {
+      case "Repeated": {
+        const { version } = verdict
+        return Effect.succeed({
+          version,
+          position: Option.fromNullable(eventsOf(tables, stream)[version - 1]?.position)
+        })
+      }
+      case "Duplicate":
+        return new DuplicateEventId({ stream, eventId: verdict.id })
+      case "Conflict":
+        return new VersionConflict({ stream, expected, actual: head })
+    }
+  }
+  const events = streams.get(keyOf(stream)) ?? []
+  streams.set(keyOf(stream), events)
+  for (const event of added) {
+    const position = Position.fromParts(0, all.length + 1)
+    const record = { ...event, stream, version: events.length + 1, position, time }
+    events.push(record)
+    all.push(record)
+    byId.set(record.id, record)
+  }
+  return Effect.succeed({ version: events.length, position: Option.some(all[all.length - 1].position) })
+}
+
+interface StateSchema {
+  readonly schemaVersion: number
+  readonly fingerprint: string
+}
+
+/**
+ * Makes the driver of a snapshot store in memory.
+ *
+ * @internal
+ */
+export const makeSnapshots = () => {
+  const streams = new Map<string, Map<number, EncodedSnapshot>>()
+  const rowsOf = (stream: StreamId.StreamId) => streams.get(keyOf(stream)) ?? new Map<number, EncodedSnapshot>()
+
+  return {
+    get: (
+      stream: StreamId.StreamId,
+      options: { readonly schemaVersion: number; readonly migratable?: ReadonlyArray<StateSchema> | undefined }
+    ) =>
+      Effect.sync(() => {
+        const rows = Array.from(rowsOf(stream).values())
+        const ofVersion = rows.filter((row) => row.schemaVersion === options.schemaVersion)
+        const migratable = rows.filter((row) => options.migratable?.some((schema) => isOf(row, schema)))
+        const lower = rows.filter((row) => row.schemaVersion <= options.schemaVersion)
+        const found = highest(ofVersion) ?? highest(migratable) ?? highest(lower) ?? highest(rows)
+        return Option.map(Option.fromNullable(found), handedOut)
+      }),
+    save: (snapshot: EncodedSnapshot) =>
+      Effect.sync((): "Saved" | "Superseded" => {
+        const { aggregate, id } = snapshot.stream
+        const rows = rowsOf(snapshot.stream)
+        const current = rows.get(snapshot.schemaVersion)
+        if (current !== undefined && current.version >= snapshot.version) return "Superseded"
+        rows.set(snapshot.schemaVersion, { ...snapshot, stream: StreamId.make(aggregate, id) })
+        streams.set(keyOf(snapshot.stream), rows)
+        return "Saved"
+      }),
+    delete: (
+      stream: StreamId.StreamId,
+      { identity, schemaVersion }: {
+        readonly schemaVersion?: number | undefined
+        readonly identity?: { readonly version: number; readonly eventId: string } | undefined
+      } = {}
+    ) =>
+      Effect.sync(() => {
+        const rows = rowsOf(stream)
+        const deleted = Array.from(rows.values()).filter((row) =>
+          (schemaVersion === undefined || row.schemaVersion === schemaVersion) &&
+          (identity === undefined || (row.version === identity.version && row.eventId === identity.eventId))
+        )
+        for (const row of deleted) rows.delete(row.schemaVersion)
+        return deleted.length
+      }),
+    exists: (stream: StreamId.StreamId, options?: { readonly schemaVersion?: number | undefined }) =>
+      Effect.sync(() => {
+        const rows = rowsOf(stream)
+        return options?.schemaVersion === undefined ? rows.size > 0 : rows.has(options.schemaVersion)
+      }),
+    deleteByType: (
+      aggregate: string,
+      options?: { readonly schemaVersionBelow?: number | undefined; readonly dryRun?: boolean | undefined }
+    ) =>
+      Effect.sync(() => {
+        const below = options?.schemaVersionBelow ?? Number.POSITIVE_INFINITY
+        let count = 0
+        for (const rows of streams.values()) {
+          for (const { schemaVersion, stream } of Array.from(rows.values())) {
+            if (stream.aggregate !== aggregate || schemaVersion >= below) continue
+            count++
+            if (options?.dryRun !== true) rows.delete(schemaVersion)
+          }
+        }
+        return count
+      })
+  }
+}
+
+// ids do not contain NUL
+const keyOf = ({ aggregate, id }: StreamId.StreamId): string => `${aggregate}\u0000${id}`
+
+const handedOut = <A extends { readonly stream: StreamId.StreamId }>(row: A): A => ({
+  ...row,
+  stream: { ...row.stream }
+})
+
+const isOf = (row: EncodedSnapshot, schema: StateSchema): boolean =>
+  row.schemaVersion === schema.schemaVersion && row.fingerprint === schema.fingerprint
+
+const highest = (rows: ReadonlyArray<EncodedSnapshot>): EncodedSnapshot | undefined =>
+  rows.reduce<EncodedSnapshot | undefined>(
+    (best, row) => best === undefined || row.schemaVersion > best.schemaVersion ? row : best,
+    undefined
+  )
