@@ -144,7 +144,7 @@ describe("commands from an untyped border", () => {
             boxes.execute(untyped(bad), new Drop())
           ]
           for (const run of runs) {
-            assert.deepInclude(yield* Effect.flip(run), { _tag: "EventStoreError", reason: "InvalidInput" })
+            assert.deepInclude(yield* Effect.flip(run), { _tag: "IdEncodeError", aggregate: "Box" })
           }
         }
       }).pipe(Effect.provide(layer)))
