@@ -6,10 +6,9 @@ export default tseslint.config(
       "dist",
       "node_modules",
       "test/.generated",
-      "test/.generated-messages",
+      "test/.generated-*",
       "test/.planted",
-      "test/crash/.build",
-      "test/soak/.build",
+      "test/.build",
       "bench/results"
     ]
   },

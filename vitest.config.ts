@@ -1,3 +1,4 @@
+import * as os from "node:os"
 import { fileURLToPath } from "node:url"
 import { configDefaults, defineConfig } from "vitest/config"
 
@@ -13,11 +14,18 @@ export default defineConfig(({ mode }) => ({
     ]
   },
   test: {
+    provide: { everything: mode === "all" },
     globalSetup: ["test/utils/globalSetup.ts"],
     include: ["test/**/*.test.ts", "examples/**/*.test.ts"],
     exclude: [...configDefaults.exclude, ...(mode === "all" ? [] : ["**/*.long.test.ts"])],
     reporters: ["default", "./test/utils/slowest.ts"],
-    testTimeout: 60_000,
-    hookTimeout: 120_000
+    // two files at a time on two cores; a worker keeps its modules from one file to the next
+    pool: "forks",
+    isolate: false,
+    minWorkers: 1,
+    maxWorkers: Math.max(2, os.availableParallelism() - 1),
+    // a test that hangs fails, and a slow machine fails none
+    testTimeout: 300_000,
+    hookTimeout: 300_000
   }
 }))

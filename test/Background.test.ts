@@ -28,7 +28,7 @@ import {
   SnapshotStore,
   StreamId
 } from "effect-eventsourcing"
-import { Account, id } from "./fixtures/Account.js"
+import { Account, deposit, id, open, stream } from "./fixtures/Account.js"
 import {
   memoryStores,
   postgresTemporaryDatabase,
@@ -36,12 +36,9 @@ import {
   sqliteTemporaryFile,
   sqlStores
 } from "./utils/backends.js"
+import { everything } from "./utils/mode.js"
 import { counted, lines } from "./utils/observe.js"
 import { start } from "./utils/process.js"
-
-const open = { _tag: "Open" } as const
-const deposit = (amount: number, times = 1) => ({ _tag: "Deposit", amount, times }) as const
-const stream = (text: string) => StreamId.make("Account", text)
 
 const snapshotOf = (text: string) =>
   Effect.flatMap(SnapshotStore.SnapshotStore, (store) => store.get(stream(text), { schemaVersion: 1 }))
@@ -402,6 +399,7 @@ describe("interruption at every step", () => {
       return yield* Fiber.interrupt(fiber)
     })
   const most = 40
+  const step = everything ? 1 : 3
 
   for (const mode of ["sync", "background", "inline"] as const) {
     for (const inside of [false, true]) {
@@ -411,7 +409,7 @@ describe("interruption at every step", () => {
           const events = yield* EventStore.EventStore
           const accounts = yield* Repository.make(Account, { snapshots: SnapshotPolicy[mode]({ every: 1 }) })
           const outcomes = new Set<string>()
-          for (let turns = 0; turns < most; turns++) {
+          for (let turns = 0; turns < most; turns += step) {
             const name = `s${turns}`
             const command = accounts.executeAll(id(name), [open, deposit(1)])
             const exit = yield* interruptAfter(turns, inside ? sql.withTransaction(command) : command)
@@ -433,7 +431,7 @@ describe("interruption at every step", () => {
         const sql = yield* SqlClient.SqlClient
         const events = yield* EventStore.EventStore
         const accounts = yield* Repository.make(Account, { snapshots: SnapshotPolicy[mode]({ every: 1 }) })
-        for (let turns = 0; turns < most; turns++) {
+        for (let turns = 0; turns < most; turns += step) {
           const name = `s${turns}`
           yield* sql.withTransaction(interruptAfter(turns, accounts.executeAll(id(name), [open, deposit(1)])))
           yield* accounts.awaitPendingSnapshots
@@ -835,8 +833,8 @@ describe("closing", () => {
   })
 
   for (const [ending, code] of [["signal", 0], ["failure", 1], ["defect", 1], ["end", 0]] as const) {
-    it(`a whole process, ${ending}`, async () => {
-      const process = start("./ctrl-c.ts", [ending])
+    it.runIf(everything || ending === "signal")(`a whole process, ${ending}`, async () => {
+      const process = start("test/utils/ctrl-c.ts", [ending])
       await process.line("ready")
       if (ending === "signal") process.child.kill("SIGINT")
       assert.strictEqual(await process.exited, code, process.errors())

@@ -22,6 +22,7 @@ import {
 import * as Json from "../src/internal/schema/json.js"
 import { Account, id } from "./fixtures/Account.js"
 import { memoryStores, sqliteFile, sqlStores } from "./utils/backends.js"
+import { everything } from "./utils/mode.js"
 
 const both = [["memory", memoryStores], ["SQLite", Layer.provide(sqlStores, sqliteFile(":memory:"))]] as const
 
@@ -122,7 +123,7 @@ describe("commands from an untyped border", () => {
           "cannot be read"
         )
         // whatever the depth, an event that can be stored can be loaded, and what cannot is typed
-        for (const levels of [500, 1_000, 2_000, 3_000, 4_000, 6_000, 8_000]) {
+        for (const levels of everything ? [500, 1_000, 2_000, 3_000, 4_000, 6_000, 8_000] : [1_000, 4_000]) {
           const name = `deep-${levels}`
           const done = yield* Effect.either(boxes.execute(name, new Keep({ value: deep(levels) })))
           assert.isTrue(Either.isRight(done) || done.left._tag === "EventEncodeError")
@@ -308,17 +309,20 @@ describe("what is only large", () => {
   })
 
   for (const [name, layer] of both) {
-    it.effect(`an append of hundreds of megabytes is a typed error (${name})`, () =>
-      Effect.gen(function*() {
-        const store = yield* EventStore.EventStore
-        const payload = "x".repeat(70_000_000)
-        const stream = StreamId.make("Box", "b")
-        const events = ["a", "b", "c"].map((id) => ({ id, type: "Kept", payload }))
-        const failure = yield* Effect.flip(store.append(stream, events, { expectedVersion: ExpectedVersion.any }))
-        assert.deepInclude(failure, { _tag: "EventStoreError", reason: "InvalidInput", mayHaveAppended: false })
-        assert.include(failure.message, "event 3 of 3")
-        assert.strictEqual(yield* store.version(stream), 0)
-      }).pipe(Effect.provide(layer)), 60_000)
+    it.effect.runIf(everything || name === "memory")(
+      `an append of hundreds of megabytes is a typed error (${name})`,
+      () =>
+        Effect.gen(function*() {
+          const store = yield* EventStore.EventStore
+          const payload = "x".repeat(70_000_000)
+          const stream = StreamId.make("Box", "b")
+          const events = ["a", "b", "c"].map((id) => ({ id, type: "Kept", payload }))
+          const failure = yield* Effect.flip(store.append(stream, events, { expectedVersion: ExpectedVersion.any }))
+          assert.deepInclude(failure, { _tag: "EventStoreError", reason: "InvalidInput", mayHaveAppended: false })
+          assert.include(failure.message, "event 3 of 3")
+          assert.strictEqual(yield* store.version(stream), 0)
+        }).pipe(Effect.provide(layer))
+    )
   }
 })
 

@@ -1,5 +1,5 @@
 import { assert, describe, it } from "@effect/vitest"
-import { Arbitrary, Chunk, Effect, Either, FastCheck as fc, Schema, type Scope, Stream } from "effect"
+import { Arbitrary, Chunk, Effect, Either, FastCheck as fc, Schema, Stream } from "effect"
 import {
   Aggregate,
   EventStore,
@@ -23,20 +23,13 @@ import {
   Placed,
   Shipped
 } from "./fixtures/Order.js"
-import { backends, type Stores } from "./utils/backends.js"
+import { each } from "./utils/backends.js"
 
 const stream = StreamId.make("Order", "o-1")
 
 const golden: ReadonlyArray<{ readonly type: string; readonly payload: unknown }> = JSON.parse(
   fs.readFileSync(new URL("./golden/events/order.json", import.meta.url), "utf8")
 )
-
-const each = (name: string, body: () => Effect.Effect<void, unknown, Stores | Scope.Scope>) => {
-  for (const [backend, layer] of backends) {
-    // the repositories close before the stores
-    it.effect(`${name} (${backend})`, () => Effect.provide(Effect.scoped(body()), layer))
-  }
-}
 
 const store = (events: ReadonlyArray<{ readonly type: string; readonly payload: unknown }>) =>
   Effect.flatMap(

@@ -11,7 +11,7 @@ import {
   StreamId
 } from "effect-eventsourcing"
 import { liveClock } from "../src/internal/liveClock.js"
-import { Account, id } from "./fixtures/Account.js"
+import { Account, deposit, id, open } from "./fixtures/Account.js"
 import {
   memoryStores,
   postgresTemporaryDatabase,
@@ -21,8 +21,6 @@ import {
 } from "./utils/backends.js"
 import { lines } from "./utils/observe.js"
 
-const open = { _tag: "Open" } as const
-const deposit = (amount: number, times = 1) => ({ _tag: "Deposit", amount, times }) as const
 const stream = StreamId.make("Account", "a")
 
 const inline = SnapshotPolicy.inline({ every: 5 })

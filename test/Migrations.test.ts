@@ -1,5 +1,5 @@
 import { assert, describe, it } from "@effect/vitest"
-import { Arbitrary, DateTime, Effect, Either, FastCheck as fc, Option, Schema, type Scope } from "effect"
+import { Arbitrary, DateTime, Effect, Either, FastCheck as fc, Option, Schema } from "effect"
 import {
   Aggregate,
   EventStore,
@@ -12,7 +12,7 @@ import {
   StreamId,
   Versions
 } from "effect-eventsourcing"
-import { Account, AccountEvent, Deposited, id } from "./fixtures/Account.js"
+import { Account, AccountEvent, deposit, Deposited, id, open } from "./fixtures/Account.js"
 import {
   AccountV2,
   AccountV3,
@@ -24,19 +24,11 @@ import {
   StateV3,
   twoToThree
 } from "./fixtures/AccountVersions.js"
-import { backends, type Stores } from "./utils/backends.js"
+import { each } from "./utils/backends.js"
+import { everything } from "./utils/mode.js"
 
-const open = { _tag: "Open" } as const
-const deposit = (amount: number, times = 1) => ({ _tag: "Deposit", amount, times }) as const
 const stream = StreamId.make("Account", "a")
 const events = fc.array(Arbitrary.make(AccountEvent), { maxLength: 40 })
-
-const each = (name: string, body: () => Effect.Effect<void, unknown, Stores | Scope.Scope>) => {
-  for (const [backend, layer] of backends) {
-    // the repositories close before the stores
-    it.effect(`${name} (${backend})`, () => Effect.provide(Effect.scoped(body()), layer))
-  }
-}
 
 const sync = SnapshotPolicy.sync({ every: 10 })
 
@@ -371,6 +363,7 @@ describe("a chain that cannot work is refused when the aggregate is defined", ()
 })
 
 describe("a rolling deployment", () => {
+  const commands = everything ? 1_000 : 300
   const rolling = (now: typeof AccountV3) => () =>
     Effect.gen(function*() {
       const policy = SnapshotPolicy.sync({ every: 10 })
@@ -384,7 +377,7 @@ describe("a rolling deployment", () => {
       const balances = new Map<string, number>()
       const ids = ["a", "b", "c", "d", "e"]
       for (const name of ids) yield* rivals[0].execute(id(name), open)
-      for (let n = 0; n < 1_000; n++) {
+      for (let n = 0; n < commands; n++) {
         const turn = n % 2
         const name = ids[(n >> 1) % ids.length]
         const loaded = yield* rivals[turn].load(id(name))
@@ -407,15 +400,15 @@ describe("a rolling deployment", () => {
         assert.deepStrictEqual((yield* rivals[0].load(id(name))).state, { open: true, balance })
         assert.strictEqual((yield* rivals[1].load(id(name))).state.cents, BigInt(balance) * 100n)
       }
-      assert.isAbove(hits[0], 450, "hits of old code, of 500 loads")
-      assert.isAbove(hits[1], 450, "hits of new code, of 500 loads")
+      assert.isAbove(hits[0], commands / 2 - 50, "hits of old code")
+      assert.isAbove(hits[1], commands / 2 - 50, "hits of new code")
       // never thrashing: both kept going forward
-      assert.isAbove(saves.get(1)!, 190)
-      assert.isAbove(saves.get(3)!, 190)
+      assert.isAbove(saves.get(1)!, commands / 5 - 10)
+      assert.isAbove(saves.get(3)!, commands / 5 - 10)
       assert.strictEqual(yield* store.deleteByType("Account", { schemaVersionBelow: 3, dryRun: true }), ids.length)
       assert.strictEqual(yield* store.deleteByType("Account", { schemaVersionBelow: 3 }), ids.length)
       assert.strictEqual((yield* rivals[1].load(id("a"))).snapshotOutcome._tag, "Hit")
     })
   each("two versions, a thousand commands in turn, with migrations", rolling(AccountV3))
-  each("two versions, a thousand commands in turn, without", rolling(AccountV3Plain))
+  if (everything) each("two versions, a thousand commands in turn, without", rolling(AccountV3Plain))
 })

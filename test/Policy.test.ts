@@ -2,16 +2,13 @@ import { assert, describe, it } from "@effect/vitest"
 import { Duration, Effect, FastCheck as fc, Layer, Option, pipe, TestClock } from "effect"
 import { EventStore, InvalidOption, Repository, SnapshotPolicy, SnapshotStore, StreamId } from "effect-eventsourcing"
 import * as Policy from "../src/internal/repository/policy.js"
-import { Account, type AccountEvent, type AccountState, id } from "./fixtures/Account.js"
+import { Account, type AccountEvent, type AccountState, deposit, id, open } from "./fixtures/Account.js"
 import { backends, memoryStores } from "./utils/backends.js"
 
 const { and, every, isDue, never, not, olderThan, or, when, whenReplayed, whenReplayTook } = SnapshotPolicy
 
 type When = SnapshotPolicy.When<number, string>
 type Progress = SnapshotPolicy.Progress<number, string>
-
-const open = { _tag: "Open" } as const
-const deposit = (amount: number, times = 1) => ({ _tag: "Deposit", amount, times }) as const
 
 const anyWhen: fc.Arbitrary<When> = fc.letrec<{ when: When }>((tie) => ({
   when: fc.oneof(

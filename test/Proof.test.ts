@@ -1,6 +1,6 @@
 import { SqlClient } from "@effect/sql"
 import { assert, describe, it } from "@effect/vitest"
-import { Chunk, DateTime, Effect, Either, Layer, Schedule, Schema, type Scope, Stream, Tracer } from "effect"
+import { Chunk, DateTime, Effect, Either, Layer, Schedule, Schema, Stream, Tracer } from "effect"
 import {
   Aggregate,
   EventStore,
@@ -12,20 +12,21 @@ import {
   SnapshotStore,
   StreamId
 } from "effect-eventsourcing"
-import { Account, AccountCommand, AccountEvent, AccountId, AccountState, AccountV2, id } from "./fixtures/Account.js"
-import { backends, postgresTemporaryDatabase, sqliteFile, sqlStores, type Stores } from "./utils/backends.js"
+import {
+  Account,
+  AccountCommand,
+  AccountEvent,
+  AccountId,
+  AccountState,
+  AccountV2,
+  deposit,
+  id,
+  open
+} from "./fixtures/Account.js"
+import { each, postgresTemporaryDatabase, sqliteFile, sqlStores, type Stores } from "./utils/backends.js"
 import { counted, lines } from "./utils/observe.js"
 
-const open = { _tag: "Open" } as const
-const deposit = (amount: number, times = 1) => ({ _tag: "Deposit", amount, times }) as const
 const stream = StreamId.make("Account", "a")
-
-const each = (name: string, body: () => Effect.Effect<void, unknown, Stores | Scope.Scope>) => {
-  for (const [backend, layer] of backends) {
-    // the repositories close before the stores
-    it.effect(`${name} (${backend})`, () => Effect.provide(Effect.scoped(body()), layer))
-  }
-}
 
 const sync = SnapshotPolicy.sync({ every: 5 })
 
@@ -334,8 +335,7 @@ describe("rows edited by hand", () => {
             const mended = yield* accounts.load(id("a"))
             assert.strictEqual(mended.snapshotOutcome._tag, "Hit", `${column} = ${String(value).slice(0, 50)}`)
           }
-        }).pipe(Effect.provide(layer)),
-      120_000
+        }).pipe(Effect.provide(layer))
     )
   }
 })

@@ -3,13 +3,12 @@ import { Effect, Exit, Schedule, type Scope, Stream } from "effect"
 import { EventStore, ExpectedVersion, Repository, SnapshotPolicy, SnapshotStore, StreamId } from "effect-eventsourcing"
 import { EventStoreContract, RecordingStores, SnapshotStoreContract } from "effect-eventsourcing/testing"
 import { afterAll, describe as vitestDescribe, it as vitestIt } from "vitest"
-import { Account, AccountV2, id } from "./fixtures/Account.js"
+import { Account, AccountV2, id, open } from "./fixtures/Account.js"
 
 const runner = { afterAll, describe: vitestDescribe, it: vitestIt }
 EventStoreContract.suite(runner, "RecordingStores.layer", RecordingStores.layer)
 SnapshotStoreContract.suite(runner, "RecordingStores.layer", RecordingStores.layer)
 
-const open = { _tag: "Open" } as const
 const deposit = { _tag: "Deposit", amount: 1 } as const
 const stream = StreamId.make("Account", "a")
 

@@ -29,10 +29,9 @@ import {
   SnapshotStore,
   StreamId
 } from "effect-eventsourcing"
-import { Account, AccountId, AccountV2, id, InsufficientFunds, NotOpen } from "./fixtures/Account.js"
-import { backends, memoryStores, type Stores } from "./utils/backends.js"
+import { Account, AccountId, AccountV2, id, InsufficientFunds, NotOpen, open } from "./fixtures/Account.js"
+import { each, memoryStores } from "./utils/backends.js"
 
-const open = { _tag: "Open" } as const
 const deposit = (amount: number, times?: number) =>
   ({ _tag: "Deposit", amount, ...(times === undefined ? {} : { times }) }) as const
 const withdraw = (amount: number) => ({ _tag: "Withdraw", amount }) as const
@@ -56,15 +55,6 @@ const eventsOf = (text: string) =>
   )
 
 /** Every test has a database of its own. */
-const each = (
-  name: string,
-  body: () => Effect.Effect<void, unknown, Stores | Scope.Scope>
-) => {
-  for (const [backend, layer] of backends) {
-    // the repositories close before the stores
-    it.effect(`${name} (${backend})`, () => Effect.provide(Effect.scoped(body()), layer))
-  }
-}
 
 describe("Repository", () => {
   each("executes, loads, and folds what it stored", () =>

@@ -25,9 +25,8 @@ import {
 } from "effect"
 import { InvalidOption, Metrics, type SnapshotPolicy, StreamId } from "effect-eventsourcing"
 import * as Snapshotter from "../src/internal/repository/snapshotter.js"
+import { stream } from "./fixtures/Account.js"
 import { sqliteFile } from "./utils/backends.js"
-
-const stream = (text: string) => StreamId.make("Account", text)
 
 /** Workers run whenever the test waits. */
 const letRun = Effect.repeatN(Effect.yieldNow(), 20)

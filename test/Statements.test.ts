@@ -9,13 +9,9 @@ import pg from "pg"
 import { inject } from "vitest"
 import * as PreparedTexts from "../src/internal/sql/postgres/preparedTexts.js"
 import * as Turns from "../src/internal/sql/turns.js"
-import { Account, id } from "./fixtures/Account.js"
+import { Account, deposit, event, id, open } from "./fixtures/Account.js"
 import { sqliteTemporaryFile, sqlStores } from "./utils/backends.js"
 import { temporaryDatabase } from "./utils/postgres.js"
-
-const open = { _tag: "Open" } as const
-const deposit = (amount: number, times = 1) => ({ _tag: "Deposit", amount, times }) as const
-const event = () => ({ id: crypto.randomUUID(), type: "Deposited", payload: { _tag: "Deposited", amount: 1 } })
 
 describe("SQLite", () => {
   const stores = Layer.provideMerge(sqlStores, sqliteTemporaryFile)
@@ -168,5 +164,5 @@ describe("PostgreSQL, prepared", () => {
       assert.isTrue(texts.some(({ statement }) => statement.includes("eventsourcing_load_1")))
       assert.isFalse(texts.some(({ statement }) => statement.includes("AS one")))
       assert.deepInclude(yield* accounts.load(id("a")), { version: 32, state: { open: true, balance: 31 } })
-    }).pipe(Effect.provide(Layer.provideMerge(sqlStores, prepared))), 120_000)
+    }).pipe(Effect.provide(Layer.provideMerge(sqlStores, prepared))))
 })

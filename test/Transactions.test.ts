@@ -7,20 +7,10 @@ import {
   Repository,
   SnapshotPolicy,
   SnapshotStore,
-  SqlEventStore,
-  StreamId
+  SqlEventStore
 } from "effect-eventsourcing"
-import { Account, id } from "./fixtures/Account.js"
+import { Account, deposit, event, id, open, stream } from "./fixtures/Account.js"
 import { postgresTemporaryDatabase, sqliteFile, sqlStores } from "./utils/backends.js"
-
-const open = { _tag: "Open" } as const
-const deposit = (amount: number, times = 1) => ({ _tag: "Deposit", amount, times }) as const
-const stream = (text: string) => StreamId.make("Account", text)
-const event = (amount: number) => ({
-  id: crypto.randomUUID(),
-  type: "Deposited",
-  payload: { _tag: "Deposited", amount }
-})
 
 const suite = (name: string, client: Layer.Layer<SqlClient.SqlClient, unknown>) =>
   describe(`inside a transaction of the caller's, on ${name}`, () => {

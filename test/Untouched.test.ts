@@ -11,7 +11,7 @@ import {
   SnapshotStore,
   StreamId
 } from "effect-eventsourcing"
-import { Account, AccountEvent, AccountId, AccountState, id } from "./fixtures/Account.js"
+import { Account, AccountEvent, AccountId, AccountState, deposit, id, open } from "./fixtures/Account.js"
 import { memoryStores, postgresTemporaryDatabase, sqliteFile, sqlStores } from "./utils/backends.js"
 import { lines } from "./utils/observe.js"
 
@@ -99,8 +99,7 @@ describe("a program that changes states", () => {
             assert.strictEqual(done.state.seen.length, before + 4)
             assert.deepStrictEqual((yield* plain.load("a")).state, done.state)
             assert.deepStrictEqual(shared, { sum: 0, seen: [] })
-          }).pipe(Effect.provide(layer)),
-        60_000
+          }).pipe(Effect.provide(layer))
       )
     }
 
@@ -210,8 +209,6 @@ describe("a snapshot that was refuted and removed", () => {
     evolve: (state, event) => Account.evolve(Account.evolve(state, event), event),
     decide: Account.decide
   })
-  const open = { _tag: "Open" } as const
-  const deposit = (amount: number, times = 1) => ({ _tag: "Deposit", amount, times }) as const
 
   // the snapshot was made by code of another meaning, and one process has a state of it
   const wrong = Effect.gen(function*() {

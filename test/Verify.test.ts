@@ -12,7 +12,6 @@ import {
   Option,
   Random,
   Schema,
-  type Scope,
   TestClock
 } from "effect"
 import {
@@ -26,21 +25,21 @@ import {
   StreamId
 } from "effect-eventsourcing"
 import { compare } from "../src/internal/schema/equality.js"
-import { Account, AccountCommand, AccountEvent, AccountId, AccountState, id } from "./fixtures/Account.js"
+import {
+  Account,
+  AccountCommand,
+  AccountEvent,
+  AccountId,
+  AccountState,
+  deposit,
+  id,
+  open
+} from "./fixtures/Account.js"
 import { AccountV3, AccountV3Broken } from "./fixtures/AccountVersions.js"
-import { backends, memoryStores, type Stores } from "./utils/backends.js"
+import { backends, each, memoryStores } from "./utils/backends.js"
 import { counted, eventually, lines } from "./utils/observe.js"
 
-const open = { _tag: "Open" } as const
-const deposit = (amount: number, times = 1) => ({ _tag: "Deposit", amount, times }) as const
 const stream = StreamId.make("Account", "a")
-
-const each = (name: string, body: () => Effect.Effect<void, unknown, Stores | Scope.Scope>) => {
-  for (const [backend, layer] of backends) {
-    // the repositories close before the stores
-    it.effect(`${name} (${backend})`, () => Effect.provide(Effect.scoped(body()), layer))
-  }
-}
 
 /** The same schemas, and another meaning: deposits count twice. */
 const Doubled = (name = "Account") =>

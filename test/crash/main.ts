@@ -2,6 +2,7 @@
 import { SingleBar } from "cli-progress"
 import * as fs from "node:fs"
 import { argumentsOf, table } from "../../examples/terminal.js"
+import { compile } from "../utils/compile.js"
 import { markdown, page } from "../utils/page.js"
 import { type Result, runVariant, variants } from "./rounds.js"
 
@@ -39,6 +40,7 @@ const all = values.quick ? 40 : whole("kills", values.kills)
 const chosen = variants.filter(({ name }) => name.toLowerCase().includes(values.only.toLowerCase()))
 const share = chosen.reduce((sum, { kills }) => sum + kills, 0)
 
+await compile()
 console.log(`seed ${seed}`)
 const results: Array<Result> = []
 let before = 0

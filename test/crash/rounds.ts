@@ -18,7 +18,7 @@ import * as os from "node:os"
 import * as path from "node:path"
 import * as readline from "node:readline"
 import { Account, id } from "../fixtures/Account.js"
-import { compile } from "../utils/compile.js"
+import { nodeArguments } from "../utils/compile.js"
 import { type Server, startServer } from "../utils/postgres.js"
 import { type Orders, parseEventId, type Said } from "./protocol.js"
 
@@ -36,8 +36,9 @@ export class Book {
   maybe = 0
 }
 
-const startWriter = (file: string, orders: Orders, book: Book) => {
-  const child = childProcess.spawn(process.execPath, [file, JSON.stringify(orders)], {
+const startWriter = (orders: Orders, book: Book) => {
+  const program = nodeArguments("test/crash/writer.ts")
+  const child = childProcess.spawn(process.execPath, [...program, JSON.stringify(orders)], {
     stdio: ["pipe", "pipe", "pipe"]
   })
   let errors = ""
@@ -356,7 +357,6 @@ export const runVariant = async (
 ): Promise<Result> => {
   const start = performance.now()
   const random = new PCGRandom(options.seed)
-  const file = await compile("test/crash/writer.ts")
   // what is flushed here is flushed, as on a server that has to survive more than the end of a process
   const server = variant.needs === "postgres"
     ? await startServer({ fsync: "on", full_page_writes: "on" })
@@ -371,7 +371,7 @@ export const runVariant = async (
       const book = new Book()
       const { fatal, strike } = variant.hit(server)
       const next = () => {
-        const writer = startWriter(file, {
+        const writer = startWriter({
           ...database.orders,
           mode: writers % 2 === 0 ? "background" : "sync",
           name: `w${++writers}`,
@@ -439,7 +439,6 @@ export const runVariant = async (
     }
   } finally {
     await server?.close()
-    fs.rmSync(file, { force: true })
   }
   return {
     name: variant.name,

@@ -5,7 +5,8 @@ import { fileURLToPath, pathToFileURL } from "node:url"
 import type { Subject } from "./simulation.js"
 
 const root = fileURLToPath(new URL("../..", import.meta.url))
-const folder = path.join(root, "test", ".planted")
+// several files plant at once
+const folder = path.join(root, "test", ".planted", crypto.randomUUID())
 
 /** Changes to a file of the library. */
 export interface Bug {

@@ -3,17 +3,17 @@ import Database from "better-sqlite3"
 import { Effect, Layer } from "effect"
 import { Sqlite, SqlStores } from "effect-eventsourcing"
 import * as childProcess from "node:child_process"
-import * as fs from "node:fs"
 import * as path from "node:path"
 import * as readline from "node:readline"
-import { compile } from "../utils/compile.js"
+import { nodeArguments } from "../utils/compile.js"
 import type { Way } from "./writers.js"
 
 const processes = 2
 const writersEach = 8
 
-const startProcess = (program: string, args: ReadonlyArray<string>) => {
-  const child = childProcess.spawn(process.execPath, [program, ...args], { stdio: ["pipe", "pipe", "pipe"] })
+const startProcess = (args: ReadonlyArray<string>) => {
+  const program = nodeArguments("test/soak/writers.ts")
+  const child = childProcess.spawn(process.execPath, [...program, ...args], { stdio: ["pipe", "pipe", "pipe"] })
   let errors = ""
   child.stderr.on("data", (chunk) => errors += String(chunk))
   let done: number | undefined
@@ -33,37 +33,32 @@ export const contend = async (folder: string, seconds: number): Promise<{
   readonly table: ReadonlyArray<ReadonlyArray<string>>
   readonly problems: ReadonlyArray<string>
 }> => {
-  const program = await compile("test/soak/writers.ts")
   const problems: Array<string> = []
   const rates: Array<readonly [way: Way, events: number]> = []
-  try {
-    for (const way of ["driver", "append", "execute"] as const) {
-      const file = path.join(folder, `writers-${way}.db`)
-      const layer = SqlStores.layer.pipe(
-        Layer.provide(Sqlite.layer(SqliteClient.layer, { filename: file, synchronous: "NORMAL" }))
-      )
-      await Effect.runPromise(Effect.scoped(Layer.build(layer)))
-      const all = Array.from(
-        { length: processes },
-        (_, n) => startProcess(program, [file, way, `p${n}`, String(seconds), String(writersEach)])
-      )
-      await Promise.all(all.map(({ ready }) => ready))
-      for (const { child } of all) child.stdin.write("go\n")
-      for (const { ended } of all) {
-        const { done, errors } = await ended
-        if (done === undefined || errors !== "") problems.push(`${way}: ${errors}`)
-      }
-      const db = new Database(file, { readonly: true })
-      const streams = db.prepare<[], { n: number; last: number; first: number }>(
-        "SELECT count(*) AS n, max(version) AS last, min(version) AS first FROM eventsourcing_events GROUP BY stream_id"
-      ).all()
-      db.close()
-      if (streams.length !== processes * writersEach) problems.push(`${way}: ${streams.length} streams`)
-      if (streams.some(({ first, last, n }) => first !== 1 || last !== n)) problems.push(`${way}: a hole in a stream`)
-      rates.push([way, streams.reduce((sum, { n }) => sum + n, 0)])
+  for (const way of ["driver", "append", "execute"] as const) {
+    const file = path.join(folder, `writers-${way}.db`)
+    const layer = SqlStores.layer.pipe(
+      Layer.provide(Sqlite.layer(SqliteClient.layer, { filename: file, synchronous: "NORMAL" }))
+    )
+    await Effect.runPromise(Effect.scoped(Layer.build(layer)))
+    const all = Array.from(
+      { length: processes },
+      (_, n) => startProcess([file, way, `p${n}`, String(seconds), String(writersEach)])
+    )
+    await Promise.all(all.map(({ ready }) => ready))
+    for (const { child } of all) child.stdin.write("go\n")
+    for (const { ended } of all) {
+      const { done, errors } = await ended
+      if (done === undefined || errors !== "") problems.push(`${way}: ${errors}`)
     }
-  } finally {
-    fs.rmSync(program, { force: true })
+    const db = new Database(file, { readonly: true })
+    const streams = db.prepare<[], { n: number; last: number; first: number }>(
+      "SELECT count(*) AS n, max(version) AS last, min(version) AS first FROM eventsourcing_events GROUP BY stream_id"
+    ).all()
+    db.close()
+    if (streams.length !== processes * writersEach) problems.push(`${way}: ${streams.length} streams`)
+    if (streams.some(({ first, last, n }) => first !== 1 || last !== n)) problems.push(`${way}: a hole in a stream`)
+    rates.push([way, streams.reduce((sum, { n }) => sum + n, 0)])
   }
   const [[, floor]] = rates
   const names = { driver: "better-sqlite3 alone", append: "EventStore.append", execute: "Repository.execute" }

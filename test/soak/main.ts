@@ -7,6 +7,7 @@ import * as fs from "node:fs"
 import * as os from "node:os"
 import * as path from "node:path"
 import { argumentsOf, table } from "../../examples/terminal.js"
+import { compile } from "../utils/compile.js"
 import { markdown, page } from "../utils/page.js"
 import { startServer } from "../utils/postgres.js"
 import { contend } from "./contend.js"
@@ -40,6 +41,7 @@ if (!Number.isFinite(minutes) || minutes <= 0 || !Number.isSafeInteger(seed)) {
   process.exit(2)
 }
 
+await compile()
 const stores = SqlStores.layer
 const folder = fs.mkdtempSync(path.join(os.tmpdir(), "soak-"))
 const output = values.write === "" ? fs.mkdtempSync(path.join(os.tmpdir(), "soak-result-")) : values.write

@@ -288,7 +288,7 @@ describe("decide compiles", () => {
 })
 
 // TypeScript gives no context to what is spread: a literal there is a string, whatever the signature says (see
-// test/DecideMessages.test.ts for what the compiler says then)
+// test/process/DecideMessages.test.ts for what the compiler says then)
 test("a conditional spread is written with `as const`, or with the event's schema", () => {
   make({ ...base, decide: () => Either.right([{ _tag: "Noted" }, ...(random ? [{ _tag: "Noted" } as const] : [])]) })
   make({

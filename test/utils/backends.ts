@@ -1,13 +1,17 @@
-import { Effect, Layer } from "effect"
+import { it } from "@effect/vitest"
+import { Effect, Layer, type Scope } from "effect"
 import { inject } from "vitest"
 import { pgClient, temporaryDatabase } from "./postgres.js"
 import { memoryStores, sqliteFile, sqliteTemporaryFile, sqlStores, type Stores } from "./stores.js"
 
 export * from "./stores.js"
 
-/** A client on a PostgreSQL database of its own. */
+/** The URL of a database that has the tables. */
+export const migratedDatabase = Effect.suspend(() => temporaryDatabase(inject("postgres"), inject("template")))
+
+/** A client on a PostgreSQL database of its own, which has the tables. */
 export const postgresTemporaryDatabase = Layer.unwrapScoped(
-  Effect.map(Effect.suspend(() => temporaryDatabase(inject("postgres"))), (url) => pgClient(url))
+  Effect.map(migratedDatabase, (url) => pgClient(url))
 )
 
 /** Every backend, each with both stores on one database. */
@@ -17,3 +21,11 @@ export const backends: ReadonlyArray<readonly [name: string, layer: Layer.Layer<
   ["SQLite file", Layer.provide(sqlStores, sqliteTemporaryFile)],
   ["PostgreSQL", Layer.provide(sqlStores, postgresTemporaryDatabase)]
 ]
+
+/** A case on every backend. */
+export const each = (name: string, body: () => Effect.Effect<void, unknown, Stores | Scope.Scope>) => {
+  for (const [backend, layer] of backends) {
+    // the repositories close before the stores
+    it.effect(`${name} (${backend})`, () => Effect.provide(Effect.scoped(body()), layer))
+  }
+}

@@ -1,17 +1,33 @@
 import * as esbuild from "esbuild"
+import * as fs from "node:fs"
 import * as path from "node:path"
 import { fileURLToPath } from "node:url"
 
 const root = fileURLToPath(new URL("../..", import.meta.url))
 
-/** Compiles a program of this project into one file: a process that has to load hundreds takes a second to start. */
-export const compile = async (file: string): Promise<string> => {
-  const { dir, name } = path.parse(path.join(root, file))
-  const outfile = path.join(dir, ".build", `${name}-${process.pid}-${crypto.randomUUID().slice(0, 8)}.mjs`)
+/** The programs that tests start as processes. */
+const programs = [
+  ...["ctrl-c", "file-limit", "hold-lock", "increment", "rival"].map((name) => `test/utils/${name}.ts`),
+  "test/crash/writer.ts",
+  "test/soak/writers.ts",
+  "examples/tutorial.ts",
+  "examples/swap-backends.ts"
+]
+
+/**
+ * Compiles the programs in one go, each into one file: a process that has to load hundreds takes a second to start. The
+ * files last as long as this process.
+ */
+export const compile = async (): Promise<void> => {
+  const outdir = path.join(root, "test", ".build", crypto.randomUUID())
+  process.once("exit", () => fs.rmSync(outdir, { recursive: true, force: true }))
   await esbuild.build({
-    entryPoints: [path.join(root, file)],
-    outfile,
+    entryPoints: programs.map((file) => path.join(root, file)),
+    outdir,
+    outbase: root,
+    outExtension: { ".js": ".mjs" },
     bundle: true,
+    splitting: true,
     format: "esm",
     platform: "node",
     external: ["better-sqlite3", "pg-native"],
@@ -19,5 +35,13 @@ export const compile = async (file: string): Promise<string> => {
     banner: { js: "import { createRequire } from 'node:module'; const require = createRequire(import.meta.url)" },
     logLevel: "error"
   })
-  return outfile
+  process.env.COMPILED_PROGRAMS = outdir
+}
+
+/** The arguments that make Node.js run a program of this project, compiled if it is. */
+export const nodeArguments = (program: string): ReadonlyArray<string> => {
+  const compiled = path.join(process.env.COMPILED_PROGRAMS ?? "", program.replace(/ts$/, "mjs"))
+  return path.isAbsolute(compiled) && fs.existsSync(compiled)
+    ? [compiled]
+    : ["--import", "tsx", path.join(root, program)]
 }

@@ -1,4 +1,4 @@
-import { Effect, HashMap, Logger, LogLevel, Metric } from "effect"
+import { Cause, Effect, Exit, HashMap, Logger, LogLevel, Metric, Option } from "effect"
 
 export interface Line {
   readonly level: string
@@ -49,3 +49,11 @@ export const eventually = <E, R>(check: Effect.Effect<boolean, E, R>): Effect.Ef
       Effect.asVoid
     )
   })
+
+/** The error of an effect that failed, and neither died nor was interrupted. */
+export const typedFailure = <A, E>(exit: Exit.Exit<A, E>): E => {
+  if (Exit.isSuccess(exit)) throw new Error("expected a failure")
+  const failure = Cause.failureOption(exit.cause)
+  if (Option.isNone(failure)) throw new Error(`expected a typed failure, got ${Cause.pretty(exit.cause)}`)
+  return failure.value
+}

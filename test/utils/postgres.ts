@@ -1,6 +1,8 @@
 import { PgClient } from "@effect/sql-pg"
-import { Effect, Layer, Redacted } from "effect"
+import { Effect, Redacted } from "effect"
 import { once } from "node:events"
+import * as net from "node:net"
+import pg from "pg"
 import { start } from "./process.js"
 
 /** A PostgreSQL server in a process of its own. */
@@ -16,7 +18,7 @@ export interface Server {
 const settings = { fsync: "off", full_page_writes: "off", max_connections: "200", log_min_messages: "fatal" }
 
 export const startServer = async (more: Readonly<Record<string, string>> = {}): Promise<Server> => {
-  const process = start("./postgres-server.ts", [JSON.stringify({ ...settings, ...more })], { detached: true })
+  const process = start("test/utils/postgres-server.ts", [JSON.stringify({ ...settings, ...more })], { detached: true })
   const url = await process.next((line) => line.startsWith("postgres://"))
   const tell = async (command: string, answer: string) => {
     process.lines.length = 0
@@ -37,19 +39,33 @@ export const startServer = async (more: Readonly<Record<string, string>> = {}): 
 export const pgClient = (url: string, options: Omit<PgClient.PgClientConfig, "url"> = {}) =>
   PgClient.layer({ url: Redacted.make(url), ...options })
 
-/** The URL of a new database on a server. It is dropped when the scope closes. */
-export const temporaryDatabase = (server: string) => {
+// one connection to each server, as long as this process lasts: tests make hundreds of databases
+const administrators = new Map<string, Promise<pg.Client>>()
+
+const administer = async (server: string, statement: string): Promise<void> => {
+  const connect = async () => {
+    const client = new pg.Client({ connectionString: server, stream: () => new net.Socket().unref() })
+    client.on("error", () => {}).on("end", () => administrators.delete(server))
+    await client.connect()
+    return client
+  }
+  const connecting = administrators.get(server) ?? connect()
+  administrators.set(server, connecting)
+  await (await connecting).query(statement)
+}
+
+export const databaseOn = (server: string, name: string): string => {
+  const url = new URL(server)
+  url.pathname = name
+  return url.href
+}
+
+/** The URL of a new database on a server: an empty one, or a copy. It is dropped when the scope closes. */
+export const temporaryDatabase = (server: string, template?: string) => {
   const name = `test_${crypto.randomUUID().replaceAll("-", "")}`
-  const administer = (statement: string) =>
-    Effect.flatMap(PgClient.PgClient, (sql) => sql.unsafe(statement)).pipe(
-      Effect.provide(Layer.fresh(pgClient(server, { maxConnections: 1 })))
-    )
+  const copy = template === undefined ? "" : ` TEMPLATE ${template} STRATEGY FILE_COPY`
   return Effect.acquireRelease(
-    Effect.map(administer(`CREATE DATABASE ${name}`), () => {
-      const url = new URL(server)
-      url.pathname = name
-      return url.href
-    }),
-    () => Effect.orDie(administer(`DROP DATABASE ${name} WITH (FORCE)`))
+    Effect.as(Effect.tryPromise(() => administer(server, `CREATE DATABASE ${name}${copy}`)), databaseOn(server, name)),
+    () => Effect.promise(() => administer(server, `DROP DATABASE ${name} WITH (FORCE)`))
   )
 }

@@ -1,7 +1,8 @@
 import * as childProcess from "node:child_process"
 import * as readline from "node:readline"
+import { nodeArguments } from "./compile.js"
 
-/** Starts a TypeScript program of this folder in a process of its own, and reads what it prints line by line. */
+/** Starts a TypeScript program of this project in a process of its own, and reads what it prints line by line. */
 export const start = (
   file: string,
   args: ReadonlyArray<string>,
@@ -11,7 +12,7 @@ export const start = (
     readonly fileLimit?: number | undefined
   } = {}
 ) => {
-  const command = [process.execPath, "--import", "tsx", new URL(file, import.meta.url).pathname, ...args]
+  const command = [process.execPath, ...nodeArguments(file), ...args]
   const [program, ...rest] = options.fileLimit === undefined
     ? command
     : ["bash", "-c", `ulimit -f ${options.fileLimit} && exec "$@"`, "bash", ...command]

@@ -1,0 +1,52 @@
+import { assert, describe, it } from "@effect/vitest"
+import { Effect, Schedule } from "effect"
+import { EventStore, Repository, SnapshotPolicy } from "effect-eventsourcing"
+import { Account, deposit, id, open, stream } from "../fixtures/Account.js"
+import { everything } from "../utils/mode.js"
+import { start } from "../utils/process.js"
+import { collect, database, stores, storesOn } from "./setup.js"
+
+describe("writers", () => {
+  it.scopedLive.runIf(everything)("sixteen times twenty-five increments lose none", () =>
+    Effect.gen(function*() {
+      for (const mode of ["sync", "background"] as const) {
+        const accounts = yield* Repository.make(Account, {
+          snapshots: SnapshotPolicy[mode]({ every: 3 }),
+          retry: Schedule.forever
+        })
+        yield* accounts.execute(id(mode), open)
+        yield* Effect.forEach(
+          Array.from({ length: 16 }),
+          () => Effect.repeatN(accounts.execute(id(mode), deposit(1)), 24),
+          { concurrency: "unbounded", discard: true }
+        )
+        yield* accounts.awaitPendingSnapshots
+        const loaded = yield* accounts.load(id(mode))
+        assert.deepInclude(loaded, { version: 401, state: { open: true, balance: 400 } })
+        assert.isAbove(loaded.snapshotVersion, 390)
+        const read = yield* collect((yield* EventStore.EventStore).read(stream(mode)))
+        assert.deepStrictEqual(read.map(({ version }) => version), Array.from({ length: 401 }, (_, i) => i + 1))
+      }
+    }).pipe(Effect.provide(stores)))
+
+  for (const mode of ["sync", "background"]) {
+    it.scopedLive.runIf(everything || mode === "background")(
+      `four processes boot at once and lose no increment (${mode})`,
+      () =>
+        Effect.gen(function*() {
+          const url = yield* database
+          const writers = Array.from({ length: 4 }, () => start("test/utils/increment.ts", [url, "25", mode]))
+          for (const writer of writers) {
+            const code = yield* Effect.promise(() => writer.exited)
+            assert.strictEqual(code, 0, writer.errors())
+          }
+          const loaded = yield* Effect.flatMap(
+            Repository.make(Account, { snapshots: SnapshotPolicy.manual }),
+            (accounts) => accounts.load(id("shared"))
+          ).pipe(Effect.provide(storesOn(url)))
+          assert.deepInclude(loaded, { version: 101, state: { open: true, balance: 100 } })
+          assert.isAbove(loaded.snapshotVersion, 90)
+        })
+    )
+  }
+})

@@ -1,0 +1,119 @@
+import * as fs from "node:fs"
+import * as os from "node:os"
+import * as path from "node:path"
+import { afterAll, assert, beforeAll, describe, it } from "vitest"
+import { everything } from "../utils/mode.js"
+import { pack, root, run } from "../utils/npm.js"
+import { tsc } from "../utils/tsc.js"
+
+const manifest = JSON.parse(fs.readFileSync(path.join(root, "package.json"), "utf8"))
+const folder = fs.mkdtempSync(path.join(os.tmpdir(), "package-test-"))
+/**
+ * A project that has the packed tarball and these packages with all that they need, and nothing else. They are linked
+ * from this project's own installation, so that no network is needed.
+ */
+const consumer = async (name: string, tarball: string, packages: ReadonlyArray<string>): Promise<string> => {
+  const project = path.join(folder, name)
+  const modules = path.join(project, "node_modules")
+  fs.mkdirSync(path.join(modules, "effect-eventsourcing"), { recursive: true })
+  await run("tar", ["-xzf", tarball, "--strip-components=1", "-C", path.join(modules, "effect-eventsourcing")], project)
+  fs.writeFileSync(path.join(project, "package.json"), JSON.stringify({ name, type: "module" }))
+  const wanted = [...packages, ...Object.keys(manifest.dependencies)]
+  const seen = new Set<string>()
+  for (let next = wanted.pop(); next !== undefined; next = wanted.pop()) {
+    const source = path.join(root, "node_modules", next)
+    if (seen.has(next) || !fs.existsSync(source)) continue
+    seen.add(next)
+    fs.mkdirSync(path.dirname(path.join(modules, next)), { recursive: true })
+    fs.cpSync(source, path.join(modules, next), { recursive: true })
+    const { dependencies = {} } = JSON.parse(fs.readFileSync(path.join(source, "package.json"), "utf8"))
+    wanted.push(...Object.keys(dependencies))
+  }
+  return project
+}
+
+const peers = ["effect", "@effect/sql", "@effect/platform", "@effect/experimental"]
+
+const program = `
+import * as Everything from "effect-eventsourcing"
+import { Effect, Layer } from "effect"
+import * as EventStore from "effect-eventsourcing/EventStore"
+import { EventStoreContract } from "effect-eventsourcing/testing"
+if (Everything.EventStore.EventStore !== EventStore.EventStore) throw new Error("two copies")
+if (EventStoreContract.cases().length === 0) throw new Error("no cases")
+const closed = await import("effect-eventsourcing/internal/json").then(() => "open", (error) => error.code)
+const version = await Effect.runPromise(Effect.provide(
+  Effect.flatMap(EventStore.EventStore, (store) => store.version({ aggregate: "A", id: "a" })),
+  EventStore.layerMemory
+))
+const sqlite = await import("better-sqlite3").then(() => "there", (error) => error.code)
+console.log(JSON.stringify({ modules: Object.keys(Everything), closed, version, sqlite }))
+`
+
+describe("the packed package", () => {
+  let tarball = ""
+  beforeAll(async () => {
+    tarball = await pack(folder)
+  })
+  afterAll(() => fs.rmSync(folder, { recursive: true, force: true }))
+
+  for (
+    const [name, drivers] of [["no-driver", []], ["postgres-only", ["@effect/sql-pg"]]] as const
+  ) {
+    it.runIf(everything || name === "no-driver")(
+      `is imported with ${name}, and better-sqlite3 is not there`,
+      async () => {
+        const project = await consumer(name, tarball, [...peers, ...drivers])
+        fs.writeFileSync(path.join(project, "main.js"), program)
+        const printed = JSON.parse(await run(process.execPath, ["main.js"], project))
+        assert.deepInclude(printed, {
+          closed: "ERR_PACKAGE_PATH_NOT_EXPORTED",
+          version: 0,
+          sqlite: "ERR_MODULE_NOT_FOUND"
+        })
+        assert.includeMembers(printed.modules, ["Aggregate", "EventStore", "SnapshotStore", "Repository"])
+      }
+    )
+  }
+
+  it("holds what it should, and nothing else", async () => {
+    const files = (await run("tar", ["-tzf", tarball], folder)).trim().split("\n")
+    assert.include(files, "package/dist/index.js")
+    assert.include(files, "package/dist/index.d.ts")
+    assert.include(files, "package/LICENSE")
+    assert.isTrue(
+      files.every((file) => /^package\/(dist|src|package\.json|README\.md|CHANGELOG\.md|LICENSE)/.test(file))
+    )
+  })
+
+  it.runIf(everything)("has types that a strict consumer compiles, with every error in its place", async () => {
+    const project = await consumer("types", tarball, [...peers, "@types/node", "undici-types"])
+    fs.writeFileSync(
+      path.join(project, "main.ts"),
+      `import { Aggregate, EventStore, Repository } from "effect-eventsourcing"
+import { Effect, Either, Schema } from "effect"
+const Counted = Schema.TaggedStruct("Counted", {})
+const A = Aggregate.make({ name: "A", id: Schema.String, state: Schema.Int, event: Counted, command: Schema.Int,
+  initial: () => 0, evolve: (n) => n + 1,
+  decide: (_state, command) => command > 1 ? Either.left("TooMuch" as const) : Either.right([{ _tag: "Counted" }]) })
+declare const repository: Repository.Repository<typeof A>
+type Equals<X, Y> = (<T>() => T extends X ? 1 : 2) extends (<T>() => T extends Y ? 1 : 2) ? true : false
+type LoadErrors = EventStore.EventDecodeError | EventStore.HistoryGap | EventStore.EventStoreError |
+  Repository.HistoryRewritten | Repository.IdEncodeError | Repository.ReplayTooLong
+const execute = repository.execute("a", 1)
+export const executes: Equals<Effect.Effect.Error<typeof execute>, "TooMuch" | EventStore.VersionConflict |
+  Repository.InvalidCommand | Repository.EventEncodeError | LoadErrors> = true
+const load = repository.load("a")
+export const loads: Equals<Effect.Effect.Error<typeof load>,
+  LoadErrors> = true
+`
+    )
+    const stdout = await tsc([
+      ...["--noEmit", "--strict", "--exactOptionalPropertyTypes", "--target", "es2022", "--module", "nodenext"],
+      ...["--types", "node", "--lib", "es2023,dom,dom.iterable", "main.ts"]
+    ], project)
+    // the declarations of other packages are not ours to mend
+    const ours = stdout.split("\n").filter((line) => /^(main\.ts|node_modules\/effect-eventsourcing)/.test(line))
+    assert.deepStrictEqual(ours, [])
+  })
+})
