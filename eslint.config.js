@@ -7,6 +7,7 @@ export default tseslint.config(
       "node_modules",
       "test/.generated",
       "test/.generated-*",
+      "docs/api",
       "test/.planted",
       "test/.build",
       "bench/results"

@@ -5,35 +5,35 @@
  * @since 0.1.0
  */
 import * as Either from "effect/Either"
+import { dual } from "effect/Function"
 import type * as ParseResult from "effect/ParseResult"
 import * as Schema from "effect/Schema"
-import { maxVersion } from "./internal/constants.js"
-import { nodeVersion, platformProblem } from "./internal/platform.js"
 import * as Plain from "./internal/schema/codec.js"
 import { copy } from "./internal/schema/copy.js"
+import { checkDefinition } from "./internal/schema/definition.js"
+import type { EventLiteral, EventObject, OnlyEvents, OnlyStates } from "./internal/schema/definitionTypes.js"
 import { makeEventCodec } from "./internal/schema/eventCodec.js"
 import { fingerprint } from "./internal/schema/fingerprint.js"
-import { notJson } from "./internal/schema/jsonSafety.js"
-import { holdsSecret } from "./internal/schema/secrets.js"
-import { keyProblem, quote } from "./internal/text.js"
-import { InvalidOption } from "./InvalidOption.js"
-import { maxAggregateBytes } from "./StreamId.js"
 import type * as Versions from "./Versions.js"
 
 /**
+ * Identifies an aggregate.
+ *
  * @since 0.1.0
  * @category Type IDs
  */
 export const TypeId: TypeId = "~effect-eventsourcing/Aggregate"
 
 /**
+ * Identifies an aggregate.
+ *
  * @since 0.1.0
  * @category Type IDs
  */
 export type TypeId = "~effect-eventsourcing/Aggregate"
 
 /**
- * The definition of an aggregate. Everything in it is pure; {@link make} infers all of its types.
+ * The definition of an aggregate. Its functions are pure. {@link make} infers all of its types.
  *
  * @since 0.1.0
  * @category models
@@ -75,8 +75,8 @@ export interface Any {
 }
 
 /**
- * One of the aggregate's schemas as two synchronous functions and its decoded side. They may give back the value that they
- * are given.
+ * One of the aggregate's schemas: two synchronous functions and the decoded side. The functions may return the value that
+ * they are given.
  *
  * @since 0.1.0
  * @category models
@@ -100,13 +100,15 @@ export interface EventCodec<in out Event> {
   /** The stored types that can be read, those of older code included. */
   readonly types: ReadonlyArray<string>
   readonly encode: (event: Event) => Either.Either<unknown, ParseResult.ParseError>
-  /** `undefined` where the type is none of {@link EventCodec.types}. It may give back the parsed JSON that it is given. */
+  /** `undefined` where the type is not in {@link EventCodec.types}. The decoder may return the parsed JSON that it is given. */
   readonly decoder: (type: string) => ((payload: unknown) => Either.Either<Event, ParseResult.ParseError>) | undefined
   /** Whether events of this stored type are ignored, on purpose. */
   readonly isRetired: (type: string) => boolean
 }
 
 /**
+ * The type of an aggregate's id.
+ *
  * @since 0.1.0
  * @category type helpers
  */
@@ -115,6 +117,8 @@ export type Id<A extends Any> = A extends
   : never
 
 /**
+ * The type of an aggregate's state.
+ *
  * @since 0.1.0
  * @category type helpers
  */
@@ -123,6 +127,8 @@ export type State<A extends Any> = A extends
   : never
 
 /**
+ * The type of an aggregate's events.
+ *
  * @since 0.1.0
  * @category type helpers
  */
@@ -131,6 +137,8 @@ export type Event<A extends Any> = A extends
   : never
 
 /**
+ * The type of an aggregate's commands.
+ *
  * @since 0.1.0
  * @category type helpers
  */
@@ -139,6 +147,8 @@ export type Command<A extends Any> = A extends
   : never
 
 /**
+ * The type of an aggregate's rejections.
+ *
  * @since 0.1.0
  * @category type helpers
  */
@@ -214,59 +224,8 @@ export const make = <
     & OnlyStates<Initial, Evolved, NoInfer<Id>, NoInfer<State>, NoInfer<Event>>
 ): Aggregate<Name, Id, State, Event, Command, Either.Either.Left<Decision>> => {
   const { migrations, schemaVersion = 1 } = definition
-  const tooOld = platformProblem(nodeVersion())
-  if (tooOld !== undefined) throw tooOld
-  const nameProblem = keyProblem(definition.name, maxAggregateBytes)
-  if (nameProblem !== undefined) {
-    throw new InvalidOption({
-      option: "Aggregate.make name",
-      value: quote(definition.name),
-      expected: `a string of 1 to ${maxAggregateBytes} bytes without NUL and lone surrogates; this one ${nameProblem}`
-    })
-  }
-  // a program without types would meet them with its first event
-  for (const part of ["initial", "evolve", "decide"] as const) {
-    if (typeof definition[part] !== "function") {
-      throw new InvalidOption({
-        option: `Aggregate.make ${part} of ${quote(definition.name)}`,
-        value: quote(definition[part]),
-        expected: "a function"
-      })
-    }
-  }
-  if (!Number.isSafeInteger(schemaVersion) || schemaVersion < 1 || schemaVersion > maxVersion) {
-    throw new InvalidOption({
-      option: `Aggregate.make schemaVersion of ${quote(definition.name)}`,
-      value: String(schemaVersion),
-      expected: `a whole number from 1 to ${maxVersion}`
-    })
-  }
-  if (holdsSecret(definition.id.ast)) {
-    throw new InvalidOption({
-      option: `Aggregate.make id of ${quote(definition.name)}`,
-      value: "a schema that redacts its value",
-      expected: "one that does not: errors, log lines and spans name a stream by its id"
-    })
-  }
   const own = fingerprint(definition.state)
-  const foreign = notJson(definition.state.ast)
-  if (foreign !== undefined) {
-    throw new InvalidOption({
-      option: `Aggregate.make state of ${quote(definition.name)}`,
-      value: `a schema that, at ${foreign.path}, ${foreign.reason}`,
-      expected: "a schema that encodes to JSON, such as Schema.BigInt, Schema.Date or Schema.Option"
-    })
-  }
-  if (migrations !== undefined && (migrations.last !== schemaVersion || migrations.fingerprint !== own)) {
-    throw new InvalidOption({
-      option: `Aggregate.make migrations of ${quote(definition.name)}`,
-      value: migrations.last === schemaVersion
-        ? "a chain whose last schema is not the state's"
-        : `a chain that ends at version ${migrations.last}`,
-      expected: `a chain that ends at version ${schemaVersion}, the schemaVersion, with the state's own schema`
-    })
-  }
-
+  checkDefinition({ ...definition, schemaVersion, fingerprint: own })
   return {
     [TypeId]: TypeId,
     name: definition.name,
@@ -285,25 +244,49 @@ export const make = <
 }
 
 /**
- * The state after these events: `evolve`, from `initial(id)`.
+ * Folds events with `evolve`, from `initial(id)`.
+ *
+ * @example
+ * ```ts
+ * import { Aggregate } from "effect-eventsourcing"
+ * import { Either, Schema } from "effect"
+ *
+ * const Counter = Aggregate.make({
+ *   name: "Counter",
+ *   id: Schema.String,
+ *   state: Schema.Int,
+ *   event: Schema.TaggedStruct("Counted", {}),
+ *   command: Schema.TaggedStruct("Count", {}),
+ *   initial: () => 0,
+ *   evolve: (state) => state + 1,
+ *   decide: () => Either.right([{ _tag: "Counted" }])
+ * })
+ *
+ * Aggregate.replay(Counter, "a", [{ _tag: "Counted" }, { _tag: "Counted" }]) // 2
+ * ```
  *
  * @since 0.1.0
  * @category folding
  */
-export const replay = <Name extends string, Id, State, Event, Command, Rejection>(
+export const replay: {
+  <A extends Any>(id: Id<A>, events: Iterable<Event<A>>): (aggregate: A) => State<A>
+  <Name extends string, Id, State, Event, Command, Rejection>(
+    aggregate: Aggregate<Name, Id, State, Event, Command, Rejection>,
+    id: NoInfer<Id>,
+    events: Iterable<NoInfer<Event>>
+  ): State
+} = dual(3, <Name extends string, Id, State, Event, Command, Rejection>(
   aggregate: Aggregate<Name, Id, State, Event, Command, Rejection>,
-  id: NoInfer<Id>,
-  events: Iterable<NoInfer<Event>>
+  id: Id,
+  events: Iterable<Event>
 ): State => {
   let state = aggregate.initial(id)
-  for (const event of events) {
-    state = aggregate.evolve(state, event)
-  }
+  for (const event of events) state = aggregate.evolve(state, event)
   return state
-}
+})
 
 /**
- * What a list of commands came to.
+ * The state and the events that a list of commands leads to.
  *
  * @since 0.1.0
  * @category models
@@ -316,30 +299,58 @@ export interface Decided<out State, out Event> {
 }
 
 /**
- * Decides commands in turn, each on the state that the events before it left. The first rejection refuses them all.
+ * Decides commands in turn, each on the state that the events before it left. The first rejection rejects them all.
+ *
+ * @example
+ * ```ts
+ * import { Aggregate } from "effect-eventsourcing"
+ * import { Either, Schema } from "effect"
+ *
+ * const Counter = Aggregate.make({
+ *   name: "Counter",
+ *   id: Schema.String,
+ *   state: Schema.Int,
+ *   event: Schema.TaggedStruct("Counted", {}),
+ *   command: Schema.TaggedStruct("Count", {}),
+ *   initial: () => 0,
+ *   evolve: (state) => state + 1,
+ *   decide: (state) => state === 2 ? Either.left("full" as const) : Either.right([{ _tag: "Counted" }])
+ * })
+ *
+ * Aggregate.decide(Counter, 1, [{ _tag: "Count" }]) // right: { state: 2, events: [{ _tag: "Counted" }] }
+ * Aggregate.decide(Counter, 1, [{ _tag: "Count" }, { _tag: "Count" }]) // left: "full"
+ * ```
  *
  * @since 0.1.0
  * @category folding
  */
-export const decide = <Name extends string, Id, State, Event, Command, Rejection>(
+export const decide: {
+  <A extends Any>(
+    state: State<A>,
+    commands: Iterable<Command<A>>
+  ): (aggregate: A) => Either.Either<Decided<State<A>, Event<A>>, Rejection<A>>
+  <Name extends string, Id, State, Event, Command, Rejection>(
+    aggregate: Aggregate<Name, Id, State, Event, Command, Rejection>,
+    state: NoInfer<State>,
+    commands: Iterable<NoInfer<Command>>
+  ): Either.Either<Decided<State, Event>, Rejection>
+} = dual(3, <Name extends string, Id, State, Event, Command, Rejection>(
   aggregate: Aggregate<Name, Id, State, Event, Command, Rejection>,
-  state: NoInfer<State>,
-  commands: Iterable<NoInfer<Command>>
+  state: State,
+  commands: Iterable<Command>
 ): Either.Either<Decided<State, Event>, Rejection> => {
   const events: Array<Event> = []
   let current = state
   for (const command of commands) {
     const decision = aggregate.decide(current, command)
-    if (Either.isLeft(decision)) {
-      return Either.left(decision.left)
-    }
+    if (Either.isLeft(decision)) return Either.left(decision.left)
     for (const event of decision.right) {
       current = aggregate.evolve(current, event)
       events.push(event)
     }
   }
   return Either.right({ state: current, events })
-}
+})
 
 // -------------------------------------------------------------------------------------
 // internal
@@ -350,67 +361,6 @@ const codec = <A, I>(schema: Schema.Schema<A, I>): Codec<A, I> => ({
   encode: Plain.encoder(schema),
   decode: Plain.decoder(schema)
 })
-
-declare const unknownEvent: unique symbol
-
-// Where the events of `decide` are looked at, their schema may not be inferred yet, so a constraint cannot name them. A union with
-// a literal in it keeps the literals that stand in its place from widening to string, in every way to write the function
-interface EventLiteral {
-  readonly _tag: "" | (string & {})
-  readonly [unknownEvent]?: never
-  readonly [field: string]:
-    | ""
-    | (string & {})
-    | 0
-    | (number & {})
-    | boolean
-    | bigint
-    | symbol
-    | object
-    | null
-    | undefined
-}
-
-// instances of classes have no index signature
-interface EventObject {
-  readonly _tag: string
-  readonly [unknownEvent]?: never
-}
-
-// the sentence is what the compiler prints last
-type OnlyEvents<Decision, Event extends { readonly _tag: string }> = [Decision] extends
-  [Either.Either<ReadonlyArray<Event>, unknown>] ? unknown
-  : { readonly decide: (state: never, command: never) => WrongEvent<DecidedEvent<Decision>, Event> }
-
-type DecidedEvent<Decision> = Decision extends Either.Either<infer Events, infer _Rejection>
-  ? Events extends ReadonlyArray<infer Event> ? Event : never
-  : never
-
-type WrongEvent<Decided, Event extends { readonly _tag: string }> = Decided extends Event ? never
-  : typeof unknownEvent extends keyof Decided ?
-    "decide returns Either.right with a list of events, or Either.left with a rejection"
-  : Decided extends { readonly _tag: infer Tag extends string } ?
-    string extends Tag ?
-      "The _tag of an event is only known to be a string: write `as const` after the event, or build it by its schema"
-    : Tag extends Event["_tag"] ? WrongField<Tag, Decided, Extract<Event, { readonly _tag: Tag }>>
-    : `The event schema has no event that is tagged "${Tag}"`
-  : never
-
-type WrongField<Tag extends string, Decided, Event> = {
-  readonly [Field in keyof Event & string]: Field extends keyof Decided ? Decided[Field] extends Event[Field] ? never
-    : `The field "${Field}" of the event "${Tag}" has another type than in its schema`
-    : {} extends Pick<Event, Field> ? never
-    : `The event "${Tag}" lacks the field "${Field}" of its schema`
-}[keyof Event & string]
-
-// states are inferred as constants: their literals do not widen, and their arrays are read-only
-type OnlyStates<Initial, Evolved, Id, State, Event> =
-  & ([Initial] extends [ReadonlyState<State>] ? unknown : { readonly initial: (id: Id) => State })
-  & ([Evolved] extends [ReadonlyState<State>] ? unknown : { readonly evolve: (state: State, event: Event) => State })
-
-type ReadonlyState<A> = A extends ReadonlyArray<infer Item> ? ReadonlyArray<ReadonlyState<Item>>
-  : A extends object ? { readonly [K in keyof A]: ReadonlyState<A[K]> }
-  : A
 
 function asState<State, Initial>(initial: Initial): State
 function asState(initial: unknown): unknown {

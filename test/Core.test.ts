@@ -1,5 +1,17 @@
 import { assert, describe, it } from "@effect/vitest"
-import { Arbitrary, BigDecimal, Data, DateTime, Either, Equal, FastCheck as fc, HashMap, Option, Schema } from "effect"
+import {
+  Arbitrary,
+  BigDecimal,
+  Data,
+  DateTime,
+  Either,
+  Equal,
+  FastCheck as fc,
+  HashMap,
+  Option,
+  pipe,
+  Schema
+} from "effect"
 import { Aggregate, InvalidOption, Snapshot, SnapshotPolicy, StreamId } from "effect-eventsourcing"
 import { type Folded, foldPage } from "../src/internal/repository/fold.js"
 import * as Policy from "../src/internal/repository/policy.js"
@@ -24,6 +36,7 @@ describe("Aggregate", () => {
   it.prop("replay is a fold of evolve from the initial state", [events], ([events]) => {
     const state = events.reduce(Account.evolve, Account.initial(id("a-1")))
     assert.deepStrictEqual(Aggregate.replay(Account, id("a-1"), events), state)
+    assert.deepStrictEqual(pipe(Account, Aggregate.replay(id("a-1"), events)), state)
   })
 
   it.prop(
@@ -79,6 +92,7 @@ describe("Aggregate", () => {
         )
       }
       assert.deepStrictEqual<unknown>(Aggregate.decide(Account, state, commands), expected)
+      assert.deepStrictEqual<unknown>(pipe(Account, Aggregate.decide(state, commands)), expected)
     }
   )
 

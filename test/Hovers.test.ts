@@ -1,0 +1,41 @@
+import { assert, describe, it } from "@effect/vitest"
+import * as childProcess from "node:child_process"
+import * as path from "node:path"
+import { fileURLToPath } from "node:url"
+import { promisify } from "node:util"
+
+const root = fileURLToPath(new URL("..", import.meta.url))
+
+describe("an editor shows", () => {
+  it("the names of a program's own classes", async () => {
+    const { stdout } = await promisify(childProcess.execFile)(
+      process.execPath,
+      ["--import", "tsx", path.join(root, "test/utils/hovers.ts")],
+      { cwd: root }
+    )
+    const shown = JSON.parse(stdout)
+    const id = `string & Brand<"AccountId">`
+    const account = `Aggregate.Aggregate<"Account", ${id}, AccountState, Deposited | Withdrawn, Deposit | Withdraw, ` +
+      "InsufficientFunds>"
+    const withoutOwner = (text: string) => text.replace(/^\(property\) .*>\./, "")
+    assert.strictEqual(
+      withoutOwner(shown.execute),
+      `execute: (id: ${id}, command: Deposit | Withdraw, options?: Repository.ExecuteOptions) => ` +
+        "Effect.Effect<Repository.Executed<AccountState, Deposited | Withdrawn>, " +
+        "InsufficientFunds | Repository.ExecuteError, never>"
+    )
+    assert.strictEqual(
+      withoutOwner(shown.load),
+      `load: (id: ${id}) => Effect.Effect<Repository.Loaded<${id}, AccountState>, Repository.LoadError, never>`
+    )
+    assert.strictEqual(shown.accounts, `const accounts: Repository.Repository<${account}>`)
+    assert.strictEqual(shown.account, `const Account: ${account}`)
+    assert.strictEqual(
+      shown.accountsLive,
+      "const AccountsLive: Layer<Accounts, InvalidOption, EventStore | SnapshotStore>"
+    )
+    assert.match(shown.make, /^const make: <"Account", .*AccountState.*Deposited \| Withdrawn/)
+    assert.match(shown.layer, /^const layer: <Accounts, "Account", .*Context\.Tag<Accounts, Repository\.Repository</)
+    assert.deepStrictEqual(shown.completions, ["_tag", "amount"])
+  }, 120_000)
+})
