@@ -1,18 +1,13 @@
-/**
- * The highest version of a stream, and of a schema: what an integer column of PostgreSQL holds.
- *
- * @internal
- */
+/** The highest version of a stream, and of a schema: what an integer column of PostgreSQL holds. */
 export const maxVersion = 2_147_483_647
 
-/** The tail of a snapshot seldom has more events: the size of the first page of a load. @internal */
+/** The tail of a snapshot seldom has more events: the size of the first page of a load. */
 export const shortPage = 1_000
 
-/** The last millisecond from 1970 that a JavaScript date can hold. @internal */
+/** The last millisecond from 1970 that a JavaScript date can hold. */
 export const maxTime = 8_640_000_000_000_000
 
-/** Whether a date can hold a time in milliseconds since 1970. @internal */
+/** Whether a date can hold a time in milliseconds since 1970. */
 export const isDate = (time: number): boolean => Math.abs(time) <= maxTime
 
-/** @internal */
 export const noDate = `not a date: it must be at most ${maxTime} milliseconds from 1970`

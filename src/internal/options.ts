@@ -4,40 +4,33 @@ import * as Schedule from "effect/Schedule"
 import { InvalidOption } from "../InvalidOption.js"
 import { quote } from "./text.js"
 
-/** @internal */
 export const optionProblem = (option: string, value: unknown, expected: string): InvalidOption =>
   new InvalidOption({ option, value: quote(value), expected })
 
 const unless = (valid: boolean, option: string, value: unknown, expected: string): InvalidOption | undefined =>
   valid ? undefined : optionProblem(option, value, expected)
 
-/** A count that has no default. @internal */
+/** A count that has no default. */
 export const requiredCount = (option: string, value: number | undefined): InvalidOption | undefined =>
   unless(Number.isSafeInteger(value) && Number(value) >= 1, option, value, "a whole number, 1 or more")
 
-/** @internal */
 export const wholeFromOne = (option: string, value: number | undefined): InvalidOption | undefined =>
   value === undefined ? undefined : requiredCount(option, value)
 
-/** @internal */
 export const wholeProblem = (option: string, value: number): InvalidOption | undefined =>
   unless(Number.isSafeInteger(value), option, value, "a whole number")
 
-/** @internal */
 export const scheduleProblem = (option: string, value: unknown): InvalidOption | undefined =>
   unless(value === undefined || Schedule.isSchedule(value), option, value, "a Schedule of Effect")
 
-/** @internal */
 export const booleanProblem = (option: string, value: unknown): InvalidOption | undefined =>
   unless(value === undefined || typeof value === "boolean", option, value, "true or false")
 
-/** A time to wait, which may be zero. @internal */
+/** A time to wait, which may be zero. */
 export const waitProblem = (option: string, value: Duration.DurationInput): InvalidOption | undefined =>
   unless(Number.isFinite(millis(value)), option, value, "a finite duration, such as \"50 millis\"")
 
-/**
- * A limit of a wait. Effect takes a negative number or NaN for zero, and an infinite duration is not a limit. @internal
- */
+/** A limit of a wait. Effect takes a negative number or NaN for zero, and an infinite duration is not a limit. */
 export const finiteDurationProblem = (
   option: string,
   value: Duration.DurationInput | undefined
@@ -56,9 +49,7 @@ const millis = (value: Duration.DurationInput): number | undefined => {
   return Option.getOrUndefined(Option.map(Duration.decodeUnknown(value), Duration.toMillis))
 }
 
-/**
- * A program without types may give any value, and a misspelt name would be an option that is not set. @internal
- */
+/** A program without types may give any value, and a misspelt name would be an option that is not set. */
 export const recordProblem = (
   option: string,
   value: unknown,
@@ -73,7 +64,7 @@ export const recordProblem = (
     : new InvalidOption({ option, value: `a record with ${quote(unknown)}`, expected: `one with ${names}` })
 }
 
-/** Like `recordProblem`, but a text: for options that are checked at every call. @internal */
+/** Like `recordProblem`, but a text: for options that are checked at every call. */
 export const unknownKey = (name: string, value: unknown, known: ReadonlyArray<string>): string | undefined => {
   if (value === undefined) return undefined
   if (!isRecord(value)) return `${name} are ${quote(value)}; they must be a record with ${known.join(", ")}`
@@ -86,7 +77,7 @@ export const unknownKey = (name: string, value: unknown, known: ReadonlyArray<st
 const isRecord = (value: unknown): value is object =>
   typeof value === "object" && value !== null && !Array.isArray(value)
 
-/** Throws the problem, in constructors that are pure. @internal */
+/** Throws the problem, in constructors that are pure. */
 export const orThrow = (problem: InvalidOption | undefined): void => {
   if (problem !== undefined) throw problem
 }

@@ -3,7 +3,7 @@ import { InvalidOption } from "../InvalidOption.js"
 /**
  * Says why a version of Node.js is refused. These are the `engines` of package.json. An older version fails much later,
  * without `crypto`, or cannot tell that a database file is gone, without `process.getBuiltinModule`. Browsers and other
- * platforms pass. @internal
+ * platforms pass.
  */
 export const platformProblem = (version: string | undefined): InvalidOption | undefined => {
   const [major, minor = 0] = (version ?? "").split(".").map(Number)
@@ -17,5 +17,4 @@ export const platformProblem = (version: string | undefined): InvalidOption | un
     })
 }
 
-/** @internal */
 export const nodeVersion = (): string | undefined => globalThis.process?.versions?.node

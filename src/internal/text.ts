@@ -1,11 +1,10 @@
-/** @internal */
 export const byteLength = (text: string): number => new TextEncoder().encode(text).length
 
 const loneSurrogate = /[\uD800-\uDBFF](?![\uDC00-\uDFFF])|(?<![\uD800-\uDBFF])[\uDC00-\uDFFF]/
 
 /**
  * Why `text` cannot be a key in every backend, or `undefined` if it can. PostgreSQL's text holds no NUL, UTF-8 holds no
- * lone surrogate (two different ids would become one), and a key must fit into an index row. @internal
+ * lone surrogate (two different ids would become one), and a key must fit into an index row.
  */
 export const keyProblem = (text: unknown, maxBytes: number): string | undefined => {
   if (typeof text !== "string") return `is ${typeof text}, not a string`
@@ -19,7 +18,7 @@ export const keyProblem = (text: unknown, maxBytes: number): string | undefined 
   return undefined
 }
 
-/** Quotes a value for an error message, in at most 80 characters. @internal */
+/** Quotes a value for an error message, in at most 80 characters. */
 export const quote = (value: unknown): string => {
   let text: string
   try {
@@ -31,10 +30,9 @@ export const quote = (value: unknown): string => {
   return text.length > 80 ? `${text.slice(0, 77)}...` : text
 }
 
-/** @internal */
 export const cut = (text: string, most: number): string => text.length > most ? `${text.slice(0, most)}...` : text
 
-/** The message of a failure in at most 500 characters, with the values in it: for tests. @internal */
+/** The message of a failure in at most 500 characters, with the values in it: for tests. */
 export const brief = (cause: unknown): string => {
   try {
     return cut(cause instanceof Error ? cause.message : String(cause), 500)
@@ -43,5 +41,5 @@ export const brief = (cause: unknown): string => {
   }
 }
 
-/** The problem of input whose getter or proxy throws. @internal */
+/** The problem of input whose getter or proxy throws. */
 export const unreadable = "the input cannot be read: a getter or a proxy throws"

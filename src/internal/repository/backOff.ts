@@ -3,8 +3,6 @@ import * as Duration from "effect/Duration"
 /**
  * Remembers the streams whose last try failed for a reason that lasts, such as a state that JSON cannot hold. The next
  * try waits for a minute, then for twice as long each time, up to an hour, by the clock of the caller.
- *
- * @internal
  */
 export interface BackOff {
   /** Whether it is too early to try again. */
@@ -14,7 +12,6 @@ export interface BackOff {
   readonly succeeded: (id: string) => void
 }
 
-/** @internal */
 export const make = (): BackOff => {
   // the stream that failed longest ago comes first
   const streams = new Map<string, { readonly until: number; readonly wait: number }>()

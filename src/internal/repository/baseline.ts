@@ -3,18 +3,10 @@ import type * as Snapshot from "../../Snapshot.js"
 import type * as StreamId from "../../StreamId.js"
 import type { Folded } from "./fold.js"
 
-/**
- * A state with its version, and where it came from.
- *
- * @internal
- */
+/** A state with its version, and where it came from. */
 export interface Baseline<out State> extends Folded<State>, Origin {}
 
-/**
- * Where a state came from.
- *
- * @internal
- */
+/** Where a state came from. */
 export interface Origin {
   readonly stream: StreamId.StreamId
   /** The version of the snapshot that was used, 0 for none. */
@@ -30,7 +22,6 @@ export interface Origin {
   readonly cached: boolean
 }
 
-/** @internal */
 export interface Used {
   readonly version: number
   readonly eventId: string
@@ -39,11 +30,7 @@ export interface Used {
   readonly time: number
 }
 
-/**
- * Copies field by field: to spread two objects of that size costs more than half a statement on SQLite.
- *
- * @internal
- */
+/** Copies field by field: to spread two objects of that size costs more than half a statement on SQLite. */
 export const baselineOf = <State>(folded: Folded<State>, origin: Origin): Baseline<State> => ({
   state: folded.state,
   version: folded.version,

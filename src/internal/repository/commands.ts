@@ -28,11 +28,7 @@ import { afterAppend, afterLoad, type Commanded, saveInTime } from "./snapshots.
 import type { Source } from "./source.js"
 import { type Decided, type Decision, type Stored, tagOf } from "./storedEvents.js"
 
-/**
- * A list of commands on its way.
- *
- * @internal
- */
+/** A list of commands on its way. */
 export interface Execution<in out Id, in out State, in out Event, out Rejection> {
   readonly services: Services<Id, State, Event>
   readonly id: Id
@@ -48,7 +44,6 @@ type Outcome<State, Event, Rejection> = Effect.Effect<
   ExecuteError
 >
 
-/** @internal */
 export const execute = <Id, State, Event, Rejection>(
   execution: Execution<Id, State, Event, Rejection>
 ): Effect.Effect<Executed<State, Event>, Rejection | ExecuteError> => {
@@ -248,11 +243,7 @@ const isStored = <State>(
     : Effect.if(holds, { onTrue: () => stands(events.replay, after), onFalse: () => Effect.succeed(false) })
 }
 
-/**
- * The trace context of the caller, as metadata.
- *
- * @internal
- */
+/** The trace context of the caller, as metadata. */
 export const traceContext = (context: Context.Context<never>): Event.Metadata =>
   Option.match(Context.getOption(context, Tracer.ParentSpan), {
     onNone: () => ({}),

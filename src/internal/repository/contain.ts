@@ -12,8 +12,6 @@ import type * as EventStore from "../../EventStore.js"
  *
  * Outside a transaction a timeout does not wait for the interruption. Inside one it does: the effect must not use the
  * connection after the transaction has ended.
- *
- * @internal
  */
 export const contain = <A, E>(
   effect: Effect.Effect<A, E>,

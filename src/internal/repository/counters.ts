@@ -4,55 +4,43 @@ import * as MetricLabel from "effect/MetricLabel"
 
 // The keys of the metrics in Metrics.ts. A tagged metric looks itself up at every update, one made from a key only once.
 
-/** @internal */
 export const snapshotLoads = MetricKey.counter("effect_eventsourcing_snapshot_loads", {
   description: "Loads of aggregates by what became of their snapshot",
   incremental: true
 })
 
-/** @internal */
 export const snapshotSaves = MetricKey.counter("effect_eventsourcing_snapshot_saves", {
   description: "Snapshots saved, or found to be superseded",
   incremental: true
 })
 
-/** @internal */
 export const snapshotSaveFailures = MetricKey.counter("effect_eventsourcing_snapshot_save_failures", {
   description: "Snapshots that could not be saved",
   incremental: true
 })
 
-/** @internal */
 export const snapshotsDropped = MetricKey.counter("effect_eventsourcing_snapshots_dropped", {
   description: "Due snapshots dropped because too many were waiting or hanging",
   incremental: true
 })
 
-/** @internal */
 export const snapshotsPending = MetricKey.gauge("effect_eventsourcing_snapshots_pending", {
   description: "Background snapshots waiting or being written"
 })
 
-/** @internal */
 export const snapshotVerifications = MetricKey.counter("effect_eventsourcing_snapshot_verifications", {
   description: "Sampled loads by what full replay said of their snapshot",
   incremental: true
 })
 
-/** @internal */
 export const stateCache = MetricKey.counter("effect_eventsourcing_state_cache", {
   description: "Loads of aggregates by what they found in the state cache",
   incremental: true
 })
 
-/** @internal */
 export type Saves = ReturnType<typeof saves>
 
-/**
- * Counts the saves of an aggregate.
- *
- * @internal
- */
+/** Counts the saves of an aggregate. */
 export const saves = (aggregate: string) => {
   const done = Metric.fromMetricKey(MetricKey.tagged(snapshotSaves, "aggregate", aggregate))
   const failed = Metric.fromMetricKey(MetricKey.tagged(snapshotSaveFailures, "aggregate", aggregate))
@@ -67,11 +55,7 @@ export const saves = (aggregate: string) => {
   }
 }
 
-/**
- * Makes the function that counts a metric of an aggregate by outcome.
- *
- * @internal
- */
+/** Makes the function that counts a metric of an aggregate by outcome. */
 export const byOutcome = (key: MetricKey.MetricKey.Counter<number>, aggregate: string) => {
   const ofAggregate = MetricLabel.make("aggregate", aggregate)
   const counters = new Map<string, Metric.Metric.Counter<number>>()

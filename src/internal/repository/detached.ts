@@ -24,8 +24,6 @@ const kept = new Set<unknown>([
 /**
  * Runs an effect without the locals of the fiber that starts it. That fiber may be inside a transaction, a span or a
  * request, and the effect serves other requests too.
- *
- * @internal
  */
 export const detached = <A, E>(effect: Effect.Effect<A, E>): Effect.Effect<A, E> =>
   Effect.flatMap(Effect.getFiberRefs, (refs) =>

@@ -5,11 +5,7 @@ import type * as StreamId from "../../StreamId.js"
 import * as Json from "../schema/json.js"
 import { quote } from "../text.js"
 
-/**
- * A state and the version up to which it is folded.
- *
- * @internal
- */
+/** A state and the version up to which it is folded. */
 export interface Folded<out State> {
   readonly state: State
   readonly version: number
@@ -19,11 +15,7 @@ export interface Folded<out State> {
   readonly replayed: number
 }
 
-/**
- * Folds a page of events onto a state, without an Effect per event.
- *
- * @internal
- */
+/** Folds a page of events onto a state, without an Effect per event. */
 export const foldPage = <Name extends string, Id, State, Event, Command, Rejection>(
   aggregate: Aggregate.Aggregate<Name, Id, State, Event, Command, Rejection>,
   stream: StreamId.StreamId,

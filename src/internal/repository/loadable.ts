@@ -7,14 +7,9 @@ import * as StreamId from "../../StreamId.js"
 import { IdEncodeError } from "./errors.js"
 import { type Folded, foldPage } from "./fold.js"
 
-/** @internal */
 export type Page = ReadonlyArray<EventStore.TailEvent>
 
-/**
- * The part of an aggregate that a load needs.
- *
- * @internal
- */
+/** The part of an aggregate that a load needs. */
 export interface Loadable<in Id, in out State> {
   readonly name: string
   readonly schemaVersion: number
@@ -35,7 +30,6 @@ export interface Loadable<in Id, in out State> {
   ) => Either.Either<Snapshot.Snapshot<State>, Snapshot.DecodeFailure>
 }
 
-/** @internal */
 export const make = <Name extends string, Id, State, Event, Command, Rejection>(
   aggregate: Aggregate.Aggregate<Name, Id, State, Event, Command, Rejection>,
   onDrift: "replay" | "decode"

@@ -20,7 +20,6 @@ import * as SnapshotSource from "./snapshotSource.js"
 import type { Source } from "./source.js"
 import * as StateCache from "./stateCache.js"
 
-/** @internal */
 export interface Loader<in Id, in out State> {
   readonly load: (id: Id, options?: LoadOptions<State>) => Effect.Effect<Baseline<State>, LoadError>
   /** Gives the state at a version by full replay, also where newer events follow. */
@@ -38,7 +37,6 @@ export interface Loader<in Id, in out State> {
   ) => Effect.Effect<Baseline<State>, LoadError>
 }
 
-/** @internal */
 export interface LoadOptions<in out State> {
   /** Ignores `maxReplay` and the cache: used for snapshots and verifications. */
   readonly unbounded?: boolean | undefined
@@ -47,7 +45,6 @@ export interface LoadOptions<in out State> {
   readonly source?: Source<State> | undefined
 }
 
-/** @internal */
 export const make = <Name extends string, Id, State, Event, Command, Rejection>(
   aggregate: Aggregate.Aggregate<Name, Id, State, Event, Command, Rejection>,
   options: {

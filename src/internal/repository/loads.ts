@@ -14,7 +14,6 @@ import type { Services } from "./services.js"
 import type { Source } from "./source.js"
 import { verify } from "./verification.js"
 
-/** @internal */
 export const load = <Id, State, Event>(
   services: Services<Id, State, Event>,
   id: Id,

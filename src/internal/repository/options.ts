@@ -121,11 +121,7 @@ export interface VerifyOptions {
   readonly remove?: boolean | undefined
 }
 
-/**
- * Adds the defaults.
- *
- * @internal
- */
+/** Adds the defaults. */
 export const complete = <State, Event>(options: Options<State, Event>) => ({
   snapshots: options.snapshots ?? SnapshotPolicy.none,
   retry: options.retry ?? defaultRetry,
@@ -146,11 +142,7 @@ const defaultRetry: Schedule.Schedule<unknown> = Schedule.exponential("1 millis"
   Schedule.intersect(Schedule.recurs(30))
 )
 
-/**
- * Finds a problem of the aggregate or the options. A program without types may pass any value.
- *
- * @internal
- */
+/** Finds a problem of the aggregate or the options. A program without types may pass any value. */
 export const problem = <State, Event>(
   aggregate: unknown,
   options: Options<State, Event>
@@ -217,11 +209,7 @@ const valueProblem = <State, Event>(
     finiteDurationProblem("Repository snapshotTimeout", snapshotTimeout)
 }
 
-/**
- * The metadata in the options of a command, or the problem with them.
- *
- * @internal
- */
+/** The metadata in the options of a command, or the problem with them. */
 export const metadataOf = (options: ExecuteOptions | undefined): Either.Either<Event.Metadata | undefined, string> => {
   if (options === undefined) return noMetadata
   try {
@@ -243,11 +231,7 @@ const isPlainRecord = (value: unknown): boolean => {
   return prototype === null || prototype === Object.prototype
 }
 
-/**
- * Whether a verification removes what it refutes, or the problem with its options.
- *
- * @internal
- */
+/** Whether a verification removes what it refutes, or the problem with its options. */
 export const removeOf = (options: VerifyOptions | undefined): Either.Either<boolean, string> => {
   try {
     const problem = unknownKey("the options of verify", options, ["remove"]) ??

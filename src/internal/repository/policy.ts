@@ -7,11 +7,7 @@ import * as SnapshotPolicy from "../../SnapshotPolicy.js"
 import { finiteDurationProblem, requiredCount, scheduleProblem, wholeFromOne } from "../options.js"
 import { quote } from "../text.js"
 
-/**
- * Finds an option in a policy that cannot work. `Repository.make` fails with it.
- *
- * @internal
- */
+/** Finds an option in a policy that cannot work. `Repository.make` fails with it. */
 export const problem = <State, Event>(
   policy: SnapshotPolicy.SnapshotPolicy<State, Event>
 ): InvalidOption | undefined => {
@@ -34,7 +30,6 @@ export const problem = <State, Event>(
   }
 }
 
-/** @internal */
 export const backgroundProblem = (options: SnapshotPolicy.BackgroundOptions): InvalidOption | undefined =>
   wholeFromOne("SnapshotPolicy workers", options.workers) ??
     wholeFromOne("SnapshotPolicy capacity", options.capacity) ??
@@ -45,8 +40,6 @@ export const backgroundProblem = (options: SnapshotPolicy.BackgroundOptions): In
 /**
  * Replaces the conditions that only this load or command can answer by their answers. The background worker reads the
  * stream again later: it knows neither the change that the command made nor the duration of its load.
- *
- * @internal
  */
 export const settle = <State, Event>(
   when: SnapshotPolicy.When<State, Event>,

@@ -5,8 +5,6 @@ import type * as StreamId from "../../StreamId.js"
 /**
  * A place in the history of a stream: the event that stands at a version. Its id is `null` where the store did not give
  * it; then the version alone decides.
- *
- * @internal
  */
 export interface Place {
   readonly version: number
@@ -16,19 +14,13 @@ export interface Place {
 /**
  * Tells whether a page that was read from `place.version` on begins with the event of that place. If it does not, the
  * stream was restored, truncated or replaced, and a state folded up to there is of another history.
- *
- * @internal
  */
 export const holds = (page: ReadonlyArray<EventStore.TailEvent>, { eventId, version }: Place): boolean => {
   const [first] = page
   return first?.version === version && (eventId === null || first.eventId === eventId)
 }
 
-/**
- * Asks the store whether a stream holds an event.
- *
- * @internal
- */
+/** Asks the store whether a stream holds an event. */
 export const stands = (
   events: EventStore.ReplaySeam,
   place: Place & { readonly stream: StreamId.StreamId }

@@ -17,11 +17,7 @@ import type { Loadable, Page } from "./loadable.js"
 import { holds } from "./proof.js"
 import type { Source } from "./source.js"
 
-/**
- * One load of one stream.
- *
- * @internal
- */
+/** One load of one stream. */
 export interface Request<out Id, in out State> {
   readonly id: Id
   readonly stream: StreamId.StreamId
@@ -38,7 +34,6 @@ export interface Request<out Id, in out State> {
   readonly elapsed: () => number
 }
 
-/** @internal */
 export interface Limits {
   /** The most events that a load may fold. */
   readonly most: number
@@ -48,20 +43,16 @@ export interface Limits {
   readonly page: number
 }
 
-/** @internal */
 export const limits = (pageSize: number, most: number): Limits => {
   // one event more than the limit shows that the replay is too long
   const page = Math.min(pageSize, Math.max(2, most + 1), maxVersion)
   return { most, first: Math.min(page, shortPage), page }
 }
 
-/** @internal */
 export type Folding<State> = Effect.Effect<Folded<State>, LoadError | Rewritten>
 
-/** @internal */
 export type Loading<State> = Effect.Effect<Baseline<State>, LoadError | Rewritten>
 
-/** @internal */
 export interface Replay<in Id, in out State> {
   /** Folds all events. The page holds the first of them, if they were read already. */
   readonly fromStart: (request: Request<Id, State>, page: Page | undefined) => Folding<State>
@@ -71,7 +62,6 @@ export interface Replay<in Id, in out State> {
   readonly readOn: (request: Request<Id, State>, from: Folded<State>) => Folding<State>
 }
 
-/** @internal */
 export const make = <Id, State>(
   aggregate: Loadable<Id, State>,
   options: { readonly events: EventStore.EventStore["Type"]; readonly concurrentReplays: number | undefined }
@@ -135,24 +125,15 @@ export const make = <Id, State>(
 const continues = (page: Page, from: Folded<unknown>): boolean =>
   page[0]?.eventId === null ? page[0].version === from.version : holds(page, from)
 
-/**
- * Another event stands now where a state was folded up to.
- *
- * @internal
- */
+/** Another event stands now where a state was folded up to. */
 export class Rewritten extends Data.TaggedError("Rewritten")<{
   /** Why the snapshot was not used. */
   readonly refused: Snapshot.SnapshotFailure | undefined
 }> {}
 
-/** @internal */
 export const isRewritten = (error: LoadError | Rewritten): error is Rewritten => error._tag === "Rewritten"
 
-/**
- * Repeats a load whose history was rewritten while it read: the state folded so far is of a history that is gone.
- *
- * @internal
- */
+/** Repeats a load whose history was rewritten while it read: the state folded so far is of a history that is gone. */
 export const repeatRewritten = <A>(
   reading: Effect.Effect<A, LoadError | Rewritten>,
   { onRefused, stream }: Pick<Request<never, never>, "onRefused" | "stream">

@@ -23,11 +23,7 @@ import { settle } from "./policy.js"
 import type { Services } from "./services.js"
 import * as Telemetry from "./telemetry.js"
 
-/**
- * The condition under which a snapshot is always due.
- *
- * @internal
- */
+/** The condition under which a snapshot is always due. */
 export const always = SnapshotPolicy.not(SnapshotPolicy.never)
 
 // migrated and refuted snapshots are due at once; otherwise every load repeats the work
@@ -60,11 +56,7 @@ const progressOf = <Id, State, Event>(
   }
 }
 
-/**
- * Returns the settled policy if a snapshot is due now. The save may come later and ask the policy again.
- *
- * @internal
- */
+/** Returns the settled policy if a snapshot is due now. The save may come later and ask the policy again. */
 export const dueNow = <Id, State, Event>(
   services: Services<Id, State, Event>,
   baseline: Baseline<State>,
@@ -88,14 +80,9 @@ export const dueNow = <Id, State, Event>(
   })
 }
 
-/** @internal */
 export type SaveError = EventStore.EventStoreError | Snapshot.StateEncodeError | SnapshotStore.SnapshotStoreError
 
-/**
- * Saves a snapshot of a state that was read from the store.
- *
- * @internal
- */
+/** Saves a snapshot of a state that was read from the store. */
 export const save = <Id, State, Event>(
   { encode, schemaVersion, snapshots }: Services<Id, State, Event>,
   baseline: Baseline<State>
@@ -122,8 +109,6 @@ export const save = <Id, State, Event>(
 
 /**
  * Saves a snapshot that a policy asks for. A failure passes through the savepoint around the save; the caller reports it.
- *
- * @internal
  */
 export const saveDue = <Id, State, Event>(
   services: Services<Id, State, Event>,
@@ -131,11 +116,7 @@ export const saveDue = <Id, State, Event>(
 ): Effect.Effect<CreatedSnapshot<State>, SaveError> =>
   Effect.tap(save(services, baseline), () => services.backOff.succeeded(baseline.stream.id))
 
-/**
- * How a save reads the stream again.
- *
- * @internal
- */
+/** How a save reads the stream again. */
 export interface Reread {
   /** The version that an open transaction appends, 0 without one. The save waits a short time for its commit. */
   readonly uncommitted: number
@@ -143,11 +124,7 @@ export interface Reread {
   readonly heartbeat: () => void
 }
 
-/**
- * Reads the stream again and saves its snapshot if one is still due. Returns false if none is.
- *
- * @internal
- */
+/** Reads the stream again and saves its snapshot if one is still due. Returns false if none is. */
 export const saveStored = <Id, State, Event>(
   services: Services<Id, State, Event>,
   id: Id,
@@ -169,8 +146,6 @@ export const saveStored = <Id, State, Event>(
 /**
  * Takes a background snapshot. The worker reads the committed events: a state that a caller holds, may change or may roll
  * back does not get into the snapshot. A failure that lasts is reported here, as the worker would only try again.
- *
- * @internal
  */
 export const saveCommitted = <Id, State, Event>(
   services: Services<Id, State, Event>,
@@ -185,20 +160,12 @@ export const saveCommitted = <Id, State, Event>(
     (error) => Effect.as(giveUp(services, stream, error), false)
   )
 
-/**
- * Whether a failure would come again at once: a state that does not encode, or a snapshot that the store rejects.
- *
- * @internal
- */
+/** Whether a failure would come again at once: a state that does not encode, or a snapshot that the store rejects. */
 export const isLasting = (error: unknown): error is Snapshot.StateEncodeError | SnapshotStore.SnapshotStoreError =>
   error instanceof Snapshot.StateEncodeError ||
   (error instanceof SnapshotStore.SnapshotStoreError && error.reason !== "Unavailable")
 
-/**
- * Counts a failure that lasts. Only the first failure of a stream is logged.
- *
- * @internal
- */
+/** Counts a failure that lasts. Only the first failure of a stream is logged. */
 export const giveUp = <Id, State, Event>(
   { backOff, saves }: Services<Id, State, Event>,
   { aggregate, id }: StreamId.StreamId,
@@ -213,7 +180,6 @@ export const giveUp = <Id, State, Event>(
     return Telemetry.warn(message, error, { aggregate, id })
   })
 
-/** @internal */
 export const notTaken = ({ aggregate, id }: StreamId.StreamId, detail: string): SnapshotStore.SnapshotStoreError =>
   new SnapshotStore.SnapshotStoreError({ operation: "save", aggregate, id, reason: "InvalidInput", detail })
 

@@ -18,11 +18,7 @@ import type { Verification } from "./model.js"
 import type { Snapshotter } from "./snapshotter.js"
 import type * as Telemetry from "./telemetry.js"
 
-/**
- * The services and settings that the modules of a repository share. `Repository.make` builds them once.
- *
- * @internal
- */
+/** The services and settings that the modules of a repository share. `Repository.make` builds them once. */
 export interface Services<in Id, in out State, in out Event> {
   /** The name of the aggregate. */
   readonly name: string
@@ -65,13 +61,11 @@ export interface Services<in Id, in out State, in out Event> {
   readonly saves: Counters.Saves
 }
 
-/** @internal */
 export interface Verifier {
   /** Queues the load for verification with probability `sample`. It never waits and never fails. */
   readonly offer: (request: VerifyRequest) => Effect.Effect<void>
 }
 
-/** @internal */
 export interface VerifyRequest {
   readonly stream: StreamId.StreamId
   /** About how many events the verification will fold. */

@@ -16,14 +16,9 @@ import { contain } from "./contain.js"
 import type { Loadable, Page } from "./loadable.js"
 import { holds } from "./proof.js"
 
-/** @internal */
 export type Found<State> = Proved<State> | Unused
 
-/**
- * A snapshot to begin with, and the events from its own version on.
- *
- * @internal
- */
+/** A snapshot to begin with, and the events from its own version on. */
 export interface Proved<out State> {
   readonly _tag: "Proved"
   readonly snapshot: Snapshot.Snapshot<State>
@@ -31,11 +26,7 @@ export interface Proved<out State> {
   readonly page: Page
 }
 
-/**
- * There is no snapshot to begin with. The page holds the events from version 1 on, if they were read already.
- *
- * @internal
- */
+/** There is no snapshot to begin with. The page holds the events from version 1 on, if they were read already. */
 export interface Unused {
   readonly _tag: "Unused"
   readonly outcome: Snapshot.SnapshotOutcome
@@ -44,17 +35,12 @@ export interface Unused {
   readonly refuted: Option.Option<Snapshot.EncodedSnapshot>
 }
 
-/**
- * Finds the snapshot of a stream, and reads at most `limit` events from its version on.
- *
- * @internal
- */
+/** Finds the snapshot of a stream, and reads at most `limit` events from its version on. */
 export type Find<State> = (
   stream: StreamId.StreamId,
   limit: number
 ) => Effect.Effect<Found<State>, EventStore.EventStoreError>
 
-/** @internal */
 export const make = <Id, State>(
   aggregate: Loadable<Id, State>,
   options: {
@@ -119,11 +105,7 @@ const findInTurn = <Id, State>(
   }
 }
 
-/**
- * Decides whether a snapshot may be used, by the events that were read for it.
- *
- * @internal
- */
+/** Decides whether a snapshot may be used, by the events that were read for it. */
 export const prove = <Id, State>(
   aggregate: Loadable<Id, State>,
   encoded: Snapshot.EncodedSnapshot,

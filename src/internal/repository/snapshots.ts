@@ -22,11 +22,7 @@ import type { Services } from "./services.js"
 import type { Source } from "./source.js"
 import * as SyncSaves from "./syncSaves.js"
 
-/**
- * The command that led to a state.
- *
- * @internal
- */
+/** The command that led to a state. */
 export interface Commanded<in out State, in out Event> {
   /** Undefined if the command appended nothing. */
   readonly change?: SnapshotPolicy.Change<State, Event> | undefined
@@ -42,8 +38,6 @@ export interface Commanded<in out State, in out Event> {
 /**
  * Takes a snapshot after a load, or after a command that appended nothing. Such a caller only reads: it must not take a
  * lock that it keeps until the end of its transaction.
- *
- * @internal
  */
 export const afterLoad = <Id, State, Event>(
   services: Services<Id, State, Event>,
@@ -59,11 +53,7 @@ export const afterLoad = <Id, State, Event>(
     : Effect.flatMap(services.inTransaction, (open) => open ? Effect.void : taken)
 }
 
-/**
- * Takes a snapshot if one is due.
- *
- * @internal
- */
+/** Takes a snapshot if one is due. */
 export const afterAppend = <Id, State, Event>(
   services: Services<Id, State, Event>,
   id: Id,
@@ -96,8 +86,6 @@ export const afterAppend = <Id, State, Event>(
  * Saves before the load or the command returns. Only a state that the program cannot have changed is saved as it is:
  * `decide` may have changed the state of a command, so that it is folded again. A state that came by a snapshot or by the
  * cache is read again, as that snapshot may have been refuted and removed since.
- *
- * @internal
  */
 export const saveInTime = <Id, State, Event>(
   services: Services<Id, State, Event>,
@@ -120,11 +108,7 @@ export const saveInTime = <Id, State, Event>(
   return SyncSaves.run(services, stream, saving, fromCommand?.isStored ?? Effect.succeed(true))
 }
 
-/**
- * Takes a snapshot for the caller, and fails if it cannot.
- *
- * @internal
- */
+/** Takes a snapshot for the caller, and fails if it cannot. */
 export const create = <Id, State, Event>(
   services: Services<Id, State, Event>,
   id: Id

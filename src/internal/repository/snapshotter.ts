@@ -22,7 +22,6 @@ import * as Closing from "./snapshotterClosing.js"
 import * as Slots from "./snapshotterSlots.js"
 import * as Telemetry from "./telemetry.js"
 
-/** @internal */
 export interface Snapshotter {
   /**
    * Asks for a snapshot. It never waits and never fails. It returns false if the request was dropped: the queue is full
@@ -35,7 +34,6 @@ export interface Snapshotter {
   readonly pending: Effect.Effect<number>
 }
 
-/** @internal */
 export interface Options extends SnapshotPolicy.BackgroundOptions {
   /**
    * Whether the fiber that runs it is inside a transaction that the saves may have to wait for. A scope that closes inside
@@ -47,8 +45,6 @@ export interface Options extends SnapshotPolicy.BackgroundOptions {
 /**
  * Starts the workers. They keep the default services, loggers, minimum log level, scheduler and supervisor of the fiber
  * that builds them, and none of its other locals: no transaction, span, annotation or `FiberRef`.
- *
- * @internal
  */
 export const make = (
   aggregate: string,

@@ -6,7 +6,6 @@ import { detached } from "./detached.js"
 import * as Slots from "./snapshotterSlots.js"
 import * as Telemetry from "./telemetry.js"
 
-/** @internal */
 export interface Closing {
   readonly aggregate: string
   readonly slots: Slots.Slots
@@ -17,8 +16,6 @@ export interface Closing {
 /**
  * Waits at the closing of the scope for the tries that the workers interrupted, at most a second. The stores are still
  * open, as the snapshotter was built after them.
- *
- * @internal
  */
 export const awaitTries = (
   { aggregate, drainTimeout, slots: { quiet, running } }: Closing
@@ -43,8 +40,6 @@ export const awaitTries = (
 /**
  * Waits at the closing of the scope until nothing is pending, at most for the drain timeout. Then it drops the requests
  * that wait and logs their streams. It does not wait inside a transaction, which the saves themselves may wait for.
- *
- * @internal
  */
 export const drain = (closing: Closing): Effect.Effect<void, never, Scope.Scope> => {
   const { drainTimeout, inTransaction, slots } = closing
@@ -74,11 +69,7 @@ export const drain = (closing: Closing): Effect.Effect<void, never, Scope.Scope>
   )
 }
 
-/**
- * Logs dropped requests, at most once a second.
- *
- * @internal
- */
+/** Logs dropped requests, at most once a second. */
 export const logOverflow = (closing: Closing): Effect.Effect<never> =>
   closing.slots.overflow.await.pipe(
     Effect.zipRight(logDropped(closing)),

@@ -2,11 +2,7 @@ import * as Effect from "effect/Effect"
 import type * as StreamId from "../../StreamId.js"
 import type * as Counters from "./counters.js"
 
-/**
- * Asks for a background snapshot of a stream.
- *
- * @internal
- */
+/** Asks for a background snapshot of a stream. */
 export interface Request {
   readonly stream: StreamId.StreamId
   /**
@@ -26,18 +22,12 @@ export interface Request {
   readonly save: (heartbeat: () => void) => Effect.Effect<unknown, unknown>
 }
 
-/**
- * The requests of one stream: at most one of each kind, the tentative one last.
- *
- * @internal
- */
+/** The requests of one stream: at most one of each kind, the tentative one last. */
 export type Slot = readonly [Request, ...ReadonlyArray<Request>]
 
 /**
  * The queue of a snapshotter. A stream is in one of the three maps, or in `active` and `behind`: the queue is never
  * searched.
- *
- * @internal
  */
 export interface Slots {
   readonly capacity: number
@@ -65,7 +55,6 @@ export interface Slots {
   dropped: number
 }
 
-/** @internal */
 export const make = (capacity: number, saves: Counters.Saves): Slots => ({
   capacity,
   saves,
@@ -83,20 +72,13 @@ export const make = (capacity: number, saves: Counters.Saves): Slots => ({
   dropped: 0
 })
 
-/** @internal */
 export const keyOf = ({ aggregate, id }: StreamId.StreamId): string => JSON.stringify([aggregate, id])
 
-/** @internal */
 export const waiting = (slots: Slots): number => slots.ready.size + slots.behind.size
 
-/** @internal */
 export const pending = (slots: Slots): number => waiting(slots) + slots.active.size - slots.abandoned.size
 
-/**
- * Adds a request. Returns false if the request was dropped.
- *
- * @internal
- */
+/** Adds a request. Returns false if the request was dropped. */
 export const offer = (slots: Slots, request: Request): boolean => {
   const key = keyOf(request.stream)
   const queue = slots.active.has(key) ? slots.behind : slots.ready
@@ -112,11 +94,7 @@ export const offer = (slots: Slots, request: Request): boolean => {
   return true
 }
 
-/**
- * Takes the slot that is ready for the longest time.
- *
- * @internal
- */
+/** Takes the slot that is ready for the longest time. */
 export const take = (slots: Slots): Slot | undefined => {
   for (const [key, slot] of slots.ready) {
     slots.ready.delete(key)
@@ -127,13 +105,11 @@ export const take = (slots: Slots): Slot | undefined => {
   return undefined
 }
 
-/** @internal */
 export const start = ({ quiet, running }: Slots, key: string, request: Request): void => {
   running.set(key, request)
   quiet.unsafeClose()
 }
 
-/** @internal */
 export const end = (slots: Slots, key: string): void => {
   slots.running.delete(key)
   if (slots.running.size === 0) slots.quiet.unsafeOpen()
@@ -143,8 +119,6 @@ export const end = (slots: Slots, key: string): void => {
 /**
  * Ends the turn of a stream. A try that hangs keeps its stream: two saves of a stream never run at a time, and requests
  * for it are dropped until the try ends.
- *
- * @internal
  */
 export const release = (slots: Slots, key: string): void => {
   if (!slots.running.has(key)) return free(slots, key)
@@ -164,11 +138,7 @@ const free = (slots: Slots, key: string): void => {
   update(slots)
 }
 
-/**
- * Drops all requests that wait.
- *
- * @internal
- */
+/** Drops all requests that wait. */
 export const clear = (slots: Slots): void => {
   slots.ready.clear()
   slots.behind.clear()

@@ -10,8 +10,6 @@ import { type Folded, foldPage } from "./fold.js"
  * Records the events and the beginning that the state of a command was folded from. `evolve` or `decide` may change the
  * state in place, so a command that lost a race or takes a snapshot folds it once more from here. The source keeps the
  * texts that the load read and copies nothing. Why: docs/decisions/0067-folding-again.md.
- *
- * @internal
  */
 export interface Source<State> {
   /** Begins anew. `state` must give an equal state each time that it is called. */
@@ -27,7 +25,6 @@ export interface Source<State> {
   readonly again: (events?: ReadonlyArray<EventStore.TailEvent>) => Option.Option<Folded<State>>
 }
 
-/** @internal */
 export const make = <Name extends string, Id, State, Event, Command, Rejection>(
   aggregate: Aggregate.Aggregate<Name, Id, State, Event, Command, Rejection>
 ): Source<State> => {

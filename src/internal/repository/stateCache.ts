@@ -18,25 +18,19 @@ import { holds } from "./proof.js"
 import type { Loading, Request } from "./replay.js"
 import { type Found, prove } from "./snapshotSource.js"
 
-/**
- * The loader without the cache.
- *
- * @internal
- */
+/** The loader without the cache. */
 export interface Uncached<Id, State> {
   readonly load: (request: Request<Id, State>) => Loading<State>
   /** Folds the events after a snapshot, or all of them. */
   readonly resume: (request: Request<Id, State>, found: Found<State>) => Loading<State>
 }
 
-/** @internal */
 export interface StateCache<Id, State> {
   readonly load: (request: Request<Id, State>) => Loading<State>
   /** Removes the state of a stream, so that the next load looks for the stored snapshot. */
   readonly forget: (stream: StreamId.StreamId) => void
 }
 
-/** @internal */
 export const make = <Id, State>(
   aggregate: Loadable<Id, State>,
   options: { readonly capacity: number; readonly timeToLive: Duration.DurationInput },

@@ -6,7 +6,6 @@ import type * as Aggregate from "../../Aggregate.js"
 import * as Json from "../schema/json.js"
 import { reason } from "../schema/reason.js"
 
-/** @internal */
 export interface Stored<out Event> {
   readonly type: string
   /** The encoded event, as a replay will decode it. */
@@ -16,14 +15,12 @@ export interface Stored<out Event> {
   readonly event: Event
 }
 
-/** @internal */
 export interface Decided<out State, out Event> {
   readonly _tag: "Decided"
   readonly state: State
   readonly events: ReadonlyArray<Stored<Event>>
 }
 
-/** @internal */
 export type Decision<State, Event, Rejection> =
   | Decided<State, Event>
   | { readonly _tag: "Rejected"; readonly rejection: Rejection }
@@ -34,11 +31,7 @@ export type Decision<State, Event, Rejection> =
     & Unstorable
   )
 
-/**
- * The part of an aggregate that decides commands.
- *
- * @internal
- */
+/** The part of an aggregate that decides commands. */
 export interface Decider<in out State, in out Event, in out Command, out Rejection> {
   readonly name: string
   readonly event: Aggregate.EventCodec<Event>
@@ -51,8 +44,6 @@ export interface Decider<in out State, in out Event, in out Command, out Rejecti
  * Decides commands as `Aggregate.decide` does, and folds each event as a replay will decode it. A schema may change a
  * value on its way through the store: a field that is undefined is absent after it. A state folded from the events as they
  * were decided could thus differ from the replayed one, and so could its snapshot.
- *
- * @internal
  */
 export const decideStored = <State, Event, Command, Rejection>(
   aggregate: Decider<State, Event, Command, Rejection>,
@@ -98,11 +89,7 @@ const isArray = (value: unknown): boolean => {
   }
 }
 
-/**
- * The tag of a command or an event, for messages.
- *
- * @internal
- */
+/** The tag of a command or an event, for messages. */
 export const tagOf = (value: unknown): string => {
   if (value === null) return "null"
   if (typeof value !== "object") return typeof value
@@ -130,17 +117,12 @@ const isCommand = <Command>(schema: Schema.Schema<Command>, command: unknown): b
 const membersOf = (ast: AST.AST): ReadonlyArray<AST.AST> =>
   ast._tag === "Union" ? ast.types.flatMap(membersOf) : ast._tag === "Suspend" ? membersOf(ast.f()) : [ast]
 
-/** @internal */
 export interface Unstorable {
   readonly problem: string
   readonly cause: unknown
 }
 
-/**
- * Encodes an event and decodes it again, as a replay will do.
- *
- * @internal
- */
+/** Encodes an event and decodes it again, as a replay will do. */
 export const store = <Event>(
   codec: Aggregate.EventCodec<Event>,
   event: Event

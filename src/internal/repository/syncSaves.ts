@@ -15,11 +15,7 @@ import { giveUp, isLasting } from "./saves.js"
 import type { Services } from "./services.js"
 import * as Telemetry from "./telemetry.js"
 
-/**
- * Runs a save. It fails only if the caller's transaction is lost.
- *
- * @internal
- */
+/** Runs a save. It fails only if the caller's transaction is lost. */
 export const run = <Id, State, Event>(
   services: Services<Id, State, Event>,
   stream: StreamId.StreamId,

@@ -19,11 +19,7 @@ const isTraced = (fiber: Fiber.RuntimeFiber<unknown, unknown>): boolean => fiber
 const isLogged = (fiber: Fiber.RuntimeFiber<unknown, unknown>, level: LogLevel.LogLevel): boolean =>
   LogLevel.lessThanEqual(fiber.getFiberRef(FiberRef.currentMinimumLogLevel), level)
 
-/**
- * Adds a span if a tracer is installed. A span costs as much as a statement.
- *
- * @internal
- */
+/** Adds a span if a tracer is installed. A span costs as much as a statement. */
 export const withSpan = <A, E>(
   effect: Effect.Effect<A, E>,
   name: string,
@@ -36,11 +32,7 @@ export const withSpan = <A, E>(
 const annotate = (attributes: () => Readonly<Record<string, unknown>>): Effect.Effect<void> =>
   Effect.withFiberRuntime((fiber) => isTraced(fiber) ? Effect.annotateCurrentSpan(attributes()) : Effect.void)
 
-/**
- * Logs a failed optimisation as a warning, with its reason.
- *
- * @internal
- */
+/** Logs a failed optimisation as a warning, with its reason. */
 export const warn = (
   message: string,
   cause: unknown,
@@ -49,26 +41,17 @@ export const warn = (
   // the reason is text: each logger shows an error in its own way, and some show nothing of it
   notice(`${message}: ${reason(cause)}`, annotations)
 
-/**
- * Logs a warning that has no cause.
- *
- * @internal
- */
+/** Logs a warning that has no cause. */
 export const notice = (message: string, annotations: Readonly<Record<string, unknown>>): Effect.Effect<void> =>
   contained(Effect.logWarning(message).pipe(Effect.annotateLogs(annotations)))
 
-/**
- * Reports the loads of an aggregate in metrics, spans and log lines.
- *
- * @internal
- */
+/** Reports the loads of an aggregate in metrics, spans and log lines. */
 export interface Loads {
   readonly loaded: (baseline: Baseline<unknown>) => Effect.Effect<void>
   /** Reports why a snapshot was not used. A load that then fails has no result that could say so. */
   readonly refused: (failure: Snapshot.SnapshotFailure) => Effect.Effect<void>
 }
 
-/** @internal */
 export const loads = (aggregate: string): Loads => {
   const count = Counters.byOutcome(Counters.snapshotLoads, aggregate)
   return {

@@ -27,7 +27,6 @@ import type { Verification } from "./model.js"
 import type { Services, Verifier, VerifyRequest } from "./services.js"
 import * as Telemetry from "./telemetry.js"
 
-/** @internal */
 export const verify = <Id, State, Event>(
   services: Services<Id, State, Event>,
   id: Id,
@@ -85,11 +84,7 @@ const removeUsed = <Id, State, Event>(
 
 const capacity = 64
 
-/**
- * Starts the fiber that verifies sampled loads.
- *
- * @internal
- */
+/** Starts the fiber that verifies sampled loads. */
 export const makeVerifier = (options: {
   readonly aggregate: string
   readonly sample: number

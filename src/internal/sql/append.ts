@@ -15,13 +15,11 @@ import type { AppendOptions, EventStatements } from "./dialect.js"
 import { classify, eventStoreError } from "./failure.js"
 import * as Row from "./row.js"
 
-/** @internal */
 export interface Services {
   readonly client: StoreClient
   readonly statements: EventStatements
 }
 
-/** @internal */
 export const make = (services: Services): EventStore.Encoded["append"] => (options) =>
   Effect.suspend(() => {
     const { stream } = options
@@ -47,7 +45,6 @@ export const make = (services: Services): EventStore.Encoded["append"] => (optio
     )
   })
 
-/** @internal */
 export const version = ({ client, statements }: Services, stream: StreamId.StreamId): Effect.Effect<number, SqlError> =>
   Effect.map(
     client.repeat(client.execute(statements.version(stream))),

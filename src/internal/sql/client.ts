@@ -20,7 +20,7 @@ import * as SqliteConnection from "./sqlite/connection.js"
 import type { Query } from "./statement.js"
 import * as Transactions from "./transactions.js"
 
-/** A `SqlClient` as a store uses it. @internal */
+/** A `SqlClient` as a store uses it. */
 export interface StoreClient {
   readonly sql: SqlClient.SqlClient
   /** The service that the client was made from: two stores that share a database have the same. */
@@ -52,7 +52,6 @@ export interface StoreClient {
   readonly inTransaction: Effect.Effect<boolean>
 }
 
-/** @internal */
 export const make: Effect.Effect<StoreClient, SqlError, SqlClient.SqlClient> = Effect.gen(function*() {
   const service = yield* SqlClient.SqlClient
   const sql = service.withoutTransforms()

@@ -7,7 +7,7 @@ import type { pgText } from "./postgres/text.js"
 import type { Row } from "./row.js"
 import type { Query, Write } from "./statement.js"
 
-/** How statements that both databases share are written for one of them. @internal */
+/** How statements that both databases share are written for one of them. */
 export interface Dialect {
   readonly write: Write
   /** An expression as a column of a result, see {@link file://./row.ts}. */
@@ -17,7 +17,7 @@ export interface Dialect {
   readonly events: (names: Names) => EventStatements
 }
 
-/** The statements of the event store. @internal */
+/** The statements of the event store. */
 export interface EventStatements {
   readonly append: (options: AppendOptions) => Query
   /** The last event of an append, from its rows; `undefined` where the stream's version was not as expected. */
@@ -51,22 +51,18 @@ export interface EventStatements {
   readonly readWithSnapshot: (snapshots: string) => (options: LoadOptions) => Query
 }
 
-/** @internal */
 export type AppendOptions = Parameters<EventStore.Encoded["append"]>[0]
 
-/** @internal */
 export interface AppendedRow extends Row {
   readonly version: number
 }
 
-/** @internal */
 export interface TailOptions {
   readonly stream: StreamId.StreamId
   readonly fromVersion: number
   readonly limit: number
 }
 
-/** @internal */
 export interface LoadOptions extends EventStore.ReaderOptions {
   readonly stream: StreamId.StreamId
 }

@@ -32,7 +32,6 @@ const isOverdue = (): boolean => {
   return false
 }
 
-/** @internal */
 export const real: Shape = {
   isOverdue,
   afterwards: (callback) => {
@@ -42,7 +41,7 @@ export const real: Shape = {
 
 /**
  * The event loop as a SQLite client sees it, read when its layer is built. A simulation runs whole programs in one turn, and
- * gives an event loop that is never overdue. @internal
+ * gives an event loop that is never overdue.
  */
 export class EventLoop extends Context.Reference<EventLoop>()("effect-eventsourcing/internal/EventLoop", {
   defaultValue: () => real

@@ -2,7 +2,7 @@ import { SqlError } from "@effect/sql/SqlError"
 import * as EventStore from "../../EventStore.js"
 import type * as StreamId from "../../StreamId.js"
 
-/** The meaning of a failed statement. @internal */
+/** The meaning of a failed statement. */
 export interface SqlFailure {
   /**
    * - `Busy`: another process holds the SQLite file.
@@ -30,7 +30,7 @@ export interface SqlFailure {
   readonly violated?: string | undefined
 }
 
-/** The error of a statement that the library itself refuses, before or after it ran. @internal */
+/** The error of a statement that the library itself refuses, before or after it ran. */
 export const refusal = (detail: string, mayHaveHappened = false, cause?: unknown): SqlError =>
   new SqlError({ cause: new Refusal(detail, mayHaveHappened, { cause }), message: detail })
 
@@ -40,7 +40,6 @@ class Refusal extends Error {
   }
 }
 
-/** @internal */
 export const classify = (error: SqlError): SqlFailure => {
   if (error.cause instanceof Refusal) {
     const { mayHaveHappened, message } = error.cause
@@ -129,7 +128,7 @@ const sqlText = (cause: unknown): string => {
 
 /**
  * Removes the fields in which PostgreSQL shows rows and parameters (`detail`, `hint`, `where`, `internalQuery`), such as
- * "Failing row contains (...)": a payload may have secrets, and only its schema could tell which. @internal
+ * "Failing row contains (...)": a payload may have secrets, and only its schema could tell which.
  */
 export const withoutRows = (error: SqlError): SqlError => {
   const { cause } = error
@@ -158,7 +157,7 @@ const withheld = (cause: Error): string | undefined => {
     : undefined
 }
 
-/** The error of an event store for a failed statement. @internal */
+/** The error of an event store for a failed statement. */
 export const eventStoreError = (
   operation: EventStore.EventStoreError["operation"],
   stream?: StreamId.StreamId,
@@ -174,7 +173,7 @@ export const eventStoreError = (
     cause: withoutRows(error)
   })
 
-/** The messages of an error and of its causes. @internal */
+/** The messages of an error and of its causes. */
 export const describe = (error: unknown): string => {
   const messages: Array<string> = []
   let current: unknown = error

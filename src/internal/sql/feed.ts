@@ -15,7 +15,7 @@ import * as Row from "./row.js"
  * On PostgreSQL the order follows transaction ids. The rows of a logical subscriber have the ids of the publisher, so that
  * it cannot tell which events are settled, and the feed is refused there. A page has no rows while the table has a
  * subscription, and the statement that measures the lag after a page that is not full asks for one. A store that has met a
- * subscription has not counted positions on, and refuses until it is built again. @internal
+ * subscription has not counted positions on, and refuses until it is built again.
  */
 export const make = (
   client: StoreClient,

@@ -7,7 +7,7 @@ import * as Tables from "./names.js"
 import { pgText } from "./postgres/text.js"
 import * as Row from "./row.js"
 
-/** The statements of migrations in one dialect. @internal */
+/** The statements of migrations in one dialect. */
 export interface Migrations {
   /** Why the stores cannot work on this server, or `undefined`. */
   readonly problem: Effect.Effect<string | undefined, SqlError>
@@ -29,7 +29,6 @@ export interface Migrations {
   readonly countOnAfter: (position: Position.Position) => Effect.Effect<void, InvalidOption | SqlError>
 }
 
-/** @internal */
 export const mismatch = (
   required: ReturnType<typeof Tables.required>,
   read: {
@@ -54,7 +53,6 @@ export const mismatch = (
     return undefined
   })
 
-/** @internal */
 export const applied = (sql: SqlClient.SqlClient, names: Tables.Names): Effect.Effect<number, SqlError> => {
   const last = "coalesce(max(migration_id), 0)"
   const column = sql.onDialectOrElse({ pg: () => pgText(last, "integer"), orElse: () => last })

@@ -5,7 +5,6 @@ import { InvalidOption } from "../../InvalidOption.js"
 import { booleanProblem, recordProblem } from "../options.js"
 import { quote } from "../text.js"
 
-/** @internal */
 export interface Names {
   readonly prefix: string
   readonly events: string
@@ -20,7 +19,6 @@ const defaultPrefix = "eventsourcing"
 // PostgreSQL cuts names at 63 bytes without an error, and our longest suffix has 14
 const pattern = /^(?:[A-Za-z_][A-Za-z0-9_]{0,39}\.)?[A-Za-z_][A-Za-z0-9_]{0,39}$/
 
-/** @internal */
 export const names = (
   options: { readonly prefix?: string | undefined; readonly migrate?: boolean | undefined } | undefined,
   more: ReadonlyArray<string> = []
@@ -46,28 +44,26 @@ export const names = (
     })
 }
 
-/** The name in SQL. The pattern of the prefix leaves nothing to escape. @internal */
+/** The name in SQL. The pattern of the prefix leaves nothing to escape. */
 export const quoted = (name: string): string => name.split(".").map((part) => `"${part}"`).join(".")
 
-/** The name as a fragment, without the client's transform of names. @internal */
+/** The name as a fragment, without the client's transform of names. */
 export const identifier = (sql: SqlClient.SqlClient, name: string): Statement.Fragment => sql.literal(quoted(name))
 
-/** @internal */
 export const schemaOf = ({ events }: Names): string | undefined => {
   const dot = events.indexOf(".")
   return dot < 0 ? undefined : events.slice(0, dot)
 }
 
-/** @internal */
 export const unqualified = (name: string): string => name.slice(name.indexOf(".") + 1)
 
 /**
  * The columns of the unique indexes that decide between appends. The names of the indexes may differ from those of the
- * migration: an index can be rebuilt, renamed or restored. @internal
+ * migration: an index can be rebuilt, renamed or restored.
  */
 export const eventKeys: ReadonlyArray<string> = ["event_id", "aggregate,stream_id,version"]
 
-/** The columns and unique indexes that the stores need in each table. @internal */
+/** The columns and unique indexes that the stores need in each table. */
 export const required = (names: Names, dialect: { readonly eventColumns: ReadonlyArray<string> }) => [
   {
     table: names.events,

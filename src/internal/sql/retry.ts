@@ -4,7 +4,7 @@ import * as Schedule from "effect/Schedule"
 import { liveClock } from "../liveClock.js"
 import { classify, type SqlFailure } from "./failure.js"
 
-/** Runs statements, perhaps again. @internal */
+/** Runs statements, perhaps again. */
 export interface Run {
   <A, E>(effect: Effect.Effect<A, E | SqlError>): Effect.Effect<A, E | SqlError>
 }
@@ -34,22 +34,19 @@ const whileKind = (kinds: ReadonlyArray<SqlFailure["kind"]>, schedule: Schedule.
         : Effect.fail(error))
 }
 
-/** Asks a busy SQLite again, without blocking the event loop as SQLite's own busy handler does. @internal */
+/** Asks a busy SQLite again, without blocking the event loop as SQLite's own busy handler does. */
 export const whileBusy: Run = whileKind(["Busy"], busySchedule)
 
 const whileTransient = whileKind(["Transient"], serverSchedule)
 
 const whileLost = whileKind(["Transient", "ConnectionLost"], serverSchedule)
 
-/** Repeats statements that failed and changed nothing. @internal */
+/** Repeats statements that failed and changed nothing. */
 export const whileUndone: Run = (effect) => whileTransient(whileBusy(effect))
 
 const isRepeatable = isOneOf(["Busy", "Transient", "ConnectionLost"])
 
-/**
- * Repeats statements that failed and changed nothing, or may have been carried out: they must be safe to do twice.
- * @internal
- */
+/** Repeats statements that failed and changed nothing, or may have been carried out: they must be safe to do twice. */
 export const whileUndoneOrLost: Run = (effect) =>
   // most failures would be the same again
   Effect.catchAll(effect, (error) => isRepeatable(error) ? whileLost(whileBusy(effect)) : Effect.fail(error))

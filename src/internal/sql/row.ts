@@ -6,17 +6,14 @@
  * bigints once a program asked for them.
  */
 
-/** @internal */
 export type Row = Readonly<Record<string, unknown>>
 
-/** Any spelling of a whole number: a number, a bigint, or its digits. @internal */
+/** Any spelling of a whole number: a number, a bigint, or its digits. */
 export const number = (column: unknown): number => Number(column)
 
-/** @internal */
 export const text = (column: unknown): string => String(column)
 
-/** @internal */
 export const textOrNull = (column: unknown): string | null => column === null ? null : String(column)
 
-/** A condition, as PostgreSQL writes it. @internal */
+/** A condition, as PostgreSQL writes it. */
 export const boolean = (column: unknown): boolean => column === "t"

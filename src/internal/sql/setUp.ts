@@ -11,7 +11,7 @@ import * as Postgres from "./postgres/statements.js"
 import { asDurable, lowerBusyTimeout } from "./sqlite/pragmas.js"
 import * as Sqlite from "./sqlite/statements.js"
 
-/** Prepares the client and the tables when a SQL store is built. @internal */
+/** Prepares the client and the tables when a SQL store is built. */
 export const setUp = (
   options: SqlMigrations.Options | undefined
 ): Effect.Effect<

@@ -3,7 +3,6 @@
 import type * as EventStore from "../../EventStore.js"
 import type * as StreamId from "../../StreamId.js"
 
-/** @internal */
 export interface Choice {
   readonly stream: StreamId.StreamId
   readonly schemaVersion: number
@@ -11,13 +10,12 @@ export interface Choice {
   readonly migratable?: EventStore.ReaderOptions["migratable"]
 }
 
-/** @internal */
 export const ofStream = "aggregate = :aggregate AND stream_id = :id"
 
-/** The values of `ofStream`. @internal */
+/** The values of `ofStream`. */
 export const keyOf = ({ aggregate, id }: StreamId.StreamId) => ({ aggregate, id })
 
-/** The values of all names here. @internal */
+/** The values of all names here. */
 export const values = ({ fingerprint, migratable = [], schemaVersion, stream }: Choice) => ({
   ...keyOf(stream),
   schemaVersion,
@@ -28,7 +26,7 @@ export const values = ({ fingerprint, migratable = [], schemaVersion, stream }: 
   ]))
 })
 
-/** The schema version of the snapshot that a load looks at, see `SnapshotStore.get`. @internal */
+/** The schema version of the snapshot that a load looks at, see `SnapshotStore.get`. */
 export const schemaVersionOf = (snapshots: string, { migratable = [] }: Choice): string => {
   const highest = (condition: string) => `(SELECT max(schema_version) FROM ${snapshots} WHERE ${ofStream}${condition})`
   const steps = migratable.length === 0
@@ -37,7 +35,7 @@ export const schemaVersionOf = (snapshots: string, { migratable = [] }: Choice):
   return `coalesce(${[...steps, highest(" AND schema_version <= :schemaVersion"), highest("")].join(", ")})`
 }
 
-/** The version at which the tail begins: that of the snapshot, if the load can use it, else 1. @internal */
+/** The version at which the tail begins: that of the snapshot, if the load can use it, else 1. */
 export const start = (snapshots: string, choice: Choice): string => {
   const { fingerprint, migratable = [] } = choice
   const own = `schema_version = :schemaVersion${fingerprint === undefined ? "" : " AND fingerprint = :fingerprint"}`

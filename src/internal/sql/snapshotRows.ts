@@ -16,7 +16,7 @@ const types = {
   time: "bigint"
 } as const
 
-/** The snapshot in a row. @internal */
+/** The snapshot in a row. */
 export const decode = (stream: StreamId.StreamId, row: Row.Row): Snapshot.EncodedSnapshot => ({
   stream,
   version: Row.number(row.version),
@@ -27,7 +27,7 @@ export const decode = (stream: StreamId.StreamId, row: Row.Row): Snapshot.Encode
   time: Row.number(row.time)
 })
 
-/** The statements of the snapshot store, for both databases. @internal */
+/** The statements of the snapshot store, for both databases. */
 export const statements = ({ column, counted, write }: Dialect, table: string) => {
   const columns = Object.entries(types).map(([name, type]) => `${column(name, type)} AS ${name}`).join(", ")
   const save = `INSERT INTO ${table} AS existing

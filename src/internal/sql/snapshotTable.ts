@@ -1,10 +1,7 @@
 import type * as SqlClient from "@effect/sql/SqlClient"
 import type { SnapshotStore } from "../../SnapshotStore.js"
 
-/**
- * Where a SQL snapshot store keeps its rows: an event store on the same client reads them together with its events.
- * @internal
- */
+/** Where a SQL snapshot store keeps its rows: an event store on the same client reads them together with its events. */
 export interface SnapshotTable {
   readonly client: SqlClient.SqlClient
   readonly name: string
@@ -12,12 +9,9 @@ export interface SnapshotTable {
 
 type Store = SnapshotStore["Type"]
 
-/**
- * A snapshot store that knows its table. A copy of it does not: one with other methods must be asked by them. @internal
- */
+/** A snapshot store that knows its table. A copy of it does not: one with other methods must be asked by them. */
 export interface StoreWithTable extends Store {}
 
-/** @internal */
 export class StoreWithTable {
   readonly #table: SnapshotTable
   constructor(store: Store, table: SnapshotTable) {

@@ -1,13 +1,13 @@
 // Writes statements with `:names` where values stand, for SQLite and PostgreSQL. At the first run of a text the names become
 // the placeholders of the database, and their order is kept. Every other run costs one array.
 
-/** A text with the placeholders of a database, and the values for them. @internal */
+/** A text with the placeholders of a database, and the values for them. */
 export interface Query {
   readonly text: string
   readonly params: ReadonlyArray<unknown>
 }
 
-/** Gives a statement its values. @internal */
+/** Gives a statement its values. */
 export interface Write {
   (text: string, values: Readonly<Record<string, unknown>>): Query
 }
@@ -29,13 +29,12 @@ const make = (placeholder: (name: string, order: Array<string>) => string): Writ
 
 const most = 256
 
-/** SQLite counts `?`: a value that stands in two places is given twice. @internal */
+/** SQLite counts `?`: a value that stands in two places is given twice. */
 export const sqlite = make((name, order) => {
   order.push(name)
   return "?"
 })
 
-/** @internal */
 export const postgres = make((name, order) => {
   if (!order.includes(name)) order.push(name)
   return `$${order.indexOf(name) + 1}`

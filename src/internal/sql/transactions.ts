@@ -16,7 +16,7 @@ import * as SqliteConnection from "./sqlite/connection.js"
 
 /**
  * Begins a transaction of a client, and runs an effect in it. The client ends the fiber where its `BEGIN` or `COMMIT`
- * fails; here that is a failure like that of a statement. @internal
+ * fails; here that is a failure like that of a statement.
  */
 export const begin = <A, E, R, F>(
   sql: SqlClient.SqlClient,
@@ -33,7 +33,7 @@ export const begin = <A, E, R, F>(
     Context.omit(SqlClient.TransactionConnection)
   )
 
-/** Runs an effect in a new transaction of a client, or in one nested in that which is open. @internal */
+/** Runs an effect in a new transaction of a client, or in one nested in that which is open. */
 export const beginOrNest = <A, E, R, F>(
   sql: SqlClient.SqlClient,
   effect: Effect.Effect<A, E, R>,
@@ -74,13 +74,13 @@ const typedTransaction = <A, E, R, F>(
     })
   })
 
-/** Runs an effect outside of the open transaction. @internal */
+/** Runs an effect outside of the open transaction. */
 export const outside = <A, E>(context: Context.Context<never>, effect: Effect.Effect<A, E>): Effect.Effect<A, E> =>
   Effect.mapInputContext(effect, (_: Context.Context<never>) => Context.omit(SqlClient.TransactionConnection)(context))
 
 /**
  * Tells whether a connection belongs to a client. On SQLite it must be that of an open transaction. On PostgreSQL all
- * connections of a client have one class, which no other client has. @internal
+ * connections of a client have one class, which no other client has.
  */
 export const belongs = (
   client: SqlClient.SqlClient

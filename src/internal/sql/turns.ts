@@ -4,7 +4,6 @@ import * as EventLoop from "./eventLoop.js"
 /**
  * Lets one fiber through at a time, first come, first served. A turn passes from one fiber to the next without being free
  * in between, so that a fiber that comes again at once queues behind all others; a semaphore would let it in first.
- * @internal
  */
 export interface Turns<out E> {
   /** Waits for the turn interruptibly, then runs the effect to its end. */
@@ -16,7 +15,6 @@ export interface Turns<out E> {
   readonly finish: () => void
 }
 
-/** @internal */
 export interface Restore {
   <A, E, R>(effect: Effect.Effect<A, E, R>): Effect.Effect<A, E, R>
 }
@@ -26,7 +24,7 @@ interface Waiting {
   wake: () => void
 }
 
-/** `bound` limits how long a fiber waits. @internal */
+/** `bound` limits how long a fiber waits. */
 export const make = <E>(
   bound: (waiting: Effect.Effect<void>) => Effect.Effect<void, E>,
   eventLoop: EventLoop.EventLoop["Type"] = EventLoop.real
@@ -98,7 +96,7 @@ export const make = <E>(
   }
 }
 
-/** Runs an effect in a turn. Unlike in `run`, an interruption ends the effect. @internal */
+/** Runs an effect in a turn. Unlike in `run`, an interruption ends the effect. */
 export const around = <A, E, E1, R>(turns: Turns<E1>, effect: Effect.Effect<A, E, R>): Effect.Effect<A, E | E1, R> =>
   Effect.uninterruptibleMask((restore) =>
     Effect.flatMap(turns.take(restore), () => Effect.ensuring(restore(effect), Effect.sync(turns.give)))

@@ -1,13 +1,11 @@
 import * as ExpectedVersion from "../../ExpectedVersion.js"
 
-/** @internal */
 export interface Standing {
   readonly id: string
   readonly sameStream: boolean
   readonly version: number
 }
 
-/** @internal */
 export type Verdict =
   | { readonly _tag: "Repeated"; readonly version: number }
   | { readonly _tag: "Duplicate"; readonly id: string }
@@ -15,7 +13,7 @@ export type Verdict =
 
 /**
  * Classifies a rejected append by the places of its event ids: the retry of an append that had succeeded (its answer was
- * lost), a reused event id, or a conflict. @internal
+ * lost), a reused event id, or a conflict.
  */
 export const judge = (options: {
   readonly expected: ExpectedVersion.ExpectedVersion

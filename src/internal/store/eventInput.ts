@@ -22,8 +22,6 @@ import { DuplicateEventId, EventDecodeError, EventStoreError } from "./eventErro
 /**
  * Reads the input of an operation, then runs it. `read` gives a problem, or the operation. If it throws, that is the
  * problem.
- *
- * @internal
  */
 export const whenReadable = <A, E>(
   operation: EventStoreError["operation"],
@@ -57,11 +55,7 @@ const shown = (stream: StreamId.StreamId | null): StreamId.StreamId => {
   }
 }
 
-/**
- * Encodes the events of an append, or gives a problem.
- *
- * @internal
- */
+/** Encodes the events of an append, or gives a problem. */
 export const encodeAppend = (
   stream: StreamId.StreamId,
   events: ReadonlyArray<Event.ProposedEvent>,
@@ -125,11 +119,7 @@ const encodeEvent = (event: Event.ProposedEvent): Either.Either<Event.EncodedEve
 
 const defaultPageSize = 1_000
 
-/**
- * Checks the input of `read` and fills in its defaults, or gives a problem.
- *
- * @internal
- */
+/** Checks the input of `read` and fills in its defaults, or gives a problem. */
 export const readInput = (
   stream: StreamId.StreamId,
   options: {
@@ -148,11 +138,7 @@ export const readInput = (
       : `toVersion is ${quote(toVersion)}; it must be a whole number, 0 or more`)
 }
 
-/**
- * Checks the input of `readAll` and fills in its defaults, or gives a problem.
- *
- * @internal
- */
+/** Checks the input of `readAll` and fills in its defaults, or gives a problem. */
 export const readAllInput = (
   options:
     | {
@@ -172,11 +158,7 @@ export const readAllInput = (
       : `after is ${quote(after)}; it must be a position of this store`)
 }
 
-/**
- * Gives the problem of a count that is not a whole number above zero.
- *
- * @internal
- */
+/** Gives the problem of a count that is not a whole number above zero. */
 export const countProblem = (counts: Readonly<Record<string, unknown>>): string | undefined => {
   for (const [name, count] of Object.entries(counts)) {
     if (typeof count !== "number" || !Number.isSafeInteger(count) || count < 1) {
@@ -186,11 +168,7 @@ export const countProblem = (counts: Readonly<Record<string, unknown>>): string 
   return undefined
 }
 
-/**
- * Reads pages and decodes them, until a page is not full. `next` gives where the page after an event begins.
- *
- * @internal
- */
+/** Reads pages and decodes them, until a page is not full. `next` gives where the page after an event begins. */
 export const readPages = <Start, E>(
   start: Start,
   pageSize: number,

@@ -25,11 +25,7 @@ interface Tables {
   readonly streams: Map<string, Array<Event.EncodedRecord>>
 }
 
-/**
- * Makes the driver of an event store in memory.
- *
- * @internal
- */
+/** Makes the driver of an event store in memory. */
 export const makeEvents = () => {
   const tables: Tables = { all: [], byId: new Map(), streams: new Map() }
   const { all } = tables
@@ -129,11 +125,7 @@ interface StateSchema {
   readonly fingerprint: string
 }
 
-/**
- * Makes the driver of a snapshot store in memory.
- *
- * @internal
- */
+/** Makes the driver of a snapshot store in memory. */
 export const makeSnapshots = () => {
   const streams = new Map<string, Map<number, EncodedSnapshot>>()
   const rowsOf = (stream: StreamId.StreamId) => streams.get(keyOf(stream)) ?? new Map<number, EncodedSnapshot>()

@@ -1,13 +1,13 @@
 import { type Names, quoted } from "../names.js"
 import { pgText } from "./text.js"
 
-/** The base to which transaction ids are added: a dump may be restored into a cluster with lower ids. @internal */
+/** The base to which transaction ids are added: a dump may be restored into a cluster with lower ids. */
 export const base = (names: Names): string => `coalesce((SELECT base FROM ${quoted(names.cluster)} WHERE id), 0)`
 
 /**
  * The statements of a command as functions, which the server plans once on a connection: planning takes longer than running.
  * During a deployment programs of two versions share a database. So a function whose body or arguments change gets another
- * number and a migration of its own. Why: docs/decisions/0052-functions.md. @internal
+ * number and a migration of its own. Why: docs/decisions/0052-functions.md.
  */
 export const make = (names: Names) => {
   const events = quoted(names.events)
@@ -74,7 +74,7 @@ END`
   } as const satisfies Record<string, Function>
 }
 
-/** The load as a statement, for tables of two prefixes. @internal */
+/** The load as a statement, for tables of two prefixes. */
 export const load = (events: string, snapshots: string): string =>
   `WITH snapshot AS (
   SELECT version, state, event_id, schema_version, fingerprint, time,
@@ -99,7 +99,7 @@ UNION ALL (
  * sends nothing before its end. The server plans the statement at every run, which is cheap compared with a thousand rows.
  * Subqueries hide the values from the planner, which then uses the index in its order. With known values it may sort, and
  * sends nothing before it has all rows. A stream that is read from its beginning may be short: to send all ids is then
- * cheaper than to look for the last version. @internal
+ * cheaper than to look for the last version.
  */
 export const longTail = (events: string, from: "beginning" | "later"): string => {
   const ofStream = `FROM ${quoted(events)} WHERE aggregate = (SELECT $1::text) AND stream_id = (SELECT $2::text)`
@@ -118,7 +118,6 @@ const tail = (events: string, from: string, limit: string): string =>
   FROM ${quoted(events)} WHERE aggregate = $1 AND stream_id = $2 AND version >= ${from}
   ORDER BY version LIMIT ${limit}`
 
-/** @internal */
 export interface Function {
   readonly name: string
   readonly parameters: ReadonlyArray<string>
@@ -127,7 +126,7 @@ export interface Function {
   readonly body: string
 }
 
-/** Each function with its types, as `to_regprocedure` takes it, and the statement that creates it. @internal */
+/** Each function with its types, as `to_regprocedure` takes it, and the statement that creates it. */
 export const statements = (names: Names): ReadonlyArray<{ readonly name: string; readonly statement: string }> =>
   Object.values(make(names)).map(({ body, name, parameters, returns, volatility }) => ({
     name: `${quoted(name)}(${parameters.join(",")})`,
@@ -148,7 +147,7 @@ const settings = [
   "jit = off"
 ]
 
-/** Selects the result of a function as the columns of a tail. @internal */
+/** Selects the result of a function as the columns of a tail. */
 export const select = (source: string, last: "event_id" | "proof"): string =>
   `SELECT ${tailColumns(last)} FROM ${source}`
 
@@ -160,6 +159,5 @@ const tailColumns = (last: string): string =>
     pgText(last, "text")
   ].join(", ")
 
-/** @internal */
 export const call = ({ name, parameters }: Function): string =>
   `${quoted(name)}(${parameters.map((_, index) => `$${index + 1}`).join(", ")})`

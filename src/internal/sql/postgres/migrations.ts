@@ -9,13 +9,11 @@ import * as PgFunctions from "./functions.js"
 import * as PgTables from "./tables.js"
 import { pgText } from "./text.js"
 
-/** @internal */
 export const all = (names: Names): Migrations["all"] => [
   { name: "create_tables", statements: PgTables.statements(names) },
   { name: "create_functions", statements: PgFunctions.statements(names).map(({ statement }) => statement) }
 ]
 
-/** @internal */
 export const migrations = (sql: SqlClient.SqlClient, names: Names): Migrations => {
   const exists = (what: string) =>
     Effect.map(

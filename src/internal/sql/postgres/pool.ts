@@ -11,7 +11,7 @@ import * as Option from "effect/Option"
 import { byKey } from "../byKey.js"
 import { classify, refusal } from "../failure.js"
 
-/** The pool of a PostgreSQL client. @internal */
+/** The pool of a PostgreSQL client. */
 export interface Pool {
   /** Gives a connection to an effect, and takes it back when that ends. */
   readonly use: <A, E, R, F>(
@@ -20,7 +20,7 @@ export interface Pool {
   ) => Effect.Effect<A, E | F, R>
 }
 
-/** The pool of a client, the same for all copies of the client. @internal */
+/** The pool of a client, the same for all copies of the client. */
 export const of = (sql: SqlClient.SqlClient): Pool => poolOf(sql.reserve)
 
 /** Milliseconds without a connection for any of the waiting fibers, after which all of them fail. */
@@ -33,7 +33,6 @@ interface Turn {
   readonly fail: (error: SqlError) => void
 }
 
-/** @internal */
 export const make = (reserve: SqlClient.SqlClient["reserve"]): Pool => {
   const waiting = new Set<Turn>()
   let timer: ReturnType<typeof setInterval> | undefined

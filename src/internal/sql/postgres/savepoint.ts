@@ -7,19 +7,19 @@ import { classify, refusal } from "../failure.js"
 import { pgText } from "./text.js"
 import * as TransactionState from "./transactionState.js"
 
-/** How an effect in a savepoint ended. @internal */
+/** How an effect in a savepoint ended. */
 export interface Outcome<out A, out E> {
   readonly exit: Exit.Exit<A, E>
   /** Why the transaction around the savepoint cannot go on, or is not as it was before. */
   readonly lost: SqlError | undefined
 }
 
-/** How long a statement in a savepoint waits for a lock: a wait inside a transaction must end by itself. @internal */
+/** How long a statement in a savepoint waits for a lock: a wait inside a transaction must end by itself. */
 export type Waiting = "long" | "short"
 
 /**
  * Runs an effect in a savepoint of a PostgreSQL transaction, where a failed statement aborts the whole transaction. A
- * failure or an interruption undoes the effect and nothing else. @internal
+ * failure or an interruption undoes the effect and nothing else.
  */
 export const run = <A, E>(
   effect: Effect.Effect<A, E>,
@@ -104,7 +104,6 @@ const undo = <A, E>(
       }
     )
 
-/** @internal */
 export const explained = (error: SqlError): SqlError => {
   switch (classify(error).code) {
     case "3B001": // there is no such savepoint
@@ -124,7 +123,7 @@ export const explained = (error: SqlError): SqlError => {
 
 /**
  * Runs an effect that opens a savepoint alone in its transaction: fibers that share one must not roll back to each other's
- * savepoints. Effects in a nested transaction do not wait for the end of that. @internal
+ * savepoints. Effects in a nested transaction do not wait for the end of that.
  */
 export const alone = <A, E, R>(
   transaction: TransactionState.Transaction,

@@ -106,7 +106,6 @@ FROM (SELECT time FROM ${events} WHERE transaction >= ${settled} ORDER BY transa
   }
 }
 
-/** @internal */
 export const dialect: Dialect = {
   write,
   column: pgText,

@@ -1,6 +1,6 @@
 import { type Names, quoted, schemaOf, unqualified } from "../names.js"
 
-/** The tables. Reasons for types and order of columns: docs/decisions/0011-postgres-tables.md. @internal */
+/** The tables. Reasons for types and order of columns: docs/decisions/0011-postgres-tables.md. */
 export const statements = (names: Names): ReadonlyArray<string> => [
   `CREATE TABLE IF NOT EXISTS ${quoted(names.events)} (
   transaction bigint NOT NULL,
@@ -38,13 +38,11 @@ export const statements = (names: Names): ReadonlyArray<string> => [
   `INSERT INTO ${quoted(names.cluster)} (base) VALUES (0) ON CONFLICT DO NOTHING`
 ]
 
-/** @internal */
 export const schema = (names: Names): ReadonlyArray<string> => {
   const name = schemaOf(names)
   return name === undefined ? [] : [`CREATE SCHEMA IF NOT EXISTS ${quoted(name)}`]
 }
 
-/** @internal */
 export const migrations = (names: Names): string =>
   `CREATE TABLE IF NOT EXISTS ${quoted(names.migrations)} (
   migration_id integer PRIMARY KEY,
@@ -54,7 +52,7 @@ export const migrations = (names: Names): string =>
 
 const constraint = ({ events }: Names, name: string): string => quoted(`${unqualified(events)}_${name}`)
 
-/** The columns of an index of `pg_index` in their order, with commas between. @internal */
+/** The columns of an index of `pg_index` in their order, with commas between. */
 export const keyOfIndex = `(
   SELECT string_agg(attname, ',' ORDER BY number) FROM unnest(indkey) WITH ORDINALITY AS key (attnum, number)
   JOIN pg_attribute USING (attnum) WHERE attrelid = indrelid AND number <= indnkeyatts

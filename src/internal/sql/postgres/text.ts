@@ -1,8 +1,6 @@
 /**
  * Selects an expression as the server's own text. A program may replace the driver's parser of every type that a column can
  * have. These functions give a `cstring`, which a column cannot have: the driver passes its text on as the server wrote it.
- *
- * @internal
  */
 export const pgText = (expression: string, type: keyof typeof output): string => `${output[type]}(${expression})`
 

@@ -11,19 +11,19 @@ import * as Pool from "./pool.js"
 import * as Savepoint from "./savepoint.js"
 import * as TransactionState from "./transactionState.js"
 
-/** Makes the error of a transaction that failed for another reason than the effect in it. @internal */
+/** Makes the error of a transaction that failed for another reason than the effect in it. */
 export interface Failed<out E> {
   (reason: "NotBegun" | "RolledBack" | "Unknown", error: SqlError): E
 }
 
-/** Whether a failed `COMMIT` may have committed. @internal */
+/** Whether a failed `COMMIT` may have committed. */
 export const afterCommit = (error: SqlError): "RolledBack" | "Unknown" =>
   classify(error).mayHaveHappened ? "Unknown" : "RolledBack"
 
 /**
  * Runs an effect in a new transaction on PostgreSQL. The client's own `withTransaction` succeeds if the server answers
  * `COMMIT` with a rollback, dies if `BEGIN` or `COMMIT` fails, and cannot be interrupted while it waits for a connection.
- * Here these are failures, and the wait can be interrupted. @internal
+ * Here these are failures, and the wait can be interrupted.
  */
 export const run = <A, E, R, F>(
   sql: SqlClient.SqlClient,
@@ -50,7 +50,7 @@ export const run = <A, E, R, F>(
 
 /**
  * Runs an effect in a savepoint of an open transaction. Nested transactions of one transaction, and appends beside them,
- * run one after the other: a rollback to a savepoint undoes all later savepoints. @internal
+ * run one after the other: a rollback to a savepoint undoes all later savepoints.
  */
 export const nested = <A, E, R, F>(
   transaction: TransactionState.Transaction,

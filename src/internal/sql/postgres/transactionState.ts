@@ -14,7 +14,7 @@ import { byKey } from "../byKey.js"
 import { refusal } from "../failure.js"
 import * as Turns from "../turns.js"
 
-/** An open transaction as a fiber carries it: its connection, and how deep it is nested. @internal */
+/** An open transaction as a fiber carries it: its connection, and how deep it is nested. */
 export type Transaction = Context.Tag.Service<typeof SqlClient.TransactionConnection>
 
 interface State {
@@ -54,7 +54,6 @@ const nestedAt = (connection: Connection.Connection, depth: number): Nested | un
 
 /**
  * Follows the transactions on all connections of this one's class, from now on. A client has a class of its own for them.
- * @internal
  */
 export const follow = (connection: Connection.Connection): void => {
   const prototype: unknown = Object.getPrototypeOf(connection)
@@ -82,7 +81,7 @@ const isConnectionClass = (
 
 /**
  * Runs a statement. If it begins or ends a transaction or a nested one, it waits for other fibers that are in savepoints of
- * ours, and is noted. A `COMMIT` of a broken transaction becomes a rollback, and fails. @internal
+ * ours, and is noted. A `COMMIT` of a broken transaction becomes a rollback, and fails.
  */
 export const runBoundary = <A>(
   connection: Connection.Connection,
@@ -154,12 +153,12 @@ const note = (connection: Connection.Connection, state: State, statement: string
   }
 }
 
-/** The savepoint of ours in which a fiber is. @internal */
+/** The savepoint of ours in which a fiber is. */
 export const current = FiberRef.unsafeMake<
   { readonly connection: Connection.Connection; readonly open: boolean } | undefined
 >(undefined)
 
-/** The key by which the nested transactions of a transaction, and the appends beside them, take turns. @internal */
+/** The key by which the nested transactions of a transaction, and the appends beside them, take turns. */
 export const turnOf = (transaction: Transaction): object => {
   const [connection, depth] = transaction
   return depth === 0 ? stateOf(connection) : nestedAt(connection, depth) ?? transaction
@@ -167,7 +166,7 @@ export const turnOf = (transaction: Transaction): object => {
 
 /**
  * Runs effects with the same key one after the other: fibers that share a transaction must not roll back to each other's
- * savepoints. @internal
+ * savepoints.
  */
 export const inTurn = <A, E, R>(key: object, effect: Effect.Effect<A, E, R>): Effect.Effect<A, E | SqlError, R> =>
   Turns.around(turnsOf(key), effect)
@@ -181,10 +180,9 @@ const inTime = (waiting: Effect.Effect<void>): Effect.Effect<void, SqlError> =>
     onTimeout: () => refusal(doesNotEnd)
   }).pipe(Effect.withClock(liveClock))
 
-/** @internal */
 export const rollbacks = (connection: Connection.Connection): number => stateOf(connection).rollbacks
 
-/** Says why statements cannot run in the transaction that a fiber carries, or gives `undefined`. @internal */
+/** Says why statements cannot run in the transaction that a fiber carries, or gives `undefined`. */
 export const problem = (transaction: Transaction): string | undefined => {
   const [connection, depth] = transaction
   const state = stateOf(connection)
@@ -197,19 +195,15 @@ export const problem = (transaction: Transaction): string | undefined => {
   return own === last ? undefined : sideBySide
 }
 
-/** @internal */
 export const hasEnded = (connection: Connection.Connection): boolean => stateOf(connection).ended
 
-/** @internal */
 export const endedMeanwhile = "the transaction that this fiber carries ended meanwhile: its work was committed " +
   "or rolled back with it. A fiber that outlives its transaction must be forked outside of it"
 
 const doesNotEnd = "a nested transaction of another fiber, inside the same one, does not end"
 
-/** @internal */
 export const ended = "the transaction that this fiber carries has ended; nothing was done. A fiber that outlives its " +
   "transaction must be forked outside of it"
 
-/** @internal */
 export const sideBySide = "two nested transactions run side by side in one transaction, and a rollback of one undoes " +
   "the other: run them one after the other"

@@ -17,7 +17,6 @@ import * as Turns from "../turns.js"
 import type { Check } from "./file.js"
 import * as Levels from "./levels.js"
 
-/** @internal */
 export interface SqliteConnection {
   /** All fibers share it, and every statement on it takes a turn. */
   readonly shared: Connection.Connection
@@ -33,13 +32,13 @@ interface ClientWithConnection extends SqlClient.SqlClient {
 
 const hasConnection = (client: SqlClient.SqlClient): client is ClientWithConnection => key in client
 
-/** The connection of a client that `makeClient` gave, or of a copy of it. @internal */
+/** The connection of a client that `makeClient` gave, or of a copy of it. */
 export const of = (client: SqlClient.SqlClient): SqliteConnection | undefined =>
   hasConnection(client) ? client[key] : undefined
 
 /**
  * A copy of the driver's client with transactions that take turns. The copy's statements still reach the driver's
- * connection through a closure, so that the methods of the connection are replaced. @internal
+ * connection through a closure, so that the methods of the connection are replaced.
  */
 export const makeClient = (
   client: SqlClient.SqlClient,

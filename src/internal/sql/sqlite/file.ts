@@ -3,7 +3,7 @@ import * as Effect from "effect/Effect"
 
 /**
  * Says why a statement must not run, if the file is not the one that was opened. If only the database can tell, the effect
- * asks it. @internal
+ * asks it.
  */
 export type Check = (statement: string) => Effect.Effect<void, SqlError> | undefined
 
@@ -14,7 +14,7 @@ export type Check = (statement: string) => Effect.Effect<void, SqlError> | undef
  * statement; the log and its index before a statement that may write. A log that was cut short has a gap, and a recovery
  * does not find the commits behind it. A log shrinks only after a checkpoint; `logged` says how many bytes of it are left.
  *
- * Call it after the first read, which makes the log. It throws if the file cannot be read. @internal
+ * Call it after the first read, which makes the log. It throws if the file cannot be read.
  */
 export const watch = (filename: string, logged: Effect.Effect<number, unknown>): Check => {
   // not imported: this is a part of bundles for browsers, which do not have these modules. All supported versions of

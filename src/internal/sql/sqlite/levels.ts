@@ -6,7 +6,7 @@ import type * as EventLoop from "../eventLoop.js"
 import { classify } from "../failure.js"
 import * as Turns from "../turns.js"
 
-/** A transaction, a nested transaction (a savepoint), or a reserved connection. @internal */
+/** A transaction, a nested transaction (a savepoint), or a reserved connection. */
 export interface Level {
   readonly kind: "transaction" | "savepoint" | "reserved"
   readonly depth: number
@@ -24,27 +24,23 @@ export interface Level {
   ended: boolean
 }
 
-/** @internal */
 export const innermost = (level: Level): Level => level.child === undefined ? level : innermost(level.child)
 
 const outermost = (level: Level): Level => level.parent === undefined ? level : outermost(level.parent)
 
-/** @internal */
 export const condemn = (level: Level | undefined, error: SqlError): void => {
   for (let each = level; each !== undefined; each = each.child) each.dead ??= error
 }
 
-/** Lets all fibers through that wait for a level or for those inside it. @internal */
+/** Lets all fibers through that wait for a level or for those inside it. */
 export const finish = (level: Level): void => {
   for (let each: Level | undefined = level; each !== undefined; each = each.child) each.turns.finish()
 }
 
-/** @internal */
 export const condemnAll = (level: Level, error: SqlError): void => condemn(outermost(level), error)
 
 let savepoints = 0
 
-/** @internal */
 export const make = (
   kind: Level["kind"],
   options: {
@@ -97,7 +93,7 @@ const inTime = (waiting: Effect.Effect<void>): Effect.Effect<void, SqlError> =>
 /**
  * Finds out whether a failed statement ended the transaction. Usually SQLite undoes the statement alone. If memory, the disk
  * or the file fails, it rolls back the whole transaction, and the next statement would be committed alone. A BEGIN fails
- * while a transaction is open. @internal
+ * while a transaction is open.
  */
 export const lookAfter = (raw: Connection.Connection, level: Level, error: SqlError): Effect.Effect<void> =>
   Effect.matchEffect(command(raw, "BEGIN"), {
@@ -116,7 +112,6 @@ const rolledBack = (level: Level, error: SqlError): void => {
   condemnAll(level, failure("SQLITE_ABORT_ROLLBACK", detail, error))
 }
 
-/** @internal */
 export const failure = (
   code: "SQLITE_ABORT" | "SQLITE_ABORT_ROLLBACK" | "SQLITE_MISUSE",
   message: string,
@@ -124,12 +119,11 @@ export const failure = (
 ): SqlError =>
   new SqlError({ cause: Object.assign(new Error(message, cause === undefined ? {} : { cause }), { code }), message })
 
-/** Runs a statement when it is its turn. @internal */
+/** Runs a statement when it is its turn. */
 export interface On {
   <A>(text: string, on: (connection: Connection.Connection) => Effect.Effect<A, SqlError>): Effect.Effect<A, SqlError>
 }
 
-/** @internal */
 export const connectionOn = (raw: Connection.Connection, on: On): Connection.Connection => ({
   execute: (text, params, transform) => on(text, (connection) => connection.execute(text, params, transform)),
   executeRaw: (text, params) => on(text, (connection) => connection.executeRaw(text, params)),
@@ -139,7 +133,7 @@ export const connectionOn = (raw: Connection.Connection, on: On): Connection.Con
   executeStream: raw.executeStream
 })
 
-/** Runs a statement. The driver throws for an unprepared text that does not compile, and for a closed database. @internal */
+/** Runs a statement. The driver throws for an unprepared text that does not compile, and for a closed database. */
 export const attempt = <A>(run: () => Effect.Effect<A, SqlError>): Effect.Effect<A, SqlError> => {
   try {
     return run()
@@ -148,16 +142,13 @@ export const attempt = <A>(run: () => Effect.Effect<A, SqlError>): Effect.Effect
   }
 }
 
-/** @internal */
 export const command = (raw: Connection.Connection, text: string): Effect.Effect<void, SqlError> =>
   Effect.suspend(() => Effect.asVoid(attempt(() => raw.executeUnprepared(text, [], undefined))))
 
 const endsTransaction = /^\s*(?:BEGIN|COMMIT|END|ROLLBACK(?!\s+(?:TRANSACTION\s+)?TO\b))\b/i
 
-/** @internal */
 export const startsTransaction = /^\s*(?:BEGIN|COMMIT|END|ROLLBACK|SAVEPOINT|RELEASE)\b/i
 
-/** @internal */
 export const refused = (text: string): SqlError =>
   failure(
     "SQLITE_MISUSE",

@@ -7,12 +7,10 @@ import { identifier, type Names, required, schemaOf, unqualified } from "../name
 import * as Row from "../row.js"
 import * as SqliteTables from "./tables.js"
 
-/** @internal */
 export const all = (names: Names): Migrations["all"] => [
   { name: "create_tables", statements: SqliteTables.statements(names) }
 ]
 
-/** @internal */
 export const migrations = (sql: SqlClient.SqlClient, names: Names): Migrations => {
   const schema = schemaOf(names) ?? "main"
   const catalogue = `${schema}.sqlite_master`

@@ -11,7 +11,7 @@ const driverBusyTimeout = 5_000
 
 /**
  * Lowers the driver's timeout of five seconds, during which no fiber of the process runs: the stores wait by a schedule. A
- * timeout that the program chose stays. @internal
+ * timeout that the program chose stays.
  */
 export const lowerBusyTimeout = (sql: SqlClient.SqlClient): Effect.Effect<void, SqlError> =>
   Effect.flatMap(
@@ -24,7 +24,7 @@ export const lowerBusyTimeout = (sql: SqlClient.SqlClient): Effect.Effect<void, 
 
 /**
  * Makes the commits of an attached database as durable as those of the main one. SQLite has `synchronous` for each
- * database, and begins with a default that may lose the last commits in a power cut. @internal
+ * database, and begins with a default that may lose the last commits in a power cut.
  */
 export const asDurable = (sql: SqlClient.SqlClient, schema: string): Effect.Effect<void, SqlError> =>
   Effect.gen(function*() {

@@ -74,7 +74,6 @@ ORDER BY ${events}.position LIMIT ${limit}`,
   }
 }
 
-/** @internal */
 export const dialect: Dialect = {
   write,
   column: (expression) => expression,

@@ -3,7 +3,6 @@ import { type Names, quoted, unqualified } from "../names.js"
 /**
  * The tables. AUTOINCREMENT never gives a position twice, not even after the last event was deleted. STRICT checks the types
  * of columns. The tables have rowids, as rows with states and payloads are too large for a WITHOUT ROWID tree.
- * @internal
  */
 export const statements = (names: Names): ReadonlyArray<string> => [
   `CREATE TABLE IF NOT EXISTS ${quoted(names.events)} (
@@ -35,7 +34,6 @@ export const statements = (names: Names): ReadonlyArray<string> => [
 // SQLite takes the schema of an index from the index's name, and looks for the table there
 const feedIndex = (names: Names): string => quoted(`${names.events}_feed`)
 
-/** @internal */
 export const migrations = (names: Names): string =>
   `CREATE TABLE IF NOT EXISTS ${quoted(names.migrations)} (
   migration_id INTEGER PRIMARY KEY NOT NULL,
