@@ -174,14 +174,7 @@ export const and: {
     right: When<State2, Event2>
   ): <State, Event>(left: When<State, Event>) => When<State & State2, Event & Event2>
   <State = unknown, Event = unknown>(left: When<State, Event>, right: When<State, Event>): When<State, Event>
-} = dual(
-  2,
-  <State, Event>(left: When<State, Event>, right: When<State, Event>): When<State, Event> => ({
-    _tag: "And",
-    left,
-    right
-  })
-)
+} = dual(2, <S, E>(left: When<S, E>, right: When<S, E>): When<S, E> => ({ _tag: "And", left, right }))
 
 /**
  * Is due when at least one of the two conditions is. If the left one is, the right one is not evaluated.
@@ -202,14 +195,7 @@ export const or: {
     right: When<State2, Event2>
   ): <State, Event>(left: When<State, Event>) => When<State & State2, Event & Event2>
   <State = unknown, Event = unknown>(left: When<State, Event>, right: When<State, Event>): When<State, Event>
-} = dual(
-  2,
-  <State, Event>(left: When<State, Event>, right: When<State, Event>): When<State, Event> => ({
-    _tag: "Or",
-    left,
-    right
-  })
-)
+} = dual(2, <S, E>(left: When<S, E>, right: When<S, E>): When<S, E> => ({ _tag: "Or", left, right }))
 
 /**
  * Is due when the condition is not.

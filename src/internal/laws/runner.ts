@@ -1,8 +1,10 @@
 import { createRequire } from "node:module"
-import type { Runner } from "../../testing/Contract.js"
 import { isObject } from "./effectData.js"
 
-type Declares = Pick<Runner, "describe" | "it">
+interface Declares {
+  readonly describe: (name: string, body: () => void) => unknown
+  readonly it: (name: string, body: () => Promise<void>, timeout?: number) => unknown
+}
 
 /**
  * Finds the runner that runs this file: the globals of jest, mocha, bun and of vitest's `globals: true`; the functions

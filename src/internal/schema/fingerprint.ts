@@ -4,9 +4,11 @@ import { InvalidOption } from "../../InvalidOption.js"
 import { sha256 } from "./sha256.js"
 
 /**
- * A hash of the *encoded* side of a schema in a canonical form of our own, so that it depends on what is stored and on
- * nothing else: names, types, optionality, literals and nesting count; key order, annotations, refinements and the
- * decoded side do not.
+ * Hashes the encoded side of a schema, so that the hash changes only with the stored form.
+ *
+ * It describes the schema in a canonical form and hashes the description: names, types, optionality, literals and nesting
+ * count; key order, annotations, refinements and the decoded side do not. Cost: one walk of the schema and one SHA-256,
+ * when an aggregate is made.
  *
  * @internal
  */
@@ -29,17 +31,17 @@ const describe = (ast: AST.AST, ancestors: ReadonlyArray<unknown>, walk: Walk): 
   if (++walk.nodes > maxNodes || ancestors.length > maxDepth) {
     throw new InvalidOption({
       option: "Schema",
-      value: "one that unfolds without end",
+      value: "a schema that unfolds infinitely",
       expected: "a schema whose recursion comes back to where it began: the recursive schema itself, " +
         "not Schema.encodedSchema or Schema.partial of it"
     })
   }
-  // a recursive schema refers to an ancestor by its distance, so that its name does not count. What derives one from
-  // another makes a new node at every turn, but keeps the annotations
+  // a recursive schema refers to an ancestor by its distance, so that its name does not count. A derived schema makes a
+  // new node at every turn, but keeps the annotations
   const identity = ast._tag === "Suspend" ? ast.annotations : ast
   const seen = ancestors.lastIndexOf(identity)
   if (seen >= 0) return ["ref", String(ancestors.length - seen)]
-  const inner = (child: AST.AST): Description => describe(child, [...ancestors, identity], walk)
+  const inner: Inner = (child) => describe(child, [...ancestors, identity], walk)
   switch (ast._tag) {
     case "Transformation": {
       const from = describe(ast.from, ancestors, walk)
@@ -53,7 +55,7 @@ const describe = (ast: AST.AST, ancestors: ReadonlyArray<unknown>, walk: Walk): 
           : ["keys", from, sortDescriptions(renamed.map(({ from, to }) => [String(from), String(to)]))]
       }
       if (ast.transformation._tag !== "ComposeTransformation") return from
-      // JSON in a text: what is stored is also the shape of the JSON
+      // JSON in a text: the shape of the JSON is stored, too
       const through = describe(ast.to, ancestors, walk)
       return through === "UnknownKeyword" || same(through, describe(AST.typeAST(ast.from), ancestors, walk))
         ? from
@@ -68,7 +70,7 @@ const describe = (ast: AST.AST, ancestors: ReadonlyArray<unknown>, walk: Walk): 
     case "UniqueSymbol":
       return ["symbol", String(ast.symbol)]
     case "Enums":
-      // the names too: numbers are given to them in order, and mean something else after another one
+      // the names count, too: enums number them in order, so a new name changes the meaning of later numbers
       return ["enum", ...sortDescriptions(ast.enums.map(([name, value]) => [name, typeof value, String(value)]))]
     case "TemplateLiteral":
       return ["template", ast.head, ...ast.spans.map((span) => [inner(span.type), span.literal])]
@@ -79,25 +81,10 @@ const describe = (ast: AST.AST, ancestors: ReadonlyArray<unknown>, walk: Walk): 
         ast.rest.map((rest) => inner(rest.type))
       ]
     case "TypeLiteral":
-      return [
-        "struct",
-        sortDescriptions(
-          ast.propertySignatures.map((property) => {
-            // what is undefined is absent in JSON
-            const types = property.type._tag === "Union" ? property.type.types : [property.type]
-            const held = types.filter((type) => type._tag !== "UndefinedKeyword")
-            return [
-              String(property.name),
-              property.isOptional || held.length < types.length ? "?" : "",
-              inner(held.length < types.length ? AST.Union.make(held) : property.type)
-            ]
-          })
-        ),
-        sortDescriptions(ast.indexSignatures.map((index) => [inner(index.parameter), inner(index.type)]))
-      ]
+      return ["struct", sortDescriptions(fieldsOf(ast, inner)), sortDescriptions(recordsOf(ast, inner))]
     case "Union": {
       const members = ast.types.map(inner)
-      // where two members may fit the same value, the first decodes it: then their order counts
+      // the first member that fits a value decodes it, so the order of members that may fit the same value counts
       return members.every((member, index) => members.slice(index + 1).every((other) => disjoint(member, other)))
         ? ["union", ...sortDescriptions(members)]
         : ["first of", ...members]
@@ -113,6 +100,20 @@ const describe = (ast: AST.AST, ancestors: ReadonlyArray<unknown>, walk: Walk): 
   }
 }
 
+type Inner = (ast: AST.AST) => Description
+
+const fieldsOf = (ast: AST.TypeLiteral, inner: Inner): ReadonlyArray<Description> =>
+  ast.propertySignatures.map(({ isOptional, name, type }) => {
+    // JSON leaves out a field that is undefined
+    const types = type._tag === "Union" ? type.types : [type]
+    const held = types.filter((type) => type._tag !== "UndefinedKeyword")
+    const mayBeAbsent = isOptional || held.length < types.length
+    return [String(name), mayBeAbsent ? "?" : "", inner(held.length < types.length ? AST.Union.make(held) : type)]
+  })
+
+const recordsOf = (ast: AST.TypeLiteral, inner: Inner): ReadonlyArray<Description> =>
+  ast.indexSignatures.map((index) => [inner(index.parameter), inner(index.type)])
+
 const same = (a: Description, b: Description): boolean => JSON.stringify(a) === JSON.stringify(b)
 
 const disjoint = (a: Description, b: Description): boolean => {
@@ -127,7 +128,7 @@ const disjoint = (a: Description, b: Description): boolean => {
   )
 }
 
-/** The JSON type of all values that fit, where they have one. */
+/** The JSON type of all values that fit, if they have the same one. */
 const domain = (description: Description): string | undefined => {
   if (typeof description === "string") return keywords.get(description)
   const [kind, second] = description

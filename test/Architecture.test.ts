@@ -1,0 +1,124 @@
+import * as fs from "node:fs"
+import * as path from "node:path"
+import * as ts from "typescript"
+import { assert, describe, it } from "vitest"
+
+const root = path.join(import.meta.dirname, "..")
+const src = path.join(root, "src")
+
+const filesIn = (folder: string, extension: string): ReadonlyArray<string> =>
+  fs.readdirSync(folder, { recursive: true, encoding: "utf8" }).filter((file) => file.endsWith(extension)).sort()
+
+/** The edges that are still to be removed. */
+const exceptions: ReadonlyArray<string> = [
+  "internal/repository/verification.ts -> Repository.ts",
+  "internal/schema/eventCodec.ts -> Aggregate.ts",
+  "internal/schema/eventCodec.ts -> Upcast.ts",
+  "internal/sql/setUp.ts -> SqlMigrations.ts"
+]
+
+/** The imports and exports of every file in src, types included, as paths relative to src. */
+const imports = new Map(
+  filesIn(src, ".ts").map((file) => {
+    const { importedFiles } = ts.preProcessFile(fs.readFileSync(path.join(src, file), "utf8"), true, true)
+    const targets = importedFiles.map(({ fileName }) => fileName).filter((name) => name.startsWith("."))
+      .map((name) => path.join(path.dirname(file), name).replace(/\.js$/, ".ts"))
+    return [file, targets.filter((target) => !exceptions.includes(`${file} -> ${target}`))]
+  })
+)
+
+/**
+ * What each room may import: rooms below it, and public modules that are models or service tags. `leaf` stands for the
+ * files directly in src/internal.
+ */
+const rooms: Readonly<Record<string, ReadonlyArray<string>>> = {
+  leaf: ["InvalidOption", "StreamId"],
+  schema: ["leaf", "InvalidOption", "Versions"],
+  repository: [
+    ...["leaf", "schema", "Aggregate", "Event", "EventStore", "InvalidOption", "Metrics", "Position", "Snapshot"],
+    ...["SnapshotPolicy", "SnapshotStore", "StreamId"]
+  ],
+  sql: [
+    ...["leaf", "schema", "Event", "EventStore", "ExpectedVersion", "InvalidOption", "Metrics", "Position", "Snapshot"],
+    ...["SnapshotStore", "StreamId"]
+  ],
+  laws: ["leaf", "schema", "repository", "Aggregate", "InvalidOption", "Snapshot", "StreamId"],
+  testing: ["leaf", "EventStore", "InvalidOption", "Snapshot", "SnapshotStore", "StreamId"]
+}
+
+const roomOf = (file: string): string | undefined => {
+  const [top, room, ...rest] = file.split(path.sep)
+  return top !== "internal" ? undefined : rest.length === 0 ? "leaf" : room
+}
+
+describe("imports in src", () => {
+  it("go downwards: a room imports only what it may", () => {
+    const found = Array.from(imports).flatMap(([file, targets]) => {
+      const room = roomOf(file)
+      return room === undefined ? [] : targets
+        .filter((target) => roomOf(target) !== room && !rooms[room].includes(roomOf(target) ?? target.slice(0, -3)))
+        .map((target) => `${file} -> ${target}`)
+    })
+    assert.deepStrictEqual(found, [])
+  })
+
+  it("have no cycles", () => {
+    const done = new Set<string>()
+    const cycles: Array<string> = []
+    const visit = (file: string, above: ReadonlyArray<string>): void => {
+      if (above.includes(file)) return void cycles.push([...above.slice(above.indexOf(file)), file].join(" -> "))
+      if (done.has(file)) return
+      done.add(file)
+      for (const target of imports.get(file) ?? []) visit(target, [...above, file])
+    }
+    for (const file of imports.keys()) visit(file, [])
+    assert.deepStrictEqual(cycles, [])
+  })
+})
+
+describe("the prose of src, docs and README.md", () => {
+  /** The files that are still to be rewritten. */
+  const exceptions: ReadonlyArray<string> = [
+    "src/EventStore.ts",
+    "src/Repository.ts",
+    "src/SnapshotStore.ts",
+    "src/Snapshotter.ts",
+    "src/internal/repository/detached.ts",
+    "src/internal/repository/loader.ts",
+    "src/internal/repository/logs.ts",
+    "src/internal/repository/stateCache.ts",
+    "src/internal/repository/tracing.ts",
+    "src/internal/sql/sqlite/statements.ts",
+    "src/testing/EventStoreContract.ts",
+    "docs/decisions/0003-background-rereads.md",
+    "docs/decisions/0010-postgres-dialect.md",
+    "docs/decisions/0014-test-server.md",
+    "docs/decisions/0020-versions.md",
+    "docs/decisions/0022-which-snapshot.md",
+    "docs/decisions/0025-replay-limits.md",
+    "docs/decisions/0030-snapshotter.md",
+    "docs/decisions/0031-interrupted-commands.md",
+    "docs/decisions/0032-uncommitted.md",
+    "docs/decisions/0033-simulation.md",
+    "docs/decisions/0035-crash-and-soak.md",
+    "docs/decisions/0037-hanging-sync-saves.md",
+    "docs/decisions/0052-functions.md",
+    "docs/decisions/0053-state-cache.md",
+    "docs/decisions/0055-pages.md"
+  ]
+  const words = /\b(whoever|whomever|nobody|anybody|somebody|lest|is none that|is no record|dear)\b/gi
+
+  it("does without the words that make a reader stop", () => {
+    const files = [
+      ...filesIn(src, ".ts").map((file) => path.join("src", file)),
+      ...filesIn(path.join(root, "docs"), ".md").map((file) => path.join("docs", file)),
+      "README.md"
+    ].filter((file) => !exceptions.includes(file))
+    const found = files.flatMap((file) =>
+      fs.readFileSync(path.join(root, file), "utf8").split("\n").flatMap((line, index) =>
+        Array.from(line.matchAll(words), ([word]) => `${file}:${index + 1} ${word}`)
+      )
+    )
+    assert.deepStrictEqual(found, [])
+  })
+})
