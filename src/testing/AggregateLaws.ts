@@ -14,8 +14,8 @@ import * as Laws from "../internal/laws/laws.js"
 import { allow } from "../internal/laws/objections.js"
 import * as PreviousVersion from "../internal/laws/previousVersion.js"
 import { detect } from "../internal/laws/runner.js"
-import * as Session from "../internal/laws/session.js"
 import type * as Subject from "../internal/laws/subject.js"
+import * as TimedHistory from "../internal/laws/timedHistory.js"
 import { defaultLimits } from "../internal/laws/timeLimit.js"
 import { safely } from "../internal/schema/safely.js"
 import { quote } from "../internal/text.js"
@@ -304,7 +304,7 @@ export const check = <Name extends string, Id, State, Event, Command, Rejection>
   options: Pick<Options<NoInfer<Id>, NoInfer<State>, NoInfer<Event>, NoInfer<Command>>, "histories" | "invariant"> = {}
 ): void => {
   const lived = validated(aggregate, history)
-  const { log, problems } = Session.check(aggregate, lived, {
+  const { log, problems } = TimedHistory.check(aggregate, lived, {
     laws: allLaws,
     strict: options.histories === "events",
     invariant: options.invariant,

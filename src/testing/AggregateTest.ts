@@ -13,13 +13,14 @@ import * as Schema from "effect/Schema"
 import { AssertionError } from "node:assert"
 import type * as Aggregate from "../Aggregate.js"
 import { messageOf } from "../internal/laws/code.js"
-import { type Difference, differences, same } from "../internal/laws/difference.js"
+import { differences, same } from "../internal/laws/difference.js"
 import * as Mutation from "../internal/laws/mutation.js"
 import { allow, objectionsIn, ownProblem, refusal } from "../internal/laws/objections.js"
 import { apart, type Evidence, evidenceRows, type Row, table, text } from "../internal/laws/report.js"
 import { fieldsOf } from "../internal/laws/storage.js"
 import type { Subject } from "../internal/laws/subject.js"
 import { store, type Unstorable } from "../internal/repository/storedEvents.js"
+import type { Difference } from "../internal/schema/equality.js"
 import { safely } from "../internal/schema/safely.js"
 
 /**
@@ -248,7 +249,7 @@ const decideOn = <Id, State, Event, Command, Rejection>(
   return Either.right({
     state: fold(aggregate, state, events),
     events,
-    altered: !same(decision.right, events, { fields: fieldsOf(aggregate.event.schema.ast) })
+    altered: !same(decision.right, events, fieldsOf(aggregate.event.schema.ast))
   })
 }
 
@@ -298,7 +299,7 @@ const assertState = <Id, State, Event, Command, Rejection>(
   expected: State
 ): void => {
   allow(subject(aggregate, "thenState state"), expected, aggregate.state.encode)
-  const found = differences(expected, actual, { fields: fieldsOf(aggregate.state.schema.ast) })
+  const found = differences(expected, actual, fieldsOf(aggregate.state.schema.ast))
   if (found.length > 0) throw mismatch(`${aggregate.name} is in another state.`, story, { expected, actual, found })
 }
 
@@ -315,7 +316,7 @@ const assertEvents = <Id, State, Event, Command, Rejection>(
     throw mismatch(`${name} rejects the command instead of accepting it.`, story, compared)
   }
   const { altered, events: actual } = decided.right
-  const found = differences(expected, actual, { fields: fieldsOf(aggregate.event.schema.ast) })
+  const found = differences(expected, actual, fieldsOf(aggregate.event.schema.ast))
   if (found.length === 0) return
   const hint = "The events are compared as they are read back from a store, where they differ from the decided ones."
   throw mismatch(`${name} decides other events.`, story, { expected, actual, found }, altered ? ["", hint] : [])

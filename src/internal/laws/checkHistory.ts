@@ -357,7 +357,7 @@ const checkSnapshot = <Id, State, Event, Command>(
     state = next.right
   }
   const expected = walk.steps[steps.length - 1].state
-  const found = differences(expected, state, { fields: stateFields })
+  const found = differences(expected, state, stateFields)
   if (found.length === 0) return checkDecisions(walk, explain, expected, state)
   violate(checks, "snapshots", `${explain} The state differs from the state of a full replay.`, [
     valueOf("expected, by full replay", expected),
@@ -381,7 +381,7 @@ const checkDecisions = <Id, State, Event, Command>(
     checks.onCall("decide")
     const one = decideOn(expected, command)
     const other = decideOn(actual, command)
-    const found = differences(Either.mapLeft(one, messageOf), Either.mapLeft(other, messageOf), { fields: eventFields })
+    const found = differences(Either.mapLeft(one, messageOf), Either.mapLeft(other, messageOf), eventFields)
     if (found.length === 0) continue
     return violate(
       checks,

@@ -2,49 +2,39 @@ import * as Data from "effect/Data"
 import * as Either from "effect/Either"
 import * as Equal from "effect/Equal"
 import * as Option from "effect/Option"
+import type { Difference } from "../schema/equality.js"
 import { formatPath } from "../schema/json.js"
 import { toCode } from "./code.js"
 import { containerOf, isData, isObject, isPlain, ownKeys } from "./effectData.js"
 
 /**
- * A path at which two values differ. A side is `undefined` where it has nothing at that path.
+ * The text of a side that has nothing at the path of a difference. No value has this code.
  *
  * @internal
  */
-export interface Difference {
-  readonly path: string
-  readonly expected: string | undefined
-  readonly actual: string | undefined
-}
-
-/** @internal */
-export interface Options {
-  /** Fields in which `undefined` and absent are equal. */
-  readonly fields?: ReadonlySet<PropertyKey> | undefined
-  /** The most differences to find. Default 5. */
-  readonly limit?: number | undefined
-}
+export const nothing = "nothing"
 
 /**
  * Finds the differences of two values at any depth. It is stricter than `Equal.equals` (a negative zero is not zero)
  * and than a comparison of JSON (a class instance is not a plain object), and it compares the contents of Effect's
- * data types. The order in maps, sets and records does not count.
+ * data types. The order in maps, sets and records does not count. In `fields`, `undefined` and absent are equal.
  *
  * @internal
  */
 export const differences = (
   expected: unknown,
   actual: unknown,
-  options: Options = {}
+  fields: ReadonlySet<PropertyKey> = new Set(),
+  limit = 5
 ): ReadonlyArray<Difference> => {
-  const walk: Walk = { fields: options.fields ?? new Set(), limit: options.limit ?? 5, found: [], pairs: new Map() }
+  const walk: Walk = { fields, limit, found: [], pairs: new Map() }
   compare(walk, [], expected, actual)
   return walk.found
 }
 
 /** @internal */
-export const same = (expected: unknown, actual: unknown, options: Options = {}): boolean =>
-  differences(expected, actual, { ...options, limit: 1 }).length === 0
+export const same = (expected: unknown, actual: unknown, fields?: ReadonlySet<PropertyKey>): boolean =>
+  differences(expected, actual, fields, 1).length === 0
 
 interface Walk {
   readonly fields: ReadonlySet<PropertyKey>
@@ -56,8 +46,8 @@ interface Walk {
 
 type Path = ReadonlyArray<PropertyKey>
 
-const report = (walk: Walk, path: Path, expected: string | undefined, actual: string | undefined): void => {
-  if (walk.found.length < walk.limit) walk.found.push({ path: formatPath(path), expected, actual })
+const report = ({ found, limit }: Walk, path: Path, left: string, right: string): void => {
+  if (found.length < limit) found.push({ path: formatPath(path), left, right })
 }
 
 const compare = (walk: Walk, path: Path, expected: unknown, actual: unknown): void => {
@@ -148,7 +138,7 @@ const compareFields = (walk: Walk, path: Path, expected: object, actual: object)
     if (inOne === inOther || (walk.fields.has(key) && one === undefined && other === undefined)) {
       compare(walk, [...path, key], one, other)
     } else {
-      report(walk, [...path, key], inOne ? toCode(one) : undefined, inOther ? toCode(other) : undefined)
+      report(walk, [...path, key], inOne ? toCode(one) : nothing, inOther ? toCode(other) : nothing)
     }
   }
 }
@@ -160,8 +150,8 @@ const compareLists = (
   actual: ReadonlyArray<unknown>
 ): void => {
   for (let i = 0; i < Math.max(expected.length, actual.length); i++) {
-    if (i >= actual.length) report(walk, [...path, i], toCode(expected[i]), undefined)
-    else if (i >= expected.length) report(walk, [...path, i], undefined, toCode(actual[i]))
+    if (i >= actual.length) report(walk, [...path, i], toCode(expected[i]), nothing)
+    else if (i >= expected.length) report(walk, [...path, i], nothing, toCode(actual[i]))
     else compare(walk, [...path, i], expected[i], actual[i])
   }
 }
@@ -178,18 +168,18 @@ const compareEntries = (
   const left = new Map(actual)
   const lookUp = (key: unknown): Entry | undefined => {
     if (left.has(key)) return [key, left.get(key)]
-    return isObject(key) ? Array.from(left).find(([other]) => same(key, other, walk)) : undefined
+    return isObject(key) ? Array.from(left).find(([other]) => same(key, other, walk.fields)) : undefined
   }
   for (const [key, value] of expected) {
     const found = lookUp(key)
     if (found === undefined) {
-      report(walk, [...path, keyName(key)], toCode(value), undefined)
+      report(walk, [...path, keyName(key)], toCode(value), nothing)
     } else {
       left.delete(found[0])
       compare(walk, [...path, keyName(key)], value, found[1])
     }
   }
-  for (const [key, value] of left) report(walk, [...path, keyName(key)], undefined, toCode(value))
+  for (const [key, value] of left) report(walk, [...path, keyName(key)], nothing, toCode(value))
 }
 
 const compareValues = (

@@ -7,6 +7,7 @@ import { maxIdBytes } from "../../StreamId.js"
 import { membersOf, tagOf } from "../schema/eventCodec.js"
 import * as Json from "../schema/json.js"
 import { safely } from "../schema/safely.js"
+import * as Visits from "../schema/visits.js"
 import { keyProblem } from "../text.js"
 import { fromSchema, related } from "./arbitraries.js"
 import { toCode } from "./code.js"
@@ -259,7 +260,7 @@ export const slowest = <Id, State, Event, Command>(
   ))
 }
 
-type Part = readonly [steps: ReadonlyArray<PropertyKey>, ast: AST.AST]
+type Part = Visits.Place
 
 const mostExpensive = (parts: ReadonlyArray<Part>, limits: Limits): { readonly part: Part; readonly cost: number } =>
   parts.map((part) => ({ part, cost: costOf(part[1], limits) }))
@@ -312,29 +313,9 @@ const pinpoint = (
 }
 
 const partsOf = (ast: AST.AST): ReadonlyArray<Part> => {
-  switch (ast._tag) {
-    case "TypeLiteral":
-      return [
-        ...ast.propertySignatures.map((property) => [[property.name], property.type] as const),
-        ...ast.indexSignatures.map((index) => [["*"], index.type] as const)
-      ]
-    case "TupleType":
-      return [
-        ...ast.elements.map((element, index) => [[index], element.type] as const),
-        ...ast.rest.map((rest) => [["*"], rest.type] as const)
-      ]
-    case "Union":
-      return ast.types.map((type) => [[], type])
-    case "Declaration":
-      return ast.typeParameters.map((type) => [[], type])
-    case "Refinement":
-      return [[[], ast.from]]
-    case "Transformation":
-      return [[[], ast.to]]
-    default:
-      // a suspended schema refers back to one of its parents
-      return []
-  }
+  if (ast._tag === "Transformation") return [[[], ast.to]]
+  // a suspended schema refers back to one of its parents
+  return ast._tag === "Suspend" ? [] : Visits.placesOf(ast)
 }
 
 const notGenerated = (

@@ -216,7 +216,7 @@ const compareSnapshots = <OldId, OldState, OldEvent, OldCommand, Id, State, Even
     if (Option.isNone(migrated.right)) continue
     const { value: first } = migrated.right
     const differ = (expected: State, actual: State, text: string): Violation | undefined => {
-      const found = differences(expected, actual, { fields })
+      const found = differences(expected, actual, fields)
       return found.length === 0 ? undefined : {
         text,
         evidence: [

@@ -129,7 +129,7 @@ export const repeatCalls = (checks: Checks): void => {
       if (!inTime()) return undefined
       onCall(called.name)
       const second = attempt(() => globals.run(1, called.body))
-      const isSame = Either.isRight(second) && same(called.value, second.right, { fields: called.fields })
+      const isSame = Either.isRight(second) && same(called.value, second.right, called.fields)
       if (!isSame) return { ...called, second }
     }
     return undefined
@@ -137,11 +137,11 @@ export const repeatCalls = (checks: Checks): void => {
   if (different === undefined) return
   const { body, fields, lines, name, second, value } = different
   const home = attempt(() => globals.run(0, body))
-  const isLocal = Either.isRight(home) && same(value, home.right, { fields })
+  const isLocal = Either.isRight(home) && same(value, home.right, fields)
   const evidence = Either.isLeft(second) ? thrown(second.left) : [
     valueOf("first", value),
     valueOf("second", second.right),
-    apart(differences(value, second.right, { fields }), "first", "second")
+    apart(differences(value, second.right, fields), "first", "second")
   ]
   const broken = (text: string, hint: string) => violate(checks, "pure", text, evidence, hint, lines)
   if (isLocal) {

@@ -1,5 +1,5 @@
+import type { Difference } from "../schema/equality.js"
 import { messageOf, toCode, toLines } from "./code.js"
-import { type Difference } from "./difference.js"
 
 /** @internal */
 export type Law = "total" | "pure" | "events" | "rejections" | "encoding" | "snapshots" | "migrations" | "invariant"
@@ -136,9 +136,9 @@ export const evidenceRows = (evidence: Evidence): ReadonlyArray<Row> => {
       return [[evidence.label, evidence.text, true]]
     case "Differences": {
       const [one, other] = evidence.sides
-      return evidence.found.map(({ actual, expected, path }) => [
+      return evidence.found.map(({ left, path, right }) => [
         `differs at ${path}`,
-        `${one} ${expected ?? "nothing"}, ${other} ${actual ?? "nothing"}`,
+        `${one} ${left}, ${other} ${right}`,
         true
       ])
     }

@@ -7,13 +7,14 @@
  * history.
  */
 import * as FastCheck from "effect/FastCheck"
-import * as CheckHistory from "./checkHistory.js"
+import { allLaws } from "./checkHistory.js"
 import { messageOf, toCode } from "./code.js"
-import { type FakeGlobals, install } from "./fakeGlobals.js"
+import type { FakeGlobals } from "./fakeGlobals.js"
 import * as Generators from "./generators.js"
-import type { Law, Line, Problem } from "./report.js"
+import type { Law, Line } from "./report.js"
 import { type Finding, type Found, shrink } from "./shrink.js"
 import { type History, lengthOf, type Subject } from "./subject.js"
+import { type Answer, checkIn, idle, inFakeGlobals, neverReturned, type Question, run } from "./timedHistory.js"
 import { type Limits, TookTooLong, within } from "./timeLimit.js"
 
 /** @internal */
@@ -72,7 +73,7 @@ export const make = <Id, State, Event, Command>(
     subject,
     options,
     strict,
-    pending: new Set(CheckHistory.allLaws),
+    pending: new Set(allLaws),
     first: new Map(),
     decided: new Set(),
     reached: [],
@@ -87,7 +88,7 @@ export const make = <Id, State, Event, Command>(
   const histories = Generators.histories(subject, { ...generators, id }, options, { size, strict })
   inFakeGlobals((globals) =>
     runHistories(search, globals, histories, {
-      laws: CheckHistory.allLaws,
+      laws: allLaws,
       most: runs ?? mostRuns,
       least: runs ?? leastRuns
     })
@@ -289,19 +290,6 @@ const nothingDecided = (refused: { readonly command: unknown; readonly rejection
     "do (the option `command`), or check them on any events in any order (the option `histories: \"events\"`)."
   ].join("\n")
 
-// -------------------------------------------------------------------------------------
-// one history
-// -------------------------------------------------------------------------------------
-
-interface Question<in State> {
-  readonly laws: ReadonlyArray<Law>
-  readonly strict: boolean
-  readonly size: number
-  readonly invariant: ((state: State) => boolean) | undefined
-  readonly onState?: ((state: State) => void) | undefined
-  readonly limits: Limits
-}
-
 const questionOf = <Id, State, Event, Command>(
   { options: { invariant, limits, size }, reached, strict }: Search<Id, State, Event, Command>,
   laws: ReadonlyArray<Law>
@@ -315,108 +303,3 @@ const questionOf = <Id, State, Event, Command>(
     if (reached.length < kept) reached.push(state)
   }
 })
-
-interface Answer extends CheckHistory.Result {
-  readonly log: ReadonlyArray<Line>
-  readonly hung: boolean
-}
-
-/** The code that is running, for the report where it never returns. */
-interface Progress {
-  log: Array<Line>
-  running: string
-  began: number
-  since: number
-}
-
-// kept from before the laws replace it
-const now = performance.now.bind(performance)
-
-const idle = (): Progress => ({ log: [], running: "initial", began: now(), since: now() })
-
-const run = <Id, State, Event, Command>(
-  globals: FakeGlobals,
-  subject: Subject<Id, State, Event, Command>,
-  history: History<Id, Command, Event>,
-  { laws, limits, ...question }: Question<State>,
-  progress: Progress
-): CheckHistory.Result => {
-  progress.log = []
-  progress.began = now()
-  const elapsed = limits.stopwatch()
-  return CheckHistory.checkHistory(subject, history, {
-    ...question,
-    laws: new Set(laws),
-    inTime: () => elapsed() < limits.history / 2,
-    globals,
-    log: progress.log,
-    onCall: (what) => {
-      progress.running = what
-      progress.since = now()
-    }
-  })
-}
-
-// replacing the globals takes as long as running a history
-const inFakeGlobals = <A>(body: (globals: FakeGlobals) => A): A => {
-  const globals = install()
-  try {
-    return body(globals)
-  } finally {
-    globals.restore()
-  }
-}
-
-/**
- * Checks laws on one history, with a time limit.
- *
- * @internal
- */
-export const check = <Id, State, Event, Command>(
-  subject: Subject<Id, State, Event, Command>,
-  history: History<Id, Command, Event>,
-  question: Question<State>
-): Answer => inFakeGlobals((globals) => checkIn(globals, subject, history, question))
-
-const checkIn = <Id, State, Event, Command>(
-  globals: FakeGlobals,
-  subject: Subject<Id, State, Event, Command>,
-  history: History<Id, Command, Event>,
-  question: Question<State>
-): Answer => {
-  const progress = idle()
-  try {
-    const { history: millis } = question.limits
-    const result = within(millis, () => run(globals, subject, history, question, progress), globals.settle)
-    return { ...result, log: progress.log, hung: false }
-  } catch (error) {
-    if (!(error instanceof TookTooLong)) throw error
-    return neverReturned(question, progress)
-  }
-}
-
-const neverReturned = (
-  { laws, limits }: Question<never>,
-  { began, log, running, since }: Progress
-): Answer => {
-  const stopped = now()
-  // many calls that are slow, and not one that never returns
-  const isSlow = stopped - since < (stopped - began) / 3
-  // the names of functions stay as they are
-  const subject = running.replace(/^the /, "The ")
-  const law = lawOf[running] ?? "total"
-  const text = `${subject} did not return within ${limits.history / 1_000} seconds.`
-  const problem: Problem = { law, text, evidence: [], lines: log.length }
-  return {
-    problems: new Map(isSlow || !laws.includes(law) ? [] : [[law, problem]]),
-    decided: new Set(),
-    log,
-    hung: !isSlow
-  }
-}
-
-const lawOf: Readonly<Record<string, Law>> = {
-  "the event schema": "events",
-  "the state schema": "encoding",
-  invariant: "invariant"
-}

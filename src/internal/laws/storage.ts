@@ -1,9 +1,11 @@
 import * as Either from "effect/Either"
 import type * as ParseResult from "effect/ParseResult"
 import type * as Schema from "effect/Schema"
-import type * as SchemaAST from "effect/SchemaAST"
+import * as SchemaAST from "effect/SchemaAST"
+import type { Difference } from "../schema/equality.js"
 import * as Json from "../schema/json.js"
-import { type Difference, differences } from "./difference.js"
+import * as Visits from "../schema/visits.js"
+import { differences, nothing } from "./difference.js"
 import { objections, unusual } from "./objections.js"
 import { apart, type Evidence, text, valueOf } from "./report.js"
 import type { Subject } from "./subject.js"
@@ -101,7 +103,7 @@ export const lossOf = (
   readBack: unknown,
   schema: Schema.Schema.Any
 ): Loss | undefined => {
-  const found = differences(stored, readBack, { fields: fieldsOf(schema.ast) })
+  const found = differences(stored, readBack, fieldsOf(schema.ast))
   return found.length === 0 ? undefined : {
     text,
     evidence: [valueOf("stored", stored), valueOf("read back", readBack), apart(found, "stored", "read back")],
@@ -139,12 +141,12 @@ const lossHint = ([first]: ReadonlyArray<Difference>, schema: Schema.Schema.Any)
   if (first === undefined) return undefined
   const anything = anythingHint(first.path, schema)
   if (anything !== undefined) return anything
-  if (first.actual === undefined) {
+  if (first.right === nothing) {
     return /__proto__"?\]?$/.test(first.path)
       ? protoHint
       : "It is not stored: the schema does not declare it, or loses it where it encodes."
   }
-  return first.expected?.startsWith("new ") === true && first.actual.startsWith("the plain object")
+  return first.left.startsWith("new ") && first.right.startsWith("the plain object")
     ? "The schema describes the fields and not the class: declare it with Schema.Class."
     : undefined
 }
@@ -162,33 +164,14 @@ export const fieldsOf = (ast: SchemaAST.AST): ReadonlySet<PropertyKey> => {
   if (known !== undefined) return known
   const fields = new Set<PropertyKey>()
   fieldsByAst.set(ast, fields)
-  const visit = (ast: SchemaAST.AST, suspended: number): void => {
+  const isFirst = Visits.make()
+  const visit = (ast: SchemaAST.AST): void => {
+    if (!isFirst(ast)) return
     if (ast._tag === "TypeLiteral") ast.propertySignatures.forEach(({ name }) => fields.add(name))
-    // the decoded side of a recursive schema is a new one at every step
-    if (ast._tag === "Suspend") return suspended < 3 ? visit(ast.f(), suspended + 1) : undefined
-    childrenOf(ast).forEach((child) => visit(child, suspended))
+    Visits.partsOf(ast).forEach(visit)
   }
-  visit(ast, 0)
+  visit(SchemaAST.typeAST(ast))
   return fields
-}
-
-const childrenOf = (ast: SchemaAST.AST): ReadonlyArray<SchemaAST.AST> => {
-  switch (ast._tag) {
-    case "TypeLiteral":
-      return [...ast.propertySignatures, ...ast.indexSignatures].map(({ type }) => type)
-    case "TupleType":
-      return [...ast.elements, ...ast.rest].map(({ type }) => type)
-    case "Union":
-      return ast.types
-    case "Declaration":
-      return ast.typeParameters
-    case "Refinement":
-      return [ast.from]
-    case "Transformation":
-      return [ast.to]
-    default:
-      return []
-  }
 }
 
 /**
@@ -201,15 +184,17 @@ const fieldsOfAnything = (ast: SchemaAST.AST): ReadonlyArray<string> => {
       case "AnyKeyword":
       case "ObjectKeyword":
         return [Json.formatPath(path)]
+      case "Suspend":
+        return []
       case "TupleType":
-        return childrenOf(ast).some((type) => visit(type, path).length > 0) ? [Json.formatPath(path)] : []
+        return Visits.partsOf(ast).some((type) => visit(type, path).length > 0) ? [Json.formatPath(path)] : []
       case "TypeLiteral":
         return ast.indexSignatures.some(({ type }) => visit(type, path).length > 0)
           ? [Json.formatPath(path)]
           : ast.propertySignatures.flatMap(({ name, type }) => visit(type, [...path, name]))
       default:
-        return childrenOf(ast).flatMap((child) => visit(child, path))
+        return Visits.partsOf(ast).flatMap((child) => visit(child, path))
     }
   }
-  return visit(ast, [])
+  return visit(SchemaAST.typeAST(ast), [])
 }

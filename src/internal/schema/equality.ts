@@ -8,7 +8,11 @@ import { cut, quote } from "../text.js"
 import { formatPath } from "./json.js"
 import * as Visits from "./visits.js"
 
-/** @internal */
+/**
+ * A path at which two values differ, with the text of both sides.
+ *
+ * @internal
+ */
 export interface Difference {
   readonly path: string
   readonly left: string

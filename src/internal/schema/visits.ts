@@ -1,9 +1,10 @@
 import type * as AST from "effect/SchemaAST"
 
 /**
- * Whether a walk through a schema comes to a node for the first time. What derives a schema from a recursive one, as
- * `Schema.typeSchema` does, makes new nodes at every turn, but keeps the annotations; where it keeps not even those, the
- * walk ends after a while.
+ * Tests whether a walk through a schema reaches a node for the first time.
+ *
+ * A schema that is derived from a recursive one, as by `Schema.typeSchema`, has new nodes at every turn, but keeps the
+ * annotations. If it does not keep them, the walk ends after 200 turns.
  *
  * @internal
  */
@@ -21,10 +22,31 @@ export const make = (): (ast: AST.AST) => boolean => {
 const mostSuspended = 200
 
 /**
- * The schemas that a schema is made of.
+ * A part of a schema, and the keys that lead to its value. `*` stands for any key or index.
  *
  * @internal
  */
+export type Place = readonly [keys: ReadonlyArray<PropertyKey>, ast: AST.AST]
+
+/** @internal */
+export const placesOf = (ast: AST.AST): ReadonlyArray<Place> => {
+  switch (ast._tag) {
+    case "TypeLiteral":
+      return [
+        ...ast.propertySignatures.map(({ name, type }): Place => [[name], type]),
+        ...ast.indexSignatures.map(({ type }): Place => [["*"], type])
+      ]
+    case "TupleType":
+      return [
+        ...ast.elements.map(({ type }, index): Place => [[index], type]),
+        ...ast.rest.map(({ type }): Place => [["*"], type])
+      ]
+    default:
+      return partsOf(ast).map((part) => [[], part])
+  }
+}
+
+/** @internal */
 export const partsOf = (ast: AST.AST): ReadonlyArray<AST.AST> => {
   switch (ast._tag) {
     case "Declaration":
