@@ -1,9 +1,9 @@
 /**
- * Tests of an aggregate by example: given a history, when a command comes, then these events follow.
+ * Tests an aggregate by example: given a history, when a command is decided, then these events follow.
  *
- * Every value that a test gives must match its schema; otherwise the test throws `InvalidOption`. Events, given and
- * decided, are stored and read back before they are folded, as a repository does it. `decide` and `evolve` must not
- * change their inputs.
+ * The given and the decided events are stored and read back before they are folded, as in a repository. Every value of a
+ * test must match its schema; otherwise the test throws `InvalidOption`. `decide` and `evolve` must not change their
+ * inputs.
  *
  * @since 0.1.0
  */
@@ -57,6 +57,8 @@ export interface When<in out State, in out Event, in out Rejection> {
 }
 
 /**
+ * The result of an assertion, for another one on the state.
+ *
  * @since 0.1.0
  * @category models
  */
