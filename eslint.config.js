@@ -72,7 +72,7 @@ export default tseslint.config(
       "src/internal/sql/client.ts",
       "src/internal/sql/*/statements.ts",
       "src/internal/laws/session.ts",
-      "src/testing/Testing.ts"
+      "src/testing/RecordingStores.ts"
     ],
     rules: { "max-lines": "off", "max-lines-per-function": "off" }
   }

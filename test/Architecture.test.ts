@@ -13,7 +13,6 @@ const filesIn = (folder: string, extension: string): ReadonlyArray<string> =>
 const exceptions: ReadonlyArray<string> = [
   "internal/repository/verification.ts -> Repository.ts",
   "internal/schema/eventCodec.ts -> Aggregate.ts",
-  "internal/schema/eventCodec.ts -> Upcast.ts",
   "internal/sql/setUp.ts -> SqlMigrations.ts"
 ]
 
