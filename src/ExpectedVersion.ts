@@ -1,11 +1,13 @@
 /**
- * What a writer takes the stream's version to be. The store checks it in the same statement that appends.
+ * The version at which a writer expects the stream. The store checks it in the statement that appends.
  *
  * @since 0.1.0
  */
 import * as Schema from "effect/Schema"
 
 /**
+ * Encodes expected versions.
+ *
  * @since 0.1.0
  * @category schemas
  */
@@ -17,13 +19,15 @@ export const ExpectedVersion = Schema.Union(
 )
 
 /**
+ * The version at which a writer expects the stream.
+ *
  * @since 0.1.0
  * @category models
  */
 export type ExpectedVersion = typeof ExpectedVersion.Type
 
 /**
- * No expectation: append after whatever is there.
+ * Appends after the last event, at any version.
  *
  * @since 0.1.0
  * @category constructors
@@ -31,7 +35,7 @@ export type ExpectedVersion = typeof ExpectedVersion.Type
 export const any: ExpectedVersion = { _tag: "Any" }
 
 /**
- * The stream has no events yet. The same as `exact(0)`.
+ * Requires that the stream has no events. The same as `exact(0)`.
  *
  * @since 0.1.0
  * @category constructors
@@ -39,7 +43,7 @@ export const any: ExpectedVersion = { _tag: "Any" }
 export const noStream: ExpectedVersion = { _tag: "NoStream" }
 
 /**
- * The stream has at least one event.
+ * Requires that the stream has at least one event.
  *
  * @since 0.1.0
  * @category constructors
@@ -47,7 +51,7 @@ export const noStream: ExpectedVersion = { _tag: "NoStream" }
 export const streamExists: ExpectedVersion = { _tag: "StreamExists" }
 
 /**
- * The stream is at exactly this version; 0 is a stream without events.
+ * Requires exactly this version. A stream without events is at version 0.
  *
  * @example
  * ```ts
@@ -62,7 +66,14 @@ export const streamExists: ExpectedVersion = { _tag: "StreamExists" }
 export const exact = (version: number): ExpectedVersion => ({ _tag: "Exact", version })
 
 /**
- * The versions, both included, at which an append with this expectation goes through.
+ * Gives the lowest and the highest version at which an append with this expectation succeeds.
+ *
+ * @example
+ * ```ts
+ * import { ExpectedVersion } from "effect-eventsourcing"
+ *
+ * const { min, max } = ExpectedVersion.bounds(ExpectedVersion.exact(3)) // 3, 3
+ * ```
  *
  * @since 0.1.0
  * @category drivers
@@ -81,6 +92,15 @@ export const bounds = (expected: ExpectedVersion): { readonly min: number; reado
 }
 
 /**
+ * Formats an expected version for messages.
+ *
+ * @example
+ * ```ts
+ * import { ExpectedVersion } from "effect-eventsourcing"
+ *
+ * const text = ExpectedVersion.format(ExpectedVersion.exact(3)) // version 3
+ * ```
+ *
  * @since 0.1.0
  * @category formatting
  */

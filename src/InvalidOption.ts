@@ -1,13 +1,15 @@
 /**
+ * The error of an invalid option.
+ *
  * @since 0.1.0
  */
 import * as Schema from "effect/Schema"
 
 /**
- * An option that cannot work: which one, the value it had, and what would do.
+ * An invalid option, with its value and the expected one.
  *
- * Pure constructors (`Aggregate.make`) throw it where the mistake stands; `make` and `layer` of services fail with it
- * before anything is opened.
+ * Pure constructors such as `Aggregate.make` throw this error. `make` and `layer` of a service fail with it before they
+ * open anything.
  *
  * @since 0.1.0
  * @category errors

@@ -1,6 +1,8 @@
 /**
- * A place in the order over all streams. It is opaque: compare positions with {@link Order}, keep them through the
- * schema {@link Position}, and make none yourself but {@link start}.
+ * Positions of events in the order over all streams.
+ *
+ * A position is opaque: compare positions with {@link Order} and encode them with the schema {@link Position}. A program
+ * makes no position itself, except {@link start}.
  *
  * @since 0.1.0
  */
@@ -10,6 +12,8 @@ import * as Schema from "effect/Schema"
 const pattern = /^\d{20}-\d{20}$/
 
 /**
+ * Encodes positions as text whose order is the order of the positions.
+ *
  * @since 0.1.0
  * @category schemas
  */
@@ -23,13 +27,15 @@ export const Position = Schema.String.pipe(
 )
 
 /**
+ * The position of an event in the order over all streams.
+ *
  * @since 0.1.0
  * @category models
  */
 export type Position = typeof Position.Type
 
 /**
- * Before the first event.
+ * The position before the first event.
  *
  * @since 0.1.0
  * @category constants
@@ -37,13 +43,24 @@ export type Position = typeof Position.Type
 export const start: Position = Position.make(render(0n, 0n))
 
 /**
+ * Compares positions.
+ *
+ * @example
+ * ```ts
+ * import { Position } from "effect-eventsourcing"
+ * import * as Order from "effect/Order"
+ *
+ * const later = Order.max(Position.Order)
+ * ```
+ *
  * @since 0.1.0
  * @category ordering
  */
 export const Order: order.Order<Position> = order.string
 
 /**
- * For drivers: a position from the number of the writing transaction (0 where commits are serial) and a sequence.
+ * Makes a position from the number of the writing transaction and a sequence number. For drivers. The number of the
+ * transaction is 0 if commits are serial.
  *
  * @since 0.1.0
  * @category drivers
@@ -52,7 +69,7 @@ export const fromParts = (transaction: bigint | number | string, sequence: bigin
   Position.make(render(transaction, sequence), { disableValidation: true })
 
 /**
- * For drivers: the two numbers of a position, as decimal text.
+ * Splits a position into its two numbers, as decimal text. For drivers.
  *
  * @since 0.1.0
  * @category drivers
@@ -66,7 +83,7 @@ export const toParts = (position: Position): { readonly transaction: string; rea
 // internal
 // -------------------------------------------------------------------------------------
 
-// fixed width, so that the order of the text is the order of the numbers
+// the fixed width makes the order of the texts the order of the numbers
 function render(transaction: bigint | number | string, sequence: bigint | number | string): string {
   return `${String(transaction).padStart(20, "0")}-${String(sequence).padStart(20, "0")}`
 }

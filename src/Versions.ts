@@ -1,8 +1,9 @@
 /**
- * The versions of a schema, oldest first, and how one becomes the next: what is stored under an old one can still be
- * read.
+ * Reads values that older versions of a schema have stored.
  *
- * `Aggregate.make` takes them for the state (`migrations`) and for its events (`upcasts`).
+ * A chain lists the versions of a schema, oldest first, with a step from each version to the next. `Aggregate.make` takes
+ * chains for its state (`migrations`) and its events (`upcasts`). Cost: a value of an old version is decoded with its own
+ * schema and takes every step that follows; a value of the last version takes none.
  *
  * @since 0.1.0
  */
@@ -27,7 +28,7 @@ export const TypeId: TypeId = "~effect-eventsourcing/Versions"
 export type TypeId = "~effect-eventsourcing/Versions"
 
 /**
- * A chain from version `First` to version `Last`, whose decoded side is `A`.
+ * A chain from version `First` to version `Last`. The last version decodes to `A`.
  *
  * @since 0.1.0
  * @category models
@@ -39,7 +40,7 @@ export interface Versions<out First extends number, out Last extends number, out
   }
   readonly first: number
   readonly last: number
-  /** The schema of the last version, and its fingerprint. */
+  /** The schema of the last version. */
   readonly ast: AST.AST
   readonly fingerprint: string
   /** Every version before the last, oldest first. */
@@ -47,15 +48,15 @@ export interface Versions<out First extends number, out Last extends number, out
 }
 
 /**
- * Versions to which another one can be added.
+ * A chain that can be extended.
  *
  * @since 0.1.0
  * @category models
  */
 export interface Chain<First extends number, Last extends number, A> extends Versions<First, Last, A> {
   /**
-   * Adds the next version: its schema, and the step that leads to it, a pure function between the decoded sides or a
-   * Schema transformation. What a function gives is validated by the schema that it leads to.
+   * Adds the next version: its schema, and the step that leads to it. The step is a pure function between the decoded
+   * sides, whose result is validated by the new schema, or a Schema transformation.
    */
   readonly to: <B, I>(
     schema: Schema.Schema<B, I>,
@@ -64,7 +65,7 @@ export interface Chain<First extends number, Last extends number, A> extends Ver
 }
 
 /**
- * One old version: how to recognise it, and the way from there to the last one.
+ * An old version: its number, its fingerprint, and a decoder that leads to the last version.
  *
  * @since 0.1.0
  * @category models
@@ -78,13 +79,16 @@ export interface Source<out A> {
 }
 
 /**
+ * Any chain.
+ *
  * @since 0.1.0
  * @category models
  */
 export interface Any extends Versions<number, number, unknown> {}
 
 /**
- * Begins with the oldest version that can still be read, and its number: 1 or more. Throws `InvalidOption` for another.
+ * Begins a chain with the oldest version that must still be read, and its number. Throws `InvalidOption` unless the number
+ * is a whole number, 1 or more.
  *
  * @example
  * ```ts
@@ -118,11 +122,11 @@ export const from = <const First extends number, A, I>(
 }
 
 /**
- * How a stored event type of older code is read:
+ * The way in which a stored event type of older code is read:
  *
  * - `Versions`: its shape changed. The chain leads from the old shapes to a member of the event union.
  * - {@link renamed}: it is read as another type.
- * - {@link retired}: it no longer means anything. It still counts as a version of its stream.
+ * - {@link retired}: it is ignored. It still counts as a version of its stream.
  *
  * @since 0.1.0
  * @category models

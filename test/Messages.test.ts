@@ -374,7 +374,7 @@ describe("what is logged", () => {
       ["a plain object", { where: value }, "a failure without a message"],
       ["a text", "no disk", "no disk"],
       ["nothing", undefined, "undefined"],
-      ["an error that throws", unreadable, "the reason cannot be shown"]
+      ["an error that throws", unreadable, "the reason cannot be printed"]
     ] as const
   ) {
     it(`names ${what}`, () => assert.strictEqual(reason(cause), says))

@@ -1,5 +1,5 @@
 /**
- * What the contract suites have in common: named cases that need a service, and a way to run them under any runner.
+ * Declares the cases of the contract suites as tests of any runner.
  *
  * @since 0.1.0
  */
@@ -32,7 +32,7 @@ export interface Runner {
 }
 
 /**
- * Declares one test a case, all on one instance of the layer.
+ * Declares one test for each case. All cases share one instance of the layer.
  *
  * @since 0.1.0
  * @category suites

@@ -1,5 +1,5 @@
 /**
- * What users import in their tests.
+ * Modules for the tests of an application.
  *
  * @since 0.1.0
  */

@@ -1,10 +1,10 @@
 import * as Equal from "effect/Equal"
 
 /**
- * Copies a value down to what cannot be changed: a program may give the same object at every call, and change what it
- * was given. Copied are records, arrays, maps, sets, dates, bytes, and instances of classes that compare by value, as
- * those of `Schema.Class` do. Any other object stays the one that it is,
- * and so does a value that is too deep to be walked through.
+ * Copies a value deeply, because a program may change an object after it has passed it or received it.
+ *
+ * It copies records, arrays, maps, sets, dates, bytes, and instances of classes that compare by value, such as those of
+ * `Schema.Class`. Other objects are shared, and so is a value that is nested more deeply than the stack allows.
  *
  * @internal
  */
@@ -13,7 +13,7 @@ export function copy(value: unknown): unknown {
   try {
     return isObject(value) ? copyOf(value, new Map()) : value
   } catch {
-    // nested more deeply than the stack is
+    // nested more deeply than the stack allows
     return value
   }
 }
@@ -31,7 +31,7 @@ const copyOf = (value: object, copies: Map<object, object>): object => {
 
   if (Array.isArray(value) && Object.getPrototypeOf(value) === Array.prototype) {
     const items = put(value.slice())
-    // `map` would give a new array to an object that refers back to this one
+    // `map` would return another array than the one that cyclic references need
     for (let i = 0; i < items.length; i++) if (isObject(items[i])) items[i] = inner(items[i])
     return items
   }

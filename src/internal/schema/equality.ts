@@ -20,9 +20,11 @@ export interface Difference {
 }
 
 /**
- * Where two states differ, by what they hold: the equivalence of a union or a struct does not see the fields that another
- * member, or an excess, has. A field that is present and undefined is an absent one. Only where a schema brings an
- * equivalence of its own does that decide.
+ * Finds the differences of two states by their contents.
+ *
+ * It does not use the equivalence of a schema first, because the equivalence of a union or a struct ignores excess fields
+ * and the fields of other members. A field that is undefined equals an absent one. If the contents differ and the schema
+ * has an equivalence of its own, that equivalence decides. Cost: one pass over both states.
  *
  * @internal
  */
@@ -48,7 +50,7 @@ const equivalent = <A>(schema: Schema.Schema<A>, left: A, right: A): boolean => 
 
 const hasOwnEquivalence = (ast: AST.AST, isFirst: (ast: AST.AST) => boolean): boolean => {
   if (!isFirst(ast)) return false
-  // what effect declares brings one too, and says by Equal whether two are equal
+  // the declarations of effect have one, too; Equal has compared their values already
   if (ast._tag !== "Declaration" && AST.EquivalenceAnnotationId in ast.annotations) return true
   const inner = (child: AST.AST) => hasOwnEquivalence(child, isFirst)
   return ast._tag === "Transformation" ? inner(ast.to) : Visits.partsOf(ast).some(inner)
@@ -70,7 +72,7 @@ interface Seen {
   tooDeep: boolean
 }
 
-// a list of what is still to be compared, as states may be nested more deeply than the stack is
+// a list of the pairs that remain, because states may be nested more deeply than the stack allows
 const differences = (whole: Pair, most: number): ReadonlyArray<Difference> => {
   const found: Array<Difference> = []
   const seen: Seen = { pairs: new Map(), tooDeep: false }
@@ -104,13 +106,13 @@ const compareOne = (pair: Pair, seen: Seen): Array<Pair> | "different" => {
   if (left instanceof Date && right instanceof Date) {
     return Object.is(left.getTime(), right.getTime()) ? [] : "different"
   }
-  // collections of every kind: how one is built inside may depend on its past
+  // all collections: the internal shape of one may depend on its history
   if (isCollection(left) && isCollection(right)) return [{ left: Array.from(left), right: Array.from(right), at }]
   if (Array.isArray(left) && Array.isArray(right) && left.length !== right.length) {
     return [{ left: left.length, right: right.length, at: { within: at, key: "length" } }]
   }
   if (!Array.isArray(left) && isOpaque(left) && isOpaque(right)) {
-    // a URL, a pattern: what shows nothing of what it holds may still have a text
+    // a URL and a pattern have no fields, but they have a text
     return hasText(left) && String(left) === String(right) ? [] : "different"
   }
   return fieldsOf(left, right, at)
@@ -136,13 +138,13 @@ const areEqual = (left: object, right: object, seen: Seen): boolean => {
   try {
     return Equal.equals(left, right)
   } catch {
-    // it goes down by itself, fills the stack, and would do so at every level
+    // Equal recurses: it has filled the stack, and would fill it again at every level
     seen.tooDeep = true
     return false
   }
 }
 
-// an Option is iterable for the sake of generators alone
+// an Option is iterable only for generators
 const isCollection = (value: object): value is Iterable<unknown> =>
   Symbol.iterator in value && !Array.isArray(value) && !Effect.isEffect(value)
 

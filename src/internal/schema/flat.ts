@@ -1,13 +1,13 @@
 import * as AST from "effect/SchemaAST"
 
 /**
- * The keys of a struct, or of a class, in whose fields no other struct can be: of such a value its keys say whether its
- * schema knows all of it, for a fraction of what `onExcessProperty: "error"` costs. Otherwise `undefined`.
+ * Collects the keys of a struct or class whose fields contain no other struct. The keys of a value then tell whether it
+ * has excess fields, at a fraction of the cost of `onExcessProperty: "error"`. `undefined` for other schemas.
  *
  * @internal
  */
 export const flatKeys = (ast: AST.AST): ReadonlySet<PropertyKey> | undefined => {
-  // options of its own say what becomes of other keys
+  // its own options decide about excess keys
   if (AST.ParseOptionsAnnotationId in ast.annotations) return undefined
   switch (ast._tag) {
     case "Refinement":
@@ -15,7 +15,7 @@ export const flatKeys = (ast: AST.AST): ReadonlySet<PropertyKey> | undefined => 
     case "Transformation":
       return flatKeys(ast.to)
     case "Declaration":
-      // a class: its fields are the only type parameter
+      // a class, whose only type parameter is its fields
       return ast.typeParameters.length === 1 ? flatKeys(AST.typeAST(ast.typeParameters[0])) : undefined
     case "TypeLiteral":
       return ast.indexSignatures.length === 0 && ast.propertySignatures.every(({ type }) => isLeaf(AST.typeAST(type)))

@@ -3,8 +3,8 @@ import { cut } from "../text.js"
 import { formatPath } from "./json.js"
 
 /**
- * Why something failed, as a message or a log line may say it: of a value that a schema refuses the place, and what the
- * schema wants there, but never the value, nor a text that the schema made of it. Those are in the `cause` of the error.
+ * Describes a failure for a message or a log line. For a value that a schema rejects it names the place and the expected
+ * schema, but never the value or a text that the schema made of it. Those are in the `cause` of the error.
  *
  * @internal
  */
@@ -12,8 +12,8 @@ export const reason = (cause: unknown): string => {
   try {
     return cut(ParseResult.isParseError(cause) ? objections(cause) : textOf(cause), most)
   } catch {
-    // a getter that throws, or an issue that is nested so deeply that to walk through it fills the stack
-    return "the reason cannot be shown"
+    // a getter throws, or the issue is nested more deeply than the stack allows
+    return "the reason cannot be printed"
   }
 }
 
@@ -73,7 +73,7 @@ const collect = (issue: ParseResult.ParseIssue, path: ReadonlyArray<PropertyKey>
   }
 }
 
-/** Whether an issue names a place of its own, inside of the value. */
+/** Whether an issue names a place inside the value. */
 const inPlace = (issue: ParseResult.ParseIssue): boolean => {
   switch (issue._tag) {
     case "Pointer":
@@ -93,7 +93,7 @@ const inPlace = (issue: ParseResult.ParseIssue): boolean => {
 const mostExpected = 120
 
 /**
- * What the message of an issue begins with where the schema threw.
+ * The beginning of an issue's message if the schema threw.
  *
  * @internal
  */

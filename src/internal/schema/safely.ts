@@ -5,8 +5,8 @@ import { threw } from "./reason.js"
 import { withoutSecrets } from "./secrets.js"
 
 /**
- * A schema transformation written by a user may throw: that is a failure to decode like any other. The values of secrets
- * get no further than this.
+ * Runs a schema so that a transformation that throws fails with a `ParseError`. It also removes the values of secrets from
+ * the error.
  *
  * @internal
  */

@@ -5,7 +5,7 @@ import { threw } from "./reason.js"
 import * as Visits from "./visits.js"
 
 /**
- * Whether a value of this schema, or a part of one, is `Redacted`: then what it encodes to is a secret too.
+ * Tests whether a value of this schema, or a part of it, is `Redacted`. Its encoded form is a secret, too.
  *
  * @internal
  */
@@ -18,14 +18,14 @@ export const holdsSecret = (ast: AST.AST): boolean => {
 }
 
 /**
- * A parse error without the values of secrets, and without the texts that a schema may have made of them. What is in a place
- * of its own beside a secret stays.
+ * Removes the values of secrets from a parse error, and the texts that a schema may have made of them. Values in places
+ * beside a secret stay.
  *
  * @internal
  */
 export const withoutSecrets = (error: ParseResult.ParseError): ParseResult.ParseError => {
   const { issue } = error
-  // the issue of every value has a schema, but for those of the places inside of one
+  // only the issues of places inside a value have no schema
   return issue._tag !== "Missing" && "ast" in issue && holdsSecret(issue.ast)
     ? ParseResult.parseError(hide(issue, false))
     : error
@@ -44,12 +44,12 @@ const isRedacted = (ast: AST.Declaration): boolean =>
     (constructor) => typeof constructor === "object" && "_tag" in constructor && constructor._tag === "effect/Redacted"
   )
 
-// text where a value was
+// stands for the value
 const hidden = "<redacted>"
 
 const hide = (issue: ParseResult.ParseIssue, within: boolean): ParseResult.ParseIssue => {
   switch (issue._tag) {
-    // what holds a secret is around it
+    // the value around the place contains the secret
     case "Pointer":
       return new ParseResult.Pointer(issue.path, hidden, hide(issue.issue, within))
     case "Unexpected":
@@ -78,7 +78,7 @@ const hide = (issue: ParseResult.ParseIssue, within: boolean): ParseResult.Parse
   }
 }
 
-/** Whether what is inside of a value that holds a secret is to be hidden too: a field of a struct is told from the others. */
+/** Whether the inside of a value with a secret is hidden, too. The fields of a struct are judged one by one. */
 const opens = (ast: AST.AST, within: boolean): boolean => within || !isStruct(ast)
 
 const isStruct = (ast: AST.AST): boolean => {
@@ -87,7 +87,7 @@ const isStruct = (ast: AST.AST): boolean => {
     case "TupleType":
       return true
     case "Transformation":
-      // where only the decoded side is a secret, all of the encoded one is
+      // if only the decoded side is marked as a secret, all of the encoded side is one
       return isStruct(ast.from) && isStruct(ast.to) && holdsSecret(ast.from)
     case "Refinement":
       return isStruct(ast.from)
