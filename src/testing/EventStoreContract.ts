@@ -1,5 +1,5 @@
 /**
- * What every event store promises, as tests that anyone who writes a backend can run.
+ * Tests the promises of an event store, for authors of a backend.
  *
  * @since 0.1.0
  */
@@ -27,21 +27,21 @@ import * as StreamId from "../StreamId.js"
 import * as Contract from "./Contract.js"
 
 /**
- * What not every backend can do, and what not every backend lets a test do. All is optional.
+ * Features that some backends do not have, and manipulations that some backends do not offer to a test. All are optional.
  *
  * @since 0.1.0
  * @category models
  */
 export interface Capabilities<out R> {
-  /** Whether appends may run at the same time. Default true. */
+  /** Whether appends may run concurrently. Default true. */
   readonly concurrentWriters?: boolean | undefined
-  /** Whether one append takes tens of thousands of events. Default true. */
+  /** Whether one append may have tens of thousands of events. Default true. */
   readonly largeAppends?: boolean | undefined
-  /** Whether one event may have megabytes. Default true. */
+  /** Whether one event may have several megabytes. Default true. */
   readonly largePayloads?: boolean | undefined
-  /** Deletes the events of a stream up to a version, as somebody who archives them would. Without it nobody can. */
+  /** Deletes the events of a stream up to a version, as an archive does. Without it those cases are left out. */
   readonly remove?: ((stream: StreamId.StreamId, upTo: number) => Effect.Effect<void, unknown, R>) | undefined
-  /** Makes the payload of an event one that is no JSON, as a damaged disk would. Without it nothing can. */
+  /** Replaces the payload of an event by text that is not JSON, as a damaged disk does. Without it that case is left out. */
   readonly corrupt?: ((stream: StreamId.StreamId, version: number) => Effect.Effect<void, unknown, R>) | undefined
 }
 
@@ -73,7 +73,14 @@ export const suite = <R = never>(
   })
 
 /**
- * The promises one by one, without those that a backend of these capabilities does not make.
+ * Gives the cases one by one, without those that need a missing capability.
+ *
+ * @example
+ * ```ts skip-run
+ * import { EventStoreContract } from "effect-eventsourcing/testing"
+ *
+ * const names = EventStoreContract.cases({ largePayloads: false }).map(({ name }) => name)
+ * ```
  *
  * @since 0.1.0
  * @category suites
@@ -96,18 +103,18 @@ export const cases = <R = never>(
 // internal
 // -------------------------------------------------------------------------------------
 
-// every case writes to an aggregate of its own, so that cases may share a database and run at the same time
+// every case has its own aggregate, so that cases may share a database and run concurrently
 const withFresh = <R = never>(
   name: string,
   body: (
     store: EventStore.EventStore["Type"],
     stream: (id: string) => StreamId.StreamId
-  ) => Effect.Effect<void, unknown, R>
+  ) => Contract.Body<R>
 ): Contract.Case<EventStore.EventStore | R> => ({
   name,
   run: Effect.flatMap(EventStore.EventStore, (store) => {
     const aggregate = `contract-${crypto.randomUUID()}`
-    return body(store, (id) => StreamId.make(aggregate, id))
+    return Effect.gen(() => body(store, (id) => StreamId.make(aggregate, id)))
   })
 })
 
@@ -124,8 +131,8 @@ const readAll = <A, E>(stream: Stream.Stream<A, E>): Effect.Effect<ReadonlyArray
   Effect.map(Stream.runCollect(stream), Chunk.toReadonlyArray)
 
 /**
- * A gap-safe feed holds back what was just appended until all older transactions of the server have ended, those of
- * other tests included.
+ * Waits for `count` events. A gap-safe feed holds back new events until all older transactions of the server have ended,
+ * including those of other tests.
  */
 const settledFeed = <E>(
   feed: Stream.Stream<Event.RecordedEvent, E>,
@@ -171,636 +178,607 @@ const expectations: ReadonlyArray<
 ]
 
 const basic: ReadonlyArray<Contract.Case<EventStore.EventStore>> = [
-  withFresh("a stream that was never written is empty, at version 0", (store, stream) =>
-    Effect.gen(function*() {
-      assert.equal(yield* store.version(stream("a")), 0)
-      assert.deepEqual(yield* readAll(store.read(stream("a"))), [])
-      assert.deepEqual(yield* store.replay.readTail(stream("a"), { fromVersion: 1, limit: 10 }), [])
-    })),
+  withFresh("a stream that was never written is empty, at version 0", function*(store, stream) {
+    assert.equal(yield* store.version(stream("a")), 0)
+    assert.deepEqual(yield* readAll(store.read(stream("a"))), [])
+    assert.deepEqual(yield* store.replay.readTail(stream("a"), { fromVersion: 1, limit: 10 }), [])
+  }),
 
   withFresh(
     "what was appended is read back, in order, with all it was given",
-    (store, stream) =>
-      Effect.gen(function*() {
-        const first: Event.ProposedEvent = {
-          id: crypto.randomUUID(),
-          type: "Opened",
-          payload: { owner: "Ada", tags: ["a", null, 1.5, true], nested: { "": 0 } },
-          metadata: { correlationId: "c-1", count: 2 }
-        }
-        const second = event([1, 2])
-        const result = yield* store.append(stream("a"), [first, second], { expectedVersion: ExpectedVersion.noStream })
-        assert.equal(result.version, 2)
-        const read = yield* readAll(store.read(stream("a")))
-        assert.deepEqual(
-          read.map(({ id, metadata, payload, stream, type, version }) => ({
-            id,
-            metadata,
-            payload,
-            stream: { ...stream },
-            type,
-            version
-          })),
-          [
-            { ...first, stream: { ...stream("a") }, version: 1 },
-            { ...second, metadata: {}, stream: { ...stream("a") }, version: 2 }
-          ]
-        )
-        const day = 24 * 60 * 60 * 1_000
-        assert.ok(read.every(({ time }) => DateTime.isDateTime(time) && Math.abs(time.epochMillis - Date.now()) < day))
-        assert.deepEqual(result.position, Option.some(read[1].position))
-        assert.equal(yield* store.version(stream("a")), 2)
-        // the feed gives the same events, whole
-        const { aggregate } = stream("a")
-        const feed = yield* settledFeed(store.readAll({ aggregate, pageSize: 1 }), 2)
-        assert.deepEqual(feed.map(plain), read.map(plain))
-        assert.equal(yield* store.replay.inTransaction, false)
-      })
+    function*(store, stream) {
+      const first: Event.ProposedEvent = {
+        id: crypto.randomUUID(),
+        type: "Opened",
+        payload: { owner: "Ada", tags: ["a", null, 1.5, true], nested: { "": 0 } },
+        metadata: { correlationId: "c-1", count: 2 }
+      }
+      const second = event([1, 2])
+      const result = yield* store.append(stream("a"), [first, second], { expectedVersion: ExpectedVersion.noStream })
+      assert.equal(result.version, 2)
+      const read = yield* readAll(store.read(stream("a")))
+      assert.deepEqual(
+        read.map(({ id, metadata, payload, stream, type, version }) => ({
+          id,
+          metadata,
+          payload,
+          stream: { ...stream },
+          type,
+          version
+        })),
+        [
+          { ...first, stream: { ...stream("a") }, version: 1 },
+          { ...second, metadata: {}, stream: { ...stream("a") }, version: 2 }
+        ]
+      )
+      const day = 24 * 60 * 60 * 1_000
+      assert.ok(read.every(({ time }) => DateTime.isDateTime(time) && Math.abs(time.epochMillis - Date.now()) < day))
+      assert.deepEqual(result.position, Option.some(read[1].position))
+      assert.equal(yield* store.version(stream("a")), 2)
+      // the feed gives the same events, whole
+      const { aggregate } = stream("a")
+      const feed = yield* settledFeed(store.readAll({ aggregate, pageSize: 1 }), 2)
+      assert.deepEqual(feed.map(plain), read.map(plain))
+      assert.equal(yield* store.replay.inTransaction, false)
+    }
   ),
 
-  withFresh("event ids that differ by case only are different ids", (store, stream) =>
-    Effect.gen(function*() {
-      const id = `id-${crypto.randomUUID()}`
-      for (const [index, text] of [id, id.toUpperCase(), `${id} `].entries()) {
-        const { version } = yield* store.append(stream("a"), [event(1, text)], { expectedVersion: ExpectedVersion.any })
-        assert.equal(version, index + 1)
-      }
-    })),
+  withFresh("event ids that differ by case only are different ids", function*(store, stream) {
+    const id = `id-${crypto.randomUUID()}`
+    for (const [index, text] of [id, id.toUpperCase(), `${id} `].entries()) {
+      const { version } = yield* store.append(stream("a"), [event(1, text)], { expectedVersion: ExpectedVersion.any })
+      assert.equal(version, index + 1)
+    }
+  }),
 
   withFresh(
     "what a reader of snapshots and events gives at once is what both stores give apart",
-    (store, stream) =>
-      Effect.gen(function*() {
-        const found = yield* Effect.serviceOption(SnapshotStore.SnapshotStore)
-        const reader = Option.flatMap(found, store.replay.withSnapshots)
-        if (Option.isNone(found) || Option.isNone(reader)) return
-        const snapshots = found.value
-        const events = eventsOf(6)
-        yield* store.append(stream("a"), events, { expectedVersion: ExpectedVersion.noStream })
-        const snapshot = (schemaVersion: number, version: number, fingerprint: string): Snapshot.EncodedSnapshot => ({
-          stream: stream("a"),
-          version,
-          eventId: events[version - 1].id,
-          schemaVersion,
-          fingerprint,
-          state: `"${fingerprint}"`,
-          time: version
-        })
-        const check = (
-          options: { readonly schemaVersion: number; readonly fingerprint: string },
-          expected: Snapshot.EncodedSnapshot | undefined,
-          from: number
-        ) =>
-          Effect.gen(function*() {
-            const all = { ...options, migratable: [{ schemaVersion: 2, fingerprint: "two" }], limit: 100 }
-            const read = yield* reader.value.read(stream("a"), all)
-            assert.deepEqual(Option.getOrUndefined(read.snapshot), expected)
-            assert.deepEqual(read.snapshot, yield* snapshots.get(stream("a"), all))
-            const tail = yield* store.replay.readTail(stream("a"), { fromVersion: from, limit: 100 })
-            assert.deepEqual(read.events, tail)
-          })
-        yield* check({ schemaVersion: 3, fingerprint: "three" }, undefined, 1)
-        yield* snapshots.save(snapshot(2, 2, "two"))
-        yield* check({ schemaVersion: 3, fingerprint: "three" }, snapshot(2, 2, "two"), 2)
-        yield* snapshots.save(snapshot(3, 4, "three"))
-        yield* check({ schemaVersion: 3, fingerprint: "three" }, snapshot(3, 4, "three"), 4)
+    function*(store, stream) {
+      const found = yield* Effect.serviceOption(SnapshotStore.SnapshotStore)
+      const reader = Option.flatMap(found, store.replay.withSnapshots)
+      if (Option.isNone(found) || Option.isNone(reader)) return
+      const snapshots = found.value
+      const events = eventsOf(6)
+      yield* store.append(stream("a"), events, { expectedVersion: ExpectedVersion.noStream })
+      const snapshot = (schemaVersion: number, version: number, fingerprint: string): Snapshot.EncodedSnapshot => ({
+        stream: stream("a"),
+        version,
+        eventId: events[version - 1].id,
+        schemaVersion,
+        fingerprint,
+        state: `"${fingerprint}"`,
+        time: version
       })
+      const check = (
+        options: { readonly schemaVersion: number; readonly fingerprint: string },
+        expected: Snapshot.EncodedSnapshot | undefined,
+        from: number
+      ) =>
+        Effect.gen(function*() {
+          const all = { ...options, migratable: [{ schemaVersion: 2, fingerprint: "two" }], limit: 100 }
+          const read = yield* reader.value.read(stream("a"), all)
+          assert.deepEqual(Option.getOrUndefined(read.snapshot), expected)
+          assert.deepEqual(read.snapshot, yield* snapshots.get(stream("a"), all))
+          const tail = yield* store.replay.readTail(stream("a"), { fromVersion: from, limit: 100 })
+          assert.deepEqual(read.events, tail)
+        })
+      yield* check({ schemaVersion: 3, fingerprint: "three" }, undefined, 1)
+      yield* snapshots.save(snapshot(2, 2, "two"))
+      yield* check({ schemaVersion: 3, fingerprint: "three" }, snapshot(2, 2, "two"), 2)
+      yield* snapshots.save(snapshot(3, 4, "three"))
+      yield* check({ schemaVersion: 3, fingerprint: "three" }, snapshot(3, 4, "three"), 4)
+    }
   ),
 
-  withFresh("what is read back is never an object that was written", (store, stream) =>
-    Effect.gen(function*() {
-      const payload = { list: [1] }
-      const metadata = { tags: ["x"] }
-      const proposed: Event.ProposedEvent = { id: crypto.randomUUID(), type: "Happened", payload, metadata }
-      yield* store.append(stream("a"), [proposed], { expectedVersion: ExpectedVersion.any })
-      payload.list.push(2)
-      metadata.tags.push("y")
-      const [once] = yield* readAll(store.read(stream("a")))
-      assert.deepEqual(once.payload, { list: [1] })
-      assert.deepEqual(once.metadata, { tags: ["x"] })
-      const [twice] = yield* readAll(store.read(stream("a")))
-      assert.notEqual(once.payload, twice.payload)
-    })),
+  withFresh("what is read back is never an object that was written", function*(store, stream) {
+    const payload = { list: [1] }
+    const metadata = { tags: ["x"] }
+    const proposed: Event.ProposedEvent = { id: crypto.randomUUID(), type: "Happened", payload, metadata }
+    yield* store.append(stream("a"), [proposed], { expectedVersion: ExpectedVersion.any })
+    payload.list.push(2)
+    metadata.tags.push("y")
+    const [once] = yield* readAll(store.read(stream("a")))
+    assert.deepEqual(once.payload, { list: [1] })
+    assert.deepEqual(once.metadata, { tags: ["x"] })
+    const [twice] = yield* readAll(store.read(stream("a")))
+    assert.notEqual(once.payload, twice.payload)
+  }),
 
   ...[0, 1, 3].flatMap((version) =>
     expectations.map(([name, expected, accepts]) =>
-      withFresh(`expecting ${name} of a stream at version ${version}`, (store, stream) =>
-        Effect.gen(function*() {
-          if (version > 0) {
-            yield* store.append(stream("a"), eventsOf(version), { expectedVersion: ExpectedVersion.noStream })
-          }
-          const outcome = yield* Effect.either(
-            store.append(stream("a"), [event("new")], { expectedVersion: expected })
-          )
-          if (accepts(version)) {
-            assert.equal(Either.isRight(outcome) && outcome.right.version, version + 1)
-            assert.equal(yield* store.version(stream("a")), version + 1)
-          } else {
-            assert.ok(Either.isLeft(outcome) && outcome.left._tag === "VersionConflict", "expected a VersionConflict")
-            assert.equal(outcome.left.actual, version)
-            assert.deepEqual(outcome.left.expected, expected)
-            assert.deepEqual({ ...outcome.left.stream }, { ...stream("a") })
-            assert.deepEqual(versions(yield* readAll(store.read(stream("a")))), range(1, version))
-          }
-        }))
+      withFresh(`expecting ${name} of a stream at version ${version}`, function*(store, stream) {
+        if (version > 0) {
+          yield* store.append(stream("a"), eventsOf(version), { expectedVersion: ExpectedVersion.noStream })
+        }
+        const outcome = yield* Effect.either(
+          store.append(stream("a"), [event("new")], { expectedVersion: expected })
+        )
+        if (accepts(version)) {
+          assert.equal(Either.isRight(outcome) && outcome.right.version, version + 1)
+          assert.equal(yield* store.version(stream("a")), version + 1)
+        } else {
+          assert.ok(Either.isLeft(outcome) && outcome.left._tag === "VersionConflict", "expected a VersionConflict")
+          assert.equal(outcome.left.actual, version)
+          assert.deepEqual(outcome.left.expected, expected)
+          assert.deepEqual({ ...outcome.left.stream }, { ...stream("a") })
+          assert.deepEqual(versions(yield* readAll(store.read(stream("a")))), range(1, version))
+        }
+      })
     )
   ),
 
-  withFresh("no events append nothing, but the expectation is checked", (store, stream) =>
-    Effect.gen(function*() {
-      const nothing = yield* store.append(stream("a"), [], { expectedVersion: ExpectedVersion.noStream })
-      assert.deepEqual(nothing, { version: 0, position: Option.none() })
-      yield* store.append(stream("a"), eventsOf(2), { expectedVersion: ExpectedVersion.any })
-      const conflict = yield* failureOf(store.append(stream("a"), [], { expectedVersion: ExpectedVersion.noStream }))
-      assert.equal(conflict._tag, "VersionConflict")
-      assert.equal(yield* store.version(stream("a")), 2)
-    })),
+  withFresh("no events append nothing, but the expectation is checked", function*(store, stream) {
+    const nothing = yield* store.append(stream("a"), [], { expectedVersion: ExpectedVersion.noStream })
+    assert.deepEqual(nothing, { version: 0, position: Option.none() })
+    yield* store.append(stream("a"), eventsOf(2), { expectedVersion: ExpectedVersion.any })
+    const conflict = yield* failureOf(store.append(stream("a"), [], { expectedVersion: ExpectedVersion.noStream }))
+    assert.equal(conflict._tag, "VersionConflict")
+    assert.equal(yield* store.version(stream("a")), 2)
+  }),
 
-  withFresh("an append is all or nothing", (store, stream) =>
-    Effect.gen(function*() {
-      const taken = event("taken")
-      yield* store.append(stream("a"), [taken], { expectedVersion: ExpectedVersion.any })
-      const failure = yield* failureOf(
-        store.append(stream("b"), [event("new"), taken, event("newer")], { expectedVersion: ExpectedVersion.any })
-      )
-      assert.equal(failure._tag, "DuplicateEventId")
-      assert.equal(yield* store.version(stream("b")), 0)
-      assert.deepEqual(yield* readAll(store.read(stream("b"))), [])
-    })),
+  withFresh("an append is all or nothing", function*(store, stream) {
+    const taken = event("taken")
+    yield* store.append(stream("a"), [taken], { expectedVersion: ExpectedVersion.any })
+    const failure = yield* failureOf(
+      store.append(stream("b"), [event("new"), taken, event("newer")], { expectedVersion: ExpectedVersion.any })
+    )
+    assert.equal(failure._tag, "DuplicateEventId")
+    assert.equal(yield* store.version(stream("b")), 0)
+    assert.deepEqual(yield* readAll(store.read(stream("b"))), [])
+  }),
 
   withFresh(
     "an append repeated with the same ids succeeds with the original versions",
-    (store, stream) =>
-      Effect.gen(function*() {
-        const before = eventsOf(2)
-        const batch = eventsOf(3)
-        const after = eventsOf(2)
-        yield* store.append(stream("a"), before, { expectedVersion: ExpectedVersion.noStream })
-        const original = yield* store.append(stream("a"), batch, { expectedVersion: ExpectedVersion.exact(2) })
-        yield* store.append(stream("a"), after, { expectedVersion: ExpectedVersion.exact(5) })
-        for (
-          const expectedVersion of [ExpectedVersion.exact(2), ExpectedVersion.any, ExpectedVersion.streamExists]
-        ) {
-          const repeated = yield* store.append(stream("a"), batch, { expectedVersion })
-          assert.deepEqual(repeated, original)
-        }
-        for (
-          const expectedVersion of [ExpectedVersion.noStream, ExpectedVersion.any, ExpectedVersion.streamExists]
-        ) {
-          const first = yield* store.append(stream("a"), before, { expectedVersion })
-          assert.equal(first.version, 2)
-        }
-        assert.deepEqual(versions(yield* readAll(store.read(stream("a")))), range(1, 7))
-      })
+    function*(store, stream) {
+      const before = eventsOf(2)
+      const batch = eventsOf(3)
+      const after = eventsOf(2)
+      yield* store.append(stream("a"), before, { expectedVersion: ExpectedVersion.noStream })
+      const original = yield* store.append(stream("a"), batch, { expectedVersion: ExpectedVersion.exact(2) })
+      yield* store.append(stream("a"), after, { expectedVersion: ExpectedVersion.exact(5) })
+      for (
+        const expectedVersion of [ExpectedVersion.exact(2), ExpectedVersion.any, ExpectedVersion.streamExists]
+      ) {
+        const repeated = yield* store.append(stream("a"), batch, { expectedVersion })
+        assert.deepEqual(repeated, original)
+      }
+      for (
+        const expectedVersion of [ExpectedVersion.noStream, ExpectedVersion.any, ExpectedVersion.streamExists]
+      ) {
+        const first = yield* store.append(stream("a"), before, { expectedVersion })
+        assert.equal(first.version, 2)
+      }
+      assert.deepEqual(versions(yield* readAll(store.read(stream("a")))), range(1, 7))
+    }
   ),
 
-  withFresh("an append that overlaps in part is a conflict", (store, stream) =>
-    Effect.gen(function*() {
-      const [a, b, c, d] = eventsOf(4)
-      yield* store.append(stream("a"), [a, b], { expectedVersion: ExpectedVersion.noStream })
-      for (
-        const [events, expectedVersion] of [
-          [[a, b, c], ExpectedVersion.noStream],
-          [[a, c], ExpectedVersion.exact(0)],
-          [[b, c], ExpectedVersion.any],
-          [[a, c, b], ExpectedVersion.any],
-          [[b, a], ExpectedVersion.any],
-          [[a, d], ExpectedVersion.streamExists]
-        ] as const
-      ) {
-        const failure = yield* failureOf(store.append(stream("a"), events, { expectedVersion }))
-        assert.equal(failure._tag, "VersionConflict")
-      }
-      assert.deepEqual(
-        (yield* readAll(store.read(stream("a")))).map(({ id }) => id),
-        [a.id, b.id]
-      )
-    })),
+  withFresh("an append that overlaps in part is a conflict", function*(store, stream) {
+    const [a, b, c, d] = eventsOf(4)
+    yield* store.append(stream("a"), [a, b], { expectedVersion: ExpectedVersion.noStream })
+    for (
+      const [events, expectedVersion] of [
+        [[a, b, c], ExpectedVersion.noStream],
+        [[a, c], ExpectedVersion.exact(0)],
+        [[b, c], ExpectedVersion.any],
+        [[a, c, b], ExpectedVersion.any],
+        [[b, a], ExpectedVersion.any],
+        [[a, d], ExpectedVersion.streamExists]
+      ] as const
+    ) {
+      const failure = yield* failureOf(store.append(stream("a"), events, { expectedVersion }))
+      assert.equal(failure._tag, "VersionConflict")
+    }
+    assert.deepEqual(
+      (yield* readAll(store.read(stream("a")))).map(({ id }) => id),
+      [a.id, b.id]
+    )
+  }),
 
-  withFresh("an event id that belongs to another event is refused", (store, stream) =>
-    Effect.gen(function*() {
-      const [a, b] = eventsOf(2)
-      yield* store.append(stream("a"), [a, b], { expectedVersion: ExpectedVersion.noStream })
-      const attempts = [
-        store.append(stream("b"), [a], { expectedVersion: ExpectedVersion.any }),
-        store.append(stream("b"), [a], { expectedVersion: ExpectedVersion.noStream }),
-        store.append(stream("b"), [a], { expectedVersion: ExpectedVersion.exact(7) }),
-        store.append(stream("a"), [a], { expectedVersion: ExpectedVersion.exact(2) }),
-        store.append(stream("c"), [event("x", "twice-" + a.id), event("y", "twice-" + a.id)], {
-          expectedVersion: ExpectedVersion.any
-        })
-      ]
-      for (const attempt of attempts) {
-        assert.equal((yield* failureOf(attempt))._tag, "DuplicateEventId")
-      }
-      assert.equal(yield* store.version(stream("a")), 2)
-      assert.equal(yield* store.version(stream("b")), 0)
-      assert.equal(yield* store.version(stream("c")), 0)
-    })),
+  withFresh("an event id that belongs to another event is refused", function*(store, stream) {
+    const [a, b] = eventsOf(2)
+    yield* store.append(stream("a"), [a, b], { expectedVersion: ExpectedVersion.noStream })
+    const attempts = [
+      store.append(stream("b"), [a], { expectedVersion: ExpectedVersion.any }),
+      store.append(stream("b"), [a], { expectedVersion: ExpectedVersion.noStream }),
+      store.append(stream("b"), [a], { expectedVersion: ExpectedVersion.exact(7) }),
+      store.append(stream("a"), [a], { expectedVersion: ExpectedVersion.exact(2) }),
+      store.append(stream("c"), [event("x", "twice-" + a.id), event("y", "twice-" + a.id)], {
+        expectedVersion: ExpectedVersion.any
+      })
+    ]
+    for (const attempt of attempts) {
+      assert.equal((yield* failureOf(attempt))._tag, "DuplicateEventId")
+    }
+    assert.equal(yield* store.version(stream("a")), 2)
+    assert.equal(yield* store.version(stream("b")), 0)
+    assert.equal(yield* store.version(stream("c")), 0)
+  }),
 
   withFresh(
     "so is one that belongs to a stream of the same id of another aggregate",
-    (store, stream) =>
-      Effect.gen(function*() {
-        const batch = eventsOf(2)
-        const here = stream("a")
-        const there = StreamId.make(`${here.aggregate}-other`, here.id)
-        yield* store.append(there, batch, { expectedVersion: ExpectedVersion.noStream })
-        // where they stand there is where a repeated append would find them here
-        for (const expectedVersion of [ExpectedVersion.noStream, ExpectedVersion.any, ExpectedVersion.exact(0)]) {
-          assert.equal((yield* failureOf(store.append(here, batch, { expectedVersion })))._tag, "DuplicateEventId")
-        }
-        assert.equal(yield* store.version(here), 0)
-        assert.equal(yield* store.version(there), 2)
-        assert.deepEqual(yield* readAll(store.read(here)), [])
-      })
+    function*(store, stream) {
+      const batch = eventsOf(2)
+      const here = stream("a")
+      const there = StreamId.make(`${here.aggregate}-other`, here.id)
+      yield* store.append(there, batch, { expectedVersion: ExpectedVersion.noStream })
+      // where they stand there is where a repeated append would find them here
+      for (const expectedVersion of [ExpectedVersion.noStream, ExpectedVersion.any, ExpectedVersion.exact(0)]) {
+        assert.equal((yield* failureOf(store.append(here, batch, { expectedVersion })))._tag, "DuplicateEventId")
+      }
+      assert.equal(yield* store.version(here), 0)
+      assert.equal(yield* store.version(there), 2)
+      assert.deepEqual(yield* readAll(store.read(here)), [])
+    }
   ),
 
   withFresh(
     "so are those of the stream itself that stand elsewhere than an exact version says",
-    (store, stream) =>
-      Effect.gen(function*() {
-        const [a, b, c, d] = eventsOf(4)
-        yield* store.append(stream("a"), [a, b, c], { expectedVersion: ExpectedVersion.noStream })
-        for (
-          const [events, version] of [
-            // beyond the head
-            [[a], 4],
-            [[a, b, c], 5],
-            [[c], 7],
-            [[c, d], 4],
-            [[d, a], 4],
-            // at the head
-            [[c, d], 3],
-            // before it
-            [[c], 0],
-            [[c, a], 0],
-            [[a, d], 1],
-            [[a, b], 2]
-          ] as const
-        ) {
-          const failure = yield* failureOf(
-            store.append(stream("a"), events, { expectedVersion: ExpectedVersion.exact(version) })
-          )
-          assert.equal(failure._tag, "DuplicateEventId", `${events.length} events at exact ${version}`)
-        }
-        const beyond = yield* failureOf(store.append(stream("a"), [d], { expectedVersion: ExpectedVersion.exact(5) }))
-        assert.equal(beyond._tag === "VersionConflict" && beyond.actual, 3)
-        assert.deepEqual((yield* readAll(store.read(stream("a")))).map(({ id }) => id), [a.id, b.id, c.id])
-      })
+    function*(store, stream) {
+      const [a, b, c, d] = eventsOf(4)
+      yield* store.append(stream("a"), [a, b, c], { expectedVersion: ExpectedVersion.noStream })
+      for (
+        const [events, version] of [
+          // beyond the head
+          [[a], 4],
+          [[a, b, c], 5],
+          [[c], 7],
+          [[c, d], 4],
+          [[d, a], 4],
+          // at the head
+          [[c, d], 3],
+          // before it
+          [[c], 0],
+          [[c, a], 0],
+          [[a, d], 1],
+          [[a, b], 2]
+        ] as const
+      ) {
+        const failure = yield* failureOf(
+          store.append(stream("a"), events, { expectedVersion: ExpectedVersion.exact(version) })
+        )
+        assert.equal(failure._tag, "DuplicateEventId", `${events.length} events at exact ${version}`)
+      }
+      const beyond = yield* failureOf(store.append(stream("a"), [d], { expectedVersion: ExpectedVersion.exact(5) }))
+      assert.equal(beyond._tag === "VersionConflict" && beyond.actual, 3)
+      assert.deepEqual((yield* readAll(store.read(stream("a")))).map(({ id }) => id), [a.id, b.id, c.id])
+    }
   ),
 
   ...[1, 2, 3, 10, 1_000].map((pageSize) =>
-    withFresh(`pages of ${pageSize} read the same as all at once`, (store, stream) =>
-      Effect.gen(function*() {
-        yield* store.append(stream("a"), eventsOf(10), { expectedVersion: ExpectedVersion.any })
-        assert.deepEqual(versions(yield* readAll(store.read(stream("a"), { pageSize }))), range(1, 10))
-        assert.deepEqual(
-          versions(yield* readAll(store.read(stream("a"), { pageSize, fromVersion: 4 }))),
-          range(4, 10)
-        )
-        assert.deepEqual(
-          versions(yield* readAll(store.read(stream("a"), { pageSize, fromVersion: 4, toVersion: 7 }))),
-          range(4, 7)
-        )
-        assert.deepEqual(versions(yield* readAll(store.read(stream("a"), { pageSize, fromVersion: 11 }))), [])
-        assert.deepEqual(versions(yield* readAll(store.read(stream("a"), { pageSize, toVersion: 0 }))), [])
-        const aggregate = stream("a").aggregate
-        assert.deepEqual(versions(yield* settledFeed(store.readAll({ pageSize, aggregate }), 10)), range(1, 10))
-      }))
+    withFresh(`pages of ${pageSize} read the same as all at once`, function*(store, stream) {
+      yield* store.append(stream("a"), eventsOf(10), { expectedVersion: ExpectedVersion.any })
+      assert.deepEqual(versions(yield* readAll(store.read(stream("a"), { pageSize }))), range(1, 10))
+      assert.deepEqual(
+        versions(yield* readAll(store.read(stream("a"), { pageSize, fromVersion: 4 }))),
+        range(4, 10)
+      )
+      assert.deepEqual(
+        versions(yield* readAll(store.read(stream("a"), { pageSize, fromVersion: 4, toVersion: 7 }))),
+        range(4, 7)
+      )
+      assert.deepEqual(versions(yield* readAll(store.read(stream("a"), { pageSize, fromVersion: 11 }))), [])
+      assert.deepEqual(versions(yield* readAll(store.read(stream("a"), { pageSize, toVersion: 0 }))), [])
+      const aggregate = stream("a").aggregate
+      assert.deepEqual(versions(yield* settledFeed(store.readAll({ pageSize, aggregate }), 10)), range(1, 10))
+    })
   ),
 
-  withFresh("the tail has what a replay and its proof need", (store, stream) =>
-    Effect.gen(function*() {
-      const events = eventsOf(6)
-      yield* store.append(stream("a"), events, { expectedVersion: ExpectedVersion.any })
-      yield* store.append(stream("b"), eventsOf(1), { expectedVersion: ExpectedVersion.any })
-      const tail = yield* store.replay.readTail(stream("a"), { fromVersion: 3, limit: 100 })
-      assert.deepEqual(versions(tail), [3, 4, 5, 6])
-      assert.deepEqual(tail.map(({ type }) => type), Array(4).fill("Happened"))
-      assert.deepEqual(tail.map(({ payload }) => JSON.parse(payload)), [{ n: 3 }, { n: 4 }, { n: 5 }, { n: 6 }])
-      assert.equal(tail[0].eventId, events[2].id)
-      assert.equal(tail[3].eventId, events[5].id)
-      const page = yield* store.replay.readTail(stream("a"), { fromVersion: 2, limit: 2 })
-      assert.deepEqual(versions(page), [2, 3])
-      assert.equal(page[0].eventId, events[1].id)
-      assert.equal(page[1].eventId, events[2].id)
-      const last = yield* store.replay.readTail(stream("a"), { fromVersion: 6, limit: 1 })
-      assert.equal(last[0].eventId, events[5].id)
-      assert.deepEqual(yield* store.replay.readTail(stream("a"), { fromVersion: 7, limit: 1 }), [])
-    })),
+  withFresh("the tail has what a replay and its proof need", function*(store, stream) {
+    const events = eventsOf(6)
+    yield* store.append(stream("a"), events, { expectedVersion: ExpectedVersion.any })
+    yield* store.append(stream("b"), eventsOf(1), { expectedVersion: ExpectedVersion.any })
+    const tail = yield* store.replay.readTail(stream("a"), { fromVersion: 3, limit: 100 })
+    assert.deepEqual(versions(tail), [3, 4, 5, 6])
+    assert.deepEqual(tail.map(({ type }) => type), Array(4).fill("Happened"))
+    assert.deepEqual(tail.map(({ payload }) => JSON.parse(payload)), [{ n: 3 }, { n: 4 }, { n: 5 }, { n: 6 }])
+    assert.equal(tail[0].eventId, events[2].id)
+    assert.equal(tail[3].eventId, events[5].id)
+    const page = yield* store.replay.readTail(stream("a"), { fromVersion: 2, limit: 2 })
+    assert.deepEqual(versions(page), [2, 3])
+    assert.equal(page[0].eventId, events[1].id)
+    assert.equal(page[1].eventId, events[2].id)
+    const last = yield* store.replay.readTail(stream("a"), { fromVersion: 6, limit: 1 })
+    assert.equal(last[0].eventId, events[5].id)
+    assert.deepEqual(yield* store.replay.readTail(stream("a"), { fromVersion: 7, limit: 1 }), [])
+  }),
 
-  withFresh("streams do not see each other, whatever their names", (store, stream) =>
-    Effect.gen(function*() {
-      const ids = [
-        "a",
-        "A",
-        "a ",
-        "ä",
-        "a\u0308",
-        "'; DROP TABLE x; --",
-        "\"",
-        "`",
-        "%",
-        "_",
-        "__proto__",
-        "constructor",
-        "a/b",
-        "\\",
-        "😀",
-        "\n",
-        "0",
-        "00",
-        "1e3",
-        "null",
-        "x".repeat(1_024)
-      ]
-      for (const [index, id] of ids.entries()) {
-        yield* store.append(stream(id), eventsOf(index + 1), { expectedVersion: ExpectedVersion.noStream })
-      }
-      for (const [index, id] of ids.entries()) {
-        assert.equal(yield* store.version(stream(id)), index + 1, `the version of ${JSON.stringify(id)}`)
-        const read = yield* readAll(store.read(stream(id)))
-        assert.ok(read.every((event) => event.stream.id === id))
-      }
-    })),
+  withFresh("streams do not see each other, whatever their names", function*(store, stream) {
+    const ids = [
+      "a",
+      "A",
+      "a ",
+      "ä",
+      "a\u0308",
+      "'; DROP TABLE x; --",
+      "\"",
+      "`",
+      "%",
+      "_",
+      "__proto__",
+      "constructor",
+      "a/b",
+      "\\",
+      "😀",
+      "\n",
+      "0",
+      "00",
+      "1e3",
+      "null",
+      "x".repeat(1_024)
+    ]
+    for (const [index, id] of ids.entries()) {
+      yield* store.append(stream(id), eventsOf(index + 1), { expectedVersion: ExpectedVersion.noStream })
+    }
+    for (const [index, id] of ids.entries()) {
+      assert.equal(yield* store.version(stream(id)), index + 1, `the version of ${JSON.stringify(id)}`)
+      const read = yield* readAll(store.read(stream(id)))
+      assert.ok(read.every((event) => event.stream.id === id))
+    }
+  }),
 
-  withFresh("every JSON value survives", (store, stream) =>
-    Effect.gen(function*() {
-      let deep: unknown = "bottom"
-      for (let i = 0; i < 500; i++) deep = i % 2 === 0 ? [deep] : { deep }
-      const payloads: ReadonlyArray<unknown> = [
-        null,
-        [],
-        {},
-        "",
-        0,
-        -0,
-        false,
-        9007199254740993,
-        Number.MAX_VALUE,
-        Number.MIN_VALUE,
-        "\u0000",
-        "\uD800",
-        "a\uDC00b",
-        "😀",
-        "\u2028",
-        { "\u0000": "\u0000", "\uD800": 1, "": "" },
-        JSON.parse("{\"__proto__\":{\"x\":1},\"constructor\":2}"),
-        deep,
-        [[[]], [null]],
-        "x".repeat(1_000_000)
-      ]
-      yield* store.append(stream("a"), payloads.map((payload) => event(payload)), {
-        expectedVersion: ExpectedVersion.any
-      })
-      const read = yield* readAll(store.read(stream("a")))
-      for (const [index, payload] of payloads.entries()) {
-        assert.deepStrictEqual(read[index].payload, payload)
-      }
-      const tail = yield* store.replay.readTail(stream("a"), { fromVersion: 1, limit: 100 })
-      for (const [index, payload] of payloads.entries()) {
-        assert.deepStrictEqual(JSON.parse(tail[index].payload), payload)
-      }
-    })),
+  withFresh("every JSON value survives", function*(store, stream) {
+    let deep: unknown = "bottom"
+    for (let i = 0; i < 500; i++) deep = i % 2 === 0 ? [deep] : { deep }
+    const payloads: ReadonlyArray<unknown> = [
+      null,
+      [],
+      {},
+      "",
+      0,
+      -0,
+      false,
+      9007199254740993,
+      Number.MAX_VALUE,
+      Number.MIN_VALUE,
+      "\u0000",
+      "\uD800",
+      "a\uDC00b",
+      "😀",
+      "\u2028",
+      { "\u0000": "\u0000", "\uD800": 1, "": "" },
+      JSON.parse("{\"__proto__\":{\"x\":1},\"constructor\":2}"),
+      deep,
+      [[[]], [null]],
+      "x".repeat(1_000_000)
+    ]
+    yield* store.append(stream("a"), payloads.map((payload) => event(payload)), {
+      expectedVersion: ExpectedVersion.any
+    })
+    const read = yield* readAll(store.read(stream("a")))
+    for (const [index, payload] of payloads.entries()) {
+      assert.deepStrictEqual(read[index].payload, payload)
+    }
+    const tail = yield* store.replay.readTail(stream("a"), { fromVersion: 1, limit: 100 })
+    for (const [index, payload] of payloads.entries()) {
+      assert.deepStrictEqual(JSON.parse(tail[index].payload), payload)
+    }
+  }),
 
   withFresh(
     "what JSON cannot hold is refused, with the path, and nothing is written",
-    (store, stream) =>
-      Effect.gen(function*() {
-        const cyclic: Record<string, unknown> = {}
-        cyclic.self = cyclic
-        const bad: ReadonlyArray<readonly [unknown, string]> = [
-          [undefined, "$"],
-          [{ a: [1, NaN] }, "$.a[1]"],
-          [{ a: Infinity }, "$.a"],
-          [[undefined], "$[0]"],
-          [{ "b c": 1n }, "$[\"b c\"]"],
-          [{ at: new Date(0) }, "$.at"],
-          [new Map(), "$"],
-          [() => 1, "$"],
-          [{ s: Symbol("s") }, "$.s"],
-          [cyclic, ""]
-        ]
-        for (const [payload, path] of bad) {
-          const failure = yield* failureOf(
-            store.append(stream("a"), [event("good"), event(payload)], { expectedVersion: ExpectedVersion.any })
-          )
-          assert.equal(failure._tag, "EventStoreError")
-          if (failure._tag !== "EventStoreError") return
-          assert.equal(failure.reason, "InvalidInput")
-          assert.equal(failure.mayHaveAppended, false)
-          assert.ok(failure.message.includes(path), failure.message)
-        }
-        assert.equal(yield* store.version(stream("a")), 0)
-      })
-  ),
-
-  withFresh("input that no store can keep is a typed error", (store, stream) =>
-    Effect.gen(function*() {
-      const expectedVersion = ExpectedVersion.any
-      const attempts: ReadonlyArray<Effect.Effect<unknown, { readonly _tag: string }>> = [
-        ...["", "\u0000", "a\u0000b", "\uD800", "x".repeat(1_025), "x".repeat(1_000_000)].flatMap((id) => [
-          store.append(stream(id), eventsOf(1), { expectedVersion }),
-          store.version(stream(id)),
-          Stream.runDrain(store.read(stream(id))),
-          store.replay.readTail(stream(id), { fromVersion: 1, limit: 1 })
-        ]),
-        store.version(StreamId.make("", "a")),
-        store.version(StreamId.make("x".repeat(256), "a")),
-        ...["", "\u0000", "\uD800", "x".repeat(256)].flatMap((bad) => [
-          store.append(stream("a"), [event(1, bad)], { expectedVersion }),
-          store.append(stream("a"), [{ ...event(1), type: bad }], { expectedVersion })
-        ]),
-        store.append(stream("a"), [{ ...event(1), metadata: { bad: NaN } }], { expectedVersion }),
-        ...[-1, 1.5, NaN, Infinity, 2 ** 53].map((version) =>
-          store.append(stream("a"), eventsOf(1), { expectedVersion: ExpectedVersion.exact(version) })
-        ),
-        ...[0, -1, 1.5, NaN, Infinity].flatMap((count) => [
-          Stream.runDrain(store.read(stream("a"), { pageSize: count })),
-          Stream.runDrain(store.read(stream("a"), { fromVersion: count })),
-          Stream.runDrain(store.readAll({ pageSize: count })),
-          store.replay.readTail(stream("a"), { fromVersion: 1, limit: count }),
-          store.replay.readTail(stream("a"), { fromVersion: count, limit: 1 })
-        ])
+    function*(store, stream) {
+      const cyclic: Record<string, unknown> = {}
+      cyclic.self = cyclic
+      const bad: ReadonlyArray<readonly [unknown, string]> = [
+        [undefined, "$"],
+        [{ a: [1, NaN] }, "$.a[1]"],
+        [{ a: Infinity }, "$.a"],
+        [[undefined], "$[0]"],
+        [{ "b c": 1n }, "$[\"b c\"]"],
+        [{ at: new Date(0) }, "$.at"],
+        [new Map(), "$"],
+        [() => 1, "$"],
+        [{ s: Symbol("s") }, "$.s"],
+        [cyclic, ""]
       ]
-      for (const attempt of attempts) {
-        const failure = yield* failureOf(attempt)
+      for (const [payload, path] of bad) {
+        const failure = yield* failureOf(
+          store.append(stream("a"), [event("good"), event(payload)], { expectedVersion: ExpectedVersion.any })
+        )
         assert.equal(failure._tag, "EventStoreError")
+        if (failure._tag !== "EventStoreError") return
+        assert.equal(failure.reason, "InvalidInput")
+        assert.equal(failure.mayHaveAppended, false)
+        assert.ok(failure.message.includes(path), failure.message)
       }
       assert.equal(yield* store.version(stream("a")), 0)
-    })),
+    }
+  ),
+
+  withFresh("input that no store can keep is a typed error", function*(store, stream) {
+    const expectedVersion = ExpectedVersion.any
+    const attempts: ReadonlyArray<Effect.Effect<unknown, { readonly _tag: string }>> = [
+      ...["", "\u0000", "a\u0000b", "\uD800", "x".repeat(1_025), "x".repeat(1_000_000)].flatMap((id) => [
+        store.append(stream(id), eventsOf(1), { expectedVersion }),
+        store.version(stream(id)),
+        Stream.runDrain(store.read(stream(id))),
+        store.replay.readTail(stream(id), { fromVersion: 1, limit: 1 })
+      ]),
+      store.version(StreamId.make("", "a")),
+      store.version(StreamId.make("x".repeat(256), "a")),
+      ...["", "\u0000", "\uD800", "x".repeat(256)].flatMap((bad) => [
+        store.append(stream("a"), [event(1, bad)], { expectedVersion }),
+        store.append(stream("a"), [{ ...event(1), type: bad }], { expectedVersion })
+      ]),
+      store.append(stream("a"), [{ ...event(1), metadata: { bad: NaN } }], { expectedVersion }),
+      ...[-1, 1.5, NaN, Infinity, 2 ** 53].map((version) =>
+        store.append(stream("a"), eventsOf(1), { expectedVersion: ExpectedVersion.exact(version) })
+      ),
+      ...[0, -1, 1.5, NaN, Infinity].flatMap((count) => [
+        Stream.runDrain(store.read(stream("a"), { pageSize: count })),
+        Stream.runDrain(store.read(stream("a"), { fromVersion: count })),
+        Stream.runDrain(store.readAll({ pageSize: count })),
+        store.replay.readTail(stream("a"), { fromVersion: 1, limit: count }),
+        store.replay.readTail(stream("a"), { fromVersion: count, limit: 1 })
+      ])
+    ]
+    for (const attempt of attempts) {
+      const failure = yield* failureOf(attempt)
+      assert.equal(failure._tag, "EventStoreError")
+    }
+    assert.equal(yield* store.version(stream("a")), 0)
+  }),
 
   withFresh(
     "positions grow with every event, over all streams, and are read from",
-    (store, stream) =>
-      Effect.gen(function*() {
-        const { aggregate } = stream("a")
-        for (let i = 0; i < 5; i++) {
-          yield* store.append(stream("a"), eventsOf(2), { expectedVersion: ExpectedVersion.any })
-          yield* store.append(stream("b"), eventsOf(1), { expectedVersion: ExpectedVersion.any })
-        }
-        const all = yield* settledFeed(store.readAll({ aggregate, pageSize: 4 }), 15)
-        assert.deepEqual(
-          all.map(({ stream, version }) => `${stream.id}${version}`),
-          range(0, 4).flatMap((i) => [`a${i * 2 + 1}`, `a${i * 2 + 2}`, `b${i + 1}`])
-        )
-        for (const [index, { position }] of all.entries()) {
-          assert.ok(Schema.is(Position.Position)(position))
-          if (index > 0) assert.equal(Position.Order(all[index - 1].position, position), -1)
-          const rest = yield* readAll(store.readAll({ aggregate, after: position, pageSize: 3 }))
-          assert.deepEqual(rest.map(({ id }) => id), all.slice(index + 1).map(({ id }) => id))
-        }
-        const unfiltered = yield* readAll(store.readAll({ after: all[0].position }))
-        const own = unfiltered.filter(({ stream }) => stream.aggregate === aggregate)
-        assert.deepEqual(own.map(({ id }) => id), all.slice(1).map(({ id }) => id))
-      })
+    function*(store, stream) {
+      const { aggregate } = stream("a")
+      for (let i = 0; i < 5; i++) {
+        yield* store.append(stream("a"), eventsOf(2), { expectedVersion: ExpectedVersion.any })
+        yield* store.append(stream("b"), eventsOf(1), { expectedVersion: ExpectedVersion.any })
+      }
+      const all = yield* settledFeed(store.readAll({ aggregate, pageSize: 4 }), 15)
+      assert.deepEqual(
+        all.map(({ stream, version }) => `${stream.id}${version}`),
+        range(0, 4).flatMap((i) => [`a${i * 2 + 1}`, `a${i * 2 + 2}`, `b${i + 1}`])
+      )
+      for (const [index, { position }] of all.entries()) {
+        assert.ok(Schema.is(Position.Position)(position))
+        if (index > 0) assert.equal(Position.Order(all[index - 1].position, position), -1)
+        const rest = yield* readAll(store.readAll({ aggregate, after: position, pageSize: 3 }))
+        assert.deepEqual(rest.map(({ id }) => id), all.slice(index + 1).map(({ id }) => id))
+      }
+      const unfiltered = yield* readAll(store.readAll({ after: all[0].position }))
+      const own = unfiltered.filter(({ stream }) => stream.aggregate === aggregate)
+      assert.deepEqual(own.map(({ id }) => id), all.slice(1).map(({ id }) => id))
+    }
   ),
 
-  withFresh("a reader that stops early stops the reading", (store, stream) =>
-    Effect.gen(function*() {
-      yield* store.append(stream("a"), eventsOf(50), { expectedVersion: ExpectedVersion.any })
-      for (let i = 0; i < 30; i++) {
-        const some = yield* readAll(Stream.take(store.read(stream("a"), { pageSize: 5 }), 3))
-        assert.deepEqual(versions(some), [1, 2, 3])
-      }
-    }))
+  withFresh("a reader that stops early stops the reading", function*(store, stream) {
+    yield* store.append(stream("a"), eventsOf(50), { expectedVersion: ExpectedVersion.any })
+    for (let i = 0; i < 30; i++) {
+      const some = yield* readAll(Stream.take(store.read(stream("a"), { pageSize: 5 }), 3))
+      assert.deepEqual(versions(some), [1, 2, 3])
+    }
+  })
 ]
 
 const concurrent: ReadonlyArray<Contract.Case<EventStore.EventStore>> = [
   ...[2, 8, 32].map((writers) =>
     withFresh(
       `of ${writers} writers at one expected version exactly one wins`,
-      (store, stream) =>
-        Effect.gen(function*() {
-          for (const version of [0, 1, 2]) {
-            const outcomes = yield* Effect.forEach(
-              range(1, writers),
-              (writer) =>
-                Effect.either(
-                  store.append(stream("a"), [event({ writer })], { expectedVersion: ExpectedVersion.exact(version) })
-                ),
-              { concurrency: "unbounded" }
-            )
-            assert.equal(outcomes.filter(Either.isRight).length, 1)
-            for (const outcome of outcomes) {
-              if (Either.isRight(outcome)) continue
-              assert.equal(outcome.left._tag, "VersionConflict")
-              if (outcome.left._tag === "VersionConflict") assert.ok(outcome.left.actual > version)
-            }
+      function*(store, stream) {
+        for (const version of [0, 1, 2]) {
+          const outcomes = yield* Effect.forEach(
+            range(1, writers),
+            (writer) =>
+              Effect.either(
+                store.append(stream("a"), [event({ writer })], { expectedVersion: ExpectedVersion.exact(version) })
+              ),
+            { concurrency: "unbounded" }
+          )
+          assert.equal(outcomes.filter(Either.isRight).length, 1)
+          for (const outcome of outcomes) {
+            if (Either.isRight(outcome)) continue
+            assert.equal(outcome.left._tag, "VersionConflict")
+            if (outcome.left._tag === "VersionConflict") assert.ok(outcome.left.actual > version)
           }
-          assert.deepEqual(versions(yield* readAll(store.read(stream("a")))), [1, 2, 3])
-        })
+        }
+        assert.deepEqual(versions(yield* readAll(store.read(stream("a")))), [1, 2, 3])
+      }
     )
   ),
 
   withFresh(
     "a reader that follows writers sees every event once, and every stream in order",
-    (store, stream) =>
-      Effect.gen(function*() {
-        const { aggregate } = stream("a")
-        const total = 8 * 15
-        const writing = yield* Effect.fork(Effect.forEach(
-          range(1, 8),
-          (writer) =>
-            Effect.forEach(
-              range(1, 15),
-              (i) =>
-                store.append(stream(`s${(writer + i) % 4}`), eventsOf(1), { expectedVersion: ExpectedVersion.any }),
-              {
-                discard: true
-              }
-            ),
-          { concurrency: "unbounded", discard: true }
-        ))
-        const seen: Array<Event.RecordedEvent> = []
-        const follow = Effect.suspend(() =>
-          readAll(store.readAll({ aggregate, after: seen.at(-1)?.position, pageSize: 7 }))
-        ).pipe(Effect.tap((page) => {
-          for (const event of page) seen.push(event)
-        }))
-        yield* Effect.repeat(follow, {
-          until: () => seen.length >= total,
-          schedule: Schedule.spaced("1 millis").pipe(Schedule.upTo("20 seconds"))
-        }).pipe(Effect.withClock(Clock.make()))
-        yield* Fiber.join(writing)
-        yield* follow
-        assert.equal(seen.length, total)
-        assert.equal(new Set(seen.map(({ id }) => id)).size, total)
-        for (const id of new Set(seen.map(({ stream }) => stream.id))) {
-          const own = versions(seen.filter((event) => event.stream.id === id))
-          assert.deepEqual(own, range(1, own.length))
-        }
-      })
+    function*(store, stream) {
+      const { aggregate } = stream("a")
+      const total = 8 * 15
+      const writing = yield* Effect.fork(Effect.forEach(
+        range(1, 8),
+        (writer) =>
+          Effect.forEach(
+            range(1, 15),
+            (i) => store.append(stream(`s${(writer + i) % 4}`), eventsOf(1), { expectedVersion: ExpectedVersion.any }),
+            {
+              discard: true
+            }
+          ),
+        { concurrency: "unbounded", discard: true }
+      ))
+      const seen: Array<Event.RecordedEvent> = []
+      const follow = Effect.suspend(() =>
+        readAll(store.readAll({ aggregate, after: seen.at(-1)?.position, pageSize: 7 }))
+      ).pipe(Effect.tap((page) => {
+        for (const event of page) seen.push(event)
+      }))
+      yield* Effect.repeat(follow, {
+        until: () => seen.length >= total,
+        schedule: Schedule.spaced("1 millis").pipe(Schedule.upTo("20 seconds"))
+      }).pipe(Effect.withClock(Clock.make()))
+      yield* Fiber.join(writing)
+      yield* follow
+      assert.equal(seen.length, total)
+      assert.equal(new Set(seen.map(({ id }) => id)).size, total)
+      for (const id of new Set(seen.map(({ stream }) => stream.id))) {
+        const own = versions(seen.filter((event) => event.stream.id === id))
+        assert.deepEqual(own, range(1, own.length))
+      }
+    }
   ),
 
-  withFresh("writers that expect any version all succeed, without a hole", (store, stream) =>
-    Effect.gen(function*() {
-      const results = yield* Effect.forEach(
-        range(1, 20),
-        () => store.append(stream("a"), eventsOf(3), { expectedVersion: ExpectedVersion.any }),
-        { concurrency: "unbounded" }
-      )
-      assert.deepEqual(
-        results.map(({ version }) => version).sort((a, b) => a - b),
-        range(1, 20).map((i) => i * 3)
-      )
-      assert.deepEqual(versions(yield* readAll(store.read(stream("a")))), range(1, 60))
-    }))
+  withFresh("writers that expect any version all succeed, without a hole", function*(store, stream) {
+    const results = yield* Effect.forEach(
+      range(1, 20),
+      () => store.append(stream("a"), eventsOf(3), { expectedVersion: ExpectedVersion.any }),
+      { concurrency: "unbounded" }
+    )
+    assert.deepEqual(
+      results.map(({ version }) => version).sort((a, b) => a - b),
+      range(1, 20).map((i) => i * 3)
+    )
+    assert.deepEqual(versions(yield* readAll(store.read(stream("a")))), range(1, 60))
+  })
 ]
 
 const largeAppend: ReadonlyArray<Contract.Case<EventStore.EventStore>> = [
-  withFresh("one append takes twenty thousand events", (store, stream) =>
-    Effect.gen(function*() {
-      const count = 20_000
-      const result = yield* store.append(stream("a"), eventsOf(count), { expectedVersion: ExpectedVersion.noStream })
-      assert.equal(result.version, count)
-      const read = yield* readAll(store.read(stream("a")))
-      assert.deepEqual(versions(read), range(1, count))
-      assert.ok(read.every(({ payload }, index) => JSON.stringify(payload) === `{"n":${index + 1}}`))
-    }))
+  withFresh("one append takes twenty thousand events", function*(store, stream) {
+    const count = 20_000
+    const result = yield* store.append(stream("a"), eventsOf(count), { expectedVersion: ExpectedVersion.noStream })
+    assert.equal(result.version, count)
+    const read = yield* readAll(store.read(stream("a")))
+    assert.deepEqual(versions(read), range(1, count))
+    assert.ok(read.every(({ payload }, index) => JSON.stringify(payload) === `{"n":${index + 1}}`))
+  })
 ]
 
 const largePayload: ReadonlyArray<Contract.Case<EventStore.EventStore>> = [
-  withFresh("five megabytes in one event survive", (store, stream) =>
-    Effect.gen(function*() {
-      const text = "\u0000\uD800\"ä😀 ".repeat(5_000_000 / 10)
-      yield* store.append(stream("a"), [event({ text })], { expectedVersion: ExpectedVersion.noStream })
-      const [{ payload }] = yield* readAll(store.read(stream("a")))
-      // not deepEqual, which would print it all
-      assert.ok(JSON.stringify(payload) === JSON.stringify({ text }))
-    }))
+  withFresh("five megabytes in one event survive", function*(store, stream) {
+    const text = "\u0000\uD800\"ä😀 ".repeat(5_000_000 / 10)
+    yield* store.append(stream("a"), [event({ text })], { expectedVersion: ExpectedVersion.noStream })
+    const [{ payload }] = yield* readAll(store.read(stream("a")))
+    // not deepEqual, which would print it all
+    assert.ok(JSON.stringify(payload) === JSON.stringify({ text }))
+  })
 ]
 
 const removed = <R>(
   remove: (stream: StreamId.StreamId, upTo: number) => Effect.Effect<void, unknown, R>
 ): ReadonlyArray<Contract.Case<EventStore.EventStore | R>> => [
-  withFresh("a stream whose beginning was removed goes on where it was", (store, stream) =>
-    Effect.gen(function*() {
-      yield* store.append(stream("a"), eventsOf(5), { expectedVersion: ExpectedVersion.noStream })
-      yield* remove(stream("a"), 3)
-      assert.equal(yield* store.version(stream("a")), 5)
-      assert.deepEqual(versions(yield* readAll(store.read(stream("a")))), [4, 5])
-      const conflict = yield* failureOf(
-        store.append(stream("a"), eventsOf(1), { expectedVersion: ExpectedVersion.exact(2) })
-      )
-      assert.equal(conflict._tag === "VersionConflict" && conflict.actual, 5)
-      const { version } = yield* store.append(stream("a"), eventsOf(2), { expectedVersion: ExpectedVersion.exact(5) })
-      assert.equal(version, 7)
-      assert.deepEqual(versions(yield* readAll(store.read(stream("a")))), [4, 5, 6, 7])
-    })),
+  withFresh("a stream whose beginning was removed goes on where it was", function*(store, stream) {
+    yield* store.append(stream("a"), eventsOf(5), { expectedVersion: ExpectedVersion.noStream })
+    yield* remove(stream("a"), 3)
+    assert.equal(yield* store.version(stream("a")), 5)
+    assert.deepEqual(versions(yield* readAll(store.read(stream("a")))), [4, 5])
+    const conflict = yield* failureOf(
+      store.append(stream("a"), eventsOf(1), { expectedVersion: ExpectedVersion.exact(2) })
+    )
+    assert.equal(conflict._tag === "VersionConflict" && conflict.actual, 5)
+    const { version } = yield* store.append(stream("a"), eventsOf(2), { expectedVersion: ExpectedVersion.exact(5) })
+    assert.equal(version, 7)
+    assert.deepEqual(versions(yield* readAll(store.read(stream("a")))), [4, 5, 6, 7])
+  }),
 
   withFresh(
     "a position is never given twice, not even after the last event was removed",
-    (store, stream) =>
-      Effect.gen(function*() {
-        const before = yield* store.append(stream("a"), eventsOf(3), { expectedVersion: ExpectedVersion.noStream })
-        yield* remove(stream("a"), 3)
-        assert.equal(yield* store.version(stream("a")), 0)
-        const after = yield* store.append(stream("a"), eventsOf(1), { expectedVersion: ExpectedVersion.noStream })
-        assert.equal(after.version, 1)
-        assert.equal(Option.getOrder(Position.Order)(before.position, after.position), -1)
-      })
+    function*(store, stream) {
+      const before = yield* store.append(stream("a"), eventsOf(3), { expectedVersion: ExpectedVersion.noStream })
+      yield* remove(stream("a"), 3)
+      assert.equal(yield* store.version(stream("a")), 0)
+      const after = yield* store.append(stream("a"), eventsOf(1), { expectedVersion: ExpectedVersion.noStream })
+      assert.equal(after.version, 1)
+      assert.equal(Option.getOrder(Position.Order)(before.position, after.position), -1)
+    }
   )
 ]
 
@@ -809,22 +787,21 @@ const corrupted = <R>(
 ): ReadonlyArray<Contract.Case<EventStore.EventStore | R>> => [
   withFresh(
     "a stored event that is no JSON is a typed error, and no event is skipped",
-    (store, stream) =>
-      Effect.gen(function*() {
-        yield* store.append(stream("a"), eventsOf(3), { expectedVersion: ExpectedVersion.noStream })
-        const { aggregate } = stream("a")
-        yield* settledFeed(store.readAll({ aggregate }), 3)
-        yield* corrupt(stream("a"), 2)
-        for (const reading of [store.read(stream("a"), { pageSize: 1 }), store.readAll({ aggregate, pageSize: 1 })]) {
-          const read: Array<number> = []
-          const failure = yield* failureOf(
-            Stream.runForEach(reading, ({ version }) => Effect.sync(() => read.push(version)))
-          )
-          assert.equal(failure._tag, "EventDecodeError")
-          assert.equal(failure._tag === "EventDecodeError" && failure.version, 2)
-          assert.ok(!read.includes(3))
-        }
-        assert.deepEqual(versions(yield* store.replay.readTail(stream("a"), { fromVersion: 1, limit: 5 })), [1, 2, 3])
-      })
+    function*(store, stream) {
+      yield* store.append(stream("a"), eventsOf(3), { expectedVersion: ExpectedVersion.noStream })
+      const { aggregate } = stream("a")
+      yield* settledFeed(store.readAll({ aggregate }), 3)
+      yield* corrupt(stream("a"), 2)
+      for (const reading of [store.read(stream("a"), { pageSize: 1 }), store.readAll({ aggregate, pageSize: 1 })]) {
+        const read: Array<number> = []
+        const failure = yield* failureOf(
+          Stream.runForEach(reading, ({ version }) => Effect.sync(() => read.push(version)))
+        )
+        assert.equal(failure._tag, "EventDecodeError")
+        assert.equal(failure._tag === "EventDecodeError" && failure.version, 2)
+        assert.ok(!read.includes(3))
+      }
+      assert.deepEqual(versions(yield* store.replay.readTail(stream("a"), { fromVersion: 1, limit: 5 })), [1, 2, 3])
+    }
   )
 ]

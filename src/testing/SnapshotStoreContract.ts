@@ -1,5 +1,5 @@
 /**
- * What every snapshot store promises, as tests that anyone who writes a backend can run.
+ * Tests the promises of a snapshot store, for authors of a backend.
  *
  * @since 0.1.0
  */
@@ -39,12 +39,12 @@ const withFresh = (
     store: SnapshotStore.SnapshotStore["Type"],
     aggregate: string,
     snapshot: (id: string, version: number, schemaVersion?: number, state?: string) => Snapshot.EncodedSnapshot
-  ) => Effect.Effect<void, unknown>
+  ) => Contract.Body<never>
 ): Contract.Case<SnapshotStore.SnapshotStore> => ({
   name,
   run: Effect.flatMap(SnapshotStore.SnapshotStore, (store) => {
     const aggregate = `contract-${crypto.randomUUID()}`
-    return body(store, aggregate, (id, version, schemaVersion = 1, state = `{"at":${version}}`) => ({
+    const snapshot = (id: string, version: number, schemaVersion = 1, state = `{"at":${version}}`) => ({
       stream: StreamId.make(aggregate, id),
       version,
       eventId: `event-${version}`,
@@ -52,7 +52,8 @@ const withFresh = (
       fingerprint: `fingerprint of ${schemaVersion}`,
       state,
       time: 1_700_000_000_000 + version
-    }))
+    })
+    return Effect.gen(() => body(store, aggregate, snapshot))
   })
 })
 
@@ -60,211 +61,200 @@ const plain = (found: Option.Option<Snapshot.EncodedSnapshot>) =>
   Option.getOrNull(Option.map(found, (snapshot) => ({ ...snapshot, stream: { ...snapshot.stream } })))
 
 /**
- * The promises one by one.
+ * The cases one by one.
  *
  * @since 0.1.0
  * @category suites
  */
 export const cases: ReadonlyArray<Contract.Case<SnapshotStore.SnapshotStore>> = [
-  withFresh("a stream without a snapshot has none", (store, aggregate) =>
-    Effect.gen(function*() {
-      const stream = StreamId.make(aggregate, "a")
-      assert.equal(plain(yield* store.get(stream, { schemaVersion: 1 })), null)
-      assert.equal(yield* store.exists(stream), false)
-      assert.equal(yield* store.delete(stream), 0)
-      assert.equal(yield* store.deleteByType(aggregate), 0)
-    })),
+  withFresh("a stream without a snapshot has none", function*(store, aggregate) {
+    const stream = StreamId.make(aggregate, "a")
+    assert.equal(plain(yield* store.get(stream, { schemaVersion: 1 })), null)
+    assert.equal(yield* store.exists(stream), false)
+    assert.equal(yield* store.delete(stream), 0)
+    assert.equal(yield* store.deleteByType(aggregate), 0)
+  }),
 
-  withFresh("what was saved is read back", (store, _aggregate, snapshot) =>
-    Effect.gen(function*() {
-      const states = [
-        "{}",
-        "null",
-        "[]",
-        "\"\\u0000\"",
-        "\"\\ud800\"",
-        "9007199254740993",
-        "-0",
-        "{\"__proto__\":1}",
-        JSON.stringify("😀'\"\\".repeat(100_000))
-      ]
-      for (const [index, state] of states.entries()) {
-        const saved = snapshot(`s-${index}`, 3, 1, state)
-        assert.equal(yield* store.save(saved), "Saved")
-        assert.deepEqual(plain(yield* store.get(saved.stream, { schemaVersion: 1 })), saved)
-        assert.equal(yield* store.exists(saved.stream), true)
-      }
-    })),
+  withFresh("what was saved is read back", function*(store, _aggregate, snapshot) {
+    const states = [
+      "{}",
+      "null",
+      "[]",
+      "\"\\u0000\"",
+      "\"\\ud800\"",
+      "9007199254740993",
+      "-0",
+      "{\"__proto__\":1}",
+      JSON.stringify("😀'\"\\".repeat(100_000))
+    ]
+    for (const [index, state] of states.entries()) {
+      const saved = snapshot(`s-${index}`, 3, 1, state)
+      assert.equal(yield* store.save(saved), "Saved")
+      assert.deepEqual(plain(yield* store.get(saved.stream, { schemaVersion: 1 })), saved)
+      assert.equal(yield* store.exists(saved.stream), true)
+    }
+  }),
 
   withFresh(
     "a save never replaces a newer version, nor an equal one",
-    (store, _aggregate, snapshot) =>
-      Effect.gen(function*() {
-        assert.equal(yield* store.save(snapshot("a", 5)), "Saved")
-        assert.equal(yield* store.save(snapshot("a", 4)), "Superseded")
-        assert.equal(yield* store.save(snapshot("a", 5, 1, "\"other\"")), "Superseded")
-        assert.deepEqual(plain(yield* store.get(snapshot("a", 5).stream, { schemaVersion: 1 })), snapshot("a", 5))
-        assert.equal(yield* store.save(snapshot("a", 6)), "Saved")
-        assert.deepEqual(plain(yield* store.get(snapshot("a", 5).stream, { schemaVersion: 1 })), snapshot("a", 6))
-      })
+    function*(store, _aggregate, snapshot) {
+      assert.equal(yield* store.save(snapshot("a", 5)), "Saved")
+      assert.equal(yield* store.save(snapshot("a", 4)), "Superseded")
+      assert.equal(yield* store.save(snapshot("a", 5, 1, "\"other\"")), "Superseded")
+      assert.deepEqual(plain(yield* store.get(snapshot("a", 5).stream, { schemaVersion: 1 })), snapshot("a", 5))
+      assert.equal(yield* store.save(snapshot("a", 6)), "Saved")
+      assert.deepEqual(plain(yield* store.get(snapshot("a", 5).stream, { schemaVersion: 1 })), snapshot("a", 6))
+    }
   ),
 
   withFresh(
     "of saves in any order at any time the highest version stays",
-    (store, _aggregate, snapshot) =>
-      Effect.gen(function*() {
-        const versions = [7, 3, 20, 1, 19, 12, 20, 2, 15, 8]
-        const outcomes = yield* Effect.forEach(versions, (version) => store.save(snapshot("a", version)), {
-          concurrency: "unbounded"
-        })
-        assert.ok(outcomes.includes("Saved"))
-        const found = plain(yield* store.get(snapshot("a", 1).stream, { schemaVersion: 1 }))
-        assert.equal(found?.version, 20)
+    function*(store, _aggregate, snapshot) {
+      const versions = [7, 3, 20, 1, 19, 12, 20, 2, 15, 8]
+      const outcomes = yield* Effect.forEach(versions, (version) => store.save(snapshot("a", version)), {
+        concurrency: "unbounded"
       })
+      assert.ok(outcomes.includes("Saved"))
+      const found = plain(yield* store.get(snapshot("a", 1).stream, { schemaVersion: 1 }))
+      assert.equal(found?.version, 20)
+    }
   ),
 
   withFresh(
     "every schema version keeps a snapshot of its own",
-    (store, _aggregate, snapshot) =>
-      Effect.gen(function*() {
-        const { stream } = snapshot("a", 1)
-        yield* store.save(snapshot("a", 9, 2))
-        yield* store.save(snapshot("a", 5, 3))
-        yield* store.save(snapshot("a", 7, 5))
-        const found = (schemaVersion: number) =>
-          Effect.map(store.get(stream, { schemaVersion }), (found) => plain(found)?.schemaVersion)
-        assert.equal(yield* found(3), 3)
-        assert.equal(yield* found(2), 2)
-        assert.equal(yield* found(4), 3)
-        assert.equal(yield* found(9), 5)
-        assert.equal(yield* found(1), 5)
-        assert.equal(yield* store.exists(stream, { schemaVersion: 3 }), true)
-        assert.equal(yield* store.exists(stream, { schemaVersion: 4 }), false)
-      })
+    function*(store, _aggregate, snapshot) {
+      const { stream } = snapshot("a", 1)
+      yield* store.save(snapshot("a", 9, 2))
+      yield* store.save(snapshot("a", 5, 3))
+      yield* store.save(snapshot("a", 7, 5))
+      const found = (schemaVersion: number) =>
+        Effect.map(store.get(stream, { schemaVersion }), (found) => plain(found)?.schemaVersion)
+      assert.equal(yield* found(3), 3)
+      assert.equal(yield* found(2), 2)
+      assert.equal(yield* found(4), 3)
+      assert.equal(yield* found(9), 5)
+      assert.equal(yield* found(1), 5)
+      assert.equal(yield* store.exists(stream, { schemaVersion: 3 }), true)
+      assert.equal(yield* store.exists(stream, { schemaVersion: 4 }), false)
+    }
   ),
 
   withFresh(
     "get finds what a reader can migrate, after its own",
-    (store, _aggregate, snapshot) =>
-      Effect.gen(function*() {
-        const { stream } = snapshot("a", 1)
-        for (const schemaVersion of [1, 2, 3, 7]) {
-          yield* store.save({ ...snapshot("a", 5, schemaVersion), fingerprint: `of ${schemaVersion}` })
-        }
-        const migratable = [
-          { schemaVersion: 1, fingerprint: "of 1" },
-          { schemaVersion: 2, fingerprint: "of another" }
-        ]
-        const found = (schemaVersion: number) =>
-          Effect.map(store.get(stream, { schemaVersion, migratable }), (found) => plain(found)?.schemaVersion)
-        assert.equal(yield* found(7), 7)
-        assert.equal(yield* found(3), 3)
-        assert.equal(yield* found(5), 1)
-        yield* store.delete(stream, { schemaVersion: 1 })
-        assert.equal(yield* found(5), 3)
-        yield* store.delete(stream, { schemaVersion: 3 })
-        yield* store.delete(stream, { schemaVersion: 2 })
-        assert.equal(yield* found(5), 7)
-      })
+    function*(store, _aggregate, snapshot) {
+      const { stream } = snapshot("a", 1)
+      for (const schemaVersion of [1, 2, 3, 7]) {
+        yield* store.save({ ...snapshot("a", 5, schemaVersion), fingerprint: `of ${schemaVersion}` })
+      }
+      const migratable = [
+        { schemaVersion: 1, fingerprint: "of 1" },
+        { schemaVersion: 2, fingerprint: "of another" }
+      ]
+      const found = (schemaVersion: number) =>
+        Effect.map(store.get(stream, { schemaVersion, migratable }), (found) => plain(found)?.schemaVersion)
+      assert.equal(yield* found(7), 7)
+      assert.equal(yield* found(3), 3)
+      assert.equal(yield* found(5), 1)
+      yield* store.delete(stream, { schemaVersion: 1 })
+      assert.equal(yield* found(5), 3)
+      yield* store.delete(stream, { schemaVersion: 3 })
+      yield* store.delete(stream, { schemaVersion: 2 })
+      assert.equal(yield* found(5), 7)
+    }
   ),
 
   withFresh(
     "delete takes all, one schema version, or one identity",
-    (store, _aggregate, snapshot) =>
-      Effect.gen(function*() {
-        const { stream } = snapshot("a", 1)
-        const saveAll = Effect.forEach([1, 2, 3], (schemaVersion) => store.save(snapshot("a", 4, schemaVersion)))
-        yield* saveAll
-        yield* store.save(snapshot("b", 4))
-        assert.equal(yield* store.delete(stream, { schemaVersion: 2 }), 1)
-        assert.equal(yield* store.exists(stream, { schemaVersion: 2 }), false)
-        assert.equal(yield* store.delete(stream, { schemaVersion: 1, identity: { version: 4, eventId: "other" } }), 0)
-        assert.equal(yield* store.delete(stream, { schemaVersion: 1, identity: { version: 3, eventId: "event-4" } }), 0)
-        assert.equal(yield* store.delete(stream, { schemaVersion: 1, identity: { version: 4, eventId: "event-4" } }), 1)
-        assert.equal(yield* store.exists(stream), true)
-        yield* saveAll
-        assert.equal(yield* store.delete(stream), 3)
-        assert.equal(yield* store.exists(stream), false)
-        assert.equal(yield* store.exists(snapshot("b", 1).stream), true)
-      })
+    function*(store, _aggregate, snapshot) {
+      const { stream } = snapshot("a", 1)
+      const saveAll = Effect.forEach([1, 2, 3], (schemaVersion) => store.save(snapshot("a", 4, schemaVersion)))
+      yield* saveAll
+      yield* store.save(snapshot("b", 4))
+      assert.equal(yield* store.delete(stream, { schemaVersion: 2 }), 1)
+      assert.equal(yield* store.exists(stream, { schemaVersion: 2 }), false)
+      assert.equal(yield* store.delete(stream, { schemaVersion: 1, identity: { version: 4, eventId: "other" } }), 0)
+      assert.equal(yield* store.delete(stream, { schemaVersion: 1, identity: { version: 3, eventId: "event-4" } }), 0)
+      assert.equal(yield* store.delete(stream, { schemaVersion: 1, identity: { version: 4, eventId: "event-4" } }), 1)
+      assert.equal(yield* store.exists(stream), true)
+      yield* saveAll
+      assert.equal(yield* store.delete(stream), 3)
+      assert.equal(yield* store.exists(stream), false)
+      assert.equal(yield* store.exists(snapshot("b", 1).stream), true)
+    }
   ),
 
-  withFresh("after a delete a lower version may be saved", (store, _aggregate, snapshot) =>
-    Effect.gen(function*() {
-      const { stream } = snapshot("a", 9)
-      yield* store.save(snapshot("a", 9))
-      yield* store.delete(stream, { schemaVersion: 1, identity: { version: 9, eventId: "event-9" } })
-      assert.equal(yield* store.save(snapshot("a", 4)), "Saved")
-    })),
+  withFresh("after a delete a lower version may be saved", function*(store, _aggregate, snapshot) {
+    const { stream } = snapshot("a", 9)
+    yield* store.save(snapshot("a", 9))
+    yield* store.delete(stream, { schemaVersion: 1, identity: { version: 9, eventId: "event-9" } })
+    assert.equal(yield* store.save(snapshot("a", 4)), "Saved")
+  }),
 
   withFresh(
     "deleteByType takes one aggregate, strictly below a schema version, and counts",
-    (store, aggregate, snapshot) =>
-      Effect.gen(function*() {
-        const other = snapshot("a", 1)
-        yield* store.save({ ...other, stream: StreamId.make(`${aggregate}-other`, "a") })
-        for (const schemaVersion of [1, 2, 3]) {
-          for (const id of ["a", "b"]) yield* store.save(snapshot(id, 4, schemaVersion))
-        }
-        assert.equal(yield* store.deleteByType(aggregate, { schemaVersionBelow: 3, dryRun: true }), 4)
-        assert.equal(yield* store.deleteByType(aggregate, { dryRun: true }), 6)
-        assert.equal(yield* store.deleteByType(aggregate, { schemaVersionBelow: 1 }), 0)
-        assert.equal(yield* store.deleteByType(aggregate, { schemaVersionBelow: 2 }), 2)
-        assert.equal(yield* store.exists(other.stream, { schemaVersion: 1 }), false)
-        assert.equal(yield* store.exists(other.stream, { schemaVersion: 2 }), true)
-        assert.equal(yield* store.deleteByType(aggregate), 4)
-        assert.equal(yield* store.exists(other.stream), false)
-        assert.equal(yield* store.deleteByType(`${aggregate}-other`), 1)
-      })
+    function*(store, aggregate, snapshot) {
+      const other = snapshot("a", 1)
+      yield* store.save({ ...other, stream: StreamId.make(`${aggregate}-other`, "a") })
+      for (const schemaVersion of [1, 2, 3]) {
+        for (const id of ["a", "b"]) yield* store.save(snapshot(id, 4, schemaVersion))
+      }
+      assert.equal(yield* store.deleteByType(aggregate, { schemaVersionBelow: 3, dryRun: true }), 4)
+      assert.equal(yield* store.deleteByType(aggregate, { dryRun: true }), 6)
+      assert.equal(yield* store.deleteByType(aggregate, { schemaVersionBelow: 1 }), 0)
+      assert.equal(yield* store.deleteByType(aggregate, { schemaVersionBelow: 2 }), 2)
+      assert.equal(yield* store.exists(other.stream, { schemaVersion: 1 }), false)
+      assert.equal(yield* store.exists(other.stream, { schemaVersion: 2 }), true)
+      assert.equal(yield* store.deleteByType(aggregate), 4)
+      assert.equal(yield* store.exists(other.stream), false)
+      assert.equal(yield* store.deleteByType(`${aggregate}-other`), 1)
+    }
   ),
 
   withFresh(
     "streams do not see each other, whatever their names",
-    (store, _aggregate, snapshot) =>
-      Effect.gen(function*() {
-        const ids = [
-          "a",
-          "A",
-          "a ",
-          "ä",
-          "a\u0308",
-          "'; DROP TABLE x; --",
-          "\"",
-          "%",
-          "_",
-          "__proto__",
-          "constructor",
-          "\n"
-        ]
-        for (const [index, id] of ids.entries()) yield* store.save(snapshot(id, index + 1))
-        for (const [index, id] of ids.entries()) {
-          const found = plain(yield* store.get(snapshot(id, 1).stream, { schemaVersion: 1 }))
-          assert.deepEqual(found, snapshot(id, index + 1))
-        }
-      })
+    function*(store, _aggregate, snapshot) {
+      const ids = [
+        "a",
+        "A",
+        "a ",
+        "ä",
+        "a\u0308",
+        "'; DROP TABLE x; --",
+        "\"",
+        "%",
+        "_",
+        "__proto__",
+        "constructor",
+        "\n"
+      ]
+      for (const [index, id] of ids.entries()) yield* store.save(snapshot(id, index + 1))
+      for (const [index, id] of ids.entries()) {
+        const found = plain(yield* store.get(snapshot(id, 1).stream, { schemaVersion: 1 }))
+        assert.deepEqual(found, snapshot(id, index + 1))
+      }
+    }
   ),
 
-  withFresh("input that no store can keep is a typed error", (store, aggregate, snapshot) =>
-    Effect.gen(function*() {
-      const bad = ["", "\u0000", "\uD800", "x".repeat(1_025)].map((id) => StreamId.make(aggregate, id))
-      const attempts: ReadonlyArray<Effect.Effect<unknown, SnapshotStore.SnapshotStoreError>> = [
-        ...bad.flatMap((stream) => [
-          store.get(stream, { schemaVersion: 1 }),
-          store.exists(stream),
-          store.delete(stream),
-          store.save({ ...snapshot("a", 1), stream })
-        ]),
-        store.deleteByType(""),
-        ...[NaN, 1.5, Infinity, 2 ** 31, -(2 ** 60)].flatMap((number) => [
-          store.get(StreamId.make(aggregate, "a"), { schemaVersion: number }),
-          store.save(snapshot("a", number)),
-          store.deleteByType(aggregate, { schemaVersionBelow: number })
-        ])
-      ]
-      for (const attempt of attempts) {
-        const failure = yield* Effect.flip(attempt)
-        assert.equal(failure._tag, "SnapshotStoreError")
-        assert.equal(failure.reason, "InvalidInput")
-      }
-    }))
+  withFresh("input that no store can keep is a typed error", function*(store, aggregate, snapshot) {
+    const bad = ["", "\u0000", "\uD800", "x".repeat(1_025)].map((id) => StreamId.make(aggregate, id))
+    const attempts: ReadonlyArray<Effect.Effect<unknown, SnapshotStore.SnapshotStoreError>> = [
+      ...bad.flatMap((stream) => [
+        store.get(stream, { schemaVersion: 1 }),
+        store.exists(stream),
+        store.delete(stream),
+        store.save({ ...snapshot("a", 1), stream })
+      ]),
+      store.deleteByType(""),
+      ...[NaN, 1.5, Infinity, 2 ** 31, -(2 ** 60)].flatMap((number) => [
+        store.get(StreamId.make(aggregate, "a"), { schemaVersion: number }),
+        store.save(snapshot("a", number)),
+        store.deleteByType(aggregate, { schemaVersionBelow: number })
+      ])
+    ]
+    for (const attempt of attempts) {
+      const failure = yield* Effect.flip(attempt)
+      assert.equal(failure._tag, "SnapshotStoreError")
+      assert.equal(failure.reason, "InvalidInput")
+    }
+  })
 ]
