@@ -40,7 +40,7 @@ const faulty = (plan: Faults.Plan) =>
 /** How an effect ends: its value, its error, its defect, or a word. */
 const ending = <A, E>(effect: Effect.Effect<A, E>) =>
   Effect.gen(function*() {
-    // what is stuck would hold up its parent
+    // a stuck fiber would block its parent
     const fiber = yield* Effect.forkDaemon(effect)
     yield* TestClock.adjust("1 hours")
     const exit = yield* Fiber.poll(fiber)
@@ -51,7 +51,7 @@ const ending = <A, E>(effect: Effect.Effect<A, E>) =>
     return Cause.isInterruptedOnly(exit.value.cause) ? "interrupted" : Cause.squash(exit.value.cause)
   })
 
-// without a fault the wrapped stores are stores like all others
+// without faults the wrapped stores keep the contracts
 for (
   const [name, inner] of [
     ["memory", memoryStores],
@@ -79,7 +79,7 @@ describe("faults of an event store", () => {
   for (
     const [name, fault, version] of [["before", Faults.fail, 1], ["after", Faults.lostAcknowledgement, 2]] as const
   ) {
-    it.effect(`a typed failure, ${name} the append was done`, () =>
+    it.effect(`a typed failure ${name} the append is carried out`, () =>
       Effect.gen(function*() {
         const { end, version: reached } = yield* append(fault)
         assert.instanceOf(end, EventStore.EventStoreError)
@@ -111,7 +111,7 @@ describe("faults of an event store", () => {
       }))
   }
 
-  it.effect("a hang ends by interruption, and one that is stuck does not", () =>
+  it.effect("an interruption ends a hanging call, and does not end a stuck one", () =>
     Effect.gen(function*() {
       for (const fault of [Faults.hang, Faults.stuck, Faults.after(Faults.stuck)]) {
         const { wrapped } = yield* faulty(Faults.when(() => true, fault))
@@ -124,7 +124,7 @@ describe("faults of an event store", () => {
       }
     }))
 
-  it.effect("a delay is as long as it says", () =>
+  it.effect("a delay takes the given duration", () =>
     Effect.gen(function*() {
       const { wrapped } = yield* faulty(Faults.when(() => true, Faults.delay("5 seconds")))
       const fiber = yield* Effect.fork(wrapped.version(stream))
@@ -134,7 +134,7 @@ describe("faults of an event store", () => {
       assert.strictEqual(yield* Fiber.join(fiber), 0)
     }))
 
-  it.effect("an append that is delivered twice is done once, and the answer is the same", () =>
+  it.effect("an append that is delivered twice appends once and gives the same answer", () =>
     Effect.gen(function*() {
       let asked = 0
       const store = yield* EventStore.makeMemory
@@ -153,7 +153,7 @@ describe("faults of an event store", () => {
       assert.strictEqual(yield* store.version(stream), 3)
     }))
 
-  it.effect("corrupt rows: the load of a repository is a typed error, and the rows are whole afterwards", () =>
+  it.effect("corrupt rows: a load fails with a typed error, and the stored rows are intact", () =>
     Effect.gen(function*() {
       const store = yield* EventStore.makeMemory
       const calls = [1, 2, 3]
@@ -169,7 +169,7 @@ describe("faults of an event store", () => {
       assert.deepInclude(yield* accounts.load(id("a")), { version: 3 })
     }).pipe(Effect.scoped))
 
-  it.effect("streams: every fault of a read", () =>
+  it.effect("a read meets every fault", () =>
     Effect.gen(function*() {
       const { store } = yield* faulty(Faults.none)
       yield* store.append(stream, [event("1"), event("2")], exact(0))
@@ -191,7 +191,7 @@ describe("faults of an event store", () => {
       }
     }))
 
-  it.effect("the one round trip of stores that share a database", () =>
+  it.effect("the round trip of stores that share a database meets faults", () =>
     Effect.gen(function*() {
       const events = yield* EventStore.EventStore
       const snapshots = yield* SnapshotStore.SnapshotStore
@@ -242,7 +242,7 @@ describe("faults of a snapshot store", () => {
       for (const call of meeting(Faults.duplicate)) assert.strictEqual(yield* ending(call), "ok")
     }))
 
-  it.effect("a lost acknowledgement: the snapshot is there", () =>
+  it.effect("a lost acknowledgement: the snapshot is stored", () =>
     Effect.gen(function*() {
       const store = yield* SnapshotStore.makeMemory
       const wrapped = Faults.makeSnapshotStore(
@@ -253,7 +253,7 @@ describe("faults of a snapshot store", () => {
       assert.isTrue(yield* store.exists(stream))
     }))
 
-  it.effect("corrupt: what is read or written differs in one of five ways", () =>
+  it.effect("corrupt: the snapshot that is read or written differs in one of five ways", () =>
     Effect.gen(function*() {
       const store = yield* SnapshotStore.makeMemory
       yield* store.save(snapshot)
@@ -271,7 +271,7 @@ describe("faults of a snapshot store", () => {
 })
 
 describe("onFault", () => {
-  it.effect("is told of what happens, and of nothing else", () =>
+  it.effect("is called for the faults that happen, and for no others", () =>
     Effect.gen(function*() {
       const told: Array<string> = []
       const onFault = ({ n, operation }: Faults.Call, { _tag }: Faults.Fault) => {
@@ -308,7 +308,7 @@ describe("onFault", () => {
       assert.deepStrictEqual(yield* during(lost.append(stream, [event("3")], exact(2))), ["EventStore.append 2 Fail"])
     }))
 
-  it.effect("of the round trip of stores that share a database", () =>
+  it.effect("is called for the round trip of stores that share a database", () =>
     Effect.gen(function*() {
       const told: Array<number> = []
       const events = Faults.makeEventStore(
@@ -326,7 +326,7 @@ describe("onFault", () => {
     }).pipe(Effect.scoped, Effect.provide(Layer.provide(sqlStores, sqliteFile(":memory:")))))
 })
 
-describe("options that cannot work", () => {
+describe("invalid options", () => {
   const refused = (option: string, make: () => unknown) =>
     it(`${option}: ${make.toString().slice(6)}`, () => {
       try {
@@ -351,7 +351,7 @@ describe("options that cannot work", () => {
   }
   for (const millis of [-1, NaN, Infinity]) refused("Faults.delay duration", () => Faults.delay(millis))
 
-  it("the limits themselves can", () => {
+  it("the limits themselves are valid", () => {
     for (const rate of [0, 1]) seeded({ rate })
     for (const seed of [0, -1, 2 ** 53 - 1]) seeded({ seed })
     Faults.onCall("EventStore.append", [1, 2 ** 53 - 1], Faults.fail)
@@ -370,7 +370,7 @@ describe("plans", () => {
     )
   }
 
-  it("the n-th call of an operation, or several", () => {
+  it("choose the n-th call of an operation, or several", () => {
     assert.deepStrictEqual(calls(Faults.onCall("SnapshotStore.save", 2, Faults.die), 6), [
       undefined,
       undefined,
@@ -389,7 +389,7 @@ describe("plans", () => {
     ])
   })
 
-  it("by predicate, and the first of several that has one", () => {
+  it("choose calls by a predicate, and take the first plan that has a fault", () => {
     const plan = Faults.firstOf(
       Faults.when(({ n }) => n === 2, Faults.fail),
       Faults.when(({ n, stream }) => n >= 2 && stream?.id === "a", Faults.hang)
@@ -412,7 +412,7 @@ describe("plans", () => {
     }
   )
 
-  it.effect("a layer that is built twice begins its plan anew", () =>
+  it.effect("a layer that is built twice starts its plan twice", () =>
     Effect.gen(function*() {
       const layer = Faults.layerEventStore(Faults.onCall("EventStore.version", 1, Faults.fail)).pipe(
         Layer.provide(EventStore.layerMemory)

@@ -287,14 +287,14 @@ describe("fingerprint", () => {
     )
   }
 
-  it("comes back to itself, however a recursive schema was derived", () => {
+  it("ends for a recursive schema, in every way to derive it", () => {
     for (const schema of [Tree, Folder, File, Node, Schema.typeSchema(Tree), Schema.typeSchema(Folder)]) {
       assert.strictEqual(canonical(schema.ast), canonical(schema.ast))
     }
     assert.notStrictEqual(fingerprint(Folder), fingerprint(File))
   })
 
-  it("a schema that unfolds without end is refused when the aggregate is defined", () => {
+  it("Aggregate.make rejects a schema that unfolds infinitely", () => {
     const define = () =>
       Aggregate.make({
         name: "A",
@@ -321,12 +321,12 @@ describe("fingerprint", () => {
     ["Unknown", Schema.Unknown, "750c8ab70c597eae4d351180ca818496"]
   ]
   for (const [name, schema, pinned] of golden) {
-    it(`of ${name} is what it always was`, () => {
+    it(`of ${name} is still the same`, () => {
       assert.strictEqual(fingerprint(schema), pinned)
     })
   }
 
-  it("has a canonical form that can be read", () => {
+  it("has a readable canonical form", () => {
     assert.strictEqual(
       canonical(Schema.Struct({ b: Schema.optional(Schema.NumberFromString), a: Schema.Literal("x", 1, null) }).ast),
       `["struct",[["a","",["union",["literal","null","null"],["literal","number","1"],["literal","string","x"]]],` +
@@ -335,7 +335,7 @@ describe("fingerprint", () => {
   })
 })
 
-describe("a schema whose encoding is no JSON", () => {
+describe("a schema whose encoding is not JSON", () => {
   const Opened = Schema.TaggedStruct("Opened", {})
   const define = (state: Schema.Schema.AnyNoContext) => defineWith(state, Opened)
   const defineWith =
@@ -371,7 +371,7 @@ describe("a schema whose encoding is no JSON", () => {
     [Schema.Struct({ deep: Schema.suspend(() => Schema.BigIntFromSelf) }), "$.deep"]
   ]
   for (const [schema, path] of refused) {
-    it(`is refused with its path: ${String(schema.ast)}`, () => {
+    it(`is rejected with its path: ${String(schema.ast)}`, () => {
       try {
         define(schema)()
         assert.fail("accepted")
@@ -393,13 +393,13 @@ describe("a schema whose encoding is no JSON", () => {
   }
 
   for (const [edit, [before, after]] of Object.entries({ ...caught, ...harmless })) {
-    it(`is none of these: ${edit}`, () => {
+    it(`does not include: ${edit}`, () => {
       assert.doesNotThrow(define(before))
       assert.doesNotThrow(define(after))
     })
   }
 
-  it("what only a value shows is left to the encoding", () => {
+  it("is not detected where only a value shows it: the encoding rejects that", () => {
     for (
       const schema of [
         Schema.Unknown,

@@ -23,7 +23,7 @@ const test = (
 
 describe("RecordingStores.layer", () => {
   test(
-    "a load used the snapshot, and replayed exactly the tail",
+    "a load uses the snapshot and replays exactly the tail",
     Effect.gen(function*() {
       const stores = yield* RecordingStores.Stores
       const accounts = yield* Repository.make(Account, { snapshots: SnapshotPolicy.manual })
@@ -43,7 +43,7 @@ describe("RecordingStores.layer", () => {
   )
 
   test(
-    "page by page, without snapshots, and every load for itself",
+    "loads without snapshots are recorded page by page and one by one",
     Effect.gen(function*() {
       const stores = yield* RecordingStores.Stores
       const accounts = yield* Repository.make(Account, { pageSize: 2 })
@@ -59,7 +59,7 @@ describe("RecordingStores.layer", () => {
   )
 
   test(
-    "loads at the same time on one stream, page by page, each for itself",
+    "concurrent loads of one stream are recorded one by one",
     Effect.gen(function*() {
       const stores = yield* RecordingStores.Stores
       const accounts = yield* Repository.make(Account, { pageSize: 2, snapshots: SnapshotPolicy.manual })
@@ -67,7 +67,7 @@ describe("RecordingStores.layer", () => {
       yield* accounts.createSnapshot(id("a"))
       yield* accounts.executeAll(id("a"), [deposit, deposit, deposit])
       yield* stores.forget
-      // they give way to each other between two pages
+      // the loads yield to each other between two pages
       yield* Effect.replicateEffect(accounts.load(id("a")), 5).pipe(Effect.withConcurrency("unbounded"))
       const load = { stream, snapshot: 3, cached: 0, tail: [4, 5, 6] }
       assert.deepStrictEqual(yield* stores.loads, [load, load, load, load, load])
@@ -75,7 +75,7 @@ describe("RecordingStores.layer", () => {
   )
 
   test(
-    "the worker of a background policy loads for itself",
+    "the background worker has loads of its own",
     Effect.gen(function*() {
       const stores = yield* RecordingStores.Stores
       const accounts = yield* Repository.make(Account, { snapshots: SnapshotPolicy.background({ every: 2 }) })
@@ -85,7 +85,7 @@ describe("RecordingStores.layer", () => {
       yield* accounts.awaitPendingSnapshots
       const loads = yield* stores.loads
       assert.isAtLeast(loads.length, 2)
-      // it looks once more after the load, when it may have saved already
+      // it reads once more after the load, when it may have saved already
       for (const load of loads) {
         const { snapshot } = load
         assert.deepStrictEqual(load, { stream, snapshot, cached: 0, tail: snapshot === 0 ? [1, 2, 3] : [] })
@@ -95,7 +95,7 @@ describe("RecordingStores.layer", () => {
 
   for (const snapshots of [SnapshotPolicy.manual, SnapshotPolicy.none]) {
     test(
-      `a state from the cache is a beginning of its own: ${snapshots._tag}`,
+      `a load from the cache begins at the cached state: ${snapshots._tag}`,
       Effect.gen(function*() {
         const stores = yield* RecordingStores.Stores
         const accounts = yield* Repository.make(Account, { snapshots, cache: { capacity: 10 } })
@@ -106,7 +106,7 @@ describe("RecordingStores.layer", () => {
         yield* stores.forget
         yield* accounts.load(id("a"))
         yield* accounts.load(id("a"))
-        // what was folded on the way is the next one's beginning
+        // the next load begins at the state that this one reached
         assert.deepStrictEqual(yield* stores.loads, [
           { stream, snapshot: 0, cached: 3, tail: [4, 5] },
           { stream, snapshot: 0, cached: 5, tail: [] }
@@ -116,7 +116,7 @@ describe("RecordingStores.layer", () => {
   }
 
   test(
-    "a lost race is part of its load, and nothing else is",
+    "the events of a lost race are part of its load, and no others",
     Effect.gen(function*() {
       const stores = yield* RecordingStores.Stores
       const others = yield* Repository.make(Account, { snapshots: SnapshotPolicy.none })
@@ -167,7 +167,7 @@ describe("RecordingStores.layer", () => {
   )
 
   test(
-    "a snapshot that is not used is none",
+    "a snapshot that a load does not use is not part of it",
     Effect.gen(function*() {
       const stores = yield* RecordingStores.Stores
       const events = yield* EventStore.EventStore
@@ -205,7 +205,7 @@ describe("RecordingStores.layer", () => {
   )
 
   test(
-    "what was appended and saved, with the calls that failed",
+    "appended events, saved snapshots and failed calls are recorded",
     Effect.gen(function*() {
       const stores = yield* RecordingStores.Stores
       const events = yield* EventStore.EventStore

@@ -36,7 +36,7 @@ const isInsertOf = (nth: number) => {
 for (const [name, client] of [["SQLite", sqlite], ["PostgreSQL", postgresTemporaryDatabase]] as const) {
   const isSqlite = name === "SQLite"
   describe(`a client whose statements fail, on ${name}`, () => {
-    it.scopedLive("fail: the statement is not done, and the error is marked", () =>
+    it.scopedLive("fail: the statement is not carried out, and the error is marked", () =>
       Effect.gen(function*() {
         const failure = yield* Effect.flip(insert(1))
         assert.strictEqual(failure._tag, "SqlError")
@@ -44,13 +44,13 @@ for (const [name, client] of [["SQLite", sqlite], ["PostgreSQL", postgresTempora
         assert.deepStrictEqual(yield* numbers, [])
       }).pipe(Effect.provide(withTable(client, isInsertOf(1), SqlFaults.fail))))
 
-    it.scopedLive("fail inside a transaction: SQLite goes on, PostgreSQL does nothing more", () =>
+    it.scopedLive("fail inside a transaction: SQLite keeps the transaction, PostgreSQL aborts it", () =>
       Effect.gen(function*() {
         yield* inTransaction(Effect.zipRight(Effect.ignore(insert(1)), Effect.ignore(insert(2))))
         assert.deepStrictEqual(yield* numbers, isSqlite ? [2] : [])
       }).pipe(Effect.provide(withTable(client, isInsertOf(1), SqlFaults.fail))))
 
-    it.scopedLive("abort: what was done in the transaction is gone", () =>
+    it.scopedLive("abort: the transaction is rolled back", () =>
       Effect.gen(function*() {
         yield* Effect.exit(inTransaction(Effect.zipRight(insert(1), insert(2))))
         assert.deepStrictEqual(yield* numbers, [])
@@ -63,13 +63,13 @@ for (const [name, client] of [["SQLite", sqlite], ["PostgreSQL", postgresTempora
         assert.deepStrictEqual(yield* numbers, [2])
       }).pipe(Effect.provide(withTable(client, isInsertOf(1), SqlFaults.hang))))
 
-    it.scopedLive("delay: it is done later", () =>
+    it.scopedLive("delay: the statement is carried out later", () =>
       Effect.gen(function*() {
         yield* insert(1)
         assert.deepStrictEqual(yield* numbers, [1])
       }).pipe(Effect.provide(withTable(client, isInsertOf(1), SqlFaults.delay("5 millis")))))
 
-    it.scopedLive("lostAnswer: it is done, and PostgreSQL does not say so", () =>
+    it.scopedLive("lostAnswer: the statement is carried out, and PostgreSQL does not acknowledge it", () =>
       Effect.gen(function*() {
         const exit = yield* Effect.exit(insert(1))
         assert.strictEqual(Exit.isFailure(exit), !isSqlite)
@@ -77,7 +77,7 @@ for (const [name, client] of [["SQLite", sqlite], ["PostgreSQL", postgresTempora
         assert.deepStrictEqual(yield* Effect.retry(numbers, { times: 5 }), [1])
       }).pipe(Effect.provide(withTable(client, isInsertOf(1), SqlFaults.lostAnswer))))
 
-    it.scopedLive("a plan sees which transaction a statement is in, and which of its statements it is", () => {
+    it.scopedLive("a plan receives the number of the transaction and of the statement in it", () => {
       const seen: Array<string> = []
       const observed = SqlFaults.layer(SqlFaults.none, {
         onStatement: ({ kind, transaction }) => seen.push(`${kind} ${transaction?.number}.${transaction?.statement}`)
@@ -104,7 +104,7 @@ describe("plans", () => {
     transaction: inside === undefined ? undefined : { number: 1, statement: inside }
   })
 
-  it("by the number of the statement", () => {
+  it("choose statements by their number", () => {
     const ask = SqlFaults.onStatement(2, SqlFaults.fail).start()
     assert.deepStrictEqual([1, 2, 3].map((n) => ask(statement(n))?._tag), [undefined, "Fail", undefined])
     const inside = SqlFaults.insideTransactions(2, SqlFaults.abort).start()
@@ -120,7 +120,7 @@ describe("plans", () => {
     assert.notDeepEqual(draw(1), draw(2))
   })
 
-  it("what makes no sense is refused", () => {
+  it("reject invalid options", () => {
     assert.throws(() => SqlFaults.onStatement(0, SqlFaults.fail), /SqlFaults.onStatement n/)
     assert.throws(() => SqlFaults.insideTransactions(1.5, SqlFaults.fail), /SqlFaults.insideTransactions n/)
     assert.throws(() => SqlFaults.seeded({ seed: 0.5, rate: 1, faults: [SqlFaults.fail] }), /seed/)
