@@ -25,23 +25,20 @@ const imports = new Map(
   })
 )
 
-/**
- * What each room may import: rooms below it, and public modules that are models or service tags. `leaf` stands for the
- * files directly in src/internal.
- */
+/** The public modules that are models or service tags. */
+const models = [
+  ...["Aggregate", "Event", "EventStore", "ExpectedVersion", "InvalidOption", "Metrics", "Position", "Snapshot"],
+  ...["SnapshotPolicy", "SnapshotStore", "StreamId", "Versions"]
+]
+
+/** The rooms and public modules that each room may import. `leaf` stands for the files directly in src/internal. */
 const rooms: Readonly<Record<string, ReadonlyArray<string>>> = {
   leaf: ["InvalidOption", "StreamId"],
   schema: ["leaf", "InvalidOption", "Versions"],
-  repository: [
-    ...["leaf", "schema", "Aggregate", "Event", "EventStore", "InvalidOption", "Metrics", "Position", "Snapshot"],
-    ...["SnapshotPolicy", "SnapshotStore", "StreamId"]
-  ],
-  sql: [
-    ...["leaf", "schema", "Event", "EventStore", "ExpectedVersion", "InvalidOption", "Metrics", "Position", "Snapshot"],
-    ...["SnapshotStore", "StreamId"]
-  ],
-  laws: ["leaf", "schema", "repository", "Aggregate", "InvalidOption", "Snapshot", "StreamId"],
-  testing: ["leaf", "EventStore", "InvalidOption", "Snapshot", "SnapshotStore", "StreamId"]
+  repository: ["leaf", "schema", ...models],
+  sql: ["leaf", "schema", ...models],
+  laws: ["leaf", "schema", "repository", ...models],
+  testing: ["leaf", ...models]
 }
 
 const roomOf = (file: string): string | undefined => {
