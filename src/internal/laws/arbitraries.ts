@@ -7,7 +7,6 @@ import * as FastCheck from "effect/FastCheck"
 import type * as Schema from "effect/Schema"
 import { isObject, isPlain, ownKeys } from "./effectData.js"
 
-/** @internal */
 export const fromSchema = <A>(schema: Schema.Schema<A>): FastCheck.Arbitrary<A> =>
   Arbitrary.makeLazy(schema)(primitives)
 
@@ -141,8 +140,6 @@ const primitives: typeof FastCheck = { ...FastCheck, bigInt, date, float, intege
 /**
  * Generates lists of records in which a field often repeats the value that a field of the same name had before, so that
  * commands refer to each other.
- *
- * @internal
  */
 export const related = <A>(
   item: FastCheck.Arbitrary<A>,

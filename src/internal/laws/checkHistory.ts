@@ -20,11 +20,7 @@ import { apart, type Evidence, type Law, type Line, type Problem, text, thrown, 
 import { fieldsOf, type Loss, lossOf, refusals, storeEvent, storeState } from "./storage.js"
 import type { History, Subject } from "./subject.js"
 
-/**
- * The laws that one history is checked against. Migrations need a second aggregate.
- *
- * @internal
- */
+/** The laws that one history is checked against. Migrations need a second aggregate. */
 export const allLaws: ReadonlyArray<Law> = [
   "total",
   "pure",
@@ -35,14 +31,12 @@ export const allLaws: ReadonlyArray<Law> = [
   "invariant"
 ]
 
-/** @internal */
 export interface Result {
   readonly problems: ReadonlyMap<Law, Problem>
   /** The types of the events that commands decided. */
   readonly decided: ReadonlySet<string>
 }
 
-/** @internal */
 export interface Options<in State> {
   readonly laws: ReadonlySet<Law>
   /** The most events: the commands after them are left out. */
@@ -79,7 +73,6 @@ interface Walk<Id, State, Event, Command> {
   state: State
 }
 
-/** @internal */
 export const checkHistory = <Id, State, Event, Command>(
   subject: Subject<Id, State, Event, Command>,
   history: History<Id, Command, Event>,

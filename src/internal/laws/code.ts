@@ -6,18 +6,10 @@ import * as Option from "effect/Option"
 import * as Redacted from "effect/Redacted"
 import { containerOf, isData, isObject, ownKeys } from "./effectData.js"
 
-/**
- * Writes a value as the TypeScript that makes it, on one line.
- *
- * @internal
- */
+/** Writes a value as the TypeScript that makes it, on one line. */
 export const toCode = (value: unknown): string => flat(toDoc(value, []))
 
-/**
- * Writes the same code in several lines where it is wider than `width`.
- *
- * @internal
- */
+/** Writes the same code in several lines where it is wider than `width`. */
 export const toLines = (value: unknown, width: number): ReadonlyArray<string> => pretty(toDoc(value, []), width)
 
 type Doc =
@@ -184,11 +176,7 @@ const durationToCode = (duration: Duration.Duration): string => {
     : `Duration.nanos(${Option.getOrElse(Duration.toNanos(duration), () => 0n)}n)`
 }
 
-/**
- * Gives the name of an object's class: `Object` for a plain object.
- *
- * @internal
- */
+/** Gives the name of an object's class: `Object` for a plain object. */
 export const nameOf = (value: object): string => {
   const prototype: unknown = Object.getPrototypeOf(value)
   if (!isObject(prototype)) return "Object"
@@ -196,11 +184,7 @@ export const nameOf = (value: object): string => {
   return typeof constructor === "function" ? constructor.name : "Object"
 }
 
-/**
- * Gives the class and the message of an error, or the code of any other thrown value.
- *
- * @internal
- */
+/** Gives the class and the message of an error, or the code of any other thrown value. */
 export const messageOf = (error: unknown): string => {
   if (!(error instanceof Error)) return toCode(error)
   if (error instanceof RangeError && /call stack/.test(error.message)) return `${error.name}: ${error.message}`

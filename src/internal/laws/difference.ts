@@ -7,19 +7,13 @@ import { formatPath } from "../schema/json.js"
 import { toCode } from "./code.js"
 import { containerOf, isData, isObject, isPlain, ownKeys } from "./effectData.js"
 
-/**
- * The text of a side that has nothing at the path of a difference. No value has this code.
- *
- * @internal
- */
+/** The text of a side that has nothing at the path of a difference. No value has this code. */
 export const nothing = "nothing"
 
 /**
  * Finds the differences of two values at any depth. It is stricter than `Equal.equals` (a negative zero is not zero)
  * and than a comparison of JSON (a class instance is not a plain object), and it compares the contents of Effect's
  * data types. The order in maps, sets and records does not count. In `fields`, `undefined` and absent are equal.
- *
- * @internal
  */
 export const differences = (
   expected: unknown,
@@ -32,7 +26,6 @@ export const differences = (
   return walk.found
 }
 
-/** @internal */
 export const same = (expected: unknown, actual: unknown, fields?: ReadonlySet<PropertyKey>): boolean =>
   differences(expected, actual, fields, 1).length === 0
 

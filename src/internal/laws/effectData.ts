@@ -13,8 +13,6 @@ import * as SortedSet from "effect/SortedSet"
 /**
  * A value of one of Effect's immutable data types, as its parts. Two equal values may differ inside, and some types
  * cache in place, so their insides must be neither compared nor frozen.
- *
- * @internal
  */
 export type Container =
   | { readonly _tag: "Keyed"; readonly name: string; readonly entries: ReadonlyArray<readonly [unknown, unknown]> }
@@ -22,7 +20,6 @@ export type Container =
   | { readonly _tag: "Ordered"; readonly name: string; readonly values: ReadonlyArray<unknown> }
   | { readonly _tag: "Atom"; readonly name: string }
 
-/** @internal */
 export const containerOf = (value: object): Container | undefined => {
   if (isPlain(value)) return undefined
   if (HashMap.isHashMap(value)) return { _tag: "Keyed", name: "HashMap", entries: Array.from(value) }
@@ -40,22 +37,13 @@ export const containerOf = (value: object): Container | undefined => {
   return undefined
 }
 
-/** @internal */
 export const isObject = (value: unknown): value is object => typeof value === "object" && value !== null
 
-/**
- * Lists the own enumerable keys, symbols included.
- *
- * @internal
- */
+/** Lists the own enumerable keys, symbols included. */
 export const ownKeys = (value: object): ReadonlyArray<PropertyKey> =>
   Reflect.ownKeys(value).filter((key) => Object.prototype.propertyIsEnumerable.call(value, key))
 
-/**
- * Whether a value is a plain object or array.
- *
- * @internal
- */
+/** Whether a value is a plain object or array. */
 export const isPlain = (value: object): boolean => {
   const prototype: unknown = Object.getPrototypeOf(value)
   return prototype === Object.prototype || prototype === Array.prototype
@@ -64,11 +52,7 @@ export const isPlain = (value: object): boolean => {
 const structPrototype: unknown = Object.getPrototypeOf(Data.struct({}))
 const arrayPrototype: unknown = Object.getPrototypeOf(Data.array([]))
 
-/**
- * Whether a value is a plain object or array made by Effect's `Data`, which compares by value.
- *
- * @internal
- */
+/** Whether a value is a plain object or array made by Effect's `Data`, which compares by value. */
 export const isData = (value: object): boolean => {
   const prototype: unknown = Object.getPrototypeOf(value)
   return prototype === structPrototype || prototype === arrayPrototype

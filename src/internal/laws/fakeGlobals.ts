@@ -5,7 +5,6 @@
 import { createRequire, syncBuiltinESMExports } from "node:module"
 import { isObject } from "./effectData.js"
 
-/** @internal */
 export interface Reading {
   /** The function that was called: `Date.now()`. */
   readonly source: string
@@ -14,7 +13,6 @@ export interface Reading {
   readonly stack: string
 }
 
-/** @internal */
 export interface FakeGlobals {
   /** Runs a function with a time and a sequence of random numbers that depend only on `variant`. */
   readonly run: <A>(variant: 0 | 1, body: () => A) => A
@@ -44,7 +42,6 @@ const nodeCrypto: unknown = createRequire(import.meta.url)("node:crypto")
 
 const times = [Date.UTC(2001, 1, 3, 4, 5, 6, 7), Date.UTC(2044, 11, 10, 9, 8, 7, 6)] as const
 
-/** @internal */
 export const install = (): FakeGlobals => {
   const fakes: Fakes = { time: times[0], seed: 1, running: false, watching: false, reading: undefined, undo: [] }
   const RealDate = Date

@@ -15,7 +15,6 @@ import { objectionsIn, unusual } from "./objections.js"
 import type { History, Subject } from "./subject.js"
 import { type Limits, TookTooLong, within } from "./timeLimit.js"
 
-/** @internal */
 export interface Generators<Id, Command, Event> {
   readonly id: FastCheck.Arbitrary<Id>
   /** Tried out when it is called: a history of events needs no commands. */
@@ -25,11 +24,7 @@ export interface Generators<Id, Command, Event> {
   readonly byType: ReadonlyMap<string, FastCheck.Arbitrary<Event>>
 }
 
-/**
- * The generators that a test gives. The others are made from the schemas.
- *
- * @internal
- */
+/** The generators that a test gives. The others are made from the schemas. */
 export interface Given<Id, Command, Event> {
   readonly id?: FastCheck.Arbitrary<Id> | undefined
   readonly command?: FastCheck.Arbitrary<Command> | undefined
@@ -46,11 +41,7 @@ export class NotGenerated extends Error {
   override readonly name = "NotGenerated"
 }
 
-/**
- * Makes the generators of an subject and tries each of them out, so that one that never ends is found here.
- *
- * @internal
- */
+/** Makes the generators of an subject and tries each of them out, so that one that never ends is found here. */
 export const make = <Id, State, Event, Command>(
   subject: Subject<Id, State, Event, Command>,
   given: Given<Id, Command, Event>,
@@ -79,8 +70,6 @@ export const make = <Id, State, Event, Command>(
 /**
  * Makes the histories: lists of commands, or of events where every event is to be checked. A list that is generated
  * from a schema repeats values, so that one item refers to another.
- *
- * @internal
  */
 export const histories = <Id, State, Event, Command>(
   subject: Subject<Id, State, Event, Command>,
@@ -228,11 +217,7 @@ const ofItsOwn = (problem: Pinpointed, millis: number): Pinpointed => {
 
 const isArbitrary = (value: unknown): value is FastCheck.Arbitrary<unknown> => value instanceof FastCheck.Arbitrary
 
-/**
- * Finds the schema that takes most of the time to generate.
- *
- * @internal
- */
+/** Finds the schema that takes most of the time to generate. */
 export const slowest = <Id, State, Event, Command>(
   subject: Subject<Id, State, Event, Command>,
   given: Given<Id, Command, Event>,

@@ -27,7 +27,6 @@ export class LawBroken extends Error {
   override readonly name = "LawBroken"
 }
 
-/** @internal */
 export const names: Readonly<Record<Law, string>> = {
   total: "decide and evolve never throw, and handle every command and event",
   pure: "decide and evolve are pure: same input, same output, no input changed, no clock, no randomness",
@@ -39,7 +38,6 @@ export const names: Readonly<Record<Law, string>> = {
   invariant: "the invariant holds in every state"
 }
 
-/** @internal */
 export interface Options<Id, in out State, Event, Command> {
   readonly histories?: "commands" | "events" | undefined
   readonly id?: FastCheck.Arbitrary<Id> | undefined
@@ -52,11 +50,7 @@ export interface Options<Id, in out State, Event, Command> {
   readonly size?: number | undefined
 }
 
-/**
- * An older version of an aggregate, with its types left out.
- *
- * @internal
- */
+/** An older version of an aggregate, with its types left out. */
 export interface Older {
   readonly schemaVersion: number
   readonly find: <Id, State, Event, Command>(
@@ -78,11 +72,7 @@ interface Suite {
   readonly declared: { readonly stack?: string }
 }
 
-/**
- * Makes the laws of an aggregate. The stack of a failure begins where `caller` was called.
- *
- * @internal
- */
+/** Makes the laws of an aggregate. The stack of a failure begins where `caller` was called. */
 export const make = <Id, State, Event, Command>(
   subject: Subject<Id, State, Event, Command>,
   options: Options<Id, State, Event, Command>,
@@ -246,7 +236,6 @@ const report = (
   )
 }
 
-/** @internal */
 export const broken = (
   aggregate: string,
   id: unknown,

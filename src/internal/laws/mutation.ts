@@ -6,7 +6,6 @@ import * as List from "effect/List"
 import * as Option from "effect/Option"
 import { containerOf, isObject, isPlain, ownKeys } from "./effectData.js"
 
-/** @internal */
 export interface Tracker {
   /**
    * Freezes a value all the way down, as far as that is possible. Maps, sets and dates cannot be frozen. Effect's data
@@ -17,11 +16,7 @@ export interface Tracker {
   readonly copy: (value: unknown) => unknown
 }
 
-/**
- * Finds changes in place: it freezes inputs where it can, and copies the rest.
- *
- * @internal
- */
+/** Finds changes in place: it freezes inputs where it can, and copies the rest. */
 export const make = (): Tracker => {
   // not weak sets: those are expensive to collect, and a tracker is short-lived
   const visited = new Set<object>()
@@ -138,11 +133,7 @@ const immutableParts = (value: object): ReadonlyArray<unknown> | undefined => {
   }
 }
 
-/**
- * Whether an error was thrown by a write to a frozen value.
- *
- * @internal
- */
+/** Whether an error was thrown by a write to a frozen value. */
 export const isMutation = (error: unknown): boolean =>
   error instanceof TypeError &&
   /read only property|object is not extensible|Cannot (?:delete|define|redefine) property/.test(error.message)

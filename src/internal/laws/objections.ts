@@ -8,11 +8,7 @@ import { brief } from "../text.js"
 import { toCode } from "./code.js"
 import { isObject } from "./effectData.js"
 
-/**
- * Lists the objections of a schema to a value, path by path.
- *
- * @internal
- */
+/** Lists the objections of a schema to a value, path by path. */
 export const objections = (
   error: ParseResult.ParseError
 ): ReadonlyArray<{ readonly path: string | undefined; readonly reason: string }> =>
@@ -21,15 +17,10 @@ export const objections = (
     reason: message
   }))
 
-/** @internal */
 export const objectionsIn = (error: ParseResult.ParseError): string =>
   objections(error).map(({ path, reason }) => path === undefined ? reason : `at ${path}: ${reason}`).join("; ")
 
-/**
- * Validates an instance of a class that is a schema, such as a `Schema.TaggedError`, with that schema.
- *
- * @internal
- */
+/** Validates an instance of a class that is a schema, such as a `Schema.TaggedError`, with that schema. */
 export const ownProblem = (value: unknown): ParseResult.ParseError | undefined => {
   const constructor: unknown = isObject(value) ? Reflect.get(value, "constructor") : undefined
   if (!isSchema(constructor)) return undefined
@@ -40,18 +31,13 @@ export const ownProblem = (value: unknown): ParseResult.ParseError | undefined =
 // a schema that needs services cannot be encoded synchronously: that is an unusual problem, which `ownProblem` ignores
 const isSchema = (value: unknown): value is Schema.Schema<unknown> => Schema.isSchema(value)
 
-/**
- * Throws `InvalidOption` where a test gives a value that its schema refuses.
- *
- * @internal
- */
+/** Throws `InvalidOption` where a test gives a value that its schema refuses. */
 export const allow = <A, B>(
   what: string,
   value: A,
   encode: (value: A) => Either.Either<B, ParseResult.ParseError>
 ): B => Either.getOrThrowWith(encode(value), (error) => refusal(what, value, objectionsIn(error)))
 
-/** @internal */
 export const refusal = (what: string, value: unknown, why: string): InvalidOption =>
   new InvalidOption({
     option: what,
@@ -59,11 +45,7 @@ export const refusal = (what: string, value: unknown, why: string): InvalidOptio
     expected: `a value that matches its schema: ${why}`
   })
 
-/**
- * Describes the problem of a schema that did more than refuse a value: it is effectful, or it threw.
- *
- * @internal
- */
+/** Describes the problem of a schema that did more than refuse a value: it is effectful, or it threw. */
 export const unusual = (error: ParseResult.ParseError): string | undefined => {
   if (isEffectful(error.issue)) {
     return "is effectful: it cannot be encoded and decoded synchronously, and events and states are. " +

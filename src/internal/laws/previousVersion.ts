@@ -24,7 +24,6 @@ import { fieldsOf } from "./storage.js"
 import type { History, Subject } from "./subject.js"
 import { type Limits, TookTooLong, within } from "./timeLimit.js"
 
-/** @internal */
 export interface Options {
   readonly runs: number | undefined
   readonly seed: number
@@ -36,11 +35,7 @@ export interface Options {
 /** How many histories are run where the caller does not say. */
 const mostRuns = 200
 
-/**
- * Searches for a history of the older aggregate that the aggregate of now does not understand.
- *
- * @internal
- */
+/** Searches for a history of the older aggregate that the aggregate of now does not understand. */
 export const find = <OldId, OldState, OldEvent, OldCommand, Id, State, Event, Command>(
   old: Subject<OldId, OldState, OldEvent, OldCommand>,
   given: Generators.Given<OldId, OldCommand, OldEvent>,
@@ -77,11 +72,7 @@ const generate = <A>(histories: FastCheck.Arbitrary<A>, { limits, run, seed, ver
   }
 }
 
-/**
- * Checks one history of the older aggregate.
- *
- * @internal
- */
+/** Checks one history of the older aggregate. */
 export const checkHistory = <OldId, OldState, OldEvent, OldCommand, Id, State, Event, Command>(
   old: Subject<OldId, OldState, OldEvent, OldCommand>,
   now: Subject<Id, State, Event, Command>,
@@ -281,8 +272,6 @@ const migrate = <OldId, OldState, OldEvent, OldCommand, Id, State, Event, Comman
 /**
  * Checks migrations without the older code: some old state can be migrated, and every field that old and new states
  * share has an effect on the result.
- *
- * @internal
  */
 export const inspect = <Id, State, Event, Command>(
   now: Subject<Id, State, Event, Command>,

@@ -6,11 +6,7 @@ import { isMutation, type Tracker } from "./mutation.js"
 import { apart, type Evidence, type Law, type Line, type Problem, text, thrown, valueOf, where } from "./report.js"
 import { TookTooLong } from "./timeLimit.js"
 
-/**
- * The findings of one history, and the services that the checks share.
- *
- * @internal
- */
+/** The findings of one history, and the services that the checks share. */
 export interface Checks {
   readonly laws: ReadonlySet<Law>
   /** The first violation of each law. */
@@ -33,11 +29,7 @@ interface Call {
   readonly lines: number
 }
 
-/**
- * Notes a broken law, unless an earlier step broke the same one.
- *
- * @internal
- */
+/** Notes a broken law, unless an earlier step broke the same one. */
 export const violate = (
   { laws, log, problems }: Checks,
   law: Law,
@@ -49,7 +41,6 @@ export const violate = (
   if (laws.has(law) && !problems.has(law)) problems.set(law, { law, text, evidence, hint, lines })
 }
 
-/** @internal */
 export const attempt = <A>(body: () => A): Either.Either<A, unknown> => {
   try {
     return Either.right(body())
@@ -62,8 +53,6 @@ export const attempt = <A>(body: () => A): Either.Either<A, unknown> => {
 /**
  * Calls a function of the aggregate and checks that it returns, leaves its inputs alone, and reads neither the clock
  * nor random numbers. `undefined`: the history cannot go on.
- *
- * @internal
  */
 export const call = <A>(
   checks: Checks,
@@ -119,8 +108,6 @@ const readingHint = (name: string): string =>
 /**
  * Repeats the calls of a history at another time, with other random numbers and in another time zone, and compares the
  * results.
- *
- * @internal
  */
 export const repeatCalls = (checks: Checks): void => {
   const { calls, globals, inTime, onCall } = checks

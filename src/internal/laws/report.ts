@@ -1,14 +1,9 @@
 import type { Difference } from "../schema/equality.js"
 import { messageOf, toCode, toLines } from "./code.js"
 
-/** @internal */
 export type Law = "total" | "pure" | "events" | "rejections" | "encoding" | "snapshots" | "migrations" | "invariant"
 
-/**
- * A law that one history breaks.
- *
- * @internal
- */
+/** A law that one history breaks. */
 export interface Problem {
   readonly law: Law
   /** Says what is wrong in a sentence or two. */
@@ -19,7 +14,6 @@ export interface Problem {
   readonly lines: number
 }
 
-/** @internal */
 export type Evidence =
   | { readonly _tag: "Value"; readonly label: string; readonly value: unknown }
   | { readonly _tag: "Text"; readonly label: string; readonly text: string }
@@ -29,11 +23,7 @@ export type Evidence =
     readonly sides: readonly [one: string, other: string]
   }
 
-/**
- * One step of a history, for the report.
- *
- * @internal
- */
+/** One step of a history, for the report. */
 export type Line =
   | { readonly _tag: "Initial"; readonly state: unknown }
   | { readonly _tag: "Command"; readonly command: unknown }
@@ -42,27 +32,19 @@ export type Line =
   | { readonly _tag: "Event"; readonly number: number; readonly event: unknown; readonly decided: boolean }
   | { readonly _tag: "State"; readonly state: unknown }
 
-/** @internal */
 export const text = (label: string, text: string): Evidence => ({ _tag: "Text", label, text })
 
-/** @internal */
 export const valueOf = (label: string, value: unknown): Evidence => ({ _tag: "Value", label, value })
 
-/** @internal */
 export const apart = (found: ReadonlyArray<Difference>, one: string, other: string): Evidence => ({
   _tag: "Differences",
   found,
   sides: [one, other]
 })
 
-/** @internal */
 export const thrown = (error: unknown): ReadonlyArray<Evidence> => [text("thrown", messageOf(error)), ...where(error)]
 
-/**
- * Finds the first frame of a stack that is in the user's code.
- *
- * @internal
- */
+/** Finds the first frame of a stack that is in the user's code. */
 export const where = (error: unknown): ReadonlyArray<Evidence> => {
   const stack: unknown = typeof error === "object" && error !== null ? Reflect.get(error, "stack") : undefined
   const frames = typeof stack === "string" ? stack.split("\n").filter((line) => /^\s+at /.test(line)) : []
@@ -74,8 +56,6 @@ export const where = (error: unknown): ReadonlyArray<Evidence> => {
 
 /**
  * Renders a broken law for a reader who knows only the aggregate: what happened, what is wrong with it, and what to do.
- *
- * @internal
  */
 export const render = (options: {
   readonly aggregate: string
@@ -103,11 +83,7 @@ export const render = (options: {
   ].join("\n")
 }
 
-/**
- * A labelled value, or a labelled text that is printed as it is.
- *
- * @internal
- */
+/** A labelled value, or a labelled text that is printed as it is. */
 export type Row = readonly [label: string, value: unknown] | readonly [label: string, value: unknown, text: true]
 
 const rowsOf = (line: Line): ReadonlyArray<Row> => {
@@ -127,7 +103,6 @@ const rowsOf = (line: Line): ReadonlyArray<Row> => {
   }
 }
 
-/** @internal */
 export const evidenceRows = (evidence: Evidence): ReadonlyArray<Row> => {
   switch (evidence._tag) {
     case "Value":
@@ -147,7 +122,6 @@ export const evidenceRows = (evidence: Evidence): ReadonlyArray<Row> => {
 
 const width = 100
 
-/** @internal */
 export const table = (rows: ReadonlyArray<Row>): ReadonlyArray<string> => {
   const indent = Math.min(30, Math.max(0, ...rows.map(([label]) => label.length))) + 2
   return rows.flatMap(([label, value, text]) => {
@@ -178,11 +152,7 @@ const most = 24
 const cut = (lines: ReadonlyArray<string>): ReadonlyArray<string> =>
   lines.length <= most ? lines : [...lines.slice(0, most), `... (${lines.length - most} more lines)`]
 
-/**
- * Writes the line of code that runs one history again.
- *
- * @internal
- */
+/** Writes the line of code that runs one history again. */
 export const regression = (
   call: string,
   history: { readonly id: unknown; readonly commands: ReadonlyArray<unknown>; readonly events: ReadonlyArray<unknown> },
@@ -197,9 +167,5 @@ export const regression = (
   return `${call}, { ${fields.join(", ")} }${more.length === 0 ? "" : `, { ${more.join(", ")} }`})`
 }
 
-/**
- * Guesses the name of the variable that holds the aggregate.
- *
- * @internal
- */
+/** Guesses the name of the variable that holds the aggregate. */
 export const variableOf = (aggregate: string): string => /^[A-Za-z_$][\w$]*$/.test(aggregate) ? aggregate : "aggregate"

@@ -9,8 +9,6 @@ interface Declares {
 /**
  * Finds the runner that runs this file: the globals of jest, mocha, bun and of vitest's `globals: true`; the functions
  * that vitest keeps for `import.meta.vitest` where it has no globals; then `node:test`.
- *
- * @internal
  */
 export const detect = (): Declares => {
   for (const candidate of [globalThis, Reflect.get(globalThis, "__vitest_index__")]) {

@@ -17,7 +17,6 @@ import { type History, lengthOf, type Subject } from "./subject.js"
 import { type Answer, checkIn, idle, inFakeGlobals, neverReturned, type Question, run } from "./timedHistory.js"
 import { type Limits, TookTooLong, within } from "./timeLimit.js"
 
-/** @internal */
 export interface Options<Id, in out State, Event, Command> extends Generators.Given<Id, Command, Event> {
   readonly histories: "commands" | "events"
   readonly invariant: ((state: State) => boolean) | undefined
@@ -27,7 +26,6 @@ export interface Options<Id, in out State, Event, Command> extends Generators.Gi
   readonly limits: Limits
 }
 
-/** @internal */
 export interface Session<out Id, out State, out Event, out Command> {
   readonly find: (law: Law) => Found<Id, Event, Command> | undefined
   /** Some of the states that the histories reached. */
@@ -62,7 +60,6 @@ interface First<Id, Event, Command> {
   readonly hung: boolean
 }
 
-/** @internal */
 export const make = <Id, State, Event, Command>(
   subject: Subject<Id, State, Event, Command>,
   options: Options<Id, State, Event, Command>

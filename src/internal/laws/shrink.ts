@@ -2,18 +2,13 @@ import * as FastCheck from "effect/FastCheck"
 import type { Line, Problem } from "./report.js"
 import { type History, lengthOf } from "./subject.js"
 
-/**
- * A history that breaks a law.
- *
- * @internal
- */
+/** A history that breaks a law. */
 export interface Finding<out Id, out Event, out Command> {
   readonly history: History<Id, Command, Event>
   readonly log: ReadonlyArray<Line>
   readonly problem: Problem
 }
 
-/** @internal */
 export interface Found<out Id, out Event, out Command> extends Finding<Id, Event, Command> {
   /** The number of the run, from 1. */
   readonly run: number
@@ -21,11 +16,7 @@ export interface Found<out Id, out Event, out Command> extends Finding<Id, Event
   readonly before: number
 }
 
-/**
- * Searches for the smallest history that still breaks the law, from the one that a run of fast-check generated.
- *
- * @internal
- */
+/** Searches for the smallest history that still breaks the law, from the one that a run of fast-check generated. */
 export const shrink = <Id, Event, Command>(
   arbitrary: FastCheck.Arbitrary<History<Id, Command, Event>>,
   options: {

@@ -10,7 +10,6 @@ import { objections, unusual } from "./objections.js"
 import { apart, type Evidence, text, valueOf } from "./report.js"
 import type { Subject } from "./subject.js"
 
-/** @internal */
 export interface Loss {
   readonly text: string
   readonly evidence: ReadonlyArray<Evidence>
@@ -46,11 +45,7 @@ const refused = (text: string, error: ParseResult.ParseError): Loss => {
   return { text, evidence: refusals(error), hint: problem === undefined ? undefined : `The schema ${problem}` }
 }
 
-/**
- * Stores an event and reads it back.
- *
- * @internal
- */
+/** Stores an event and reads it back. */
 export const storeEvent = <Id, State, Event, Command>(
   { event: codec }: Subject<Id, State, Event, Command>,
   event: Event
@@ -70,11 +65,7 @@ export const storeEvent = <Id, State, Event, Command>(
   })
 }
 
-/**
- * Stores a state as a snapshot does and reads it back.
- *
- * @internal
- */
+/** Stores a state as a snapshot does and reads it back. */
 export const storeState = <Id, State, Event, Command>(
   { state: codec }: Subject<Id, State, Event, Command>,
   state: State
@@ -92,11 +83,7 @@ export const storeState = <Id, State, Event, Command>(
   })
 }
 
-/**
- * Compares a value with what came back from storage.
- *
- * @internal
- */
+/** Compares a value with what came back from storage. */
 export const lossOf = (
   text: string,
   stored: unknown,
@@ -111,7 +98,6 @@ export const lossOf = (
   }
 }
 
-/** @internal */
 export const refusals = (error: ParseResult.ParseError): ReadonlyArray<Evidence> =>
   objections(error).map(({ path, reason }) => text(path === undefined ? "refused" : `refused at ${path}`, reason))
 
@@ -156,8 +142,6 @@ const fieldsByAst = new WeakMap<SchemaAST.AST, ReadonlySet<PropertyKey>>()
 /**
  * Collects the names of all fields that the structs in a schema declare. JSON has no `undefined`, so such a field is
  * stored as absent where it is undefined. The keys of a record are data and do not count.
- *
- * @internal
  */
 export const fieldsOf = (ast: SchemaAST.AST): ReadonlySet<PropertyKey> => {
   const known = fieldsByAst.get(ast)

@@ -3,8 +3,6 @@ import type * as Aggregate from "../../Aggregate.js"
 /**
  * An aggregate, compared by its members: the modules of this room need not name the type parameters that they do not
  * use.
- *
- * @internal
  */
 export interface Subject<in out Id, in out State, in out Event, in out Command, out Rejection = unknown> extends
   Pick<
@@ -13,17 +11,12 @@ export interface Subject<in out Id, in out State, in out Event, in out Command, 
   >
 {}
 
-/**
- * A run of an aggregate: commands that are decided in turn, then events that happen without a decision.
- *
- * @internal
- */
+/** A run of an aggregate: commands that are decided in turn, then events that happen without a decision. */
 export interface History<out Id, out Command, out Event> {
   readonly id: Id
   readonly commands: ReadonlyArray<Command>
   readonly events: ReadonlyArray<Event>
 }
 
-/** @internal */
 export const lengthOf = ({ commands, events }: History<unknown, unknown, unknown>): number =>
   commands.length + events.length

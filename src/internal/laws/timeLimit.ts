@@ -2,11 +2,7 @@ import * as inspector from "node:inspector"
 import * as vm from "node:vm"
 import { isObject } from "./effectData.js"
 
-/**
- * How long the laws may take, in milliseconds. Tests of the laws give less, or a stopwatch of their own.
- *
- * @internal
- */
+/** How long the laws may take, in milliseconds. Tests of the laws give less, or a stopwatch of their own. */
 export interface Limits {
   /** For a handful of generated values. */
   readonly values: number
@@ -43,7 +39,6 @@ const stopwatch = () => {
   }
 }
 
-/** @internal */
 export const defaultLimits: Limits = {
   values: 2_000,
   history: 3_000,
@@ -53,11 +48,7 @@ export const defaultLimits: Limits = {
   stopwatch
 }
 
-/**
- * Code did not return in time.
- *
- * @internal
- */
+/** Code did not return in time. */
 export class TookTooLong extends Error {}
 
 const context: { run: () => void } = { run: () => {} }
@@ -70,8 +61,6 @@ vm.createContext(context)
  * `onStop` stands for them.
  *
  * On a busy machine a function may be stopped that had no time to return. It is run again then, once, with more time.
- *
- * @internal
  */
 export const within = <A>(millis: number, run: () => A, onStop: () => void = () => {}): A => {
   // a debugger may stop at a breakpoint for as long as it likes

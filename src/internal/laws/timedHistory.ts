@@ -10,7 +10,6 @@ import type { Law, Line, Problem } from "./report.js"
 import type { History, Subject } from "./subject.js"
 import { type Limits, TookTooLong, within } from "./timeLimit.js"
 
-/** @internal */
 export interface Question<in State> {
   readonly laws: ReadonlyArray<Law>
   readonly strict: boolean
@@ -20,17 +19,12 @@ export interface Question<in State> {
   readonly limits: Limits
 }
 
-/** @internal */
 export interface Answer extends CheckHistory.Result {
   readonly log: ReadonlyArray<Line>
   readonly hung: boolean
 }
 
-/**
- * The function that is running, for the report of a history that is stopped.
- *
- * @internal
- */
+/** The function that is running, for the report of a history that is stopped. */
 export interface Progress {
   log: Array<Line>
   running: string
@@ -41,14 +35,9 @@ export interface Progress {
 // kept from before the laws replace it
 const now = performance.now.bind(performance)
 
-/** @internal */
 export const idle = (): Progress => ({ log: [], running: "initial", began: now(), since: now() })
 
-/**
- * Checks one history without a time limit.
- *
- * @internal
- */
+/** Checks one history without a time limit. */
 export const run = <Id, State, Event, Command>(
   globals: FakeGlobals,
   subject: Subject<Id, State, Event, Command>,
@@ -72,7 +61,6 @@ export const run = <Id, State, Event, Command>(
   })
 }
 
-/** @internal */
 export const inFakeGlobals = <A>(body: (globals: FakeGlobals) => A): A => {
   const globals = install()
   try {
@@ -82,18 +70,13 @@ export const inFakeGlobals = <A>(body: (globals: FakeGlobals) => A): A => {
   }
 }
 
-/**
- * Checks laws on one history, with a time limit.
- *
- * @internal
- */
+/** Checks laws on one history, with a time limit. */
 export const check = <Id, State, Event, Command>(
   subject: Subject<Id, State, Event, Command>,
   history: History<Id, Command, Event>,
   question: Question<State>
 ): Answer => inFakeGlobals((globals) => checkIn(globals, subject, history, question))
 
-/** @internal */
 export const checkIn = <Id, State, Event, Command>(
   globals: FakeGlobals,
   subject: Subject<Id, State, Event, Command>,
@@ -111,7 +94,6 @@ export const checkIn = <Id, State, Event, Command>(
   }
 }
 
-/** @internal */
 export const neverReturned = (
   { laws, limits }: Question<never>,
   { began, log, running, since }: Progress

@@ -8,19 +8,13 @@ import { safely } from "./safely.js"
 /**
  * Makes a check whether a schema decodes and encodes a value to itself, so that the value need not be copied key by key.
  * Gives `undefined` for a schema that needs a decoder. The check gives false for a value that needs one.
- *
- * @internal
  */
 export const plain = <A, I>(schema: Schema.Schema<A, I>): ((value: unknown) => value is A & I) | undefined => {
   const check = checkOf(schema.ast)
   return check === undefined ? undefined : (value): value is A & I => check(value)
 }
 
-/**
- * Makes a decoder that returns a plain value as it is.
- *
- * @internal
- */
+/** Makes a decoder that returns a plain value as it is. */
 export const decoder = <A, I>(
   schema: Schema.Schema<A, I>
 ): (encoded: unknown) => Either.Either<A, ParseResult.ParseError> => {
@@ -32,11 +26,7 @@ export const decoder = <A, I>(
   )
 }
 
-/**
- * Makes an encoder that returns a plain value as it is.
- *
- * @internal
- */
+/** Makes an encoder that returns a plain value as it is. */
 export const encoder = <A, I>(
   schema: Schema.Schema<A, I>
 ): (value: A) => Either.Either<I, ParseResult.ParseError> => {

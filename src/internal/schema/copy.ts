@@ -5,8 +5,6 @@ import * as Equal from "effect/Equal"
  *
  * It copies records, arrays, maps, sets, dates, bytes, and instances of classes that compare by value, such as those of
  * `Schema.Class`. Other objects are shared, and so is a value that is nested more deeply than the stack allows.
- *
- * @internal
  */
 export function copy<A>(value: A): A
 export function copy(value: unknown): unknown {

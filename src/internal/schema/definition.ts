@@ -10,8 +10,6 @@ import { holdsSecret } from "./secrets.js"
 
 /**
  * Throws `InvalidOption` for a definition of an aggregate that cannot work. The events are checked with their codec.
- *
- * @internal
  */
 export const checkDefinition = (definition: {
   readonly name: string

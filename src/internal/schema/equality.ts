@@ -8,11 +8,7 @@ import { cut, quote } from "../text.js"
 import { formatPath } from "./json.js"
 import * as Visits from "./visits.js"
 
-/**
- * A path at which two values differ, with the text of both sides.
- *
- * @internal
- */
+/** A path at which two values differ, with the text of both sides. */
 export interface Difference {
   readonly path: string
   readonly left: string
@@ -25,8 +21,6 @@ export interface Difference {
  * It does not use the equivalence of a schema first, because the equivalence of a union or a struct ignores excess fields
  * and the fields of other members. A field that is undefined equals an absent one. If the contents differ and the schema
  * has an equivalence of its own, that equivalence decides. Cost: one pass over both states.
- *
- * @internal
  */
 export const compare = <A>(schema: Schema.Schema<A>, left: A, right: A, most: number): ReadonlyArray<Difference> => {
   const found = differences({ left, right, at: undefined }, most)

@@ -27,11 +27,7 @@ type Tagged = { readonly _tag: string }
 
 type Upcasts<Event extends Tagged> = Readonly<Record<string, Upcast<Event>>>
 
-/**
- * Makes one decoder for each stored type, once: a union would try its members for every event of a replay.
- *
- * @internal
- */
+/** Makes one decoder for each stored type, once: a union would try its members for every event of a replay. */
 export const makeEventCodec = <Event extends Tagged, I>(
   aggregate: string,
   schema: Schema.Schema<Event, I>,
@@ -200,7 +196,6 @@ const endsAtMember = "a chain that ends at a member of the event union, with the
 const retagged = (payload: unknown, tag: string): unknown =>
   typeof payload === "object" && payload !== null && !Array.isArray(payload) ? { ...payload, _tag: tag } : payload
 
-/** @internal */
 export const membersOf = (ast: AST.AST): ReadonlyArray<AST.AST> => {
   switch (ast._tag) {
     case "Union":
@@ -212,7 +207,6 @@ export const membersOf = (ast: AST.AST): ReadonlyArray<AST.AST> => {
   }
 }
 
-/** @internal */
 export const tagOf = (ast: AST.AST): string | undefined => {
   switch (ast._tag) {
     case "Refinement":

@@ -9,13 +9,10 @@ import { sha256 } from "./sha256.js"
  * It describes the schema in a canonical form and hashes the description: names, types, optionality, literals and nesting
  * count; key order, annotations, refinements and the decoded side do not. Cost: one walk of the schema and one SHA-256,
  * when an aggregate is made.
- *
- * @internal
  */
 export const fingerprint = <A, I, R>(schema: Schema.Schema<A, I, R>): string =>
   sha256(canonical(schema.ast)).slice(0, 32)
 
-/** @internal */
 export const canonical = (ast: AST.AST): string => JSON.stringify(describe(ast, [], { nodes: 0 }))
 
 type Description = string | ReadonlyArray<Description>

@@ -3,8 +3,6 @@ import * as AST from "effect/SchemaAST"
 /**
  * Collects the keys of a struct or class whose fields contain no other struct. The keys of a value then tell whether it
  * has excess fields, at a fraction of the cost of `onExcessProperty: "error"`. `undefined` for other schemas.
- *
- * @internal
  */
 export const flatKeys = (ast: AST.AST): ReadonlySet<PropertyKey> | undefined => {
   // its own options decide about excess keys
@@ -45,7 +43,6 @@ const isLeaf = (ast: AST.AST): boolean => {
   }
 }
 
-/** @internal */
 export const hasOnly = (value: object, keys: ReadonlySet<PropertyKey>): boolean => {
   for (const key of Reflect.ownKeys(value)) {
     if (!keys.has(key)) return false

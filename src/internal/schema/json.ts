@@ -1,6 +1,5 @@
 import * as Either from "effect/Either"
 
-/** @internal */
 export interface NotJson {
   readonly path: string
   readonly reason: string
@@ -10,8 +9,6 @@ export interface NotJson {
  * Writes a value as JSON if `JSON.parse` gives an equal value back. Values that `JSON.stringify` would change without a
  * message (NaN, infinities, holes, dates, maps, bigints) are refused with their path. A negative zero is written as
  * `-0`, which `JSON.parse` reads back.
- *
- * @internal
  */
 export const stringify = (value: unknown): Either.Either<string, NotJson> => {
   const walk: Walk = { path: [], negativeZero: false }
@@ -32,8 +29,6 @@ export const stringify = (value: unknown): Either.Either<string, NotJson> => {
 /**
  * Explains a `RangeError`: the value refers back to itself, is nested too deeply, or its text is longer than a string
  * can be. Gives `undefined` for other errors.
- *
- * @internal
  */
 export const overflow = (error: unknown, value: unknown): NotJson | undefined => {
   if (!(error instanceof RangeError)) return undefined
@@ -42,11 +37,7 @@ export const overflow = (error: unknown, value: unknown): NotJson | undefined =>
   return { path: "$", reason: tooLong.test(error.message) ? "is longer, as JSON, than any text can be" : tooDeep }
 }
 
-/**
- * Finds where a value refers back to itself. It uses no stack, so that the value may be nested deeply.
- *
- * @internal
- */
+/** Finds where a value refers back to itself. It uses no stack, so that the value may be nested deeply. */
 export const cycle = (value: unknown): NotJson | undefined => {
   interface Visit {
     readonly value: object
@@ -95,11 +86,7 @@ const tooLong = /string length/i
 
 const tooDeep = "is nested too deeply for JSON"
 
-/**
- * Parses JSON. The error names a position only, because the engine's own message quotes the text.
- *
- * @internal
- */
+/** Parses JSON. The error names a position only, because the engine's own message quotes the text. */
 export const parse = (text: string): Either.Either<unknown, SyntaxError> => {
   try {
     return Either.right(JSON.parse(text))
@@ -170,7 +157,6 @@ const write = (value: unknown): string => {
 
 const identifier = /^[A-Za-z_$][\w$]*$/
 
-/** @internal */
 export const formatPath = (path: ReadonlyArray<PropertyKey>): string =>
   path.reduce<string>(
     (text, key) =>

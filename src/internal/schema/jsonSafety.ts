@@ -1,11 +1,7 @@
 import * as AST from "effect/SchemaAST"
 import { formatPath, type NotJson } from "./json.js"
 
-/**
- * Finds a place where the encoded side of a schema cannot be JSON, as far as the schema shows it.
- *
- * @internal
- */
+/** Finds a place where the encoded side of a schema cannot be JSON, as far as the schema shows it. */
 export const notJson = (ast: AST.AST): NotJson | undefined => find(ast, [], new Set(), false)
 
 const find = (

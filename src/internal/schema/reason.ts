@@ -5,8 +5,6 @@ import { formatPath } from "./json.js"
 /**
  * Describes a failure for a message or a log line. For a value that a schema rejects it names the place and the expected
  * schema, but never the value or a text that the schema made of it. Those are in the `cause` of the error.
- *
- * @internal
  */
 export const reason = (cause: unknown): string => {
   try {
@@ -92,9 +90,5 @@ const inPlace = (issue: ParseResult.ParseIssue): boolean => {
 
 const mostExpected = 120
 
-/**
- * The beginning of an issue's message if the schema threw.
- *
- * @internal
- */
+/** The beginning of an issue's message if the schema threw. */
 export const threw = "the schema threw"

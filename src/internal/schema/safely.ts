@@ -7,8 +7,6 @@ import { withoutSecrets } from "./secrets.js"
 /**
  * Runs a schema so that a transformation that throws fails with a `ParseError`. It also removes the values of secrets from
  * the error.
- *
- * @internal
  */
 export const safely =
   <A, B>(schema: Schema.Schema.All, f: (a: A) => Either.Either<B, ParseResult.ParseError>) =>

@@ -4,11 +4,7 @@ import * as AST from "effect/SchemaAST"
 import { threw } from "./reason.js"
 import * as Visits from "./visits.js"
 
-/**
- * Tests whether a value of this schema, or a part of it, is `Redacted`. Its encoded form is a secret, too.
- *
- * @internal
- */
+/** Tests whether a value of this schema, or a part of it, is `Redacted`. Its encoded form is a secret, too. */
 export const holdsSecret = (ast: AST.AST): boolean => {
   const known = found.get(ast)
   if (known !== undefined) return known
@@ -20,8 +16,6 @@ export const holdsSecret = (ast: AST.AST): boolean => {
 /**
  * Removes the values of secrets from a parse error, and the texts that a schema may have made of them. Values in places
  * beside a secret stay.
- *
- * @internal
  */
 export const withoutSecrets = (error: ParseResult.ParseError): ParseResult.ParseError => {
   const { issue } = error

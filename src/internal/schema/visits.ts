@@ -5,8 +5,6 @@ import type * as AST from "effect/SchemaAST"
  *
  * A schema that is derived from a recursive one, as by `Schema.typeSchema`, has new nodes at every turn, but keeps the
  * annotations. If it does not keep them, the walk ends after 200 turns.
- *
- * @internal
  */
 export const make = (): (ast: AST.AST) => boolean => {
   const seen = new Set<unknown>()
@@ -21,14 +19,9 @@ export const make = (): (ast: AST.AST) => boolean => {
 
 const mostSuspended = 200
 
-/**
- * A part of a schema, and the keys that lead to its value. `*` stands for any key or index.
- *
- * @internal
- */
+/** A part of a schema, and the keys that lead to its value. `*` stands for any key or index. */
 export type Place = readonly [keys: ReadonlyArray<PropertyKey>, ast: AST.AST]
 
-/** @internal */
 export const placesOf = (ast: AST.AST): ReadonlyArray<Place> => {
   switch (ast._tag) {
     case "TypeLiteral":
@@ -46,7 +39,6 @@ export const placesOf = (ast: AST.AST): ReadonlyArray<Place> => {
   }
 }
 
-/** @internal */
 export const partsOf = (ast: AST.AST): ReadonlyArray<AST.AST> => {
   switch (ast._tag) {
     case "Declaration":

@@ -12,11 +12,7 @@ type Next = ReturnType<typeof start>
 type OperationsOf<Store extends string> = Operation extends infer O ? O extends `${Store}.${infer Name}` ? Name : never
   : never
 
-/**
- * Wraps an event store.
- *
- * @internal
- */
+/** Wraps an event store. */
 export const eventStore = (store: EventStore.EventStore["Type"], next: Next): EventStore.EventStore["Type"] => {
   const at = (name: OperationsOf<"EventStore">, stream?: StreamId.StreamId): Site<EventStore.EventStoreError> => ({
     meet: () => next(`EventStore.${name}`, stream),
@@ -53,11 +49,7 @@ export const eventStore = (store: EventStore.EventStore["Type"], next: Next): Ev
   })
 }
 
-/**
- * Wraps a snapshot store.
- *
- * @internal
- */
+/** Wraps a snapshot store. */
 export const snapshotStore = (
   store: SnapshotStore.SnapshotStore["Type"],
   next: Next

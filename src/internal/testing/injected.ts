@@ -20,7 +20,6 @@ export class Injected extends Schema.TaggedError<Injected>("effect-eventsourcing
   }
 }
 
-/** @internal */
 export const isInjected = (error: unknown): boolean => {
   const seen = new Set<unknown>()
   for (let current = error; typeof current === "object" && current !== null && !seen.has(current);) {

@@ -66,11 +66,7 @@ export interface Call {
   readonly stream: StreamId.StreamId | undefined
 }
 
-/**
- * A numbered call and its fault.
- *
- * @internal
- */
+/** A numbered call and its fault. */
 export interface Met {
   readonly call: Call
   readonly fault: Fault | undefined
@@ -79,11 +75,7 @@ export interface Met {
   readonly mark: () => Injected
 }
 
-/**
- * Starts a plan and numbers the calls.
- *
- * @internal
- */
+/** Starts a plan and numbers the calls. */
 export const start = (
   plan: Plan<Call, Fault>,
   onFault: ((call: Call, fault: Fault) => void) | undefined
@@ -106,21 +98,13 @@ export const start = (
 
 const nameOf = (fault: Fault): string => "when" in fault ? `${fault._tag} ${fault.when}` : fault._tag
 
-/**
- * One call of a store, before its number and its fault are known.
- *
- * @internal
- */
+/** One call of a store, before its number and its fault are known. */
 export interface Site<out F> {
   readonly meet: () => Met
   readonly failure: (injected: Injected, when: "Before" | "After") => F
 }
 
-/**
- * Has an effect meet its fault. `corrupt` gives `none` where the value contains no row.
- *
- * @internal
- */
+/** Has an effect meet its fault. `corrupt` gives `none` where the value contains no row. */
 export const inject = <A, E, F>(
   { failure, meet }: Site<F>,
   run: Effect.Effect<A, E>,

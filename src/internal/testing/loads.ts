@@ -44,7 +44,6 @@ interface Read {
   readonly versions: ReadonlyArray<number>
 }
 
-/** @internal */
 export const make = () => {
   let loads: Array<Loading> = []
   // a fiber loads one aggregate after the other, and its children begin loads of their own

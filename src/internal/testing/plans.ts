@@ -2,24 +2,17 @@ import { PCGRandom } from "effect/Utils"
 import { InvalidOption } from "../../InvalidOption.js"
 import { orThrow, wholeProblem } from "../options.js"
 
-/**
- * Decides which calls meet a fault. Every store, or client, that is built with a plan starts it once.
- *
- * @internal
- */
+/** Decides which calls meet a fault. Every store, or client, that is built with a plan starts it once. */
 export interface Plan<in Call, out Fault> {
   readonly start: () => (call: Call) => Fault | undefined
 }
 
-/** @internal */
 export const none: Plan<unknown, never> = { start: () => () => undefined }
 
-/** @internal */
 export const when = <Call, Fault>(predicate: (call: Call) => boolean, fault: Fault): Plan<Call, Fault> => ({
   start: () => (call) => predicate(call) ? fault : undefined
 })
 
-/** @internal */
 export interface Seeded<out Fault> {
   /** A whole number. */
   readonly seed: number
@@ -31,8 +24,6 @@ export interface Seeded<out Fault> {
 
 /**
  * Picks calls and faults at random. Each call for which `isEligible` is true takes the next two numbers of the seed.
- *
- * @internal
  */
 export const seeded = <Call, Fault>(
   name: string,

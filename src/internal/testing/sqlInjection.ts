@@ -54,8 +54,6 @@ type OnStatement = ((statement: Statement, fault: Fault | undefined) => void) | 
 /**
  * Replaces the methods of the client's own connections. SQLite has one connection object; the connections of a pool
  * share a prototype that belongs to the client.
- *
- * @internal
  */
 export const wrap = (
   sql: SqlClient.SqlClient,
