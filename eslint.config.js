@@ -57,10 +57,5 @@ export default tseslint.config(
     // a flat list of promises
     files: ["src/testing/EventStoreContract.ts"],
     rules: { "max-lines": "off", "max-lines-per-function": "off" }
-  },
-  {
-    // still to be cut
-    files: ["src/Aggregate.ts"],
-    rules: { "max-lines": "off", "max-lines-per-function": "off" }
   }
 )
