@@ -384,7 +384,7 @@ describe("two processes, each with a cache", () => {
     ["PostgreSQL", temporaryDatabase(inject("postgres")), (url) => Layer.provide(sqlStores, pgClient(url))]
   ]
   for (const [name, database, stores] of databases) {
-    it.scopedLive.runIf(everything || name === "a SQLite file")(
+    it.scopedLive.runIf(everything)(
       `that write the same streams agree with full replay, ${name}`,
       () =>
         Effect.gen(function*() {

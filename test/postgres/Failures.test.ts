@@ -6,6 +6,7 @@ import type pg from "pg"
 import { classify } from "../../src/internal/sql/failure.js"
 import { Account, deposit, event, id, open, stream } from "../fixtures/Account.js"
 import { migratedDatabase } from "../utils/backends.js"
+import { everything } from "../utils/mode.js"
 import { pgClient, startServer } from "../utils/postgres.js"
 import { proxy } from "../utils/proxy.js"
 import { collect, connection, events, stores, storesOn } from "./setup.js"
@@ -135,7 +136,7 @@ VALUES (pg_current_xact_id()::text::bigint, $1, 'Account', $2, $3, 'Deposited', 
       }).pipe(Effect.provide(storesOn(url)))
     }))
 
-  it.scopedLive(
+  it.scopedLive.runIf(everything)(
     "a server stopped at once in the middle of appends: what was acknowledged is there, what was not is typed",
     () =>
       Effect.gen(function*() {

@@ -13,6 +13,7 @@ import {
 } from "effect-eventsourcing"
 import { stream } from "../fixtures/Account.js"
 import { migratedDatabase } from "../utils/backends.js"
+import { everything } from "../utils/mode.js"
 import { startServer } from "../utils/postgres.js"
 import { collect, connection, events, feedOf, stores, storesOn } from "./setup.js"
 
@@ -230,7 +231,7 @@ describe("the feed", () => {
       }).pipe(Effect.provide(storesOn(url, { maxConnections: 1 })))
     }))
 
-  it.scopedLive(
+  it.scopedLive.runIf(everything)(
     "goes on after a dump was restored into a fresh cluster, where transaction ids start low",
     () =>
       Effect.gen(function*() {

@@ -1,6 +1,7 @@
 import { it } from "@effect/vitest"
 import { Effect, Layer, type Scope } from "effect"
 import { inject } from "vitest"
+import { everything } from "./mode.js"
 import { pgClient, temporaryDatabase } from "./postgres.js"
 import { memoryStores, sqliteFile, sqliteTemporaryFile, sqlStores, type Stores } from "./stores.js"
 
@@ -14,13 +15,15 @@ export const postgresTemporaryDatabase = Layer.unwrapScoped(
   Effect.map(migratedDatabase, (url) => pgClient(url))
 )
 
-/** Every backend, each with both stores on one database. */
-export const backends: ReadonlyArray<readonly [name: string, layer: Layer.Layer<Stores, unknown>]> = [
+const all: ReadonlyArray<readonly [name: string, layer: Layer.Layer<Stores, unknown>]> = [
   ["memory", memoryStores],
   ["SQLite :memory:", Layer.provide(sqlStores, sqliteFile(":memory:"))],
   ["SQLite file", Layer.provide(sqlStores, sqliteTemporaryFile)],
   ["PostgreSQL", Layer.provide(sqlStores, postgresTemporaryDatabase)]
 ]
+
+/** Every backend, each with both stores on one database. A short run has SQLite in memory, and files in tests of SQLite. */
+export const backends = all.filter(([name]) => everything || name !== "SQLite file")
 
 /** A case on every backend. */
 export const each = (name: string, body: () => Effect.Effect<void, unknown, Stores | Scope.Scope>) => {
