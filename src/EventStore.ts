@@ -62,9 +62,7 @@ export class EventStore extends Context.Tag("effect-eventsourcing/EventStore")<E
     options: { readonly expectedVersion: ExpectedVersion.ExpectedVersion }
   ) => Effect.Effect<AppendResult, VersionConflict | DuplicateEventId | EventStoreError>
 
-  /**
-   * Reads the events of a stream in order, page by page, as the consumer asks for more.
-   */
+  /** Reads the events of a stream in order, page by page, as the consumer asks for more. */
   readonly read: (
     stream: StreamId.StreamId,
     options?: ReadOptions
@@ -79,14 +77,10 @@ export class EventStore extends Context.Tag("effect-eventsourcing/EventStore")<E
     options?: ReadAllOptions
   ) => Stream.Stream<Event.RecordedEvent, EventDecodeError | EventStoreError>
 
-  /**
-   * Reads the version of a stream: that of its last event, 0 without events.
-   */
+  /** Reads the version of a stream: that of its last event, 0 without events. */
   readonly version: (stream: StreamId.StreamId) => Effect.Effect<number, EventStoreError>
 
-  /**
-   * Serves the repositories. Programs do not need it.
-   */
+  /** Serves the repositories. Programs do not need it. */
   readonly replay: ReplaySeam
 }>() {}
 
@@ -141,9 +135,7 @@ export interface ReadAllOptions {
  * @category models
  */
 export interface ReplaySeam {
-  /**
-   * Reads one page of the events that a replay folds, with the fields that a fold needs.
-   */
+  /** Reads one page of the events that a replay folds, with the fields that a fold needs. */
   readonly readTail: (
     stream: StreamId.StreamId,
     options: { readonly fromVersion: number; readonly limit: number }

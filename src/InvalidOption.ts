@@ -22,9 +22,7 @@ export class InvalidOption extends Schema.TaggedError<InvalidOption>("effect-eve
     expected: Schema.String
   }
 ) {
-  /**
-   * @since 0.1.0
-   */
+  /** @since 0.1.0 */
   override get message(): string {
     return `${this.option} is ${this.value}; it must be ${this.expected}`
   }

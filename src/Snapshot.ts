@@ -61,9 +61,7 @@ export class SchemaVersionMismatch extends Schema.TaggedError<SchemaVersionMisma
   found: Schema.Number,
   expected: Schema.Number
 }) {
-  /**
-   * @since 0.1.0
-   */
+  /** @since 0.1.0 */
   override get message(): string {
     return `the snapshot of ${
       StreamId.format(this.stream)
@@ -85,9 +83,7 @@ export class SchemaDrift extends Schema.TaggedError<SchemaDrift>("effect-eventso
   found: Schema.String,
   expected: Schema.String
 }) {
-  /**
-   * @since 0.1.0
-   */
+  /** @since 0.1.0 */
   override get message(): string {
     return `the snapshot of ${StreamId.format(this.stream)} at version ${this.version} was taken with another schema ` +
       `(fingerprint ${this.found}) than this program's (${this.expected}), both of schema version ${this.schemaVersion}: ` +
@@ -109,9 +105,7 @@ export class StateDecodeError extends Schema.TaggedError<StateDecodeError>("effe
     cause: Schema.Defect
   }
 ) {
-  /**
-   * @since 0.1.0
-   */
+  /** @since 0.1.0 */
   override get message(): string {
     return `the state in the snapshot of ${StreamId.format(this.stream)} at version ${this.version} does not decode: ` +
       reason(this.cause)
@@ -134,9 +128,7 @@ export class HistoryMismatch extends Schema.TaggedError<HistoryMismatch>("effect
     actual: Schema.NullOr(Schema.String)
   }
 ) {
-  /**
-   * @since 0.1.0
-   */
+  /** @since 0.1.0 */
   override get message(): string {
     return `the snapshot of ${StreamId.format(this.stream)} was folded up to event ${this.expected} at version ` +
       `${this.version}, where the stream has ${this.actual === null ? "no event" : `event ${this.actual}`}`
@@ -156,9 +148,7 @@ export class StoreUnavailable extends Schema.TaggedError<StoreUnavailable>("effe
     cause: Schema.Defect
   }
 ) {
-  /**
-   * @since 0.1.0
-   */
+  /** @since 0.1.0 */
   override get message(): string {
     return `the snapshot store did not give the snapshot of ${StreamId.format(this.stream)}: ${reason(this.cause)}`
   }
@@ -194,9 +184,7 @@ export class StateEncodeError extends Schema.TaggedError<StateEncodeError>("effe
     cause: Schema.Defect
   }
 ) {
-  /**
-   * @since 0.1.0
-   */
+  /** @since 0.1.0 */
   override get message(): string {
     return `the state of ${StreamId.format(this.stream)} at version ${this.version} does not encode: ${
       reason(this.cause)

@@ -58,9 +58,7 @@ export class SnapshotStore extends Context.Tag("effect-eventsourcing/SnapshotSto
     options?: DeleteOptions
   ) => Effect.Effect<number, SnapshotStoreError>
 
-  /**
-   * Tells whether the stream has a snapshot, of this schema version or of any.
-   */
+  /** Tells whether the stream has a snapshot, of this schema version or of any. */
   readonly exists: (
     stream: StreamId.StreamId,
     options?: { readonly schemaVersion?: number | undefined }
@@ -154,9 +152,7 @@ export class SnapshotStoreError extends Schema.TaggedError<SnapshotStoreError>(
   detail: Schema.String,
   cause: Schema.optional(Schema.Defect)
 }) {
-  /**
-   * @since 0.1.0
-   */
+  /** @since 0.1.0 */
   override get message(): string {
     const subject = this.id === undefined
       ? quote(this.aggregate)

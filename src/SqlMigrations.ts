@@ -44,9 +44,7 @@ export class MigrationError extends Schema.TaggedError<MigrationError>("effect-e
     cause: Schema.optional(Schema.Defect)
   }
 ) {
-  /**
-   * @since 0.1.0
-   */
+  /** @since 0.1.0 */
   override get message(): string {
     return `the tables beside ${this.table} are not ready: ${this.detail}`
   }
@@ -62,9 +60,7 @@ export interface Options {
    * `eventsourcing`: `eventsourcing_events`, `eventsourcing_snapshots` and `eventsourcing_migrations`.
    */
   readonly prefix?: string | undefined
-  /**
-   * Whether the layers create missing tables. Default true; with false they only check the tables.
-   */
+  /** Whether the layers create missing tables. Default true; with false they only check the tables. */
   readonly migrate?: boolean | undefined
 }
 

@@ -73,9 +73,7 @@ export class TransactionError extends Schema.TaggedError<TransactionError>("effe
     cause: Schema.optional(Schema.Defect)
   }
 ) {
-  /**
-   * @since 0.1.0
-   */
+  /** @since 0.1.0 */
   override get message(): string {
     return `${outcomes[this.reason]}: ${this.detail}`
   }

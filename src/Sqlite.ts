@@ -41,9 +41,7 @@ export class DatabaseError extends Schema.TaggedError<DatabaseError>("effect-eve
     cause: Schema.Defect
   }
 ) {
-  /**
-   * @since 0.1.0
-   */
+  /** @since 0.1.0 */
   override get message(): string {
     return `SQLite could not open ${quote(this.filename)}: ${this.detail}`
   }

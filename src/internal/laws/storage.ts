@@ -158,9 +158,7 @@ export const fieldsOf = (ast: SchemaAST.AST): ReadonlySet<PropertyKey> => {
   return fields
 }
 
-/**
- * Finds the fields that may hold anything. A list or a record that holds such values counts as one field.
- */
+/** Finds the fields that may hold anything. A list or a record that holds such values counts as one field. */
 const fieldsOfAnything = (ast: SchemaAST.AST): ReadonlyArray<string> => {
   const visit = (ast: SchemaAST.AST, path: ReadonlyArray<PropertyKey>): ReadonlyArray<string> => {
     switch (ast._tag) {

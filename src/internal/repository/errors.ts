@@ -38,9 +38,7 @@ export class ReplayTooLong extends Schema.TaggedError<ReplayTooLong>("effect-eve
     maxReplay: Schema.Number
   }
 ) {
-  /**
-   * @since 0.1.0
-   */
+  /** @since 0.1.0 */
   override get message(): string {
     return `${StreamId.format(this.stream)}: the events from version ${this.fromVersion} on exceed maxReplay, ` +
       `${this.maxReplay} events: take a snapshot with createSnapshot, which has no such limit`
@@ -61,9 +59,7 @@ export class IdEncodeError extends Schema.TaggedError<IdEncodeError>("effect-eve
     cause: Schema.Defect
   }
 ) {
-  /**
-   * @since 0.1.0
-   */
+  /** @since 0.1.0 */
   override get message(): string {
     return `the id of the ${this.aggregate} does not encode: ${reason(this.cause)}`
   }
@@ -80,9 +76,7 @@ export class HistoryRewritten extends Schema.TaggedError<HistoryRewritten>("effe
   "HistoryRewritten",
   { stream: StreamId.StreamId }
 ) {
-  /**
-   * @since 0.1.0
-   */
+  /** @since 0.1.0 */
   override get message(): string {
     return `the history of ${StreamId.format(this.stream)} was rewritten each time between two pages of it: load ` +
       "again when the stream is at rest"
@@ -117,9 +111,7 @@ export class InvalidCommand extends Schema.TaggedError<InvalidCommand>("effect-e
     cause: Schema.optional(Schema.Defect)
   }
 ) {
-  /**
-   * @since 0.1.0
-   */
+  /** @since 0.1.0 */
   override get message(): string {
     return `command ${this.index} for ${StreamId.format(this.stream)}, ${quote(this.command)}, does not match the ` +
       "aggregate's command schema: decode input from outside the program with it"
@@ -146,9 +138,7 @@ export class EventEncodeError extends Schema.TaggedError<EventEncodeError>("effe
     cause: Schema.optional(Schema.Defect)
   }
 ) {
-  /**
-   * @since 0.1.0
-   */
+  /** @since 0.1.0 */
   override get message(): string {
     return `${quote(this.command)} for ${StreamId.format(this.stream)}: event ${this.index}, ${quote(this.type)}, ` +
       this.detail
@@ -176,9 +166,7 @@ export type CreateSnapshotError =
 export class EmptyStream extends Schema.TaggedError<EmptyStream>("effect-eventsourcing/EmptyStream")("EmptyStream", {
   stream: StreamId.StreamId
 }) {
-  /**
-   * @since 0.1.0
-   */
+  /** @since 0.1.0 */
   override get message(): string {
     return `${StreamId.format(this.stream)} has no events`
   }

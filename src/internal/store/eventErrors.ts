@@ -20,9 +20,7 @@ export class VersionConflict extends Schema.TaggedError<VersionConflict>("effect
     actual: Schema.Number
   }
 ) {
-  /**
-   * @since 0.1.0
-   */
+  /** @since 0.1.0 */
   override get message(): string {
     return `${StreamId.format(this.stream)} is at version ${this.actual}, the writer expected ` +
       `${ExpectedVersion.format(this.expected)}: load again and decide anew`
@@ -42,9 +40,7 @@ export class DuplicateEventId extends Schema.TaggedError<DuplicateEventId>("effe
     eventId: Schema.String
   }
 ) {
-  /**
-   * @since 0.1.0
-   */
+  /** @since 0.1.0 */
   override get message(): string {
     return `event id ${quote(this.eventId)} in an append to ${StreamId.format(this.stream)} already belongs to ` +
       `another event: give every event an id of its own`
@@ -66,9 +62,7 @@ export class EventDecodeError extends Schema.TaggedError<EventDecodeError>("effe
     cause: Schema.Defect
   }
 ) {
-  /**
-   * @since 0.1.0
-   */
+  /** @since 0.1.0 */
   override get message(): string {
     return `event ${this.version} of ${StreamId.format(this.stream)}, of type ${quote(this.type)}, does not decode: ` +
       reason(this.cause)
@@ -86,9 +80,7 @@ export class HistoryGap extends Schema.TaggedError<HistoryGap>("effect-eventsour
   expected: Schema.Number,
   actual: Schema.Number
 }) {
-  /**
-   * @since 0.1.0
-   */
+  /** @since 0.1.0 */
   override get message(): string {
     return `${StreamId.format(this.stream)} has no event ${this.expected}, the next one it holds is ${this.actual}: ` +
       `restore the missing events`
@@ -116,9 +108,7 @@ export class EventStoreError extends Schema.TaggedError<EventStoreError>("effect
     cause: Schema.optional(Schema.Defect)
   }
 ) {
-  /**
-   * @since 0.1.0
-   */
+  /** @since 0.1.0 */
   override get message(): string {
     const subject = this.stream === undefined ? "" : ` of ${StreamId.format(this.stream)}`
     return `EventStore.${this.operation}${subject}: ${this.detail}` +

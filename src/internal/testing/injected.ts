@@ -12,9 +12,7 @@ export class Injected extends Schema.TaggedError<Injected>("effect-eventsourcing
   call: Schema.Number,
   fault: Schema.String
 }) {
-  /**
-   * @since 0.1.0
-   */
+  /** @since 0.1.0 */
   override get message(): string {
     return `${this.fault}, injected into call ${this.call} of ${this.operation}`
   }
