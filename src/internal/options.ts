@@ -7,7 +7,8 @@ import { quote } from "./text.js"
 export const optionProblem = (option: string, value: unknown, expected: string): InvalidOption =>
   new InvalidOption({ option, value: quote(value), expected })
 
-const unless = (valid: boolean, option: string, value: unknown, expected: string): InvalidOption | undefined =>
+/** The problem of an option, unless its value is valid. */
+export const unless = (valid: boolean, option: string, value: unknown, expected: string): InvalidOption | undefined =>
   valid ? undefined : optionProblem(option, value, expected)
 
 /** A count that has no default. */

@@ -4,7 +4,7 @@ import * as Either from "effect/Either"
 import * as Schedule from "effect/Schedule"
 import type * as Event from "../../Event.js"
 import type * as EventStore from "../../EventStore.js"
-import { InvalidOption } from "../../InvalidOption.js"
+import type { InvalidOption } from "../../InvalidOption.js"
 import * as SnapshotPolicy from "../../SnapshotPolicy.js"
 import {
   booleanProblem,
@@ -13,9 +13,10 @@ import {
   requiredCount,
   scheduleProblem,
   unknownKey,
+  unless,
   wholeFromOne
 } from "../options.js"
-import { quote, unreadable } from "../text.js"
+import { unreadable } from "../text.js"
 import * as Policy from "./policy.js"
 
 /**
@@ -146,67 +147,40 @@ const defaultRetry: Schedule.Schedule<unknown> = Schedule.exponential("1 millis"
 export const problem = <State, Event>(
   aggregate: unknown,
   options: Options<State, Event>
-): InvalidOption | undefined => aggregateProblem(aggregate) ?? optionsProblem(options)
-
-const aggregateProblem = (aggregate: unknown): InvalidOption | undefined =>
-  typeof aggregate === "object" && aggregate !== null && "migrations" in aggregate && "decide" in aggregate
-    ? undefined
-    : new InvalidOption({
-      option: "Repository aggregate",
-      value: quote(aggregate),
-      expected: "an aggregate from Aggregate.make"
-    })
-
-const known: ReadonlyArray<keyof Options> = [
-  "snapshots",
-  "retry",
-  "pageSize",
-  "snapshotTimeout",
-  "snapshotOnLoad",
-  "onDrift",
-  "maxReplay",
-  "concurrentReplays",
-  "cache",
-  "verify"
-]
-
-const optionsProblem = <State, Event>(options: Options<State, Event>): InvalidOption | undefined =>
-  // the later checks read fields of records that the earlier checks accept
-  recordProblem("Repository options", options, known) ?? partProblem(options) ?? valueProblem(options)
-
-const partProblem = <State, Event>(options: Options<State, Event>): InvalidOption | undefined =>
-  (options.snapshots === undefined ? undefined : Policy.problem(options.snapshots)) ??
+): InvalidOption | undefined => {
+  const isAggregate = typeof aggregate === "object" && aggregate !== null && "migrations" in aggregate &&
+    "decide" in aggregate
+  return unless(isAggregate, "Repository aggregate", aggregate, "an aggregate from Aggregate.make") ??
+    // the later checks read fields of records that the earlier checks accept
+    recordProblem("Repository options", options, known) ??
+    (options.snapshots === undefined ? undefined : Policy.problem(options.snapshots)) ??
     scheduleProblem("Repository retry", options.retry) ??
     booleanProblem("Repository snapshotOnLoad", options.snapshotOnLoad) ??
     recordProblem("Repository cache", options.cache, ["capacity", "timeToLive"]) ??
-    recordProblem("Repository verify", options.verify, ["sample", "budget"])
+    recordProblem("Repository verify", options.verify, ["sample", "budget"]) ??
+    valueProblem(options)
+}
 
-const valueProblem = <State, Event>(
-  { cache, concurrentReplays, maxReplay, onDrift, pageSize, snapshotTimeout, verify }: Options<State, Event>
-): InvalidOption | undefined => {
-  if (pageSize !== undefined && (!Number.isSafeInteger(pageSize) || pageSize < 2)) {
-    return new InvalidOption({
-      option: "Repository pageSize",
-      value: String(pageSize),
-      expected: "a whole number, 2 or more"
-    })
-  }
-  if (onDrift !== undefined && onDrift !== "replay" && onDrift !== "decode") {
-    return new InvalidOption({ option: "Repository onDrift", value: quote(onDrift), expected: "replay or decode" })
-  }
-  if (verify !== undefined && !(typeof verify.sample === "number" && verify.sample >= 0 && verify.sample <= 1)) {
-    return new InvalidOption({
-      option: "Repository verify.sample",
-      value: String(verify.sample),
-      expected: "a share of the loads, from 0 to 1"
-    })
-  }
-  return wholeFromOne("Repository maxReplay", maxReplay) ??
-    wholeFromOne("Repository concurrentReplays", concurrentReplays) ??
+const known = [
+  ...["snapshots", "retry", "pageSize", "snapshotTimeout", "snapshotOnLoad"],
+  ...["onDrift", "maxReplay", "concurrentReplays", "cache", "verify"]
+]
+
+const valueProblem = <State, Event>(options: Options<State, Event>): InvalidOption | undefined => {
+  const { cache, onDrift, pageSize = 2, verify } = options
+  const isPageSize = Number.isSafeInteger(pageSize) && pageSize >= 2
+  const isDrift = onDrift === undefined || onDrift === "replay" || onDrift === "decode"
+  const isShare = verify === undefined ||
+    (typeof verify.sample === "number" && verify.sample >= 0 && verify.sample <= 1)
+  return unless(isPageSize, "Repository pageSize", pageSize, "a whole number, 2 or more") ??
+    unless(isDrift, "Repository onDrift", onDrift, "replay or decode") ??
+    unless(isShare, "Repository verify.sample", verify?.sample, "a share of the loads, from 0 to 1") ??
+    wholeFromOne("Repository maxReplay", options.maxReplay) ??
+    wholeFromOne("Repository concurrentReplays", options.concurrentReplays) ??
     wholeFromOne("Repository verify.budget", verify?.budget) ??
     (cache === undefined ? undefined : requiredCount("Repository cache.capacity", cache.capacity)) ??
     finiteDurationProblem("Repository cache.timeToLive", cache?.timeToLive) ??
-    finiteDurationProblem("Repository snapshotTimeout", snapshotTimeout)
+    finiteDurationProblem("Repository snapshotTimeout", options.snapshotTimeout)
 }
 
 /** The metadata in the options of a command, or the problem with them. */

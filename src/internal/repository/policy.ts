@@ -2,10 +2,16 @@
  * Validates the snapshot policy of a repository, and answers the conditions that only the current load or command can
  * answer.
  */
-import { InvalidOption } from "../../InvalidOption.js"
+import type { InvalidOption } from "../../InvalidOption.js"
 import * as SnapshotPolicy from "../../SnapshotPolicy.js"
-import { finiteDurationProblem, requiredCount, scheduleProblem, wholeFromOne } from "../options.js"
-import { quote } from "../text.js"
+import {
+  finiteDurationProblem,
+  optionProblem,
+  requiredCount,
+  scheduleProblem,
+  unless,
+  wholeFromOne
+} from "../options.js"
 
 /** Finds an option in a policy that cannot work. `Repository.make` fails with it. */
 export const problem = <State, Event>(
@@ -22,11 +28,7 @@ export const problem = <State, Event>(
       return whenProblem(policy.when) ?? backgroundProblem(policy.options)
     default:
       // a program without types
-      return new InvalidOption({
-        option: "SnapshotPolicy mode",
-        value: quote(Object(policy)._tag),
-        expected: "none, manual, sync, inline or background"
-      })
+      return optionProblem("SnapshotPolicy mode", Object(policy)._tag, "none, manual, sync, inline or background")
   }
 }
 
@@ -74,11 +76,12 @@ const whenProblem = <State, Event>(when: SnapshotPolicy.When<State, Event>): Inv
     case "OlderThan":
       return finiteDurationProblem("SnapshotPolicy olderThan", when.duration)
     case "When":
-      return typeof when.predicate === "function" ? undefined : new InvalidOption({
-        option: "SnapshotPolicy when",
-        value: quote(when.predicate),
-        expected: "a function of the state before, the state after and the events"
-      })
+      return unless(
+        typeof when.predicate === "function",
+        "SnapshotPolicy when",
+        when.predicate,
+        "a function of the state before, the state after and the events"
+      )
     case "And":
     case "Or":
       return whenProblem(when.left) ?? whenProblem(when.right)
@@ -88,10 +91,10 @@ const whenProblem = <State, Event>(when: SnapshotPolicy.When<State, Event>): Inv
       return undefined
     default:
       // a program without types
-      return new InvalidOption({
-        option: "SnapshotPolicy when",
-        value: quote(when),
-        expected: "a condition, such as SnapshotPolicy.every(100) or SnapshotPolicy.when(predicate)"
-      })
+      return optionProblem(
+        "SnapshotPolicy when",
+        when,
+        "a condition, such as SnapshotPolicy.every(100) or SnapshotPolicy.when(predicate)"
+      )
   }
 }

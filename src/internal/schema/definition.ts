@@ -22,58 +22,39 @@ export const checkDefinition = (definition: {
   readonly evolve: unknown
   readonly decide: unknown
 }): void => {
-  const { migrations, schemaVersion } = definition
+  const { fingerprint, migrations, schemaVersion } = definition
+  const name = quote(definition.name)
+  const refuse = (option: string, value: string, expected: string) => {
+    throw new InvalidOption({ option: `Aggregate.make ${option}`, value, expected })
+  }
   const tooOld = platformProblem(nodeVersion())
   if (tooOld !== undefined) throw tooOld
   const nameProblem = keyProblem(definition.name, maxAggregateBytes)
   if (nameProblem !== undefined) {
-    throw new InvalidOption({
-      option: "Aggregate.make name",
-      value: quote(definition.name),
-      expected: `a string of 1 to ${maxAggregateBytes} bytes without NUL and lone surrogates; this one ${nameProblem}`
-    })
+    const expected = `a string of 1 to ${maxAggregateBytes} bytes without NUL and lone surrogates`
+    refuse("name", name, `${expected}; this one ${nameProblem}`)
   }
   // without this check a program in JavaScript would fail at its first event
   for (const part of ["initial", "evolve", "decide"] as const) {
-    if (typeof definition[part] !== "function") {
-      throw new InvalidOption({
-        option: `Aggregate.make ${part} of ${quote(definition.name)}`,
-        value: quote(definition[part]),
-        expected: "a function"
-      })
-    }
+    if (typeof definition[part] !== "function") refuse(`${part} of ${name}`, quote(definition[part]), "a function")
   }
   if (!Number.isSafeInteger(schemaVersion) || schemaVersion < 1 || schemaVersion > maxVersion) {
-    throw new InvalidOption({
-      option: `Aggregate.make schemaVersion of ${quote(definition.name)}`,
-      value: String(schemaVersion),
-      expected: `a whole number from 1 to ${maxVersion}`
-    })
+    refuse(`schemaVersion of ${name}`, String(schemaVersion), `a whole number from 1 to ${maxVersion}`)
   }
   if (holdsSecret(definition.id.ast)) {
-    throw new InvalidOption({
-      option: `Aggregate.make id of ${quote(definition.name)}`,
-      value: "a schema that redacts its value",
-      expected: "one that does not: errors, log lines and spans name a stream by its id"
-    })
+    const expected = "one that does not: errors, log lines and spans name a stream by its id"
+    refuse(`id of ${name}`, "a schema that redacts its value", expected)
   }
   const foreign = notJson(definition.state.ast)
   if (foreign !== undefined) {
-    throw new InvalidOption({
-      option: `Aggregate.make state of ${quote(definition.name)}`,
-      value: `a schema that, at ${foreign.path}, ${foreign.reason}`,
-      expected: "a schema that encodes to JSON, such as Schema.BigInt, Schema.Date or Schema.Option"
-    })
+    const expected = "a schema that encodes to JSON, such as Schema.BigInt, Schema.Date or Schema.Option"
+    refuse(`state of ${name}`, `a schema that, at ${foreign.path}, ${foreign.reason}`, expected)
   }
-  if (
-    migrations !== undefined && (migrations.last !== schemaVersion || migrations.fingerprint !== definition.fingerprint)
-  ) {
-    throw new InvalidOption({
-      option: `Aggregate.make migrations of ${quote(definition.name)}`,
-      value: migrations.last === schemaVersion
-        ? "a chain whose last schema is not the state's"
-        : `a chain that ends at version ${migrations.last}`,
-      expected: `a chain that ends at version ${schemaVersion}, the schemaVersion, with the state's own schema`
-    })
+  if (migrations !== undefined && (migrations.last !== schemaVersion || migrations.fingerprint !== fingerprint)) {
+    const value = migrations.last === schemaVersion
+      ? "a chain whose last schema is not the state's"
+      : `a chain that ends at version ${migrations.last}`
+    const expected = `a chain that ends at version ${schemaVersion}, the schemaVersion, with the state's own schema`
+    refuse(`migrations of ${name}`, value, expected)
   }
 }
