@@ -73,9 +73,7 @@ export class EventStore extends Context.Tag("effect-eventsourcing/EventStore")<E
    * are appended meanwhile are read too. An event never appears later at a position before one that was given: if
    * appends may commit out of order, the store holds events back until the order is settled.
    */
-  readonly readAll: (
-    options?: ReadAllOptions
-  ) => Stream.Stream<Event.RecordedEvent, EventDecodeError | EventStoreError>
+  readonly readAll: (options?: ReadAllOptions) => Stream.Stream<Event.RecordedEvent, EventDecodeError | EventStoreError>
 
   /** Reads the version of a stream: that of its last event, 0 without events. */
   readonly version: (stream: StreamId.StreamId) => Effect.Effect<number, EventStoreError>

@@ -53,10 +53,7 @@ export class SnapshotStore extends Context.Tag("effect-eventsourcing/SnapshotSto
    * Deletes the snapshots of a stream: all, those of one schema version, or only the one with this identity. Returns
    * how many it deleted.
    */
-  readonly delete: (
-    stream: StreamId.StreamId,
-    options?: DeleteOptions
-  ) => Effect.Effect<number, SnapshotStoreError>
+  readonly delete: (stream: StreamId.StreamId, options?: DeleteOptions) => Effect.Effect<number, SnapshotStoreError>
 
   /** Tells whether the stream has a snapshot, of this schema version or of any. */
   readonly exists: (
@@ -68,10 +65,7 @@ export class SnapshotStore extends Context.Tag("effect-eventsourcing/SnapshotSto
    * Deletes the snapshots of all streams of an aggregate, or those with a schema version strictly below the given
    * one. Returns how many it deleted. With `dryRun` it only counts.
    */
-  readonly deleteByType: (
-    aggregate: string,
-    options?: DeleteByTypeOptions
-  ) => Effect.Effect<number, SnapshotStoreError>
+  readonly deleteByType: (aggregate: string, options?: DeleteByTypeOptions) => Effect.Effect<number, SnapshotStoreError>
 }>() {}
 
 /**

@@ -32,9 +32,7 @@ import * as StreamId from "./StreamId.js"
  * @since 0.1.0
  * @category constructors
  */
-export const make: (
-  options?: SqlMigrations.Options
-) => Effect.Effect<
+export const make: (options?: SqlMigrations.Options) => Effect.Effect<
   EventStore.EventStore["Type"],
   InvalidOption | SqlMigrations.MigrationError,
   SqlClient.SqlClient

@@ -82,9 +82,7 @@ export interface Options {
  * @since 0.1.0
  * @category running
  */
-export const run = (
-  options?: Options
-): Effect.Effect<void, InvalidOption | MigrationError, SqlClient.SqlClient> =>
+export const run = (options?: Options): Effect.Effect<void, InvalidOption | MigrationError, SqlClient.SqlClient> =>
   Effect.gen(function*() {
     const sql = (yield* SqlClient.SqlClient).withoutTransforms()
     const names = yield* Tables.names(options)
@@ -142,9 +140,7 @@ export const afterRestore = (
  * @since 0.1.0
  * @category statements
  */
-export const statementsSqlite = (
-  options?: Options
-): Effect.Effect<ReadonlyArray<string>, InvalidOption> =>
+export const statementsSqlite = (options?: Options): Effect.Effect<ReadonlyArray<string>, InvalidOption> =>
   Effect.map(Tables.names(options), (names) => [
     SqliteTables.migrations(names),
     ...noted(names, Sqlite.all(names))
@@ -156,9 +152,7 @@ export const statementsSqlite = (
  * @since 0.1.0
  * @category statements
  */
-export const statementsPostgres = (
-  options?: Options
-): Effect.Effect<ReadonlyArray<string>, InvalidOption> =>
+export const statementsPostgres = (options?: Options): Effect.Effect<ReadonlyArray<string>, InvalidOption> =>
   Effect.map(Tables.names(options), (names) => [
     ...PostgresTables.schema(names),
     PostgresTables.migrations(names),

@@ -27,9 +27,7 @@ import type * as SqlMigrations from "./SqlMigrations.js"
  * @since 0.1.0
  * @category constructors
  */
-export const make: (
-  options?: SqlMigrations.Options
-) => Effect.Effect<
+export const make: (options?: SqlMigrations.Options) => Effect.Effect<
   SnapshotStore.SnapshotStore["Type"],
   InvalidOption | SqlMigrations.MigrationError,
   SqlClient.SqlClient

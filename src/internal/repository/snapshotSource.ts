@@ -41,15 +41,12 @@ export type Find<State> = (
   limit: number
 ) => Effect.Effect<Found<State>, EventStore.EventStoreError>
 
-export const make = <Id, State>(
-  aggregate: Loadable<Id, State>,
-  options: {
-    readonly events: EventStore.EventStore["Type"]
-    readonly snapshots: Option.Option<SnapshotStore["Type"]>
-    readonly timeout: Duration.DurationInput
-    readonly onDrift: "replay" | "decode"
-  }
-): Find<State> =>
+export const make = <Id, State>(aggregate: Loadable<Id, State>, options: {
+  readonly events: EventStore.EventStore["Type"]
+  readonly snapshots: Option.Option<SnapshotStore["Type"]>
+  readonly timeout: Duration.DurationInput
+  readonly onDrift: "replay" | "decode"
+}): Find<State> =>
   Option.match(options.snapshots, {
     onNone: () => () => Effect.succeed(unused({ _tag: "Disabled" })),
     onSome: (snapshots) =>

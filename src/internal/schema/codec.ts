@@ -27,9 +27,7 @@ export const decoder = <A, I>(
 }
 
 /** Makes an encoder that returns a plain value as it is. */
-export const encoder = <A, I>(
-  schema: Schema.Schema<A, I>
-): (value: A) => Either.Either<I, ParseResult.ParseError> => {
+export const encoder = <A, I>(schema: Schema.Schema<A, I>): (value: A) => Either.Either<I, ParseResult.ParseError> => {
   const isPlain = plain(schema)
   const encode = Schema.encodeEither(schema)
   return safely(

@@ -58,10 +58,7 @@ const find = (
 
 const instanceOf = Symbol.for("effect/SchemaId/InstanceOf")
 
-const first = <A>(
-  items: ReadonlyArray<A>,
-  f: (item: A, index: number) => NotJson | undefined
-): NotJson | undefined => {
+const first = <A>(items: ReadonlyArray<A>, f: (item: A, index: number) => NotJson | undefined): NotJson | undefined => {
   for (const [index, item] of items.entries()) {
     const found = f(item, index)
     if (found !== undefined) return found

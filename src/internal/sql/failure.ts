@@ -158,20 +158,17 @@ const withheld = (cause: Error): string | undefined => {
 }
 
 /** The error of an event store for a failed statement. */
-export const eventStoreError = (
-  operation: EventStore.EventStoreError["operation"],
-  stream?: StreamId.StreamId,
-  mayHaveAppended = false
-) =>
-(error: SqlError): EventStore.EventStoreError =>
-  new EventStore.EventStoreError({
-    operation,
-    ...(stream === undefined ? {} : { stream }),
-    reason: "Unavailable",
-    mayHaveAppended,
-    detail: classify(error).detail,
-    cause: withoutRows(error)
-  })
+export const eventStoreError =
+  (operation: EventStore.EventStoreError["operation"], stream?: StreamId.StreamId, mayHaveAppended = false) =>
+  (error: SqlError): EventStore.EventStoreError =>
+    new EventStore.EventStoreError({
+      operation,
+      ...(stream === undefined ? {} : { stream }),
+      reason: "Unavailable",
+      mayHaveAppended,
+      detail: classify(error).detail,
+      cause: withoutRows(error)
+    })
 
 /** The messages of an error and of its causes. */
 export const describe = (error: unknown): string => {

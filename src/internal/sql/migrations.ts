@@ -29,14 +29,11 @@ export interface Migrations {
   readonly countOnAfter: (position: Position.Position) => Effect.Effect<void, InvalidOption | SqlError>
 }
 
-export const mismatch = (
-  required: ReturnType<typeof Tables.required>,
-  read: {
-    readonly columns: (table: string) => Effect.Effect<ReadonlyArray<Row.Row>, SqlError>
-    /** The columns of each unique index, in its order, with commas between. */
-    readonly uniqueKeys: (table: string) => Effect.Effect<ReadonlyArray<Row.Row>, SqlError>
-  }
-): Effect.Effect<string | undefined, SqlError> =>
+export const mismatch = (required: ReturnType<typeof Tables.required>, read: {
+  readonly columns: (table: string) => Effect.Effect<ReadonlyArray<Row.Row>, SqlError>
+  /** The columns of each unique index, in its order, with commas between. */
+  readonly uniqueKeys: (table: string) => Effect.Effect<ReadonlyArray<Row.Row>, SqlError>
+}): Effect.Effect<string | undefined, SqlError> =>
   Effect.gen(function*() {
     for (const { columns, table, uniqueKeys } of required) {
       const found = (yield* read.columns(table)).map(({ name }) => Row.text(name))

@@ -12,9 +12,7 @@ import { asDurable, lowerBusyTimeout } from "./sqlite/pragmas.js"
 import * as Sqlite from "./sqlite/statements.js"
 
 /** Prepares the client and the tables when a SQL store is built. */
-export const setUp = (
-  options: SqlMigrations.Options | undefined
-): Effect.Effect<
+export const setUp = (options: SqlMigrations.Options | undefined): Effect.Effect<
   { readonly client: Client.StoreClient; readonly dialect: Dialect; readonly names: Tables.Names },
   InvalidOption | SqlMigrations.MigrationError,
   SqlClient.SqlClient

@@ -72,10 +72,7 @@ export const makeEvents = () => {
 const eventsOf = ({ streams }: Tables, stream: StreamId.StreamId): ReadonlyArray<Event.EncodedRecord> =>
   streams.get(keyOf(stream)) ?? []
 
-const append = (
-  tables: Tables,
-  { events: added, expected, stream, time }: Append
-): Effect.Effect<
+const append = (tables: Tables, { events: added, expected, stream, time }: Append): Effect.Effect<
   { readonly version: number; readonly position: Option.Option<Position.Position> },
   VersionConflict | DuplicateEventId
 > => {
@@ -153,13 +150,10 @@ export const makeSnapshots = () => {
         streams.set(keyOf(snapshot.stream), rows)
         return "Saved"
       }),
-    delete: (
-      stream: StreamId.StreamId,
-      { identity, schemaVersion }: {
-        readonly schemaVersion?: number | undefined
-        readonly identity?: { readonly version: number; readonly eventId: string } | undefined
-      } = {}
-    ) =>
+    delete: (stream: StreamId.StreamId, { identity, schemaVersion }: {
+      readonly schemaVersion?: number | undefined
+      readonly identity?: { readonly version: number; readonly eventId: string } | undefined
+    } = {}) =>
       Effect.sync(() => {
         const rows = rowsOf(stream)
         const deleted = Array.from(rows.values()).filter((row) =>

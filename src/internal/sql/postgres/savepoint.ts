@@ -88,10 +88,7 @@ const release = <A, E>(
   })
 }
 
-const undo = <A, E>(
-  transaction: TransactionState.Transaction,
-  exit: Exit.Exit<A, E>
-): Effect.Effect<Outcome<A, E>> =>
+const undo = <A, E>(transaction: TransactionState.Transaction, exit: Exit.Exit<A, E>): Effect.Effect<Outcome<A, E>> =>
   // the connection may be in another transaction by now
   TransactionState.hasEnded(transaction[0]) ?
     Effect.succeed({ exit, lost: refusal(TransactionState.endedMeanwhile) }) :

@@ -40,16 +40,12 @@ export const of = (client: SqlClient.SqlClient): SqliteConnection | undefined =>
  * A copy of the driver's client with transactions that take turns. The copy's statements still reach the driver's
  * connection through a closure, so that the methods of the connection are replaced.
  */
-export const makeClient = (
-  client: SqlClient.SqlClient,
-  connection: Connection.Connection,
-  options: {
-    readonly check: Check
-    /** Repeats an effect that fails because the database is busy, and waits in between. */
-    readonly whileBusy: Root["whileBusy"]
-    readonly eventLoop: EventLoop.EventLoop["Type"]
-  }
-): SqlClient.SqlClient => {
+export const makeClient = (client: SqlClient.SqlClient, connection: Connection.Connection, options: {
+  readonly check: Check
+  /** Repeats an effect that fails because the database is busy, and waits in between. */
+  readonly whileBusy: Root["whileBusy"]
+  readonly eventLoop: EventLoop.EventLoop["Type"]
+}): SqlClient.SqlClient => {
   const raw: Connection.Connection = {
     execute: connection.execute.bind(connection),
     executeRaw: connection.executeRaw.bind(connection),
@@ -183,10 +179,8 @@ const begin = (
 const checked = ({ check, raw }: Root, text: string): Effect.Effect<void, SqlError> =>
   Effect.suspend(() => after(check(text), () => Levels.command(raw, text)))
 
-const after = <A>(
-  checked: ReturnType<Check>,
-  run: () => Effect.Effect<A, SqlError>
-): Effect.Effect<A, SqlError> => checked === undefined ? run() : Effect.zipRight(checked, Effect.suspend(run))
+const after = <A>(checked: ReturnType<Check>, run: () => Effect.Effect<A, SqlError>): Effect.Effect<A, SqlError> =>
+  checked === undefined ? run() : Effect.zipRight(checked, Effect.suspend(run))
 
 /**
  * Begins a transaction with the lock for writing: after a plain `BEGIN` the first write may fail, because another process

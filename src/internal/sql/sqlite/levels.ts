@@ -41,16 +41,13 @@ export const condemnAll = (level: Level, error: SqlError): void => condemn(outer
 
 let savepoints = 0
 
-export const make = (
-  kind: Level["kind"],
-  options: {
-    readonly raw: Connection.Connection
-    /** The connection of the level around it, or the one that all fibers share. */
-    readonly around: Connection.Connection
-    readonly parent?: Level | undefined
-    readonly eventLoop: EventLoop.EventLoop["Type"]
-  }
-): Level => {
+export const make = (kind: Level["kind"], options: {
+  readonly raw: Connection.Connection
+  /** The connection of the level around it, or the one that all fibers share. */
+  readonly around: Connection.Connection
+  readonly parent?: Level | undefined
+  readonly eventLoop: EventLoop.EventLoop["Type"]
+}): Level => {
   const { around, eventLoop, parent, raw } = options
   const onTurn = <A>(on: (connection: Connection.Connection) => Effect.Effect<A, SqlError>) =>
     level.turns.run(Effect.suspend((): Effect.Effect<A, SqlError | typeof passedOn> => {
