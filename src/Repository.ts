@@ -17,6 +17,7 @@ import type { Baseline } from "./internal/repository/baseline.js"
 import * as Commands from "./internal/repository/commands.js"
 import * as Counters from "./internal/repository/counters.js"
 import type { CreateSnapshotError, ExecuteError, LoadError } from "./internal/repository/errors.js"
+import * as Loadable from "./internal/repository/loadable.js"
 import { make as makeLoader } from "./internal/repository/loader.js"
 import { load } from "./internal/repository/loads.js"
 import type { CreatedSnapshot, Executed, Loaded, Verification } from "./internal/repository/model.js"
@@ -29,7 +30,6 @@ import { decideStored } from "./internal/repository/storedEvents.js"
 import * as Telemetry from "./internal/repository/telemetry.js"
 import { makeVerifier, verify } from "./internal/repository/verification.js"
 import { InvalidOption } from "./InvalidOption.js"
-import * as Snapshot from "./Snapshot.js"
 import * as SnapshotStore from "./SnapshotStore.js"
 
 export {
@@ -163,7 +163,7 @@ export const make = <Name extends string, Id, State, Event, Command, Rejection>(
             services,
             id,
             decide: (state) => decideStored(aggregate, state, commands),
-            source: Source.make(aggregate),
+            source: Source.make(services.loadable, aggregate.state),
             // the trace context is that of the caller's span
             metadata: {
               ...Commands.traceContext(context),
@@ -254,6 +254,7 @@ const makeServices = <Name extends string, Id, State, Event, Command, Rejection>
       options
     )
     const { name } = aggregate
+    const loadable = Loadable.make(aggregate, loading.onDrift)
     const events = yield* EventStore.EventStore
     const snapshots = yield* SnapshotStore.SnapshotStore
     const shared = events.replay.withSnapshots(snapshots)
@@ -266,14 +267,11 @@ const makeServices = <Name extends string, Id, State, Event, Command, Rejection>
     }
     const { inTransaction } = events.replay
     return {
-      name,
-      schemaVersion: aggregate.schemaVersion,
+      loadable,
       state: aggregate.state.schema,
-      migratable: aggregate.migrations.length,
-      encode: (snapshot) => Snapshot.encode(aggregate, snapshot),
       events,
       snapshots,
-      loader: makeLoader(aggregate, {
+      loader: makeLoader(loadable, {
         ...loading,
         events,
         snapshots: policy._tag === "None" ? Option.none() : Option.some(snapshots),

@@ -237,34 +237,21 @@ export const encode = <Name extends string, Id, State, Event, Command, Rejection
   aggregate: Aggregate.Aggregate<Name, Id, State, Event, Command, Rejection>,
   options: EncodeOptions<NoInfer<State>>
 ): Either.Either<EncodedSnapshot, StateEncodeError> => {
-  const text = encodeState(aggregate, options.state)
-  if (Either.isLeft(text)) {
-    return Either.left(
-      new StateEncodeError({ stream: options.stream, version: options.version, cause: text.left })
-    )
-  }
-  return Either.right({
-    stream: options.stream,
-    version: options.version,
-    eventId: options.eventId,
-    schemaVersion: aggregate.schemaVersion,
-    fingerprint: aggregate.fingerprint,
-    state: text.right,
-    time: DateTime.toEpochMillis(options.time)
-  })
+  const { eventId, state, stream, time, version } = options
+  const text = encodeState(aggregate.state, state)
+  if (Either.isLeft(text)) return Either.left(new StateEncodeError({ stream, version, cause: text.left }))
+  const { fingerprint, schemaVersion } = aggregate
+  const millis = DateTime.toEpochMillis(time)
+  return Either.right({ stream, version, eventId, schemaVersion, fingerprint, state: text.right, time: millis })
 }
 
-/**
- * Encodes a state as JSON text, if that decodes to the same state.
- *
- * @internal
- */
-export const encodeState = <Name extends string, Id, State, Event, Command, Rejection>(
-  aggregate: Aggregate.Aggregate<Name, Id, State, Event, Command, Rejection>,
-  state: NoInfer<State>
+/** Encodes a state as JSON text, if that decodes to the same state. @internal */
+export const encodeState = <State>(
+  codec: Aggregate.Codec<State, unknown>,
+  state: State
 ): Either.Either<string, unknown> => {
   try {
-    return encodeStrictly(aggregate, state)
+    return encodeStrictly(codec, state)
   } catch (error) {
     // the state is nested too deeply for the stack, or one of its accessors throws
     const overflow = Json.overflow(error, state)
@@ -272,11 +259,11 @@ export const encodeState = <Name extends string, Id, State, Event, Command, Reje
   }
 }
 
-const encodeStrictly = <Name extends string, Id, State, Event, Command, Rejection>(
-  aggregate: Aggregate.Aggregate<Name, Id, State, Event, Command, Rejection>,
-  state: NoInfer<State>
+const encodeStrictly = <State>(
+  codec: Aggregate.Codec<State, unknown>,
+  state: State
 ): Either.Either<string, unknown> => {
-  const encoded = aggregate.state.encode(state)
+  const encoded = codec.encode(state)
   if (Either.isLeft(encoded)) {
     // a recursive schema follows a cycle until the stack overflows
     const cycle = Json.cycle(state)
@@ -285,9 +272,9 @@ const encodeStrictly = <Name extends string, Id, State, Event, Command, Rejectio
   const text = Json.stringify(encoded.right)
   if (Either.isLeft(text)) return Either.left(new Error(`${text.left.path} ${text.left.reason}`))
   // a schema may drop data without an error, as records do with a key named __proto__
-  const readBack = Either.flatMap(Json.parse(text.right), aggregate.state.decode)
+  const readBack = Either.flatMap(Json.parse(text.right), codec.decode)
   if (Either.isLeft(readBack)) return Either.left(readBack.left)
-  const [lost] = compare(aggregate.state.schema, state, readBack.right, 1)
+  const [lost] = compare(codec.schema, state, readBack.right, 1)
   if (lost !== undefined) {
     const cause = `${lost.left} is read back as ${lost.right}`
     return Either.left(new Error(`${lost.path} does not survive its schema`, { cause }))
@@ -314,18 +301,16 @@ export const decode = <Name extends string, Id, State, Event, Command, Rejection
 ): Either.Either<Snapshot<State>, DecodeFailure> => {
   const { fingerprint, schemaVersion, stream, version } = encoded
   const own = schemaVersion === aggregate.schemaVersion
-  const schema = own ?
-    { fingerprint: aggregate.fingerprint, decode: aggregate.state.decode } :
-    aggregate.migrations.find((source) => source.version === schemaVersion)
+  const schema = own
+    ? { fingerprint: aggregate.fingerprint, decode: aggregate.state.decode }
+    : aggregate.migrations.find((source) => source.version === schemaVersion)
   if (schema === undefined) {
-    return Either.left(
-      new SchemaVersionMismatch({ stream, version, found: schemaVersion, expected: aggregate.schemaVersion })
-    )
+    const expected = aggregate.schemaVersion
+    return Either.left(new SchemaVersionMismatch({ stream, version, found: schemaVersion, expected }))
   }
   if (fingerprint !== schema.fingerprint && !(own && options?.onDrift === "decode")) {
-    return Either.left(
-      new SchemaDrift({ stream, version, schemaVersion, found: fingerprint, expected: schema.fingerprint })
-    )
+    const expected = schema.fingerprint
+    return Either.left(new SchemaDrift({ stream, version, schemaVersion, found: fingerprint, expected }))
   }
   const failure = (cause: unknown) => new StateDecodeError({ stream, version, cause })
   if (!Number.isSafeInteger(version) || version < 1) return Either.left(failure(new Error(`its version is ${version}`)))

@@ -13,7 +13,7 @@ import {
   Schema
 } from "effect"
 import { Aggregate, InvalidOption, Snapshot, SnapshotPolicy, StreamId } from "effect-eventsourcing"
-import { type Folded, foldPage } from "../src/internal/repository/fold.js"
+import { type Folded, foldPage } from "../src/internal/repository/loadable.js"
 import * as Policy from "../src/internal/repository/policy.js"
 import * as Json from "../src/internal/schema/json.js"
 import { Account, AccountCommand, AccountEvent, AccountState, Deposited, id, Opened } from "./fixtures/Account.js"

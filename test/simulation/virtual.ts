@@ -1,6 +1,6 @@
 import { Chunk, Clock, Duration, Effect, type Exit, Fiber, Random, Scheduler, TestClock, TestContext } from "effect"
 import { PCGRandom } from "effect/Utils"
-import { RetryClock } from "../../src/internal/repository/retryClock.js"
+import { RetryClock } from "../../src/internal/repository/commands.js"
 import { EventLoop } from "../../src/internal/sql/eventLoop.js"
 
 /** Whole numbers from a seed. */

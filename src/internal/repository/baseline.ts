@@ -1,7 +1,7 @@
 import type * as Option from "effect/Option"
 import type * as Snapshot from "../../Snapshot.js"
 import type * as StreamId from "../../StreamId.js"
-import type { Folded } from "./fold.js"
+import type { Folded } from "./loadable.js"
 
 /** A state with its version, and where it came from. */
 export interface Baseline<out State> extends Folded<State>, Origin {}

@@ -6,6 +6,7 @@
  * Cost: one round trip for the load and one for the append, and two more for each lost race.
  */
 import * as Cause from "effect/Cause"
+import * as Clock from "effect/Clock"
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Either from "effect/Either"
@@ -21,7 +22,6 @@ import { EventEncodeError, type ExecuteError, InvalidCommand } from "./errors.js
 import { load } from "./loads.js"
 import type { Executed } from "./model.js"
 import { stands } from "./proof.js"
-import { RetryClock } from "./retryClock.js"
 import { dueNow } from "./saves.js"
 import type { Services } from "./services.js"
 import { afterAppend, afterLoad, type Commanded, saveInTime } from "./snapshots.js"
@@ -106,6 +106,14 @@ const readOnAndDecide = <Id, State, Event, Rejection>(
     return again(baseline, conflict)
   })
 }
+
+/**
+ * The clock of the waits between the tries of a command that lost a race. It is real time, also where a test has stopped
+ * the `Clock`: the writers that won the race append in real time. A simulation of all writers gives its own clock.
+ */
+export class RetryClock extends Context.Reference<RetryClock>()("effect-eventsourcing/internal/RetryClock", {
+  defaultValue: (): Clock.Clock => Clock.make()
+}) {}
 
 const isConflict = (error: ExecuteError): error is EventStore.VersionConflict =>
   error instanceof EventStore.VersionConflict

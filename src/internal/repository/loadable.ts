@@ -1,13 +1,24 @@
 import * as Either from "effect/Either"
 import type * as Aggregate from "../../Aggregate.js"
-import type * as EventStore from "../../EventStore.js"
+import * as EventStore from "../../EventStore.js"
 import * as Snapshot from "../../Snapshot.js"
 import type { StateSchema } from "../../SnapshotStore.js"
 import * as StreamId from "../../StreamId.js"
+import * as Json from "../schema/json.js"
+import { quote } from "../text.js"
 import { IdEncodeError } from "./errors.js"
-import { type Folded, foldPage } from "./fold.js"
 
 export type Page = ReadonlyArray<EventStore.TailEvent>
+
+/** A state and the version up to which it is folded. */
+export interface Folded<out State> {
+  readonly state: State
+  readonly version: number
+  /** The id of the last event. `null`: the page did not give it. */
+  readonly eventId: string | null
+  /** The number of events that were read and folded. */
+  readonly replayed: number
+}
 
 /** The part of an aggregate that a load needs. */
 export interface Loadable<in Id, in out State> {
@@ -48,3 +59,50 @@ export const make = <Name extends string, Id, State, Event, Command, Rejection>(
   encode: (options) => Snapshot.encode(aggregate, options),
   decode: (encoded) => Snapshot.decode(aggregate, encoded, { onDrift })
 })
+
+/** Folds a page of events onto a state, without an Effect per event. */
+export const foldPage = <State, Event>(
+  aggregate: {
+    readonly event: Aggregate.EventCodec<Event>
+    readonly evolve: (state: State, event: Event) => State
+  },
+  stream: StreamId.StreamId,
+  from: Folded<State>,
+  page: Page
+): Either.Either<Folded<State>, EventStore.EventDecodeError | EventStore.HistoryGap> => {
+  const codec = aggregate.event
+  let { eventId, state, version } = from
+  for (const event of page) {
+    if (event.version !== version + 1) {
+      return Either.left(new EventStore.HistoryGap({ stream, expected: version + 1, actual: event.version }))
+    }
+    const decode = codec.decoder(event.type)
+    // a retired event counts as a version of the stream, and does not change the state
+    if (decode !== undefined || !codec.isRetired(event.type)) {
+      const decoded = decode === undefined ? unknownType(codec) : decodeEvent(decode, event)
+      if (Either.isLeft(decoded)) {
+        const { type, version } = event
+        return Either.left(new EventStore.EventDecodeError({ stream, version, type, cause: decoded.left }))
+      }
+      state = aggregate.evolve(state, decoded.right)
+    }
+    version = event.version
+    eventId = event.eventId
+  }
+  return Either.right({ state, version, eventId, replayed: from.replayed + page.length })
+}
+
+const unknownType = <Event>(codec: Aggregate.EventCodec<Event>): Either.Either<never, Error> => {
+  const known = codec.types.map(quote).join(", ")
+  return Either.left(
+    new Error(`the aggregate does not know this type, only ${known}: add it to the event schema, or to the upcasts`)
+  )
+}
+
+const decodeEvent = <Event>(
+  decode: (payload: unknown) => Either.Either<Event, Error>,
+  event: EventStore.TailEvent
+): Either.Either<Event, Error> => {
+  const payload = Json.parse(event.payload)
+  return Either.isLeft(payload) ? Either.left(payload.left) : decode(payload.right)
+}

@@ -6,15 +6,13 @@ import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Either from "effect/Either"
 import * as Option from "effect/Option"
-import type * as Aggregate from "../../Aggregate.js"
 import type * as EventStore from "../../EventStore.js"
 import type * as Snapshot from "../../Snapshot.js"
 import type { SnapshotStore } from "../../SnapshotStore.js"
 import type * as StreamId from "../../StreamId.js"
 import { type Baseline, baselineOf } from "./baseline.js"
 import type { IdEncodeError, LoadError } from "./errors.js"
-import type { Folded } from "./fold.js"
-import * as Loadable from "./loadable.js"
+import type { Folded, Loadable } from "./loadable.js"
 import * as Replay from "./replay.js"
 import * as SnapshotSource from "./snapshotSource.js"
 import type { Source } from "./source.js"
@@ -45,8 +43,8 @@ export interface LoadOptions<in out State> {
   readonly source?: Source<State> | undefined
 }
 
-export const make = <Name extends string, Id, State, Event, Command, Rejection>(
-  aggregate: Aggregate.Aggregate<Name, Id, State, Event, Command, Rejection>,
+export const make = <Id, State>(
+  loadable: Loadable<Id, State>,
   options: {
     readonly events: EventStore.EventStore["Type"]
     readonly snapshots: Option.Option<SnapshotStore["Type"]>
@@ -58,7 +56,6 @@ export const make = <Name extends string, Id, State, Event, Command, Rejection>(
     readonly cache: { readonly capacity: number; readonly timeToLive: Duration.DurationInput } | undefined
   }
 ): Loader<Id, State> => {
-  const loadable = Loadable.make(aggregate, options.onDrift)
   const find = SnapshotSource.make(loadable, options)
   const replay = Replay.make(loadable, options)
   const limited = Replay.limits(options.pageSize, options.maxReplay)
@@ -116,7 +113,7 @@ export const make = <Name extends string, Id, State, Event, Command, Rejection>(
 }
 
 const requestOf = <Id, State>(
-  aggregate: Loadable.Loadable<Id, State>,
+  aggregate: Loadable<Id, State>,
   id: Id,
   limits: Replay.Limits,
   { onPage, onRefused, source }: LoadOptions<State>
@@ -136,7 +133,7 @@ const requestOf = <Id, State>(
   })
 
 const foldTail = <Id, State>(
-  aggregate: Loadable.Loadable<Id, State>,
+  aggregate: Loadable<Id, State>,
   replay: Replay.Replay<Id, State>,
   request: Replay.Request<Id, State>,
   { encoded, page, snapshot }: SnapshotSource.Proved<State>

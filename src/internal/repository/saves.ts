@@ -45,7 +45,9 @@ const progressOf = <Id, State, Event>(
   change: SnapshotPolicy.Change<State, Event> | undefined
 ): SnapshotPolicy.Progress<State, Event> => {
   // a distance counts from the snapshot of the aggregate's own schema version
-  const own = Option.getOrUndefined(Option.filter(used, (used) => used.schemaVersion === services.schemaVersion))
+  const own = Option.getOrUndefined(
+    Option.filter(used, (used) => used.schemaVersion === services.loadable.schemaVersion)
+  )
   return {
     version,
     snapshotVersion: own?.version ?? 0,
@@ -62,7 +64,7 @@ export const dueNow = <Id, State, Event>(
   baseline: Baseline<State>,
   change: SnapshotPolicy.Change<State, Event> | undefined
 ): Effect.Effect<SnapshotPolicy.When | undefined> => {
-  const { backOff, loader, name, when } = services
+  const { backOff, loadable, loader, when } = services
   if (baseline.version === 0 || when === undefined) return Effect.succeed(undefined)
   return Effect.clockWith((clock) => {
     try {
@@ -75,7 +77,7 @@ export const dueNow = <Id, State, Event>(
       return Effect.succeed(settle(when, progress))
     } catch (error) {
       const message = "the snapshot policy threw; no snapshot is taken"
-      return Effect.as(Telemetry.warn(message, error, { aggregate: name }), undefined)
+      return Effect.as(Telemetry.warn(message, error, { aggregate: loadable.name }), undefined)
     }
   })
 }
@@ -84,25 +86,25 @@ export type SaveError = EventStore.EventStoreError | Snapshot.StateEncodeError |
 
 /** Saves a snapshot of a state that was read from the store. */
 export const save = <Id, State, Event>(
-  { encode, schemaVersion, snapshots }: Services<Id, State, Event>,
+  { loadable, snapshots }: Services<Id, State, Event>,
   baseline: Baseline<State>
 ): Effect.Effect<CreatedSnapshot<State>, SaveError> =>
   Effect.gen(function*() {
     const { refuted, state, stream, version } = baseline
     const eventId = yield* lastEventId(baseline)
     const time = yield* timeOf(stream, yield* Clock.currentTimeMillis)
-    const encoded = yield* encode({ stream, version, eventId, state, time })
+    const encoded = yield* loadable.encode({ stream, version, eventId, state, time })
     if (Option.isSome(refuted)) {
       // a save never replaces a newer version, and the snapshot that the load refuted may claim to be newer
       const { eventId, version } = refuted.value
       yield* snapshots.delete(stream, {
-        schemaVersion,
+        schemaVersion: loadable.schemaVersion,
         // no store takes a version beyond the limit, but a row may have one that was written by hand
         identity: Math.abs(version) <= maxVersion ? { version, eventId } : undefined
       })
     }
     const outcome = yield* snapshots.save(encoded)
-    const { fingerprint } = encoded
+    const { fingerprint, schemaVersion } = encoded
     const snapshot: Snapshot.Snapshot<State> = { stream, version, eventId, schemaVersion, fingerprint, state, time }
     return { snapshot, outcome }
   })

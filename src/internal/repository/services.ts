@@ -1,18 +1,16 @@
-import type * as DateTime from "effect/DateTime"
 import type * as Duration from "effect/Duration"
 import type * as Effect from "effect/Effect"
-import type * as Either from "effect/Either"
 import type * as Option from "effect/Option"
 import type * as Schedule from "effect/Schedule"
 import type * as Schema from "effect/Schema"
 import type * as EventStore from "../../EventStore.js"
-import type * as Snapshot from "../../Snapshot.js"
 import type * as SnapshotPolicy from "../../SnapshotPolicy.js"
 import type * as SnapshotStore from "../../SnapshotStore.js"
 import type * as StreamId from "../../StreamId.js"
 import type { BackOff } from "./backOff.js"
 import type * as Counters from "./counters.js"
 import type { LoadError } from "./errors.js"
+import type { Loadable } from "./loadable.js"
 import type { Loader } from "./loader.js"
 import type { Verification } from "./model.js"
 import type { Snapshotter } from "./snapshotter.js"
@@ -20,20 +18,8 @@ import type * as Telemetry from "./telemetry.js"
 
 /** The services and settings that the modules of a repository share. `Repository.make` builds them once. */
 export interface Services<in Id, in out State, in out Event> {
-  /** The name of the aggregate. */
-  readonly name: string
-  readonly schemaVersion: number
+  readonly loadable: Loadable<Id, State>
   readonly state: Schema.Schema<State>
-  /** How many older schema versions have snapshots that can be migrated. */
-  readonly migratable: number
-  readonly encode: (snapshot: {
-    readonly stream: StreamId.StreamId
-    readonly version: number
-    readonly eventId: string
-    readonly state: State
-    readonly time: DateTime.Utc
-  }) => Either.Either<Snapshot.EncodedSnapshot, Snapshot.StateEncodeError>
-
   readonly events: EventStore.EventStore["Type"]
   readonly snapshots: SnapshotStore.SnapshotStore["Type"]
   readonly loader: Loader<Id, State>

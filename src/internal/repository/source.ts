@@ -4,7 +4,8 @@ import type * as Aggregate from "../../Aggregate.js"
 import type * as EventStore from "../../EventStore.js"
 import * as Snapshot from "../../Snapshot.js"
 import * as StreamId from "../../StreamId.js"
-import { type Folded, foldPage } from "./fold.js"
+import type { Folded, Loadable } from "./loadable.js"
+import type { Place } from "./proof.js"
 
 /**
  * Records the events and the beginning that the state of a command was folded from. `evolve` or `decide` may change the
@@ -13,10 +14,7 @@ import { type Folded, foldPage } from "./fold.js"
  */
 export interface Source<State> {
   /** Begins anew. `state` must give an equal state each time that it is called. */
-  readonly begin: (
-    state: () => Option.Option<State>,
-    at: { readonly version: number; readonly eventId: string | null }
-  ) => void
+  readonly begin: (state: () => Option.Option<State>, at: Place) => void
   /** Adds the events that were folded next. */
   readonly add: (page: ReadonlyArray<EventStore.TailEvent>) => void
   /** Takes the state after a load. If the events were too long to keep, the source keeps the text of the state. */
@@ -25,14 +23,13 @@ export interface Source<State> {
   readonly again: (events?: ReadonlyArray<EventStore.TailEvent>) => Option.Option<Folded<State>>
 }
 
-export const make = <Name extends string, Id, State, Event, Command, Rejection>(
-  aggregate: Aggregate.Aggregate<Name, Id, State, Event, Command, Rejection>
+export const make = <Id, State>(
+  loadable: Loadable<Id, State>,
+  codec: Aggregate.Codec<State, unknown>
 ): Source<State> => {
   // only an error would name the stream, and a fold that fails here is repeated from the store
-  const stream = StreamId.make(aggregate.name, "")
-  let start:
-    | { readonly state: () => Option.Option<State>; readonly version: number; readonly eventId: string | null }
-    | undefined
+  const stream = StreamId.make(loadable.name, "")
+  let start: Place & { readonly state: () => Option.Option<State> } | undefined
   let pages: Array<ReadonlyArray<EventStore.TailEvent>> = []
   let length = 0
 
@@ -51,10 +48,10 @@ export const make = <Name extends string, Id, State, Event, Command, Rejection>(
     },
     settle: ({ eventId, state, version }) => {
       if (length <= mostKept) return
-      const text = Snapshot.encodeState(aggregate, state)
+      const text = Snapshot.encodeState(codec, state)
       start = undefined
       if (Either.isLeft(text)) return
-      begin(() => Either.getRight(aggregate.state.decode(JSON.parse(text.right))), { version, eventId })
+      begin(() => Either.getRight(codec.decode(JSON.parse(text.right))), { version, eventId })
     },
     again: (events = []) => {
       if (start === undefined || length > mostKept) return Option.none()
@@ -62,7 +59,7 @@ export const make = <Name extends string, Id, State, Event, Command, Rejection>(
       return Option.flatMap(state(), (state) => {
         let folded: Folded<State> = { state, version, eventId, replayed: 0 }
         for (const page of [...pages, events]) {
-          const next = foldPage(aggregate, stream, folded, page)
+          const next = loadable.fold(stream, folded, page)
           if (Either.isLeft(next)) return Option.none()
           folded = next.right
         }

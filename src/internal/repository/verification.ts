@@ -32,7 +32,7 @@ export const verify = <Id, State, Event>(
   id: Id,
   remove: boolean,
   /** How many snapshots can be refuted in turn: one of each schema version. */
-  most = services.migratable + 1
+  most = services.loadable.migratable.length + 1
 ): Effect.Effect<Verification, LoadError> =>
   Effect.gen(function*() {
     const { loader, state } = services

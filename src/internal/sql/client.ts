@@ -145,20 +145,19 @@ const savepoint = (waiting: Savepoint.Waiting): InTransaction => (effect, transa
     ({ exit, lost }) => lost !== undefined && Exit.isSuccess(exit) ? lost : exit
   )
 
-const executeOn =
-  ({ pool, sqlite }: Parts) =>
-  <A>(
-    onConnection: (connection: Connection.Connection) => Effect.Effect<A, SqlError>,
-    statement: () => Effect.Effect<A, SqlError>
-  ): Effect.Effect<A, SqlError> => {
-    const fromPool = pool?.use(onConnection, identity)
-    return Effect.withFiberRuntime((fiber) => {
-      if (Option.isNone(fiber.getFiberRef(Statement.currentTransformer))) {
-        const transaction = Context.getOption(fiber.currentContext, SqlClient.TransactionConnection)
-        if (Option.isSome(transaction)) return joined(onConnection(transaction.value[0]), transaction.value)
-        if (fromPool !== undefined) return fromPool
-        if (sqlite !== undefined) return onConnection(sqlite.shared)
-      }
-      return Effect.withTracerEnabled(statement(), false)
-    })
-  }
+const executeOn = ({ pool, sqlite }: Parts) =>
+<A>(
+  onConnection: (connection: Connection.Connection) => Effect.Effect<A, SqlError>,
+  statement: () => Effect.Effect<A, SqlError>
+): Effect.Effect<A, SqlError> => {
+  const fromPool = pool?.use(onConnection, identity)
+  return Effect.withFiberRuntime((fiber) => {
+    if (Option.isNone(fiber.getFiberRef(Statement.currentTransformer))) {
+      const transaction = Context.getOption(fiber.currentContext, SqlClient.TransactionConnection)
+      if (Option.isSome(transaction)) return joined(onConnection(transaction.value[0]), transaction.value)
+      if (fromPool !== undefined) return fromPool
+      if (sqlite !== undefined) return onConnection(sqlite.shared)
+    }
+    return Effect.withTracerEnabled(statement(), false)
+  })
+}
