@@ -1,6 +1,6 @@
 /**
- * An aggregate as pure functions over Schema-typed state: how it begins, how an event changes it, and which events a
- * command decides.
+ * Defines aggregates as pure functions over Schema-typed state: the initial state, the change by an event, and the
+ * decision of a command.
  *
  * @since 0.1.0
  */
@@ -49,7 +49,7 @@ export interface Aggregate<
   readonly name: Name
   readonly id: Codec<Id, string>
   readonly state: Codec<State, unknown>
-  /** Every older version of the state's schema whose snapshots can be migrated, oldest first. */
+  /** The older versions of the state's schema whose snapshots can be migrated, oldest first. */
   readonly migrations: ReadonlyArray<Versions.Source<State>>
   readonly event: EventCodec<Event>
   readonly command: Schema.Schema<Command>
@@ -70,13 +70,13 @@ export interface Any {
   readonly name: string
   /** The version of the state's schema. */
   readonly schemaVersion: number
-  /** A hash of the encoded side of the state's schema: it changes when what is stored changes. */
+  /** A hash of the encoded side of the state's schema. It changes when the stored form of the state changes. */
   readonly fingerprint: string
 }
 
 /**
- * One of the aggregate's schemas: two synchronous functions and the decoded side. The functions may return the value that
- * they are given.
+ * The encoder and decoder of one of an aggregate's schemas, with the decoded side of the schema. Both functions are
+ * synchronous and may return their argument.
  *
  * @since 0.1.0
  * @category models
@@ -88,21 +88,21 @@ export interface Codec<in out A, out Encoded> {
 }
 
 /**
- * The schema of the events: encoded whole, decoded by stored type.
+ * The encoder of an aggregate's events, and a decoder for each stored type.
  *
  * @since 0.1.0
  * @category models
  */
 export interface EventCodec<in out Event> {
   readonly schema: Schema.Schema<Event>
-  /** The type under which an event is stored: its tag, with `@n` after it where `upcasts` say that it is version n. */
+  /** The stored type of an event: its tag, followed by `@n` if `upcasts` make it version n. */
   readonly typeOf: (event: Event) => string
-  /** The stored types that can be read, those of older code included. */
+  /** The stored types that can be decoded, including those of older code. */
   readonly types: ReadonlyArray<string>
   readonly encode: (event: Event) => Either.Either<unknown, ParseResult.ParseError>
-  /** `undefined` where the type is not in {@link EventCodec.types}. The decoder may return the parsed JSON that it is given. */
+  /** Returns `undefined` for a type that is not in {@link EventCodec.types}. The decoder may return its argument. */
   readonly decoder: (type: string) => ((payload: unknown) => Either.Either<Event, ParseResult.ParseError>) | undefined
-  /** Whether events of this stored type are ignored, on purpose. */
+  /** Tells whether events of this stored type are ignored on purpose. */
   readonly isRetired: (type: string) => boolean
 }
 
@@ -159,16 +159,19 @@ export type Rejection<A extends Any> = A extends
 /**
  * Defines an aggregate.
  *
- * `event` is a union of members with a literal `_tag` (`Schema.TaggedStruct`, `Schema.TaggedClass`), or one such
- * member: the tag is the type under which an event is stored. `evolve` is total and pure, `decide` is pure: it gives
- * the new events, or a typed refusal. `schemaVersion` counts the versions of the *state's* schema (a positive integer,
- * 1 unless given): raise it when the state means something else than before, and older snapshots are replayed over, or
- * migrated where `migrations` lead from their version to this one. A command whose event has a field that its schema does not
- * have fails: it would be dropped without a word. A schema that allows it says so, by
- * `.annotations({ parseOptions: { onExcessProperty: "ignore" } })`. `upcasts` say how events are read that older code
- * wrote, by their stored type.
+ * - `event` is a union of members with a literal `_tag` (`Schema.TaggedStruct`, `Schema.TaggedClass`), or one such
+ *   member. The tag is the stored type of the event.
+ * - `evolve` is total and pure.
+ * - `decide` is pure. It returns the new events, or a typed rejection.
+ * - `schemaVersion` is the version of the state's schema: a positive integer, by default 1. Raise it when the meaning
+ *   of the state changes. Loads then migrate older snapshots if `migrations` lead from their version to this one, and
+ *   replay all events otherwise.
+ * - `upcasts` define by stored type how the events of older code are read.
  *
- * Throws `InvalidOption` where the definition cannot work.
+ * A command fails if one of its events has a field that the event's schema lacks, because the field would be dropped
+ * without an error. A schema allows such fields with `.annotations({ parseOptions: { onExcessProperty: "ignore" } })`.
+ *
+ * Throws `InvalidOption` if the definition cannot work.
  *
  * @example
  * ```ts
@@ -185,7 +188,7 @@ export type Rejection<A extends Any> = A extends
  *   command: Schema.TaggedStruct("Count", { by: Schema.Int }),
  *   initial: () => ({ total: 0 }),
  *   evolve: (state, event) => ({ total: state.total + event.by }),
- *   decide: (_state, command) => command.by < 0 ? Either.left("negative" as const) : Either.right([new Counted({ by: command.by })])
+ *   decide: (_state, { by }) => by < 0 ? Either.left("negative" as const) : Either.right([new Counted({ by })])
  * })
  * ```
  *
@@ -286,7 +289,7 @@ export const replay: {
 })
 
 /**
- * The state and the events that a list of commands leads to.
+ * The result of deciding a list of commands.
  *
  * @since 0.1.0
  * @category models
@@ -299,7 +302,7 @@ export interface Decided<out State, out Event> {
 }
 
 /**
- * Decides commands in turn, each on the state that the events before it left. The first rejection rejects them all.
+ * Decides commands in turn, each on the state after the previous one. The first rejection rejects them all.
  *
  * @example
  * ```ts

@@ -11,7 +11,7 @@ import type * as Position from "./Position.js"
 import type * as StreamId from "./StreamId.js"
 
 /**
- * A JSON object beside the payload, such as correlation and causation ids or the trace context.
+ * A JSON object stored beside the payload, such as correlation ids or the trace context.
  *
  * @since 0.1.0
  * @category models
@@ -19,13 +19,13 @@ import type * as StreamId from "./StreamId.js"
 export type Metadata = Readonly<Record<string, unknown>>
 
 /**
- * An event that a writer offers to a store.
+ * An event to append.
  *
  * @since 0.1.0
  * @category models
  */
 export interface ProposedEvent {
-  /** Unique over all streams. A retry of an append has the same ids, so that the append happens once. */
+  /** Unique over all streams. A retry of an append uses the same ids, so that the append happens once. */
   readonly id: string
   readonly type: string
   /** The encoded event: a JSON value. */
@@ -34,7 +34,7 @@ export interface ProposedEvent {
 }
 
 /**
- * An event that a store holds.
+ * A stored event.
  *
  * @since 0.1.0
  * @category models
@@ -44,12 +44,12 @@ export interface RecordedEvent {
   readonly stream: StreamId.StreamId
   /** 1 for the first event of the stream. */
   readonly version: number
-  /** The place in the order over all streams. */
+  /** The position in the order over all streams. */
   readonly position: Position.Position
   readonly type: string
-  /** The encoded event, as `JSON.parse` gave it. */
+  /** The encoded event, as `JSON.parse` returned it. */
   readonly payload: unknown
-  /** When it was appended: by the writer's `Clock`, on PostgreSQL by the server's. */
+  /** The time of the append, by the writer's `Clock`. On PostgreSQL it is that of the server. */
   readonly time: DateTime.Utc
   readonly metadata: Metadata
 }
@@ -84,7 +84,14 @@ export interface EncodedRecord extends EncodedEvent {
 }
 
 /**
- * The most bytes of UTF-8 that an event id may take.
+ * The maximal length of an event id, in bytes of UTF-8.
+ *
+ * @example
+ * ```ts
+ * import { Event } from "effect-eventsourcing"
+ *
+ * const fits = (text: string) => new TextEncoder().encode(text).length <= Event.maxIdBytes
+ * ```
  *
  * @since 0.1.0
  * @category constants
@@ -92,7 +99,14 @@ export interface EncodedRecord extends EncodedEvent {
 export const maxIdBytes = 255
 
 /**
- * The most bytes of UTF-8 that an event type may take.
+ * The maximal length of an event type, in bytes of UTF-8.
+ *
+ * @example
+ * ```ts
+ * import { Event } from "effect-eventsourcing"
+ *
+ * const fits = (text: string) => new TextEncoder().encode(text).length <= Event.maxTypeBytes
+ * ```
  *
  * @since 0.1.0
  * @category constants
@@ -100,8 +114,8 @@ export const maxIdBytes = 255
 export const maxTypeBytes = 255
 
 /**
- * Makes the ids of new events. The default gives version 7 UUIDs: they grow with time, which keeps the unique index
- * of a large table compact. Replace it to have tests with fixed ids.
+ * Generates the ids of new events. The default generates version 7 UUIDs. They grow with time, which keeps the unique
+ * index of a large table compact. Tests can provide fixed ids.
  *
  * @example
  * ```ts
@@ -120,7 +134,7 @@ export class IdGenerator extends Context.Reference<IdGenerator>()("effect-events
 }) {}
 
 /**
- * Metadata that every event appended by a fiber carries: correlation and causation ids, a user, a tenant.
+ * Holds the metadata of all events that a fiber appends: correlation and causation ids, a user, a tenant.
  *
  * @example
  * ```ts
@@ -143,7 +157,7 @@ export class CurrentMetadata extends Context.Reference<CurrentMetadata>()(
 // -------------------------------------------------------------------------------------
 
 function uuidV7(millis: number): string {
-  // a clock may give any number; the event store refuses one that is not a date
+  // a clock may return any number; the event store rejects one that is not a date
   const time = (millis >= 0 && Number.isFinite(millis) ? Math.trunc(millis) : 0).toString(16).padStart(12, "0").slice(
     -12
   )

@@ -1,5 +1,5 @@
 /**
- * Keeps streams of events, and the order over all of them.
+ * Stores events in streams, with an order over the events of all streams.
  *
  * @since 0.1.0
  */
@@ -30,7 +30,7 @@ import type { GetOptions, SnapshotStore } from "./SnapshotStore.js"
 import type * as StreamId from "./StreamId.js"
 
 /**
- * Keeps events in streams, and an order over the events of all streams.
+ * Stores events in streams, with an order over the events of all streams.
  *
  * @example
  * ```ts
@@ -69,29 +69,29 @@ export class EventStore extends Context.Tag("effect-eventsourcing/EventStore")<E
   ) => Stream.Stream<Event.RecordedEvent, EventDecodeError | EventStoreError>
 
   /**
-   * Reads the events of all streams after a position, in the order of positions, until there are no more. Events that
-   * are appended meanwhile are read too. An event never appears later at a position before one that was given: if
-   * appends may commit out of order, the store holds events back until the order is settled.
+   * Reads the events of all streams after a position, in the order of positions, up to the end. It includes events that
+   * are appended meanwhile. No event appears later at a position that was already passed: if appends may commit out of
+   * order, the store holds events back until their order is settled.
    */
   readonly readAll: (options?: ReadAllOptions) => Stream.Stream<Event.RecordedEvent, EventDecodeError | EventStoreError>
 
-  /** Reads the version of a stream: that of its last event, 0 without events. */
+  /** Reads the version of a stream: that of its last event, or 0 if it has no events. */
   readonly version: (stream: StreamId.StreamId) => Effect.Effect<number, EventStoreError>
 
-  /** Serves the repositories. Programs do not need it. */
+  /** Holds the operations that only repositories use. */
   readonly replay: ReplaySeam
 }>() {}
 
 /**
- * Where an append ended.
+ * The result of an append.
  *
  * @since 0.1.0
  * @category models
  */
 export interface AppendResult {
-  /** The version of the last event appended; for no events, the version of the stream. */
+  /** The version of the last event appended. For an append of no events, the version of the stream. */
   readonly version: number
-  /** The position of the last event appended; none for no events. */
+  /** The position of the last event appended. `None` for an append of no events. */
   readonly position: Option.Option<Position.Position>
 }
 
@@ -140,8 +140,8 @@ export interface ReplaySeam {
   ) => Effect.Effect<ReadonlyArray<TailEvent>, EventStoreError>
 
   /**
-   * Gives the operations that need both stores in one database: reading a snapshot and its tail in one round trip, and
-   * writing both in one transaction. Stores in different databases give `Option.none()`.
+   * Returns the operations that need both stores in one database: reading a snapshot and its tail in one round trip,
+   * and writing both in one transaction. Returns `None` if the stores are in different databases.
    */
   readonly withSnapshots: (snapshots: SnapshotStore["Type"]) => Option.Option<SharedDatabase>
 
@@ -152,8 +152,8 @@ export interface ReplaySeam {
   readonly inTransaction: Effect.Effect<boolean>
 
   /**
-   * Runs an effect and gives its exit, for a caller that continues after a failure. Inside an open transaction of this
-   * store a failure undoes the effect's own statements and leaves the transaction usable. If the transaction itself is
+   * Runs an effect and returns its exit, for a caller that continues after a failure. Inside an open transaction of
+   * this store a failure undoes the effect's own statements and leaves the transaction usable. If the transaction itself is
    * lost, `attempt` fails.
    */
   readonly attempt: <A, E>(effect: Effect.Effect<A, E>) => Effect.Effect<Exit.Exit<A, unknown>, EventStoreError>
@@ -170,7 +170,7 @@ export interface TailEvent {
   readonly type: string
   /** The encoded event as JSON text. */
   readonly payload: string
-  /** The store gives it for the first event and for the last one of a page. Between them it may be `null`. */
+  /** The id of the event. It may be `null` except in the first and the last event of a page. */
   readonly eventId: string | null
 }
 
@@ -183,8 +183,8 @@ export interface TailEvent {
 export interface SharedDatabase {
   readonly read: SnapshotReader
   /**
-   * Runs an effect in one transaction: that of the caller if there is one. If a transaction cannot begin or commit, this
-   * fails with an `EventStoreError`.
+   * Runs an effect in one transaction: that of the caller if it has one. Fails with an `EventStoreError` if the
+   * transaction cannot begin or commit.
    */
   readonly transaction: <A, E>(effect: Effect.Effect<A, E>) => Effect.Effect<A, E | EventStoreError>
 }
@@ -198,11 +198,11 @@ export interface SharedDatabase {
 export interface SnapshotReader {
   (stream: StreamId.StreamId, options: ReaderOptions): Effect.Effect<
     {
-      /** The snapshot that `SnapshotStore.get` would give. */
+      /** The snapshot that `SnapshotStore.get` would return. */
       readonly snapshot: Option.Option<Snapshot.EncodedSnapshot>
       /**
-       * The events from the snapshot's own version on, if its schema version and fingerprint fit or it is migratable.
-       * Otherwise the events from version 1 on.
+       * The events from the snapshot's own version on, if the reader can use the snapshot by its schema version and
+       * fingerprint. Otherwise the events from version 1 on.
        */
       readonly events: ReadonlyArray<TailEvent>
     },
@@ -222,37 +222,10 @@ export interface ReaderOptions extends GetOptions {
   readonly limit: number
 }
 
-export {
-  /**
-   * @since 0.1.0
-   * @category errors
-   */
-  DuplicateEventId,
-  /**
-   * @since 0.1.0
-   * @category errors
-   */
-  EventDecodeError,
-  /**
-   * @since 0.1.0
-   * @category errors
-   */
-  EventStoreError,
-  /**
-   * @since 0.1.0
-   * @category errors
-   */
-  HistoryGap,
-  /**
-   * @since 0.1.0
-   * @category errors
-   */
-  VersionConflict
-}
+export { DuplicateEventId, EventDecodeError, EventStoreError, HistoryGap, VersionConflict }
 
 /**
- * The interface of a driver: text and numbers in, text and numbers out. {@link makeEncoded} adds validation, encoding
- * and paging.
+ * The interface of a driver, in text and numbers. {@link makeEncoded} adds validation, encoding and paging.
  *
  * @since 0.1.0
  * @category drivers
@@ -280,12 +253,22 @@ export interface Encoded {
   readonly readTail: ReplaySeam["readTail"]
   readonly withSnapshots: ReplaySeam["withSnapshots"]
   readonly inTransaction: ReplaySeam["inTransaction"]
-  /** Needed where a failed statement aborts the transaction, as on PostgreSQL. Default: `Effect.exit`. */
+  /** Needed if a failed statement aborts the transaction, as on PostgreSQL. Default: `Effect.exit`. */
   readonly attempt?: ReplaySeam["attempt"] | undefined
 }
 
 /**
- * Makes an event store from a driver. It validates and encodes the input, decodes the output, and reads in pages.
+ * Makes an event store from a driver. The store validates and encodes its input, decodes its output, and reads in
+ * pages.
+ *
+ * @example
+ * ```ts
+ * import { EventStore } from "effect-eventsourcing"
+ * import { Layer } from "effect"
+ *
+ * const layer = (driver: EventStore.Encoded) =>
+ *   Layer.succeed(EventStore.EventStore, EventStore.makeEncoded(driver))
+ * ```
  *
  * @since 0.1.0
  * @category constructors
@@ -348,7 +331,15 @@ export const makeEncoded = (driver: Encoded): EventStore["Type"] =>
   })
 
 /**
- * Makes a store in memory. It keeps events as text: an object that is read back is not the one that was written.
+ * Makes a store in memory. It keeps events as text, so that reading returns new objects.
+ *
+ * @example
+ * ```ts
+ * import { EventStore, StreamId } from "effect-eventsourcing"
+ * import { Effect } from "effect"
+ *
+ * const version = Effect.flatMap(EventStore.makeMemory, (store) => store.version(StreamId.make("Account", "a")))
+ * ```
  *
  * @since 0.1.0
  * @category constructors
@@ -356,7 +347,15 @@ export const makeEncoded = (driver: Encoded): EventStore["Type"] =>
 export const makeMemory: Effect.Effect<EventStore["Type"]> = Effect.sync(() => makeEncoded(Memory.makeEvents()))
 
 /**
- * A store in memory, for tests and for trying things out.
+ * Provides a store in memory, for tests and experiments.
+ *
+ * @example
+ * ```ts
+ * import { EventStore, SnapshotStore } from "effect-eventsourcing"
+ * import { Layer } from "effect"
+ *
+ * const StoresTest = Layer.merge(EventStore.layerMemory, SnapshotStore.layerMemory)
+ * ```
  *
  * @since 0.1.0
  * @category layers

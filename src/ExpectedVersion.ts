@@ -1,5 +1,5 @@
 /**
- * The version at which a writer expects the stream. The store checks it in the statement that appends.
+ * The version at which a writer expects a stream. The store checks it in the statement that appends.
  *
  * @since 0.1.0
  */
@@ -7,6 +7,14 @@ import * as Schema from "effect/Schema"
 
 /**
  * Encodes expected versions.
+ *
+ * @example
+ * ```ts
+ * import { ExpectedVersion } from "effect-eventsourcing"
+ * import { Schema } from "effect"
+ *
+ * const Request = Schema.Struct({ expected: ExpectedVersion.ExpectedVersion })
+ * ```
  *
  * @since 0.1.0
  * @category schemas
@@ -29,6 +37,13 @@ export type ExpectedVersion = typeof ExpectedVersion.Type
 /**
  * Appends after the last event, at any version.
  *
+ * @example
+ * ```ts
+ * import { ExpectedVersion } from "effect-eventsourcing"
+ *
+ * const options = { expectedVersion: ExpectedVersion.any }
+ * ```
+ *
  * @since 0.1.0
  * @category constructors
  */
@@ -37,6 +52,13 @@ export const any: ExpectedVersion = { _tag: "Any" }
 /**
  * Requires that the stream has no events. The same as `exact(0)`.
  *
+ * @example
+ * ```ts
+ * import { ExpectedVersion } from "effect-eventsourcing"
+ *
+ * const options = { expectedVersion: ExpectedVersion.noStream }
+ * ```
+ *
  * @since 0.1.0
  * @category constructors
  */
@@ -44,6 +66,13 @@ export const noStream: ExpectedVersion = { _tag: "NoStream" }
 
 /**
  * Requires that the stream has at least one event.
+ *
+ * @example
+ * ```ts
+ * import { ExpectedVersion } from "effect-eventsourcing"
+ *
+ * const options = { expectedVersion: ExpectedVersion.streamExists }
+ * ```
  *
  * @since 0.1.0
  * @category constructors
@@ -57,7 +86,7 @@ export const streamExists: ExpectedVersion = { _tag: "StreamExists" }
  * ```ts
  * import { ExpectedVersion } from "effect-eventsourcing"
  *
- * const afterThree = ExpectedVersion.exact(3)
+ * const options = { expectedVersion: ExpectedVersion.exact(3) }
  * ```
  *
  * @since 0.1.0
@@ -66,7 +95,7 @@ export const streamExists: ExpectedVersion = { _tag: "StreamExists" }
 export const exact = (version: number): ExpectedVersion => ({ _tag: "Exact", version })
 
 /**
- * Gives the lowest and the highest version at which an append with this expectation succeeds.
+ * Returns the lowest and the highest version at which an append with this expectation succeeds.
  *
  * @example
  * ```ts

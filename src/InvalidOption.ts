@@ -6,10 +6,19 @@
 import * as Schema from "effect/Schema"
 
 /**
- * An invalid option, with its value and the expected one.
+ * Signals an invalid option, with its value and the expected one.
  *
- * Pure constructors such as `Aggregate.make` throw this error. `make` and `layer` of a service fail with it before they
- * open anything.
+ * Pure constructors such as `Aggregate.make` throw this error. The `make` and `layer` of a service fail with it before
+ * they open anything.
+ *
+ * @example
+ * ```ts
+ * import { SqlMigrations } from "effect-eventsourcing"
+ * import { Effect } from "effect"
+ *
+ * const migrated = (prefix: string) =>
+ *   Effect.catchTag(SqlMigrations.run({ prefix }), "InvalidOption", ({ expected }) => Effect.fail(`use ${expected}`))
+ * ```
  *
  * @since 0.1.0
  * @category errors

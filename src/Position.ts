@@ -1,8 +1,8 @@
 /**
  * Positions of events in the order over all streams.
  *
- * A position is opaque: compare positions with {@link Order} and encode them with the schema {@link Position}. A program
- * makes no position itself, except {@link start}.
+ * A position is opaque: compare positions with {@link Order} and encode them with the schema {@link Position}. The only
+ * position that a program makes itself is {@link start}.
  *
  * @since 0.1.0
  */
@@ -13,6 +13,14 @@ const pattern = /^\d{20}-\d{20}$/
 
 /**
  * Encodes positions as text whose order is the order of the positions.
+ *
+ * @example
+ * ```ts
+ * import { Position } from "effect-eventsourcing"
+ * import { Schema } from "effect"
+ *
+ * const Checkpoint = Schema.Struct({ reader: Schema.String, after: Position.Position })
+ * ```
  *
  * @since 0.1.0
  * @category schemas
@@ -37,6 +45,13 @@ export type Position = typeof Position.Type
 /**
  * The position before the first event.
  *
+ * @example
+ * ```ts
+ * import { Position } from "effect-eventsourcing"
+ *
+ * const after = (checkpoint?: Position.Position) => checkpoint ?? Position.start
+ * ```
+ *
  * @since 0.1.0
  * @category constants
  */
@@ -48,7 +63,7 @@ export const start: Position = Position.make(render(0n, 0n))
  * @example
  * ```ts
  * import { Position } from "effect-eventsourcing"
- * import * as Order from "effect/Order"
+ * import { Order } from "effect"
  *
  * const later = Order.max(Position.Order)
  * ```
@@ -59,8 +74,15 @@ export const start: Position = Position.make(render(0n, 0n))
 export const Order: order.Order<Position> = order.string
 
 /**
- * Makes a position from the number of the writing transaction and a sequence number. For drivers. The number of the
+ * Makes a position from the number of the writing transaction and a sequence number, for drivers. The number of the
  * transaction is 0 if commits are serial.
+ *
+ * @example
+ * ```ts
+ * import { Position } from "effect-eventsourcing"
+ *
+ * const position = Position.fromParts(0, 42)
+ * ```
  *
  * @since 0.1.0
  * @category drivers
@@ -69,7 +91,14 @@ export const fromParts = (transaction: bigint | number | string, sequence: bigin
   Position.make(render(transaction, sequence), { disableValidation: true })
 
 /**
- * Splits a position into its two numbers, as decimal text. For drivers.
+ * Splits a position into its two numbers, as decimal text, for drivers.
+ *
+ * @example
+ * ```ts
+ * import { Position } from "effect-eventsourcing"
+ *
+ * const { sequence } = Position.toParts(Position.fromParts(7, 42)) // "42"
+ * ```
  *
  * @since 0.1.0
  * @category drivers

@@ -1,15 +1,15 @@
 /**
  * Prepares the statements of the stores in the `pg` driver.
  *
- * A pool gives each statement that runs often a name, by which the server keeps its plan. That saves the server a quarter
- * of the time of a statement.
+ * A pool names each statement that runs often, so that the server keeps its plan. That saves a quarter of the time that
+ * the server takes for it.
  *
  * @since 0.1.0
  */
 import { nameOf } from "./internal/sql/postgres/preparedTexts.js"
 
 /**
- * The part of a `Pool` of the `pg` driver that this module needs.
+ * The part of a `Pool` of the `pg` driver that {@link preparePool} needs.
  *
  * @since 0.1.0
  * @category models
@@ -19,6 +19,8 @@ export interface Pool {
 }
 
 /**
+ * The part of a `Client` of the `pg` driver that {@link preparePool} needs.
+ *
  * @since 0.1.0
  * @category models
  */
@@ -28,10 +30,10 @@ export interface Client {
 
 /**
  * Prepares the loads and appends of the stores once on each connection of a pool. The server then does not parse their
- * texts again, which takes it a quarter of the time. Other statements stay as they are.
+ * texts again, which saves a quarter of its time for them. Other statements are not prepared.
  *
- * Use it for connections to the server itself. A proxy that gives every transaction another connection, such as PgBouncer
- * in transaction mode, must know prepared statements.
+ * Use it for connections to the server itself. A proxy that gives each transaction another connection, such as
+ * PgBouncer in transaction mode, must support prepared statements.
  *
  * @example
  * ```ts
@@ -65,7 +67,7 @@ export const preparePool = <P extends Pool>(pool: P): P => {
 // internal
 // -------------------------------------------------------------------------------------
 
-// of a text with its values, or of a configuration
+// the arguments are a text and its values, or a configuration
 const named = ([query, ...rest]: ReadonlyArray<unknown>): ReadonlyArray<unknown> => {
   if (typeof query === "string") {
     const name = nameOf(query)

@@ -1,5 +1,5 @@
 /**
- * Loads aggregates, executes commands, takes snapshots.
+ * Loads aggregates, executes commands and takes snapshots.
  *
  * @since 0.1.0
  */
@@ -81,9 +81,8 @@ export type {
  */
 export interface Repository<in out A extends Aggregate.Any> {
   /**
-   * Loads the aggregate, decides the command, appends its events. After a conflict it reads the new events onto the
-   * state in hand and decides again, as often as the `retry` schedule allows. A command that decides no events appends
-   * nothing.
+   * Loads the aggregate, decides the command and appends its events. After a conflict it folds the new events onto the
+   * loaded state and decides again, as often as the `retry` schedule allows. A command without events appends nothing.
    */
   readonly execute: (
     id: Aggregate.Id<A>,
@@ -107,17 +106,15 @@ export interface Repository<in out A extends Aggregate.Any> {
    */
   readonly load: (id: Aggregate.Id<A>) => Effect.Effect<Loaded<Aggregate.Id<A>, Aggregate.State<A>>, LoadError>
 
-  /**
-   * Takes a snapshot of the committed state now. It fails with a typed error if it cannot, and always in mode `none`.
-   */
+  /** Takes a snapshot of the committed state now, or fails with a typed error. It always fails in mode `none`. */
   readonly createSnapshot: (
     id: Aggregate.Id<A>
   ) => Effect.Effect<CreatedSnapshot<Aggregate.State<A>>, CreateSnapshotError>
 
   /**
-   * Compares the state of a load by snapshot with that of full replay at the same version. It detects an `evolve` or a
-   * migration that changed after the snapshot was taken, which the check on load cannot detect. A refuted snapshot is
-   * removed, unless `remove` is false.
+   * Compares the state of a load by snapshot with that of a full replay at the same version. It detects an `evolve` or
+   * a migration that changed after the snapshot was taken, which the check on load cannot detect. It removes a refuted
+   * snapshot, unless `remove` is false.
    */
   readonly verify: (id: Aggregate.Id<A>, options?: Options.VerifyOptions) => Effect.Effect<Verification, LoadError>
 
@@ -131,8 +128,31 @@ export interface Repository<in out A extends Aggregate.Any> {
 /**
  * Makes the repository of an aggregate. Its background fibers live in the scope.
  *
- * Closing the scope waits for background snapshots, at most for `drainTimeout`, then interrupts the rest and logs their
- * streams.
+ * Closing the scope waits for background snapshots, for up to `drainTimeout`. It then interrupts the rest and logs
+ * their streams.
+ *
+ * @example
+ * ```ts
+ * import { Aggregate, Repository, SnapshotPolicy } from "effect-eventsourcing"
+ * import { Effect, Either, Schema } from "effect"
+ *
+ * const Counter = Aggregate.make({
+ *   name: "Counter",
+ *   id: Schema.String,
+ *   state: Schema.Int,
+ *   event: Schema.TaggedStruct("Counted", {}),
+ *   command: Schema.TaggedStruct("Count", {}),
+ *   initial: () => 0,
+ *   evolve: (state) => state + 1,
+ *   decide: () => Either.right([{ _tag: "Counted" }])
+ * })
+ *
+ * const program = Effect.gen(function*() {
+ *   const counters = yield* Repository.make(Counter, { snapshots: SnapshotPolicy.sync({ every: 100 }) })
+ *   yield* counters.execute("a", { _tag: "Count" })
+ *   return yield* counters.load("a")
+ * })
+ * ```
  *
  * @since 0.1.0
  * @category constructors

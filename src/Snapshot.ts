@@ -1,5 +1,6 @@
 /**
- * Snapshots: the folded state at a version, with the event that proves that the stream still has that history.
+ * Snapshots: the folded state at a version, with the id of the event that proves that the stream still has that
+ * history.
  *
  * @since 0.1.0
  */
@@ -27,7 +28,7 @@ export interface Snapshot<out State> {
   readonly schemaVersion: number
   readonly fingerprint: string
   readonly state: State
-  /** When it was taken, by the writer's `Clock`. */
+  /** The time at which it was taken, by the writer's `Clock`. */
   readonly time: DateTime.Utc
 }
 
@@ -48,7 +49,14 @@ export interface EncodedSnapshot {
 }
 
 /**
- * The snapshot was taken with another version of the state's schema, and there is no migration from it.
+ * Signals that a snapshot was taken with another version of the state's schema, from which there is no migration.
+ *
+ * @example
+ * ```ts
+ * import type { Snapshot } from "effect-eventsourcing"
+ *
+ * const isOutdated = (outcome: Snapshot.SnapshotOutcome) => outcome._tag === "SchemaVersionMismatch"
+ * ```
  *
  * @since 0.1.0
  * @category errors
@@ -71,7 +79,15 @@ export class SchemaVersionMismatch extends Schema.TaggedError<SchemaVersionMisma
 }
 
 /**
- * The state's schema changed and its version did not: the snapshot has the fingerprint of another schema.
+ * Signals that the state's schema changed although its version did not: the snapshot has the fingerprint of another
+ * schema.
+ *
+ * @example
+ * ```ts
+ * import type { Snapshot } from "effect-eventsourcing"
+ *
+ * const hasDrifted = (outcome: Snapshot.SnapshotOutcome) => outcome._tag === "SchemaDrift"
+ * ```
  *
  * @since 0.1.0
  * @category errors
@@ -92,7 +108,14 @@ export class SchemaDrift extends Schema.TaggedError<SchemaDrift>("effect-eventso
 }
 
 /**
- * The state in a snapshot is not JSON, or does not decode.
+ * Signals that the state in a snapshot is not JSON, or does not decode.
+ *
+ * @example
+ * ```ts
+ * import type { Snapshot } from "effect-eventsourcing"
+ *
+ * const isDamaged = (outcome: Snapshot.SnapshotOutcome) => outcome._tag === "StateDecodeError"
+ * ```
  *
  * @since 0.1.0
  * @category errors
@@ -113,8 +136,15 @@ export class StateDecodeError extends Schema.TaggedError<StateDecodeError>("effe
 }
 
 /**
- * The stream does not have, at the snapshot's version, the event up to which the snapshot was folded: the stream was
- * restored from an older copy, truncated, replaced or deleted. `actual` is the id of the event at that version.
+ * Signals that the stream does not have, at the snapshot's version, the last event that the snapshot folded: the stream
+ * was restored from an older copy, truncated, replaced or deleted. `actual` is the id of the event at that version.
+ *
+ * @example
+ * ```ts
+ * import type { Snapshot } from "effect-eventsourcing"
+ *
+ * const isOfAnotherHistory = (outcome: Snapshot.SnapshotOutcome) => outcome._tag === "HistoryMismatch"
+ * ```
  *
  * @since 0.1.0
  * @category errors
@@ -136,7 +166,14 @@ export class HistoryMismatch extends Schema.TaggedError<HistoryMismatch>("effect
 }
 
 /**
- * The snapshot store failed, or did not answer in time.
+ * Signals that the snapshot store failed, or did not answer in time.
+ *
+ * @example
+ * ```ts
+ * import type { Snapshot } from "effect-eventsourcing"
+ *
+ * const isDown = (outcome: Snapshot.SnapshotOutcome) => outcome._tag === "StoreUnavailable"
+ * ```
  *
  * @since 0.1.0
  * @category errors
@@ -163,7 +200,7 @@ export class StoreUnavailable extends Schema.TaggedError<StoreUnavailable>("effe
 export type DecodeFailure = SchemaVersionMismatch | SchemaDrift | StateDecodeError
 
 /**
- * The reason why a load could not use a snapshot, or not look for one. The load replayed all events instead.
+ * The reason why a load could not use a snapshot, or not read one. The load replayed all events instead.
  *
  * @since 0.1.0
  * @category errors
@@ -171,7 +208,16 @@ export type DecodeFailure = SchemaVersionMismatch | SchemaDrift | StateDecodeErr
 export type SnapshotFailure = DecodeFailure | HistoryMismatch | StoreUnavailable
 
 /**
- * Its schema, or JSON, cannot hold the state. A snapshot of it is not taken.
+ * Signals that the schema of a state, or JSON, cannot hold the state. No snapshot of it is taken.
+ *
+ * @example
+ * ```ts
+ * import type { Repository } from "effect-eventsourcing"
+ * import { Effect } from "effect"
+ *
+ * const attempt = <A>(snapshot: Effect.Effect<A, Repository.CreateSnapshotError>) =>
+ *   Effect.catchTag(snapshot, "StateEncodeError", (error) => Effect.logWarning(error.message))
+ * ```
  *
  * @since 0.1.0
  * @category errors
@@ -228,7 +274,32 @@ export interface EncodeOptions<out State> {
 }
 
 /**
- * Encodes a snapshot for the stores.
+ * Encodes a snapshot for the stores. It fails if the encoded state does not decode to the same state.
+ *
+ * @example
+ * ```ts
+ * import { Aggregate, Snapshot, StreamId } from "effect-eventsourcing"
+ * import { DateTime, Either, Schema } from "effect"
+ *
+ * const Counter = Aggregate.make({
+ *   name: "Counter",
+ *   id: Schema.String,
+ *   state: Schema.Int,
+ *   event: Schema.TaggedStruct("Counted", {}),
+ *   command: Schema.TaggedStruct("Count", {}),
+ *   initial: () => 0,
+ *   evolve: (state) => state + 1,
+ *   decide: () => Either.right([{ _tag: "Counted" }])
+ * })
+ *
+ * const snapshot = Snapshot.encode(Counter, {
+ *   stream: StreamId.make("Counter", "a"),
+ *   version: 3,
+ *   eventId: "event-3",
+ *   state: 3,
+ *   time: DateTime.unsafeNow()
+ * })
+ * ```
  *
  * @since 0.1.0
  * @category encoding
@@ -283,10 +354,30 @@ const encodeStrictly = <State>(
 }
 
 /**
- * Decodes a stored snapshot, if it was taken with this aggregate's schema or can be migrated to it. The load proves that
- * the stream still has the history that the snapshot was folded from.
+ * Decodes a stored snapshot that was taken with this aggregate's schema or can be migrated to it. It does not prove
+ * that the stream still has the history of the snapshot: the load does.
  *
  * `schemaVersion` and `fingerprint` of the result are those of the stored snapshot, also after a migration.
+ *
+ * @example
+ * ```ts
+ * import { Aggregate, Snapshot } from "effect-eventsourcing"
+ * import { Either, Schema } from "effect"
+ *
+ * const Counter = Aggregate.make({
+ *   name: "Counter",
+ *   id: Schema.String,
+ *   state: Schema.Int,
+ *   event: Schema.TaggedStruct("Counted", {}),
+ *   command: Schema.TaggedStruct("Count", {}),
+ *   initial: () => 0,
+ *   evolve: (state) => state + 1,
+ *   decide: () => Either.right([{ _tag: "Counted" }])
+ * })
+ *
+ * const stateOf = (stored: Snapshot.EncodedSnapshot) =>
+ *   Either.map(Snapshot.decode(Counter, stored), ({ state }) => state)
+ * ```
  *
  * @since 0.1.0
  * @category encoding
@@ -295,7 +386,7 @@ export const decode = <Name extends string, Id, State, Event, Command, Rejection
   aggregate: Aggregate.Aggregate<Name, Id, State, Event, Command, Rejection>,
   encoded: EncodedSnapshot,
   options?: {
-    /** Whether a snapshot of the right schema version and another fingerprint is decoded. Default: it is refused. */
+    /** How to treat a snapshot of this schema version with another fingerprint. `replay` (the default) refuses it. */
     readonly onDrift?: "replay" | "decode" | undefined
   }
 ): Either.Either<Snapshot<State>, DecodeFailure> => {

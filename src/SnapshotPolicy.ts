@@ -1,8 +1,8 @@
 /**
- * Says when a snapshot is due and how it is taken.
+ * Defines when a snapshot is due and how it is taken.
  *
- * A policy is a plain value: a mode, and a condition that is built with {@link and}, {@link or} and {@link not}.
- * Cost: the repository evaluates the condition once for each load and each command, without an Effect.
+ * A policy is a plain value: a mode, and a condition that is built with {@link and}, {@link or} and {@link not}. Cost:
+ * the repository evaluates the condition once for each load and each command, without an Effect.
  *
  * @since 0.1.0
  */
@@ -13,7 +13,7 @@ import { orThrow, recordProblem } from "./internal/options.js"
 import { InvalidOption } from "./InvalidOption.js"
 
 /**
- * The facts of one load or command that a condition is evaluated on.
+ * The facts of a load or a command on which a condition is evaluated.
  *
  * @since 0.1.0
  * @category models
@@ -27,7 +27,7 @@ export interface Progress<out State = unknown, out Event = unknown> {
   readonly replayed: number
   /** The duration of the load in milliseconds. Default 0. */
   readonly took?: number | undefined
-  /** The age of that snapshot in milliseconds. Default: `Infinity`, also where the load used no snapshot. */
+  /** The age of that snapshot in milliseconds. Default: `Infinity`, as for a load without a snapshot. */
   readonly age?: number | undefined
   /** The change that the command made. A load has none. */
   readonly change?: Change<State, Event> | undefined
@@ -69,10 +69,8 @@ export type When<State = unknown, Event = unknown> =
   | { readonly _tag: "Never" }
 
 /**
- * Is due when at least `events` events follow the snapshot that the load found.
- *
- * The condition measures a distance and not a remainder: an append of several events cannot step over it, and after a
- * failed save the next command tries again.
+ * Is due when at least `events` events follow the snapshot that the load found. An append of several events cannot skip
+ * it, and after a failed save the next command tries again.
  *
  * @example
  * ```ts
@@ -132,17 +130,14 @@ export const whenReplayTook = (duration: Duration.DurationInput): When => ({ _ta
 export const olderThan = (duration: Duration.DurationInput): When => ({ _tag: "OlderThan", duration })
 
 /**
- * Is due when a command changed the state in a way that matters: a month was closed, an order was shipped. A load
- * changes nothing, so the condition is never due for a load.
+ * Is due when a command changed the state in a way that matters: a month was closed, an order was shipped. It is never
+ * due for a load, which changes nothing.
  *
  * @example
  * ```ts
  * import { SnapshotPolicy } from "effect-eventsourcing"
  *
- * interface Order {
- *   readonly lines: number
- *   readonly shipped: boolean
- * }
+ * type Order = { readonly lines: number; readonly shipped: boolean }
  *
  * const shipped = SnapshotPolicy.when((before: Order, after: Order) => after.shipped && !before.shipped)
  * const policy = SnapshotPolicy.sync({ when: SnapshotPolicy.or(shipped, SnapshotPolicy.every(1_000)) })
@@ -161,9 +156,8 @@ export const when = <State, Event = unknown>(
  * @example
  * ```ts
  * import { SnapshotPolicy } from "effect-eventsourcing"
- * import { pipe } from "effect"
  *
- * const old = pipe(SnapshotPolicy.every(10), SnapshotPolicy.and(SnapshotPolicy.olderThan("1 day")))
+ * const old = SnapshotPolicy.and(SnapshotPolicy.every(10), SnapshotPolicy.olderThan("1 day"))
  * ```
  *
  * @since 0.1.0
@@ -182,9 +176,8 @@ export const and: {
  * @example
  * ```ts
  * import { SnapshotPolicy } from "effect-eventsourcing"
- * import { pipe } from "effect"
  *
- * const long = pipe(SnapshotPolicy.every(1_000), SnapshotPolicy.or(SnapshotPolicy.whenReplayTook("50 millis")))
+ * const long = SnapshotPolicy.or(SnapshotPolicy.every(1_000), SnapshotPolicy.whenReplayTook("50 millis"))
  * ```
  *
  * @since 0.1.0
@@ -217,6 +210,13 @@ export const not = <State = unknown, Event = unknown>(when: When<State, Event>):
 
 /**
  * Is never due.
+ *
+ * @example
+ * ```ts
+ * import { SnapshotPolicy } from "effect-eventsourcing"
+ *
+ * const policy = SnapshotPolicy.background({ when: SnapshotPolicy.never })
+ * ```
  *
  * @since 0.1.0
  * @category when
@@ -262,12 +262,12 @@ export const isDue = <State, Event>(when: When<State, Event>, progress: Progress
 }
 
 /**
- * How snapshots of an aggregate are taken.
+ * The way in which snapshots of an aggregate are taken.
  *
  * - `None`: never taken, never read.
  * - `Manual`: read by every load, taken by `createSnapshot` only.
  * - `Sync`: taken before the command returns.
- * - `Background`: taken by supervised fibers; the command never waits.
+ * - `Background`: taken by supervised fibers. The command does not wait.
  * - `Inline`: taken in the transaction that appends the events.
  *
  * @since 0.1.0
@@ -281,22 +281,18 @@ export type SnapshotPolicy<State = unknown, Event = unknown> =
   | { readonly _tag: "Inline"; readonly when: When<State, Event> }
 
 /**
- * Either `every: n`, short for `when: every(n)`, or any `when`. The constructors of the modes throw `InvalidOption` if
- * both are given, and for an unknown option.
+ * The condition of a mode: `every: n`, short for `when: every(n)`, or any `when`. The constructors of the modes throw
+ * `InvalidOption` if both are given, and for an unknown option.
  *
  * @since 0.1.0
  * @category models
  */
-export type DueOptions<State = unknown, Event = unknown> = {
-  readonly every: number
-  readonly when?: never
-} | {
-  readonly when: When<State, Event>
-  readonly every?: never
-}
+export type DueOptions<State = unknown, Event = unknown> =
+  | { readonly every: number; readonly when?: never }
+  | { readonly when: When<State, Event>; readonly every?: never }
 
 /**
- * Settings of the background workers.
+ * The settings of the background workers.
  *
  * @since 0.1.0
  * @category models
@@ -311,10 +307,7 @@ export interface BackgroundOptions {
   readonly capacity?: number | undefined
   /** The retries of a failed snapshot. Default: two, after 100 ms and another 200 ms. */
   readonly retry?: Schedule.Schedule<unknown> | undefined
-  /**
-   * How long an attempt may run without progress. Reading one page of events is progress, and so is the save. Default 5
-   * seconds.
-   */
+  /** How long an attempt may run without progress: a page of events that it read, or the save. Default 5 seconds. */
   readonly timeout?: Duration.DurationInput | undefined
   /** How long closing the scope waits for pending snapshots. Default 5 seconds. */
   readonly drainTimeout?: Duration.DurationInput | undefined
@@ -323,6 +316,13 @@ export interface BackgroundOptions {
 /**
  * Takes and uses no snapshots: every load is a full replay.
  *
+ * @example
+ * ```ts
+ * import { SnapshotPolicy } from "effect-eventsourcing"
+ *
+ * const options = { snapshots: SnapshotPolicy.none }
+ * ```
+ *
  * @since 0.1.0
  * @category modes
  */
@@ -330,6 +330,13 @@ export const none: SnapshotPolicy = { _tag: "None" }
 
 /**
  * Uses snapshots in loads. Only `createSnapshot` takes them.
+ *
+ * @example
+ * ```ts
+ * import { SnapshotPolicy } from "effect-eventsourcing"
+ *
+ * const options = { snapshots: SnapshotPolicy.manual }
+ * ```
  *
  * @since 0.1.0
  * @category modes
@@ -355,9 +362,8 @@ export const sync = <State = unknown, Event = unknown>(
 
 /**
  * Writes a due snapshot in the transaction that appends the events, so that no other reader sees the events without it.
- *
- * This mode needs SQL stores that share a client: with other stores `Repository.make` fails with `InvalidOption`. A save
- * that fails is rolled back alone and logged, and the events are appended.
+ * A save that fails is rolled back alone and logged, and the events are appended. `Repository.make` fails with
+ * `InvalidOption` unless both stores are SQL stores on one client.
  *
  * @example
  * ```ts

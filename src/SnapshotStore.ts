@@ -1,6 +1,6 @@
 /**
- * Keeps snapshots, at most one for each stream and schema version. So old and new code each keep their own during a
- * rolling deployment.
+ * Stores snapshots, at most one for each stream and schema version. During a rolling deployment, old and new code thus
+ * keep their own.
  *
  * @since 0.1.0
  */
@@ -18,7 +18,7 @@ import type * as Snapshot from "./Snapshot.js"
 import * as StreamId from "./StreamId.js"
 
 /**
- * Keeps snapshots of streams, at most one for each stream and schema version.
+ * Stores snapshots of streams, at most one for each stream and schema version.
  *
  * @example
  * ```ts
@@ -36,8 +36,8 @@ import * as StreamId from "./StreamId.js"
  */
 export class SnapshotStore extends Context.Tag("effect-eventsourcing/SnapshotStore")<SnapshotStore, {
   /**
-   * Reads the snapshot of this schema version. Without one it reads that of the highest `migratable` version, else that
-   * of the highest lower version, else that of the highest version.
+   * Reads the snapshot of this schema version. If there is none, it reads that of the highest `migratable` version,
+   * else that of the highest lower version, else that of the highest version.
    */
   readonly get: (
     stream: StreamId.StreamId,
@@ -50,8 +50,8 @@ export class SnapshotStore extends Context.Tag("effect-eventsourcing/SnapshotSto
   readonly save: (snapshot: Snapshot.EncodedSnapshot) => Effect.Effect<SaveOutcome, SnapshotStoreError>
 
   /**
-   * Deletes the snapshots of a stream: all, those of one schema version, or only the one with this identity. Returns
-   * how many it deleted.
+   * Deletes the snapshots of a stream: all, those of one schema version, or only that with this identity. Returns how
+   * many it deleted.
    */
   readonly delete: (stream: StreamId.StreamId, options?: DeleteOptions) => Effect.Effect<number, SnapshotStoreError>
 
@@ -81,7 +81,7 @@ export interface GetOptions {
 }
 
 /**
- * Names the schema that encoded a state.
+ * The identity of the schema that encoded a state.
  *
  * @since 0.1.0
  * @category models
@@ -96,7 +96,7 @@ export interface StateSchema {
  *
  * - `Saved`: the store has the snapshot.
  * - `Superseded`: the store had an equal or newer snapshot, and kept that.
- * - `Discarded`: the store keeps nothing, like that of {@link layerNoop}.
+ * - `Discarded`: the store keeps nothing, as with {@link layerNoop}.
  *
  * @since 0.1.0
  * @category models
@@ -111,7 +111,7 @@ export type SaveOutcome = "Saved" | "Superseded" | "Discarded"
  */
 export interface DeleteOptions {
   readonly schemaVersion?: number | undefined
-  /** Deletes only the snapshot that was folded up to this event at this version, not one that was saved since. */
+  /** Deletes only the snapshot that ends with this event at this version, not one that was saved since. */
   readonly identity?: { readonly version: number; readonly eventId: string } | undefined
 }
 
@@ -127,11 +127,20 @@ export interface DeleteByTypeOptions {
 }
 
 /**
- * The snapshot store refused an operation. A command never fails with this error.
+ * Signals that the snapshot store refused an operation. A command never fails with this error.
  *
  * - `InvalidInput`: no store can keep the input.
  * - `Refused`: this store would refuse it again, because a right or a table is missing.
  * - `Unavailable`: a later try may succeed.
+ *
+ * @example
+ * ```ts
+ * import type { SnapshotStore } from "effect-eventsourcing"
+ * import { Effect } from "effect"
+ *
+ * const handled = <A>(effect: Effect.Effect<A, SnapshotStore.SnapshotStoreError>) =>
+ *   Effect.catchTag(effect, "SnapshotStoreError", ({ detail }) => Effect.logWarning(detail))
+ * ```
  *
  * @since 0.1.0
  * @category errors
@@ -156,7 +165,17 @@ export class SnapshotStoreError extends Schema.TaggedError<SnapshotStoreError>(
 }
 
 /**
- * Makes a snapshot store from a driver. Input that no backend can keep fails with a typed error before the driver sees it.
+ * Makes a snapshot store from a driver. Input that no backend can keep fails with a typed error before it reaches the
+ * driver.
+ *
+ * @example
+ * ```ts
+ * import { SnapshotStore } from "effect-eventsourcing"
+ * import { Layer } from "effect"
+ *
+ * const layer = (driver: SnapshotStore.SnapshotStore["Type"]) =>
+ *   Layer.succeed(SnapshotStore.SnapshotStore, SnapshotStore.makeEncoded(driver))
+ * ```
  *
  * @since 0.1.0
  * @category constructors
@@ -224,7 +243,15 @@ export const makeEncoded = (driver: SnapshotStore["Type"]): SnapshotStore["Type"
 }
 
 /**
- * Makes a store in memory. It keeps snapshots as text: an object that is read back is not the one that was written.
+ * Makes a store in memory. It keeps snapshots as text, so that reading returns new objects.
+ *
+ * @example
+ * ```ts
+ * import { SnapshotStore, StreamId } from "effect-eventsourcing"
+ * import { Effect } from "effect"
+ *
+ * const exists = Effect.flatMap(SnapshotStore.makeMemory, (store) => store.exists(StreamId.make("Account", "a")))
+ * ```
  *
  * @since 0.1.0
  * @category constructors
@@ -232,7 +259,15 @@ export const makeEncoded = (driver: SnapshotStore["Type"]): SnapshotStore["Type"
 export const makeMemory: Effect.Effect<SnapshotStore["Type"]> = Effect.sync(() => makeEncoded(Memory.makeSnapshots()))
 
 /**
- * A store in memory, for tests and for trying things out.
+ * Provides a store in memory, for tests and experiments.
+ *
+ * @example
+ * ```ts
+ * import { EventStore, SnapshotStore } from "effect-eventsourcing"
+ * import { Layer } from "effect"
+ *
+ * const StoresTest = Layer.merge(EventStore.layerMemory, SnapshotStore.layerMemory)
+ * ```
  *
  * @since 0.1.0
  * @category layers
@@ -240,7 +275,15 @@ export const makeMemory: Effect.Effect<SnapshotStore["Type"]> = Effect.sync(() =
 export const layerMemory: Layer.Layer<SnapshotStore> = Layer.effect(SnapshotStore, makeMemory)
 
 /**
- * A store that keeps nothing, for programs without snapshots. `createSnapshot` fails on it.
+ * Provides a store that keeps nothing, for programs without snapshots. `createSnapshot` fails on it.
+ *
+ * @example
+ * ```ts
+ * import { SnapshotStore, SqlEventStore } from "effect-eventsourcing"
+ * import { Layer } from "effect"
+ *
+ * const StoresLive = Layer.merge(SqlEventStore.layer, SnapshotStore.layerNoop)
+ * ```
  *
  * @since 0.1.0
  * @category layers

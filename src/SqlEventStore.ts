@@ -1,8 +1,8 @@
 /**
  * The event store on any `SqlClient` of a known dialect: SQLite or PostgreSQL.
  *
- * An append is one statement that checks and inserts. A load reads snapshot and tail in one statement, if the snapshot
- * store is on the same client. PostgreSQL answers each in one round trip; SQLite takes about 50 microseconds.
+ * An append is one statement that checks and inserts. A load reads snapshot and tail in one statement if the snapshot
+ * store is on the same client. A statement takes one round trip on PostgreSQL, and about 50 microseconds on SQLite.
  *
  * @since 0.1.0
  */
@@ -27,7 +27,15 @@ import type * as SqlMigrations from "./SqlMigrations.js"
 import * as StreamId from "./StreamId.js"
 
 /**
- * Creates the tables where they are missing, and gives the store.
+ * Creates missing tables and returns the store.
+ *
+ * @example
+ * ```ts
+ * import { EventStore, SqlEventStore } from "effect-eventsourcing"
+ * import { Layer } from "effect"
+ *
+ * const EventStoreLive = Layer.effect(EventStore.EventStore, SqlEventStore.make({ prefix: "bank" }))
+ * ```
  *
  * @since 0.1.0
  * @category constructors
@@ -81,7 +89,7 @@ export const make: (options?: SqlMigrations.Options) => Effect.Effect<
 })
 
 /**
- * The event store with its options. To have both stores with the same options, see `SqlStores.layerWith`.
+ * Provides the event store with options. `SqlStores.layerWith` provides both stores with the same options.
  *
  * @example
  * ```ts
@@ -99,7 +107,15 @@ export const layerWith = (
   Layer.effect(EventStore.EventStore, make(options))
 
 /**
- * The event store in tables that begin with `eventsourcing_`.
+ * Provides the event store in tables that begin with `eventsourcing_`.
+ *
+ * @example
+ * ```ts
+ * import { SnapshotStore, SqlEventStore } from "effect-eventsourcing"
+ * import { Layer } from "effect"
+ *
+ * const StoresLive = Layer.merge(SqlEventStore.layer, SnapshotStore.layerNoop)
+ * ```
  *
  * @since 0.1.0
  * @category layers

@@ -1,8 +1,8 @@
 /**
  * The snapshot store on any `SqlClient` of a known dialect: SQLite or PostgreSQL.
  *
- * It keeps one row for each stream and schema version, and each operation is one statement, the same text for both
- * databases. A load beside a SQL event store on the same client does not ask it: one statement reads both tables.
+ * It keeps one row for each stream and schema version. Each operation is one statement. A load with a SQL event store
+ * on the same client does not call this store: one statement reads both tables.
  *
  * @since 0.1.0
  */
@@ -22,7 +22,15 @@ import * as SnapshotStore from "./SnapshotStore.js"
 import type * as SqlMigrations from "./SqlMigrations.js"
 
 /**
- * Creates the tables where they are missing, and gives the store.
+ * Creates missing tables and returns the store.
+ *
+ * @example
+ * ```ts
+ * import { SnapshotStore, SqlSnapshotStore } from "effect-eventsourcing"
+ * import { Layer } from "effect"
+ *
+ * const SnapshotStoreLive = Layer.effect(SnapshotStore.SnapshotStore, SqlSnapshotStore.make({ prefix: "bank" }))
+ * ```
  *
  * @since 0.1.0
  * @category constructors
@@ -67,7 +75,7 @@ export const make: (options?: SqlMigrations.Options) => Effect.Effect<
 })
 
 /**
- * The snapshot store with its options. To have both stores with the same options, see `SqlStores.layerWith`.
+ * Provides the snapshot store with options. `SqlStores.layerWith` provides both stores with the same options.
  *
  * @example
  * ```ts
@@ -85,7 +93,17 @@ export const layerWith = (
   Layer.effect(SnapshotStore.SnapshotStore, make(options))
 
 /**
- * The snapshot store in tables that begin with `eventsourcing_`.
+ * Provides the snapshot store in tables that begin with `eventsourcing_`.
+ *
+ * @example
+ * ```ts
+ * import { SqliteClient } from "@effect/sql-sqlite-node"
+ * import { Sqlite, SqlSnapshotStore } from "effect-eventsourcing"
+ * import { Layer } from "effect"
+ *
+ * const SqliteLive = Sqlite.layer(SqliteClient.layer, { filename: "snapshots.db" })
+ * const SnapshotStoreLive = Layer.provide(SqlSnapshotStore.layer, SqliteLive)
+ * ```
  *
  * @since 0.1.0
  * @category layers

@@ -1,8 +1,8 @@
 /**
- * Both SQL stores in one layer, and transactions around them.
+ * Provides both SQL stores in one layer, and transactions around them.
  *
- * The layer builds the event store and the snapshot store on one client, so that a load is one statement. A transaction
- * succeeds only if the database committed it; it costs a `BEGIN` and a `COMMIT`.
+ * The layer builds both stores on one client, so that a load is one statement. A transaction succeeds only if the
+ * database committed it. It costs a `BEGIN` and a `COMMIT`.
  *
  * @since 0.1.0
  */
@@ -21,7 +21,7 @@ import type * as SqlMigrations from "./SqlMigrations.js"
 import * as SqlSnapshotStore from "./SqlSnapshotStore.js"
 
 /**
- * The event store and the snapshot store with their options.
+ * Provides the event store and the snapshot store with options.
  *
  * @example
  * ```ts
@@ -39,7 +39,7 @@ export const layerWith = (
   Layer.merge(SqlEventStore.layerWith(options), SqlSnapshotStore.layerWith(options))
 
 /**
- * The event store and the snapshot store in tables that begin with `eventsourcing_`.
+ * Provides the event store and the snapshot store in tables that begin with `eventsourcing_`.
  *
  * @example
  * ```ts
@@ -56,11 +56,20 @@ export const layerWith = (
 export const layer = layerWith({})
 
 /**
- * The database did not carry out a transaction.
+ * Signals that the database did not carry out a transaction.
  *
  * - `NotBegun`: it could not begin.
  * - `RolledBack`: the database rolled it back.
  * - `Unknown`: the connection was lost during the commit. The transaction may have been committed.
+ *
+ * @example
+ * ```ts
+ * import type { SqlStores } from "effect-eventsourcing"
+ * import { Effect } from "effect"
+ *
+ * const retried = <A>(transaction: Effect.Effect<A, SqlStores.TransactionError>) =>
+ *   Effect.retry(transaction, { times: 3, while: ({ reason }) => reason !== "Unknown" })
+ * ```
  *
  * @since 0.1.0
  * @category errors
@@ -87,10 +96,11 @@ const outcomes: Readonly<Record<TransactionError["reason"], string>> = {
 
 /**
  * Runs an effect in one transaction of the SQL client, and succeeds only if the database committed it. A failure or an
- * interruption rolls it back. Inside an open transaction the effect runs in a savepoint, and a failure undoes only that.
+ * interruption rolls it back. Inside an open transaction the effect runs in a savepoint, and a failure undoes only
+ * that.
  *
- * Prefer it to the client's own `withTransaction`. That succeeds where PostgreSQL answers `COMMIT` with a rollback, as it
- * does after a statement failed, even if the program caught the failure.
+ * Prefer it to the client's own `withTransaction`, which succeeds if PostgreSQL answers `COMMIT` with a rollback.
+ * PostgreSQL does so after a failed statement, even if the program caught the failure.
  *
  * @example
  * ```ts

@@ -1,8 +1,8 @@
 /**
  * Opens SQLite for an event store: with typed errors, durable, and without blocking the event loop for seconds.
  *
- * The layer takes a driver's `layer` function and gives a client whose statements and transactions take turns on the one
- * connection. A statement costs a look at the file and a turn, a few microseconds.
+ * The layer takes a driver's `layer` function and provides a client whose statements and transactions take turns on the
+ * one connection. A statement costs a check of the file and a turn, a few microseconds.
  *
  * @since 0.1.0
  */
@@ -28,7 +28,18 @@ import { quote } from "./internal/text.js"
 import type { InvalidOption } from "./InvalidOption.js"
 
 /**
- * The file could not be opened as a database.
+ * Signals that a file could not be opened as a database.
+ *
+ * @example
+ * ```ts
+ * import { SqliteClient } from "@effect/sql-sqlite-node"
+ * import { Sqlite } from "effect-eventsourcing"
+ * import { Effect, Layer } from "effect"
+ *
+ * const SqliteLive = Sqlite.layer(SqliteClient.layer, { filename: "bank.db" }).pipe(
+ *   Layer.tapError((error) => Effect.logFatal(error.message))
+ * )
+ * ```
  *
  * @since 0.1.0
  * @category errors
@@ -48,25 +59,27 @@ export class DatabaseError extends Schema.TaggedError<DatabaseError>("effect-eve
 }
 
 /**
+ * The options of {@link layer}, in addition to those of the driver.
+ *
  * @since 0.1.0
  * @category models
  */
 export interface Options {
   /**
    * When a commit is complete. `FULL` (the default): when the disk has it, so that not even a power cut loses an
-   * acknowledged event. `NORMAL`: when the operating system has it. A power cut may then lose the last commits, a crash of
-   * the process does not, and an append takes about a fifth of the time.
+   * acknowledged event. `NORMAL`: when the operating system has it. A power cut may then lose the last commits, but a
+   * crash of the process does not. An append takes about a fifth of the time.
    */
   readonly synchronous?: "NORMAL" | "FULL" | undefined
   /**
-   * How long SQLite itself may wait for the lock of another process, which blocks every fiber of this one. The default
-   * is 10 milliseconds. After that the stores wait for up to 5 seconds without blocking.
+   * How long SQLite itself may wait for the lock of another process, which blocks every fiber of this process. Default
+   * 10 milliseconds. The stores then wait for up to 5 seconds without blocking.
    */
   readonly busyTimeout?: Duration.DurationInput | undefined
 }
 
 /**
- * The part of a driver's configuration that this module needs.
+ * The part of a driver's configuration that {@link layer} needs.
  *
  * @since 0.1.0
  * @category models
@@ -78,9 +91,9 @@ export interface DriverConfig {
 }
 
 /**
- * Opens a database file through a driver's `layer`, with a write-ahead log (unless `disableWAL`), and with `synchronous`
- * and `busyTimeout` as in {@link Options}. Transactions take the write lock when they begin (`BEGIN IMMEDIATE`), so that
- * they do not fail half way because another process wrote first.
+ * Opens a database file through a driver's `layer`, with a write-ahead log unless `disableWAL` is true. Transactions
+ * take the write lock when they begin (`BEGIN IMMEDIATE`), so that they cannot fail half way because another process
+ * wrote first.
  *
  * @example
  * ```ts
@@ -168,7 +181,7 @@ const configure = Effect.fnUntraced(function*(sql: SqlClient.SqlClient, options:
   return SqliteConnection.makeClient(sql, connection, { check, whileBusy, eventLoop })
 })
 
-/** The bytes of the write-ahead log that a checkpoint has not emptied yet: a header, and a frame for every page. */
+/** Returns the bytes of the write-ahead log that no checkpoint has emptied yet: a header, and a frame for each page. */
 const logged = (connection: Connection.Connection): Effect.Effect<number, SqlError> => {
   const values = connection.executeValues.bind(connection)
   const read = (pragma: string, column: number) =>

@@ -22,6 +22,14 @@ export interface StreamId {
 /**
  * Encodes stream ids. The stores impose further limits, see {@link make}.
  *
+ * @example
+ * ```ts
+ * import { StreamId } from "effect-eventsourcing"
+ * import { Schema } from "effect"
+ *
+ * const Audit = Schema.Struct({ stream: StreamId.StreamId, by: Schema.String })
+ * ```
+ *
  * @since 0.1.0
  * @category schemas
  */
@@ -33,6 +41,13 @@ export const StreamId: Schema.Schema<StreamId> = Schema.Struct({
 /**
  * The maximal length of an aggregate name, in bytes of UTF-8.
  *
+ * @example
+ * ```ts
+ * import { StreamId } from "effect-eventsourcing"
+ *
+ * const fits = (text: string) => new TextEncoder().encode(text).length <= StreamId.maxAggregateBytes
+ * ```
+ *
  * @since 0.1.0
  * @category constants
  */
@@ -40,6 +55,13 @@ export const maxAggregateBytes = 255
 
 /**
  * The maximal length of an encoded id, in bytes of UTF-8. Name and id together fit into an index row of every backend.
+ *
+ * @example
+ * ```ts
+ * import { StreamId } from "effect-eventsourcing"
+ *
+ * const fits = (text: string) => new TextEncoder().encode(text).length <= StreamId.maxIdBytes
+ * ```
  *
  * @since 0.1.0
  * @category constants

@@ -1,9 +1,9 @@
 /**
  * Reads values that older versions of a schema have stored.
  *
- * A chain lists the versions of a schema, oldest first, with a step from each version to the next. `Aggregate.make` takes
- * chains for its state (`migrations`) and its events (`upcasts`). Cost: a value of an old version is decoded with its own
- * schema and takes every step that follows; a value of the last version takes none.
+ * A chain lists the versions of a schema, oldest first, with a step from each version to the next. `Aggregate.make`
+ * takes chains for its state (`migrations`) and its events (`upcasts`). Cost: a value of an old version is decoded with
+ * its own schema and takes every step that follows. A value of the last version takes no step.
  *
  * @since 0.1.0
  */
@@ -16,12 +16,16 @@ import { safely } from "./internal/schema/safely.js"
 import { InvalidOption } from "./InvalidOption.js"
 
 /**
+ * Identifies a chain of versions.
+ *
  * @since 0.1.0
  * @category Type IDs
  */
 export const TypeId: TypeId = "~effect-eventsourcing/Versions"
 
 /**
+ * Identifies a chain of versions.
+ *
  * @since 0.1.0
  * @category Type IDs
  */
@@ -65,7 +69,7 @@ export interface Chain<First extends number, Last extends number, A> extends Ver
 }
 
 /**
- * An old version: its number, its fingerprint, and a decoder that leads to the last version.
+ * An old version: its number, its fingerprint, and its decoder to the last version.
  *
  * @since 0.1.0
  * @category models
@@ -79,7 +83,7 @@ export interface Source<out A> {
 }
 
 /**
- * Any chain.
+ * Any chain of versions, for constraints: `V extends Versions.Any`.
  *
  * @since 0.1.0
  * @category models
@@ -87,8 +91,8 @@ export interface Source<out A> {
 export interface Any extends Versions<number, number, unknown> {}
 
 /**
- * Begins a chain with the oldest version that must still be read, and its number. Throws `InvalidOption` unless the number
- * is a whole number, 1 or more.
+ * Begins a chain with the oldest version that must still be read, and its number. Throws `InvalidOption` unless the
+ * number is a whole number, 1 or more.
  *
  * @example
  * ```ts
@@ -122,7 +126,7 @@ export const from = <const First extends number, A, I>(
 }
 
 /**
- * The way in which a stored event type of older code is read:
+ * The way in which a stored event type of older code is read.
  *
  * - `Versions`: its shape changed. The chain leads from the old shapes to a member of the event union.
  * - {@link renamed}: it is read as another type.

@@ -9,16 +9,12 @@ const src = path.join(root, "src")
 const filesIn = (folder: string, extension: string): ReadonlyArray<string> =>
   fs.readdirSync(folder, { recursive: true, encoding: "utf8" }).filter((file) => file.endsWith(extension)).sort()
 
-/** The edge that is still to be removed. */
-const exception = "internal/sql/setUp.ts -> SqlMigrations.ts"
-
 /** The imports and exports of every file in src, types included, as paths relative to src. */
 const imports = new Map(
   filesIn(src, ".ts").map((file) => {
     const { importedFiles } = ts.preProcessFile(fs.readFileSync(path.join(src, file), "utf8"), true, true)
-    const targets = importedFiles.map(({ fileName }) => fileName).filter((name) => name.startsWith("."))
-      .map((name) => path.join(path.dirname(file), name).replace(/\.js$/, ".ts"))
-    return [file, targets.filter((target) => `${file} -> ${target}` !== exception)]
+    const names = importedFiles.map(({ fileName }) => fileName).filter((name) => name.startsWith("."))
+    return [file, names.map((name) => path.join(path.dirname(file), name).replace(/\.js$/, ".ts"))]
   })
 )
 

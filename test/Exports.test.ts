@@ -24,10 +24,33 @@ const isExported = (statement: ts.Statement): boolean =>
   ts.canHaveModifiers(statement) &&
   (ts.getModifiers(statement) ?? []).some(({ kind }) => kind === ts.SyntaxKind.ExportKeyword)
 
-const lackingIn = (module: string): ReadonlyArray<readonly [part: string, name: string]> => {
-  const text = fs.readFileSync(path.join(src, `${module}.ts`), "utf8")
-  const file = ts.createSourceFile(module, text, ts.ScriptTarget.ES2022, true)
-  return file.statements.filter(isExported).flatMap((statement) => {
+const fileOf = (module: string): ts.SourceFile =>
+  ts.createSourceFile(module, fs.readFileSync(path.join(src, `${module}.ts`), "utf8"), ts.ScriptTarget.ES2022, true)
+
+const namesIn = (bindings: ts.Node | undefined): ReadonlyArray<string> =>
+  bindings !== undefined && (ts.isNamedExports(bindings) || ts.isNamedImports(bindings))
+    ? bindings.elements.map(({ name }) => name.text)
+    : []
+
+/** The exported statements of a module, those of the internal modules that it exports included. */
+const exportedBy = (module: string): ReadonlyArray<ts.Statement> => {
+  const { statements } = fileOf(module)
+  const names = new Set(statements.filter(ts.isExportDeclaration).flatMap(({ exportClause }) => namesIn(exportClause)))
+  const elsewhere = statements.flatMap((statement) => {
+    const isSource = ts.isExportDeclaration(statement) || ts.isImportDeclaration(statement)
+    if (!isSource || statement.moduleSpecifier === undefined) return []
+    const bindings = ts.isExportDeclaration(statement) ? statement.exportClause : statement.importClause?.namedBindings
+    const wanted = namesIn(bindings).filter((name) => names.has(name))
+    if (wanted.length === 0) return []
+    const specifier = statement.moduleSpecifier.getText().slice(1, -1).replace(/\.js$/, "")
+    return fileOf(path.join(path.dirname(module), specifier)).statements
+      .filter((statement) => isExported(statement) && namesOf(statement).some((name) => wanted.includes(name)))
+  })
+  return [...statements.filter(isExported), ...elsewhere]
+}
+
+const lackingIn = (module: string): ReadonlyArray<readonly [part: string, name: string]> =>
+  exportedBy(module).flatMap((statement) => {
     const docs = ts.getJSDocCommentsAndTags(statement).filter(ts.isJSDoc)
     const tags = docs.flatMap((doc) => doc.tags ?? []).map(({ tagName }) => tagName.text)
     if (tags.includes("internal")) return []
@@ -41,7 +64,6 @@ const lackingIn = (module: string): ReadonlyArray<readonly [part: string, name: 
         : [["example", `${module}.${name}`] as const])
     ])
   })
-}
 
 const modules = ["", "testing"].flatMap((folder) =>
   fs.readdirSync(path.join(src, folder))

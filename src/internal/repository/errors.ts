@@ -22,8 +22,17 @@ export type LoadError =
   | ReplayTooLong
 
 /**
- * The load would fold more events than `maxReplay` allows. A snapshot makes the next load short: take one with
- * `createSnapshot`, which has no such limit, or wait for the worker in background mode.
+ * Signals that a load would fold more events than `maxReplay` allows. A snapshot makes the next load short: take one
+ * with `createSnapshot`, which has no such limit, or wait for the worker in background mode.
+ *
+ * @example
+ * ```ts
+ * import type { Repository } from "effect-eventsourcing"
+ * import { Effect } from "effect"
+ *
+ * const handled = <A>(effect: Effect.Effect<A, Repository.ReplayTooLong>) =>
+ *   Effect.catchTag(effect, "ReplayTooLong", ({ maxReplay }) => Effect.logWarning(`more than ${maxReplay} events`))
+ * ```
  *
  * @since 0.1.0
  * @category errors
@@ -46,7 +55,16 @@ export class ReplayTooLong extends Schema.TaggedError<ReplayTooLong>("effect-eve
 }
 
 /**
- * The id of an aggregate does not encode with its schema. The store was not asked.
+ * Signals that the id of an aggregate does not encode with its schema. The repository did not call the store.
+ *
+ * @example
+ * ```ts
+ * import type { Repository } from "effect-eventsourcing"
+ * import { Effect } from "effect"
+ *
+ * const handled = <A>(effect: Effect.Effect<A, Repository.IdEncodeError>) =>
+ *   Effect.catchTag(effect, "IdEncodeError", ({ aggregate }) => Effect.logError(`invalid id of ${aggregate}`))
+ * ```
  *
  * @since 0.1.0
  * @category errors
@@ -66,8 +84,17 @@ export class IdEncodeError extends Schema.TaggedError<IdEncodeError>("effect-eve
 }
 
 /**
- * The history of the stream was rewritten between two pages of a load, and again each time that the load began anew, as
- * a restore may do. Load again when the stream is at rest.
+ * Signals that the history of the stream was rewritten between two pages of a load, and again each time that the load
+ * began anew, as a restore may do. Load again when the stream is at rest.
+ *
+ * @example
+ * ```ts
+ * import type { Repository } from "effect-eventsourcing"
+ * import { Effect } from "effect"
+ *
+ * const handled = <A>(effect: Effect.Effect<A, Repository.HistoryRewritten>) =>
+ *   Effect.catchTag(effect, "HistoryRewritten", (error) => Effect.logWarning(error.message))
+ * ```
  *
  * @since 0.1.0
  * @category errors
@@ -92,9 +119,18 @@ export class HistoryRewritten extends Schema.TaggedError<HistoryRewritten>("effe
 export type ExecuteError = LoadError | EventStore.VersionConflict | EventEncodeError | InvalidCommand
 
 /**
- * A command does not match the aggregate's command schema, and `decide` threw or did not return an `Either`. If `decide`
- * throws for a command that matches the schema, that is a defect. If `decide` decides an invalid command, the command is
- * not checked: decode input from outside the program with the schema.
+ * Signals that a command does not match the aggregate's command schema, and that `decide` threw for it or did not
+ * return an `Either`. An error that `decide` throws for a command that matches the schema is a defect. A command that
+ * `decide` accepts is not checked: decode input from outside the program with the schema.
+ *
+ * @example
+ * ```ts
+ * import type { Repository } from "effect-eventsourcing"
+ * import { Effect } from "effect"
+ *
+ * const handled = <A>(effect: Effect.Effect<A, Repository.InvalidCommand>) =>
+ *   Effect.catchTag(effect, "InvalidCommand", ({ command }) => Effect.logError(`invalid command ${command}`))
+ * ```
  *
  * @since 0.1.0
  * @category errors
@@ -119,7 +155,16 @@ export class InvalidCommand extends Schema.TaggedError<InvalidCommand>("effect-e
 }
 
 /**
- * An event that a command decided cannot be stored, because its schema or JSON cannot hold it. Nothing was appended.
+ * Signals that an event of a command cannot be stored, because its schema or JSON cannot hold it. Nothing was appended.
+ *
+ * @example
+ * ```ts
+ * import type { Repository } from "effect-eventsourcing"
+ * import { Effect } from "effect"
+ *
+ * const handled = <A>(effect: Effect.Effect<A, Repository.EventEncodeError>) =>
+ *   Effect.catchTag(effect, "EventEncodeError", ({ detail, type }) => Effect.logError(`${type}: ${detail}`))
+ * ```
  *
  * @since 0.1.0
  * @category errors
@@ -158,7 +203,16 @@ export type CreateSnapshotError =
   | SnapshotStore.SnapshotStoreError
 
 /**
- * A stream without events has no state to take a snapshot of.
+ * Signals that a stream has no events, and so no state to take a snapshot of.
+ *
+ * @example
+ * ```ts
+ * import type { Repository } from "effect-eventsourcing"
+ * import { Effect } from "effect"
+ *
+ * const handled = <A>(effect: Effect.Effect<A, Repository.EmptyStream>) =>
+ *   Effect.catchTag(effect, "EmptyStream", ({ stream }) => Effect.log(`${stream.id} has no events`))
+ * ```
  *
  * @since 0.1.0
  * @category errors

@@ -2,19 +2,19 @@ import * as SqlClient from "@effect/sql/SqlClient"
 import { SqlError } from "@effect/sql/SqlError"
 import * as Effect from "effect/Effect"
 import { InvalidOption } from "../../InvalidOption.js"
-import * as SqlMigrations from "../../SqlMigrations.js"
 import * as Client from "./client.js"
 import type { Dialect } from "./dialect.js"
 import { describe } from "./failure.js"
+import * as Migrate from "./migrate.js"
 import * as Tables from "./names.js"
 import * as Postgres from "./postgres/statements.js"
 import { asDurable, lowerBusyTimeout } from "./sqlite/pragmas.js"
 import * as Sqlite from "./sqlite/statements.js"
 
 /** Prepares the client and the tables when a SQL store is built. */
-export const setUp = (options: SqlMigrations.Options | undefined): Effect.Effect<
+export const setUp = (options: Migrate.Options | undefined): Effect.Effect<
   { readonly client: Client.StoreClient; readonly dialect: Dialect; readonly names: Tables.Names },
-  InvalidOption | SqlMigrations.MigrationError,
+  InvalidOption | Migrate.MigrationError,
   SqlClient.SqlClient
 > =>
   Effect.flatMap(Tables.names(options), (names) =>
@@ -28,14 +28,14 @@ export const setUp = (options: SqlMigrations.Options | undefined): Effect.Effect
         mssql: () => unknownDialect("mssql"),
         clickhouse: () => unknownDialect("clickhouse")
       })
-      yield* run(Effect.provideService(SqlMigrations.run(options), SqlClient.SqlClient, identity))
+      yield* run(Effect.provideService(Migrate.run(options), SqlClient.SqlClient, identity))
       const schema = Tables.schemaOf(names)
       if (schema !== undefined && dialect === Sqlite.dialect) yield* run(asDurable(sql, schema))
       return { client, dialect, names }
     }).pipe(
       Effect.mapError((error) =>
         error instanceof SqlError
-          ? new SqlMigrations.MigrationError({ table: names.migrations, detail: describe(error), cause: error })
+          ? new Migrate.MigrationError({ table: names.migrations, detail: describe(error), cause: error })
           : error
       )
     ))

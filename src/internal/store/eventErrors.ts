@@ -6,7 +6,17 @@ import { reason } from "../schema/reason.js"
 import { quote } from "../text.js"
 
 /**
- * The stream is not at the version that the writer expected: another writer was first. Load again and decide anew.
+ * Signals that the stream is not at the version that the writer expected, because another writer was first. Load again
+ * and decide anew.
+ *
+ * @example
+ * ```ts
+ * import type { EventStore } from "effect-eventsourcing"
+ * import { Effect } from "effect"
+ *
+ * const handled = <A>(effect: Effect.Effect<A, EventStore.VersionConflict>) =>
+ *   Effect.catchTag(effect, "VersionConflict", ({ actual }) => Effect.log(`the stream is at version ${actual}`))
+ * ```
  *
  * @since 0.1.0
  * @category errors
@@ -28,7 +38,16 @@ export class VersionConflict extends Schema.TaggedError<VersionConflict>("effect
 }
 
 /**
- * An event id of this append belongs to another event already, or occurs twice in the append.
+ * Signals that an event id of the append already belongs to another event, or occurs twice in the append.
+ *
+ * @example
+ * ```ts
+ * import type { EventStore } from "effect-eventsourcing"
+ * import { Effect } from "effect"
+ *
+ * const handled = <A>(effect: Effect.Effect<A, EventStore.DuplicateEventId>) =>
+ *   Effect.catchTag(effect, "DuplicateEventId", ({ eventId }) => Effect.logError(`${eventId} is taken`))
+ * ```
  *
  * @since 0.1.0
  * @category errors
@@ -48,7 +67,16 @@ export class DuplicateEventId extends Schema.TaggedError<DuplicateEventId>("effe
 }
 
 /**
- * A stored event does not decode. The load fails until the code can read it, and never skips an event.
+ * Signals that a stored event does not decode. The load fails until the code can read the event, and never skips it.
+ *
+ * @example
+ * ```ts
+ * import type { EventStore } from "effect-eventsourcing"
+ * import { Effect } from "effect"
+ *
+ * const handled = <A>(effect: Effect.Effect<A, EventStore.EventDecodeError>) =>
+ *   Effect.catchTag(effect, "EventDecodeError", ({ type, version }) => Effect.logError(`${type} at ${version}`))
+ * ```
  *
  * @since 0.1.0
  * @category errors
@@ -70,7 +98,16 @@ export class EventDecodeError extends Schema.TaggedError<EventDecodeError>("effe
 }
 
 /**
- * The stream lacks an event that a replay needs: its beginning was archived, or a row was lost.
+ * Signals that the stream lacks an event that a replay needs: its beginning was archived, or a row was lost.
+ *
+ * @example
+ * ```ts
+ * import type { EventStore } from "effect-eventsourcing"
+ * import { Effect } from "effect"
+ *
+ * const handled = <A>(effect: Effect.Effect<A, EventStore.HistoryGap>) =>
+ *   Effect.catchTag(effect, "HistoryGap", ({ expected }) => Effect.logError(`event ${expected} is missing`))
+ * ```
  *
  * @since 0.1.0
  * @category errors
@@ -88,11 +125,20 @@ export class HistoryGap extends Schema.TaggedError<HistoryGap>("effect-eventsour
 }
 
 /**
- * The store refused an operation, because no store can keep its input (`InvalidInput`), or the database failed
+ * Signals that the event store failed: no store can keep the input (`InvalidInput`), or the database failed
  * (`Unavailable`).
  *
- * `mayHaveAppended` is true if the failure came while an append was on its way. Then the append may have happened or
- * not. Repeat it with the same event ids: it happens once.
+ * `mayHaveAppended` is true if an append may have happened although it failed. Repeat it with the same event ids: it
+ * then happens once.
+ *
+ * @example
+ * ```ts
+ * import type { EventStore } from "effect-eventsourcing"
+ * import { Effect } from "effect"
+ *
+ * const handled = <A>(effect: Effect.Effect<A, EventStore.EventStoreError>) =>
+ *   Effect.catchTag(effect, "EventStoreError", ({ detail }) => Effect.logError(detail))
+ * ```
  *
  * @since 0.1.0
  * @category errors
