@@ -292,13 +292,9 @@ export interface EncodeOptions<out State> {
  *   decide: () => Either.right([{ _tag: "Counted" }])
  * })
  *
- * const snapshot = Snapshot.encode(Counter, {
- *   stream: StreamId.make("Counter", "a"),
- *   version: 3,
- *   eventId: "event-3",
- *   state: 3,
- *   time: DateTime.unsafeNow()
- * })
+ * const stream = StreamId.make("Counter", "a")
+ * const time = DateTime.unsafeNow()
+ * const encoded = Snapshot.encode(Counter, { stream, version: 3, eventId: "event-3", state: 3, time })
  * ```
  *
  * @since 0.1.0
