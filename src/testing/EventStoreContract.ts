@@ -106,10 +106,7 @@ export const cases = <R = never>(
 // every case has its own aggregate, so that cases may share a database and run concurrently
 const withFresh = <R = never>(
   name: string,
-  body: (
-    store: EventStore.EventStore["Type"],
-    stream: (id: string) => StreamId.StreamId
-  ) => Contract.Body<R>
+  body: (store: EventStore.EventStore["Type"], stream: (id: string) => StreamId.StreamId) => Contract.Body<R>
 ): Contract.Case<EventStore.EventStore | R> => ({
   name,
   run: Effect.flatMap(EventStore.EventStore, (store) => {
@@ -141,10 +138,7 @@ const settledFeed = <E>(
   Effect.repeat(readAll(feed), {
     until: (events) => events.length >= count,
     schedule: Schedule.spaced("20 millis").pipe(Schedule.upTo("5 seconds"))
-  }).pipe(
-    Effect.zipRight(readAll(feed)),
-    Effect.withClock(Clock.make())
-  )
+  }).pipe(Effect.zipRight(readAll(feed)), Effect.withClock(Clock.make()))
 
 const plain = ({ stream, ...event }: Event.RecordedEvent) => ({
   ...event,
@@ -184,44 +178,41 @@ const basic: ReadonlyArray<Contract.Case<EventStore.EventStore>> = [
     assert.deepEqual(yield* store.replay.readTail(stream("a"), { fromVersion: 1, limit: 10 }), [])
   }),
 
-  withFresh(
-    "what was appended is read back, in order, with all it was given",
-    function*(store, stream) {
-      const first: Event.ProposedEvent = {
-        id: crypto.randomUUID(),
-        type: "Opened",
-        payload: { owner: "Ada", tags: ["a", null, 1.5, true], nested: { "": 0 } },
-        metadata: { correlationId: "c-1", count: 2 }
-      }
-      const second = event([1, 2])
-      const result = yield* store.append(stream("a"), [first, second], { expectedVersion: ExpectedVersion.noStream })
-      assert.equal(result.version, 2)
-      const read = yield* readAll(store.read(stream("a")))
-      assert.deepEqual(
-        read.map(({ id, metadata, payload, stream, type, version }) => ({
-          id,
-          metadata,
-          payload,
-          stream: { ...stream },
-          type,
-          version
-        })),
-        [
-          { ...first, stream: { ...stream("a") }, version: 1 },
-          { ...second, metadata: {}, stream: { ...stream("a") }, version: 2 }
-        ]
-      )
-      const day = 24 * 60 * 60 * 1_000
-      assert.ok(read.every(({ time }) => DateTime.isDateTime(time) && Math.abs(time.epochMillis - Date.now()) < day))
-      assert.deepEqual(result.position, Option.some(read[1].position))
-      assert.equal(yield* store.version(stream("a")), 2)
-      // the feed gives the same events, whole
-      const { aggregate } = stream("a")
-      const feed = yield* settledFeed(store.readAll({ aggregate, pageSize: 1 }), 2)
-      assert.deepEqual(feed.map(plain), read.map(plain))
-      assert.equal(yield* store.replay.inTransaction, false)
+  withFresh("what was appended is read back, in order, with all it was given", function*(store, stream) {
+    const first: Event.ProposedEvent = {
+      id: crypto.randomUUID(),
+      type: "Opened",
+      payload: { owner: "Ada", tags: ["a", null, 1.5, true], nested: { "": 0 } },
+      metadata: { correlationId: "c-1", count: 2 }
     }
-  ),
+    const second = event([1, 2])
+    const result = yield* store.append(stream("a"), [first, second], { expectedVersion: ExpectedVersion.noStream })
+    assert.equal(result.version, 2)
+    const read = yield* readAll(store.read(stream("a")))
+    assert.deepEqual(
+      read.map(({ id, metadata, payload, stream, type, version }) => ({
+        id,
+        metadata,
+        payload,
+        stream: { ...stream },
+        type,
+        version
+      })),
+      [
+        { ...first, stream: { ...stream("a") }, version: 1 },
+        { ...second, metadata: {}, stream: { ...stream("a") }, version: 2 }
+      ]
+    )
+    const day = 24 * 60 * 60 * 1_000
+    assert.ok(read.every(({ time }) => DateTime.isDateTime(time) && Math.abs(time.epochMillis - Date.now()) < day))
+    assert.deepEqual(result.position, Option.some(read[1].position))
+    assert.equal(yield* store.version(stream("a")), 2)
+    // the feed gives the same events, whole
+    const { aggregate } = stream("a")
+    const feed = yield* settledFeed(store.readAll({ aggregate, pageSize: 1 }), 2)
+    assert.deepEqual(feed.map(plain), read.map(plain))
+    assert.equal(yield* store.replay.inTransaction, false)
+  }),
 
   withFresh("event ids that differ by case only are different ids", function*(store, stream) {
     const id = `id-${crypto.randomUUID()}`
@@ -290,9 +281,7 @@ const basic: ReadonlyArray<Contract.Case<EventStore.EventStore>> = [
         if (version > 0) {
           yield* store.append(stream("a"), eventsOf(version), { expectedVersion: ExpectedVersion.noStream })
         }
-        const outcome = yield* Effect.either(
-          store.append(stream("a"), [event("new")], { expectedVersion: expected })
-        )
+        const outcome = yield* Effect.either(store.append(stream("a"), [event("new")], { expectedVersion: expected }))
         if (accepts(version)) {
           assert.equal(Either.isRight(outcome) && outcome.right.version, version + 1)
           assert.equal(yield* store.version(stream("a")), version + 1)
@@ -327,30 +316,23 @@ const basic: ReadonlyArray<Contract.Case<EventStore.EventStore>> = [
     assert.deepEqual(yield* readAll(store.read(stream("b"))), [])
   }),
 
-  withFresh(
-    "an append repeated with the same ids succeeds with the original versions",
-    function*(store, stream) {
-      const before = eventsOf(2)
-      const batch = eventsOf(3)
-      const after = eventsOf(2)
-      yield* store.append(stream("a"), before, { expectedVersion: ExpectedVersion.noStream })
-      const original = yield* store.append(stream("a"), batch, { expectedVersion: ExpectedVersion.exact(2) })
-      yield* store.append(stream("a"), after, { expectedVersion: ExpectedVersion.exact(5) })
-      for (
-        const expectedVersion of [ExpectedVersion.exact(2), ExpectedVersion.any, ExpectedVersion.streamExists]
-      ) {
-        const repeated = yield* store.append(stream("a"), batch, { expectedVersion })
-        assert.deepEqual(repeated, original)
-      }
-      for (
-        const expectedVersion of [ExpectedVersion.noStream, ExpectedVersion.any, ExpectedVersion.streamExists]
-      ) {
-        const first = yield* store.append(stream("a"), before, { expectedVersion })
-        assert.equal(first.version, 2)
-      }
-      assert.deepEqual(versions(yield* readAll(store.read(stream("a")))), range(1, 7))
+  withFresh("an append repeated with the same ids succeeds with the original versions", function*(store, stream) {
+    const before = eventsOf(2)
+    const batch = eventsOf(3)
+    const after = eventsOf(2)
+    yield* store.append(stream("a"), before, { expectedVersion: ExpectedVersion.noStream })
+    const original = yield* store.append(stream("a"), batch, { expectedVersion: ExpectedVersion.exact(2) })
+    yield* store.append(stream("a"), after, { expectedVersion: ExpectedVersion.exact(5) })
+    for (const expectedVersion of [ExpectedVersion.exact(2), ExpectedVersion.any, ExpectedVersion.streamExists]) {
+      const repeated = yield* store.append(stream("a"), batch, { expectedVersion })
+      assert.deepEqual(repeated, original)
     }
-  ),
+    for (const expectedVersion of [ExpectedVersion.noStream, ExpectedVersion.any, ExpectedVersion.streamExists]) {
+      const first = yield* store.append(stream("a"), before, { expectedVersion })
+      assert.equal(first.version, 2)
+    }
+    assert.deepEqual(versions(yield* readAll(store.read(stream("a")))), range(1, 7))
+  }),
 
   withFresh("an append that overlaps in part is a conflict", function*(store, stream) {
     const [a, b, c, d] = eventsOf(4)
@@ -368,10 +350,7 @@ const basic: ReadonlyArray<Contract.Case<EventStore.EventStore>> = [
       const failure = yield* failureOf(store.append(stream("a"), events, { expectedVersion }))
       assert.equal(failure._tag, "VersionConflict")
     }
-    assert.deepEqual(
-      (yield* readAll(store.read(stream("a")))).map(({ id }) => id),
-      [a.id, b.id]
-    )
+    assert.deepEqual((yield* readAll(store.read(stream("a")))).map(({ id }) => id), [a.id, b.id])
   }),
 
   withFresh("an event id that belongs to another event is refused", function*(store, stream) {
@@ -394,22 +373,19 @@ const basic: ReadonlyArray<Contract.Case<EventStore.EventStore>> = [
     assert.equal(yield* store.version(stream("c")), 0)
   }),
 
-  withFresh(
-    "so is one that belongs to a stream of the same id of another aggregate",
-    function*(store, stream) {
-      const batch = eventsOf(2)
-      const here = stream("a")
-      const there = StreamId.make(`${here.aggregate}-other`, here.id)
-      yield* store.append(there, batch, { expectedVersion: ExpectedVersion.noStream })
-      // where they stand there is where a repeated append would find them here
-      for (const expectedVersion of [ExpectedVersion.noStream, ExpectedVersion.any, ExpectedVersion.exact(0)]) {
-        assert.equal((yield* failureOf(store.append(here, batch, { expectedVersion })))._tag, "DuplicateEventId")
-      }
-      assert.equal(yield* store.version(here), 0)
-      assert.equal(yield* store.version(there), 2)
-      assert.deepEqual(yield* readAll(store.read(here)), [])
+  withFresh("so is one that belongs to a stream of the same id of another aggregate", function*(store, stream) {
+    const batch = eventsOf(2)
+    const here = stream("a")
+    const there = StreamId.make(`${here.aggregate}-other`, here.id)
+    yield* store.append(there, batch, { expectedVersion: ExpectedVersion.noStream })
+    // where they stand there is where a repeated append would find them here
+    for (const expectedVersion of [ExpectedVersion.noStream, ExpectedVersion.any, ExpectedVersion.exact(0)]) {
+      assert.equal((yield* failureOf(store.append(here, batch, { expectedVersion })))._tag, "DuplicateEventId")
     }
-  ),
+    assert.equal(yield* store.version(here), 0)
+    assert.equal(yield* store.version(there), 2)
+    assert.deepEqual(yield* readAll(store.read(here)), [])
+  }),
 
   withFresh(
     "so are those of the stream itself that stand elsewhere than an exact version says",
@@ -448,10 +424,7 @@ const basic: ReadonlyArray<Contract.Case<EventStore.EventStore>> = [
     withFresh(`pages of ${pageSize} read the same as all at once`, function*(store, stream) {
       yield* store.append(stream("a"), eventsOf(10), { expectedVersion: ExpectedVersion.any })
       assert.deepEqual(versions(yield* readAll(store.read(stream("a"), { pageSize }))), range(1, 10))
-      assert.deepEqual(
-        versions(yield* readAll(store.read(stream("a"), { pageSize, fromVersion: 4 }))),
-        range(4, 10)
-      )
+      assert.deepEqual(versions(yield* readAll(store.read(stream("a"), { pageSize, fromVersion: 4 }))), range(4, 10))
       assert.deepEqual(
         versions(yield* readAll(store.read(stream("a"), { pageSize, fromVersion: 4, toVersion: 7 }))),
         range(4, 7)
@@ -554,36 +527,33 @@ const basic: ReadonlyArray<Contract.Case<EventStore.EventStore>> = [
     }
   }),
 
-  withFresh(
-    "what JSON cannot hold is refused, with the path, and nothing is written",
-    function*(store, stream) {
-      const cyclic: Record<string, unknown> = {}
-      cyclic.self = cyclic
-      const bad: ReadonlyArray<readonly [unknown, string]> = [
-        [undefined, "$"],
-        [{ a: [1, NaN] }, "$.a[1]"],
-        [{ a: Infinity }, "$.a"],
-        [[undefined], "$[0]"],
-        [{ "b c": 1n }, "$[\"b c\"]"],
-        [{ at: new Date(0) }, "$.at"],
-        [new Map(), "$"],
-        [() => 1, "$"],
-        [{ s: Symbol("s") }, "$.s"],
-        [cyclic, ""]
-      ]
-      for (const [payload, path] of bad) {
-        const failure = yield* failureOf(
-          store.append(stream("a"), [event("good"), event(payload)], { expectedVersion: ExpectedVersion.any })
-        )
-        assert.equal(failure._tag, "EventStoreError")
-        if (failure._tag !== "EventStoreError") return
-        assert.equal(failure.reason, "InvalidInput")
-        assert.equal(failure.mayHaveAppended, false)
-        assert.ok(failure.message.includes(path), failure.message)
-      }
-      assert.equal(yield* store.version(stream("a")), 0)
+  withFresh("what JSON cannot hold is refused, with the path, and nothing is written", function*(store, stream) {
+    const cyclic: Record<string, unknown> = {}
+    cyclic.self = cyclic
+    const bad: ReadonlyArray<readonly [unknown, string]> = [
+      [undefined, "$"],
+      [{ a: [1, NaN] }, "$.a[1]"],
+      [{ a: Infinity }, "$.a"],
+      [[undefined], "$[0]"],
+      [{ "b c": 1n }, "$[\"b c\"]"],
+      [{ at: new Date(0) }, "$.at"],
+      [new Map(), "$"],
+      [() => 1, "$"],
+      [{ s: Symbol("s") }, "$.s"],
+      [cyclic, ""]
+    ]
+    for (const [payload, path] of bad) {
+      const failure = yield* failureOf(
+        store.append(stream("a"), [event("good"), event(payload)], { expectedVersion: ExpectedVersion.any })
+      )
+      assert.equal(failure._tag, "EventStoreError")
+      if (failure._tag !== "EventStoreError") return
+      assert.equal(failure.reason, "InvalidInput")
+      assert.equal(failure.mayHaveAppended, false)
+      assert.ok(failure.message.includes(path), failure.message)
     }
-  ),
+    assert.equal(yield* store.version(stream("a")), 0)
+  }),
 
   withFresh("input that no store can keep is a typed error", function*(store, stream) {
     const expectedVersion = ExpectedVersion.any
@@ -619,30 +589,27 @@ const basic: ReadonlyArray<Contract.Case<EventStore.EventStore>> = [
     assert.equal(yield* store.version(stream("a")), 0)
   }),
 
-  withFresh(
-    "positions grow with every event, over all streams, and are read from",
-    function*(store, stream) {
-      const { aggregate } = stream("a")
-      for (let i = 0; i < 5; i++) {
-        yield* store.append(stream("a"), eventsOf(2), { expectedVersion: ExpectedVersion.any })
-        yield* store.append(stream("b"), eventsOf(1), { expectedVersion: ExpectedVersion.any })
-      }
-      const all = yield* settledFeed(store.readAll({ aggregate, pageSize: 4 }), 15)
-      assert.deepEqual(
-        all.map(({ stream, version }) => `${stream.id}${version}`),
-        range(0, 4).flatMap((i) => [`a${i * 2 + 1}`, `a${i * 2 + 2}`, `b${i + 1}`])
-      )
-      for (const [index, { position }] of all.entries()) {
-        assert.ok(Schema.is(Position.Position)(position))
-        if (index > 0) assert.equal(Position.Order(all[index - 1].position, position), -1)
-        const rest = yield* readAll(store.readAll({ aggregate, after: position, pageSize: 3 }))
-        assert.deepEqual(rest.map(({ id }) => id), all.slice(index + 1).map(({ id }) => id))
-      }
-      const unfiltered = yield* readAll(store.readAll({ after: all[0].position }))
-      const own = unfiltered.filter(({ stream }) => stream.aggregate === aggregate)
-      assert.deepEqual(own.map(({ id }) => id), all.slice(1).map(({ id }) => id))
+  withFresh("positions grow with every event, over all streams, and are read from", function*(store, stream) {
+    const { aggregate } = stream("a")
+    for (let i = 0; i < 5; i++) {
+      yield* store.append(stream("a"), eventsOf(2), { expectedVersion: ExpectedVersion.any })
+      yield* store.append(stream("b"), eventsOf(1), { expectedVersion: ExpectedVersion.any })
     }
-  ),
+    const all = yield* settledFeed(store.readAll({ aggregate, pageSize: 4 }), 15)
+    assert.deepEqual(
+      all.map(({ stream, version }) => `${stream.id}${version}`),
+      range(0, 4).flatMap((i) => [`a${i * 2 + 1}`, `a${i * 2 + 2}`, `b${i + 1}`])
+    )
+    for (const [index, { position }] of all.entries()) {
+      assert.ok(Schema.is(Position.Position)(position))
+      if (index > 0) assert.equal(Position.Order(all[index - 1].position, position), -1)
+      const rest = yield* readAll(store.readAll({ aggregate, after: position, pageSize: 3 }))
+      assert.deepEqual(rest.map(({ id }) => id), all.slice(index + 1).map(({ id }) => id))
+    }
+    const unfiltered = yield* readAll(store.readAll({ after: all[0].position }))
+    const own = unfiltered.filter(({ stream }) => stream.aggregate === aggregate)
+    assert.deepEqual(own.map(({ id }) => id), all.slice(1).map(({ id }) => id))
+  }),
 
   withFresh("a reader that stops early stops the reading", function*(store, stream) {
     yield* store.append(stream("a"), eventsOf(50), { expectedVersion: ExpectedVersion.any })
@@ -655,67 +622,61 @@ const basic: ReadonlyArray<Contract.Case<EventStore.EventStore>> = [
 
 const concurrent: ReadonlyArray<Contract.Case<EventStore.EventStore>> = [
   ...[2, 8, 32].map((writers) =>
-    withFresh(
-      `of ${writers} writers at one expected version exactly one wins`,
-      function*(store, stream) {
-        for (const version of [0, 1, 2]) {
-          const outcomes = yield* Effect.forEach(
-            range(1, writers),
-            (writer) =>
-              Effect.either(
-                store.append(stream("a"), [event({ writer })], { expectedVersion: ExpectedVersion.exact(version) })
-              ),
-            { concurrency: "unbounded" }
-          )
-          assert.equal(outcomes.filter(Either.isRight).length, 1)
-          for (const outcome of outcomes) {
-            if (Either.isRight(outcome)) continue
-            assert.equal(outcome.left._tag, "VersionConflict")
-            if (outcome.left._tag === "VersionConflict") assert.ok(outcome.left.actual > version)
-          }
+    withFresh(`of ${writers} writers at one expected version exactly one wins`, function*(store, stream) {
+      for (const version of [0, 1, 2]) {
+        const outcomes = yield* Effect.forEach(
+          range(1, writers),
+          (writer) =>
+            Effect.either(
+              store.append(stream("a"), [event({ writer })], { expectedVersion: ExpectedVersion.exact(version) })
+            ),
+          { concurrency: "unbounded" }
+        )
+        assert.equal(outcomes.filter(Either.isRight).length, 1)
+        for (const outcome of outcomes) {
+          if (Either.isRight(outcome)) continue
+          assert.equal(outcome.left._tag, "VersionConflict")
+          if (outcome.left._tag === "VersionConflict") assert.ok(outcome.left.actual > version)
         }
-        assert.deepEqual(versions(yield* readAll(store.read(stream("a")))), [1, 2, 3])
       }
-    )
+      assert.deepEqual(versions(yield* readAll(store.read(stream("a")))), [1, 2, 3])
+    })
   ),
 
-  withFresh(
-    "a reader that follows writers sees every event once, and every stream in order",
-    function*(store, stream) {
-      const { aggregate } = stream("a")
-      const total = 8 * 15
-      const writing = yield* Effect.fork(Effect.forEach(
-        range(1, 8),
-        (writer) =>
-          Effect.forEach(
-            range(1, 15),
-            (i) => store.append(stream(`s${(writer + i) % 4}`), eventsOf(1), { expectedVersion: ExpectedVersion.any }),
-            {
-              discard: true
-            }
-          ),
-        { concurrency: "unbounded", discard: true }
-      ))
-      const seen: Array<Event.RecordedEvent> = []
-      const follow = Effect.suspend(() =>
-        readAll(store.readAll({ aggregate, after: seen.at(-1)?.position, pageSize: 7 }))
-      ).pipe(Effect.tap((page) => {
-        for (const event of page) seen.push(event)
-      }))
-      yield* Effect.repeat(follow, {
-        until: () => seen.length >= total,
-        schedule: Schedule.spaced("1 millis").pipe(Schedule.upTo("20 seconds"))
-      }).pipe(Effect.withClock(Clock.make()))
-      yield* Fiber.join(writing)
-      yield* follow
-      assert.equal(seen.length, total)
-      assert.equal(new Set(seen.map(({ id }) => id)).size, total)
-      for (const id of new Set(seen.map(({ stream }) => stream.id))) {
-        const own = versions(seen.filter((event) => event.stream.id === id))
-        assert.deepEqual(own, range(1, own.length))
-      }
+  withFresh("a reader that follows writers sees every event once, and every stream in order", function*(store, stream) {
+    const { aggregate } = stream("a")
+    const total = 8 * 15
+    const writing = yield* Effect.fork(Effect.forEach(
+      range(1, 8),
+      (writer) =>
+        Effect.forEach(
+          range(1, 15),
+          (i) => store.append(stream(`s${(writer + i) % 4}`), eventsOf(1), { expectedVersion: ExpectedVersion.any }),
+          {
+            discard: true
+          }
+        ),
+      { concurrency: "unbounded", discard: true }
+    ))
+    const seen: Array<Event.RecordedEvent> = []
+    const follow = Effect.suspend(() =>
+      readAll(store.readAll({ aggregate, after: seen.at(-1)?.position, pageSize: 7 }))
+    ).pipe(Effect.tap((page) => {
+      for (const event of page) seen.push(event)
+    }))
+    yield* Effect.repeat(follow, {
+      until: () => seen.length >= total,
+      schedule: Schedule.spaced("1 millis").pipe(Schedule.upTo("20 seconds"))
+    }).pipe(Effect.withClock(Clock.make()))
+    yield* Fiber.join(writing)
+    yield* follow
+    assert.equal(seen.length, total)
+    assert.equal(new Set(seen.map(({ id }) => id)).size, total)
+    for (const id of new Set(seen.map(({ stream }) => stream.id))) {
+      const own = versions(seen.filter((event) => event.stream.id === id))
+      assert.deepEqual(own, range(1, own.length))
     }
-  ),
+  }),
 
   withFresh("writers that expect any version all succeed, without a hole", function*(store, stream) {
     const results = yield* Effect.forEach(
@@ -723,10 +684,7 @@ const concurrent: ReadonlyArray<Contract.Case<EventStore.EventStore>> = [
       () => store.append(stream("a"), eventsOf(3), { expectedVersion: ExpectedVersion.any }),
       { concurrency: "unbounded" }
     )
-    assert.deepEqual(
-      results.map(({ version }) => version).sort((a, b) => a - b),
-      range(1, 20).map((i) => i * 3)
-    )
+    assert.deepEqual(results.map(({ version }) => version).sort((a, b) => a - b), range(1, 20).map((i) => i * 3))
     assert.deepEqual(versions(yield* readAll(store.read(stream("a")))), range(1, 60))
   })
 ]
@@ -769,39 +727,33 @@ const removed = <R>(
     assert.deepEqual(versions(yield* readAll(store.read(stream("a")))), [4, 5, 6, 7])
   }),
 
-  withFresh(
-    "a position is never given twice, not even after the last event was removed",
-    function*(store, stream) {
-      const before = yield* store.append(stream("a"), eventsOf(3), { expectedVersion: ExpectedVersion.noStream })
-      yield* remove(stream("a"), 3)
-      assert.equal(yield* store.version(stream("a")), 0)
-      const after = yield* store.append(stream("a"), eventsOf(1), { expectedVersion: ExpectedVersion.noStream })
-      assert.equal(after.version, 1)
-      assert.equal(Option.getOrder(Position.Order)(before.position, after.position), -1)
-    }
-  )
+  withFresh("a position is never given twice, not even after the last event was removed", function*(store, stream) {
+    const before = yield* store.append(stream("a"), eventsOf(3), { expectedVersion: ExpectedVersion.noStream })
+    yield* remove(stream("a"), 3)
+    assert.equal(yield* store.version(stream("a")), 0)
+    const after = yield* store.append(stream("a"), eventsOf(1), { expectedVersion: ExpectedVersion.noStream })
+    assert.equal(after.version, 1)
+    assert.equal(Option.getOrder(Position.Order)(before.position, after.position), -1)
+  })
 ]
 
 const corrupted = <R>(
   corrupt: (stream: StreamId.StreamId, version: number) => Effect.Effect<void, unknown, R>
 ): ReadonlyArray<Contract.Case<EventStore.EventStore | R>> => [
-  withFresh(
-    "a stored event that is no JSON is a typed error, and no event is skipped",
-    function*(store, stream) {
-      yield* store.append(stream("a"), eventsOf(3), { expectedVersion: ExpectedVersion.noStream })
-      const { aggregate } = stream("a")
-      yield* settledFeed(store.readAll({ aggregate }), 3)
-      yield* corrupt(stream("a"), 2)
-      for (const reading of [store.read(stream("a"), { pageSize: 1 }), store.readAll({ aggregate, pageSize: 1 })]) {
-        const read: Array<number> = []
-        const failure = yield* failureOf(
-          Stream.runForEach(reading, ({ version }) => Effect.sync(() => read.push(version)))
-        )
-        assert.equal(failure._tag, "EventDecodeError")
-        assert.equal(failure._tag === "EventDecodeError" && failure.version, 2)
-        assert.ok(!read.includes(3))
-      }
-      assert.deepEqual(versions(yield* store.replay.readTail(stream("a"), { fromVersion: 1, limit: 5 })), [1, 2, 3])
+  withFresh("a stored event that is no JSON is a typed error, and no event is skipped", function*(store, stream) {
+    yield* store.append(stream("a"), eventsOf(3), { expectedVersion: ExpectedVersion.noStream })
+    const { aggregate } = stream("a")
+    yield* settledFeed(store.readAll({ aggregate }), 3)
+    yield* corrupt(stream("a"), 2)
+    for (const reading of [store.read(stream("a"), { pageSize: 1 }), store.readAll({ aggregate, pageSize: 1 })]) {
+      const read: Array<number> = []
+      const failure = yield* failureOf(
+        Stream.runForEach(reading, ({ version }) => Effect.sync(() => read.push(version)))
+      )
+      assert.equal(failure._tag, "EventDecodeError")
+      assert.equal(failure._tag === "EventDecodeError" && failure.version, 2)
+      assert.ok(!read.includes(3))
     }
-  )
+    assert.deepEqual(versions(yield* store.replay.readTail(stream("a"), { fromVersion: 1, limit: 5 })), [1, 2, 3])
+  })
 ]

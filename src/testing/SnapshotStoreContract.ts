@@ -95,93 +95,78 @@ export const cases: ReadonlyArray<Contract.Case<SnapshotStore.SnapshotStore>> = 
     }
   }),
 
-  withFresh(
-    "a save never replaces a newer version, nor an equal one",
-    function*(store, _aggregate, snapshot) {
-      assert.equal(yield* store.save(snapshot("a", 5)), "Saved")
-      assert.equal(yield* store.save(snapshot("a", 4)), "Superseded")
-      assert.equal(yield* store.save(snapshot("a", 5, 1, "\"other\"")), "Superseded")
-      assert.deepEqual(plain(yield* store.get(snapshot("a", 5).stream, { schemaVersion: 1 })), snapshot("a", 5))
-      assert.equal(yield* store.save(snapshot("a", 6)), "Saved")
-      assert.deepEqual(plain(yield* store.get(snapshot("a", 5).stream, { schemaVersion: 1 })), snapshot("a", 6))
-    }
-  ),
+  withFresh("a save never replaces a newer version, nor an equal one", function*(store, _aggregate, snapshot) {
+    assert.equal(yield* store.save(snapshot("a", 5)), "Saved")
+    assert.equal(yield* store.save(snapshot("a", 4)), "Superseded")
+    assert.equal(yield* store.save(snapshot("a", 5, 1, "\"other\"")), "Superseded")
+    assert.deepEqual(plain(yield* store.get(snapshot("a", 5).stream, { schemaVersion: 1 })), snapshot("a", 5))
+    assert.equal(yield* store.save(snapshot("a", 6)), "Saved")
+    assert.deepEqual(plain(yield* store.get(snapshot("a", 5).stream, { schemaVersion: 1 })), snapshot("a", 6))
+  }),
 
-  withFresh(
-    "of saves in any order at any time the highest version stays",
-    function*(store, _aggregate, snapshot) {
-      const versions = [7, 3, 20, 1, 19, 12, 20, 2, 15, 8]
-      const outcomes = yield* Effect.forEach(versions, (version) => store.save(snapshot("a", version)), {
-        concurrency: "unbounded"
-      })
-      assert.ok(outcomes.includes("Saved"))
-      const found = plain(yield* store.get(snapshot("a", 1).stream, { schemaVersion: 1 }))
-      assert.equal(found?.version, 20)
-    }
-  ),
+  withFresh("of saves in any order at any time the highest version stays", function*(store, _aggregate, snapshot) {
+    const versions = [7, 3, 20, 1, 19, 12, 20, 2, 15, 8]
+    const outcomes = yield* Effect.forEach(versions, (version) => store.save(snapshot("a", version)), {
+      concurrency: "unbounded"
+    })
+    assert.ok(outcomes.includes("Saved"))
+    const found = plain(yield* store.get(snapshot("a", 1).stream, { schemaVersion: 1 }))
+    assert.equal(found?.version, 20)
+  }),
 
-  withFresh(
-    "every schema version keeps a snapshot of its own",
-    function*(store, _aggregate, snapshot) {
-      const { stream } = snapshot("a", 1)
-      yield* store.save(snapshot("a", 9, 2))
-      yield* store.save(snapshot("a", 5, 3))
-      yield* store.save(snapshot("a", 7, 5))
-      const found = (schemaVersion: number) =>
-        Effect.map(store.get(stream, { schemaVersion }), (found) => plain(found)?.schemaVersion)
-      assert.equal(yield* found(3), 3)
-      assert.equal(yield* found(2), 2)
-      assert.equal(yield* found(4), 3)
-      assert.equal(yield* found(9), 5)
-      assert.equal(yield* found(1), 5)
-      assert.equal(yield* store.exists(stream, { schemaVersion: 3 }), true)
-      assert.equal(yield* store.exists(stream, { schemaVersion: 4 }), false)
-    }
-  ),
+  withFresh("every schema version keeps a snapshot of its own", function*(store, _aggregate, snapshot) {
+    const { stream } = snapshot("a", 1)
+    yield* store.save(snapshot("a", 9, 2))
+    yield* store.save(snapshot("a", 5, 3))
+    yield* store.save(snapshot("a", 7, 5))
+    const found = (schemaVersion: number) =>
+      Effect.map(store.get(stream, { schemaVersion }), (found) => plain(found)?.schemaVersion)
+    assert.equal(yield* found(3), 3)
+    assert.equal(yield* found(2), 2)
+    assert.equal(yield* found(4), 3)
+    assert.equal(yield* found(9), 5)
+    assert.equal(yield* found(1), 5)
+    assert.equal(yield* store.exists(stream, { schemaVersion: 3 }), true)
+    assert.equal(yield* store.exists(stream, { schemaVersion: 4 }), false)
+  }),
 
-  withFresh(
-    "get finds what a reader can migrate, after its own",
-    function*(store, _aggregate, snapshot) {
-      const { stream } = snapshot("a", 1)
-      for (const schemaVersion of [1, 2, 3, 7]) {
-        yield* store.save({ ...snapshot("a", 5, schemaVersion), fingerprint: `of ${schemaVersion}` })
-      }
-      const migratable = [
-        { schemaVersion: 1, fingerprint: "of 1" },
-        { schemaVersion: 2, fingerprint: "of another" }
-      ]
-      const found = (schemaVersion: number) =>
-        Effect.map(store.get(stream, { schemaVersion, migratable }), (found) => plain(found)?.schemaVersion)
-      assert.equal(yield* found(7), 7)
-      assert.equal(yield* found(3), 3)
-      assert.equal(yield* found(5), 1)
-      yield* store.delete(stream, { schemaVersion: 1 })
-      assert.equal(yield* found(5), 3)
-      yield* store.delete(stream, { schemaVersion: 3 })
-      yield* store.delete(stream, { schemaVersion: 2 })
-      assert.equal(yield* found(5), 7)
+  withFresh("get finds what a reader can migrate, after its own", function*(store, _aggregate, snapshot) {
+    const { stream } = snapshot("a", 1)
+    for (const schemaVersion of [1, 2, 3, 7]) {
+      yield* store.save({ ...snapshot("a", 5, schemaVersion), fingerprint: `of ${schemaVersion}` })
     }
-  ),
+    const migratable = [
+      { schemaVersion: 1, fingerprint: "of 1" },
+      { schemaVersion: 2, fingerprint: "of another" }
+    ]
+    const found = (schemaVersion: number) =>
+      Effect.map(store.get(stream, { schemaVersion, migratable }), (found) => plain(found)?.schemaVersion)
+    assert.equal(yield* found(7), 7)
+    assert.equal(yield* found(3), 3)
+    assert.equal(yield* found(5), 1)
+    yield* store.delete(stream, { schemaVersion: 1 })
+    assert.equal(yield* found(5), 3)
+    yield* store.delete(stream, { schemaVersion: 3 })
+    yield* store.delete(stream, { schemaVersion: 2 })
+    assert.equal(yield* found(5), 7)
+  }),
 
-  withFresh(
-    "delete takes all, one schema version, or one identity",
-    function*(store, _aggregate, snapshot) {
-      const { stream } = snapshot("a", 1)
-      const saveAll = Effect.forEach([1, 2, 3], (schemaVersion) => store.save(snapshot("a", 4, schemaVersion)))
-      yield* saveAll
-      yield* store.save(snapshot("b", 4))
-      assert.equal(yield* store.delete(stream, { schemaVersion: 2 }), 1)
-      assert.equal(yield* store.exists(stream, { schemaVersion: 2 }), false)
-      assert.equal(yield* store.delete(stream, { schemaVersion: 1, identity: { version: 4, eventId: "other" } }), 0)
-      assert.equal(yield* store.delete(stream, { schemaVersion: 1, identity: { version: 3, eventId: "event-4" } }), 0)
-      assert.equal(yield* store.delete(stream, { schemaVersion: 1, identity: { version: 4, eventId: "event-4" } }), 1)
-      assert.equal(yield* store.exists(stream), true)
-      yield* saveAll
-      assert.equal(yield* store.delete(stream), 3)
-      assert.equal(yield* store.exists(stream), false)
-      assert.equal(yield* store.exists(snapshot("b", 1).stream), true)
-    }
-  ),
+  withFresh("delete takes all, one schema version, or one identity", function*(store, _aggregate, snapshot) {
+    const { stream } = snapshot("a", 1)
+    const saveAll = Effect.forEach([1, 2, 3], (schemaVersion) => store.save(snapshot("a", 4, schemaVersion)))
+    yield* saveAll
+    yield* store.save(snapshot("b", 4))
+    assert.equal(yield* store.delete(stream, { schemaVersion: 2 }), 1)
+    assert.equal(yield* store.exists(stream, { schemaVersion: 2 }), false)
+    assert.equal(yield* store.delete(stream, { schemaVersion: 1, identity: { version: 4, eventId: "other" } }), 0)
+    assert.equal(yield* store.delete(stream, { schemaVersion: 1, identity: { version: 3, eventId: "event-4" } }), 0)
+    assert.equal(yield* store.delete(stream, { schemaVersion: 1, identity: { version: 4, eventId: "event-4" } }), 1)
+    assert.equal(yield* store.exists(stream), true)
+    yield* saveAll
+    assert.equal(yield* store.delete(stream), 3)
+    assert.equal(yield* store.exists(stream), false)
+    assert.equal(yield* store.exists(snapshot("b", 1).stream), true)
+  }),
 
   withFresh("after a delete a lower version may be saved", function*(store, _aggregate, snapshot) {
     const { stream } = snapshot("a", 9)
@@ -210,30 +195,27 @@ export const cases: ReadonlyArray<Contract.Case<SnapshotStore.SnapshotStore>> = 
     }
   ),
 
-  withFresh(
-    "streams do not see each other, whatever their names",
-    function*(store, _aggregate, snapshot) {
-      const ids = [
-        "a",
-        "A",
-        "a ",
-        "ä",
-        "a\u0308",
-        "'; DROP TABLE x; --",
-        "\"",
-        "%",
-        "_",
-        "__proto__",
-        "constructor",
-        "\n"
-      ]
-      for (const [index, id] of ids.entries()) yield* store.save(snapshot(id, index + 1))
-      for (const [index, id] of ids.entries()) {
-        const found = plain(yield* store.get(snapshot(id, 1).stream, { schemaVersion: 1 }))
-        assert.deepEqual(found, snapshot(id, index + 1))
-      }
+  withFresh("streams do not see each other, whatever their names", function*(store, _aggregate, snapshot) {
+    const ids = [
+      "a",
+      "A",
+      "a ",
+      "ä",
+      "a\u0308",
+      "'; DROP TABLE x; --",
+      "\"",
+      "%",
+      "_",
+      "__proto__",
+      "constructor",
+      "\n"
+    ]
+    for (const [index, id] of ids.entries()) yield* store.save(snapshot(id, index + 1))
+    for (const [index, id] of ids.entries()) {
+      const found = plain(yield* store.get(snapshot(id, 1).stream, { schemaVersion: 1 }))
+      assert.deepEqual(found, snapshot(id, index + 1))
     }
-  ),
+  }),
 
   withFresh("input that no store can keep is a typed error", function*(store, aggregate, snapshot) {
     const bad = ["", "\u0000", "\uD800", "x".repeat(1_025)].map((id) => StreamId.make(aggregate, id))

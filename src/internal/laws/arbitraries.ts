@@ -154,12 +154,7 @@ export const related = <A>(
     return list
   })
 
-const relate = <A>(
-  value: A,
-  before: ReadonlyArray<A>,
-  choice: number,
-  isValid: (value: unknown) => value is A
-): A => {
+const relate = <A>(value: A, before: ReadonlyArray<A>, choice: number, isValid: (value: unknown) => value is A): A => {
   // an even choice keeps the value, as choices shrink to zero
   if (choice % 2 === 0 || !isObject(value) || !isPlain(value) || Array.isArray(value)) return value
   let result: A = value

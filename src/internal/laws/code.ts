@@ -160,9 +160,7 @@ const objectToDoc = (value: object, ancestors: ReadonlyArray<object>): Doc => {
     ...fields(value, ancestors, ["_tag"]),
     ...(message ? [["message: ", JSON.stringify(value.message)] as const] : [])
   ]
-  return items.length === 0
-    ? call(`new ${name}`)
-    : { open: `new ${name}({`, items, close: "})", spaced: true }
+  return items.length === 0 ? call(`new ${name}`) : { open: `new ${name}({`, items, close: "})", spaced: true }
 }
 
 const zoneToCode = (zone: DateTime.TimeZone): string =>

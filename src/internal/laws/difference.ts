@@ -152,12 +152,7 @@ const compareLists = (
 type Entry = readonly [key: unknown, value: unknown]
 
 // keys that are objects are compared by their parts
-const compareEntries = (
-  walk: Walk,
-  path: Path,
-  expected: ReadonlyArray<Entry>,
-  actual: ReadonlyArray<Entry>
-): void => {
+const compareEntries = (walk: Walk, path: Path, expected: ReadonlyArray<Entry>, actual: ReadonlyArray<Entry>): void => {
   const left = new Map(actual)
   const lookUp = (key: unknown): Entry | undefined => {
     if (left.has(key)) return [key, left.get(key)]
@@ -180,12 +175,6 @@ const compareValues = (
   path: Path,
   expected: ReadonlyArray<unknown>,
   actual: ReadonlyArray<unknown>
-): void =>
-  compareEntries(
-    walk,
-    path,
-    expected.map((value) => [value, value]),
-    actual.map((value) => [value, value])
-  )
+): void => compareEntries(walk, path, expected.map((value) => [value, value]), actual.map((value) => [value, value]))
 
 const keyName = (key: unknown): PropertyKey => typeof key === "string" || typeof key === "number" ? key : toCode(key)

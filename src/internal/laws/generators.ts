@@ -112,9 +112,7 @@ const tried = <A>({ given, millis, option, schema, what }: {
   if (schema.ast._tag === "NeverKeyword") {
     throw new NotGenerated(
       `There is no ${what}: its schema allows no value.` +
-        (option === "command"
-          ? " Check the laws on any events in any order (the option `histories: \"events\"`)."
-          : "")
+        (option === "command" ? " Check the laws on any events in any order (the option `histories: \"events\"`)." : "")
     )
   }
   const problem = tryOut(() => fromSchema(schema), millis)
@@ -282,12 +280,7 @@ const costOf = (ast: AST.AST, { stopwatch, values: millis }: Limits): number => 
 type Pinpointed = Problem & { readonly ast: AST.AST; readonly path: ReadonlyArray<PropertyKey> }
 
 /** Finds the innermost schema that has the problem. */
-const pinpoint = (
-  ast: AST.AST,
-  path: ReadonlyArray<PropertyKey>,
-  problem: Problem,
-  millis: number
-): Pinpointed => {
+const pinpoint = (ast: AST.AST, path: ReadonlyArray<PropertyKey>, problem: Problem, millis: number): Pinpointed => {
   if (path.length < 8) {
     for (const [steps, child] of partsOf(ast)) {
       const inner = tryOut(() => fromSchema(Schema.make<unknown>(child)), millis / 4)
@@ -303,11 +296,7 @@ const partsOf = (ast: AST.AST): ReadonlyArray<Part> => {
   return ast._tag === "Suspend" ? [] : Visits.placesOf(ast)
 }
 
-const notGenerated = (
-  what: string,
-  option: string,
-  problem: Pinpointed
-): string => {
+const notGenerated = (what: string, option: string, problem: Pinpointed): string => {
   const name = String(problem.ast)
   const subject = problem.path.length === 0 ? "" : ` at ${Json.formatPath(problem.path)}`
   return [

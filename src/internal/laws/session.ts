@@ -190,9 +190,7 @@ const runHistories = <Id, State, Event, Command>(
       // the others may have taken the time
       alone = true
       if (current === undefined) continue
-      const answer = count === 1
-        ? neverReturned(question(), progress)
-        : checkIn(globals, subject, current, question())
+      const answer = count === 1 ? neverReturned(question(), progress) : checkIn(globals, subject, current, question())
       // every other history would take as long
       if (answer.hung) pending.clear()
       settle(current, answer)

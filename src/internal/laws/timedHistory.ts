@@ -94,10 +94,7 @@ export const checkIn = <Id, State, Event, Command>(
   }
 }
 
-export const neverReturned = (
-  { laws, limits }: Question<never>,
-  { began, log, running, since }: Progress
-): Answer => {
+export const neverReturned = ({ laws, limits }: Question<never>, { began, log, running, since }: Progress): Answer => {
   const stopped = now()
   // many calls that are slow, and not one that never returns
   const isSlow = stopped - since < (stopped - began) / 3

@@ -76,10 +76,7 @@ export interface Met {
 }
 
 /** Starts a plan and numbers the calls. */
-export const start = (
-  plan: Plan<Call, Fault>,
-  onFault: ((call: Call, fault: Fault) => void) | undefined
-) => {
+export const start = (plan: Plan<Call, Fault>, onFault: ((call: Call, fault: Fault) => void) | undefined) => {
   const ask = plan.start()
   const counts = new Map<Operation, number>()
   return (operation: Operation, stream: StreamId.StreamId | undefined): Met => {
