@@ -65,12 +65,16 @@ export interface Options<Id, in out State, Event, Command> {
 }
 
 /**
+ * Marks a {@link Previous}.
+ *
  * @since 0.1.0
  * @category Type IDs
  */
 export const PreviousTypeId: PreviousTypeId = "~effect-eventsourcing/testing/AggregateLaws/Previous"
 
 /**
+ * The type of {@link PreviousTypeId}.
+ *
  * @since 0.1.0
  * @category Type IDs
  */
@@ -238,6 +242,39 @@ export const previous = <Name extends string, Id, State, Event, Command, Rejecti
  * Checks one history of an older version: its snapshots and events must give the same state now as a replay. Throws a
  * {@link LawBroken} if they do not. This is the line that keeps a counterexample as a test.
  *
+ * @example
+ * ```ts
+ * import { Aggregate, Versions } from "effect-eventsourcing"
+ * import { AggregateLaws } from "effect-eventsourcing/testing"
+ * import { Either, Schema } from "effect"
+ *
+ * const Counted = Schema.TaggedStruct("Counted", { by: Schema.Int })
+ * const shared = {
+ *   name: "Counter",
+ *   id: Schema.NonEmptyString,
+ *   event: Counted,
+ *   command: Counted,
+ *   decide: (_: unknown, command: typeof Counted.Type) => Either.right([command])
+ * }
+ * const CounterV1 = Aggregate.make({
+ *   ...shared,
+ *   state: Schema.Int,
+ *   initial: () => 0,
+ *   evolve: (total, event) => total + event.by
+ * })
+ * const V2 = Schema.Struct({ total: Schema.Int })
+ * const Counter = Aggregate.make({
+ *   ...shared,
+ *   state: V2,
+ *   schemaVersion: 2,
+ *   migrations: Versions.from(1, Schema.Int).to(V2, (total) => ({ total })),
+ *   initial: () => ({ total: 0 }),
+ *   evolve: ({ total }, event) => ({ total: total + event.by })
+ * })
+ *
+ * AggregateLaws.checkPrevious(CounterV1, Counter, { id: "a", commands: [{ _tag: "Counted", by: 3 }] })
+ * ```
+ *
  * @since 0.1.0
  * @category migrations
  */
@@ -294,6 +331,26 @@ export interface History<Id, Event, Command> {
 /**
  * Checks all laws on one history, and throws a {@link LawBroken} for the first that it breaks. This is the line that
  * keeps a counterexample as a test.
+ *
+ * @example
+ * ```ts
+ * import { Aggregate } from "effect-eventsourcing"
+ * import { AggregateLaws } from "effect-eventsourcing/testing"
+ * import { Either, Schema } from "effect"
+ *
+ * const Counter = Aggregate.make({
+ *   name: "Counter",
+ *   id: Schema.NonEmptyString,
+ *   state: Schema.Int,
+ *   event: Schema.TaggedStruct("Counted", {}),
+ *   command: Schema.TaggedStruct("Count", {}),
+ *   initial: () => 0,
+ *   evolve: (count) => count + 1,
+ *   decide: (_count, _command) => Either.right([{ _tag: "Counted" }])
+ * })
+ *
+ * AggregateLaws.check(Counter, { id: "a", commands: [{ _tag: "Count" }] }, { invariant: (count) => count >= 0 })
+ * ```
  *
  * @since 0.1.0
  * @category suites

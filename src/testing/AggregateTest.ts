@@ -109,6 +109,26 @@ export const given = <Name extends string, Id, State, Event, Command, Rejection>
 /**
  * Begins with a history of commands. Throws if one of them is rejected.
  *
+ * @example
+ * ```ts
+ * import { Aggregate } from "effect-eventsourcing"
+ * import { AggregateTest } from "effect-eventsourcing/testing"
+ * import { Either, Schema } from "effect"
+ *
+ * const Counter = Aggregate.make({
+ *   name: "Counter",
+ *   id: Schema.NonEmptyString,
+ *   state: Schema.Int,
+ *   event: Schema.TaggedStruct("Counted", {}),
+ *   command: Schema.TaggedStruct("Count", {}),
+ *   initial: () => 0,
+ *   evolve: (count) => count + 1,
+ *   decide: (_count, _command) => Either.right([{ _tag: "Counted" }])
+ * })
+ *
+ * AggregateTest.givenCommands(Counter, "a", [{ _tag: "Count" }, { _tag: "Count" }]).thenState(2)
+ * ```
+ *
  * @since 0.1.0
  * @category constructors
  */

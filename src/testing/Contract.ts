@@ -43,6 +43,16 @@ export interface Runner {
 /**
  * Declares one test for each case. All cases share one instance of the layer.
  *
+ * @example
+ * ```ts skip-run
+ * import { SnapshotStore } from "effect-eventsourcing"
+ * import { Contract, SnapshotStoreContract } from "effect-eventsourcing/testing"
+ * import { afterAll, describe, it } from "vitest"
+ *
+ * const cases = SnapshotStoreContract.cases.filter(({ name }) => !name.includes("concurrent"))
+ * Contract.declare({ afterAll, describe, it }, { name: "my store", layer: SnapshotStore.layerMemory, cases })
+ * ```
+ *
  * @since 0.1.0
  * @category suites
  */

@@ -27,6 +27,14 @@ export type { Call, Fault, Operation } from "../internal/testing/injection.js"
 /**
  * The call fails with the store's typed error, and nothing is done. The error's cause is {@link Injected}.
  *
+ * @example
+ * ```ts
+ * import { Faults } from "effect-eventsourcing/testing"
+ *
+ * // the second append fails, and no event is stored
+ * const plan = Faults.onCall("EventStore.append", 2, Faults.fail)
+ * ```
+ *
  * @since 0.1.0
  * @category faults
  */
@@ -35,6 +43,14 @@ export const fail: Fault = { _tag: "Fail", when: "Before" }
 /**
  * The call dies, and nothing is done. The defect is {@link Injected}.
  *
+ * @example
+ * ```ts
+ * import { Faults } from "effect-eventsourcing/testing"
+ *
+ * // a defect in the store must not stop the program
+ * const plan = Faults.onCall("SnapshotStore.get", 1, Faults.die)
+ * ```
+ *
  * @since 0.1.0
  * @category faults
  */
@@ -42,6 +58,14 @@ export const die: Fault = { _tag: "Die", when: "Before" }
 
 /**
  * The call never returns, and nothing is done. It can be interrupted.
+ *
+ * @example
+ * ```ts
+ * import { Faults } from "effect-eventsourcing/testing"
+ *
+ * // does the caller have a timeout?
+ * const plan = Faults.onCall("SnapshotStore.save", 1, Faults.hang)
+ * ```
  *
  * @since 0.1.0
  * @category faults
@@ -52,6 +76,14 @@ export const hang: Fault = { _tag: "Hang", when: "Before" }
  * The call never returns, nothing is done, and it cannot be interrupted, like a driver that does not respond to a
  * cancellation. A caller that waits for it never continues, so wait with a timeout around `Effect.disconnect`.
  *
+ * @example
+ * ```ts
+ * import { Faults } from "effect-eventsourcing/testing"
+ *
+ * // does the program stop in time, though the driver does not respond?
+ * const plan = Faults.onCall("SnapshotStore.save", 1, Faults.stuck)
+ * ```
+ *
  * @since 0.1.0
  * @category faults
  */
@@ -59,6 +91,13 @@ export const stuck: Fault = { _tag: "Hang", when: "Before", stuck: true }
 
 /**
  * The call interrupts itself, and nothing is done.
+ *
+ * @example
+ * ```ts
+ * import { Faults } from "effect-eventsourcing/testing"
+ *
+ * const plan = Faults.onCall("EventStore.append", 1, Faults.interrupt)
+ * ```
  *
  * @since 0.1.0
  * @category faults
@@ -68,6 +107,13 @@ export const interrupt: Fault = { _tag: "Interrupt", when: "Before" }
 /**
  * The call is delayed by Effect's `Clock` and then carried out. Throws an `InvalidOption` if the duration is negative or
  * infinite.
+ *
+ * @example
+ * ```ts
+ * import { Faults } from "effect-eventsourcing/testing"
+ *
+ * const plan = Faults.when(({ operation }) => operation === "EventStore.append", Faults.delay("50 millis"))
+ * ```
  *
  * @since 0.1.0
  * @category faults
@@ -80,6 +126,14 @@ export const delay = (duration: Duration.DurationInput): Fault => {
 /**
  * The call is carried out and then fails. The error of an append has `mayHaveAppended: true`.
  *
+ * @example
+ * ```ts
+ * import { Faults } from "effect-eventsourcing/testing"
+ *
+ * // the first append is stored, but the caller gets an error
+ * const plan = Faults.onCall("EventStore.append", 1, Faults.lostAcknowledgement)
+ * ```
+ *
  * @since 0.1.0
  * @category faults
  */
@@ -87,6 +141,13 @@ export const lostAcknowledgement: Fault = { _tag: "Fail", when: "After" }
 
 /**
  * The call is carried out twice, as if a network had delivered the request twice. The caller gets the second answer.
+ *
+ * @example
+ * ```ts
+ * import { Faults } from "effect-eventsourcing/testing"
+ *
+ * const plan = Faults.onCall("EventStore.append", 1, Faults.duplicate)
+ * ```
  *
  * @since 0.1.0
  * @category faults
@@ -100,6 +161,14 @@ export const duplicate: Fault = { _tag: "Duplicate" }
  * that the call reads or saves gets a state that is not JSON, a version ahead of the stream, the event id of another
  * history, another fingerprint, or version 0. The number of the call selects the kind of corruption.
  *
+ * @example
+ * ```ts
+ * import { Faults } from "effect-eventsourcing/testing"
+ *
+ * // the first three snapshots that are read are damaged
+ * const plan = Faults.onCall("SnapshotStore.get", [1, 2, 3], Faults.corrupt)
+ * ```
+ *
  * @since 0.1.0
  * @category faults
  */
@@ -109,6 +178,14 @@ export const corrupt: Fault = { _tag: "Corrupt" }
  * Moves a fault behind the call, which is carried out first. It applies to {@link die}, {@link hang}, {@link stuck},
  * {@link interrupt}, and {@link fail}, which becomes {@link lostAcknowledgement}. Other faults stay as they are.
  *
+ * @example
+ * ```ts
+ * import { Faults } from "effect-eventsourcing/testing"
+ *
+ * // the append is stored, and then the store dies
+ * const plan = Faults.onCall("EventStore.append", 1, Faults.after(Faults.die))
+ * ```
+ *
  * @since 0.1.0
  * @category faults
  */
@@ -116,6 +193,17 @@ export const after = (fault: Fault): Fault => "when" in fault ? { ...fault, when
 
 /**
  * Tests whether an error or a defect was injected, or was caused by an injected one.
+ *
+ * @example
+ * ```ts
+ * import { EventStore, StreamId } from "effect-eventsourcing"
+ * import { Faults } from "effect-eventsourcing/testing"
+ * import { Effect } from "effect"
+ *
+ * const version = Effect.flatMap(EventStore.EventStore, (store) => store.version(StreamId.make("Account", "a")))
+ * // a failure that is not injected still fails the test
+ * const test = Effect.catchIf(version, Faults.isInjected, () => Effect.succeed(0))
+ * ```
  *
  * @since 0.1.0
  * @category guards
@@ -137,6 +225,13 @@ export interface Plan extends Plans.Plan<Call, Fault> {}
 /**
  * Injects no faults.
  *
+ * @example
+ * ```ts
+ * import { Faults } from "effect-eventsourcing/testing"
+ *
+ * const plan = process.env.FAULTS === "on" ? Faults.onCall("EventStore.append", 1, Faults.fail) : Faults.none
+ * ```
+ *
  * @since 0.1.0
  * @category plans
  */
@@ -145,6 +240,13 @@ export const none: Plan = Plans.none
 /**
  * Injects the fault into the n-th call of an operation, counted from 1, or into several of them. Throws an `InvalidOption`
  * for any other number.
+ *
+ * @example
+ * ```ts
+ * import { Faults } from "effect-eventsourcing/testing"
+ *
+ * const plan = Faults.onCall("EventStore.append", [2, 5], Faults.fail)
+ * ```
  *
  * @since 0.1.0
  * @category plans
@@ -158,6 +260,14 @@ export const onCall = (operation: Operation, n: number | ReadonlyArray<number>, 
 /**
  * Injects the fault into the calls that match the predicate.
  *
+ * @example
+ * ```ts
+ * import { Faults } from "effect-eventsourcing/testing"
+ *
+ * // every read of one stream fails
+ * const plan = Faults.when(({ operation, stream }) => operation === "EventStore.read" && stream?.id === "a", Faults.fail)
+ * ```
+ *
  * @since 0.1.0
  * @category plans
  */
@@ -167,6 +277,18 @@ export const when: (predicate: (call: Call) => boolean, fault: Fault) => Plan = 
  * Injects faults at random: each call meets a fault with probability `rate`, and every one of `faults` is equally
  * likely. The same seed and the same calls give the same faults. Throws an `InvalidOption` for an invalid seed or rate,
  * and for an empty list of faults.
+ *
+ * @example
+ * ```ts
+ * import { Faults } from "effect-eventsourcing/testing"
+ *
+ * const plan = Faults.seeded({
+ *   seed: 42,
+ *   rate: 0.1,
+ *   faults: [Faults.fail, Faults.lostAcknowledgement],
+ *   operations: ["EventStore.append"]
+ * })
+ * ```
  *
  * @since 0.1.0
  * @category plans
@@ -181,6 +303,16 @@ export const seeded = (
 
 /**
  * Combines plans: a call meets the fault of the first plan that has one for it.
+ *
+ * @example
+ * ```ts
+ * import { Faults } from "effect-eventsourcing/testing"
+ *
+ * const plan = Faults.firstOf(
+ *   Faults.onCall("EventStore.append", 1, Faults.lostAcknowledgement),
+ *   Faults.seeded({ seed: 42, rate: 0.1, faults: [Faults.fail] })
+ * )
+ * ```
  *
  * @since 0.1.0
  * @category plans
@@ -221,6 +353,18 @@ export interface Options {
 /**
  * Wraps an event store, so that its calls meet the faults of a plan.
  *
+ * @example
+ * ```ts
+ * import { EventStore } from "effect-eventsourcing"
+ * import { Faults } from "effect-eventsourcing/testing"
+ * import { Effect } from "effect"
+ *
+ * const flaky = Effect.map(
+ *   EventStore.makeMemory,
+ *   (store) => Faults.makeEventStore(store, Faults.onCall("EventStore.append", 1, Faults.fail))
+ * )
+ * ```
+ *
  * @since 0.1.0
  * @category constructors
  */
@@ -232,6 +376,18 @@ export const makeEventStore = (
 
 /**
  * Wraps a snapshot store, so that its calls meet the faults of a plan.
+ *
+ * @example
+ * ```ts
+ * import { SnapshotStore } from "effect-eventsourcing"
+ * import { Faults } from "effect-eventsourcing/testing"
+ * import { Effect } from "effect"
+ *
+ * const flaky = Effect.map(
+ *   SnapshotStore.makeMemory,
+ *   (store) => Faults.makeSnapshotStore(store, Faults.onCall("SnapshotStore.get", 1, Faults.corrupt))
+ * )
+ * ```
  *
  * @since 0.1.0
  * @category constructors

@@ -143,6 +143,23 @@ export type Counts = { readonly [Operation in Call["operation"]]: number }
 /**
  * Provides both stores in memory, and {@link Stores} with their calls.
  *
+ * @example
+ * ```ts
+ * import { EventStore, ExpectedVersion, StreamId } from "effect-eventsourcing"
+ * import { RecordingStores } from "effect-eventsourcing/testing"
+ * import { Effect } from "effect"
+ *
+ * const test = Effect.gen(function*() {
+ *   const events = yield* EventStore.EventStore
+ *   const event = { id: "1", type: "Opened", payload: null }
+ *   yield* events.append(StreamId.make("Account", "a"), [event], { expectedVersion: ExpectedVersion.any })
+ *   const { counts } = yield* RecordingStores.Stores
+ *   console.assert((yield* counts).append === 1)
+ * })
+ *
+ * await Effect.runPromise(Effect.provide(test, RecordingStores.layer))
+ * ```
+ *
  * @since 0.1.0
  * @category layers
  */

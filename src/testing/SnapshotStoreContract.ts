@@ -63,6 +63,17 @@ const plain = (found: Option.Option<Snapshot.EncodedSnapshot>) =>
 /**
  * The cases one by one.
  *
+ * @example
+ * ```ts
+ * import { SnapshotStore } from "effect-eventsourcing"
+ * import { SnapshotStoreContract } from "effect-eventsourcing/testing"
+ * import { Effect } from "effect"
+ *
+ * for (const { run } of SnapshotStoreContract.cases) {
+ *   await Effect.runPromise(Effect.provide(run, SnapshotStore.layerMemory))
+ * }
+ * ```
+ *
  * @since 0.1.0
  * @category suites
  */

@@ -26,6 +26,13 @@ export type { Fault, Statement } from "../internal/testing/sqlInjection.js"
  * The statement fails with a full disk, and nothing is done. On PostgreSQL every failure aborts the transaction around
  * it; on SQLite the transaction stays open.
  *
+ * @example
+ * ```ts
+ * import { SqlFaults } from "effect-eventsourcing/testing"
+ *
+ * const plan = SqlFaults.onStatement(3, SqlFaults.fail)
+ * ```
+ *
  * @since 0.1.0
  * @category faults
  */
@@ -35,6 +42,14 @@ export const fail: Fault = { _tag: "Fail", code: undefined }
  * The statement fails with another code, and nothing is done: an SQLSTATE on PostgreSQL, such as `23514`, or a code of
  * SQLite, such as `SQLITE_BUSY`.
  *
+ * @example
+ * ```ts
+ * import { SqlFaults } from "effect-eventsourcing/testing"
+ *
+ * // the first statement of each transaction violates a check constraint of PostgreSQL
+ * const plan = SqlFaults.insideTransactions(1, SqlFaults.failWith("23514"))
+ * ```
+ *
  * @since 0.1.0
  * @category faults
  */
@@ -42,6 +57,13 @@ export const failWith = (code: string): Fault => ({ _tag: "Fail", code })
 
 /**
  * The statement times out in the database: by the server's `statement_timeout`, or because SQLite did not get a lock.
+ *
+ * @example
+ * ```ts
+ * import { SqlFaults } from "effect-eventsourcing/testing"
+ *
+ * const plan = SqlFaults.when(({ text }) => text.startsWith("SELECT"), SqlFaults.timeout)
+ * ```
  *
  * @since 0.1.0
  * @category faults
@@ -52,6 +74,13 @@ export const timeout: Fault = { _tag: "Timeout" }
  * The statement never ends by itself. An interruption ends it; on PostgreSQL it cancels the statement, which aborts the
  * transaction.
  *
+ * @example
+ * ```ts
+ * import { SqlFaults } from "effect-eventsourcing/testing"
+ *
+ * const plan = SqlFaults.onStatement(3, SqlFaults.hang)
+ * ```
+ *
  * @since 0.1.0
  * @category faults
  */
@@ -61,6 +90,13 @@ export const hang: Fault = { _tag: "Hang" }
  * The database ends the whole transaction: PostgreSQL because of a deadlock, SQLite because of an I/O error. On SQLite the
  * following statements of the connection are outside a transaction. Without a transaction the statement fails.
  *
+ * @example
+ * ```ts
+ * import { SqlFaults } from "effect-eventsourcing/testing"
+ *
+ * const plan = SqlFaults.insideTransactions(2, SqlFaults.abort)
+ * ```
+ *
  * @since 0.1.0
  * @category faults
  */
@@ -68,6 +104,13 @@ export const abort: Fault = { _tag: "Abort" }
 
 /**
  * The server closes the connection, and nothing is done. SQLite has no server; there it does the same as {@link abort}.
+ *
+ * @example
+ * ```ts
+ * import { SqlFaults } from "effect-eventsourcing/testing"
+ *
+ * const plan = SqlFaults.insideTransactions(2, SqlFaults.disconnect)
+ * ```
  *
  * @since 0.1.0
  * @category faults
@@ -78,6 +121,14 @@ export const disconnect: Fault = { _tag: "Disconnect", when: "Before" }
  * The statement is carried out, and the server closes the connection before it answers. SQLite always answers; there the
  * statement succeeds.
  *
+ * @example
+ * ```ts
+ * import { SqlFaults } from "effect-eventsourcing/testing"
+ *
+ * // every transaction is committed, but the program never learns that it was
+ * const plan = SqlFaults.when(({ kind }) => kind === "Commit", SqlFaults.lostAnswer)
+ * ```
+ *
  * @since 0.1.0
  * @category faults
  */
@@ -86,6 +137,13 @@ export const lostAnswer: Fault = { _tag: "Disconnect", when: "After" }
 /**
  * The statement is delayed. On PostgreSQL the server itself waits, so that an interruption in the meantime aborts the
  * transaction. Throws an `InvalidOption` if the duration is negative or infinite.
+ *
+ * @example
+ * ```ts
+ * import { SqlFaults } from "effect-eventsourcing/testing"
+ *
+ * const plan = SqlFaults.when(({ kind }) => kind === "Commit", SqlFaults.delay("100 millis"))
+ * ```
  *
  * @since 0.1.0
  * @category faults
@@ -110,6 +168,13 @@ export interface Plan extends Plans.Plan<Statement, Fault> {}
 /**
  * Injects no faults.
  *
+ * @example
+ * ```ts
+ * import { SqlFaults } from "effect-eventsourcing/testing"
+ *
+ * const plan = process.env.FAULTS === "on" ? SqlFaults.onStatement(3, SqlFaults.fail) : SqlFaults.none
+ * ```
+ *
  * @since 0.1.0
  * @category plans
  */
@@ -117,6 +182,13 @@ export const none: Plan = Plans.none
 
 /**
  * Injects the fault into the statements that match the predicate.
+ *
+ * @example
+ * ```ts
+ * import { SqlFaults } from "effect-eventsourcing/testing"
+ *
+ * const plan = SqlFaults.when(({ text }) => text.includes("INSERT INTO"), SqlFaults.fail)
+ * ```
  *
  * @since 0.1.0
  * @category plans
@@ -126,6 +198,13 @@ export const when: (predicate: (statement: Statement) => boolean, fault: Fault) 
 /**
  * Injects the fault into the n-th statement of the client, counted from 1, inside and outside transactions. Throws an
  * `InvalidOption` for any other number.
+ *
+ * @example
+ * ```ts
+ * import { SqlFaults } from "effect-eventsourcing/testing"
+ *
+ * const plan = SqlFaults.onStatement(5, SqlFaults.disconnect)
+ * ```
  *
  * @since 0.1.0
  * @category plans
@@ -139,6 +218,13 @@ export const onStatement = (n: number, fault: Fault): Plan => {
  * Injects the fault into the n-th statement of every transaction, counted from 1. Throws an `InvalidOption` for any other
  * number.
  *
+ * @example
+ * ```ts
+ * import { SqlFaults } from "effect-eventsourcing/testing"
+ *
+ * const plan = SqlFaults.insideTransactions(1, SqlFaults.timeout)
+ * ```
+ *
  * @since 0.1.0
  * @category plans
  */
@@ -151,6 +237,13 @@ export const insideTransactions = (n: number, fault: Fault): Plan => {
  * Injects faults at random: each statement meets a fault with probability `rate`, and every one of `faults` is equally
  * likely. The beginnings and ends of transactions meet none: where they fail, the driver's own `withTransaction` dies.
  * Throws an `InvalidOption` for an invalid seed or rate, and for an empty list of faults.
+ *
+ * @example
+ * ```ts
+ * import { SqlFaults } from "effect-eventsourcing/testing"
+ *
+ * const plan = SqlFaults.seeded({ seed: 42, rate: 0.05, faults: [SqlFaults.fail, SqlFaults.disconnect] })
+ * ```
  *
  * @since 0.1.0
  * @category plans

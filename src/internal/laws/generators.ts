@@ -34,6 +34,13 @@ export interface Given<Id, Command, Event> {
 /**
  * The histories could not be generated. The message names the schema that prevents it, and says what to annotate.
  *
+ * @example
+ * ```ts
+ * import { AggregateLaws } from "effect-eventsourcing/testing"
+ *
+ * const needsGenerator = (error: unknown) => error instanceof AggregateLaws.NotGenerated
+ * ```
+ *
  * @since 0.1.0
  * @category errors
  */

@@ -20,6 +20,13 @@ import { defaultLimits, type Limits } from "./timeLimit.js"
 /**
  * A history breaks a law. The message tells the history as a story.
  *
+ * @example
+ * ```ts
+ * import { AggregateLaws } from "effect-eventsourcing/testing"
+ *
+ * const isBroken = (error: unknown) => error instanceof AggregateLaws.LawBroken && error.message.includes("total")
+ * ```
+ *
  * @since 0.1.0
  * @category errors
  */

@@ -3,6 +3,13 @@ import * as Schema from "effect/Schema"
 /**
  * Marks an injected failure: it is the cause of the typed errors, and the defect of a call that dies.
  *
+ * @example
+ * ```ts
+ * import { Faults } from "effect-eventsourcing/testing"
+ *
+ * const isOfAppend = (cause: unknown) => cause instanceof Faults.Injected && cause.operation === "EventStore.append"
+ * ```
+ *
  * @since 0.1.0
  * @category errors
  */
