@@ -15,6 +15,7 @@ import { allow } from "../internal/laws/objections.js"
 import * as PreviousVersion from "../internal/laws/previousVersion.js"
 import { detect } from "../internal/laws/runner.js"
 import type * as Subject from "../internal/laws/subject.js"
+import { subjectOf } from "../internal/laws/subject.js"
 import * as TimedHistory from "../internal/laws/timedHistory.js"
 import { defaultLimits } from "../internal/laws/timeLimit.js"
 import { safely } from "../internal/schema/safely.js"
@@ -22,75 +23,7 @@ import { quote } from "../internal/text.js"
 import type { Runner } from "./Contract.js"
 
 export { NotGenerated } from "../internal/laws/generators.js"
-export { LawBroken } from "../internal/laws/laws.js"
-
-/**
- * How the histories are generated, and what else must hold.
- *
- * @since 0.1.0
- * @category models
- */
-export interface Options<Id, in out State, Event, Command> {
-  /**
-   * `"commands"`, the default: generated commands are decided in turn, so that every history could have happened.
-   * `"events"`: generated events in any order, even where no command would decide them. That is stricter: `evolve` has
-   * to handle everything, and every state that it returns must fit the state schema.
-   */
-  readonly histories?: "commands" | "events" | undefined
-  /** Default: from the id schema. */
-  readonly id?: FastCheck.Arbitrary<Id> | undefined
-  /** Default: from the command schema. */
-  readonly command?: FastCheck.Arbitrary<Command> | undefined
-  /** Default: from the event schema. */
-  readonly event?: FastCheck.Arbitrary<Event> | undefined
-  /**
-   * Older versions of the aggregate, from {@link previous}. Their snapshots and events are read by this version and
-   * compared.
-   */
-  readonly previous?: ReadonlyArray<Previous> | undefined
-  /** A condition that must hold in every state that is reached. */
-  readonly invariant?: ((state: State) => boolean) | undefined
-  /**
-   * How many histories are tried. Default: 1,000, or as many as 2 seconds allow, but at least 100 unless those take
-   * more than 8 seconds.
-   */
-  readonly runs?: number | undefined
-  /**
-   * The seed of the random numbers, a whole number. The same seed gives the same histories. Default: a new one each
-   * time.
-   */
-  readonly seed?: number | undefined
-  /** The most events in one history. Default 20. */
-  readonly size?: number | undefined
-}
-
-/**
- * Marks a {@link Previous}.
- *
- * @since 0.1.0
- * @category Type IDs
- */
-export const PreviousTypeId: PreviousTypeId = "~effect-eventsourcing/testing/AggregateLaws/Previous"
-
-/**
- * The type of {@link PreviousTypeId}.
- *
- * @since 0.1.0
- * @category Type IDs
- */
-export type PreviousTypeId = "~effect-eventsourcing/testing/AggregateLaws/Previous"
-
-/**
- * An older version of an aggregate, with any types of states and events.
- *
- * @since 0.1.0
- * @category models
- */
-export interface Previous {
-  readonly [PreviousTypeId]: PreviousTypeId
-  readonly name: string
-  readonly schemaVersion: number
-}
+export { LawBroken, type Options, type Previous, PreviousTypeId } from "../internal/laws/laws.js"
 
 /**
  * One law, for any runner: `check` throws a {@link LawBroken} if the aggregate breaks it.
@@ -133,12 +66,12 @@ export interface Law {
  */
 export const suite = <Name extends string, Id, State, Event, Command, Rejection>(
   aggregate: Aggregate.Aggregate<Name, Id, State, Event, Command, Rejection>,
-  options: Options<NoInfer<Id>, NoInfer<State>, NoInfer<Event>, NoInfer<Command>> & {
+  options: Laws.Options<NoInfer<Id>, NoInfer<State>, NoInfer<Event>, NoInfer<Command>> & {
     readonly runner?: Pick<Runner, "describe" | "it"> | undefined
   } = {}
 ): void => {
   const runner = options.runner ?? detect()
-  const declared = Laws.make(aggregate, options, suite)
+  const declared = Laws.make(subjectOf(aggregate), options, suite)
   runner.describe(`AggregateLaws: ${aggregate.name}`, () => {
     for (const { check, name } of declared) runner.it(name, () => turn().then(check), timeout)
   })
@@ -174,8 +107,8 @@ export const suite = <Name extends string, Id, State, Event, Command, Rejection>
  */
 export const laws = <Name extends string, Id, State, Event, Command, Rejection>(
   aggregate: Aggregate.Aggregate<Name, Id, State, Event, Command, Rejection>,
-  options: Options<NoInfer<Id>, NoInfer<State>, NoInfer<Event>, NoInfer<Command>> = {}
-): ReadonlyArray<Law> => Laws.make(aggregate, options, laws)
+  options: Laws.Options<NoInfer<Id>, NoInfer<State>, NoInfer<Event>, NoInfer<Command>> = {}
+): ReadonlyArray<Law> => Laws.make(subjectOf(aggregate), options, laws)
 
 /**
  * Names an older version of an aggregate to compare with. Keep its definition, or the part that still exists, beside
@@ -228,12 +161,13 @@ export const previous = <Name extends string, Id, State, Event, Command, Rejecti
     /** Default: from the event schema. */
     readonly event?: FastCheck.Arbitrary<NoInfer<Event>> | undefined
   } = {}
-): Previous => {
-  const made: Previous & Laws.Older = {
-    [PreviousTypeId]: PreviousTypeId,
+): Laws.Previous => {
+  const subject = subjectOf(old)
+  const made: Laws.Older = {
+    [Laws.PreviousTypeId]: Laws.PreviousTypeId,
     name: old.name,
     schemaVersion: old.schemaVersion,
-    find: (now, found) => PreviousVersion.find(old, options, now, found)
+    find: (now, found) => PreviousVersion.find(subject, options, now, found)
   }
   return made
 }
@@ -296,7 +230,8 @@ export const checkPrevious = <
   now: Aggregate.Aggregate<Name, Id, State, Event, Command, Rejection>,
   history: NoInfer<History<OldId, OldEvent, OldCommand>>
 ): void => {
-  const found = PreviousVersion.checkHistory(old, now, validated(old, history), defaultLimits)
+  const subject = subjectOf(old)
+  const found = PreviousVersion.checkHistory(subject, subjectOf(now), validated(subject, history), defaultLimits)
   if (found !== undefined) throw Laws.broken(now.name, found.history.id, found.log, found.problem)
 }
 
@@ -358,10 +293,14 @@ export interface History<Id, Event, Command> {
 export const check = <Name extends string, Id, State, Event, Command, Rejection>(
   aggregate: Aggregate.Aggregate<Name, Id, State, Event, Command, Rejection>,
   history: NoInfer<History<Id, Event, Command>>,
-  options: Pick<Options<NoInfer<Id>, NoInfer<State>, NoInfer<Event>, NoInfer<Command>>, "histories" | "invariant"> = {}
+  options: Pick<
+    Laws.Options<NoInfer<Id>, NoInfer<State>, NoInfer<Event>, NoInfer<Command>>,
+    "histories" | "invariant"
+  > = {}
 ): void => {
-  const lived = validated(aggregate, history)
-  const { log, problems } = TimedHistory.check(aggregate, lived, {
+  const subject = subjectOf(aggregate)
+  const lived = validated(subject, history)
+  const { log, problems } = TimedHistory.check(subject, lived, {
     laws: allLaws,
     strict: options.histories === "events",
     invariant: options.invariant,
@@ -376,10 +315,10 @@ export const check = <Name extends string, Id, State, Event, Command, Rejection>
 // internal
 // -------------------------------------------------------------------------------------
 
-const validated = <Id, State, Event, Command>(
-  aggregate: Subject.Subject<Id, State, Event, Command>,
-  history: NoInfer<History<Id, Event, Command>>
-): Subject.History<Id, Command, Event> => {
+const validated = <T extends Subject.Types>(
+  aggregate: Subject.Subject<T>,
+  history: History<T["Id"], T["Event"], T["Command"]>
+): Subject.History<T> => {
   const { commands = [], events = [], id } = history
   const as = <A>(what: string, schema: Schema.Schema<A>, value: unknown): A =>
     allow(`AggregateLaws ${what} of ${quote(aggregate.name)}`, value, safely(schema, Schema.validateEither(schema)))

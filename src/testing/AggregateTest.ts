@@ -18,7 +18,7 @@ import * as Mutation from "../internal/laws/mutation.js"
 import { allow, objectionsIn, ownProblem, refusal } from "../internal/laws/objections.js"
 import { apart, type Evidence, evidenceRows, type Row, table, text } from "../internal/laws/report.js"
 import { fieldsOf } from "../internal/laws/storage.js"
-import type { Subject } from "../internal/laws/subject.js"
+import { type Subject, subjectOf, type Types } from "../internal/laws/subject.js"
 import { store, type Unstorable } from "../internal/repository/storedEvents.js"
 import type { Difference } from "../internal/schema/equality.js"
 import { safely } from "../internal/schema/safely.js"
@@ -102,8 +102,9 @@ export const given = <Name extends string, Id, State, Event, Command, Rejection>
   id: NoInfer<Id>,
   events: ReadonlyArray<NoInfer<Event>>
 ): Given<State, Event, Command, Rejection> => {
-  const read = storedAll(aggregate, "given", events)
-  return make(aggregate, fold(aggregate, start(aggregate, "given", id), read), [["given events", events]])
+  const subject = subjectOf(aggregate)
+  const read = storedAll(subject, "given", events)
+  return make(subject, fold(subject, start(subject, "given", id), read), [["given events", events]])
 }
 
 /**
@@ -137,10 +138,11 @@ export const givenCommands = <Name extends string, Id, State, Event, Command, Re
   id: NoInfer<Id>,
   commands: ReadonlyArray<NoInfer<Command>>
 ): Given<State, Event, Command, Rejection> => {
-  let state = start(aggregate, "givenCommands", id)
+  const subject = subjectOf(aggregate)
+  let state = start(subject, "givenCommands", id)
   for (const [index, command] of commands.entries()) {
-    allowCommand(aggregate, `given command ${index + 1} of ${commands.length}`, command)
-    const decided = decideOn(aggregate, state, command, [])
+    allowCommand(subject, `given command ${index + 1} of ${commands.length}`, command)
+    const decided = decideOn(subject, state, command, [])
     if (Either.isLeft(decided)) {
       throw failure(`${aggregate.name}: command ${index + 1} of the ${commands.length} given ones is rejected.`, [
         ["command", command],
@@ -149,43 +151,35 @@ export const givenCommands = <Name extends string, Id, State, Event, Command, Re
     }
     state = decided.right.state
   }
-  return make(aggregate, state, [["given commands", commands]])
+  return make(subject, state, [["given commands", commands]])
 }
 
 // -------------------------------------------------------------------------------------
 // internal
 // -------------------------------------------------------------------------------------
 
-const subject = (aggregate: Aggregate.Any, what: string): string =>
+const nameOf = (aggregate: Aggregate.Any, what: string): string =>
   `AggregateTest ${what} of ${JSON.stringify(aggregate.name)}`
 
-const allowCommand = <Id, State, Event, Command, Rejection>(
-  aggregate: Subject<Id, State, Event, Command, Rejection>,
-  what: string,
-  command: Command
-): void =>
-  void allow(subject(aggregate, what), command, safely(aggregate.command, Schema.encodeEither(aggregate.command)))
+const allowCommand = <T extends Types>(aggregate: Subject<T>, what: string, command: T["Command"]): void =>
+  void allow(nameOf(aggregate, what), command, safely(aggregate.command, Schema.encodeEither(aggregate.command)))
 
-const storedAll = <Id, State, Event, Command, Rejection>(
-  aggregate: Subject<Id, State, Event, Command, Rejection>,
+const storedAll = <T extends Types>(
+  aggregate: Subject<T>,
   what: string,
-  events: ReadonlyArray<Event>
-): ReadonlyArray<Event> =>
+  events: ReadonlyArray<T["Event"]>
+): ReadonlyArray<T["Event"]> =>
   events.map((event, index) => {
     const stored = store(aggregate.event, event)
     if (Either.isRight(stored)) return stored.right.event
-    throw refusal(subject(aggregate, `${what} event ${index + 1} of ${events.length}`), event, whyNot(stored.left))
+    throw refusal(nameOf(aggregate, `${what} event ${index + 1} of ${events.length}`), event, whyNot(stored.left))
   })
 
 const whyNot = ({ cause, problem }: Unstorable): string =>
   ParseResult.isParseError(cause) ? objectionsIn(cause) : `it ${problem}`
 
-const start = <Id, State, Event, Command, Rejection>(
-  aggregate: Subject<Id, State, Event, Command, Rejection>,
-  what: string,
-  id: Id
-): State => {
-  allow(subject(aggregate, `${what} id`), id, aggregate.id.encode)
+const start = <T extends Types>(aggregate: Subject<T>, what: string, id: T["Id"]): T["State"] => {
+  allow(nameOf(aggregate, `${what} id`), id, aggregate.id.encode)
   const initial = aggregate.initial(id)
   const valid = safely(aggregate.state.schema, Schema.validateEither(aggregate.state.schema))(initial)
   if (Either.isRight(valid)) return initial
@@ -196,11 +190,11 @@ const start = <Id, State, Event, Command, Rejection>(
   )
 }
 
-const fold = <Id, State, Event, Command, Rejection>(
-  aggregate: Subject<Id, State, Event, Command, Rejection>,
-  state: State,
-  events: ReadonlyArray<Event>
-): State =>
+const fold = <T extends Types>(
+  aggregate: Subject<T>,
+  state: T["State"],
+  events: ReadonlyArray<T["Event"]>
+): T["State"] =>
   events.reduce(
     (state, event) => unchanged(aggregate, "evolve", { state, event }, () => aggregate.evolve(state, event)),
     state
@@ -234,20 +228,20 @@ const unchanged = <A>(
   }
 }
 
-interface Decided<out State, out Event> {
-  readonly state: State
+interface Decided<out T extends Types> {
+  readonly state: T["State"]
   /** The events as they are read back from a store. */
-  readonly events: ReadonlyArray<Event>
+  readonly events: ReadonlyArray<T["Event"]>
   /** Whether the events that are read back differ from the decided ones. */
   readonly altered: boolean
 }
 
-const decideOn = <Id, State, Event, Command, Rejection>(
-  aggregate: Subject<Id, State, Event, Command, Rejection>,
-  state: State,
-  command: Command,
+const decideOn = <T extends Types>(
+  aggregate: Subject<T>,
+  state: T["State"],
+  command: T["Command"],
   history: ReadonlyArray<Row>
-): Either.Either<Decided<State, Event>, Rejection> => {
+): Either.Either<Decided<T>, T["Rejection"]> => {
   const story: ReadonlyArray<Row> = [...history, ["state", state], ["when", command]]
   const decision = unchanged(aggregate, "decide", { state, command }, () => aggregate.decide(state, command))
   if (Either.isLeft(decision)) {
@@ -275,20 +269,20 @@ const decideOn = <Id, State, Event, Command, Rejection>(
   })
 }
 
-const make = <Id, State, Event, Command, Rejection>(
-  aggregate: Subject<Id, State, Event, Command, Rejection>,
-  state: State,
+const make = <T extends Types>(
+  aggregate: Subject<T>,
+  state: T["State"],
   history: ReadonlyArray<Row>
-): Given<State, Event, Command, Rejection> => ({
+): Given<T["State"], T["Event"], T["Command"], T["Rejection"]> => ({
   thenState: (expected) => assertState(aggregate, history, state, expected),
   when: (command) => {
     allowCommand(aggregate, "when command", command)
     const story: ReadonlyArray<Row> = [...history, ["state", state], ["when", command]]
     const decided = decideOn(aggregate, state, command, history)
     const after = Either.isLeft(decided) ? state : decided.right.state
-    const checked: Then<State> = { thenState: (expected) => assertState(aggregate, story, after, expected) }
+    const checked: Then<T["State"]> = { thenState: (expected) => assertState(aggregate, story, after, expected) }
     return {
-      then: (expected: ReadonlyArray<Event>, reject?: unknown) => {
+      then: (expected: ReadonlyArray<T["Event"]>, reject?: unknown) => {
         if (Array.isArray(expected)) {
           assertEvents(aggregate, story, decided, expected)
           return checked
@@ -314,22 +308,22 @@ const make = <Id, State, Event, Command, Rejection>(
 const unasserted =
   "Call .then([events]), .thenRejects(rejection) or .thenState(state), and do not await them: they are synchronous."
 
-const assertState = <Id, State, Event, Command, Rejection>(
-  aggregate: Subject<Id, State, Event, Command, Rejection>,
+const assertState = <T extends Types>(
+  aggregate: Subject<T>,
   story: ReadonlyArray<Row>,
-  actual: State,
-  expected: State
+  actual: T["State"],
+  expected: T["State"]
 ): void => {
-  allow(subject(aggregate, "thenState state"), expected, aggregate.state.encode)
+  allow(nameOf(aggregate, "thenState state"), expected, aggregate.state.encode)
   const found = differences(expected, actual, fieldsOf(aggregate.state.schema.ast))
   if (found.length > 0) throw mismatch(`${aggregate.name} is in another state.`, story, { expected, actual, found })
 }
 
-const assertEvents = <Id, State, Event, Command, Rejection>(
-  aggregate: Subject<Id, State, Event, Command, Rejection>,
+const assertEvents = <T extends Types>(
+  aggregate: Subject<T>,
   story: ReadonlyArray<Row>,
-  decided: Either.Either<Decided<State, Event>, Rejection>,
-  expected: ReadonlyArray<Event>
+  decided: Either.Either<Decided<T>, T["Rejection"]>,
+  expected: ReadonlyArray<T["Event"]>
 ): void => {
   const { name } = aggregate
   storedAll(aggregate, "then", expected)
@@ -344,16 +338,16 @@ const assertEvents = <Id, State, Event, Command, Rejection>(
   throw mismatch(`${name} decides other events.`, story, { expected, actual, found }, altered ? ["", hint] : [])
 }
 
-const assertRejection = <Id, State, Event, Command, Rejection>(
-  aggregate: Subject<Id, State, Event, Command, Rejection>,
+const assertRejection = <T extends Types>(
+  aggregate: Subject<T>,
   story: ReadonlyArray<Row>,
-  decided: Either.Either<Decided<State, Event>, Rejection>,
-  expected: Rejection
+  decided: Either.Either<Decided<T>, T["Rejection"]>,
+  expected: T["Rejection"]
 ): void => {
   const { name } = aggregate
   const problem = ownProblem(expected)
   if (problem !== undefined) {
-    throw refusal(subject(aggregate, "thenRejects rejection"), expected, objectionsIn(problem))
+    throw refusal(nameOf(aggregate, "thenRejects rejection"), expected, objectionsIn(problem))
   }
   if (Either.isRight(decided)) {
     const compared = { expected, actual: decided.right.events, found: [] }

@@ -2,6 +2,7 @@ import type { Aggregate } from "effect-eventsourcing"
 import { AggregateLaws } from "effect-eventsourcing/testing"
 import { assert } from "vitest"
 import * as Laws from "../../src/internal/laws/laws.js"
+import { subjectOf } from "../../src/internal/laws/subject.js"
 import { defaultLimits, type Limits } from "../../src/internal/laws/timeLimit.js"
 
 /** Collects the failures of the laws that are broken, by the name of the law. */
@@ -24,7 +25,8 @@ export const lawsWithin =
   <Name extends string, Id, State, Event, Command, Rejection>(
     aggregate: Aggregate.Aggregate<Name, Id, State, Event, Command, Rejection>,
     options: AggregateLaws.Options<NoInfer<Id>, NoInfer<State>, NoInfer<Event>, NoInfer<Command>> = {}
-  ): ReadonlyArray<AggregateLaws.Law> => Laws.make(aggregate, options, lawsWithin, { ...defaultLimits, ...limits })
+  ): ReadonlyArray<AggregateLaws.Law> =>
+    Laws.make(subjectOf(aggregate), options, lawsWithin, { ...defaultLimits, ...limits })
 
 /** A time that passes only when it is told to. */
 export const virtualTime = () => {

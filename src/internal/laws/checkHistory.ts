@@ -18,7 +18,7 @@ import { ownProblem } from "./objections.js"
 import { attempt, call, type Checks, repeatCalls, violate } from "./purity.js"
 import { apart, type Evidence, type Law, type Line, type Problem, text, thrown, valueOf } from "./report.js"
 import { fieldsOf, type Loss, lossOf, refusals, storeEvent, storeState } from "./storage.js"
-import type { History, Subject } from "./subject.js"
+import type { History, Subject, Types } from "./subject.js"
 
 /** The laws that one history is checked against. Migrations need a second aggregate. */
 export const allLaws: ReadonlyArray<Law> = [
@@ -54,29 +54,29 @@ export interface Options<in State> {
 }
 
 /** One event of the history, with the state after it. */
-interface Step<State, Event> {
-  readonly event: Event
-  readonly state: State
+interface Step<T extends Types> {
+  readonly event: T["Event"]
+  readonly state: T["State"]
   /** The state as a snapshot gives it back. `undefined` where no snapshot can be taken. */
-  readonly snapshot: { readonly state: State } | undefined
+  readonly snapshot: { readonly state: T["State"] } | undefined
 }
 
-interface Walk<Id, State, Event, Command> {
-  readonly subject: Subject<Id, State, Event, Command>
-  readonly options: Options<State>
+interface Walk<T extends Types> {
+  readonly subject: Subject<T>
+  readonly options: Options<T["State"]>
   readonly checks: Checks
   readonly stateFields: ReadonlySet<PropertyKey>
   readonly eventFields: ReadonlySet<PropertyKey>
-  readonly steps: Array<Step<State, Event>>
-  readonly commands: Array<Command>
+  readonly steps: Array<Step<T>>
+  readonly commands: Array<T["Command"]>
   readonly decided: Set<string>
-  state: State
+  state: T["State"]
 }
 
-export const checkHistory = <Id, State, Event, Command>(
-  subject: Subject<Id, State, Event, Command>,
-  history: History<Id, Command, Event>,
-  options: Options<State>
+export const checkHistory = <T extends Types>(
+  subject: Subject<T>,
+  history: History<T>,
+  options: Options<T["State"]>
 ): Result => {
   const { inTime } = options
   const checks: Checks = { ...options, problems: new Map(), mutations: Mutation.make(), calls: [] }
@@ -84,7 +84,7 @@ export const checkHistory = <Id, State, Event, Command>(
   const stateFields = fieldsOf(subject.state.schema.ast)
   const started = call(checks, "initial", { id: history.id }, stateFields, () => subject.initial(history.id))
   if (started === undefined) return { problems: checks.problems, decided }
-  const walk: Walk<Id, State, Event, Command> = {
+  const walk: Walk<T> = {
     subject,
     options,
     checks,
@@ -106,7 +106,7 @@ export const checkHistory = <Id, State, Event, Command>(
   return { problems: checks.problems, decided }
 }
 
-const begin = <Id, State, Event, Command>(walk: Walk<Id, State, Event, Command>): boolean => {
+const begin = <T extends Types>(walk: Walk<T>): boolean => {
   const { checks, state, subject } = walk
   checks.log.push({ _tag: "Initial", state })
   checks.onCall("the state schema")
@@ -126,7 +126,7 @@ const begin = <Id, State, Event, Command>(walk: Walk<Id, State, Event, Command>)
 }
 
 /** Decides a command. False where the history cannot go on. */
-const decide = <Id, State, Event, Command>(walk: Walk<Id, State, Event, Command>, command: Command): boolean => {
+const decide = <T extends Types>(walk: Walk<T>, command: T["Command"]): boolean => {
   const { checks, eventFields, state, subject } = walk
   checks.log.push({ _tag: "Command", command })
   const made = call(checks, "decide", { state, command }, eventFields, () => subject.decide(state, command))
@@ -197,13 +197,13 @@ const untyped = (rejection: unknown): string | undefined => {
 }
 
 /** Evolves an event that no command decided. False where the history cannot go on. */
-const happen = <Id, State, Event, Command>(walk: Walk<Id, State, Event, Command>, event: Event): boolean => {
+const happen = <T extends Types>(walk: Walk<T>, event: T["Event"]): boolean => {
   walk.checks.log.push({ _tag: "Event", number: walk.steps.length + 1, event, decided: false })
   return walk.options.strict ? store(walk, event) && evolve(walk, event) : survive(walk, event)
 }
 
 /** An event that cannot be stored never becomes part of a history. */
-const store = <Id, State, Event, Command>(walk: Walk<Id, State, Event, Command>, event: Event): boolean => {
+const store = <T extends Types>(walk: Walk<T>, event: T["Event"]): boolean => {
   const { checks, subject } = walk
   checks.onCall("the event schema")
   const stored = storeEvent(subject, event)
@@ -223,11 +223,7 @@ const lose = (checks: Checks, law: Law, loss: Loss | undefined): void => {
   if (loss !== undefined) violate(checks, law, loss.text, loss.evidence, loss.hint)
 }
 
-const evolve = <Id, State, Event, Command>(
-  walk: Walk<Id, State, Event, Command>,
-  event: Event,
-  hint?: string
-): boolean => {
+const evolve = <T extends Types>(walk: Walk<T>, event: T["Event"], hint?: string): boolean => {
   const { checks, options, state: before, stateFields, subject } = walk
   const evolved = call(checks, "evolve", { state: before, event }, stateFields, () => subject.evolve(before, event))
   if (evolved === undefined) return false
@@ -262,7 +258,7 @@ const unhandled = (checks: Checks): boolean => {
  * Evolves an event in a state in which no command may ever decide it. `evolve` must not throw, but the state after it
  * may break the schema, and a class may refuse to be built.
  */
-const survive = <Id, State, Event, Command>(walk: Walk<Id, State, Event, Command>, event: Event): boolean => {
+const survive = <T extends Types>(walk: Walk<T>, event: T["Event"]): boolean => {
   const { checks, state: before, stateFields, subject } = walk
   const evolved = call(checks, "evolve", { state: before, event }, stateFields, () => {
     try {
@@ -286,7 +282,7 @@ const validate = (schema: Schema.Schema.Any, value: unknown): ReadonlyArray<Evid
   return Either.isLeft(valid.right) ? refusals(valid.right.left) : []
 }
 
-const checkInvariant = <Id, State, Event, Command>(walk: Walk<Id, State, Event, Command>): void => {
+const checkInvariant = <T extends Types>(walk: Walk<T>): void => {
   const { checks, options: { invariant }, state } = walk
   if (invariant === undefined) return
   checks.onCall("invariant")
@@ -298,9 +294,9 @@ const checkInvariant = <Id, State, Event, Command>(walk: Walk<Id, State, Event, 
   }
 }
 
-const snapshotOf = <Id, State, Event, Command>(
-  { checks, state, subject }: Walk<Id, State, Event, Command>
-): { readonly state: State } | undefined => {
+const snapshotOf = <T extends Types>(
+  { checks, state, subject }: Walk<T>
+): { readonly state: T["State"] } | undefined => {
   if (!checks.laws.has("encoding") && !checks.laws.has("snapshots")) return undefined
   checks.onCall("the state schema")
   const stored = storeState(subject, state)
@@ -316,7 +312,7 @@ const snapshotOf = <Id, State, Event, Command>(
   return { state: stored.right }
 }
 
-const checkSnapshots = <Id, State, Event, Command>(walk: Walk<Id, State, Event, Command>): void => {
+const checkSnapshots = <T extends Types>(walk: Walk<T>): void => {
   const { checks, steps } = walk
   for (const [index, { snapshot }] of steps.entries()) {
     if (checks.problems.has("snapshots") || !checks.inTime()) return
@@ -327,11 +323,7 @@ const checkSnapshots = <Id, State, Event, Command>(walk: Walk<Id, State, Event, 
 /** How many commands are decided on the state that a snapshot leads to. */
 const decidedAgain = 10
 
-const checkSnapshot = <Id, State, Event, Command>(
-  walk: Walk<Id, State, Event, Command>,
-  version: number,
-  restored: State
-): void => {
+const checkSnapshot = <T extends Types>(walk: Walk<T>, version: number, restored: T["State"]): void => {
   const { checks, stateFields, steps, subject } = walk
   const tail = steps.slice(version)
   const explain = tail.length === 0
@@ -362,13 +354,13 @@ const checkSnapshot = <Id, State, Event, Command>(
 const snapshotHint =
   "Something that evolve or decide looks at is not stored, or changes on its way through the state schema."
 
-const checkDecisions = <Id, State, Event, Command>(
-  { checks, commands, eventFields, subject }: Walk<Id, State, Event, Command>,
+const checkDecisions = <T extends Types>(
+  { checks, commands, eventFields, subject }: Walk<T>,
   explain: string,
-  expected: State,
-  actual: State
+  expected: T["State"],
+  actual: T["State"]
 ): void => {
-  const decideOn = (state: State, command: Command) =>
+  const decideOn = (state: T["State"], command: T["Command"]) =>
     attempt(() => checks.globals.run(0, () => subject.decide(state, command)))
   for (const command of commands.slice(-decidedAgain)) {
     checks.onCall("decide")

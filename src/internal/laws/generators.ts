@@ -12,23 +12,23 @@ import { keyProblem } from "../text.js"
 import { fromSchema, related } from "./arbitraries.js"
 import { toCode } from "./code.js"
 import { objectionsIn, unusual } from "./objections.js"
-import type { History, Subject } from "./subject.js"
+import type { History, Subject, Types } from "./subject.js"
 import { type Limits, TookTooLong, within } from "./timeLimit.js"
 
-export interface Generators<Id, Command, Event> {
-  readonly id: FastCheck.Arbitrary<Id>
+export interface Generators<T extends Types> {
+  readonly id: FastCheck.Arbitrary<T["Id"]>
   /** Tried out when it is called: a history of events needs no commands. */
-  readonly command: () => FastCheck.Arbitrary<Command>
-  readonly event: FastCheck.Arbitrary<Event>
+  readonly command: () => FastCheck.Arbitrary<T["Command"]>
+  readonly event: FastCheck.Arbitrary<T["Event"]>
   /** The events by stored type, where they are generated from the schema. */
-  readonly byType: ReadonlyMap<string, FastCheck.Arbitrary<Event>>
+  readonly byType: ReadonlyMap<string, FastCheck.Arbitrary<T["Event"]>>
 }
 
 /** The generators that a test gives. The others are made from the schemas. */
-export interface Given<Id, Command, Event> {
-  readonly id?: FastCheck.Arbitrary<Id> | undefined
-  readonly command?: FastCheck.Arbitrary<Command> | undefined
-  readonly event?: FastCheck.Arbitrary<Event> | undefined
+export interface Given<T extends Types> {
+  readonly id?: FastCheck.Arbitrary<T["Id"]> | undefined
+  readonly command?: FastCheck.Arbitrary<T["Command"]> | undefined
+  readonly event?: FastCheck.Arbitrary<T["Event"]> | undefined
 }
 
 /**
@@ -49,16 +49,16 @@ export class NotGenerated extends Error {
 }
 
 /** Makes the generators of an subject and tries each of them out, so that one that never ends is found here. */
-export const make = <Id, State, Event, Command>(
-  subject: Subject<Id, State, Event, Command>,
-  given: Given<Id, Command, Event>,
+export const make = <T extends Types>(
+  subject: Subject<T>,
+  given: Given<T>,
   { values: millis }: Limits
-): Generators<Id, Command, Event> => {
+): Generators<T> => {
   const { event: codec } = subject
   // one by one, so that the message names the event
   const members = given.event === undefined ? membersOf(codec.schema.ast) : []
   const byType = new Map(members.map((ast) => {
-    const schema = Schema.make<Event>(ast)
+    const schema = Schema.make<T["Event"]>(ast)
     const event = tried({ what: `event ${JSON.stringify(tagOf(ast))}`, option: "event", schema, millis })
     const [sample] = FastCheck.sample(event, { numRuns: 1, seed: 1 })
     return [codec.typeOf(sample), event]
@@ -78,12 +78,12 @@ export const make = <Id, State, Event, Command>(
  * Makes the histories: lists of commands, or of events where every event is to be checked. A list that is generated
  * from a schema repeats values, so that one item refers to another.
  */
-export const histories = <Id, State, Event, Command>(
-  subject: Subject<Id, State, Event, Command>,
-  generators: Generators<Id, Command, Event>,
-  given: Given<Id, Command, Event>,
+export const histories = <T extends Types>(
+  subject: Subject<T>,
+  generators: Generators<T>,
+  given: Given<T>,
   { size, strict }: { readonly size: number; readonly strict: boolean }
-): FastCheck.Arbitrary<History<Id, Command, Event>> => {
+): FastCheck.Arbitrary<History<T>> => {
   const none = FastCheck.constant([])
   const list = <A>(item: FastCheck.Arbitrary<A>, isGiven: boolean, schema: Schema.Schema<A>, maxLength: number) =>
     isGiven
@@ -127,10 +127,10 @@ const tried = <A>({ given, millis, option, schema, what }: {
   throw new NotGenerated(notGenerated(what, option, ofItsOwn(pinpoint(schema.ast, [], problem, millis), millis)))
 }
 
-const refuseUnusual = <Id, State, Event, Command>(
-  { event: codec, initial, state }: Subject<Id, State, Event, Command>,
-  events: FastCheck.Arbitrary<Event>,
-  ids: FastCheck.Arbitrary<Id>
+const refuseUnusual = <T extends Types>(
+  { event: codec, initial, state }: Subject<T>,
+  events: FastCheck.Arbitrary<T["Event"]>,
+  ids: FastCheck.Arbitrary<T["Id"]>
 ): void => {
   for (const value of FastCheck.sample(events, { numRuns: 20, seed: 1 })) {
     const type = codec.typeOf(value)
@@ -223,9 +223,9 @@ const ofItsOwn = (problem: Pinpointed, millis: number): Pinpointed => {
 const isArbitrary = (value: unknown): value is FastCheck.Arbitrary<unknown> => value instanceof FastCheck.Arbitrary
 
 /** Finds the schema that takes most of the time to generate. */
-export const slowest = <Id, State, Event, Command>(
-  subject: Subject<Id, State, Event, Command>,
-  given: Given<Id, Command, Event>,
+export const slowest = <T extends Types>(
+  subject: Subject<T>,
+  given: Given<T>,
   option: "id" | "command" | "event",
   seconds: number,
   limits: Limits
@@ -321,12 +321,12 @@ const notGenerated = (what: string, option: string, problem: Pinpointed): string
   ].join("\n")
 }
 
-const storableIds = <Id, State, Event, Command>(
-  subject: Subject<Id, State, Event, Command>,
-  ids: FastCheck.Arbitrary<Id>,
+const storableIds = <T extends Types>(
+  subject: Subject<T>,
+  ids: FastCheck.Arbitrary<T["Id"]>,
   millis: number
-): FastCheck.Arbitrary<Id> => {
-  const problemOf = (id: Id): string | undefined =>
+): FastCheck.Arbitrary<T["Id"]> => {
+  const problemOf = (id: T["Id"]): string | undefined =>
     Either.match(subject.id.encode(id), {
       onLeft: (error) => {
         notSynchronous("The id schema", id, Either.left(error))

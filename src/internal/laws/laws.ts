@@ -14,7 +14,7 @@ import * as PreviousVersion from "./previousVersion.js"
 import { type Law, type Problem, regression, render, variableOf } from "./report.js"
 import * as Session from "./session.js"
 import type { Found } from "./shrink.js"
-import { lengthOf, type Subject } from "./subject.js"
+import { lengthOf, type Subject, type Types } from "./subject.js"
 import { defaultLimits, type Limits } from "./timeLimit.js"
 
 /**
@@ -45,31 +45,85 @@ export const names: Readonly<Record<Law, string>> = {
   invariant: "the invariant holds in every state"
 }
 
+/**
+ * How the histories are generated, and what else must hold.
+ *
+ * @since 0.1.0
+ * @category models
+ */
 export interface Options<Id, in out State, Event, Command> {
+  /**
+   * `"commands"`, the default: generated commands are decided in turn, so that every history could have happened.
+   * `"events"`: generated events in any order, even where no command would decide them. That is stricter: `evolve` has
+   * to handle everything, and every state that it returns must fit the state schema.
+   */
   readonly histories?: "commands" | "events" | undefined
+  /** Default: from the id schema. */
   readonly id?: FastCheck.Arbitrary<Id> | undefined
+  /** Default: from the command schema. */
   readonly command?: FastCheck.Arbitrary<Command> | undefined
+  /** Default: from the event schema. */
   readonly event?: FastCheck.Arbitrary<Event> | undefined
-  readonly previous?: ReadonlyArray<object> | undefined
+  /**
+   * Older versions of the aggregate, from `AggregateLaws.previous`. Their snapshots and events are read by this version and
+   * compared.
+   */
+  readonly previous?: ReadonlyArray<Previous> | undefined
+  /** A condition that must hold in every state that is reached. */
   readonly invariant?: ((state: State) => boolean) | undefined
+  /**
+   * How many histories are tried. Default: 1,000, or as many as 2 seconds allow, but at least 100 unless those take
+   * more than 8 seconds.
+   */
   readonly runs?: number | undefined
+  /**
+   * The seed of the random numbers, a whole number. The same seed gives the same histories. Default: a new one each
+   * time.
+   */
   readonly seed?: number | undefined
+  /** The most events in one history. Default 20. */
   readonly size?: number | undefined
 }
 
-/** An older version of an aggregate, with its types left out. */
-export interface Older {
+/**
+ * Marks a {@link Previous}.
+ *
+ * @since 0.1.0
+ * @category Type IDs
+ */
+export const PreviousTypeId: PreviousTypeId = "~effect-eventsourcing/testing/AggregateLaws/Previous"
+
+/**
+ * The type of {@link PreviousTypeId}.
+ *
+ * @since 0.1.0
+ * @category Type IDs
+ */
+export type PreviousTypeId = "~effect-eventsourcing/testing/AggregateLaws/Previous"
+
+/**
+ * An older version of an aggregate, with any types of states and events.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Previous {
+  readonly [PreviousTypeId]: PreviousTypeId
+  readonly name: string
   readonly schemaVersion: number
-  readonly find: <Id, State, Event, Command>(
-    now: Subject<Id, State, Event, Command>,
-    options: PreviousVersion.Options
-  ) => Found<unknown, unknown, unknown> | undefined
 }
+
+/** An older version of an aggregate, with its types left out. */
+export interface Older extends Previous {
+  readonly find: <T extends Types>(now: Subject<T>, options: PreviousVersion.Options) => Found<Types> | undefined
+}
+
+type OptionsOf<T extends Types> = Options<T["Id"], T["State"], T["Event"], T["Command"]>
 
 /** The settings of one suite that its reports need. */
 interface Suite {
   readonly aggregate: string
-  readonly options: Pick<Options<unknown, unknown, unknown, unknown>, "histories" | "runs" | "size">
+  readonly options: Pick<OptionsOf<Types>, "histories" | "runs" | "size">
   /** The names of the other options that are given. */
   readonly given: ReadonlyArray<string>
   readonly seed: number
@@ -80,9 +134,9 @@ interface Suite {
 }
 
 /** Makes the laws of an aggregate. The stack of a failure begins where `caller` was called. */
-export const make = <Id, State, Event, Command>(
-  subject: Subject<Id, State, Event, Command>,
-  options: Options<Id, State, Event, Command>,
+export const make = <T extends Types>(
+  subject: Subject<T>,
+  options: OptionsOf<T>,
   caller: Function,
   limits: Limits = defaultLimits
 ): ReadonlyArray<{ readonly name: string; readonly check: () => void }> => {
@@ -113,8 +167,8 @@ export const make = <Id, State, Event, Command>(
   }]
 }
 
-const validate = <Id, State, Event, Command>(
-  { histories = "commands", previous = [], runs, seed, size }: Options<Id, State, Event, Command>
+const validate = <T extends Types>(
+  { histories = "commands", previous = [], runs, seed, size }: OptionsOf<T>
 ): ReadonlyArray<Older> => {
   const refuse = (option: string, value: string, expected: string) =>
     new InvalidOption({ option: `AggregateLaws ${option}`, value, expected })
@@ -134,16 +188,16 @@ const validate = <Id, State, Event, Command>(
   })
 }
 
-const isOlder = (older: object): older is Older => typeof Reflect.get(older, "find") === "function"
+const isOlder = (older: Previous): older is Older => typeof Reflect.get(older, "find") === "function"
 
 /** Generates the histories at the first call. If that fails, every later law says so in a line. */
-const openOnce = <Id, State, Event, Command>(
+const openOnce = <T extends Types>(
   suite: Suite,
-  subject: Subject<Id, State, Event, Command>,
-  { command, event, histories = "commands", id, invariant, runs }: Options<Id, State, Event, Command>
-): () => Session.Session<Id, State, Event, Command> => {
+  subject: Subject<T>,
+  { command, event, histories = "commands", id, invariant, runs }: OptionsOf<T>
+): () => Session.Session<T> => {
   const { limits, seed, size } = suite
-  let session: Session.Session<Id, State, Event, Command> | undefined
+  let session: Session.Session<T> | undefined
   let failure: NotGenerated | undefined
   return () => {
     if (failure !== undefined) {
@@ -179,11 +233,7 @@ const at = <E extends Error>({ declared }: Suite, error: E): E => {
   return error
 }
 
-const checkHistories = <Id, State, Event, Command>(
-  suite: Suite,
-  session: Session.Session<Id, State, Event, Command>,
-  law: Law
-): void => {
+const checkHistories = <T extends Types>(suite: Suite, session: Session.Session<T>, law: Law): void => {
   const found = session.find(law)
   if (found === undefined) return
   const more = [
@@ -194,11 +244,7 @@ const checkHistories = <Id, State, Event, Command>(
   throw report(suite, found, ["To keep it as a test:", `  ${regression(call, found.history, more)}`])
 }
 
-const checkOlder = <Id, State, Event, Command>(
-  suite: Suite,
-  subject: Subject<Id, State, Event, Command>,
-  previous: ReadonlyArray<Older>
-): void => {
+const checkOlder = <T extends Types>(suite: Suite, subject: Subject<T>, previous: ReadonlyArray<Older>): void => {
   const { limits, options: { histories, runs }, seed, size } = suite
   for (const older of previous) {
     const found = older.find(subject, { runs, seed, size, strict: histories === "events", limits })
@@ -220,7 +266,7 @@ const checkMigrations = (suite: Suite, problem: Problem | undefined): void => {
 
 const report = (
   suite: Suite,
-  { before, history, log, problem, run }: Found<unknown, unknown, unknown>,
+  { before, history, log, problem, run }: Found<Types>,
   footer: ReadonlyArray<string>
 ): LawBroken => {
   const { aggregate, given, options: { histories, runs, size }, seed } = suite
@@ -246,7 +292,7 @@ const report = (
 export const broken = (
   aggregate: string,
   id: unknown,
-  log: Found<unknown, unknown, unknown>["log"],
+  log: Found<Types>["log"],
   problem: Problem,
   footer: ReadonlyArray<string> = []
 ): LawBroken => new LawBroken(render({ aggregate, law: names[problem.law], id, log, problem, footer }))

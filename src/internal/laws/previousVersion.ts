@@ -21,7 +21,7 @@ import * as Generators from "./generators.js"
 import { apart, type Evidence, type Line, type Problem, text, thrown, valueOf } from "./report.js"
 import { type Finding, type Found, shrink } from "./shrink.js"
 import { fieldsOf } from "./storage.js"
-import type { History, Subject } from "./subject.js"
+import type { History, Subject, Types } from "./subject.js"
 import { type Limits, TookTooLong, within } from "./timeLimit.js"
 
 export interface Options {
@@ -36,14 +36,14 @@ export interface Options {
 const mostRuns = 200
 
 /** Searches for a history of the older aggregate that the aggregate of now does not understand. */
-export const find = <OldId, OldState, OldEvent, OldCommand, Id, State, Event, Command>(
-  old: Subject<OldId, OldState, OldEvent, OldCommand>,
-  given: Generators.Given<OldId, OldCommand, OldEvent>,
-  now: Subject<Id, State, Event, Command>,
+export const find = <Old extends Types, T extends Types>(
+  old: Subject<Old>,
+  given: Generators.Given<Old>,
+  now: Subject<T>,
   { limits, runs, seed, ...options }: Options
-): Found<unknown, unknown, unknown> | undefined => {
+): Found<Types> | undefined => {
   const histories = Generators.histories(old, Generators.make(old, given, limits), given, options)
-  const check = (history: History<OldId, OldCommand, OldEvent>) => checkHistory(old, now, history, limits)
+  const check = (history: History<Old>) => checkHistory(old, now, history, limits)
   const total = limits.stopwatch()
   for (let run = 0; run < (runs ?? mostRuns); run++) {
     if (runs === undefined && total() > limits.histories) return undefined
@@ -73,14 +73,14 @@ const generate = <A>(histories: FastCheck.Arbitrary<A>, { limits, run, seed, ver
 }
 
 /** Checks one history of the older aggregate. */
-export const checkHistory = <OldId, OldState, OldEvent, OldCommand, Id, State, Event, Command>(
-  old: Subject<OldId, OldState, OldEvent, OldCommand>,
-  now: Subject<Id, State, Event, Command>,
-  history: History<OldId, OldCommand, OldEvent>,
+export const checkHistory = <Old extends Types, T extends Types>(
+  old: Subject<Old>,
+  now: Subject<T>,
+  history: History<Old>,
   limits: Limits
-): Finding<OldId, OldEvent, OldCommand> | undefined => {
+): Finding<Old> | undefined => {
   const log: Array<Line> = []
-  const broken = (violation: Violation): Finding<OldId, OldEvent, OldCommand> => ({
+  const broken = (violation: Violation): Finding<Old> => ({
     history,
     log,
     problem: { law: "migrations", lines: log.length, ...violation }
@@ -99,10 +99,10 @@ export const checkHistory = <OldId, OldState, OldEvent, OldCommand, Id, State, E
 
 type Violation = Omit<Problem, "law" | "lines">
 
-const compare = <OldId, OldState, OldEvent, OldCommand, Id, State, Event, Command>(
-  old: Subject<OldId, OldState, OldEvent, OldCommand>,
-  now: Subject<Id, State, Event, Command>,
-  history: History<OldId, OldCommand, OldEvent>,
+const compare = <Old extends Types, T extends Types>(
+  old: Subject<Old>,
+  now: Subject<T>,
+  history: History<Old>,
   log: Array<Line>
 ): Violation | undefined => {
   const key = Either.getOrUndefined(old.id.encode(history.id))
@@ -113,7 +113,7 @@ const compare = <OldId, OldState, OldEvent, OldCommand, Id, State, Event, Comman
     return { text: "The code of now refuses an id of older code.", evidence: [text("refused", id.left.message)] }
   }
   const lived = live(old, history, log)
-  const events: Array<Option.Option<Event>> = []
+  const events: Array<Option.Option<T["Event"]>> = []
   const states = [now.initial(id.right)]
   for (const [index, event] of lived.events.entries()) {
     const stored = Either.flatMap(old.event.encode(event), Json.stringify)
@@ -128,16 +128,16 @@ const compare = <OldId, OldState, OldEvent, OldCommand, Id, State, Event, Comman
 }
 
 /** Runs a history of the older aggregate. `states[k]` is the state after k events. */
-const live = <Id, State, Event, Command>(
-  old: Subject<Id, State, Event, Command>,
-  { commands, events: given, id }: History<Id, Command, Event>,
+const live = <T extends Types>(
+  old: Subject<T>,
+  { commands, events: given, id }: History<T>,
   log: Array<Line>
-): { readonly events: ReadonlyArray<Event>; readonly states: ReadonlyArray<State> } => {
+): { readonly events: ReadonlyArray<T["Event"]>; readonly states: ReadonlyArray<T["State"]> } => {
   let state = old.initial(id)
   log.push({ _tag: "Initial", state })
-  const events: Array<Event> = []
+  const events: Array<T["Event"]> = []
   const states = [state]
-  const happen = (event: Event, decided: boolean) => {
+  const happen = (event: T["Event"], decided: boolean) => {
     state = old.evolve(state, event)
     events.push(event)
     states.push(state)
@@ -154,12 +154,12 @@ const live = <Id, State, Event, Command>(
 }
 
 /** Reads an event of older code with the code of now. A retired event is `none`. */
-const readEvent = <Id, State, Event, Command>(
-  { event: codec }: Subject<Id, State, Event, Command>,
+const readEvent = <T extends Types>(
+  { event: codec }: Subject<T>,
   type: string,
   stored: string,
   number: number
-): Either.Either<Option.Option<Event>, Violation> => {
+): Either.Either<Option.Option<T["Event"]>, Violation> => {
   const decode = codec.decoder(type)
   if (decode === undefined) {
     return codec.isRetired(type) ? Either.right(Option.none()) : Either.left({
@@ -181,20 +181,20 @@ const readEvent = <Id, State, Event, Command>(
 }
 
 // a retired event leaves the state unchanged
-const evolveIfAny = <Id, State, Event, Command>(
-  now: Subject<Id, State, Event, Command>,
-  state: State,
-  event: Option.Option<Event>
-): State => Option.isNone(event) ? state : now.evolve(state, event.value)
+const evolveIfAny = <T extends Types>(
+  now: Subject<T>,
+  state: T["State"],
+  event: Option.Option<T["Event"]>
+): T["State"] => Option.isNone(event) ? state : now.evolve(state, event.value)
 
-const compareSnapshots = <OldId, OldState, OldEvent, OldCommand, Id, State, Event, Command>(
-  old: Subject<OldId, OldState, OldEvent, OldCommand>,
-  now: Subject<Id, State, Event, Command>,
+const compareSnapshots = <Old extends Types, T extends Types>(
+  old: Subject<Old>,
+  now: Subject<T>,
   { events, key, oldStates, states }: {
     readonly key: string
-    readonly oldStates: ReadonlyArray<OldState>
-    readonly events: ReadonlyArray<Option.Option<Event>>
-    readonly states: ReadonlyArray<State>
+    readonly oldStates: ReadonlyArray<Old["State"]>
+    readonly events: ReadonlyArray<Option.Option<T["Event"]>>
+    readonly states: ReadonlyArray<T["State"]>
   }
 ): Violation | undefined => {
   const fields = fieldsOf(now.state.schema.ast)
@@ -206,7 +206,7 @@ const compareSnapshots = <OldId, OldState, OldEvent, OldCommand, Id, State, Even
     if (Either.isLeft(migrated)) return migrated.left
     if (Option.isNone(migrated.right)) continue
     const { value: first } = migrated.right
-    const differ = (expected: State, actual: State, text: string): Violation | undefined => {
+    const differ = (expected: T["State"], actual: T["State"], text: string): Violation | undefined => {
       const found = differences(expected, actual, fields)
       return found.length === 0 ? undefined : {
         text,
@@ -236,13 +236,13 @@ const compareSnapshots = <OldId, OldState, OldEvent, OldCommand, Id, State, Even
 }
 
 /** Migrates a snapshot of older code. `none` where the code of now replays instead. */
-const migrate = <OldId, OldState, OldEvent, OldCommand, Id, State, Event, Command>(
-  old: Subject<OldId, OldState, OldEvent, OldCommand>,
-  now: Subject<Id, State, Event, Command>,
+const migrate = <Old extends Types, T extends Types>(
+  old: Subject<Old>,
+  now: Subject<T>,
   key: string,
   version: number,
   state: string
-): Either.Either<Option.Option<State>, Violation> => {
+): Either.Either<Option.Option<T["State"]>, Violation> => {
   const migrated = Snapshot.decode(now, {
     stream: StreamId.make(now.name, key),
     version,
@@ -273,16 +273,16 @@ const migrate = <OldId, OldState, OldEvent, OldCommand, Id, State, Event, Comman
  * Checks migrations without the older code: some old state can be migrated, and every field that old and new states
  * share has an effect on the result.
  */
-export const inspect = <Id, State, Event, Command>(
-  now: Subject<Id, State, Event, Command>,
-  reached: ReadonlyArray<State>,
+export const inspect = <T extends Types>(
+  now: Subject<T>,
+  reached: ReadonlyArray<T["State"]>,
   seed: number,
   limits: Limits
 ): Problem | undefined => {
   for (const { ast, decode, version } of now.migrations) {
     const schema = Schema.make<unknown>(ast)
     const encode = Schema.encodeEither(schema)
-    const pairs: Array<Pair<State>> = []
+    const pairs: Array<Pair<T>> = []
     let refused: Evidence | undefined
     for (const state of generateStates(schema, version, seed, limits)) {
       const stored = Either.flatMap(encode(state), Json.stringify)
@@ -316,16 +316,16 @@ export const inspect = <Id, State, Event, Command>(
   return undefined
 }
 
-interface Pair<State> {
+interface Pair<T extends Types> {
   readonly old: unknown
-  readonly migrated: State
+  readonly migrated: T["State"]
 }
 
 /** Evidence that a field is constant after the migration, though old states and replayed states vary in it. */
-const forgottenIn = <State>(
+const forgottenIn = <T extends Types>(
   field: PropertyKey,
-  pairs: ReadonlyArray<Pair<State>>,
-  reached: ReadonlyArray<State>
+  pairs: ReadonlyArray<Pair<T>>,
+  reached: ReadonlyArray<T["State"]>
 ): ReadonlyArray<Evidence> | undefined => {
   const [one, ...others] = pairs
   const other = others.find((pair) => !same(valueIn(one.old, field), valueIn(pair.old, field)))

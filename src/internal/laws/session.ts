@@ -13,23 +13,23 @@ import type { FakeGlobals } from "./fakeGlobals.js"
 import * as Generators from "./generators.js"
 import type { Law, Line } from "./report.js"
 import { type Finding, type Found, shrink } from "./shrink.js"
-import { type History, lengthOf, type Subject } from "./subject.js"
+import { type History, lengthOf, type Subject, type Types } from "./subject.js"
 import { type Answer, checkIn, idle, inFakeGlobals, neverReturned, type Question, run } from "./timedHistory.js"
 import { type Limits, TookTooLong, within } from "./timeLimit.js"
 
-export interface Options<Id, in out State, Event, Command> extends Generators.Given<Id, Command, Event> {
+export interface Options<T extends Types> extends Generators.Given<T> {
   readonly histories: "commands" | "events"
-  readonly invariant: ((state: State) => boolean) | undefined
+  readonly invariant: ((state: T["State"]) => boolean) | undefined
   readonly runs: number | undefined
   readonly seed: number
   readonly size: number
   readonly limits: Limits
 }
 
-export interface Session<out Id, out State, out Event, out Command> {
-  readonly find: (law: Law) => Found<Id, Event, Command> | undefined
+export interface Session<T extends Types> {
+  readonly find: (law: Law) => Found<T> | undefined
   /** Some of the states that the histories reached. */
-  readonly reached: ReadonlyArray<State>
+  readonly reached: ReadonlyArray<T["State"]>
 }
 
 const mostRuns = 1_000
@@ -39,34 +39,31 @@ const fewest = 25
 /** How many of the reached states are kept. */
 const kept = 500
 
-interface Search<Id, State, Event, Command> {
-  readonly subject: Subject<Id, State, Event, Command>
-  readonly options: Options<Id, State, Event, Command>
+interface Search<T extends Types> {
+  readonly subject: Subject<T>
+  readonly options: Options<T>
   readonly strict: boolean
   /** The laws that no history has broken yet. */
   readonly pending: Set<Law>
-  readonly first: Map<Law, First<Id, Event, Command>>
+  readonly first: Map<Law, First<T>>
   readonly decided: Set<string>
-  readonly reached: Array<State>
+  readonly reached: Array<T["State"]>
   refused: { readonly command: unknown; readonly rejection: unknown } | undefined
   /** The part of a history that is being generated. */
   generating: "id" | "command" | "event"
 }
 
-interface First<Id, Event, Command> {
-  readonly arbitrary: FastCheck.Arbitrary<History<Id, Command, Event>>
-  readonly finding: Finding<Id, Event, Command>
+interface First<T extends Types> {
+  readonly arbitrary: FastCheck.Arbitrary<History<T>>
+  readonly finding: Finding<T>
   readonly run: number
   readonly hung: boolean
 }
 
-export const make = <Id, State, Event, Command>(
-  subject: Subject<Id, State, Event, Command>,
-  options: Options<Id, State, Event, Command>
-): Session<Id, State, Event, Command> => {
+export const make = <T extends Types>(subject: Subject<T>, options: Options<T>): Session<T> => {
   const { limits, runs, size } = options
   const strict = options.histories === "events"
-  const search: Search<Id, State, Event, Command> = {
+  const search: Search<T> = {
     subject,
     options,
     strict,
@@ -91,7 +88,7 @@ export const make = <Id, State, Event, Command>(
     })
   )
   if (!strict) runOldEvents(search, generators, histories)
-  const known = new Map<Law, Found<Id, Event, Command>>()
+  const known = new Map<Law, Found<T>>()
   return {
     reached: search.reached,
     find: (law) => {
@@ -109,10 +106,10 @@ export const make = <Id, State, Event, Command>(
 const impurityFirst = "decide or evolve is not pure, as the law of purity says. Fix that first: it may be the cause."
 
 /** Streams may still hold events that no command decides any more. Each type is tried after the histories. */
-const runOldEvents = <Id, State, Event, Command>(
-  search: Search<Id, State, Event, Command>,
-  { byType }: Generators.Generators<Id, Command, Event>,
-  histories: FastCheck.Arbitrary<History<Id, Command, Event>>
+const runOldEvents = <T extends Types>(
+  search: Search<T>,
+  { byType }: Generators.Generators<T>,
+  histories: FastCheck.Arbitrary<History<T>>
 ): void => {
   const { decided, first, options, refused } = search
   if (decided.size === 0 && first.size === 0 && options.size > 0) {
@@ -127,10 +124,10 @@ const runOldEvents = <Id, State, Event, Command>(
   }
 }
 
-const runHistories = <Id, State, Event, Command>(
-  search: Search<Id, State, Event, Command>,
+const runHistories = <T extends Types>(
+  search: Search<T>,
   globals: FakeGlobals,
-  arbitrary: FastCheck.Arbitrary<History<Id, Command, Event>>,
+  arbitrary: FastCheck.Arbitrary<History<T>>,
   { laws, least, most }: { readonly laws: ReadonlyArray<Law>; readonly most: number; readonly least: number }
 ): void => {
   const { options, pending, subject } = search
@@ -139,10 +136,10 @@ const runHistories = <Id, State, Event, Command>(
   const progress = idle()
   let next = 0
   let checking = 0
-  let current: History<Id, Command, Event> | undefined
+  let current: History<T> | undefined
   const wanted = () => laws.filter((law) => pending.has(law))
   const question = () => questionOf(search, wanted())
-  const settle = (history: History<Id, Command, Event>, answer: Answer) => {
+  const settle = (history: History<T>, answer: Answer) => {
     learn(search, arbitrary, history, next, answer)
     next++
     current = undefined
@@ -198,10 +195,10 @@ const runHistories = <Id, State, Event, Command>(
   }
 }
 
-const learn = <Id, State, Event, Command>(
-  search: Search<Id, State, Event, Command>,
-  arbitrary: FastCheck.Arbitrary<History<Id, Command, Event>>,
-  history: History<Id, Command, Event>,
+const learn = <T extends Types>(
+  search: Search<T>,
+  arbitrary: FastCheck.Arbitrary<History<T>>,
+  history: History<T>,
   run: number,
   { decided, hung, log, problems }: Answer
 ): void => {
@@ -213,18 +210,14 @@ const learn = <Id, State, Event, Command>(
   }
 }
 
-const tooSlow = <Id, State, Event, Command>(
-  { options, subject }: Search<Id, State, Event, Command>,
+const tooSlow = <T extends Types>(
+  { options, subject }: Search<T>,
   part: "id" | "command" | "event",
   millis: number
 ): Generators.NotGenerated =>
   Generators.slowest(subject, options, part, Math.max(1, Math.round(millis / 1_000)), options.limits)
 
-const shrunk = <Id, State, Event, Command>(
-  search: Search<Id, State, Event, Command>,
-  law: Law,
-  { arbitrary, finding, run }: First<Id, Event, Command>
-): Found<Id, Event, Command> =>
+const shrunk = <T extends Types>(search: Search<T>, law: Law, { arbitrary, finding, run }: First<T>): Found<T> =>
   inFakeGlobals((globals) => {
     const { options: { limits, seed }, subject } = search
     const elapsed = limits.stopwatch()
@@ -244,10 +237,7 @@ const shrunk = <Id, State, Event, Command>(
 /**
  * A history that never returns is not run again and again. The commands and events that it did not reach are left out.
  */
-const unshrunk = <Id, State, Event, Command>(
-  { strict }: Search<Id, State, Event, Command>,
-  { finding, run }: First<Id, Event, Command>
-): Found<Id, Event, Command> => {
+const unshrunk = <T extends Types>({ strict }: Search<T>, { finding, run }: First<T>): Found<T> => {
   const count = (tag: Line["_tag"]) => finding.log.filter((line) => line._tag === tag).length
   const { commands, events, id } = finding.history
   return {
@@ -285,10 +275,10 @@ const nothingDecided = (refused: { readonly command: unknown; readonly rejection
     "do (the option `command`), or check them on any events in any order (the option `histories: \"events\"`)."
   ].join("\n")
 
-const questionOf = <Id, State, Event, Command>(
-  { options: { invariant, limits, size }, reached, strict }: Search<Id, State, Event, Command>,
+const questionOf = <T extends Types>(
+  { options: { invariant, limits, size }, reached, strict }: Search<T>,
   laws: ReadonlyArray<Law>
-): Question<State> => ({
+): Question<T["State"]> => ({
   laws,
   strict,
   size,

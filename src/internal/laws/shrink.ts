@@ -1,15 +1,15 @@
 import * as FastCheck from "effect/FastCheck"
 import type { Line, Problem } from "./report.js"
-import { type History, lengthOf } from "./subject.js"
+import { type History, lengthOf, type Types } from "./subject.js"
 
 /** A history that breaks a law. */
-export interface Finding<out Id, out Event, out Command> {
-  readonly history: History<Id, Command, Event>
+export interface Finding<out T extends Types> {
+  readonly history: History<T>
   readonly log: ReadonlyArray<Line>
   readonly problem: Problem
 }
 
-export interface Found<out Id, out Event, out Command> extends Finding<Id, Event, Command> {
+export interface Found<out T extends Types> extends Finding<T> {
   /** The number of the run, from 1. */
   readonly run: number
   /** How many commands and events the history had before it was shrunk. */
@@ -17,20 +17,20 @@ export interface Found<out Id, out Event, out Command> extends Finding<Id, Event
 }
 
 /** Searches for the smallest history that still breaks the law, from the one that a run of fast-check generated. */
-export const shrink = <Id, Event, Command>(
-  arbitrary: FastCheck.Arbitrary<History<Id, Command, Event>>,
+export const shrink = <T extends Types>(
+  arbitrary: FastCheck.Arbitrary<History<T>>,
   options: {
-    readonly found: Finding<Id, Event, Command>
+    readonly found: Finding<T>
     readonly seed: number
     /** The number of the run, from 0. */
     readonly run: number
     readonly inTime: () => boolean
-    readonly check: (history: History<Id, Command, Event>) => Finding<Id, Event, Command> | undefined
+    readonly check: (history: History<T>) => Finding<T> | undefined
   }
-): Found<Id, Event, Command> => {
+): Found<T> => {
   const { check, found, inTime, run, seed } = options
   let smallest = found
-  const breaks = (history: History<Id, Command, Event>): boolean => {
+  const breaks = (history: History<T>): boolean => {
     const finding = inTime() ? check(history) : undefined
     if (finding !== undefined) smallest = finding
     return finding !== undefined

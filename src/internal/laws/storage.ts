@@ -8,7 +8,7 @@ import * as Visits from "../schema/visits.js"
 import { differences, nothing } from "./difference.js"
 import { objections, unusual } from "./objections.js"
 import { apart, type Evidence, text, valueOf } from "./report.js"
-import type { Subject } from "./subject.js"
+import type { Subject, Types } from "./subject.js"
 
 export interface Loss {
   readonly text: string
@@ -46,10 +46,10 @@ const refused = (text: string, error: ParseResult.ParseError): Loss => {
 }
 
 /** Stores an event and reads it back. */
-export const storeEvent = <Id, State, Event, Command>(
-  { event: codec }: Subject<Id, State, Event, Command>,
-  event: Event
-): Either.Either<Event, Loss> => {
+export const storeEvent = <T extends Types>(
+  { event: codec }: Subject<T>,
+  event: T["Event"]
+): Either.Either<T["Event"], Loss> => {
   const encoded = codec.encode(event)
   if (Either.isLeft(encoded)) return Either.left(refused("The event does not match its schema.", encoded.left))
   const decode = codec.decoder(codec.typeOf(event))
@@ -66,10 +66,10 @@ export const storeEvent = <Id, State, Event, Command>(
 }
 
 /** Stores a state as a snapshot does and reads it back. */
-export const storeState = <Id, State, Event, Command>(
-  { state: codec }: Subject<Id, State, Event, Command>,
-  state: State
-): Either.Either<State, Loss> => {
+export const storeState = <T extends Types>(
+  { state: codec }: Subject<T>,
+  state: T["State"]
+): Either.Either<T["State"], Loss> => {
   const encoded = codec.encode(state)
   if (Either.isLeft(encoded)) {
     return Either.left(refused("The state cannot be encoded, so no snapshot of it can be taken.", encoded.left))

@@ -7,7 +7,7 @@
 import * as CheckHistory from "./checkHistory.js"
 import { type FakeGlobals, install } from "./fakeGlobals.js"
 import type { Law, Line, Problem } from "./report.js"
-import type { History, Subject } from "./subject.js"
+import type { History, Subject, Types } from "./subject.js"
 import { type Limits, TookTooLong, within } from "./timeLimit.js"
 
 export interface Question<in State> {
@@ -38,11 +38,11 @@ const now = performance.now.bind(performance)
 export const idle = (): Progress => ({ log: [], running: "initial", began: now(), since: now() })
 
 /** Checks one history without a time limit. */
-export const run = <Id, State, Event, Command>(
+export const run = <T extends Types>(
   globals: FakeGlobals,
-  subject: Subject<Id, State, Event, Command>,
-  history: History<Id, Command, Event>,
-  { laws, limits, ...question }: Question<State>,
+  subject: Subject<T>,
+  history: History<T>,
+  { laws, limits, ...question }: Question<T["State"]>,
   progress: Progress
 ): CheckHistory.Result => {
   progress.log = []
@@ -71,17 +71,17 @@ export const inFakeGlobals = <A>(body: (globals: FakeGlobals) => A): A => {
 }
 
 /** Checks laws on one history, with a time limit. */
-export const check = <Id, State, Event, Command>(
-  subject: Subject<Id, State, Event, Command>,
-  history: History<Id, Command, Event>,
-  question: Question<State>
+export const check = <T extends Types>(
+  subject: Subject<T>,
+  history: History<T>,
+  question: Question<T["State"]>
 ): Answer => inFakeGlobals((globals) => checkIn(globals, subject, history, question))
 
-export const checkIn = <Id, State, Event, Command>(
+export const checkIn = <T extends Types>(
   globals: FakeGlobals,
-  subject: Subject<Id, State, Event, Command>,
-  history: History<Id, Command, Event>,
-  question: Question<State>
+  subject: Subject<T>,
+  history: History<T>,
+  question: Question<T["State"]>
 ): Answer => {
   const progress = idle()
   try {
