@@ -61,7 +61,7 @@ const stores: ReadonlyArray<readonly [name: string, layer: ReturnType<typeof bro
           Effect.map(([{ n }]) => n)
         )
     })),
-    "a stream whose beginning was removed goes on where it was"
+    "a stream whose beginning was removed keeps its version"
   ],
   [
     "reads from the version after the one asked for",
@@ -73,7 +73,7 @@ const stores: ReadonlyArray<readonly [name: string, layer: ReturnType<typeof bro
           store.replay.readTail(stream, { ...options, fromVersion: options.fromVersion + 1 })
       }
     })),
-    "the tail has what a replay and its proof need"
+    "the tail has the events and ids that a replay needs"
   ],
   [
     "swallows events that do not decode",
@@ -86,7 +86,7 @@ const stores: ReadonlyArray<readonly [name: string, layer: ReturnType<typeof bro
         ),
       readAll: (options) => Stream.catchTag(store.readAll(options), "EventDecodeError", () => Stream.empty)
     })),
-    "a stored event that is no JSON is a typed error, and no event is skipped"
+    "a stored event that is not JSON is a typed error and is not skipped"
   ]
 ]
 

@@ -5,17 +5,16 @@
  */
 import type * as Brand from "effect/Brand"
 import type * as Equal from "effect/Equal"
-import type * as FastCheck from "effect/FastCheck"
 import type { Pipeable } from "effect/Pipeable"
 import * as Schema from "effect/Schema"
 import type * as Aggregate from "../Aggregate.js"
 import { allLaws } from "../internal/laws/checkHistory.js"
+import type { Given } from "../internal/laws/generators.js"
 import * as Laws from "../internal/laws/laws.js"
 import { allow } from "../internal/laws/objections.js"
 import * as PreviousVersion from "../internal/laws/previousVersion.js"
 import { detect } from "../internal/laws/runner.js"
-import type * as Subject from "../internal/laws/subject.js"
-import { subjectOf } from "../internal/laws/subject.js"
+import { type History as Lived, type Subject, subjectOf, type Types, type TypesOf } from "../internal/laws/subject.js"
 import * as TimedHistory from "../internal/laws/timedHistory.js"
 import { defaultLimits } from "../internal/laws/timeLimit.js"
 import { safely } from "../internal/schema/safely.js"
@@ -153,14 +152,7 @@ export const laws = <Name extends string, Id, State, Event, Command, Rejection>(
  */
 export const previous = <Name extends string, Id, State, Event, Command, Rejection>(
   old: Aggregate.Aggregate<Name, Id, State, Event, Command, Rejection>,
-  options: {
-    /** Default: from the id schema. */
-    readonly id?: FastCheck.Arbitrary<NoInfer<Id>> | undefined
-    /** Default: from the command schema. */
-    readonly command?: FastCheck.Arbitrary<NoInfer<Command>> | undefined
-    /** Default: from the event schema. */
-    readonly event?: FastCheck.Arbitrary<NoInfer<Event>> | undefined
-  } = {}
+  options: NoInfer<Given<TypesOf<Id, State, Event, Command, Rejection>>> = {}
 ): Laws.Previous => {
   const subject = subjectOf(old)
   const made: Laws.Older = {
@@ -315,10 +307,10 @@ export const check = <Name extends string, Id, State, Event, Command, Rejection>
 // internal
 // -------------------------------------------------------------------------------------
 
-const validated = <T extends Subject.Types>(
-  aggregate: Subject.Subject<T>,
+const validated = <T extends Types>(
+  aggregate: Subject<T>,
   history: History<T["Id"], T["Event"], T["Command"]>
-): Subject.History<T> => {
+): Lived<T> => {
   const { commands = [], events = [], id } = history
   const as = <A>(what: string, schema: Schema.Schema<A>, value: unknown): A =>
     allow(`AggregateLaws ${what} of ${quote(aggregate.name)}`, value, safely(schema, Schema.validateEither(schema)))

@@ -86,7 +86,7 @@ export const cases: ReadonlyArray<Contract.Case<SnapshotStore.SnapshotStore>> = 
     assert.equal(yield* store.deleteByType(aggregate), 0)
   }),
 
-  withFresh("what was saved is read back", function*(store, _aggregate, snapshot) {
+  withFresh("a saved snapshot is read back", function*(store, _aggregate, snapshot) {
     const states = [
       "{}",
       "null",
@@ -115,7 +115,7 @@ export const cases: ReadonlyArray<Contract.Case<SnapshotStore.SnapshotStore>> = 
     assert.deepEqual(plain(yield* store.get(snapshot("a", 5).stream, { schemaVersion: 1 })), snapshot("a", 6))
   }),
 
-  withFresh("of saves in any order at any time the highest version stays", function*(store, _aggregate, snapshot) {
+  withFresh("concurrent saves in any order keep the highest version", function*(store, _aggregate, snapshot) {
     const versions = [7, 3, 20, 1, 19, 12, 20, 2, 15, 8]
     const outcomes = yield* Effect.forEach(versions, (version) => store.save(snapshot("a", version)), {
       concurrency: "unbounded"
@@ -125,7 +125,7 @@ export const cases: ReadonlyArray<Contract.Case<SnapshotStore.SnapshotStore>> = 
     assert.equal(found?.version, 20)
   }),
 
-  withFresh("every schema version keeps a snapshot of its own", function*(store, _aggregate, snapshot) {
+  withFresh("every schema version keeps its own snapshot", function*(store, _aggregate, snapshot) {
     const { stream } = snapshot("a", 1)
     yield* store.save(snapshot("a", 9, 2))
     yield* store.save(snapshot("a", 5, 3))
@@ -141,7 +141,7 @@ export const cases: ReadonlyArray<Contract.Case<SnapshotStore.SnapshotStore>> = 
     assert.equal(yield* store.exists(stream, { schemaVersion: 4 }), false)
   }),
 
-  withFresh("get finds what a reader can migrate, after its own", function*(store, _aggregate, snapshot) {
+  withFresh("get finds a migratable snapshot after the reader's own", function*(store, _aggregate, snapshot) {
     const { stream } = snapshot("a", 1)
     for (const schemaVersion of [1, 2, 3, 7]) {
       yield* store.save({ ...snapshot("a", 5, schemaVersion), fingerprint: `of ${schemaVersion}` })
@@ -162,7 +162,7 @@ export const cases: ReadonlyArray<Contract.Case<SnapshotStore.SnapshotStore>> = 
     assert.equal(yield* found(5), 7)
   }),
 
-  withFresh("delete takes all, one schema version, or one identity", function*(store, _aggregate, snapshot) {
+  withFresh("delete removes all, one schema version, or one identity", function*(store, _aggregate, snapshot) {
     const { stream } = snapshot("a", 1)
     const saveAll = Effect.forEach([1, 2, 3], (schemaVersion) => store.save(snapshot("a", 4, schemaVersion)))
     yield* saveAll
@@ -186,27 +186,24 @@ export const cases: ReadonlyArray<Contract.Case<SnapshotStore.SnapshotStore>> = 
     assert.equal(yield* store.save(snapshot("a", 4)), "Saved")
   }),
 
-  withFresh(
-    "deleteByType takes one aggregate, strictly below a schema version, and counts",
-    function*(store, aggregate, snapshot) {
-      const other = snapshot("a", 1)
-      yield* store.save({ ...other, stream: StreamId.make(`${aggregate}-other`, "a") })
-      for (const schemaVersion of [1, 2, 3]) {
-        for (const id of ["a", "b"]) yield* store.save(snapshot(id, 4, schemaVersion))
-      }
-      assert.equal(yield* store.deleteByType(aggregate, { schemaVersionBelow: 3, dryRun: true }), 4)
-      assert.equal(yield* store.deleteByType(aggregate, { dryRun: true }), 6)
-      assert.equal(yield* store.deleteByType(aggregate, { schemaVersionBelow: 1 }), 0)
-      assert.equal(yield* store.deleteByType(aggregate, { schemaVersionBelow: 2 }), 2)
-      assert.equal(yield* store.exists(other.stream, { schemaVersion: 1 }), false)
-      assert.equal(yield* store.exists(other.stream, { schemaVersion: 2 }), true)
-      assert.equal(yield* store.deleteByType(aggregate), 4)
-      assert.equal(yield* store.exists(other.stream), false)
-      assert.equal(yield* store.deleteByType(`${aggregate}-other`), 1)
+  withFresh("deleteByType deletes below a schema version and counts", function*(store, aggregate, snapshot) {
+    const other = snapshot("a", 1)
+    yield* store.save({ ...other, stream: StreamId.make(`${aggregate}-other`, "a") })
+    for (const schemaVersion of [1, 2, 3]) {
+      for (const id of ["a", "b"]) yield* store.save(snapshot(id, 4, schemaVersion))
     }
-  ),
+    assert.equal(yield* store.deleteByType(aggregate, { schemaVersionBelow: 3, dryRun: true }), 4)
+    assert.equal(yield* store.deleteByType(aggregate, { dryRun: true }), 6)
+    assert.equal(yield* store.deleteByType(aggregate, { schemaVersionBelow: 1 }), 0)
+    assert.equal(yield* store.deleteByType(aggregate, { schemaVersionBelow: 2 }), 2)
+    assert.equal(yield* store.exists(other.stream, { schemaVersion: 1 }), false)
+    assert.equal(yield* store.exists(other.stream, { schemaVersion: 2 }), true)
+    assert.equal(yield* store.deleteByType(aggregate), 4)
+    assert.equal(yield* store.exists(other.stream), false)
+    assert.equal(yield* store.deleteByType(`${aggregate}-other`), 1)
+  }),
 
-  withFresh("streams do not see each other, whatever their names", function*(store, _aggregate, snapshot) {
+  withFresh("streams with unusual names do not see each other", function*(store, _aggregate, snapshot) {
     const ids = [
       "a",
       "A",
@@ -228,7 +225,7 @@ export const cases: ReadonlyArray<Contract.Case<SnapshotStore.SnapshotStore>> = 
     }
   }),
 
-  withFresh("input that no store can keep is a typed error", function*(store, aggregate, snapshot) {
+  withFresh("invalid input is a typed error", function*(store, aggregate, snapshot) {
     const bad = ["", "\u0000", "\uD800", "x".repeat(1_025)].map((id) => StreamId.make(aggregate, id))
     const attempts: ReadonlyArray<Effect.Effect<unknown, SnapshotStore.SnapshotStoreError>> = [
       ...bad.flatMap((stream) => [

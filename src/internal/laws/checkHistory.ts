@@ -12,11 +12,10 @@ import * as Predicate from "effect/Predicate"
 import * as Schema from "effect/Schema"
 import { messageOf, nameOf } from "./code.js"
 import { differences } from "./difference.js"
-import type { FakeGlobals } from "./fakeGlobals.js"
 import * as Mutation from "./mutation.js"
 import { ownProblem } from "./objections.js"
 import { attempt, call, type Checks, repeatCalls, violate } from "./purity.js"
-import { apart, type Evidence, type Law, type Line, type Problem, text, thrown, valueOf } from "./report.js"
+import { apart, type Evidence, type Law, type Problem, text, thrown, valueOf } from "./report.js"
 import { fieldsOf, type Loss, lossOf, refusals, storeEvent, storeState } from "./storage.js"
 import type { History, Subject, Types } from "./subject.js"
 
@@ -37,21 +36,17 @@ export interface Result {
   readonly decided: ReadonlySet<string>
 }
 
-export interface Options<in State> {
-  readonly laws: ReadonlySet<Law>
+export interface Question<in State> {
+  readonly laws: ReadonlyArray<Law>
   /** The most events: the commands after them are left out. */
   readonly size: number
-  /** Turns false when the history has taken too long. The rest of it is skipped then. */
-  readonly inTime: () => boolean
   /** Whether an event without a decision must lead to a state that keeps every law. */
   readonly strict: boolean
-  readonly invariant?: ((state: State) => boolean) | undefined
-  readonly globals: FakeGlobals
-  /** Filled step by step, so that it can be read after a check that never returned. */
-  readonly log: Array<Line>
+  readonly invariant: ((state: State) => boolean) | undefined
   readonly onState?: ((state: State) => void) | undefined
-  readonly onCall: (what: string) => void
 }
+
+export interface Options<in State> extends Question<State>, Omit<Checks, "problems" | "mutations" | "calls"> {}
 
 /** One event of the history, with the state after it. */
 interface Step<T extends Types> {
@@ -101,7 +96,7 @@ export const checkHistory = <T extends Types>(
     )
     if (isDecided) history.events.every((event) => inTime() && happen(walk, event))
     if (!checks.problems.has("pure")) repeatCalls(checks)
-    if (checks.laws.has("snapshots")) checkSnapshots(walk)
+    if (checks.laws.includes("snapshots")) checkSnapshots(walk)
   }
   return { problems: checks.problems, decided }
 }
@@ -297,7 +292,7 @@ const checkInvariant = <T extends Types>(walk: Walk<T>): void => {
 const snapshotOf = <T extends Types>(
   { checks, state, subject }: Walk<T>
 ): { readonly state: T["State"] } | undefined => {
-  if (!checks.laws.has("encoding") && !checks.laws.has("snapshots")) return undefined
+  if (!checks.laws.includes("encoding") && !checks.laws.includes("snapshots")) return undefined
   checks.onCall("the state schema")
   const stored = storeState(subject, state)
   if (Either.isLeft(stored)) {

@@ -26,8 +26,11 @@ export interface Generators<T extends Types> {
 
 /** The generators that a test gives. The others are made from the schemas. */
 export interface Given<T extends Types> {
+  /** Default: from the id schema. */
   readonly id?: FastCheck.Arbitrary<T["Id"]> | undefined
+  /** Default: from the command schema. */
   readonly command?: FastCheck.Arbitrary<T["Command"]> | undefined
+  /** Default: from the event schema. */
   readonly event?: FastCheck.Arbitrary<T["Event"]> | undefined
 }
 

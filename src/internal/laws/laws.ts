@@ -4,17 +4,16 @@
  * The first check generates the histories for all laws; the others only look at the findings. Cost: see the session
  * and, where older versions are given, the comparison with each of them.
  */
-import type * as FastCheck from "effect/FastCheck"
 import { InvalidOption } from "../../InvalidOption.js"
 import { brief } from "../text.js"
 import * as CheckHistory from "./checkHistory.js"
 import { toCode } from "./code.js"
-import { NotGenerated } from "./generators.js"
+import { type Given, NotGenerated } from "./generators.js"
 import * as PreviousVersion from "./previousVersion.js"
 import { type Law, type Problem, regression, render, variableOf } from "./report.js"
 import * as Session from "./session.js"
 import type { Found } from "./shrink.js"
-import { lengthOf, type Subject, type Types } from "./subject.js"
+import { lengthOf, type Subject, type Types, type TypesOf } from "./subject.js"
 import { defaultLimits, type Limits } from "./timeLimit.js"
 
 /**
@@ -51,19 +50,13 @@ export const names: Readonly<Record<Law, string>> = {
  * @since 0.1.0
  * @category models
  */
-export interface Options<Id, in out State, Event, Command> {
+export interface Options<Id, in out State, Event, Command> extends Given<TypesOf<Id, State, Event, Command>> {
   /**
    * `"commands"`, the default: generated commands are decided in turn, so that every history could have happened.
    * `"events"`: generated events in any order, even where no command would decide them. That is stricter: `evolve` has
    * to handle everything, and every state that it returns must fit the state schema.
    */
   readonly histories?: "commands" | "events" | undefined
-  /** Default: from the id schema. */
-  readonly id?: FastCheck.Arbitrary<Id> | undefined
-  /** Default: from the command schema. */
-  readonly command?: FastCheck.Arbitrary<Command> | undefined
-  /** Default: from the event schema. */
-  readonly event?: FastCheck.Arbitrary<Event> | undefined
   /**
    * Older versions of the aggregate, from `AggregateLaws.previous`. Their snapshots and events are read by this version and
    * compared.

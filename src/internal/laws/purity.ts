@@ -8,14 +8,16 @@ import { TookTooLong } from "./timeLimit.js"
 
 /** The findings of one history, and the services that the checks share. */
 export interface Checks {
-  readonly laws: ReadonlySet<Law>
+  readonly laws: ReadonlyArray<Law>
   /** The first violation of each law. */
   readonly problems: Map<Law, Problem>
+  /** Filled step by step, so that it can be read after a check that never returned. */
   readonly log: Array<Line>
   readonly globals: FakeGlobals
   readonly mutations: Tracker
   /** The calls that are repeated at the end. */
   readonly calls: Array<Call>
+  /** Turns false when the history has taken too long. The rest of it is skipped then. */
   readonly inTime: () => boolean
   /** Called with the name of the code that is about to run, for the report where it never returns. */
   readonly onCall: (what: string) => void
@@ -38,7 +40,7 @@ export const violate = (
   hint?: string,
   lines: number = log.length
 ): void => {
-  if (laws.has(law) && !problems.has(law)) problems.set(law, { law, text, evidence, hint, lines })
+  if (laws.includes(law) && !problems.has(law)) problems.set(law, { law, text, evidence, hint, lines })
 }
 
 export const attempt = <A>(body: () => A): Either.Either<A, unknown> => {
@@ -65,7 +67,7 @@ export const call = <A>(
   onCall(name)
   Object.values(inputs).forEach(mutations.freeze)
   const before = mutations.copy(inputs)
-  const watched = laws.has("pure") && !problems.has("pure")
+  const watched = laws.includes("pure") && !problems.has("pure")
   const result = attempt(() => watched ? globals.watch(body) : { value: globals.run(0, body), reading: undefined })
   const changes = differences(before, inputs)
   if (changes.length > 0) {

@@ -10,12 +10,7 @@ import type { Law, Line, Problem } from "./report.js"
 import type { History, Subject, Types } from "./subject.js"
 import { type Limits, TookTooLong, within } from "./timeLimit.js"
 
-export interface Question<in State> {
-  readonly laws: ReadonlyArray<Law>
-  readonly strict: boolean
-  readonly size: number
-  readonly invariant: ((state: State) => boolean) | undefined
-  readonly onState?: ((state: State) => void) | undefined
+export interface Question<in State> extends CheckHistory.Question<State> {
   readonly limits: Limits
 }
 
@@ -42,7 +37,7 @@ export const run = <T extends Types>(
   globals: FakeGlobals,
   subject: Subject<T>,
   history: History<T>,
-  { laws, limits, ...question }: Question<T["State"]>,
+  { limits, ...question }: Question<T["State"]>,
   progress: Progress
 ): CheckHistory.Result => {
   progress.log = []
@@ -50,7 +45,6 @@ export const run = <T extends Types>(
   const elapsed = limits.stopwatch()
   return CheckHistory.checkHistory(subject, history, {
     ...question,
-    laws: new Set(laws),
     inTime: () => elapsed() < limits.history / 2,
     globals,
     log: progress.log,
