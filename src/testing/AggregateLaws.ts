@@ -25,7 +25,7 @@ export { NotGenerated } from "../internal/laws/generators.js"
 export { LawBroken, type Options, type Previous, PreviousTypeId } from "../internal/laws/laws.js"
 
 /**
- * One law, for any runner: `check` throws a {@link LawBroken} if the aggregate breaks it.
+ * One law for any runner. `check` throws a {@link LawBroken} if the aggregate breaks the law.
  *
  * @since 0.1.0
  * @category models
@@ -110,8 +110,7 @@ export const laws = <Name extends string, Id, State, Event, Command, Rejection>(
 ): ReadonlyArray<Law> => Laws.make(subjectOf(aggregate), options, laws)
 
 /**
- * Names an older version of an aggregate to compare with. Keep its definition, or the part that still exists, beside
- * the tests.
+ * Names an older version of an aggregate to compare with. Keep its definition, or a part of it, beside the tests.
  *
  * @example
  * ```ts
@@ -165,8 +164,8 @@ export const previous = <Name extends string, Id, State, Event, Command, Rejecti
 }
 
 /**
- * Checks one history of an older version: its snapshots and events must give the same state now as a replay. Throws a
- * {@link LawBroken} if they do not. This is the line that keeps a counterexample as a test.
+ * Checks one history of an older version. Its snapshots and its events must give the same state now; otherwise it throws
+ * a {@link LawBroken}. A report prints this call, to keep a counterexample as a test.
  *
  * @example
  * ```ts
@@ -228,7 +227,7 @@ export const checkPrevious = <
 }
 
 /**
- * The type of a value without the brands of its parts, so that a printed history compiles where it is pasted.
+ * Removes the brands from a type and its parts, so that a printed history compiles in a test.
  *
  * @since 0.1.0
  * @category type helpers
@@ -242,22 +241,22 @@ export type Unbranded<A> = A extends string ? A extends Brand.Brand<infer _> ? s
   : A
 
 /**
- * One history for {@link check}. Values that the schemas refuse throw `InvalidOption`.
+ * One history for {@link check}, which throws an `InvalidOption` for invalid values.
  *
  * @since 0.1.0
  * @category models
  */
 export interface History<Id, Event, Command> {
   readonly id: Unbranded<Id>
-  /** Decided in turn. */
+  /** The commands to decide in turn. */
   readonly commands?: ReadonlyArray<Unbranded<Command>> | undefined
-  /** They happen after the commands, without a decision. */
+  /** The events that happen after the commands, without a decision. */
   readonly events?: ReadonlyArray<Unbranded<Event>> | undefined
 }
 
 /**
- * Checks all laws on one history, and throws a {@link LawBroken} for the first that it breaks. This is the line that
- * keeps a counterexample as a test.
+ * Checks all laws on one history, and throws a {@link LawBroken} for the first that it breaks. A report prints this
+ * call, to keep a counterexample as a test.
  *
  * @example
  * ```ts
@@ -325,8 +324,8 @@ const validated = <T extends Types>(
 
 const { setImmediate } = globalThis
 
-// laws never wait, but a runner in another process wants to hear from this one between two checks
+// laws never wait, but a runner in another process needs a heartbeat between two checks
 const turn = (): Promise<void> => new Promise((resolve) => setImmediate(resolve))
 
-/** For a whole set of laws, in milliseconds: the first check generates the histories for all. */
+/** The timeout of each law in milliseconds. The first check generates the histories of all laws. */
 const timeout = 120_000

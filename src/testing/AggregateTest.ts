@@ -208,7 +208,7 @@ const unchanged = <A>(
   body: () => A
 ): A => {
   const mutations = Mutation.make()
-  // a command belongs to the test
+  // the command is not frozen, as it belongs to the test
   mutations.freeze(inputs.state)
   mutations.freeze(inputs.event)
   const before = mutations.copy(inputs)
@@ -384,7 +384,7 @@ const failure = (
   const error = new AssertionError({
     ...compared,
     message: [text, "", ...table([...story, ...evidence.flatMap(evidenceRows)]), ...more].join("\n"),
-    // node does not know this operator, and so leaves the message as it is
+    // node leaves the message of an unknown operator unchanged
     operator: "then"
   })
   // the stack begins in the test

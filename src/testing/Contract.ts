@@ -49,7 +49,7 @@ export interface Runner {
  * import { Contract, SnapshotStoreContract } from "effect-eventsourcing/testing"
  * import { afterAll, describe, it } from "vitest"
  *
- * const cases = SnapshotStoreContract.cases.filter(({ name }) => !name.includes("concurrent"))
+ * const cases = SnapshotStoreContract.cases.filter(({ name }) => !name.startsWith("deleteByType"))
  * Contract.declare({ afterAll, describe, it }, { name: "my store", layer: SnapshotStore.layerMemory, cases })
  * ```
  *

@@ -118,7 +118,7 @@ interface Fresh {
   ) => Effect.Effect<ReadonlyArray<Event.RecordedEvent>, EventStore.EventStoreError | EventStore.EventDecodeError>
 }
 
-// every case has its own aggregate, so that cases may share a database and run concurrently
+// each case has its own aggregate, so that cases can share a database and run concurrently
 const withFresh = <R = never>(
   name: string,
   body: (fresh: Fresh) => Contract.Body<R>
@@ -395,7 +395,7 @@ const basic: ReadonlyArray<Contract.Case<EventStore.EventStore>> = [
     const here = stream("a")
     const there = StreamId.make(`${here.aggregate}-other`, here.id)
     yield* store.append(there, batch, { expectedVersion: ExpectedVersion.noStream })
-    // where they stand there is where a repeated append would find them here
+    // a repeated append to this stream would find them at the same versions
     for (const expectedVersion of [ExpectedVersion.noStream, ExpectedVersion.any, ExpectedVersion.exact(0)]) {
       assert.equal((yield* failureOf(store.append(here, batch, { expectedVersion })))._tag, "DuplicateEventId")
     }

@@ -1,5 +1,5 @@
 /**
- * Wraps stores that fail on purpose.
+ * Wraps stores, so that chosen calls fail.
  *
  * A plan chooses the calls that fail: the n-th call, the calls that match a predicate, or calls that are drawn from a
  * seed. The wrapper passes every other call on to the event store or snapshot store below it.
@@ -322,7 +322,7 @@ export const firstOf = (...plans: ReadonlyArray<Plan>): Plan => ({
     const started = plans.map((plan) => plan.start())
     return (call) => {
       let found: Fault | undefined = undefined
-      // every plan sees every call, as it may count them
+      // call every plan, as a plan may count the calls
       for (const next of started) {
         const fault = next(call)
         found ??= fault

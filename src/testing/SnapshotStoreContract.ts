@@ -61,7 +61,7 @@ const plain = (found: Option.Option<Snapshot.EncodedSnapshot>) =>
   Option.getOrNull(Option.map(found, (snapshot) => ({ ...snapshot, stream: { ...snapshot.stream } })))
 
 /**
- * The cases one by one.
+ * Lists the cases one by one.
  *
  * @example
  * ```ts

@@ -226,7 +226,7 @@ describe("upcasts", () => {
     )
     assert.include(stories[0], "$.cents")
     assert.include(stories[1], "$.cents")
-    assert.include(stories[2], "under the type \"Taken\", which the code of now does not know")
+    assert.include(stories[2], "under the type \"Taken\", which the current code does not know")
   })
 })
 

@@ -21,7 +21,7 @@ const mostly = <A>(
 const oneOf = <A>(values: ReadonlyArray<A>): FastCheck.Arbitrary<A> | undefined =>
   values.length === 0 ? undefined : FastCheck.constantFrom(...values)
 
-// few, so that a command refers to the result of another one; keys like "10" and "2" change their order in an object
+// so few that commands refer to each other; keys like "10" and "2" change their order in an object
 const fewStrings = ["a", "b"]
 const plainStrings = ["a", "b", "c", "2", "10", "1", "", "aa", "B", "Abc", "ab cd", "abcdefgh"]
 const nastyStrings = ["__proto__", "constructor", "toString", "\u0000", "\ud800", "a\u0308", "ä", "👩‍👩‍👧", "'; --", " "]

@@ -38,9 +38,9 @@ export interface Result {
 
 export interface Question<in State> {
   readonly laws: ReadonlyArray<Law>
-  /** The most events: the commands after them are left out. */
+  /** The maximum number of events. The commands after them are not decided. */
   readonly size: number
-  /** Whether an event without a decision must lead to a state that keeps every law. */
+  /** True: also the states after undecided events must keep every law. */
   readonly strict: boolean
   readonly invariant: ((state: State) => boolean) | undefined
   readonly onState?: ((state: State) => void) | undefined
@@ -52,7 +52,7 @@ export interface Options<in State> extends Question<State>, Omit<Checks, "proble
 interface Step<T extends Types> {
   readonly event: T["Event"]
   readonly state: T["State"]
-  /** The state as a snapshot gives it back. `undefined` where no snapshot can be taken. */
+  /** The state that is read back from a snapshot. `undefined`: it cannot be stored. */
   readonly snapshot: { readonly state: T["State"] } | undefined
 }
 
@@ -120,7 +120,7 @@ const begin = <T extends Types>(walk: Walk<T>): boolean => {
   return true
 }
 
-/** Decides a command. False where the history cannot go on. */
+/** Decides a command. False: the history cannot continue. */
 const decide = <T extends Types>(walk: Walk<T>, command: T["Command"]): boolean => {
   const { checks, eventFields, state, subject } = walk
   checks.log.push({ _tag: "Command", command })
@@ -191,7 +191,7 @@ const untyped = (rejection: unknown): string | undefined => {
   return undefined
 }
 
-/** Evolves an event that no command decided. False where the history cannot go on. */
+/** Evolves an undecided event. False: the history cannot continue. */
 const happen = <T extends Types>(walk: Walk<T>, event: T["Event"]): boolean => {
   walk.checks.log.push({ _tag: "Event", number: walk.steps.length + 1, event, decided: false })
   return walk.options.strict ? store(walk, event) && evolve(walk, event) : survive(walk, event)
@@ -250,8 +250,8 @@ const unhandled = (checks: Checks): boolean => {
 }
 
 /**
- * Evolves an event in a state in which no command may ever decide it. `evolve` must not throw, but the state after it
- * may break the schema, and a class may refuse to be built.
+ * Evolves an event in a state in which commands may never decide it. `evolve` must not throw, but the state after it may
+ * break the schema, and the constructor of a class may reject it.
  */
 const survive = <T extends Types>(walk: Walk<T>, event: T["Event"]): boolean => {
   const { checks, state: before, stateFields, subject } = walk

@@ -6,10 +6,10 @@ import * as Option from "effect/Option"
 import * as Redacted from "effect/Redacted"
 import { containerOf, isData, isObject, ownKeys } from "./effectData.js"
 
-/** Writes a value as the TypeScript that makes it, on one line. */
+/** Prints a value as TypeScript code on one line. */
 export const toCode = (value: unknown): string => flat(toDoc(value, []))
 
-/** Writes the same code in several lines where it is wider than `width`. */
+/** Prints the same code on several lines if it is wider than `width`. */
 export const toLines = (value: unknown, width: number): ReadonlyArray<string> => pretty(toDoc(value, []), width)
 
 type Doc =
@@ -18,7 +18,7 @@ type Doc =
     readonly open: string
     readonly items: ReadonlyArray<readonly [prefix: string, Doc]>
     readonly close: string
-    /** Whether the braces are set off by spaces. */
+    /** Whether there are spaces inside the braces. */
     readonly spaced: boolean
   }
 
@@ -137,12 +137,12 @@ const objectToDoc = (value: object, ancestors: ReadonlyArray<object>): Doc => {
     return call(make, zoneToCode(value))
   }
   if (Duration.isDuration(value)) return durationToCode(value)
-  // a generated value is not a secret, and the printed line must make it again
+  // a generated value is not secret, and the printed code must recreate it
   if (Redacted.isRedacted(value)) return call("Redacted.make", doc(Redacted.value(value)))
   const container = containerOf(value)
   if (container !== undefined && container._tag !== "Atom") {
     const items = container._tag === "Keyed" ? container.entries.map(entry) : container.values.map(doc)
-    // the order is a function, which only the reader can name
+    // the order is a function and cannot be printed
     const order = container.name.startsWith("Sorted") ? ["/* its order */"] : []
     return call(`${container.name}.fromIterable`, list(items), ...order)
   }

@@ -7,7 +7,7 @@ import { formatPath } from "../schema/json.js"
 import { toCode } from "./code.js"
 import { containerOf, isData, isObject, isPlain, ownKeys } from "./effectData.js"
 
-/** The text of a side that has nothing at the path of a difference. No value has this code. */
+/** Stands for a missing side of a difference. It is not the code of any value. */
 export const nothing = "nothing"
 
 /**
@@ -33,7 +33,7 @@ interface Walk {
   readonly fields: ReadonlySet<PropertyKey>
   readonly limit: number
   readonly found: Array<Difference>
-  /** The pairs that are being compared further up, so that cycles end. */
+  /** The pairs that are being compared, so that cycles end. */
   readonly pairs: Map<object, object>
 }
 
@@ -100,7 +100,7 @@ const compareObjects = (walk: Walk, path: Path, expected: object, actual: object
   compareFields(walk, path, expected, actual)
 }
 
-// the class: a plain object has the same kind with a prototype, without one, and with that of Effect's data
+// the class: plain objects have one kind, with a prototype, without one, or with that of Effect's data
 const kind = (value: object): unknown => {
   if (isData(value)) return Array.isArray(value) ? Array.prototype : Object.prototype
   const prototype: unknown = Object.getPrototypeOf(value)
@@ -113,7 +113,7 @@ const described = (value: object): string => {
   return Array.isArray(value) ? `the array ${code}` : `the plain object ${code}`
 }
 
-// whether a class of the user defines an equality of its own, other than that of Effect's data
+// whether a user-defined class overrides the equality of Effect's data
 const ownEquality = (value: object): boolean =>
   Equal.isEqual(value) && Reflect.get(value, Equal.symbol) !== Reflect.get(Data.struct({}), Equal.symbol)
 

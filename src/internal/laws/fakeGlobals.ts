@@ -1,6 +1,6 @@
 /**
- * Replaces the clock and the sources of randomness, which pure code must not read, by deterministic ones that note who
- * reads them. A caller that does not run under {@link FakeGlobals} still gets the real ones.
+ * Replaces the clock and the sources of randomness, which pure code must not read, by deterministic ones that note the
+ * reading. Code that does not run under {@link FakeGlobals} still gets the real ones.
  */
 import { createRequire, syncBuiltinESMExports } from "node:module"
 import { isObject } from "./effectData.js"
@@ -171,7 +171,7 @@ const fakeClocks = (fakes: Fakes): void => {
   fake(fakes, usage, process.memoryUsage, "rss", "process.memoryUsage.rss()", () => 0)
 }
 
-/** Replaces the formats that take the current time where they are given none. */
+/** Replaces the formats that use the current time by default. */
 const fakeFormats = (fakes: Fakes): void => {
   const { prototype } = Intl.DateTimeFormat
   const format = Object.getOwnPropertyDescriptor(prototype, "format")?.get
@@ -196,7 +196,7 @@ const fakeFormats = (fakes: Fakes): void => {
 }
 
 const fakeRandomness = (fakes: Fakes): void => {
-  // a multiplicative generator: good enough for numbers that no pure code uses
+  // a multiplicative generator is good enough, as pure code does not use the numbers
   const random = () => {
     fakes.seed = (fakes.seed * 48_271) % 2_147_483_647
     return fakes.seed / 2_147_483_647
@@ -231,7 +231,7 @@ const fakeRandomness = (fakes: Fakes): void => {
   fake(fakes, randomness, nodeCrypto, "randomInt", "crypto.randomInt()", int)
 }
 
-// Effect's runtime reads the clock for its fibers: that is not a reading by the code that it runs
+// Effect's runtime reads the clock for its fibers, which is not a reading by the aggregate
 const runtime = /[\\/](?:fiberId|fiberRuntime|FiberId)\.[cm]?[jt]s/
 
 const readingOf = (source: string, what: string, called: Function): Reading | undefined => {

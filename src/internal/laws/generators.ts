@@ -35,7 +35,7 @@ export interface Given<T extends Types> {
 }
 
 /**
- * The histories could not be generated. The message names the schema that prevents it, and says what to annotate.
+ * The histories could not be generated. The message names the schema that prevents it and the annotation that helps.
  *
  * @example
  * ```ts
@@ -51,14 +51,14 @@ export class NotGenerated extends Error {
   override readonly name = "NotGenerated"
 }
 
-/** Makes the generators of an subject and tries each of them out, so that one that never ends is found here. */
+/** Makes the generators and tries each of them, to find one that never ends. */
 export const make = <T extends Types>(
   subject: Subject<T>,
   given: Given<T>,
   { values: millis }: Limits
 ): Generators<T> => {
   const { event: codec } = subject
-  // one by one, so that the message names the event
+  // one at a time, so that the message names the event
   const members = given.event === undefined ? membersOf(codec.schema.ast) : []
   const byType = new Map(members.map((ast) => {
     const schema = Schema.make<T["Event"]>(ast)
@@ -100,7 +100,7 @@ export const histories = <T extends Types>(
   })
 }
 
-/** Gives the generator of a test, or the one of a schema, if it gives values in time. */
+/** Gives the generator of the test or of the schema, if it makes values in time. */
 const tried = <A>({ given, millis, option, schema, what }: {
   readonly what: string
   readonly option: string
@@ -178,7 +178,7 @@ const tryOut = (make: () => FastCheck.Arbitrary<unknown>, millis: number): Probl
   }
 }
 
-// a generator that stops ending later is found by the histories
+// a generator that hangs later is found by the histories
 const sampleInTime = <A>(arbitrary: FastCheck.Arbitrary<A>, millis: number): ReadonlyArray<A> => {
   try {
     return within(millis, () => FastCheck.sample(arbitrary, { numRuns: 20, seed: 1 }))
@@ -201,7 +201,7 @@ const refusedOf = <A>(
   return undefined
 }
 
-// a filter silently drops wrong values of the generator that is annotated on its own schema
+// a filter silently drops the invalid values of the generator that annotates it
 const ofItsOwn = (problem: Pinpointed, millis: number): Pinpointed => {
   const { ast } = problem
   const annotation: unknown = ast.annotations[AST.ArbitraryAnnotationId]
@@ -263,7 +263,7 @@ const descend = (ast: AST.AST, path: ReadonlyArray<PropertyKey>, problem: Proble
   const parts = path.length < 8 ? partsOf(ast) : []
   if (parts.length > 0) {
     const { cost, part: [steps, child] } = mostExpensive(parts, limits)
-    // a list holds several values, and a filter tries more than one
+    // a list makes several values, and a filter tries several
     if (cost > costOf(ast, limits) / 20) return descend(child, [...path, ...steps], problem, limits)
   }
   return ofItsOwn({ ...problem, ast, path }, limits.values)

@@ -17,7 +17,7 @@ import { lengthOf, type Subject, type Types, type TypesOf } from "./subject.js"
 import { defaultLimits, type Limits } from "./timeLimit.js"
 
 /**
- * A history breaks a law. The message tells the history as a story.
+ * A history breaks a law. The message lists the steps of the history.
  *
  * @example
  * ```ts
@@ -45,7 +45,7 @@ export const names: Readonly<Record<Law, string>> = {
 }
 
 /**
- * How the histories are generated, and what else must hold.
+ * Settings of the laws: the generation of histories, older versions and an invariant.
  *
  * @since 0.1.0
  * @category models
@@ -122,7 +122,7 @@ interface Suite {
   readonly seed: number
   readonly size: number
   readonly limits: Limits
-  /** The place in the test that declared the laws: a reader wants to see it first. */
+  /** The stack of the test that declared the laws. */
   readonly declared: { readonly stack?: string }
 }
 
@@ -183,7 +183,7 @@ const validate = <T extends Types>(
 
 const isOlder = (older: Previous): older is Older => typeof Reflect.get(older, "find") === "function"
 
-/** Generates the histories at the first call. If that fails, every later law says so in a line. */
+/** Generates the histories at the first call. If that fails, every later call fails with a short message. */
 const openOnce = <T extends Types>(
   suite: Suite,
   subject: Subject<T>,

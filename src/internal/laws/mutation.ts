@@ -18,7 +18,7 @@ export interface Tracker {
 
 /** Finds changes in place: it freezes inputs where it can, and copies the rest. */
 export const make = (): Tracker => {
-  // not weak sets: those are expensive to collect, and a tracker is short-lived
+  // weak sets are expensive to collect, and a tracker is short-lived
   const visited = new Set<object>()
   const solid = new Set<object>()
   return {
@@ -81,7 +81,7 @@ interface Frozen {
   readonly solid: Set<object>
 }
 
-// returns whether the value is solid now
+// true: the value is solid now
 const freeze = (value: unknown, frozen: Frozen): boolean => {
   if (!isObject(value)) return true
   const { solid, visited } = frozen

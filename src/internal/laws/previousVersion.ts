@@ -1,7 +1,7 @@
 /**
- * Compares the events and snapshots of older code with the states that the code of now gives for them.
+ * Compares the events and snapshots of older code with the states of the current code.
  *
- * It runs histories of the older aggregate, reads their events with the code of now, migrates a snapshot at every
+ * It runs histories of the older aggregate, reads their events with the current code, migrates a snapshot at every
  * version and folds the rest of the events on top. Without the older code it can only check that the migrations keep
  * every field. Cost: up to 200 histories or 2 seconds, quadratic in the length of a history.
  */
@@ -32,10 +32,10 @@ export interface Options {
   readonly limits: Limits
 }
 
-/** How many histories are run where the caller does not say. */
+/** The default number of histories. */
 const mostRuns = 200
 
-/** Searches for a history of the older aggregate that the aggregate of now does not understand. */
+/** Searches for a history of the older aggregate that the current one does not understand. */
 export const find = <Old extends Types, T extends Types>(
   old: Subject<Old>,
   given: Generators.Given<Old>,
@@ -110,7 +110,7 @@ const compare = <Old extends Types, T extends Types>(
   if (key === undefined) return undefined
   const id = now.id.decode(key)
   if (Either.isLeft(id)) {
-    return { text: "The code of now refuses an id of older code.", evidence: [text("refused", id.left.message)] }
+    return { text: "The current code refuses an id of older code.", evidence: [text("refused", id.left.message)] }
   }
   const lived = live(old, history, log)
   const events: Array<Option.Option<T["Event"]>> = []
@@ -153,7 +153,7 @@ const live = <T extends Types>(
   return { events, states }
 }
 
-/** Reads an event of older code with the code of now. A retired event is `none`. */
+/** Reads an event of older code with the current code. A retired event is `none`. */
 const readEvent = <T extends Types>(
   { event: codec }: Subject<T>,
   type: string,
@@ -165,7 +165,7 @@ const readEvent = <T extends Types>(
     return codec.isRetired(type) ? Either.right(Option.none()) : Either.left({
       text: `Older code stored event ${number} under the type ${
         JSON.stringify(type)
-      }, which the code of now does not know.`,
+      }, which the current code does not know.`,
       evidence: [text("stored", stored)],
       hint: "Add the type to the event schema or to the upcasts."
     })
@@ -173,7 +173,7 @@ const readEvent = <T extends Types>(
   return Either.mapBoth(decode(JSON.parse(stored)), {
     onRight: Option.some,
     onLeft: (error): Violation => ({
-      text: `Older code stored event ${number}, and the code of now cannot read it.`,
+      text: `Older code stored event ${number}, and the current code cannot read it.`,
       evidence: [text("stored", stored), text("refused", error.message)],
       hint: "Add an upcast for events of that shape, or fix the existing one."
     })
@@ -235,7 +235,7 @@ const compareSnapshots = <Old extends Types, T extends Types>(
   return undefined
 }
 
-/** Migrates a snapshot of older code. `none` where the code of now replays instead. */
+/** Migrates a snapshot of older code. `none`: the current code replays instead. */
 const migrate = <Old extends Types, T extends Types>(
   old: Subject<Old>,
   now: Subject<T>,

@@ -19,7 +19,7 @@ export interface Checks {
   readonly calls: Array<Call>
   /** Turns false when the history has taken too long. The rest of it is skipped then. */
   readonly inTime: () => boolean
-  /** Called with the name of the code that is about to run, for the report where it never returns. */
+  /** Called with the name of the function that is about to run. The report of a timeout names it. */
   readonly onCall: (what: string) => void
 }
 
@@ -54,7 +54,7 @@ export const attempt = <A>(body: () => A): Either.Either<A, unknown> => {
 
 /**
  * Calls a function of the aggregate and checks that it returns, leaves its inputs alone, and reads neither the clock
- * nor random numbers. `undefined`: the history cannot go on.
+ * nor random numbers. `undefined`: the history cannot continue.
  */
 export const call = <A>(
   checks: Checks,

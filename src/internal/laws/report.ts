@@ -6,7 +6,7 @@ export type Law = "total" | "pure" | "events" | "rejections" | "encoding" | "sna
 /** A law that one history breaks. */
 export interface Problem {
   readonly law: Law
-  /** Says what is wrong in a sentence or two. */
+  /** Describes the problem in one or two sentences. */
   readonly text: string
   readonly evidence: ReadonlyArray<Evidence>
   readonly hint?: string | undefined
@@ -54,9 +54,7 @@ export const where = (error: unknown): ReadonlyArray<Evidence> => {
   return frame === undefined ? [] : [text("where", frame.replace(/^\s+at /, ""))]
 }
 
-/**
- * Renders a broken law for a reader who knows only the aggregate: what happened, what is wrong with it, and what to do.
- */
+/** Renders a broken law: the history, the problem and the fix, for a reader who knows only the aggregate. */
 export const render = (options: {
   readonly aggregate: string
   readonly law: string
@@ -148,7 +146,7 @@ const shorten = (text: string): string =>
 
 const most = 24
 
-// the problem is printed after the value, and must stay in sight
+// the problem is printed after the value and must stay visible
 const cut = (lines: ReadonlyArray<string>): ReadonlyArray<string> =>
   lines.length <= most ? lines : [...lines.slice(0, most), `... (${lines.length - most} more lines)`]
 

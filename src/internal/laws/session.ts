@@ -34,9 +34,9 @@ export interface Session<T extends Types> {
 
 const mostRuns = 1_000
 const leastRuns = 100
-/** Fewer histories than these in the time of one mean that a schema is hard to generate. */
+/** If fewer histories than this run in the time limit of one, a schema is hard to generate. */
 const fewest = 25
-/** How many of the reached states are kept. */
+/** The maximum number of reached states that are kept. */
 const kept = 500
 
 interface Search<T extends Types> {
@@ -184,11 +184,11 @@ const runHistories = <T extends Types>(
         throw new Generators.NotGenerated(`A generator, or a filter in a schema, threw ${messageOf(error)}`)
       }
       if (current === undefined && count === 1) throw tooSlow(search, search.generating, limits.history)
-      // the others may have taken the time
+      // the other histories may have used the time
       alone = true
       if (current === undefined) continue
       const answer = count === 1 ? neverReturned(question(), progress) : checkIn(globals, subject, current, question())
-      // every other history would take as long
+      // every other history would hang, too
       if (answer.hung) pending.clear()
       settle(current, answer)
     }
@@ -234,9 +234,7 @@ const shrunk = <T extends Types>(search: Search<T>, law: Law, { arbitrary, findi
     })
   })
 
-/**
- * A history that never returns is not run again and again. The commands and events that it did not reach are left out.
- */
+/** Does not run a history that never returns again. Leaves out the commands and events that it did not reach. */
 const unshrunk = <T extends Types>({ strict }: Search<T>, { finding, run }: First<T>): Found<T> => {
   const count = (tag: Line["_tag"]) => finding.log.filter((line) => line._tag === tag).length
   const { commands, events, id } = finding.history

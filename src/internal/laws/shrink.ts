@@ -36,7 +36,7 @@ export const shrink = <T extends Types>(
     return finding !== undefined
   }
   FastCheck.check(FastCheck.property(arbitrary, (history) => !breaks(history)), { seed, path: String(run), numRuns: 1 })
-  // fast-check shortens a list from its end, but an item that does not matter may be anywhere
+  // fast-check shortens a list from its end, but an irrelevant item may be anywhere
   for (const list of ["commands", "events"] as const) {
     for (let i = smallest.history[list].length - 1; i >= 0; i--) {
       const { history } = smallest

@@ -83,7 +83,7 @@ export const storeState = <T extends Types>(
   })
 }
 
-/** Compares a value with what came back from storage. */
+/** Compares a value with the one that is read back. */
 export const lossOf = (
   text: string,
   stored: unknown,

@@ -2,7 +2,7 @@ import * as inspector from "node:inspector"
 import * as vm from "node:vm"
 import { isObject } from "./effectData.js"
 
-/** How long the laws may take, in milliseconds. Tests of the laws give less, or a stopwatch of their own. */
+/** Time limits of the laws, in milliseconds. Tests of the laws use shorter limits or a virtual stopwatch. */
 export interface Limits {
   /** For a handful of generated values. */
   readonly values: number
@@ -18,7 +18,7 @@ export interface Limits {
   readonly stopwatch: () => () => number
 }
 
-// kept from before the laws replace these functions
+// the originals: the laws replace these functions
 const now = performance.now.bind(performance)
 const { cpuUsage } = process
 
@@ -56,14 +56,14 @@ const script = new vm.Script("run()")
 vm.createContext(context)
 
 /**
- * Runs a synchronous function, and stops it where it does not return in time. No timer fires inside a loop without an
- * end, but `node:vm` stops everything that its script calls. The stopped code does not run its `finally` blocks:
- * `onStop` stands for them.
+ * Runs a synchronous function, and stops it if it does not return in time. Timers do not fire inside an endless loop, but
+ * `node:vm` stops everything that its script calls. The stopped code does not run its `finally` blocks; `onStop` replaces
+ * them.
  *
- * On a busy machine a function may be stopped that had no time to return. It is run again then, once, with more time.
+ * On a busy machine the function may have had no time to run. Then it runs once more with a longer limit.
  */
 export const within = <A>(millis: number, run: () => A, onStop: () => void = () => {}): A => {
-  // a debugger may stop at a breakpoint for as long as it likes
+  // a debugger may pause at a breakpoint
   if (inspector.url() !== undefined) return run()
   const elapsed = stopwatch()
   try {

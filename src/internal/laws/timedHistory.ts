@@ -27,7 +27,7 @@ export interface Progress {
   since: number
 }
 
-// kept from before the laws replace it
+// the original: the laws replace it
 const now = performance.now.bind(performance)
 
 export const idle = (): Progress => ({ log: [], running: "initial", began: now(), since: now() })
@@ -90,9 +90,9 @@ export const checkIn = <T extends Types>(
 
 export const neverReturned = ({ laws, limits }: Question<never>, { began, log, running, since }: Progress): Answer => {
   const stopped = now()
-  // many calls that are slow, and not one that never returns
+  // many slow calls, and not one that never returns
   const isSlow = stopped - since < (stopped - began) / 3
-  // the names of functions stay as they are
+  // only "the ..." is not the name of a function
   const subject = running.replace(/^the /, "The ")
   const law = lawOf[running] ?? "total"
   const text = `${subject} did not return within ${limits.history / 1_000} seconds.`

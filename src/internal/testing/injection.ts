@@ -95,13 +95,13 @@ export const start = (plan: Plan<Call, Fault>, onFault: ((call: Call, fault: Fau
 
 const nameOf = (fault: Fault): string => "when" in fault ? `${fault._tag} ${fault.when}` : fault._tag
 
-/** One call of a store, before its number and its fault are known. */
+/** A call of a store, before the plan is asked for its fault. */
 export interface Site<out F> {
   readonly meet: () => Met
   readonly failure: (injected: Injected, when: "Before" | "After") => F
 }
 
-/** Has an effect meet its fault. `corrupt` gives `none` where the value contains no row. */
+/** Injects the fault of a call into its effect. `corrupt` gives `none` if the value contains no row. */
 export const inject = <A, E, F>(
   { failure, meet }: Site<F>,
   run: Effect.Effect<A, E>,
@@ -126,7 +126,7 @@ export const inject = <A, E, F>(
         })
       default: {
         const happens = happen(fault, met, failure)
-        // the acknowledgement of a call that fails by itself cannot be lost
+        // a call that fails by itself has no acknowledgement to lose
         return fault.when === "Before" ? happens : Effect.zipRight(run, happens)
       }
     }

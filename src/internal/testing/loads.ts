@@ -46,7 +46,7 @@ interface Read {
 
 export const make = () => {
   let loads: Array<Loading> = []
-  // a fiber loads one aggregate after the other, and its children begin loads of their own
+  // a fiber loads one aggregate at a time, and its child fibers begin other loads
   const current = FiberRef.unsafeMake<Loading | undefined>(undefined)
 
   const begin = (stream: StreamId.StreamId, found: number, read?: Partial<Loading>): Effect.Effect<void> =>
@@ -62,7 +62,7 @@ export const make = () => {
     read: (stream: StreamId.StreamId, read: Read): Effect.Effect<void> =>
       Effect.flatMap(FiberRef.get(current), (load) => {
         const { fromVersion, limit, versions } = read
-        // a look at one event: every load asks for two or more
+        // not a load: every load asks for two events or more
         if (limit === 1) return Effect.void
         if (load?.stream.aggregate === stream.aggregate && load.stream.id === stream.id && isPartOf(load, read)) {
           return Effect.void
