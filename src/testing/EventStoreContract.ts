@@ -65,12 +65,7 @@ export const suite = <R = never>(
   name: string,
   layer: Layer.Layer<EventStore.EventStore | R, unknown>,
   capabilities: Capabilities<R> = {}
-): void =>
-  Contract.declare(runner, {
-    name: `EventStore contract: ${name}`,
-    layer,
-    cases: cases(capabilities)
-  })
+): void => Contract.declare(runner, { name: `EventStore contract: ${name}`, layer, cases: cases(capabilities) })
 
 /**
  * Gives the cases one by one, without those that need a missing capability.
@@ -299,9 +294,7 @@ const basic: ReadonlyArray<Contract.Case<EventStore.EventStore>> = [
   ...[0, 1, 3].flatMap((version) =>
     expectations.map(([name, expected, accepts]) =>
       withFresh(`expecting ${name} of a stream at version ${version}`, function*({ append, read, store, stream }) {
-        if (version > 0) {
-          yield* append("a", eventsOf(version), ExpectedVersion.noStream)
-        }
+        if (version > 0) yield* append("a", eventsOf(version), ExpectedVersion.noStream)
         const outcome = yield* Effect.either(append("a", [event("new")], expected))
         if (accepts(version)) {
           assert.equal(Either.isRight(outcome) && outcome.right.version, version + 1)
@@ -382,9 +375,7 @@ const basic: ReadonlyArray<Contract.Case<EventStore.EventStore>> = [
       append("a", [a], ExpectedVersion.exact(2)),
       append("c", [event("x", "twice-" + a.id), event("y", "twice-" + a.id)])
     ]
-    for (const attempt of attempts) {
-      assert.equal((yield* failureOf(attempt))._tag, "DuplicateEventId")
-    }
+    for (const attempt of attempts) assert.equal((yield* failureOf(attempt))._tag, "DuplicateEventId")
     assert.equal(yield* store.version(stream("a")), 2)
     assert.equal(yield* store.version(stream("b")), 0)
     assert.equal(yield* store.version(stream("c")), 0)
@@ -488,9 +479,7 @@ const basic: ReadonlyArray<Contract.Case<EventStore.EventStore>> = [
       "null",
       "x".repeat(1_024)
     ]
-    for (const [index, id] of ids.entries()) {
-      yield* append(id, eventsOf(index + 1), ExpectedVersion.noStream)
-    }
+    for (const [index, id] of ids.entries()) yield* append(id, eventsOf(index + 1), ExpectedVersion.noStream)
     for (const [index, id] of ids.entries()) {
       assert.equal(yield* store.version(stream(id)), index + 1, `the version of ${JSON.stringify(id)}`)
       const found = yield* read(id)
@@ -525,9 +514,7 @@ const basic: ReadonlyArray<Contract.Case<EventStore.EventStore>> = [
     ]
     yield* append("a", payloads.map((payload) => event(payload)))
     const found = yield* read("a")
-    for (const [index, payload] of payloads.entries()) {
-      assert.deepStrictEqual(found[index].payload, payload)
-    }
+    for (const [index, payload] of payloads.entries()) assert.deepStrictEqual(found[index].payload, payload)
     const tail = yield* store.replay.readTail(stream("a"), { fromVersion: 1, limit: 100 })
     for (const [index, payload] of payloads.entries()) {
       assert.deepStrictEqual(JSON.parse(tail[index].payload), payload)

@@ -107,14 +107,13 @@ const begin = <T extends Types>(walk: Walk<T>): boolean => {
   checks.onCall("the state schema")
   const refused = validate(subject.state.schema, state)
   if (refused.length > 0) {
-    violate(
+    return violate(
       checks,
       "events",
       "initial gives a state that the state schema refuses.",
       refused,
       "Every history begins with it. Either initial builds the wrong state, or the schema is too narrow."
     )
-    return false
   }
   checkInvariant(walk)
   return true
@@ -128,14 +127,13 @@ const decide = <T extends Types>(walk: Walk<T>, command: T["Command"]): boolean 
   if (made === undefined) return false
   const decision: unknown = made.value
   if (!Either.isEither(decision)) {
-    violate(
+    return violate(
       checks,
       "total",
       "decide gives something that is neither events nor a rejection.",
       [valueOf("given", decision)],
       "Return Either.right([...events]) or Either.left(rejection)."
     )
-    return false
   }
   walk.commands.push(command)
   if (Either.isLeft(made.value)) {
@@ -144,8 +142,9 @@ const decide = <T extends Types>(walk: Walk<T>, command: T["Command"]): boolean 
   }
   const { right: events } = made.value
   if (!Array.isArray(events)) {
-    violate(checks, "events", "decide gives something that is not an array of events.", [valueOf("given", events)])
-    return false
+    return violate(checks, "events", "decide gives something that is not an array of events.", [
+      valueOf("given", events)
+    ])
   }
   if (events.length === 0) checks.log.push({ _tag: "Nothing" })
   return events.every((event) => {
@@ -202,10 +201,7 @@ const store = <T extends Types>(walk: Walk<T>, event: T["Event"]): boolean => {
   const { checks, subject } = walk
   checks.onCall("the event schema")
   const stored = storeEvent(subject, event)
-  if (Either.isLeft(stored)) {
-    lose(checks, "events", stored.left)
-    return false
-  }
+  if (Either.isLeft(stored)) return lose(checks, "events", stored.left)
   lose(
     checks,
     "events",
@@ -214,9 +210,8 @@ const store = <T extends Types>(walk: Walk<T>, event: T["Event"]): boolean => {
   return true
 }
 
-const lose = (checks: Checks, law: Law, loss: Loss | undefined): void => {
-  if (loss !== undefined) violate(checks, law, loss.text, loss.evidence, loss.hint)
-}
+const lose = (checks: Checks, law: Law, loss: Loss | undefined): false =>
+  loss !== undefined && violate(checks, law, loss.text, loss.evidence, loss.hint)
 
 const evolve = <T extends Types>(walk: Walk<T>, event: T["Event"], hint?: string): boolean => {
   const { checks, options, state: before, stateFields, subject } = walk
@@ -229,8 +224,7 @@ const evolve = <T extends Types>(walk: Walk<T>, event: T["Event"], hint?: string
   walk.state = state
   checks.log.push({ _tag: "State", state })
   if (refused.length > 0) {
-    violate(checks, "events", "The event leads to a state that the state schema refuses.", refused, hint)
-    return false
+    return violate(checks, "events", "The event leads to a state that the state schema refuses.", refused, hint)
   }
   checkInvariant(walk)
   options.onState?.(state)
@@ -238,7 +232,7 @@ const evolve = <T extends Types>(walk: Walk<T>, event: T["Event"], hint?: string
   return true
 }
 
-const unhandled = (checks: Checks): boolean => {
+const unhandled = (checks: Checks): false =>
   violate(
     checks,
     "total",
@@ -246,8 +240,6 @@ const unhandled = (checks: Checks): boolean => {
     [],
     "Give every event of the schema a case, even if it returns the state unchanged."
   )
-  return false
-}
 
 /**
  * Evolves an event in a state in which commands may never decide it. `evolve` must not throw, but the state after it may
@@ -332,7 +324,7 @@ const checkSnapshot = <T extends Types>(walk: Walk<T>, version: number, restored
     const next = attempt(() => checks.globals.run(0, () => subject.evolve(before, event)))
     if (Either.isLeft(next)) {
       const text = `${explain} evolve throws on event ${version + index + 1}, but not in a full replay.`
-      return violate(checks, "snapshots", text, thrown(next.left), snapshotHint)
+      return void violate(checks, "snapshots", text, thrown(next.left), snapshotHint)
     }
     state = next.right
   }
@@ -363,7 +355,7 @@ const checkDecisions = <T extends Types>(
     const other = decideOn(actual, command)
     const found = differences(Either.mapLeft(one, messageOf), Either.mapLeft(other, messageOf), eventFields)
     if (found.length === 0) continue
-    return violate(
+    return void violate(
       checks,
       "snapshots",
       `${explain} The state looks the same as after a full replay, but decide treats it differently.`,

@@ -349,7 +349,5 @@ const storableIds = <T extends Types>(
 const notSynchronous = (what: string, value: unknown, result: Either.Either<unknown, ParseResult.ParseError>): void => {
   if (Either.isRight(result)) return
   const problem = unusual(result.left)
-  if (problem !== undefined) {
-    throw new NotGenerated(`${what} ${problem}\n\n  the value:  ${toCode(value)}`)
-  }
+  if (problem !== undefined) throw new NotGenerated(`${what} ${problem}\n\n  the value:  ${toCode(value)}`)
 }

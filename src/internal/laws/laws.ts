@@ -5,6 +5,7 @@
  * and, where older versions are given, the comparison with each of them.
  */
 import { InvalidOption } from "../../InvalidOption.js"
+import { orThrow, unless, wholeFromOne, wholeProblem } from "../options.js"
 import { brief } from "../text.js"
 import * as CheckHistory from "./checkHistory.js"
 import { toCode } from "./code.js"
@@ -163,21 +164,14 @@ export const make = <T extends Types>(
 const validate = <T extends Types>(
   { histories = "commands", previous = [], runs, seed, size }: OptionsOf<T>
 ): ReadonlyArray<Older> => {
-  const refuse = (option: string, value: string, expected: string) =>
-    new InvalidOption({ option: `AggregateLaws ${option}`, value, expected })
-  const whole = (option: string, value: number | undefined, expected: string, least: number) => {
-    if (value === undefined || (Number.isSafeInteger(value) && value >= least)) return
-    throw refuse(option, String(value), expected)
-  }
-  whole("runs", runs, "a whole number, 1 or more", 1)
-  whole("size", size, "a whole number, 1 or more", 1)
-  whole("seed", seed, "a whole number", Number.MIN_SAFE_INTEGER)
-  if (histories !== "commands" && histories !== "events") {
-    throw refuse("histories", String(histories), "\"commands\" or \"events\"")
-  }
+  orThrow(wholeFromOne("AggregateLaws runs", runs) ?? wholeFromOne("AggregateLaws size", size))
+  orThrow(seed === undefined ? undefined : wholeProblem("AggregateLaws seed", seed))
+  const isKnown = histories === "commands" || histories === "events"
+  orThrow(unless(isKnown, "AggregateLaws histories", histories, "commands or events"))
   return previous.map((older) => {
     if (isOlder(older)) return older
-    throw refuse("previous", brief(toCode(older)), "a list of results of AggregateLaws.previous")
+    const [option, expected] = ["AggregateLaws previous", "a list of results of AggregateLaws.previous"]
+    throw new InvalidOption({ option, value: brief(toCode(older)), expected })
   })
 }
 

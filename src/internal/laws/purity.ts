@@ -31,7 +31,7 @@ interface Call {
   readonly lines: number
 }
 
-/** Notes a broken law, unless an earlier step broke the same one. */
+/** Notes a broken law, unless an earlier step broke the same one. False, as the history cannot continue. */
 export const violate = (
   { laws, log, problems }: Checks,
   law: Law,
@@ -39,8 +39,9 @@ export const violate = (
   evidence: ReadonlyArray<Evidence>,
   hint?: string,
   lines: number = log.length
-): void => {
+): false => {
   if (laws.includes(law) && !problems.has(law)) problems.set(law, { law, text, evidence, hint, lines })
+  return false
 }
 
 export const attempt = <A>(body: () => A): Either.Either<A, unknown> => {

@@ -1,6 +1,6 @@
 import { PCGRandom } from "effect/Utils"
 import { InvalidOption } from "../../InvalidOption.js"
-import { orThrow, wholeProblem } from "../options.js"
+import { orThrow, unless, wholeProblem } from "../options.js"
 
 /** Decides which calls meet a fault. Every store, or client, that is built with a plan starts it once. */
 export interface Plan<in Call, out Fault> {
@@ -31,9 +31,7 @@ export const seeded = <Call, Fault>(
   isEligible: (call: Call) => boolean
 ): Plan<Call, Fault> => {
   orThrow(wholeProblem(`${name} seed`, seed))
-  if (!(rate >= 0 && rate <= 1)) {
-    throw new InvalidOption({ option: `${name} rate`, value: String(rate), expected: "a number from 0 to 1" })
-  }
+  orThrow(unless(rate >= 0 && rate <= 1, `${name} rate`, rate, "a number from 0 to 1"))
   if (faults.length === 0) {
     throw new InvalidOption({ option: `${name} faults`, value: "[]", expected: "one fault or more" })
   }
