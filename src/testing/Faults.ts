@@ -20,10 +20,6 @@ import * as SnapshotStore from "../SnapshotStore.js"
 export { Injected } from "../internal/testing/injected.js"
 export type { Call, Fault, Operation } from "../internal/testing/injection.js"
 
-// -------------------------------------------------------------------------------------
-// faults
-// -------------------------------------------------------------------------------------
-
 /**
  * The call fails with the store's typed error, and nothing is done. The error's cause is {@link Injected}.
  *
@@ -63,7 +59,6 @@ export const die: Fault = { _tag: "Die", when: "Before" }
  * ```ts
  * import { Faults } from "effect-eventsourcing/testing"
  *
- * // does the caller have a timeout?
  * const plan = Faults.onCall("SnapshotStore.save", 1, Faults.hang)
  * ```
  *
@@ -80,7 +75,6 @@ export const hang: Fault = { _tag: "Hang", when: "Before" }
  * ```ts
  * import { Faults } from "effect-eventsourcing/testing"
  *
- * // does the program stop in time, though the driver does not respond?
  * const plan = Faults.onCall("SnapshotStore.save", 1, Faults.stuck)
  * ```
  *
@@ -196,23 +190,17 @@ export const after = (fault: Fault): Fault => "when" in fault ? { ...fault, when
  *
  * @example
  * ```ts
- * import { EventStore, StreamId } from "effect-eventsourcing"
  * import { Faults } from "effect-eventsourcing/testing"
  * import { Effect } from "effect"
  *
- * const version = Effect.flatMap(EventStore.EventStore, (store) => store.version(StreamId.make("Account", "a")))
  * // a failure that is not injected still fails the test
- * const test = Effect.catchIf(version, Faults.isInjected, () => Effect.succeed(0))
+ * const test = Effect.catchIf(Effect.fail(new Error()), Faults.isInjected, () => Effect.void)
  * ```
  *
  * @since 0.1.0
  * @category guards
  */
 export const isInjected: (error: unknown) => boolean = Internal.isInjected
-
-// -------------------------------------------------------------------------------------
-// plans
-// -------------------------------------------------------------------------------------
 
 /**
  * Decides which calls meet a fault. Every store that is built with a plan starts it once.
@@ -282,12 +270,8 @@ export const when: (predicate: (call: Call) => boolean, fault: Fault) => Plan = 
  * ```ts
  * import { Faults } from "effect-eventsourcing/testing"
  *
- * const plan = Faults.seeded({
- *   seed: 42,
- *   rate: 0.1,
- *   faults: [Faults.fail, Faults.lostAcknowledgement],
- *   operations: ["EventStore.append"]
- * })
+ * const operations = ["EventStore.append"] as const
+ * const plan = Faults.seeded({ seed: 42, rate: 0.1, faults: [Faults.fail, Faults.lostAcknowledgement], operations })
  * ```
  *
  * @since 0.1.0
@@ -308,10 +292,8 @@ export const seeded = (
  * ```ts
  * import { Faults } from "effect-eventsourcing/testing"
  *
- * const plan = Faults.firstOf(
- *   Faults.onCall("EventStore.append", 1, Faults.lostAcknowledgement),
- *   Faults.seeded({ seed: 42, rate: 0.1, faults: [Faults.fail] })
- * )
+ * const some = Faults.seeded({ seed: 42, rate: 0.1, faults: [Faults.fail] })
+ * const plan = Faults.firstOf(Faults.onCall("EventStore.append", 1, Faults.lostAcknowledgement), some)
  * ```
  *
  * @since 0.1.0
@@ -331,10 +313,6 @@ export const firstOf = (...plans: ReadonlyArray<Plan>): Plan => ({
     }
   }
 })
-
-// -------------------------------------------------------------------------------------
-// stores
-// -------------------------------------------------------------------------------------
 
 /**
  * Settings of a wrapped store.
@@ -359,10 +337,8 @@ export interface Options {
  * import { Faults } from "effect-eventsourcing/testing"
  * import { Effect } from "effect"
  *
- * const flaky = Effect.map(
- *   EventStore.makeMemory,
- *   (store) => Faults.makeEventStore(store, Faults.onCall("EventStore.append", 1, Faults.fail))
- * )
+ * const plan = Faults.onCall("EventStore.append", 1, Faults.fail)
+ * const flaky = Effect.map(EventStore.makeMemory, (store) => Faults.makeEventStore(store, plan))
  * ```
  *
  * @since 0.1.0
@@ -383,10 +359,8 @@ export const makeEventStore = (
  * import { Faults } from "effect-eventsourcing/testing"
  * import { Effect } from "effect"
  *
- * const flaky = Effect.map(
- *   SnapshotStore.makeMemory,
- *   (store) => Faults.makeSnapshotStore(store, Faults.onCall("SnapshotStore.get", 1, Faults.corrupt))
- * )
+ * const plan = Faults.onCall("SnapshotStore.get", 1, Faults.corrupt)
+ * const flaky = Effect.map(SnapshotStore.makeMemory, (store) => Faults.makeSnapshotStore(store, plan))
  * ```
  *
  * @since 0.1.0
@@ -433,11 +407,8 @@ export const layerEventStore = (
  * import { Faults } from "effect-eventsourcing/testing"
  * import { Layer } from "effect"
  *
- * const Flaky = Faults.layerSnapshotStore(Faults.seeded({
- *   seed: 1,
- *   rate: 0.2,
- *   faults: [Faults.fail, Faults.die, Faults.hang, Faults.corrupt]
- * })).pipe(Layer.provide(SnapshotStore.layerMemory))
+ * const plan = Faults.seeded({ seed: 1, rate: 0.2, faults: [Faults.fail, Faults.die, Faults.hang, Faults.corrupt] })
+ * const Flaky = Layer.provide(Faults.layerSnapshotStore(plan), SnapshotStore.layerMemory)
  * ```
  *
  * @since 0.1.0
