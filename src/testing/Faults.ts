@@ -302,15 +302,8 @@ export const seeded = (
 export const firstOf = (...plans: ReadonlyArray<Plan>): Plan => ({
   start: () => {
     const started = plans.map((plan) => plan.start())
-    return (call) => {
-      let found: Fault | undefined = undefined
-      // call every plan, as a plan may count the calls
-      for (const next of started) {
-        const fault = next(call)
-        found ??= fault
-      }
-      return found
-    }
+    // call every plan, as a plan may count the calls
+    return (call) => started.map((next) => next(call)).find((fault) => fault !== undefined)
   }
 })
 
