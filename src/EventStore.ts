@@ -153,8 +153,8 @@ export interface ReplaySeam {
 
   /**
    * Runs an effect and returns its exit, for a caller that continues after a failure. Inside an open transaction of
-   * this store a failure undoes the effect's own statements and leaves the transaction usable. If the transaction itself is
-   * lost, `attempt` fails.
+   * this store a failure undoes the effect's own statements and leaves the transaction usable. If the transaction
+   * itself is lost, `attempt` fails.
    */
   readonly attempt: <A, E>(effect: Effect.Effect<A, E>) => Effect.Effect<Exit.Exit<A, unknown>, EventStoreError>
 }

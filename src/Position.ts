@@ -12,7 +12,7 @@ import * as Schema from "effect/Schema"
 const pattern = /^\d{20}-\d{20}$/
 
 /**
- * Encodes positions as text whose order is the order of the positions.
+ * Encodes positions as text that sorts in the order of the positions.
  *
  * @example
  * ```ts

@@ -66,9 +66,9 @@ export class DatabaseError extends Schema.TaggedError<DatabaseError>("effect-eve
  */
 export interface Options {
   /**
-   * When a commit is complete. `FULL` (the default): when the disk has it, so that not even a power cut loses an
-   * acknowledged event. `NORMAL`: when the operating system has it. A power cut may then lose the last commits, but a
-   * crash of the process does not. An append takes about a fifth of the time.
+   * When a commit is complete. With `FULL`, the default, it is on the disk: a power cut loses no acknowledged event.
+   * With `NORMAL` the operating system has it: a power cut may lose the last commits, a crash of the process does not,
+   * and an append takes about a fifth of the time.
    */
   readonly synchronous?: "NORMAL" | "FULL" | undefined
   /**
