@@ -6,11 +6,6 @@ import ts from "typescript"
 
 const src = fileURLToPath(new URL("../src", import.meta.url))
 
-/** Exports whose docstring still lacks a part. */
-const exceptions: { readonly [part: string]: ReadonlyArray<string> } = JSON.parse(
-  fs.readFileSync(fileURLToPath(new URL("./fixtures/docstrings.json", import.meta.url)), "utf8")
-)
-
 const namesOf = (statement: ts.Statement): ReadonlyArray<string> => {
   if (ts.isVariableStatement(statement)) {
     return statement.declarationList.declarations.map(({ name }) => name.getText())
@@ -76,7 +71,7 @@ describe("every public export has", () => {
   for (const part of ["since", "category", "description", "example"]) {
     it(part, () => {
       const names = lacking.filter(([lacks]) => lacks === part).map(([, name]) => name)
-      assert.deepStrictEqual(names.filter((name) => !exceptions[part]?.includes(name)), [])
+      assert.deepStrictEqual(names, [])
     })
   }
 })
