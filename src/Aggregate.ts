@@ -355,10 +355,6 @@ export const decide: {
   return Either.right({ state: current, events })
 })
 
-// -------------------------------------------------------------------------------------
-// internal
-// -------------------------------------------------------------------------------------
-
 const codec = <A, I>(schema: Schema.Schema<A, I>): Codec<A, I> => ({
   schema: Schema.typeSchema(schema),
   encode: Plain.encoder(schema),

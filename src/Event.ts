@@ -152,10 +152,6 @@ export class CurrentMetadata extends Context.Reference<CurrentMetadata>()(
   { defaultValue: (): Metadata => ({}) }
 ) {}
 
-// -------------------------------------------------------------------------------------
-// internal
-// -------------------------------------------------------------------------------------
-
 function uuidV7(millis: number): string {
   // a clock may return any number; the event store rejects one that is not a date
   const time = (millis >= 0 && Number.isFinite(millis) ? Math.trunc(millis) : 0).toString(16).padStart(12, "0").slice(

@@ -362,10 +362,6 @@ export const makeMemory: Effect.Effect<EventStore["Type"]> = Effect.sync(() => m
  */
 export const layerMemory: Layer.Layer<EventStore> = Layer.effect(EventStore, makeMemory)
 
-// -------------------------------------------------------------------------------------
-// internal
-// -------------------------------------------------------------------------------------
-
 const checkVersion = (
   driver: Encoded,
   stream: StreamId.StreamId,

@@ -108,10 +108,6 @@ export const toParts = (position: Position): { readonly transaction: string; rea
   return { transaction: BigInt(transaction).toString(), sequence: BigInt(sequence).toString() }
 }
 
-// -------------------------------------------------------------------------------------
-// internal
-// -------------------------------------------------------------------------------------
-
 // the fixed width makes the order of the texts the order of the numbers
 function render(transaction: bigint | number | string, sequence: bigint | number | string): string {
   return `${String(transaction).padStart(20, "0")}-${String(sequence).padStart(20, "0")}`

@@ -63,10 +63,6 @@ export const preparePool = <P extends Pool>(pool: P): P => {
   return pool
 }
 
-// -------------------------------------------------------------------------------------
-// internal
-// -------------------------------------------------------------------------------------
-
 // the arguments are a text and its values, or a configuration
 const named = ([query, ...rest]: ReadonlyArray<unknown>): ReadonlyArray<unknown> => {
   if (typeof query === "string") {

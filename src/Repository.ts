@@ -255,10 +255,6 @@ export const layer = <Self, Name extends string, Id, State, Event, Command, Reje
 ): Layer.Layer<Self, InvalidOption, EventStore.EventStore | SnapshotStore.SnapshotStore> =>
   Layer.scoped(tag, make(aggregate, options))
 
-// -------------------------------------------------------------------------------------
-// internal
-// -------------------------------------------------------------------------------------
-
 const makeServices = <Name extends string, Id, State, Event, Command, Rejection>(
   aggregate: Aggregate.Aggregate<Name, Id, State, Event, Command, Rejection>,
   options: Options.Options<State, Event>

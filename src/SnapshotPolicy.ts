@@ -400,10 +400,6 @@ export const background = <State = unknown, Event = unknown>(
   options
 })
 
-// -------------------------------------------------------------------------------------
-// internal
-// -------------------------------------------------------------------------------------
-
 const toWhen = <State, Event>(
   mode: string,
   options: DueOptions<State, Event>,

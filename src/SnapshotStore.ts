@@ -299,10 +299,6 @@ export const layerNoop: Layer.Layer<SnapshotStore> = Layer.succeed(
   })
 )
 
-// -------------------------------------------------------------------------------------
-// internal
-// -------------------------------------------------------------------------------------
-
 const numberProblem = (numbers: Readonly<Record<string, unknown>>): string | undefined => {
   for (const [name, value] of Object.entries(numbers)) {
     const max = name === "time" ? maxTime : maxVersion

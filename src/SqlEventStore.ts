@@ -20,7 +20,6 @@ import * as Feed from "./internal/sql/feed.js"
 import * as Row from "./internal/sql/row.js"
 import { setUp } from "./internal/sql/setUp.js"
 import * as SnapshotRows from "./internal/sql/snapshotRows.js"
-import { StoreWithTable } from "./internal/sql/snapshotTable.js"
 import type { InvalidOption } from "./InvalidOption.js"
 import type * as Snapshot from "./Snapshot.js"
 import type * as SqlMigrations from "./SqlMigrations.js"
@@ -67,7 +66,7 @@ export const make: (options?: SqlMigrations.Options) => Effect.Effect<
         onSuccess: (rows) => rows.map(toTailEvent)
       }),
     withSnapshots: (snapshots) => {
-      const table = StoreWithTable.tableOf(snapshots)
+      const table = SnapshotRows.StoreWithTable.tableOf(snapshots)
       if (table === undefined || table.client !== identity) return Option.none()
       const load = statements.readWithSnapshot(table.name)
       return Option.some({
@@ -121,10 +120,6 @@ export const layerWith = (
  * @category layers
  */
 export const layer = layerWith({})
-
-// -------------------------------------------------------------------------------------
-// internal
-// -------------------------------------------------------------------------------------
 
 const toRecord = ({ position }: EventStatements, row: Row.Row): Event.EncodedRecord => ({
   id: Row.text(row.event_id),

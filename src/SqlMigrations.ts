@@ -133,10 +133,6 @@ export const statementsPostgres = (options?: Options): Effect.Effect<ReadonlyArr
     ...noted(names, Postgres.all(names))
   ])
 
-// -------------------------------------------------------------------------------------
-// internal
-// -------------------------------------------------------------------------------------
-
 const noted = ({ migrations }: Tables.Names, all: Migrations["all"]): ReadonlyArray<string> =>
   all.flatMap(({ name, statements }, index) => [
     ...statements,

@@ -16,7 +16,6 @@ import { quoted } from "./internal/sql/names.js"
 import * as Row from "./internal/sql/row.js"
 import { setUp } from "./internal/sql/setUp.js"
 import * as SnapshotRows from "./internal/sql/snapshotRows.js"
-import { StoreWithTable } from "./internal/sql/snapshotTable.js"
 import type { InvalidOption } from "./InvalidOption.js"
 import * as SnapshotStore from "./SnapshotStore.js"
 import type * as SqlMigrations from "./SqlMigrations.js"
@@ -71,7 +70,7 @@ export const make: (options?: SqlMigrations.Options) => Effect.Effect<
         onSuccess: (rows) => Row.number(rows[0]?.count ?? rows.length)
       })
   }))
-  return new StoreWithTable(store, { client: identity, name: names.snapshots })
+  return new SnapshotRows.StoreWithTable(store, { client: identity, name: names.snapshots })
 })
 
 /**
@@ -109,10 +108,6 @@ export const layerWith = (
  * @category layers
  */
 export const layer = layerWith({})
-
-// -------------------------------------------------------------------------------------
-// internal
-// -------------------------------------------------------------------------------------
 
 const failure =
   (operation: SnapshotStore.SnapshotStoreError["operation"], aggregate: string, id?: string) => (error: SqlError) => {

@@ -126,9 +126,5 @@ export const transaction = <A, E, R>(
 ): Effect.Effect<A, E | TransactionError, R | SqlClient.SqlClient> =>
   Effect.flatMap(SqlClient.SqlClient, (sql) => Transactions.beginOrNest(sql, effect, failed))
 
-// -------------------------------------------------------------------------------------
-// internal
-// -------------------------------------------------------------------------------------
-
 const failed: Failed<TransactionError> = (reason, error) =>
   new TransactionError({ reason, detail: classify(error).detail, cause: error })

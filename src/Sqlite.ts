@@ -133,10 +133,6 @@ export const layer = <Config extends DriverConfig, A, E, R>(
     })
   })
 
-// -------------------------------------------------------------------------------------
-// internal
-// -------------------------------------------------------------------------------------
-
 const optionsProblem = (options: DriverConfig & Options): InvalidOption | undefined => {
   // an old Node.js cannot tell that a file is gone
   const tooOld = platformProblem(nodeVersion())

@@ -200,10 +200,6 @@ export const renamed = <const Type extends string>(type: Type): Renamed<Type> =>
  */
 export const retired: Retired = { _tag: "Retired" }
 
-// -------------------------------------------------------------------------------------
-// internal
-// -------------------------------------------------------------------------------------
-
 type Units<N extends number, Found extends ReadonlyArray<unknown> = []> = Found["length"] extends N ? Found
   : Units<N, [...Found, unknown]>
 

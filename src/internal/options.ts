@@ -75,7 +75,7 @@ export const unknownKey = (name: string, value: unknown, known: ReadonlyArray<st
   return undefined
 }
 
-const isRecord = (value: unknown): value is object =>
+export const isRecord = (value: unknown): value is Record<string, unknown> =>
   typeof value === "object" && value !== null && !Array.isArray(value)
 
 /** Throws the problem, in constructors that are pure. */

@@ -1,10 +1,7 @@
-/**
- * Executes commands.
- *
- * Mechanism: load, decide, append at the version that was loaded. If another writer was faster, the command reads the new
- * events onto its state and decides again. A due snapshot is taken in the same step as the append, uninterruptibly.
- * Cost: one round trip for the load and one for the append, and two more for each lost race.
- */
+// Executes commands.
+// Mechanism: load, decide, append at the version that was loaded. If another writer was faster, the command reads the new
+// events onto its state and decides again. A due snapshot is taken in the same step as the append, uninterruptibly.
+// Cost: one round trip for the load and one for the append, and two more for each lost race.
 import * as Cause from "effect/Cause"
 import * as Clock from "effect/Clock"
 import * as Context from "effect/Context"

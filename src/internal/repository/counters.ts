@@ -4,39 +4,30 @@ import * as MetricLabel from "effect/MetricLabel"
 
 // The keys of the metrics in Metrics.ts. A tagged metric looks itself up at every update, one made from a key only once.
 
-export const snapshotLoads = MetricKey.counter("effect_eventsourcing_snapshot_loads", {
-  description: "Loads of aggregates by what became of their snapshot",
-  incremental: true
-})
+const counter = (name: string, description: string) =>
+  MetricKey.counter(`effect_eventsourcing_${name}`, { description, incremental: true })
 
-export const snapshotSaves = MetricKey.counter("effect_eventsourcing_snapshot_saves", {
-  description: "Snapshots saved, or found to be superseded",
-  incremental: true
-})
+const gauge = (name: string, description: string) => MetricKey.gauge(`effect_eventsourcing_${name}`, { description })
 
-export const snapshotSaveFailures = MetricKey.counter("effect_eventsourcing_snapshot_save_failures", {
-  description: "Snapshots that could not be saved",
-  incremental: true
-})
+export const snapshotLoads = counter("snapshot_loads", "Loads of aggregates by what became of their snapshot")
 
-export const snapshotsDropped = MetricKey.counter("effect_eventsourcing_snapshots_dropped", {
-  description: "Due snapshots dropped because too many were waiting or hanging",
-  incremental: true
-})
+export const snapshotSaves = counter("snapshot_saves", "Snapshots saved, or found to be superseded")
 
-export const snapshotsPending = MetricKey.gauge("effect_eventsourcing_snapshots_pending", {
-  description: "Background snapshots waiting or being written"
-})
+export const snapshotSaveFailures = counter("snapshot_save_failures", "Snapshots that could not be saved")
 
-export const snapshotVerifications = MetricKey.counter("effect_eventsourcing_snapshot_verifications", {
-  description: "Sampled loads by what full replay said of their snapshot",
-  incremental: true
-})
+export const snapshotsDropped = counter(
+  "snapshots_dropped",
+  "Due snapshots dropped because too many were waiting or hanging"
+)
 
-export const stateCache = MetricKey.counter("effect_eventsourcing_state_cache", {
-  description: "Loads of aggregates by what they found in the state cache",
-  incremental: true
-})
+export const snapshotsPending = gauge("snapshots_pending", "Background snapshots waiting or being written")
+
+export const snapshotVerifications = counter(
+  "snapshot_verifications",
+  "Sampled loads by what full replay said of their snapshot"
+)
+
+export const stateCache = counter("state_cache", "Loads of aggregates by what they found in the state cache")
 
 export type Saves = ReturnType<typeof saves>
 

@@ -1,10 +1,7 @@
-/**
- * Loads an aggregate for a caller, and reports the load.
- *
- * Mechanism: the loader's state, with its outcome in metric, span and log. A share of the loads is offered for
- * verification. A load over `maxReplay` asks the background worker, which has no limit, for a snapshot.
- * Cost: a counter, if neither a tracer nor the log level wants more.
- */
+// Loads an aggregate for a caller, and reports the load.
+// Mechanism: the loader's state, with its outcome in metric, span and log. A share of the loads is offered for
+// verification. A load over `maxReplay` asks the background worker, which has no limit, for a snapshot.
+// Cost: a counter, if neither a tracer nor the log level wants more.
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import type { Baseline } from "./baseline.js"

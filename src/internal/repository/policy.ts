@@ -1,7 +1,5 @@
-/**
- * Validates the snapshot policy of a repository, and answers the conditions that only the current load or command can
- * answer.
- */
+// Validates the snapshot policy of a repository, and answers the conditions that only the current load or command can
+// answer.
 import type { InvalidOption } from "../../InvalidOption.js"
 import * as SnapshotPolicy from "../../SnapshotPolicy.js"
 import {

@@ -1,10 +1,7 @@
-/**
- * Decides whether a snapshot is due, and saves it.
- *
- * Mechanism: asks the policy, encodes the state, removes the snapshot that the load refuted, saves. A background save reads the stream
- * again first, and thus saves only committed events.
- * Cost: one encoding and one statement, and one more for a refuted snapshot. A background save adds a load.
- */
+// Decides whether a snapshot is due, and saves it.
+// Mechanism: asks the policy, encodes the state, removes the snapshot that the load refuted, saves. A background save reads the stream
+// again first, and thus saves only committed events.
+// Cost: one encoding and one statement, and one more for a refuted snapshot. A background save adds a load.
 import * as Clock from "effect/Clock"
 import * as DateTime from "effect/DateTime"
 import * as Effect from "effect/Effect"

@@ -1,9 +1,6 @@
-/**
- * Takes the snapshots that the policy asks for after a load or a command, and those that the caller asks for.
- *
- * Mechanism: the sync modes save before the command returns; the background mode offers the stream to the snapshotter.
- * Cost: a condition in memory if no snapshot is due. Otherwise a save in the sync modes, and one yield in background mode.
- */
+// Takes the snapshots that the policy asks for after a load or a command, and those that the caller asks for.
+// Mechanism: the sync modes save before the command returns; the background mode offers the stream to the snapshotter.
+// Cost: a condition in memory if no snapshot is due. Otherwise a save in the sync modes, and one yield in background mode.
 import * as Cause from "effect/Cause"
 import * as Effect from "effect/Effect"
 import * as Either from "effect/Either"

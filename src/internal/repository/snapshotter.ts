@@ -1,10 +1,7 @@
-/**
- * Takes snapshots in the background.
- *
- * Mechanism: a bounded queue with one slot for each stream, in which the latest version wins, and a few workers that try
- * each save within a timeout and by a retry schedule. Closing the scope drains the queue.
- * Cost: a command adds an entry to a map. A save costs a load and a statement on a worker.
- */
+// Takes snapshots in the background.
+// Mechanism: a bounded queue with one slot for each stream, in which the latest version wins, and a few workers that try
+// each save within a timeout and by a retry schedule. Closing the scope drains the queue.
+// Cost: a command adds an entry to a map. A save costs a load and a statement on a worker.
 import * as Cause from "effect/Cause"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"

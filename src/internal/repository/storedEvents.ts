@@ -3,6 +3,7 @@ import * as Option from "effect/Option"
 import * as Schema from "effect/Schema"
 import * as AST from "effect/SchemaAST"
 import type * as Aggregate from "../../Aggregate.js"
+import { membersOf } from "../schema/eventCodec.js"
 import * as Json from "../schema/json.js"
 import { reason } from "../schema/reason.js"
 
@@ -113,9 +114,6 @@ const isCommand = <Command>(schema: Schema.Schema<Command>, command: unknown): b
     return false
   }
 }
-
-const membersOf = (ast: AST.AST): ReadonlyArray<AST.AST> =>
-  ast._tag === "Union" ? ast.types.flatMap(membersOf) : ast._tag === "Suspend" ? membersOf(ast.f()) : [ast]
 
 export interface Unstorable {
   readonly problem: string

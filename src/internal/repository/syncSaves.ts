@@ -1,10 +1,7 @@
-/**
- * Saves snapshots before a load or a command returns.
- *
- * Mechanism: the save runs in a fiber of its own within the timeout. A failure is logged and never fails the command. A
- * save that cannot be interrupted is left behind; while it hangs, its stream is not saved again.
- * Cost: the command waits for the save, at most for the timeout. Why: docs/decisions/0037-hanging-sync-saves.md.
- */
+// Saves snapshots before a load or a command returns.
+// Mechanism: the save runs in a fiber of its own within the timeout. A failure is logged and never fails the command. A
+// save that cannot be interrupted is left behind; while it hangs, its stream is not saved again.
+// Cost: the command waits for the save, at most for the timeout. Why: docs/decisions/0037-hanging-sync-saves.md.
 import * as Effect from "effect/Effect"
 import * as Either from "effect/Either"
 import * as Option from "effect/Option"

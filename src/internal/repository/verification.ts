@@ -1,12 +1,9 @@
-/**
- * Compares loads by snapshot with full replay. Verification detects what the check on load cannot: a changed `evolve` or
- * migration.
- *
- * Mechanism: `verify` loads, replays to the same version, compares the states by their schema, removes a refuted snapshot
- * and verifies the next one. For a share of the loads one fiber in the scope of the repository does the same.
- * Cost: a full replay for each snapshot. A sampled load costs a random number; verifications fold at most `budget` events
- * a minute.
- */
+// Compares loads by snapshot with full replay. Verification detects what the check on load cannot: a changed `evolve` or
+// migration.
+// Mechanism: `verify` loads, replays to the same version, compares the states by their schema, removes a refuted snapshot
+// and verifies the next one. For a share of the loads one fiber in the scope of the repository does the same.
+// Cost: a full replay for each snapshot. A sampled load costs a random number; verifications fold at most `budget` events
+// a minute.
 import * as Cause from "effect/Cause"
 import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"

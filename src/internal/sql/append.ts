@@ -46,10 +46,7 @@ export const make = (services: Services): EventStore.Encoded["append"] => (optio
   })
 
 export const version = ({ client, statements }: Services, stream: StreamId.StreamId): Effect.Effect<number, SqlError> =>
-  Effect.map(
-    client.repeat(client.execute(statements.version(stream))),
-    ([row]) => Row.number(row.version)
-  )
+  Effect.map(client.repeat(client.execute(statements.version(stream))), ([row]) => Row.number(row.version))
 
 interface Tries {
   /** One of the tries may have appended, even if the last one did not. */

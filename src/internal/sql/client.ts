@@ -75,10 +75,7 @@ export const make: Effect.Effect<StoreClient, SqlError, SqlClient.SqlClient> = E
         () => sql.unsafe<Row>(text, params)
       ),
     executeValues: ({ params, text }) =>
-      execute(
-        (connection) => connection.executeValues(text, params),
-        () => sql.unsafe(text, params).values
-      ),
+      execute((connection) => connection.executeValues(text, params), () => sql.unsafe(text, params).values),
     run: (effect) => Effect.withTracerEnabled(runUndone(effect), false),
     repeat: run(parts, Retry.whileUndoneOrLost, joined),
     attempt: run(parts, Retry.whileUndoneOrLost, inSavepoint("long")),

@@ -1,5 +1,6 @@
+import type * as SqlClient from "@effect/sql/SqlClient"
 import type * as Snapshot from "../../Snapshot.js"
-import type { DeleteByTypeOptions, DeleteOptions } from "../../SnapshotStore.js"
+import type { DeleteByTypeOptions, DeleteOptions, SnapshotStore } from "../../SnapshotStore.js"
 import type * as StreamId from "../../StreamId.js"
 import type { Dialect } from "./dialect.js"
 import * as Row from "./row.js"
@@ -74,5 +75,27 @@ WHERE ${ofStream} AND schema_version = ${SnapshotChoice.schemaVersionOf(table, c
         { aggregate, schemaVersionBelow }
       )
     }
+  }
+}
+
+type Store = SnapshotStore["Type"]
+
+/** Where a SQL snapshot store keeps its rows: an event store on the same client reads them together with its events. */
+export interface SnapshotTable {
+  readonly client: SqlClient.SqlClient
+  readonly name: string
+}
+
+/** A snapshot store that knows its table. A copy of it does not: one with other methods must be asked by them. */
+export interface StoreWithTable extends Store {}
+
+export class StoreWithTable {
+  readonly #table: SnapshotTable
+  constructor(store: Store, table: SnapshotTable) {
+    Object.assign(this, store)
+    this.#table = table
+  }
+  static tableOf(store: Store): SnapshotTable | undefined {
+    return #table in store ? store.#table : undefined
   }
 }

@@ -13,7 +13,7 @@ import * as Event from "../../Event.js"
 import * as ExpectedVersion from "../../ExpectedVersion.js"
 import * as Position from "../../Position.js"
 import * as StreamId from "../../StreamId.js"
-import { unknownKey } from "../options.js"
+import { isRecord, unknownKey } from "../options.js"
 import * as Json from "../schema/json.js"
 import { streamProblem } from "../streamProblem.js"
 import { keyProblem, quote, unreadable } from "../text.js"
@@ -210,6 +210,3 @@ const decodeRecord = (record: Event.EncodedRecord): Either.Either<Event.Recorded
     metadata: metadata.right
   })
 }
-
-const isRecord = (value: unknown): value is Record<string, unknown> =>
-  typeof value === "object" && value !== null && !Array.isArray(value)

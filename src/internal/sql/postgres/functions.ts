@@ -152,12 +152,7 @@ export const select = (source: string, last: "event_id" | "proof"): string =>
   `SELECT ${tailColumns(last)} FROM ${source}`
 
 const tailColumns = (last: string): string =>
-  [
-    pgText("version", "integer"),
-    pgText("type", "text"),
-    pgText("payload", "text"),
-    pgText(last, "text")
-  ].join(", ")
+  [pgText("version", "integer"), pgText("type", "text"), pgText("payload", "text"), pgText(last, "text")].join(", ")
 
 export const call = ({ name, parameters }: Function): string =>
   `${quoted(name)}(${parameters.map((_, index) => `$${index + 1}`).join(", ")})`
