@@ -1,9 +1,6 @@
 import * as Duration from "effect/Duration"
 
-/**
- * Remembers the streams whose last try failed for a reason that lasts, such as a state that JSON cannot hold. The next
- * try waits for a minute, then for twice as long each time, up to an hour, by the clock of the caller.
- */
+/** Spaces the tries of streams that fail for a lasting reason: a minute, then twice as long, up to an hour. */
 export interface BackOff {
   /** Whether it is too early to try again. */
   readonly waits: (id: string, now: number) => boolean

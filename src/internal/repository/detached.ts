@@ -21,10 +21,7 @@ const kept = new Set<unknown>([
   FiberRef.interruptedCause
 ])
 
-/**
- * Runs an effect without the locals of the fiber that starts it. That fiber may be inside a transaction, a span or a
- * request, and the effect serves other requests too.
- */
+/** Runs an effect without its starter's locals: that fiber may be in a transaction, a span or a request. */
 export const detached = <A, E>(effect: Effect.Effect<A, E>): Effect.Effect<A, E> =>
   Effect.flatMap(Effect.getFiberRefs, (refs) =>
     Array.from(FiberRefs.fiberRefs(refs))

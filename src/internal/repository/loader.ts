@@ -24,10 +24,7 @@ export interface Loader<in Id, in out State> {
   readonly replayTo: (id: Id, version: number) => Effect.Effect<Folded<State>, LoadError>
   /** Makes the next load look for the stored snapshot. */
   readonly forget: (stream: StreamId.StreamId) => void
-  /**
-   * Folds the state of the source once more, and the events appended since onto it. If the history was rewritten, or the
-   * source cannot give the state, it loads.
-   */
+  /** Folds the source once more, and the events since. If the history was rewritten or the source is gone, it loads. */
   readonly advance: (
     id: Id,
     baseline: Baseline<State>,

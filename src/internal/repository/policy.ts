@@ -37,10 +37,7 @@ export const backgroundProblem = (options: SnapshotPolicy.BackgroundOptions): In
     finiteDurationProblem("SnapshotPolicy drainTimeout", options.drainTimeout) ??
     scheduleProblem("SnapshotPolicy retry", options.retry)
 
-/**
- * Replaces the conditions that only this load or command can answer by their answers. The background worker reads the
- * stream again later: it knows neither the change that the command made nor the duration of its load.
- */
+/** Replaces conditions on this load or command by their answers: a worker that reads again knows neither. */
 export const settle = <State, Event>(
   when: SnapshotPolicy.When<State, Event>,
   progress: SnapshotPolicy.Progress<State, Event>

@@ -2,19 +2,13 @@ import * as Effect from "effect/Effect"
 import type * as EventStore from "../../EventStore.js"
 import type * as StreamId from "../../StreamId.js"
 
-/**
- * A place in the history of a stream: the event that stands at a version. Its id is `null` where the store did not give
- * it; then the version alone decides.
- */
+/** The event that stands at a version. Without an id (`null`) the version alone decides. */
 export interface Place {
   readonly version: number
   readonly eventId: string | null
 }
 
-/**
- * Tells whether a page that was read from `place.version` on begins with the event of that place. If it does not, the
- * stream was restored, truncated or replaced, and a state folded up to there is of another history.
- */
+/** Tells whether a page that was read from `place.version` on begins with its event: else the history is another. */
 export const holds = (page: ReadonlyArray<EventStore.TailEvent>, { eventId, version }: Place): boolean => {
   const [first] = page
   return first?.version === version && (eventId === null || first.eventId === eventId)

@@ -106,9 +106,7 @@ export const save = <Id, State, Event>(
     return { snapshot, outcome }
   })
 
-/**
- * Saves a snapshot that a policy asks for. A failure passes through the savepoint around the save; the caller reports it.
- */
+/** Saves a due snapshot. A failure passes through the savepoint around the save; the caller reports it. */
 export const saveDue = <Id, State, Event>(
   services: Services<Id, State, Event>,
   baseline: Baseline<State>

@@ -32,10 +32,7 @@ export interface Commanded<in out State, in out Event> {
   readonly interrupted: boolean
 }
 
-/**
- * Takes a snapshot after a load, or after a command that appended nothing. Such a caller only reads: it must not take a
- * lock that it keeps until the end of its transaction.
- */
+/** Takes a snapshot after a command without events, or a load. A reader must not lock until its transaction ends. */
 export const afterLoad = <Id, State, Event>(
   services: Services<Id, State, Event>,
   id: Id,

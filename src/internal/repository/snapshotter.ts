@@ -20,10 +20,7 @@ import * as Slots from "./snapshotterSlots.js"
 import * as Telemetry from "./telemetry.js"
 
 export interface Snapshotter {
-  /**
-   * Asks for a snapshot. It never waits and never fails. It returns false if the request was dropped: the queue is full
-   * or closed, or an earlier save of the stream hangs and cannot be interrupted.
-   */
+  /** Asks for a snapshot. Returns false if the queue is full or closed, or an earlier save of the stream hangs. */
   readonly offer: (request: Slots.Request) => boolean
   /** Waits until nothing is pending. */
   readonly awaitPending: Effect.Effect<void>
@@ -32,17 +29,11 @@ export interface Snapshotter {
 }
 
 export interface Options extends SnapshotPolicy.BackgroundOptions {
-  /**
-   * Whether the fiber that runs it is inside a transaction that the saves may have to wait for. A scope that closes inside
-   * such a transaction does not wait for saves. Default: false.
-   */
+  /** Whether the closing fiber is inside a transaction that saves may wait for: then it does not wait. */
   readonly inTransaction?: Effect.Effect<boolean> | undefined
 }
 
-/**
- * Starts the workers. They keep the default services, loggers, minimum log level, scheduler and supervisor of the fiber
- * that builds them, and none of its other locals: no transaction, span, annotation or `FiberRef`.
- */
+/** Starts the workers. They keep the default services, loggers and scheduler of the fiber, and no other locals. */
 export const make = (
   aggregate: string,
   options: Options = {}

@@ -13,10 +13,7 @@ export interface Closing {
   readonly inTransaction: Effect.Effect<boolean>
 }
 
-/**
- * Waits at the closing of the scope for the tries that the workers interrupted, at most a second. The stores are still
- * open, as the snapshotter was built after them.
- */
+/** Waits at the closing of the scope for interrupted tries, at most a second. The stores are still open then. */
 export const awaitTries = (
   { aggregate, drainTimeout, slots: { quiet, running } }: Closing
 ): Effect.Effect<void, never, Scope.Scope> => {

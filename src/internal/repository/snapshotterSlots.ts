@@ -5,30 +5,21 @@ import type * as Counters from "./counters.js"
 /** Asks for a background snapshot of a stream. */
 export interface Request {
   readonly stream: StreamId.StreamId
-  /**
-   * A request replaces a waiting one of the same stream and kind unless its version is lower. `Infinity` is for a request
-   * that makes any other unnecessary, whichever version it finds.
-   */
+  /** Replaces a waiting request of its stream and kind at most this high. `Infinity` makes any other unnecessary. */
   readonly version: number
   /**
    * Whether the version may never be committed, as inside an open transaction. Tentative requests are a kind of their own:
    * they wait beside those that are known to be due, and are saved after them. Default false.
    */
   readonly tentative?: boolean | undefined
-  /**
-   * Takes the snapshot, or returns `false` if none is due any more. A worker runs it, without the context of the caller.
-   * Each call of `heartbeat` starts its timeout anew; a long replay calls it with every page.
-   */
+  /** Takes the snapshot, or returns `false` if none is due. A call of `heartbeat` starts the timeout anew. */
   readonly save: (heartbeat: () => void) => Effect.Effect<unknown, unknown>
 }
 
 /** The requests of one stream: at most one of each kind, the tentative one last. */
 export type Slot = readonly [Request, ...ReadonlyArray<Request>]
 
-/**
- * The queue of a snapshotter. A stream is in one of the three maps, or in `active` and `behind`: the queue is never
- * searched.
- */
+/** The queue: a stream is in one of the three maps, or in `active` and `behind`. It is never searched. */
 export interface Slots {
   readonly capacity: number
   readonly saves: Counters.Saves
@@ -116,10 +107,7 @@ export const end = (slots: Slots, key: string): void => {
   if (slots.abandoned.has(key)) free(slots, key)
 }
 
-/**
- * Ends the turn of a stream. A try that hangs keeps its stream: two saves of a stream never run at a time, and requests
- * for it are dropped until the try ends.
- */
+/** Ends the turn of a stream. A try that hangs keeps it, and requests are dropped until the try ends. */
 export const release = (slots: Slots, key: string): void => {
   if (!slots.running.has(key)) return free(slots, key)
   slots.abandoned.add(key)

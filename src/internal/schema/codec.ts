@@ -5,10 +5,7 @@ import * as Schema from "effect/Schema"
 import * as AST from "effect/SchemaAST"
 import { safely } from "./safely.js"
 
-/**
- * Makes a check whether a schema decodes and encodes a value to itself, so that the value need not be copied key by key.
- * Gives `undefined` for a schema that needs a decoder. The check gives false for a value that needs one.
- */
+/** Makes a check whether a schema maps a value to itself. `undefined`: the schema needs a decoder. */
 export const plain = <A, I>(schema: Schema.Schema<A, I>): ((value: unknown) => value is A & I) | undefined => {
   const check = checkOf(schema.ast)
   return check === undefined ? undefined : (value): value is A & I => check(value)

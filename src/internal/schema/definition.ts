@@ -8,9 +8,7 @@ import { keyProblem, quote } from "../text.js"
 import { notJson } from "./jsonSafety.js"
 import { holdsSecret } from "./secrets.js"
 
-/**
- * Throws `InvalidOption` for a definition of an aggregate that cannot work. The events are checked with their codec.
- */
+/** Throws `InvalidOption` for a definition that cannot work. The codec of the events checks these. */
 export const checkDefinition = (definition: {
   readonly name: string
   readonly id: Schema.Schema.All

@@ -26,10 +26,7 @@ export const stringify = (value: unknown): Either.Either<string, NotJson> => {
   }
 }
 
-/**
- * Explains a `RangeError`: the value refers back to itself, is nested too deeply, or its text is longer than a string
- * can be. Gives `undefined` for other errors.
- */
+/** Explains a `RangeError`: a cycle, a value that is too deep, or a text that is too long. Else `undefined`. */
 export const overflow = (error: unknown, value: unknown): NotJson | undefined => {
   if (!(error instanceof RangeError)) return undefined
   const found = cycle(value)

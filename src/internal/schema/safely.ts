@@ -4,10 +4,7 @@ import type * as Schema from "effect/Schema"
 import { threw } from "./reason.js"
 import { withoutSecrets } from "./secrets.js"
 
-/**
- * Runs a schema so that a transformation that throws fails with a `ParseError`. It also removes the values of secrets from
- * the error.
- */
+/** Runs a schema: one that throws fails with a `ParseError`. The error does not show the values of secrets. */
 export const safely =
   <A, B>(schema: Schema.Schema.All, f: (a: A) => Either.Either<B, ParseResult.ParseError>) =>
   (a: A): Either.Either<B, ParseResult.ParseError> => {

@@ -13,10 +13,7 @@ export const holdsSecret = (ast: AST.AST): boolean => {
   return holds
 }
 
-/**
- * Removes the values of secrets from a parse error, and the texts that a schema may have made of them. Values in places
- * beside a secret stay.
- */
+/** Removes the values of secrets from a parse error, and texts made of them. Other values stay. */
 export const withoutSecrets = (error: ParseResult.ParseError): ParseResult.ParseError => {
   const { issue } = error
   // only the issues of places inside a value have no schema

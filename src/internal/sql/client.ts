@@ -41,10 +41,7 @@ export interface StoreClient {
   readonly attempt: Retry.Run
   /** Like `attempt`, for optimisations: inside a transaction it hardly waits for a lock. */
   readonly attemptBriefly: Retry.Run
-  /**
-   * Gives the exit of an effect. Inside a transaction of this client a failure leaves the transaction as it was; if the
-   * transaction itself is lost, this fails.
-   */
+  /** Gives the exit of an effect. A failure leaves the caller's transaction as it was; if that is lost, this fails. */
   readonly swallow: <A, E>(effect: Effect.Effect<A, E>) => Effect.Effect<Exit.Exit<A, E | SqlError>, SqlError>
   /** Runs statements in one transaction: the caller's if that is one of this client, else a new one. */
   readonly transaction: <A, E>(effect: Effect.Effect<A, E>) => Effect.Effect<A, E | SqlError>

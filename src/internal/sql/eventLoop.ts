@@ -1,9 +1,6 @@
 import * as Context from "effect/Context"
 
-/**
- * Milliseconds of continuous work after which timers and sockets get their turn. Statements of SQLite are synchronous, and
- * fibers continue in microtasks, so that thousands of commands would hold the event loop for seconds.
- */
+/** Milliseconds of work after which timers and sockets get a turn: fibers on SQLite never wait for the event loop. */
 const longest = 20
 
 // read when the module is loaded: a test may replace the timers later
@@ -39,10 +36,7 @@ export const real: Shape = {
   }
 }
 
-/**
- * The event loop as a SQLite client sees it, read when its layer is built. A simulation runs whole programs in one turn, and
- * gives an event loop that is never overdue.
- */
+/** The event loop of a SQLite client. A simulation runs in one turn, and gives one that is never overdue. */
 export class EventLoop extends Context.Reference<EventLoop>()("effect-eventsourcing/internal/EventLoop", {
   defaultValue: () => real
 }) {}

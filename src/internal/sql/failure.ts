@@ -126,10 +126,7 @@ const sqlText = (cause: unknown): string => {
   return withheld(cause) ?? cause.message
 }
 
-/**
- * Removes the fields in which PostgreSQL shows rows and parameters (`detail`, `hint`, `where`, `internalQuery`), such as
- * "Failing row contains (...)": a payload may have secrets, and only its schema could tell which.
- */
+/** Removes the fields in which PostgreSQL shows rows and parameters: a payload may have secrets. */
 export const withoutRows = (error: SqlError): SqlError => {
   const { cause } = error
   if (!(cause instanceof Error) || !shown.some((field) => field in cause)) return error

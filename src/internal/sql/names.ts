@@ -57,10 +57,7 @@ export const schemaOf = ({ events }: Names): string | undefined => {
 
 export const unqualified = (name: string): string => name.slice(name.indexOf(".") + 1)
 
-/**
- * The columns of the unique indexes that decide between appends. The names of the indexes may differ from those of the
- * migration: an index can be rebuilt, renamed or restored.
- */
+/** The columns of the unique indexes that decide between appends: an index may be rebuilt under another name. */
 export const eventKeys: ReadonlyArray<string> = ["event_id", "aggregate,stream_id,version"]
 
 /** The columns and unique indexes that the stores need in each table. */

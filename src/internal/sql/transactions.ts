@@ -14,10 +14,7 @@ import * as PgTransaction from "./postgres/transaction.js"
 import * as TransactionState from "./postgres/transactionState.js"
 import * as SqliteConnection from "./sqlite/connection.js"
 
-/**
- * Begins a transaction of a client, and runs an effect in it. The client ends the fiber where its `BEGIN` or `COMMIT`
- * fails; here that is a failure like that of a statement.
- */
+/** Runs an effect in a new transaction. A failed `BEGIN` or `COMMIT` is a failure, and does not end the fiber. */
 export const begin = <A, E, R, F>(
   sql: SqlClient.SqlClient,
   effect: Effect.Effect<A, E, R>,
@@ -78,10 +75,7 @@ const typedTransaction = <A, E, R, F>(
 export const outside = <A, E>(context: Context.Context<never>, effect: Effect.Effect<A, E>): Effect.Effect<A, E> =>
   Effect.mapInputContext(effect, (_: Context.Context<never>) => Context.omit(SqlClient.TransactionConnection)(context))
 
-/**
- * Tells whether a connection belongs to a client. On SQLite it must be that of an open transaction. On PostgreSQL all
- * connections of a client have one class, which no other client has.
- */
+/** Tells whether a connection is a client's: on SQLite that of an open transaction, on PostgreSQL one of its class. */
 export const belongs = (
   client: SqlClient.SqlClient
 ): Effect.Effect<(connection: Connection.Connection) => boolean, SqlError> => {

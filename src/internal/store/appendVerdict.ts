@@ -11,10 +11,7 @@ export type Verdict =
   | { readonly _tag: "Duplicate"; readonly id: string }
   | { readonly _tag: "Conflict" }
 
-/**
- * Classifies a rejected append by the places of its event ids: the retry of an append that had succeeded (its answer was
- * lost), a reused event id, or a conflict.
- */
+/** Classifies a rejected append: a retry that had succeeded, a reused event id, or a conflict. */
 export const judge = (options: {
   readonly expected: ExpectedVersion.ExpectedVersion
   readonly head: number

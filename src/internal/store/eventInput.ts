@@ -19,10 +19,7 @@ import { streamProblem } from "../streamProblem.js"
 import { keyProblem, quote, unreadable } from "../text.js"
 import { DuplicateEventId, EventDecodeError, EventStoreError } from "./eventErrors.js"
 
-/**
- * Reads the input of an operation, then runs it. `read` gives a problem, or the operation. If it throws, that is the
- * problem.
- */
+/** Reads the input of an operation, then runs it. `read` gives a problem, or the operation, or throws. */
 export const whenReadable = <A, E>(
   operation: EventStoreError["operation"],
   stream: StreamId.StreamId | undefined,

@@ -17,10 +17,7 @@ export interface Outcome<out A, out E> {
 /** How long a statement in a savepoint waits for a lock: a wait inside a transaction must end by itself. */
 export type Waiting = "long" | "short"
 
-/**
- * Runs an effect in a savepoint of a PostgreSQL transaction, where a failed statement aborts the whole transaction. A
- * failure or an interruption undoes the effect and nothing else.
- */
+/** Runs an effect in a savepoint: a failure or an interruption undoes the effect alone. */
 export const run = <A, E>(
   effect: Effect.Effect<A, E>,
   transaction: TransactionState.Transaction,
@@ -118,10 +115,7 @@ export const explained = (error: SqlError): SqlError => {
   }
 }
 
-/**
- * Runs an effect that opens a savepoint alone in its transaction: fibers that share one must not roll back to each other's
- * savepoints. Effects in a nested transaction do not wait for the end of that.
- */
+/** Runs an effect alone in its transaction: fibers that share one must not roll back each other's savepoints. */
 export const alone = <A, E, R>(
   transaction: TransactionState.Transaction,
   effect: Effect.Effect<A, E, R>

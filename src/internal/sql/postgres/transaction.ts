@@ -48,10 +48,7 @@ export const run = <A, E, R, F>(
     (error) => failed("NotBegun", error)
   )
 
-/**
- * Runs an effect in a savepoint of an open transaction. Nested transactions of one transaction, and appends beside them,
- * run one after the other: a rollback to a savepoint undoes all later savepoints.
- */
+/** Runs an effect in a savepoint, one after the other: a rollback to a savepoint undoes all later ones. */
 export const nested = <A, E, R, F>(
   transaction: TransactionState.Transaction,
   effect: Effect.Effect<A, E, R>,

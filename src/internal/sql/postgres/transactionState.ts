@@ -52,9 +52,7 @@ const nestedAt = (connection: Connection.Connection, depth: number): Nested | un
   return nested
 }
 
-/**
- * Follows the transactions on all connections of this one's class, from now on. A client has a class of its own for them.
- */
+/** Follows the transactions on all connections of this one's class, which belongs to one client. */
 export const follow = (connection: Connection.Connection): void => {
   const prototype: unknown = Object.getPrototypeOf(connection)
   if (!isConnectionClass(prototype) || followed.has(prototype)) return
@@ -164,10 +162,7 @@ export const turnOf = (transaction: Transaction): object => {
   return depth === 0 ? stateOf(connection) : nestedAt(connection, depth) ?? transaction
 }
 
-/**
- * Runs effects with the same key one after the other: fibers that share a transaction must not roll back to each other's
- * savepoints.
- */
+/** Runs effects with the same key one after the other. */
 export const inTurn = <A, E, R>(key: object, effect: Effect.Effect<A, E, R>): Effect.Effect<A, E | SqlError, R> =>
   Turns.around(turnsOf(key), effect)
 

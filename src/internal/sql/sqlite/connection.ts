@@ -36,10 +36,7 @@ const hasConnection = (client: SqlClient.SqlClient): client is ClientWithConnect
 export const of = (client: SqlClient.SqlClient): SqliteConnection | undefined =>
   hasConnection(client) ? client[key] : undefined
 
-/**
- * A copy of the driver's client with transactions that take turns. The copy's statements still reach the driver's
- * connection through a closure, so that the methods of the connection are replaced.
- */
+/** A copy of the client whose transactions take turns. Its connection is shared, so the methods are replaced. */
 export const makeClient = (client: SqlClient.SqlClient, connection: Connection.Connection, options: {
   readonly check: Check
   /** Repeats an effect that fails because the database is busy, and waits in between. */
@@ -182,10 +179,7 @@ const checked = ({ check, raw }: Root, text: string): Effect.Effect<void, SqlErr
 const after = <A>(checked: ReturnType<Check>, run: () => Effect.Effect<A, SqlError>): Effect.Effect<A, SqlError> =>
   checked === undefined ? run() : Effect.zipRight(checked, Effect.suspend(run))
 
-/**
- * Begins a transaction with the lock for writing: after a plain `BEGIN` the first write may fail, because another process
- * wrote after the first read. Between two tries the connection is free for other fibers.
- */
+/** Begins with the lock for writing: else the first write may fail. Between tries other fibers have the connection. */
 const beginOutermost = (root: Root, restore: Turns.Restore): Effect.Effect<Levels.Level, SqlError> =>
   Effect.suspend(() => {
     let begun = false

@@ -1,10 +1,7 @@
 import { SqlError } from "@effect/sql/SqlError"
 import * as Effect from "effect/Effect"
 
-/**
- * Says why a statement must not run, if the file is not the one that was opened. If only the database can tell, the effect
- * asks it.
- */
+/** Says why a statement must not run: the file is not the one that was opened. The effect asks the database. */
 export type Check = (statement: string) => Effect.Effect<void, SqlError> | undefined
 
 /**

@@ -9,10 +9,7 @@ export const defaultBusyTimeout = 10
 // the default of better-sqlite3
 const driverBusyTimeout = 5_000
 
-/**
- * Lowers the driver's timeout of five seconds, during which no fiber of the process runs: the stores wait by a schedule. A
- * timeout that the program chose stays.
- */
+/** Lowers the driver's own timeout, which blocks every fiber for five seconds. A timeout of the program stays. */
 export const lowerBusyTimeout = (sql: SqlClient.SqlClient): Effect.Effect<void, SqlError> =>
   Effect.flatMap(
     sql<{ readonly timeout: unknown }>`PRAGMA busy_timeout`,
@@ -22,10 +19,7 @@ export const lowerBusyTimeout = (sql: SqlClient.SqlClient): Effect.Effect<void, 
         : Effect.void
   )
 
-/**
- * Makes the commits of an attached database as durable as those of the main one. SQLite has `synchronous` for each
- * database, and begins with a default that may lose the last commits in a power cut.
- */
+/** Makes the commits of an attached database as durable as the main one's: `synchronous` is set for each. */
 export const asDurable = (sql: SqlClient.SqlClient, schema: string): Effect.Effect<void, SqlError> =>
   Effect.gen(function*() {
     const level = (name: string) =>
