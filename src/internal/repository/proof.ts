@@ -8,7 +8,7 @@ export interface Place {
   readonly eventId: string | null
 }
 
-/** Tells whether a page that was read from `place.version` on begins with its event: else the history is another. */
+/** Tells whether a page that was read from `place.version` on begins with its event. If not, the history changed. */
 export const holds = (page: ReadonlyArray<EventStore.TailEvent>, { eventId, version }: Place): boolean => {
   const [first] = page
   return first?.version === version && (eventId === null || first.eventId === eventId)

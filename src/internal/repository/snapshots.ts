@@ -32,7 +32,7 @@ export interface Commanded<in out State, in out Event> {
   readonly interrupted: boolean
 }
 
-/** Takes a snapshot after a command without events, or a load. A reader must not lock until its transaction ends. */
+/** Takes a snapshot after a load, or a command without events: neither keeps a lock until its transaction ends. */
 export const afterLoad = <Id, State, Event>(
   services: Services<Id, State, Event>,
   id: Id,

@@ -1,7 +1,7 @@
 import { SqlError } from "@effect/sql/SqlError"
 import * as Effect from "effect/Effect"
 
-/** Says why a statement must not run: the file is not the one that was opened. The effect asks the database. */
+/** Says why a statement must not run on a file that is not the opened one. The effect asks the database, if needed. */
 export type Check = (statement: string) => Effect.Effect<void, SqlError> | undefined
 
 /**
