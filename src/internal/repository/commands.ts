@@ -167,9 +167,31 @@ const append = <Id, State, Event, Rejection>(
     interrupted
   })
   const appended = services.events.append(stream, proposed, { expectedVersion: ExpectedVersion.exact(before.version) })
-  const appending: Appending<Id, State, Event> = { services, id, after, appended, commanded }
+  // an interruption that comes during the append, or after it, finds the snapshot noted or saved
+  const thenSnapshot = Effect.uninterruptibleMask((restore) =>
+    restore(appended).pipe(
+      Effect.tapErrorCause((cause) =>
+        // the store is asked whether an interrupted append succeeded
+        Cause.isInterrupted(cause) ? afterAppend(services, id, after, commanded(true)) : Effect.void
+      ),
+      Effect.zipRight(afterAppend(services, id, after, commanded(false)))
+    )
+  )
+  const { inTransaction, policy, shared } = services
+  const appending = policy._tag !== "Inline" || Option.isNone(shared)
+    ? thenSnapshot
+    : Effect.flatMap(
+      dueNow(services, after, change),
+      (when) =>
+        when === undefined ? appended : Effect.flatMap(inTransaction, (open) => {
+          const save = saveInTime(services, id, after, when, commanded(false))
+          const both = shared.value.transaction(Effect.zipRight(appended, save))
+          // only the caller can begin the caller's own transaction again
+          return open ? both : Effect.catchIf(both, isUnavailable, (first) => alone(thenSnapshot, first))
+        })
+    )
   return Effect.catchTag(
-    services.policy._tag === "Inline" ? appendInline(appending, change) : appendThenSnapshot(appending),
+    appending,
     "DuplicateEventId",
     (error) =>
       new EventStore.EventStoreError({
@@ -183,54 +205,15 @@ const append = <Id, State, Event, Rejection>(
   )
 }
 
-type AppendError = EventStore.VersionConflict | EventStore.DuplicateEventId | EventStore.EventStoreError
-
-/** An append, and the snapshot of the state after it. */
-interface Appending<in out Id, in out State, in out Event> {
-  readonly services: Services<Id, State, Event>
-  readonly id: Id
-  readonly after: Baseline<State>
-  readonly appended: Effect.Effect<unknown, AppendError>
-  readonly commanded: (interrupted: boolean) => Commanded<State, Event>
-}
-
-// an interruption that comes during the append, or after it, finds the snapshot noted or saved
-const appendThenSnapshot = <Id, State, Event>(
-  { after, appended, commanded, id, services }: Appending<Id, State, Event>
-): Effect.Effect<void, AppendError> =>
-  Effect.uninterruptibleMask((restore) =>
-    restore(appended).pipe(
-      Effect.tapErrorCause((cause) =>
-        // the store is asked whether an interrupted append succeeded
-        Cause.isInterrupted(cause) ? afterAppend(services, id, after, commanded(true)) : Effect.void
-      ),
-      Effect.zipRight(afterAppend(services, id, after, commanded(false)))
-    )
-  )
-
-const appendInline = <Id, State, Event>(
-  appending: Appending<Id, State, Event>,
-  change: Commanded<State, Event>["change"]
-): Effect.Effect<void, AppendError> => {
-  const { after, appended, commanded, id, services } = appending
-  const { inTransaction, shared } = services
-  if (Option.isNone(shared)) return appendThenSnapshot(appending)
-  return Effect.flatMap(dueNow(services, after, change), (when) => {
-    if (when === undefined) return Effect.asVoid(appended)
-    const both = shared.value.transaction(
-      Effect.zipRight(appended, saveInTime(services, id, after, when, commanded(false)))
-    )
-    // without the snapshot the append may succeed; with the same event ids it happens only once
-    const alone = (first: EventStore.EventStoreError) =>
-      Effect.mapError(appendThenSnapshot(appending), (error) =>
-        first.mayHaveAppended && isUnavailable(error)
-          ? new EventStore.EventStoreError({ ...error, mayHaveAppended: true })
-          : error)
-    return Effect.flatMap(inTransaction, (open) =>
-      // only the caller can begin the caller's own transaction again
-      open ? both : Effect.catchIf(both, isUnavailable, alone))
-  })
-}
+// without the snapshot the append may succeed; with the same event ids it happens only once
+const alone = <A, E extends { readonly _tag: string }>(
+  appending: Effect.Effect<A, E>,
+  { mayHaveAppended }: EventStore.EventStoreError
+): Effect.Effect<A, E | EventStore.EventStoreError> =>
+  Effect.mapError(appending, (error) =>
+    mayHaveAppended && isUnavailable(error)
+      ? new EventStore.EventStoreError({ ...error, mayHaveAppended: true })
+      : error)
 
 const isUnavailable = (error: { readonly _tag: string }): error is EventStore.EventStoreError =>
   error instanceof EventStore.EventStoreError && error.reason === "Unavailable"
