@@ -1,3 +1,4 @@
+import * as Effect from "effect/Effect"
 import * as Either from "effect/Either"
 import type * as Aggregate from "../../Aggregate.js"
 import * as EventStore from "../../EventStore.js"
@@ -106,3 +107,25 @@ const decodeEvent = <Event>(
   const payload = Json.parse(event.payload)
   return Either.isLeft(payload) ? Either.left(payload.left) : decode(payload.right)
 }
+
+/** The event that stands at a version. Without an id (`null`) the version alone decides. */
+export interface Place {
+  readonly version: number
+  readonly eventId: string | null
+}
+
+/** Tells whether a page that was read from `place.version` on begins with its event. If not, the history changed. */
+export const holds = (page: Page, { eventId, version }: Place): boolean => {
+  const [first] = page
+  return first?.version === version && (eventId === null || first.eventId === eventId)
+}
+
+/** Asks the store whether a stream holds an event. */
+export const stands = (
+  events: EventStore.ReplaySeam,
+  place: Place & { readonly stream: StreamId.StreamId }
+): Effect.Effect<boolean, EventStore.EventStoreError> =>
+  Effect.map(
+    Effect.suspend(() => events.readTail(place.stream, { fromVersion: place.version, limit: 1 })),
+    (page) => holds(page, place)
+  )

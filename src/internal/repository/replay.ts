@@ -12,8 +12,7 @@ import type * as StreamId from "../../StreamId.js"
 import { maxVersion, shortPage } from "../constants.js"
 import type { Baseline } from "./baseline.js"
 import { HistoryRewritten, type LoadError, ReplayTooLong } from "./errors.js"
-import type { Folded, Loadable, Page } from "./loadable.js"
-import { holds } from "./proof.js"
+import { type Folded, holds, type Loadable, type Page } from "./loadable.js"
 import type { Source } from "./source.js"
 
 /** One load of one stream. */

@@ -13,8 +13,7 @@ import * as Snapshot from "../../Snapshot.js"
 import type { SnapshotStore } from "../../SnapshotStore.js"
 import * as StreamId from "../../StreamId.js"
 import { contain } from "./contain.js"
-import type { Loadable, Page } from "./loadable.js"
-import { holds } from "./proof.js"
+import { holds, type Loadable, type Page } from "./loadable.js"
 
 export type Found<State> = Proved<State> | Unused
 

@@ -4,8 +4,7 @@ import type * as Aggregate from "../../Aggregate.js"
 import type * as EventStore from "../../EventStore.js"
 import * as Snapshot from "../../Snapshot.js"
 import * as StreamId from "../../StreamId.js"
-import type { Folded, Loadable } from "./loadable.js"
-import type { Place } from "./proof.js"
+import type { Folded, Loadable, Place } from "./loadable.js"
 
 /**
  * Records the events and the beginning that the state of a command was folded from. `evolve` or `decide` may change the
