@@ -10,6 +10,7 @@ import * as SqlClient from "@effect/sql/SqlClient"
 import type { SqlError } from "@effect/sql/SqlError"
 import * as Effect from "effect/Effect"
 import * as Schema from "effect/Schema"
+import { optionProblem } from "./internal/options.js"
 import * as Migrate from "./internal/sql/migrate.js"
 import { MigrationError, type Options } from "./internal/sql/migrate.js"
 import type { Migrations } from "./internal/sql/migrations.js"
@@ -19,8 +20,7 @@ import * as PostgresTables from "./internal/sql/postgres/tables.js"
 import { whileBusy } from "./internal/sql/retry.js"
 import * as Sqlite from "./internal/sql/sqlite/migrations.js"
 import * as SqliteTables from "./internal/sql/sqlite/tables.js"
-import { quote } from "./internal/text.js"
-import { InvalidOption } from "./InvalidOption.js"
+import type { InvalidOption } from "./InvalidOption.js"
 import * as Position from "./Position.js"
 
 export { MigrationError, type Options }
@@ -82,11 +82,7 @@ export const afterRestore = (
     const { countOn, countOnAfter } = Migrate.dialectOf(sql, names)
     const after = options?.after
     if (after !== undefined && !Schema.is(Position.Position)(after)) {
-      return yield* new InvalidOption({
-        option: "after",
-        value: quote(after),
-        expected: "a position that readAll or append gave"
-      })
+      return yield* optionProblem("after", after, "a position that readAll or append gave")
     }
     yield* countOn
     if (after !== undefined) yield* whileBusy(countOnAfter(after))

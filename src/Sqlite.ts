@@ -15,7 +15,7 @@ import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Schema from "effect/Schema"
-import { booleanProblem, optionProblem, waitProblem } from "./internal/options.js"
+import { booleanProblem, optionProblem, unless, waitProblem } from "./internal/options.js"
 import { nodeVersion, platformProblem } from "./internal/platform.js"
 import * as EventLoop from "./internal/sql/eventLoop.js"
 import { describe } from "./internal/sql/failure.js"
@@ -147,14 +147,8 @@ const optionsProblem = (options: DriverConfig & Options): InvalidOption | undefi
     !filename.includes("\u0000")
   return (busyTimeout === undefined ? undefined : waitProblem("busyTimeout", busyTimeout)) ??
     booleanProblem("disableWAL", disableWAL) ??
-    (isFilename ? undefined : optionProblem(
-      "filename",
-      filename,
-      "the path of a database file without spaces around it, or \":memory:\""
-    )) ??
-    (synchronous === undefined || synchronous === "FULL" || synchronous === "NORMAL"
-      ? undefined
-      : optionProblem("synchronous", synchronous, "FULL or NORMAL"))
+    unless(isFilename, "filename", filename, "the path of a database file without spaces around it, or \":memory:\"") ??
+    unless([undefined, "FULL", "NORMAL"].includes(synchronous), "synchronous", synchronous, "FULL or NORMAL")
 }
 
 const configure = Effect.fnUntraced(function*(sql: SqlClient.SqlClient, options: DriverConfig & Options) {
