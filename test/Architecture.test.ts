@@ -68,7 +68,7 @@ describe("imports in src", () => {
 describe("the prose of src, docs and README.md", () => {
   const words = /\b(whoever|whomever|nobody|anybody|somebody|lest|is none that|is no record|dear)\b/gi
 
-  it("does without the words that make a reader stop", () => {
+  it("does not use unusual words", () => {
     const files = [
       ...filesIn(src, ".ts").map((file) => path.join("src", file)),
       ...filesIn(path.join(root, "docs"), ".md").map((file) => path.join("docs", file)),

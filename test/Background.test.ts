@@ -70,8 +70,8 @@ const interruptedAt = <A, E, R>(place: Effect.Latch, gate: Effect.Latch, effect:
     return yield* Fiber.await(fiber)
   })
 
-describe("the state is the committed one", () => {
-  it.scoped("nothing that happens to a state afterwards gets into a snapshot", () =>
+describe("a background snapshot has the committed state", () => {
+  it.scoped("later changes to a state do not reach a snapshot", () =>
     Effect.gen(function*() {
       const Added = Schema.TaggedStruct("Added", { item: Schema.String })
       const Cart = Aggregate.make({
@@ -103,7 +103,7 @@ describe("the state is the committed one", () => {
       assert.deepStrictEqual([snapshot.version, JSON.parse(snapshot.state)], [2, { items: ["a", "b"] }])
     }).pipe(Effect.provide(memoryStores)))
 
-  it.scoped("a snapshot goes with its version, whatever is appended while it waits", () =>
+  it.scoped("state and version of a snapshot agree, also if events are appended while it waits", () =>
     Effect.gen(function*() {
       const { gate, store, waiting } = yield* heldBack
       const accounts = yield* Repository.make(Account, {
@@ -130,7 +130,7 @@ describe("inside a transaction of the caller's", () => {
   for (const [name, client] of databases) {
     const stores = Layer.provideMerge(sqlStores, client)
 
-    it.scoped(`a due stream is noted, and taken once it is committed (${name})`, () =>
+    it.scoped(`a due stream is queued, and its snapshot is taken after the commit (${name})`, () =>
       Effect.gen(function*() {
         const sql = yield* SqlClient.SqlClient
         const accounts = yield* Repository.make(Account, { snapshots: SnapshotPolicy.background({ every: 5 }) })
@@ -144,7 +144,7 @@ describe("inside a transaction of the caller's", () => {
         assert.deepInclude(yield* accounts.load(id("a")), { version: 11, snapshotVersion: 11, replayed: 0 })
       }).pipe(Effect.provide(stores)))
 
-    it.scoped(`what is rolled back leaves no snapshot, what was committed before it is still taken (${name})`, () =>
+    it.scoped(`a rollback leaves no snapshot, but an earlier due snapshot is still taken (${name})`, () =>
       Effect.gen(function*() {
         const sql = yield* SqlClient.SqlClient
         const accounts = yield* Repository.make(Account, { snapshots: SnapshotPolicy.background({ every: 5 }) })
@@ -192,7 +192,7 @@ describe("inside a transaction of the caller's", () => {
         assert.strictEqual(replays, 1)
       }).pipe(Effect.provide(stores)))
 
-    it.scoped(`what was due before is taken although a later note is rolled back (${name})`, () =>
+    it.scoped(`an earlier due snapshot is taken although a later request is rolled back (${name})`, () =>
       Effect.gen(function*() {
         const sql = yield* SqlClient.SqlClient
         const { gate, store, waiting } = yield* heldBack
@@ -223,7 +223,7 @@ describe("inside a transaction of the caller's", () => {
         assert.deepInclude(yield* accounts.load(id("b")), { version: 7, replayed: 0 })
       }).pipe(Effect.provide(stores)))
 
-    it.scoped(`closing in it waits for nothing, and the transaction goes on (${name})`, () =>
+    it.scoped(`closing the repository in it does not wait, and the transaction continues (${name})`, () =>
       Effect.gen(function*() {
         const { logged, observed } = yield* lines
         const sql = yield* SqlClient.SqlClient
@@ -261,7 +261,7 @@ describe("inside a transaction of the caller's", () => {
 })
 
 describe("interruption of the command", () => {
-  it.scoped("in the middle of a sync save: the save ends, and no error says that the append failed", () =>
+  it.scoped("during a sync save: the save ends, and no error says that the append failed", () =>
     Effect.gen(function*() {
       const { gate, store, waiting } = yield* heldBack
       const accounts = yield* Repository.make(Account, { snapshots: SnapshotPolicy.sync({ every: 1 }) }).pipe(
@@ -272,7 +272,7 @@ describe("interruption of the command", () => {
       assert.strictEqual(yield* snapshotVersion("a"), 1)
     }).pipe(Effect.provide(memoryStores)))
 
-  it.effect("in the middle of a sync save that hangs: the bound holds", () =>
+  it.effect("during a sync save that hangs: it ends within snapshotTimeout", () =>
     Effect.gen(function*() {
       const store = yield* SnapshotStore.makeMemory
       const accounts = yield* Repository.make(Account, {
@@ -307,7 +307,7 @@ describe("interruption of the command", () => {
   })
 
   for (const mode of ["sync", "background"] as const) {
-    it.scoped(`during an append that goes through: the due snapshot is taken (${mode})`, () =>
+    it.scoped(`during an append that succeeds: the due snapshot is taken (${mode})`, () =>
       Effect.gen(function*() {
         const { appending, events, gate } = yield* slowAppends
         const accounts = yield* Repository.make(Account, { snapshots: SnapshotPolicy[mode]({ every: 1 }) }).pipe(
@@ -320,7 +320,7 @@ describe("interruption of the command", () => {
         assert.strictEqual(yield* snapshotVersion("a"), 1)
       }).pipe(Effect.provide(memoryStores)))
 
-    it.scoped(`during an append that does not go through: no snapshot (${mode})`, () =>
+    it.scoped(`during an append that fails: no snapshot (${mode})`, () =>
       Effect.gen(function*() {
         const events = yield* EventStore.EventStore
         const accounts = yield* Repository.make(Account, { snapshots: SnapshotPolicy[mode]({ every: 2 }) }).pipe(
@@ -335,7 +335,7 @@ describe("interruption of the command", () => {
       }).pipe(Effect.provide(memoryStores)))
   }
 
-  it.scoped("during an append that does not go through: what was due before is still taken", () =>
+  it.scoped("during an append that fails: an earlier due snapshot is still taken", () =>
     Effect.gen(function*() {
       const { gate, store, waiting } = yield* heldBack
       const events = yield* EventStore.EventStore
@@ -362,7 +362,7 @@ describe("interruption of the command", () => {
       assert.strictEqual(yield* snapshotVersion("a"), 2)
     }).pipe(Effect.provide(memoryStores)))
 
-  it.scoped("during an append whose outcome nobody can tell: no snapshot, and no other error", () =>
+  it.scoped("during an append with unknown outcome: no snapshot, and no other error", () =>
     Effect.gen(function*() {
       const events = yield* EventStore.EventStore
       let down = false
@@ -426,7 +426,7 @@ describe("interruption at every step", () => {
   }
 
   for (const mode of ["sync", "background", "inline"] as const) {
-    it.scoped(`${mode}, in a transaction that goes on: no snapshot is ahead, and the next command is as ever`, () =>
+    it.scoped(`${mode}, in a transaction that continues: no snapshot is ahead, and the next command succeeds`, () =>
       Effect.gen(function*() {
         const sql = yield* SqlClient.SqlClient
         const events = yield* EventStore.EventStore
@@ -447,7 +447,7 @@ describe("interruption at every step", () => {
 })
 
 describe("a stream too long to be loaded", () => {
-  it.scoped("the snapshot that it needs is taken, whatever waits already and is no longer due", () =>
+  it.scoped("the snapshot that it needs is taken, even if a request that is no longer due waits already", () =>
     Effect.gen(function*() {
       const { gate, store, waiting } = yield* heldBack
       const other = yield* Repository.make(Account, { snapshots: SnapshotPolicy.manual })
@@ -468,8 +468,8 @@ describe("a stream too long to be loaded", () => {
     }).pipe(Effect.provide(memoryStores)))
 })
 
-describe("what is no longer due", () => {
-  it.scoped("another process took it: the worker saves nothing, and counts nothing as saved", () =>
+describe("a snapshot that is no longer due", () => {
+  it.scoped("another process took it: the worker does not save, and does not count a save", () =>
     Effect.gen(function*() {
       const { gate, store, waiting } = yield* heldBack
       const other = yield* Repository.make(Account, { snapshots: SnapshotPolicy.manual })
@@ -512,7 +512,7 @@ describe("what is no longer due", () => {
 })
 
 describe("a store that is slow or hangs", () => {
-  it.scoped("a replay takes as long as it takes, whatever the time limit of a save", () =>
+  it.scoped("the timeout of a save does not limit a long replay", () =>
     Effect.gen(function*() {
       const events = yield* EventStore.EventStore
       yield* (yield* Repository.make(Account)).executeAll(id("a"), [open, deposit(1, 19)])
@@ -548,7 +548,7 @@ describe("a store that is slow or hangs", () => {
       Effect.uninterruptible(Effect.never)
     ]] as const
   ) {
-    it.effect(`a read of events that hangs${name}: the worker goes on with other streams`, () =>
+    it.effect(`a read of events that hangs${name}: the worker continues with other streams`, () =>
       Effect.gen(function*() {
         const events = yield* EventStore.EventStore
         let down = false
@@ -583,7 +583,7 @@ describe("a store that is slow or hangs", () => {
       }).pipe(Effect.provide(memoryStores)))
   }
 
-  it.scoped("sync saves that hang and cannot be interrupted do not pile up, and cost a command its time once", () =>
+  it.scoped("hanging sync saves do not accumulate, and delay only one command", () =>
     Effect.gen(function*() {
       const { logged, observed } = yield* lines
       yield* observed(Effect.gen(function*() {
@@ -647,7 +647,7 @@ describe("a store that is slow or hangs", () => {
       }))
     }).pipe(Effect.provide(memoryStores)))
 
-  it.scoped("nor do looks at the stream, made for a sync save, that hang so", () =>
+  it.scoped("hanging reads of the stream for a sync save do not accumulate", () =>
     Effect.gen(function*() {
       const store = yield* EventStore.EventStore
       const gate = yield* Effect.makeLatch(true)
@@ -685,7 +685,7 @@ describe("a store that is slow or hangs", () => {
       assert.isTrue(yield* (yield* SnapshotStore.SnapshotStore).exists(StreamId.make("Account", "a")))
     }).pipe(Effect.provide(memoryStores)))
 
-  it.scoped("saves of loads that were given up do not pile up where they cannot be interrupted", () =>
+  it.scoped("uninterruptible saves of interrupted loads do not accumulate", () =>
     Effect.gen(function*() {
       const { logged, observed } = yield* lines
       const store = yield* SnapshotStore.SnapshotStore
@@ -714,7 +714,7 @@ describe("a store that is slow or hangs", () => {
       assert.deepInclude(yield* accounts.load(id("a")), { version: 1, snapshotVersion: 1 })
     }).pipe(Effect.provide(memoryStores)))
 
-  it.scoped("a logger that throws at what it is told of a snapshot fails neither load nor command", () =>
+  it.scoped("a logger that throws at a snapshot's log line fails neither load nor command", () =>
     Effect.gen(function*() {
       const store = yield* SnapshotStore.SnapshotStore
       for (
@@ -816,7 +816,7 @@ describe("closing", () => {
     ["interruption", Effect.interrupt]
   ]
   for (const [name, then] of endings) {
-    it.live(`${name}: what is pending is saved while the stores are open`, () =>
+    it.live(`${name}: pending snapshots are saved while the stores are open`, () =>
       Effect.gen(function*() {
         const record: Array<string> = []
         yield* Effect.exit(Effect.provide(Effect.zipRight(commands, then), live(record)))
@@ -824,7 +824,7 @@ describe("closing", () => {
       }))
   }
 
-  it("ManagedRuntime.dispose: what is pending is saved while the stores are open", async () => {
+  it("ManagedRuntime.dispose: pending snapshots are saved while the stores are open", async () => {
     const record: Array<string> = []
     const runtime = ManagedRuntime.make(live(record))
     await runtime.runPromise(commands)
@@ -844,7 +844,7 @@ describe("closing", () => {
     })
   }
 
-  it.live("while writers still run: it ends, no command fails, no event is lost", () =>
+  it.live("while writers still run: closing ends, no command fails, no event is lost", () =>
     Effect.gen(function*() {
       const record: Array<string> = []
       const scope = yield* Scope.make()
@@ -890,7 +890,7 @@ describe("closing", () => {
 })
 
 describe("bad input", () => {
-  it.effect("a time limit that is none is a typed error", () =>
+  it.effect("an invalid time limit is a typed error", () =>
     Effect.gen(function*() {
       for (const limit of [0, -1, NaN, Infinity, "-5 seconds"] as const) {
         const wrong: ReadonlyArray<readonly [option: string, options: Repository.Options]> = [
@@ -947,7 +947,7 @@ describe("bad input", () => {
     }).pipe(Effect.provide(Layer.provide(sqlStores, sqliteFile(":memory:")))))
 
   for (const mode of ["sync", "background"] as const) {
-    it.scoped(`a clock that goes backwards, or stands before 1970, changes nothing (${mode})`, () =>
+    it.scoped(`a clock that goes backwards, or is before 1970, has no effect (${mode})`, () =>
       Effect.gen(function*() {
         const accounts = yield* Repository.make(Account, { snapshots: SnapshotPolicy[mode]({ every: 2 }) })
         yield* accounts.execute(id("a"), open)

@@ -62,9 +62,9 @@ const deep = (levels: number) => {
   return value
 }
 
-describe("commands from an untyped border", () => {
+describe("commands of an untyped program", () => {
   for (const [name, layer] of both) {
-    it.scoped(`that are none of the aggregate's are a typed error that names them (${name})`, () =>
+    it.scoped(`that do not match the command schema fail with a typed error that names them (${name})`, () =>
       Effect.gen(function*() {
         const boxes = yield* Repository.make(Box)
         const wrong: ReadonlyArray<readonly [unknown, string]> = [
@@ -98,7 +98,7 @@ describe("commands from an untyped border", () => {
         assert.deepInclude(yield* boxes.load("b"), { version: 1 })
       }).pipe(Effect.provide(layer)))
 
-    it.scoped(`whose events refer back to themselves or are too deep name the path (${name})`, () =>
+    it.scoped(`whose events are cyclic or too deep fail with an error that names the path (${name})`, () =>
       Effect.gen(function*() {
         const boxes = yield* Repository.make(Box, {
           snapshots: SnapshotPolicy.sync({ every: 1 }),
@@ -136,7 +136,7 @@ describe("commands from an untyped border", () => {
         }
       }).pipe(Effect.provide(layer)))
 
-    it.scoped(`with an id that refers back to itself are typed too (${name})`, () =>
+    it.scoped(`with a cyclic id fail with a typed error (${name})`, () =>
       Effect.gen(function*() {
         const boxes = yield* Repository.make(Box)
         for (const bad of [cyclic, null, 7, deep(100_000)]) {
@@ -165,7 +165,7 @@ const thrower = new Proxy({}, {
 const { proxy: revoked, revoke } = Proxy.revocable([], {})
 revoke()
 
-describe("what a program without types gives", () => {
+describe("invalid input of an untyped program", () => {
   const stream = StreamId.make("Box", "a")
   const event = { id: "1", type: "Kept", payload: { _tag: "Kept", value: 1 } }
   const any = { expectedVersion: ExpectedVersion.any }
@@ -181,7 +181,7 @@ describe("what a program without types gives", () => {
     })
 
   for (const [name, layer] of both) {
-    it.effect(`to an event store is refused, typed (${name})`, () =>
+    it.effect(`to an event store is a typed error (${name})`, () =>
       Effect.gen(function*() {
         const store = yield* EventStore.EventStore
         for (const value of [undefined, ...wrong]) {
@@ -212,7 +212,7 @@ describe("what a program without types gives", () => {
         assert.strictEqual(yield* store.version(stream), 0)
       }).pipe(Effect.provide(layer)))
 
-    it.effect(`to a snapshot store is refused, typed, and deletes nothing (${name})`, () =>
+    it.effect(`to a snapshot store is a typed error, and deletes nothing (${name})`, () =>
       Effect.gen(function*() {
         const store = yield* SnapshotStore.SnapshotStore
         const kept = { stream, version: 1, eventId: "1", schemaVersion: 1, fingerprint: "f", state: "{}", time: 1 }
@@ -240,7 +240,7 @@ describe("what a program without types gives", () => {
         assert.isTrue(yield* store.exists(stream))
       }).pipe(Effect.provide(layer)))
 
-    it.scoped(`to a repository is refused, typed (${name})`, () =>
+    it.scoped(`to a repository is a typed error (${name})`, () =>
       Effect.gen(function*() {
         const boxes = yield* Repository.make(Box)
         const keep = Keep.make({ value: 1 })
@@ -268,7 +268,7 @@ describe("what a program without types gives", () => {
       }).pipe(Effect.provide(layer)))
   }
 
-  it.scoped("to the layers of SQL is refused, typed", () =>
+  it.scoped("to the SQL layers is a typed error", () =>
     Effect.gen(function*() {
       for (const options of [null, 5, "text", [], { prefx: "other" }, { prefix: null }, { migrate: "false" }]) {
         const builds: ReadonlyArray<Effect.Effect<unknown, unknown, SqlClient.SqlClient>> = [
@@ -300,8 +300,8 @@ describe("what a program without types gives", () => {
     }))
 })
 
-describe("what is only large", () => {
-  it("is not said to be nested too deeply", () => {
+describe("a large value that is not deeply nested", () => {
+  it("is not reported as nested too deeply", () => {
     assert.deepInclude(Json.overflow(new RangeError("Invalid string length"), { a: 1 }), {
       reason: "is longer, as JSON, than any text can be"
     })
@@ -326,7 +326,7 @@ describe("what is only large", () => {
   }
 })
 
-describe("a clock beyond what a date holds", () => {
+describe("a clock beyond the range of a date", () => {
   const clockOf = (now: number): Clock.Clock =>
     Object.assign(Clock.make(), {
       unsafeCurrentTimeMillis: () => now,
@@ -334,7 +334,7 @@ describe("a clock beyond what a date holds", () => {
     })
 
   for (const [name, layer] of both) {
-    it.scoped(`is refused where it enters, and what is stored stays readable (${name})`, () =>
+    it.scoped(`is a typed error of the write, and stored data stays readable (${name})`, () =>
       Effect.gen(function*() {
         const store = yield* EventStore.EventStore
         const accounts = yield* Repository.make(Account, {
@@ -374,7 +374,7 @@ describe("a clock beyond what a date holds", () => {
 })
 
 describe("the stores in memory", () => {
-  it.effect("hand out nothing that they keep", () =>
+  it.effect("return copies of their data", () =>
     Effect.gen(function*() {
       const store = yield* EventStore.EventStore
       const snapshots = yield* SnapshotStore.SnapshotStore
@@ -492,7 +492,7 @@ describe("options of a program without types", () => {
       }))
   }
 
-  it("an aggregate without one of its functions is refused where it is defined, and the option is named", () => {
+  it("an aggregate without one of its functions is rejected by its definition, which names the option", () => {
     const definition = {
       name: "Part",
       id: Schema.String,
@@ -525,14 +525,14 @@ describe("options of a program without types", () => {
       }).pipe(Effect.provide(layer)))
   }
 
-  it.scoped("a count that is missing is told as missing", () =>
+  it.scoped("a missing count is reported as missing", () =>
     Effect.gen(function*() {
       const snapshots = SnapshotPolicy.sync<unknown, unknown>(untyped({}))
       const failure = yield* Effect.flip(Repository.make(Account, { snapshots }))
       assert.strictEqual(failure.message, "SnapshotPolicy every is undefined; it must be a whole number, 1 or more")
     }).pipe(Effect.provide(memoryStores)))
 
-  it("a chain of an event under a name with a version is refused, with the right one", () => {
+  it("an upcast under a name with a version is rejected with the right name", () => {
     const Registered = Schema.TaggedStruct("Registered", { name: Schema.String })
     const chain = Versions.from(1, Schema.Struct({ _tag: Schema.Literal("Registered") }))
       .to(Registered, () => Registered.make({ name: "" }))

@@ -55,7 +55,7 @@ const counting = Effect.sync(() => {
 
 for (const [name, layer] of backends) {
   describe.sequential(`the state cache, ${name}`, () => {
-    it.scoped("serves commands and loads, and sees what others append", () =>
+    it.scoped("serves commands and loads, and sees the events of other writers", () =>
       Effect.gen(function*() {
         const cached = yield* Repository.make(Account, { cache })
         const other = yield* Repository.make(Account)
@@ -108,7 +108,7 @@ describe.sequential("the state cache", () => {
   )
 
   it.scoped(
-    "two repositories with caches and one without agree, whatever is appended, rolled back or restored",
+    "two repositories with caches and one without agree after any appends, rollbacks and restores",
     () =>
       Effect.gen(function*() {
         const sql = yield* SqlClient.SqlClient
@@ -203,7 +203,7 @@ describe.sequential("the state cache", () => {
       }).pipe(Effect.provide(stores))
   )
 
-  it.scoped("what a caller does to a state does not get into it", () =>
+  it.scoped("a caller's change to a state does not reach the cache", () =>
     Effect.gen(function*() {
       const cached = yield* Repository.make(Account, { cache })
       yield* cached.executeAll(id("a"), [open, deposit(1, 20)])
@@ -244,7 +244,7 @@ describe.sequential("the state cache", () => {
       assert.strictEqual(yield* replayed("c"), 2)
     }).pipe(Effect.provide(memoryStores)))
 
-  it.scoped("the policy goes on to count from the stored snapshot", () =>
+  it.scoped("the policy counts from the stored snapshot", () =>
     Effect.gen(function*() {
       const snapshots = yield* SnapshotStore.SnapshotStore
       const cached = yield* Repository.make(Account, { cache, snapshots: SnapshotPolicy.sync({ every: 10 }) })
@@ -259,7 +259,7 @@ describe.sequential("the state cache", () => {
       assert.deepStrictEqual(versions, [0, 10, 20, 30])
     }).pipe(Effect.provide(memoryStores)))
 
-  it.scoped("a state from a snapshot that verification refutes goes with it", () =>
+  it.scoped("a state from a refuted snapshot is removed with the snapshot", () =>
     Effect.gen(function*() {
       const sql = yield* SqlClient.SqlClient
       const cached = yield* Repository.make(Account, { cache, snapshots: SnapshotPolicy.manual })
@@ -273,7 +273,7 @@ describe.sequential("the state cache", () => {
       assert.strictEqual((yield* fresh.load(id("a"))).state.balance, 20)
     }).pipe(Effect.provide(stores)))
 
-  it.scoped("loads of a cold stream wait for the first of them, and for none that was interrupted", () =>
+  it.scoped("loads of a stream that is not cached wait for the first one, unless it was interrupted", () =>
     Effect.gen(function*() {
       const events = yield* EventStore.EventStore
       const gate = yield* Deferred.make<void>()
@@ -310,7 +310,7 @@ describe.sequential("the state cache", () => {
       assert.isTrue(Exit.isInterrupted(yield* Fiber.await(first)))
     }).pipe(Effect.provide(memoryStores)))
 
-  it.scoped("loads of a stream that grew too long for the state wait for the first of them too, and each counts once", () =>
+  it.scoped("loads of a stream with too many new events wait for the first one too, and each counts once", () =>
     Effect.gen(function*() {
       const events = yield* EventStore.EventStore
       let replays = 0
@@ -352,7 +352,7 @@ describe.sequential("the state cache", () => {
   const memoryOf = (events: EventStore.EventStore["Type"]) =>
     Layer.merge(Layer.succeed(EventStore.EventStore, events), SnapshotStore.layerMemory)
 
-  it.scoped("options that make no sense are refused", () =>
+  it.scoped("invalid options are rejected", () =>
     Effect.gen(function*() {
       const absent = yield* Effect.flip(Repository.make(Account, JSON.parse("{ \"cache\": null }")))
       assert.instanceOf(absent, InvalidOption.InvalidOption)

@@ -40,7 +40,7 @@ describe("Aggregate", () => {
   })
 
   it.prop(
-    "folding stored events in pages of any size is replay at once",
+    "folding stored events in pages of any size equals one replay",
     [events, fc.integer({ min: 1, max: 50 })],
     ([events, size]) => {
       const rows = stored(events)
@@ -55,7 +55,7 @@ describe("Aggregate", () => {
   )
 
   it.prop(
-    "a snapshot at any cut and the tail after it are replay at once",
+    "a snapshot at any version and the tail after it equal one replay",
     [events, fc.nat()],
     ([events, at]) => {
       const cut = at % (events.length + 1)
@@ -71,7 +71,7 @@ describe("Aggregate", () => {
   )
 
   it.prop(
-    "commands decided in turn are commands decided one by one",
+    "deciding a list of commands equals deciding them one by one",
     [fc.array(Arbitrary.make(AccountCommand), { maxLength: 10 })],
     ([commands]) => {
       const state = Account.initial(id("a-1"))
@@ -96,7 +96,7 @@ describe("Aggregate", () => {
     }
   )
 
-  it("refuses a definition that cannot work, with the option's name", () => {
+  it("rejects an invalid definition with the name of the option", () => {
     const make = (change: object) => () => {
       Aggregate.make({
         name: "A",
@@ -180,7 +180,7 @@ describe("schemas of every kind", () => {
   })
 
   it.prop(
-    "what is stored of an event is its encoded form",
+    "an event is stored in its encoded form",
     [Arbitrary.make(Schema.Union(Placed, Noted))],
     ([event]) => {
       fc.pre(event._tag !== "Placed" || !Number.isNaN(+event.at))
@@ -213,7 +213,7 @@ describe("Snapshot", () => {
   const failure = (change: Partial<Snapshot.EncodedSnapshot>) =>
     Either.getOrThrow(Either.flip(Snapshot.decode(Account, { ...encoded, ...change })))
 
-  it("says what does not fit", () => {
+  it("an error names the part that does not fit", () => {
     const mismatch = failure({ schemaVersion: 4 })
     assert.instanceOf(mismatch, Snapshot.SchemaVersionMismatch)
     assert.deepInclude(mismatch, { found: 4, expected: 1 })

@@ -147,8 +147,8 @@ for (const [name, client] of clients) {
   })
 }
 
-describe("a mode that one caller asked SQLite for", () => {
-  it("stays on its statements, and is nothing to the callers after it", () =>
+describe("safe integers that one caller turned on in SQLite", () => {
+  it("affect only that caller's statements", () =>
     Effect.runPromise(
       program(SnapshotPolicy.sync({ every: 5 })).pipe(
         Effect.provideService(SqlClient.SafeIntegers, true),
@@ -158,7 +158,7 @@ describe("a mode that one caller asked SQLite for", () => {
       )
     ))
 
-  it("does not keep the stores from lowering the driver's own wait for a lock", () =>
+  it("do not prevent the stores from lowering the driver's busy timeout", () =>
     Effect.runPromise(
       Effect.gen(function*() {
         const sql = yield* SqlClient.SqlClient
@@ -168,7 +168,7 @@ describe("a mode that one caller asked SQLite for", () => {
     ))
 })
 
-describe("a client on PostgreSQL that converts whatever it reads", () => {
+describe("a PostgreSQL client that converts every value", () => {
   it("is a typed error when the layer is built", () =>
     Effect.runPromise(
       Effect.gen(function*() {
@@ -184,7 +184,7 @@ describe("parsers that are replaced for all clients of PostgreSQL", () => {
   const before = replaced.map((oid) => pg.types.getTypeParser(oid))
   afterAll(() => replaced.forEach((oid, index) => pg.types.setTypeParser(oid, before[index])))
 
-  it("are nothing to the stores", async () => {
+  it("do not affect the stores", async () => {
     replaced.forEach((oid) => pg.types.setTypeParser(oid, (text: string) => ({ text })))
     await Effect.runPromise(
       Effect.provide(program(SnapshotPolicy.sync({ every: 5 })), Layer.provideMerge(sqlStores, postgres({})))
@@ -193,7 +193,7 @@ describe("parsers that are replaced for all clients of PostgreSQL", () => {
 })
 
 describe("rows of another type than their columns have", () => {
-  it("are read as what they must be, or are a typed error", () =>
+  it("are converted, or are a typed error", () =>
     Effect.runPromise(
       Effect.gen(function*() {
         const sql = yield* SqlClient.SqlClient

@@ -20,9 +20,9 @@ for (const { layer, name, transformed } of chosen) {
   SnapshotStoreContract.suite(runner, name, layer)
 }
 
-describe("a rule of the program's own on the table of events", () => {
+describe("a unique index of the program on the table of events", () => {
   for (const [name, client] of businessRule) {
-    it(`is told by the name of its index, at once, and as no conflict (${name})`, async () => {
+    it(`is named by the error at once, which is not a conflict (${name})`, async () => {
       const sent: Array<string> = []
       const observed = SqlFaults.layer(SqlFaults.none, { onStatement: ({ text }) => sent.push(text) })
       const append = (id: string, type: string) =>

@@ -155,7 +155,7 @@ describe("new events", () => {
   })
 
   it.prop(
-    "upcasting step by step is upcasting at once",
+    "upcasting step by step equals upcasting at once",
     [Schema.String, fc.integer({ min: 0, max: 1_000_000 })],
     ([sku, cents]) => {
       const read = (type: string, payload: unknown) => Either.getOrThrow(Order.event.decoder(type)!(payload))
@@ -168,7 +168,7 @@ describe("new events", () => {
   )
 })
 
-describe("upcasts that cannot work are refused when the aggregate is defined", () => {
+describe("invalid upcasts are rejected when the aggregate is defined", () => {
   const make = (upcasts: { readonly [type: string]: Versions.Upcast<OrderEvent> }) => () =>
     Aggregate.make({
       name: "Order",
@@ -214,7 +214,7 @@ describe("upcasts that cannot work are refused when the aggregate is defined", (
     })
   }
 
-  it("and those that can are not", () => {
+  it("valid upcasts are accepted", () => {
     assert.doesNotThrow(make({}))
     assert.doesNotThrow(make({ Placed: Versions.from(7, Placed) }))
     assert.doesNotThrow(

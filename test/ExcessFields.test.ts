@@ -47,7 +47,7 @@ describe("a field that the schema of an event does not have", () => {
     ["in what an instance holds", Object.assign(new Noted({ item }), { item: { ...item, ...extra } })]
   ]
   for (const [where, event] of cases) {
-    it.effect(`is refused ${where}, by its path`, () =>
+    it.effect(`is rejected ${where}, with its path`, () =>
       Effect.gen(function*() {
         const result = yield* execute(event)
         assert(Either.isLeft(result))
@@ -55,13 +55,13 @@ describe("a field that the schema of an event does not have", () => {
       }))
   }
 
-  it.effect("is allowed by a schema that says so, and dropped", () =>
+  it.effect("is dropped if the schema allows it", () =>
     Effect.gen(function*() {
       const result = yield* execute(Object.assign({ _tag: "Loose" as const, n: 1 }, extra))
       assert.deepStrictEqual(Either.getOrThrow(result).events, [{ _tag: "Loose", n: 1 }])
     }))
 
-  it.effect("is read over in a stored event: other code may have written it", () =>
+  it.effect("is ignored in a stored event, which other code may have written", () =>
     Effect.gen(function*() {
       const store = yield* EventStore.EventStore
       const logs = yield* Repository.make(Log)

@@ -398,7 +398,7 @@ describe("plans", () => {
   })
 
   it.prop(
-    "by seed: the same seed the same faults, at about the rate, only of the operations that are named",
+    "seeded: the same seed gives the same faults, at about the rate, only in the given operations",
     [fc.integer({ min: 0, max: 2 ** 31 - 1 }), fc.constantFrom(0, 0.1, 0.5, 1)],
     ([seed, rate]) => {
       const options = { seed, rate, faults: [Faults.fail, Faults.die] }

@@ -255,20 +255,20 @@ const harmless: Record<string, readonly [before: Schema.Schema.AnyNoContext, aft
 
 describe("fingerprint", () => {
   for (const [edit, [before, after]] of Object.entries(caught)) {
-    it(`catches: ${edit}`, () => {
+    it(`changes with: ${edit}`, () => {
       assert.notStrictEqual(canonical(before.ast), canonical(after.ast))
       assert.notStrictEqual(fingerprint(before), fingerprint(after))
     })
   }
 
   for (const [edit, [before, after]] of Object.entries(harmless)) {
-    it(`does not mind: ${edit}`, () => {
+    it(`does not change with: ${edit}`, () => {
       assert.strictEqual(canonical(after.ast), canonical(before.ast))
     })
 
     // and rightly so: what is stored by the old schema is read by the new one as the same, or it is refused
     it.prop(
-      `rightly does not mind: ${edit}`,
+      `stored states are read as before after: ${edit}`,
       [Arbitrary.make(before)],
       ([state]) => {
         const encoded = Schema.encodeUnknownEither(before)(state)

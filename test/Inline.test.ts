@@ -41,15 +41,15 @@ describe("inline needs stores that share a database", () => {
       assert.include(String(failure), "inline")
     })
 
-  it.scoped("not those in memory", () => refused(memoryStores))
+  it.scoped("rejects stores in memory", () => refused(memoryStores))
 
-  it.scoped("not those on two databases, or on two clients of one", () =>
+  it.scoped("rejects stores on two databases, and on two clients of one database", () =>
     refused(Layer.merge(
       Layer.provide(sqlStores, sqliteFile(":memory:")),
       Layer.provide(SqlSnapshotStore.layer, Layer.fresh(sqliteFile(":memory:")))
     )))
 
-  it.scoped("not one that is wrapped", () =>
+  it.scoped("rejects a wrapped store", () =>
     refused(
       Layer.provideMerge(
         Layer.effect(
@@ -70,7 +70,7 @@ const suite = (name: string, client: Layer.Layer<SqlClient.SqlClient, unknown>) 
         (sql) => sql.onDialectOrElse({ pg: () => options.pg, orElse: () => options.sqlite })
       )
 
-    it.scoped("a due snapshot comes with the events, one that is not due does not", () =>
+    it.scoped("saves a due snapshot with the events, and none that is not due", () =>
       Effect.gen(function*() {
         const accounts = yield* Repository.make(Account, { snapshots: inline })
         yield* accounts.executeAll(id("a"), [open, deposit(1, 3)])
@@ -86,7 +86,7 @@ const suite = (name: string, client: Layer.Layer<SqlClient.SqlClient, unknown>) 
         assert.strictEqual(yield* rowVersion, 12)
       }).pipe(Effect.provide(stores)))
 
-    it.scoped("nobody sees the events without the snapshot", () =>
+    it.scoped("no reader sees the events without the snapshot", () =>
       Effect.gen(function*() {
         const sql = yield* SqlClient.SqlClient
         const begun: Array<boolean> = []
@@ -121,7 +121,7 @@ const suite = (name: string, client: Layer.Layer<SqlClient.SqlClient, unknown>) 
         assert.isTrue(begun.length === 52 && begun.every((open) => open))
       }).pipe(Effect.provide(stores)))
 
-    it.scoped("a conflict is decided again, and both come once", () =>
+    it.scoped("a conflict is decided again, and events and snapshot are stored once", () =>
       Effect.gen(function*() {
         const accounts = yield* Repository.make(Account, {
           snapshots: SnapshotPolicy.inline({ every: 2 }),
@@ -157,7 +157,7 @@ const suite = (name: string, client: Layer.Layer<SqlClient.SqlClient, unknown>) 
       )
     }
     for (const [kind, breaking] of Object.entries(broken)) {
-      it.scoped(`a snapshot ${kind} fails no command`, () =>
+      it.scoped(`a snapshot ${kind} does not fail the command`, () =>
         Effect.gen(function*() {
           const { logged, observed } = yield* lines
           const accounts = yield* Repository.make(Account, { snapshots: inline })
@@ -172,7 +172,7 @@ const suite = (name: string, client: Layer.Layer<SqlClient.SqlClient, unknown>) 
         }).pipe(Effect.provide(stores)))
     }
 
-    it.scoped("a transaction that cannot begin, or commit, fails no command, and nothing comes twice", () =>
+    it.scoped("a transaction that cannot begin or commit does not fail the command, and nothing is stored twice", () =>
       Effect.gen(function*() {
         const sql = yield* SqlClient.SqlClient
         const { withTransaction } = sql
@@ -192,7 +192,7 @@ const suite = (name: string, client: Layer.Layer<SqlClient.SqlClient, unknown>) 
         assert.strictEqual(yield* rowVersion, 3)
       }).pipe(Effect.provide(stores)))
 
-    it.scoped("where the answer of the transaction is lost, and the append without it fails too, it may have happened", () =>
+    it.scoped("if the answer of the transaction is lost and the append without it fails, the error says mayHaveAppended", () =>
       Effect.gen(function*() {
         const store = yield* EventStore.EventStore
         const unavailable = (mayHaveAppended: boolean) =>
@@ -234,7 +234,7 @@ const suite = (name: string, client: Layer.Layer<SqlClient.SqlClient, unknown>) 
         }
       }).pipe(Effect.provide(stores)))
 
-    it.scoped("what is interrupted half way leaves neither", () =>
+    it.scoped("a command interrupted half way stores neither events nor snapshot", () =>
       Effect.gen(function*() {
         const store = yield* EventStore.EventStore
         const appended = yield* Deferred.make<void>()
@@ -252,7 +252,7 @@ const suite = (name: string, client: Layer.Layer<SqlClient.SqlClient, unknown>) 
         assert.strictEqual(yield* rowVersion, 0)
       }).pipe(Effect.provide(stores)))
 
-    it.scoped("inside the caller's transaction both are the caller's", () =>
+    it.scoped("inside the caller's transaction events and snapshot are part of it", () =>
       Effect.gen(function*() {
         const sql = yield* SqlClient.SqlClient
         const store = yield* EventStore.EventStore
@@ -265,7 +265,7 @@ const suite = (name: string, client: Layer.Layer<SqlClient.SqlClient, unknown>) 
         assert.strictEqual(yield* rowVersion, 7)
       }).pipe(Effect.provide(stores)))
 
-    it.scoped("inside the transaction of another client each keeps to its own", () =>
+    it.scoped("inside the transaction of another client it uses a transaction of its own", () =>
       Effect.gen(function*() {
         const other = Context.get(yield* Layer.build(Layer.fresh(sqliteFile(":memory:"))), SqlClient.SqlClient)
         const accounts = yield* Repository.make(Account, { snapshots: inline })
@@ -281,7 +281,7 @@ suite("an SQLite file", sqliteTemporaryFile)
 suite("PostgreSQL", postgresTemporaryDatabase)
 
 describe("inline while others hold locks", () => {
-  it.scoped("a save that waits for another's is given up in time, and the events are there", () =>
+  it.scoped("a save that waits for a lock is given up in time, and the events are stored", () =>
     Effect.gen(function*() {
       const sql = yield* SqlClient.SqlClient
       const store = yield* EventStore.EventStore

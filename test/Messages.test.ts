@@ -345,14 +345,14 @@ const clients: ReadonlyArray<readonly [name: string, client: Layer.Layer<SqlClie
 ]
 
 for (const [name, client] of clients) {
-  describe(`no value of the user's is shown, on ${name}`, () => {
-    it("by an error, a log line of any logger, or a span; and no secret by a cause", () =>
+  describe(`values of the user are not shown, on ${name}`, () => {
+    it("by an error, a log line of any logger, or a span; and secrets are not in a cause", () =>
       Effect.runPromise(Effect.provide(observed(program), Layer.provideMerge(sqlStores, client))))
   })
 }
 
-describe("what is logged", () => {
-  it("is logged in one module, which says the reason as text", () => {
+describe("log lines", () => {
+  it("are written in one module, with the reason as text", () => {
     const src = new URL("../src/", import.meta.url)
     const logging = fs.readdirSync(src, { recursive: true, encoding: "utf8" }).filter((file) =>
       file.endsWith(".ts") && /\bEffect\.log/.test(fs.readFileSync(new URL(file, src), "utf8"))
@@ -414,7 +414,7 @@ describe("secrets", () => {
     "one in JSON": [Schema.parseJson(Schema.Redacted(Plain)), JSON.stringify(wrong)]
   }
   for (const [what, [schema, value]] of Object.entries(redacted)) {
-    it(`stand in no issue: ${what}`, () => {
+    it(`are not in a parse error: ${what}`, () => {
       const outcome = Schema.decodeUnknownEither(Schema.Struct({ field: schema }), { errors: "all" })({ field: value })
       const error = withoutSecrets(Either.getOrThrowWith(Either.flip(outcome), () => new Error("it decodes")))
       for (const shown of [inspect(error.issue, { depth: 40 }), inspect(error), error.message]) {
@@ -423,7 +423,7 @@ describe("secrets", () => {
     })
   }
 
-  it("are found in a recursive schema, whatever it was derived by", () => {
+  it("are found in a recursive schema, in every way to derive it", () => {
     const tree = (leaf: Schema.Schema.AnyNoContext) => {
       const Tree = Schema.Struct({ leaf, inner: Schema.Array(Schema.suspend((): Schema.Schema.AnyNoContext => Tree)) })
       return Tree

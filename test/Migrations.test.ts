@@ -75,7 +75,7 @@ describe("the law: migrate(old snapshot) = replay", () => {
   }
 })
 
-describe("a load by new code", () => {
+describe("a load with a newer definition", () => {
   each(
     "migrates the snapshot of old code, keeps it as its own, and leaves the old one alone",
     () =>
@@ -261,7 +261,7 @@ describe("a load by new code", () => {
     }))
 })
 
-describe("the row that a load looks at", () => {
+describe("the snapshot that a load reads", () => {
   const fingerprint = fc.constantFrom("f", "g", "g h")
   const choice = fc.record({
     rows: fc.uniqueArray(
@@ -319,7 +319,7 @@ describe("the row that a load looks at", () => {
     }))
 })
 
-describe("a chain that cannot work is refused when the aggregate is defined", () => {
+describe("an invalid chain is rejected when the aggregate is defined", () => {
   const make = (migrations: Versions.Versions<number, number, StateV3>, schemaVersion: number = 3) => () =>
     Aggregate.make({
       name: "Account",
@@ -335,7 +335,7 @@ describe("a chain that cannot work is refused when the aggregate is defined", ()
     })
   const toThree = Versions.from(2, StateV2).to(StateV3, twoToThree)
 
-  it("accepts one that can", () => {
+  it("a valid chain is accepted", () => {
     assert.doesNotThrow(make(toThree))
     assert.doesNotThrow(make(Versions.from(3, StateV3)))
   })

@@ -242,7 +242,7 @@ for (const [name, layer] of backends) {
     const runtime = ManagedRuntime.make(Layer.orDie(layer))
     beforeAll(() => runtime.runPromise(Effect.void))
     afterAll(() => runtime.dispose())
-    it("agree whatever is asked of them", () =>
+    it("agree on any sequence of calls", () =>
       fc.assert(
         fc.asyncProperty(programs, (commands) =>
           fc.asyncModelRun(() => ({

@@ -91,7 +91,7 @@ describe("plain events", () => {
       }
     }
 
-    it(`${name}: what is encoded is taken as it is, whatever else decodes alike`, () => {
+    it(`${name}: decoders use an encoded event as it is, and agree with Schema on any input`, () => {
       let taken = 0
       fc.assert(
         fc.property(
@@ -109,7 +109,7 @@ describe("plain events", () => {
       assert.isAbove(taken, 100)
     })
 
-    it(`${name}: encoders and decoders say what Schema's say`, () => {
+    it(`${name}: encoders and decoders give the results of Schema`, () => {
       const fns = [
         [encoder(schema), Schema.encodeUnknownEither(schema)],
         [decoder(schema), Schema.decodeUnknownEither(schema)]
@@ -138,7 +138,7 @@ describe("plain events", () => {
     })
   }
 
-  it("what JSON would hold as something else is left to Schema", () => {
+  it("a value that JSON would change is left to Schema", () => {
     const isPlain = plain(Schema.Struct({ a: Schema.Array(Schema.Number) }))!
     class Money extends Array<number> {
       toJSON() {
@@ -159,7 +159,7 @@ describe("plain events", () => {
     }
   })
 
-  it("a value that is no plain record is left to Schema", () => {
+  it("a value that is not a plain record is left to Schema", () => {
     const isDecoded = plain(Schema.Struct({ a: Schema.Int }))!
     class A {
       a = 1

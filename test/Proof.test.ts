@@ -113,7 +113,7 @@ describe("a forgotten version", () => {
     }))
 })
 
-describe("another history", () => {
+describe("a stream with another history than its snapshot", () => {
   // whatever a restore, a truncation or a fork leaves: a new stream under the old snapshots
   const histories: Record<string, ReadonlyArray<{ readonly id: string; readonly amount: number }>> = {
     "deleted": [],
@@ -170,7 +170,7 @@ describe("another history", () => {
     }
   }
 
-  it.scoped("a stream whose beginning is missing is a gap, with and without a snapshot that cannot be used", () =>
+  it.scoped("a stream without its first events fails with HistoryGap, with and without an unusable snapshot", () =>
     Effect.gen(function*() {
       const sql = yield* SqlClient.SqlClient
       const accounts = yield* Repository.make(Account, { snapshots: SnapshotPolicy.manual })
@@ -191,7 +191,7 @@ describe("another history", () => {
     }).pipe(Effect.provide(Layer.provideMerge(sqlStores, sqliteFile(":memory:")))))
 })
 
-describe("every outcome is seen", () => {
+describe("every outcome is in the result, the metric, the span and the log", () => {
   const outcomes: ReadonlyArray<
     readonly [
       outcome: Snapshot.SnapshotOutcome["_tag"],
@@ -306,7 +306,7 @@ describe("rows edited by hand", () => {
   ]
   for (const [database, layer] of databases) {
     it.scoped(
-      `whatever stands in a column, a load gives what replay gives (${database})`,
+      `with any value in any column, a load gives the same as a replay (${database})`,
       () =>
         Effect.gen(function*() {
           const sql = yield* SqlClient.SqlClient
@@ -340,7 +340,7 @@ describe("rows edited by hand", () => {
   }
 })
 
-describe("states that JSON, or their schema, cannot hold", () => {
+describe("states that JSON or their schema cannot represent", () => {
   const Holder = <A, I>(state: Schema.Schema<A, I>) =>
     Aggregate.make({
       name: "Holder",

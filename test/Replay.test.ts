@@ -196,7 +196,7 @@ describe("concurrentReplays", () => {
       }
     }))
 
-  it.scoped("an interrupted replay gives its place to the next", () =>
+  it.scoped("an interrupted replay releases its permit", () =>
     Effect.gen(function*() {
       for (const text of ["a", "b"]) yield* write(9, text)
       const store = yield* EventStore.EventStore
@@ -224,7 +224,7 @@ describe("concurrentReplays", () => {
       assert.strictEqual((yield* Fiber.join(other)).version, 9)
     }).pipe(Effect.provide(memoryStores)))
 
-  it.scoped("nobody who holds a connection waits for one who waits for it", () =>
+  it.scoped("a load inside a transaction does not wait for a permit", () =>
     Effect.gen(function*() {
       const sql = yield* SqlClient.SqlClient
       for (const text of ["a", "b", "c"]) yield* write(9, text)
@@ -312,7 +312,7 @@ describe("a history that is replaced while it is read", () => {
     const balance = 100 * Math.max(0, length - 1)
     const state = { open: length > 0, balance }
 
-    it.scoped(`by one of ${length} events, between two pages`, () =>
+    it.scoped(`by a history of ${length} events, between two pages`, () =>
       Effect.gen(function*() {
         for (const replacedAt of [2, 3, 4]) {
           for (const cache of [undefined, { capacity: 10 }]) {
@@ -326,7 +326,7 @@ describe("a history that is replaced while it is read", () => {
         }
       }).pipe(Effect.provide(memoryStores)))
 
-    it.scoped(`by one of ${length} events, between two pages of the tail of a snapshot`, () =>
+    it.scoped(`by a history of ${length} events, between two pages of the tail of a snapshot`, () =>
       Effect.gen(function*() {
         const snapshots = yield* SnapshotStore.SnapshotStore
         for (const replacedAt of [2, 3]) {
@@ -352,7 +352,7 @@ describe("a history that is replaced while it is read", () => {
         }
       }).pipe(Effect.provide(memoryStores)))
 
-    it.scoped(`by one of ${length} events, between a load and the append that finds a conflict`, () =>
+    it.scoped(`by a history of ${length} events, between a load and the append that finds a conflict`, () =>
       Effect.gen(function*() {
         for (const pageSize of [3, 4_000]) {
           for (const snapshots of [SnapshotPolicy.none, SnapshotPolicy.manual]) {
@@ -395,7 +395,7 @@ describe("a history that is replaced while it is read", () => {
       })
     }).pipe(Effect.provide(memoryStores)))
 
-  it.scoped("a snapshot that was refused before counts once, and is told of once", () =>
+  it.scoped("a refuted snapshot is counted and logged once", () =>
     Effect.gen(function*() {
       const { one, other, reads, store } = yield* twoHistories
       const { logged, observed } = yield* lines
@@ -430,7 +430,7 @@ describe("a history that is replaced while it is read", () => {
       assert.strictEqual(logged.filter(({ annotations }) => annotations.id === "a").length, 1)
     }).pipe(Effect.provide(memoryStores)))
 
-  it.scoped("a snapshot that is refused when a conflict has the history loaded anew is told of too", () =>
+  it.scoped("a snapshot that is refuted by the load after a conflict is logged too", () =>
     Effect.gen(function*() {
       const { one, other, reads, store } = yield* twoHistories
       const snapshots = yield* SnapshotStore.SnapshotStore
@@ -473,7 +473,7 @@ describe("a history that is replaced while it is read", () => {
 
   for (const policy of [SnapshotPolicy.sync, SnapshotPolicy.background]) {
     const { _tag: mode } = policy({ every: 1 })
-    it.scopedLive(`between a load and the append that fits it all the same: no snapshot is of both (${mode})`, () =>
+    it.scopedLive(`between a load and an append without a conflict: no snapshot mixes both histories (${mode})`, () =>
       Effect.gen(function*() {
         const { one, other, reads, store } = yield* twoHistories
         const accounts = yield* accountsOn(store, { snapshots: policy({ every: 1 }) })
@@ -522,7 +522,7 @@ describe("a history that is replaced while it is read", () => {
       assert.deepInclude(yield* accounts.load(id("a")), { state: { open: true, balance: 801 } })
     }).pipe(Effect.provide(Layer.provideMerge(sqlStores, sqliteFile(":memory:")))))
 
-  it.scoped("a few times: the load goes on until it is at rest", () =>
+  it.scoped("a few times: the load repeats until the history is stable", () =>
     Effect.gen(function*() {
       const { one, other, reads, store } = yield* twoHistories
       reads.of = (count) => count % 2 === 0 && count < 8 ? one : other
@@ -531,7 +531,7 @@ describe("a history that is replaced while it is read", () => {
       assert.isAbove(reads.count, 8)
     }).pipe(Effect.provide(memoryStores)))
 
-  it.scoped("between the two looks of a verification: no snapshot is refuted by another history", () =>
+  it.scoped("between the two loads of a verification: no snapshot is refuted by another history", () =>
     Effect.gen(function*() {
       const { one, other, reads, store } = yield* twoHistories
       const accounts = yield* accountsOn(store, { snapshots: SnapshotPolicy.manual })
@@ -560,7 +560,7 @@ describe("a history that is replaced while it is read", () => {
     }
   })
 
-  it.scoped("a store that gives no ids has nothing to prove", () =>
+  it.scoped("a store without event ids is checked by versions alone", () =>
     Effect.gen(function*() {
       const { other, reads, store } = yield* twoHistories
       reads.of = () => other
@@ -579,7 +579,7 @@ describe("a history that is replaced while it is read", () => {
       }
     }).pipe(Effect.provide(memoryStores)))
 
-  it.scoped("one that gives the ids of some events: no snapshot has the id of another event than its last", () =>
+  it.scoped("a store with the ids of some events: a snapshot has only the id of its own last event", () =>
     Effect.gen(function*() {
       const snapshots = yield* SnapshotStore.SnapshotStore
       const { other, reads, store } = yield* twoHistories
@@ -604,7 +604,7 @@ describe("a history that is replaced while it is read", () => {
       }
     }).pipe(Effect.provide(memoryStores)))
 
-  it.scoped("without end: an error that says so", () =>
+  it.scoped("without end: a typed error says so", () =>
     Effect.gen(function*() {
       const { one, other, reads, store } = yield* twoHistories
       reads.of = (count) => count % 2 === 0 ? one : other
@@ -674,7 +674,7 @@ describe("pages", () => {
       assert.isAtLeast(turns, 25)
     }))
 
-  it.scoped("a command that lost a race reads no more than maxReplay allows, and asks for no more than a store takes", () =>
+  it.scoped("a command that lost a race keeps to maxReplay and to the limit of the store", () =>
     Effect.gen(function*() {
       yield* write(2)
       const events = yield* EventStore.EventStore

@@ -183,7 +183,7 @@ describe("Repository", () => {
       assert.deepStrictEqual([loaded.state.balance, loaded.version], [40, 41])
     }))
 
-  it.scoped("metadata is the call's over the fiber's, with the caller's span; ids and time are replaceable", () =>
+  it.scoped("metadata of the call overrides that of the fiber, and has the caller's span; ids and time are replaceable", () =>
     Effect.gen(function*() {
       const accounts = yield* repository(SnapshotPolicy.none)
       let n = 0
@@ -408,7 +408,7 @@ describe("a snapshot is an optimisation only", () => {
   ]
   for (const [name, broken] of brokenStores) {
     for (const policy of [SnapshotPolicy.sync({ every: 1 }), SnapshotPolicy.background({ every: 1 })]) {
-      it.effect(`a snapshot store that ${name} fails no command and no load (${policy._tag})`, () =>
+      it.effect(`a snapshot store that ${name} does not fail a command or a load (${policy._tag})`, () =>
         Effect.gen(function*() {
           const store = SnapshotStore.SnapshotStore.of({
             get: () => broken,
@@ -440,7 +440,7 @@ describe("a snapshot is an optimisation only", () => {
     }
   }
 
-  it.effect("a hung store delays a sync command by no more than the bound", () =>
+  it.effect("a hanging store delays a sync command by at most snapshotTimeout", () =>
     Effect.gen(function*() {
       const store = yield* SnapshotStore.makeMemory
       const accounts = yield* repository(SnapshotPolicy.sync({ every: 1 }), { snapshotTimeout: "3 seconds" }).pipe(
@@ -498,7 +498,7 @@ describe("a snapshot is an optimisation only", () => {
 })
 
 describe("bad input", () => {
-  it.scoped("an option that cannot work fails the layer with its name", () =>
+  it.scoped("an invalid option fails the layer with its name", () =>
     Effect.gen(function*() {
       for (const n of [0, -1, 1.5, NaN]) {
         for (
@@ -598,7 +598,7 @@ describe("bad input", () => {
       }
     }))
 
-  it("a program that is never given a snapshot store may have one that keeps nothing", async () => {
+  it("a program without snapshots may use a snapshot store that keeps nothing", async () => {
     class Accounts extends Context.Tag("Accounts")<Accounts, Repository.Repository<typeof Account>>() {}
     const runtime = ManagedRuntime.make(
       Repository.layer(Accounts, Account, { snapshots: SnapshotPolicy.sync({ every: 1 }) }).pipe(
@@ -612,7 +612,7 @@ describe("bad input", () => {
     await runtime.dispose()
   })
 
-  it.effect("what evolve or decide throws is a defect of the program, not an error of the store", () =>
+  it.effect("an exception of evolve or decide is a defect, not a typed error", () =>
     Effect.gen(function*() {
       const Faulty = Aggregate.make({
         name: "Faulty",

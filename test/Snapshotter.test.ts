@@ -73,7 +73,7 @@ const gated = (options: SnapshotPolicy.BackgroundOptions = {}, aggregate: string
   })
 
 describe("offers", () => {
-  it.effect("one slot a stream, the latest version wins, whoever waits longest is next", () =>
+  it.effect("one slot a stream, the latest version wins, the stream that has waited longest is next", () =>
     Effect.gen(function*() {
       const { close, gate, offer, saved, snapshotter } = yield* gated({ workers: 1 })
       assert.isTrue(offer("a", 1))
@@ -105,7 +105,7 @@ describe("offers", () => {
       assert.strictEqual(which, "second")
     }))
 
-  it.effect("what may come to nothing makes up for nothing that is due: both are taken, that one last", () =>
+  it.effect("a tentative request does not replace one that is due: both are taken, the tentative one last", () =>
     Effect.gen(function*() {
       const aggregate = crypto.randomUUID()
       const snapshotter = yield* Snapshotter.make(aggregate, { workers: 1 })
@@ -161,7 +161,7 @@ describe("offers", () => {
       assert.strictEqual(saved.length, 23)
     }).pipe(Effect.scoped))
 
-  it.effect("what is too much is dropped, counted and logged, and asked for again later", () =>
+  it.effect("requests over the capacity are dropped, counted and logged, and may be made again later", () =>
     logged((lines) =>
       Effect.gen(function*() {
         const { aggregate, close, gate, offer, saved, snapshotter } = yield* gated({ workers: 1, capacity: 5 })
@@ -212,7 +212,7 @@ describe("offers", () => {
   })
 
   it.effect.prop(
-    "whatever is offered when: bounded, one save a stream at a time, none overtakes, the last version is saved",
+    "any offers: bounded, one save a stream at a time, in order, and the last version is saved",
     [fc.array(Step, { maxLength: 40 }), fc.integer({ min: 1, max: 3 }), fc.integer({ min: 1, max: 4 })],
     ([steps, workers, capacity]) =>
       Effect.gen(function*() {
@@ -274,7 +274,7 @@ describe("failures", () => {
     ["hangs", Effect.never]
   ]
   for (const [name, save] of broken) {
-    it.effect(`a save that ${name} is tried again by the schedule, logged, counted, and kills no worker`, () =>
+    it.effect(`a save that ${name} is retried by the schedule, logged and counted, and does not end a worker`, () =>
       logged((lines) =>
         Effect.gen(function*() {
           const { aggregate, gate, offer, saved, snapshotter } = yield* gated({
@@ -307,7 +307,7 @@ describe("failures", () => {
       ))
   }
 
-  it.effect("the schedule says when: by default twice, 100 and 200 milliseconds later", () =>
+  it.effect("the default schedule retries twice, after 100 and 200 milliseconds", () =>
     Effect.gen(function*() {
       const { gate, offer, snapshotter } = yield* gated()
       const times: Array<number> = []
@@ -325,7 +325,7 @@ describe("failures", () => {
       assert.deepStrictEqual(times, [0, 100, 300])
     }))
 
-  it.effect("a schedule or a logger that throws kills no worker", () =>
+  it.effect("a schedule or a logger that throws does not end a worker", () =>
     Effect.gen(function*() {
       const { gate, offer, saved, snapshotter } = yield* gated({
         workers: 1,
@@ -376,7 +376,7 @@ describe("failures", () => {
       assert.deepStrictEqual(ended, ["long Success", "hangs in the end Failure", "next Success"])
     }).pipe(Effect.scoped))
 
-  it.effect("a save that hangs and cannot be interrupted: no second one beside it, and the others go on", () =>
+  it.effect("a save that hangs and cannot be interrupted: no second one of its stream, and other streams continue", () =>
     logged((lines) =>
       Effect.gen(function*() {
         const { aggregate, close, gate, offer, saved, snapshotter } = yield* gated({ workers: 1, timeout: "1 seconds" })
@@ -421,7 +421,7 @@ describe("failures", () => {
       })
     ))
 
-  it.effect("streams that are stuck count as waiting: what is left over stays bounded", () =>
+  it.effect("streams whose saves hang count as waiting, so the queue stays bounded", () =>
     Effect.gen(function*() {
       const { close, gate, offer } = yield* gated({ workers: 2, capacity: 3, timeout: "1 seconds" })
       yield* gate.open
@@ -438,11 +438,11 @@ describe("failures", () => {
     }))
 })
 
-describe("whose fibers", () => {
+describe("the fibers of the workers", () => {
   const local = FiberRef.unsafeMake("nobody's")
   class Secret extends Context.Tag("Secret")<Secret, string>() {}
 
-  it.scoped("they have no transaction, service, span, local or annotation of a caller, nor of the builder's request", () =>
+  it.scoped("have no transaction, service, span, local or annotation of a caller or of the fiber that built them", () =>
     Effect.gen(function*() {
       const sql = yield* SqlClient.SqlClient
       const seen: Array<unknown> = []
@@ -489,7 +489,7 @@ describe("whose fibers", () => {
       }])
     }).pipe(Effect.provide(sqliteFile(":memory:"))))
 
-  it.scoped("what one save leaves behind is not there for the next", () =>
+  it.scoped("do not keep the fiber refs that an earlier save set", () =>
     Effect.gen(function*() {
       const snapshotter = yield* Snapshotter.make("Account", { workers: 1 })
       const seen: Array<unknown> = []
@@ -508,7 +508,7 @@ describe("whose fibers", () => {
       assert.deepStrictEqual(seen, [["nobody's", 0], ["nobody's", 0]])
     }))
 
-  it.scoped("they have the configuration, random numbers, log level and scheduling of whoever built them", () =>
+  it.scoped("have the configuration, randomness, log level and scheduling of the fiber that built them", () =>
     Effect.gen(function*() {
       const snapshotter = yield* Snapshotter.make("Account").pipe(
         Effect.withConfigProvider(ConfigProvider.fromMap(new Map([["name", "the builder's"]]))),
@@ -537,7 +537,7 @@ describe("whose fibers", () => {
       assert.deepStrictEqual(seen, ["the builder's", number, "ERROR", 17, false])
     }))
 
-  it.scoped("they run under the clock, the tracer and the loggers of whoever built them", () =>
+  it.scoped("run under the clock, the tracer and the loggers of the fiber that built them", () =>
     Effect.gen(function*() {
       const spans: Array<string> = []
       const outer = yield* Effect.tracer
@@ -556,7 +556,7 @@ describe("whose fibers", () => {
 })
 
 describe("closing", () => {
-  it.effect("waits for what is pending", () =>
+  it.effect("waits for pending saves", () =>
     Effect.gen(function*() {
       const { close, gate, offer, saved } = yield* gated({ workers: 2 })
       for (let n = 0; n < 30; n++) offer(`s${n}-`, 1)
@@ -573,7 +573,7 @@ describe("closing", () => {
     ["hang and cannot be interrupted", Effect.uninterruptible(Effect.never)]
   ]
   for (const [name, save] of hanging) {
-    it.effect(`at the deadline it gives up saves that ${name}, and says which`, () =>
+    it.effect(`at the deadline it gives up saves that ${name}, and logs their streams`, () =>
       logged((lines) =>
         Effect.gen(function*() {
           const { aggregate, close, gate, offer, saved, snapshotter } = yield* gated({
@@ -621,7 +621,7 @@ describe("closing", () => {
       ))
   }
 
-  it.effect("what it interrupts may take its time to end: the stores are open for as long", () =>
+  it.effect("an interrupted save may take a moment to end, while the stores are still open", () =>
     Effect.gen(function*() {
       const record: Array<string> = []
       const scope = yield* Scope.make()
@@ -645,7 +645,7 @@ describe("closing", () => {
       assert.deepStrictEqual(record, ["cancelled", "stores closed"])
     }))
 
-  it.effect("so does a save that was given up before", () =>
+  it.effect("so may a save that was given up before", () =>
     Effect.gen(function*() {
       const record: Array<string> = []
       const scope = yield* Scope.make()
@@ -664,7 +664,7 @@ describe("closing", () => {
       assert.deepStrictEqual(record, ["ended", "stores closed"])
     }))
 
-  it.effect("inside a transaction it waits for nothing that is pending, and says what it abandoned", () =>
+  it.effect("inside a transaction it does not wait, and logs the abandoned streams", () =>
     logged((lines) =>
       Effect.gen(function*() {
         class Transaction extends Context.Tag("Transaction")<Transaction, true>() {}
@@ -689,7 +689,7 @@ describe("closing", () => {
       })
     ))
 
-  it.effect("what no worker had begun is not pending for ever", () =>
+  it.effect("requests that no worker had taken do not stay pending", () =>
     Effect.gen(function*() {
       const aggregate = crypto.randomUUID()
       const scope = yield* Scope.make()
@@ -703,7 +703,7 @@ describe("closing", () => {
       assert.strictEqual(yield* gauge(aggregate), 0)
     }))
 
-  it.effect("it ends although the layer was built where nothing can be interrupted", () =>
+  it.effect("it ends although the layer was built in an uninterruptible region", () =>
     Effect.gen(function*() {
       const scope = yield* Scope.make()
       const snapshotter = yield* Effect.uninterruptible(Scope.extend(Snapshotter.make("Account"), scope))
@@ -714,7 +714,7 @@ describe("closing", () => {
       assert.isTrue(Option.isSome(yield* Fiber.poll(closing)))
     }))
 
-  it.effect("what was dropped since the last line is said when it closes", () =>
+  it.effect("requests dropped since the last log line are logged when it closes", () =>
     logged((lines) =>
       Effect.gen(function*() {
         const { close, gate, offer } = yield* gated({ workers: 1, capacity: 1 })
@@ -728,7 +728,7 @@ describe("closing", () => {
       })
     ))
 
-  it.effect("the gauge adds up over two of one aggregate", () =>
+  it.effect("the gauge is the sum over two snapshotters of one aggregate", () =>
     Effect.gen(function*() {
       const aggregate = crypto.randomUUID()
       const one = yield* gated({ workers: 1 }, aggregate)
@@ -746,7 +746,7 @@ describe("closing", () => {
 })
 
 describe("bad input", () => {
-  it.scoped("options that cannot work are typed errors", () =>
+  it.scoped("invalid options are typed errors", () =>
     Effect.gen(function*() {
       const counts = [0, -1, 1.5, NaN, Infinity, 2 ** 60]
       const durations = [0, -1, NaN, Infinity, "-1 seconds", "0 millis", "Infinity", Duration.infinity, 0n] as const

@@ -15,7 +15,7 @@ import { temporaryDatabase } from "./utils/postgres.js"
 
 describe("SQLite", () => {
   const stores = Layer.provideMerge(sqlStores, sqliteTemporaryFile)
-  it.scoped("appends of others never get into an open transaction, and none is rolled back with it", () =>
+  it.scoped("appends of other fibers are not part of an open transaction, and are not rolled back with it", () =>
     Effect.gen(function*() {
       const sql = yield* SqlClient.SqlClient
       const store = yield* EventStore.EventStore
@@ -43,7 +43,7 @@ describe("SQLite", () => {
       assert.strictEqual(yield* store.version(StreamId.make("Account", "doomed")), 0)
     }).pipe(Effect.provide(stores)))
 
-  it.scoped("a program's own statements neither", () =>
+  it.scoped("nor are the program's own statements", () =>
     Effect.gen(function*() {
       const sql = yield* SqlClient.SqlClient
       yield* sql`CREATE TABLE notes (text TEXT)`
@@ -71,7 +71,7 @@ describe("SQLite", () => {
 describe("turns", () => {
   const make = () => Turns.make((waiting) => waiting)
 
-  it.effect("go to who came first, also past one who comes again at once", () =>
+  it.effect("go to the fiber that came first, also before one that asks again at once", () =>
     Effect.gen(function*() {
       const turns = make()
       const order: Array<string> = []
@@ -90,7 +90,7 @@ describe("turns", () => {
       assert.deepStrictEqual(order, ["a1", "b", "c", "a2", "a3"])
     }))
 
-  it.effect("an interruption or a failure, wherever it comes, leaves the way free", () =>
+  it.effect("an interruption or a failure at any point frees the turn", () =>
     Effect.gen(function*() {
       const turns = make()
       const taken = Effect.uninterruptibleMask((restore) =>
@@ -109,7 +109,7 @@ describe("turns", () => {
       }
     }))
 
-  it.live("let go of the event loop: a timer fires in the midst of work that never pauses", () =>
+  it.live("release the event loop: a timer fires during continuous work", () =>
     Effect.gen(function*() {
       const turns = make()
       let fired = false
@@ -142,7 +142,7 @@ describe("PostgreSQL, prepared", () => {
       }))
   )
 
-  it("a name says its text, in whatever order a process comes upon them", () => {
+  it("the name of a text is a hash of it, in any order of first use", () => {
     const [one, two] = [`SELECT ${crypto.randomUUID()}`, `SELECT ${crypto.randomUUID()}`]
     PreparedTexts.note(one)
     PreparedTexts.note(two)
@@ -150,7 +150,7 @@ describe("PostgreSQL, prepared", () => {
     assert.deepStrictEqual([one, two].map(PreparedTexts.nameOf), [name(one), name(two)])
   })
 
-  it.scoped("loads and appends are, on the connection, and nothing else", () =>
+  it.scoped("only loads and appends are prepared on the connection", () =>
     Effect.gen(function*() {
       const sql = yield* SqlClient.SqlClient
       const accounts = yield* Repository.make(Account, { snapshots: SnapshotPolicy.sync({ every: 10 }) })

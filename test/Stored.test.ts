@@ -72,7 +72,7 @@ describe("events as they are stored", () => {
       ])
   })
 
-  it.scoped("an evolve that changes the events that it is given does not change what is stored", () =>
+  it.scoped("an evolve that changes its events does not change the stored events", () =>
     Effect.gen(function*() {
       const Listed = Schema.TaggedStruct("Listed", {
         items: Schema.mutable(Schema.Array(Schema.mutable(Schema.Struct({ name: Schema.String })))),
@@ -108,7 +108,7 @@ describe("events as they are stored", () => {
       assert.deepStrictEqual((yield* lists.load("l")).state, ["a", "b", "c"])
     }).pipe(Effect.provide(memoryStores)))
 
-  it.scoped("what would be lost, or never be read back, is refused before it is appended", () =>
+  it.scoped("an event that would lose data or could not be read back is rejected before the append", () =>
     Effect.gen(function*() {
       const store = yield* EventStore.EventStore
       const tagged = yield* Repository.make(Tagged)
@@ -129,7 +129,7 @@ describe("events as they are stored", () => {
     }).pipe(Effect.provide(memoryStores)))
 })
 
-describe("a snapshot store of anybody's", () => {
+describe("a user-provided snapshot store", () => {
   const Counter = Aggregate.make({
     name: "Counter",
     id: Schema.String,
@@ -166,7 +166,7 @@ describe("a snapshot store of anybody's", () => {
     ["gives an endless version", () => Effect.succeed(Option.some({ ...row, version: Infinity }))]
   ]
   for (const [name, get] of answers) {
-    it.scoped(`that ${name} fails no load and no command`, () =>
+    it.scoped(`that ${name} does not fail a load or a command`, () =>
       Effect.gen(function*() {
         const store = yield* SnapshotStore.SnapshotStore
         // what a program without types may do
@@ -180,7 +180,7 @@ describe("a snapshot store of anybody's", () => {
       }).pipe(Effect.provide(memoryStores)))
   }
 
-  it.scoped("a damaged snapshot is replaced by the next load, however short the stream", () =>
+  it.scoped("a damaged snapshot is replaced by the next load, also of a short stream", () =>
     Effect.gen(function*() {
       const store = yield* SnapshotStore.SnapshotStore
       const manual = yield* Repository.make(Counter, { snapshots: SnapshotPolicy.manual })
@@ -201,7 +201,7 @@ describe("a snapshot store of anybody's", () => {
     }).pipe(Effect.provide(memoryStores)))
 })
 
-describe("a state that its schema does not keep whole", () => {
+describe("a state of which its schema loses a part", () => {
   class Animal extends Schema.Class<Animal>("Animal")({ name: Schema.String }) {}
   class Dog extends Animal.extend<Dog>("Dog")({ tricks: Schema.Int }) {}
   enum Colour {
@@ -251,7 +251,7 @@ describe("a state that its schema does not keep whole", () => {
     })
   }
 
-  it("what keeps all is taken", () => {
+  it("a state that survives its schema is saved", () => {
     for (
       const encoded of [
         snapshotOf(Schema.Union(Dog, Animal), new Dog({ name: "Rex", tricks: 7 })),
@@ -268,7 +268,7 @@ describe("a state that its schema does not keep whole", () => {
     ) assert.isTrue(Either.isRight(encoded))
   })
 
-  it("values that show nothing of what they hold are not taken for equal", () => {
+  it("values with hidden contents are compared by their contents", () => {
     assert.isNotEmpty(compare(Schema.URLFromSelf, new URL("https://a.example"), new URL("https://b.example"), 1))
     assert.isEmpty(compare(Schema.URLFromSelf, new URL("https://a.example"), new URL("https://a.example"), 1))
     assert.isNotEmpty(compare(Schema.RedactedFromSelf(Schema.String), Redacted.make("a"), Redacted.make("b"), 1))
@@ -277,7 +277,7 @@ describe("a state that its schema does not keep whole", () => {
     assert.isEmpty(compare(Schema.Struct({ close }), { close: 1 }, { close: 1.001 }, 1))
   })
 
-  it("a record may not hold what JSON leaves out", () => {
+  it("a record may not have values that JSON omits", () => {
     assert.throws(() => snapshotOf(Schema.Record({ key: Schema.String, value: Schema.UndefinedOr(Schema.Int) }), {}))
   })
 })
@@ -305,7 +305,7 @@ describe("after an append", () => {
     }
   }]
 
-  it.scoped("no error that a logger cannot show, and no logger that throws, fails the command", () =>
+  it.scoped("neither an error that cannot be printed nor a logger that throws fails the command", () =>
     Effect.gen(function*() {
       const store = yield* SnapshotStore.SnapshotStore
       for (const [index, cause] of hostile.entries()) {
@@ -341,7 +341,7 @@ describe("after an append", () => {
       }
     }).pipe(Effect.provide(memoryStores)))
 
-  it.scoped("a load that fails tells all the same why the snapshot was not used", () =>
+  it.scoped("a load that fails still reports why the snapshot was not used", () =>
     Effect.gen(function*() {
       const store = yield* SnapshotStore.SnapshotStore
       const manual = yield* Repository.make(Counter, { snapshots: SnapshotPolicy.manual })

@@ -5,7 +5,7 @@ import { EventStore, ExpectedVersion, SqlEventStore, SqlMigrations, StreamId } f
 import { postgresTemporaryDatabase, sqliteFile } from "./utils/backends.js"
 
 const suite = (name: string, client: Layer.Layer<SqlClient.SqlClient, unknown>) =>
-  describe(`tables that are there already, on ${name}`, () => {
+  describe(`existing tables, on ${name}`, () => {
     const events = "aggregate text, stream_id text, version integer, event_id text, type text, payload text, " +
       "metadata text, time integer, position integer, transaction integer"
     for (
@@ -43,7 +43,7 @@ const suite = (name: string, client: Layer.Layer<SqlClient.SqlClient, unknown>) 
         }).pipe(Effect.provide(client)))
     }
 
-    it.scoped("those of a newer version of this library are used", () =>
+    it.scoped("tables of a newer version of this library are used", () =>
       Effect.gen(function*() {
         const sql = yield* SqlClient.SqlClient
         yield* SqlMigrations.run()
@@ -57,8 +57,8 @@ const suite = (name: string, client: Layer.Layer<SqlClient.SqlClient, unknown>) 
 suite("SQLite", sqliteFile(":memory:"))
 suite("PostgreSQL", postgresTemporaryDatabase)
 
-describe("a position that no number holds", () => {
-  it.scoped("is read as it is, and reading ends", () =>
+describe("a position above the safe integers", () => {
+  it.scoped("is read exactly, and reading ends", () =>
     Effect.gen(function*() {
       const sql = yield* SqlClient.SqlClient
       const store = yield* SqlEventStore.make()

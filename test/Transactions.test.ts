@@ -22,7 +22,7 @@ const suite = (name: string, client: Layer.Layer<SqlClient.SqlClient, unknown>) 
       )
 
     for (const mode of ["sync", "background"] as const) {
-      it.scoped(`what is rolled back leaves no event and no snapshot (${mode})`, () =>
+      it.scoped(`a rollback leaves no event and no snapshot (${mode})`, () =>
         Effect.gen(function*() {
           const accounts = yield* Repository.make(Account, { snapshots: SnapshotPolicy[mode]({ every: 5 }) })
           const snapshots = yield* SnapshotStore.SnapshotStore
@@ -39,7 +39,7 @@ const suite = (name: string, client: Layer.Layer<SqlClient.SqlClient, unknown>) 
           assert.deepInclude(yield* accounts.load(id("a")), { version: 1, state: { open: true, balance: 0 } })
         }).pipe(Effect.provide(stores)))
 
-      it.scoped(`what is committed is kept (${mode})`, () =>
+      it.scoped(`a commit keeps events and snapshot (${mode})`, () =>
         Effect.gen(function*() {
           const sql = yield* SqlClient.SqlClient
           const accounts = yield* Repository.make(Account, { snapshots: SnapshotPolicy[mode]({ every: 5 }) })
@@ -93,7 +93,7 @@ const suite = (name: string, client: Layer.Layer<SqlClient.SqlClient, unknown>) 
         assert.strictEqual(yield* foreign.version(stream("a")), 2)
       }).pipe(Effect.provide(stores)))
 
-    it.scoped("snapshots kept elsewhere take no uncommitted state", () =>
+    it.scoped("a snapshot store with its own client gets no uncommitted state", () =>
       Effect.gen(function*() {
         const elsewhere = yield* SnapshotStore.makeMemory
         const accounts = yield* Repository.make(Account, { snapshots: SnapshotPolicy.sync({ every: 1 }) }).pipe(
@@ -130,7 +130,7 @@ const suite = (name: string, client: Layer.Layer<SqlClient.SqlClient, unknown>) 
         assert.strictEqual(yield* store.version(stream("b")), 1)
       }).pipe(Effect.provide(stores)))
 
-    it.scoped("no snapshot that fails keeps the transaction from its commit", () =>
+    it.scoped("a failed snapshot does not prevent the commit", () =>
       Effect.gen(function*() {
         const sql = yield* SqlClient.SqlClient
         const accounts = yield* Repository.make(Account, { snapshots: SnapshotPolicy.sync({ every: 1 }) })
@@ -148,7 +148,7 @@ const suite = (name: string, client: Layer.Layer<SqlClient.SqlClient, unknown>) 
         assert.strictEqual((yield* accounts.load(id("b"))).version, 1)
       }).pipe(Effect.provide(stores)))
 
-    it.scoped("nor does one of a store in a wrapper, which is asked apart from the events", () =>
+    it.scoped("nor does one of a wrapped store, which is read separately from the events", () =>
       Effect.gen(function*() {
         const sql = yield* SqlClient.SqlClient
         const wrapped = { ...(yield* SnapshotStore.SnapshotStore) }
@@ -173,7 +173,7 @@ const suite = (name: string, client: Layer.Layer<SqlClient.SqlClient, unknown>) 
         assert.isTrue(yield* snapshots.exists(stream("a")))
       }).pipe(Effect.provide(stores)))
 
-    it.scoped("no savepoint stays behind", () =>
+    it.scoped("no savepoint is left", () =>
       Effect.gen(function*() {
         const sql = yield* SqlClient.SqlClient
         const store = yield* EventStore.EventStore
@@ -208,7 +208,7 @@ const suite = (name: string, client: Layer.Layer<SqlClient.SqlClient, unknown>) 
         }
       }).pipe(Effect.provide(stores)))
 
-    it.scoped("nor do those whose statements fail: what was acknowledged is there, and nothing else", () =>
+    it.scoped("nor do those whose statements fail: exactly the acknowledged events are stored", () =>
       Effect.gen(function*() {
         const sql = yield* SqlClient.SqlClient
         const store = yield* EventStore.EventStore
@@ -233,7 +233,7 @@ const suite = (name: string, client: Layer.Layer<SqlClient.SqlClient, unknown>) 
         }
       }).pipe(Effect.provide(stores)))
 
-    it.scoped("an append inside a nested transaction that is rolled back goes alone", () =>
+    it.scoped("the rollback of a nested transaction undoes only its own append", () =>
       Effect.gen(function*() {
         const sql = yield* SqlClient.SqlClient
         const store = yield* EventStore.EventStore

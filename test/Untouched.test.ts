@@ -82,7 +82,7 @@ describe("a program that changes states", () => {
     }
     for (const [how, { before, options }] of Object.entries(cases)) {
       it.scoped(
-        `decides anew on what the stream holds when it lost races, ${how} (${name})`,
+        `decides again on the stored events after lost races, ${how} (${name})`,
         () =>
           Effect.gen(function*() {
             const plain = yield* Repository.make(Summer)
@@ -103,7 +103,7 @@ describe("a program that changes states", () => {
       )
     }
 
-    it.scoped(`gets no snapshot of a state that decide has changed (${name})`, () =>
+    it.scoped(`has no snapshot of a state that decide has changed (${name})`, () =>
       Effect.gen(function*() {
         const sync = yield* Repository.make(Summer, { snapshots: SnapshotPolicy.sync({ every: 2 }) })
         const plain = yield* Repository.make(Summer)
@@ -116,7 +116,7 @@ describe("a program that changes states", () => {
         assert.deepInclude(yield* sync.load("a"), { snapshotVersion: 5, state: { sum: 15, seen: [1, 2, 3, 4, 5] } })
       }).pipe(Effect.provide(layer)))
 
-    it.scoped(`gets no snapshot of a state that a policy's predicate has changed (${name})`, () =>
+    it.scoped(`has no snapshot of a state that a policy's predicate has changed (${name})`, () =>
       Effect.gen(function*() {
         const meddling = SnapshotPolicy.when((_before: Sum, after: Sum) => {
           after.sum += 1_000
@@ -130,7 +130,7 @@ describe("a program that changes states", () => {
         }
       }).pipe(Effect.provide(layer)))
 
-    it.scoped(`changes neither the cache nor another load by what it was given (${name})`, () =>
+    it.scoped(`changes neither the cache nor the result of another load (${name})`, () =>
       Effect.gen(function*() {
         const summers = yield* Repository.make(Summer, { cache: { capacity: 10 } })
         yield* summers.executeAll("a", [add(1), add(2)])
@@ -148,7 +148,7 @@ describe("a program that changes states", () => {
       }).pipe(Effect.provide(layer)))
   }
 
-  it.scoped("cannot change a state while a save that was given up goes on", () =>
+  it.scoped("cannot change the state of a save that was given up and still runs", () =>
     Effect.gen(function*() {
       const events = yield* EventStore.EventStore
       const plain = yield* Repository.make(Summer)
@@ -263,7 +263,7 @@ describe("a snapshot that was refuted and removed", () => {
         assert.deepStrictEqual(loaded.state, yield* replayed)
       }).pipe(Effect.provide(layer)))
 
-    it.scoped(`does not come back by a command that was under way (${name})`, () =>
+    it.scoped(`does not come back by a command that was running (${name})`, () =>
       Effect.gen(function*() {
         yield* wrong
         const events = yield* EventStore.EventStore
@@ -280,7 +280,7 @@ describe("a snapshot that was refuted and removed", () => {
         assert.deepStrictEqual(loaded.state, yield* replayed)
       }).pipe(Effect.provide(layer)))
 
-    it.scoped(`is said to be removed only where a row went, and what took its place is looked at too (${name})`, () =>
+    it.scoped(`is reported as removed only if a row was deleted, and its successor is verified too (${name})`, () =>
       Effect.gen(function*() {
         yield* wrong
         const store = yield* SnapshotStore.SnapshotStore
@@ -347,7 +347,7 @@ describe("a row of events that was edited by hand", () => {
     }).pipe(Effect.provide(Layer.provideMerge(sqlStores, sqliteFile(":memory:")))))
 })
 
-describe("a state that cannot be kept", () => {
+describe("a state that cannot be stored", () => {
   let encoded = 0
   const Reading = Schema.TaggedStruct("Read", { text: Schema.String })
   const Sensor = Aggregate.make({
@@ -377,7 +377,7 @@ describe("a state that cannot be kept", () => {
     background: { snapshots: SnapshotPolicy.background({ every: 1 }) }
   }
   for (const [mode, options] of Object.entries(modes)) {
-    it.scoped(`is tried once, said once, and tried again ever more seldom: ${mode}`, () =>
+    it.scoped(`is tried once, logged once, and tried again at growing intervals: ${mode}`, () =>
       Effect.gen(function*() {
         const { logged, observed } = yield* lines
         const sensors = yield* observed(Repository.make(Sensor, options))
@@ -417,7 +417,7 @@ describe("a state that cannot be kept", () => {
   }
 })
 
-describe("a snapshot that the database refuses", () => {
+describe("a snapshot that the database rejects", () => {
   const databases: ReadonlyArray<readonly [string, Layer.Layer<SqlClient.SqlClient, unknown>, string]> = [
     [
       "SQLite",
@@ -428,7 +428,7 @@ describe("a snapshot that the database refuses", () => {
     ["PostgreSQL", postgresTemporaryDatabase, "ALTER TABLE eventsourcing_snapshots ADD CHECK (version < 0)"]
   ]
   for (const [name, client, rule] of databases) {
-    it.scoped(`is said once, and is not asked for again at once, on ${name}`, () =>
+    it.scoped(`is logged once, and is not tried again at once, on ${name}`, () =>
       Effect.gen(function*() {
         yield* Effect.flatMap(SqlClient.SqlClient, (sql) => sql.unsafe(rule))
         for (const mode of ["sync", "inline", "background"] as const) {
@@ -449,8 +449,8 @@ describe("a snapshot that the database refuses", () => {
   }
 })
 
-describe("an initial state that is nested more deeply than the stack is", () => {
-  it.scoped("ends no command", () =>
+describe("an initial state that is nested too deeply for the stack", () => {
+  it.scoped("does not fail a command", () =>
     Effect.gen(function*() {
       const initial = List.fromIterable(Array.from({ length: 50_000 }, (_, n) => n))
       const Long = Aggregate.make({
@@ -469,7 +469,7 @@ describe("an initial state that is nested more deeply than the stack is", () => 
 })
 
 describe("lost races", () => {
-  it.scoped("are repeated in real time, also where a test has stopped the clock", () =>
+  it.scoped("are repeated in real time, also if a test has stopped the clock", () =>
     Effect.gen(function*() {
       for (const [stream, options] of [["a", {}], ["b", { retry: Schedule.spaced("1 millis") }]] as const) {
         const contended = yield* Repository.make(Summer, options).pipe(
@@ -479,7 +479,7 @@ describe("lost races", () => {
       }
     }).pipe(Effect.provide(memoryStores)))
 
-  it.scoped("are dated by the clock of the program all the same", () =>
+  it.scoped("have events with the time of the program's clock", () =>
     Effect.gen(function*() {
       yield* TestClock.setTime(1_000)
       const contended = yield* Repository.make(Summer).pipe(

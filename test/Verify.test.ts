@@ -97,7 +97,7 @@ describe("verify", () => {
       })
   )
 
-  it.effect("a store that cannot remove what was refuted is no failure: it says that it is still there", () =>
+  it.effect("if the store cannot remove a refuted snapshot, the result says that it is still there", () =>
     Effect.gen(function*() {
       yield* written
       const store = yield* SnapshotStore.SnapshotStore
@@ -163,7 +163,7 @@ describe("verify", () => {
       assert.deepStrictEqual(right.state.cents, 1_100n)
     }))
 
-  it.scoped("events that went away between the two are a gap, not a refutation", () =>
+  it.scoped("events removed between the two loads are a gap, not a refutation", () =>
     Effect.gen(function*() {
       yield* written
       const store = yield* EventStore.EventStore
@@ -185,7 +185,7 @@ describe("verify", () => {
       assert.isTrue(yield* (yield* SnapshotStore.SnapshotStore).exists(stream))
     }).pipe(Effect.provide(memoryStores)))
 
-  it.scoped("a store that cannot delete, or load, fails no verification", () =>
+  it.scoped("a store that cannot delete or load does not fail a verification", () =>
     Effect.gen(function*() {
       yield* written
       const store = yield* SnapshotStore.SnapshotStore
@@ -201,7 +201,7 @@ describe("verify", () => {
     }).pipe(Effect.provide(memoryStores)))
 })
 
-describe("what differs", () => {
+describe("the differences", () => {
   class Line extends Schema.Class<Line>("Line")({ sku: Schema.String, tags: Schema.Array(Schema.String) }) {}
   const State = Schema.Struct({
     at: Schema.DateFromString,
@@ -224,7 +224,7 @@ describe("what differs", () => {
   const paths = (left: typeof State.Type, right: typeof State.Type) =>
     compare(Schema.typeSchema(State), left, right, 20).map(({ path }) => path)
 
-  it("nothing, if they hold the same, however they were built", () => {
+  it("are none between values with the same contents that were built in different ways", () => {
     const { note: _, ...bare } = state()
     assert.deepStrictEqual(paths(state(), bare), [])
     const other = state({
@@ -237,7 +237,7 @@ describe("what differs", () => {
     assert.deepStrictEqual(paths(state(), codec(JSON.parse(JSON.stringify(Schema.encodeSync(State)(state()))))), [])
   })
 
-  it("every path, if not", () => {
+  it("name every path that differs", () => {
     assert.deepStrictEqual(
       paths(
         state(),
@@ -264,14 +264,14 @@ describe("what differs", () => {
     assert.include(paths(state(), state({ maybe: Option.some({ n: 2 }) })).join(), "$.maybe")
   })
 
-  it("by the schema's own equivalence, where it has one", () => {
+  it("follow the equivalence of the schema", () => {
     const Name = Schema.String.annotations({ equivalence: () => (a, b) => a.toLowerCase() === b.toLowerCase() })
     const schema = Schema.Struct({ name: Name })
     assert.deepStrictEqual(compare(schema, { name: "ada" }, { name: "ADA" }, 20), [])
     assert.deepStrictEqual(compare(schema, { name: "ada" }, { name: "bob" }, 20).length, 1)
   })
 
-  it("of a recursive schema, and of values that are nested more deeply than the stack is", () => {
+  it("are found with a recursive schema, and in values that are nested too deeply for the stack", () => {
     interface Tree {
       readonly n: number
       readonly inner: Tree | null
@@ -299,7 +299,7 @@ describe("what differs", () => {
     assert.deepStrictEqual(compare(Schema.Unknown, list(1), list(2), 20).map(({ path }) => path), ["$[49999]"])
   })
 
-  it("ends at a cycle, and after as many as were asked for", () => {
+  it("end at a cycle, and at the given number", () => {
     const cyclic = (n: number) => {
       const value: Record<string, unknown> = { n }
       value.self = value
@@ -340,7 +340,7 @@ describe("a share of the loads", () => {
     })
 
   for (const [backend, layer] of backends) {
-    it.scoped(`is drawn by Random, verified in the background, counted, logged, removed (${backend})`, () =>
+    it.scoped(`is chosen by Random, verified in the background, counted and logged, and removed if refuted (${backend})`, () =>
       Effect.gen(function*() {
         const name = `Sampled ${backend}`
         yield* poisoned(name, ["a", "b", "c"])
@@ -373,7 +373,7 @@ describe("a share of the loads", () => {
       }).pipe(Effect.provide(layer)))
   }
 
-  it.scoped("keeps to its budget, minute by minute", () =>
+  it.scoped("keeps to its budget in each minute", () =>
     Effect.gen(function*() {
       const name = "Budgeted"
       yield* poisoned(name, ["a", "b", "c", "d"])
@@ -394,7 +394,7 @@ describe("a share of the loads", () => {
       }).pipe(random)
     }).pipe(Effect.provide(memoryStores)))
 
-  it.scoped("removes nothing in a process that must not write, and nothing that is right", () =>
+  it.scoped("removes no snapshot in a process that must not write, and no correct snapshot", () =>
     Effect.gen(function*() {
       const name = "ReadOnly"
       yield* poisoned(name, ["a"])
@@ -416,7 +416,7 @@ describe("a share of the loads", () => {
       assert.isTrue(yield* store.exists(StreamId.make(name, "a")))
     }).pipe(Effect.provide(memoryStores)))
 
-  it.scoped("goes on although a logger throws", () =>
+  it.scoped("continues although a logger throws", () =>
     Effect.gen(function*() {
       const name = "Unlogged"
       yield* poisoned(name, ["a", "b"])
@@ -438,7 +438,7 @@ describe("a share of the loads", () => {
       )
     }).pipe(Effect.provide(memoryStores)))
 
-  it.scoped("a verification that fails, or hangs when the scope closes, harms nobody", () =>
+  it.scoped("a verification that fails, or hangs when the scope closes, has no other effect", () =>
     Effect.gen(function*() {
       const name = "Failing"
       yield* poisoned(name, ["a"])

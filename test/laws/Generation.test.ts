@@ -136,7 +136,7 @@ describe("an aggregate whose histories cannot be generated", () => {
     assert.include([...broken.values()][0].message, "The state schema did not return within 0.1 seconds.")
   })
 
-  it("a slow aggregate is not an endless one, and its laws take seconds instead of minutes", () => {
+  it("a slow aggregate is not reported as endless, and its laws take seconds instead of minutes", () => {
     const { pass, stopwatch } = virtualTime()
     let histories = 0
     const slow = Broken.slow(() => pass(30), () => histories++)
@@ -145,7 +145,7 @@ describe("an aggregate whose histories cannot be generated", () => {
     assert.isBelow(histories, 60)
   })
 
-  it("an initial state that the state schema refuses", () => {
+  it("reports an initial state that the state schema rejects", () => {
     const [[law, { message }]] = brokenBy(laws(Broken.BeginsRefused, { seed: 1, runs: 5 }))
     assert.include(law, "fits the state schema")
     assert.include(message, "initial gives a state that the state schema refuses.")

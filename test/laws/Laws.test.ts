@@ -206,7 +206,7 @@ describe("options", () => {
     }
   })
 
-  it("names a history that the schemas refuse", () => {
+  it("names a history that the schemas reject", () => {
     for (
       const history of [
         { id: "" },

@@ -73,7 +73,7 @@ describe("migrations", () => {
     assert.notInclude(AggregateLaws.laws(Account).map(({ name }) => name), law)
   })
 
-  it("right ones pass, with and without the older code", () => {
+  it("correct ones pass, with and without the older code", () => {
     assert.isUndefined(storyOf(AggregateLaws.laws(right, options)))
     assert.isUndefined(
       storyOf(AggregateLaws.laws(right, { ...options, previous: [AggregateLaws.previous(CardAsV1)] }))
@@ -104,7 +104,7 @@ describe("migrations", () => {
     assert.include(message, "expected \"a\", actual null")
   })
 
-  it("only the older code shows another number, a refused step or another rule", () => {
+  it("a wrong number, a rejected step or another rule is found only with the older code", () => {
     for (
       const [now, says] of [
         [wrong, "$.cents"],
@@ -122,7 +122,7 @@ describe("migrations", () => {
     }
   })
 
-  it("a step that means something else, or throws, is found from every older version", () => {
+  it("a step that changes the meaning or throws is found from every older version", () => {
     const inCents = AccountV3Broken((state) => ({ ...twoToThree(state), cents: BigInt(state.balance) }))
     const throwing = AccountV3Broken(() => {
       throw new Error("planned")
@@ -156,7 +156,7 @@ describe("older versions that cannot be tried", () => {
     assert.throws(() => AggregateLaws.laws(right, { previous: [other] }), InvalidOption.InvalidOption)
   })
 
-  it("names a generator that stops ending after some values", () => {
+  it("names a generator that hangs after some values", () => {
     let values = 0
     const command = fc.constant({ _tag: "Charged", cents: 1 } as const).map((value) => {
       while (values > 60);
@@ -171,7 +171,7 @@ describe("older versions that cannot be tried", () => {
     assert.throws(migrations.check, /histories of version 1 are not generated[^]*AggregateLaws\.previous/)
   })
 
-  it("a slow one takes seconds instead of minutes", () => {
+  it("a slow older version takes seconds instead of minutes", () => {
     const { pass, stopwatch } = virtualTime()
     let histories = 0
     const Slow = {

@@ -52,7 +52,7 @@ describe("the clock and the random numbers", () => {
     assert.match(randomUUID(), /^[0-9a-f-]{36}$/)
   })
 
-  it("every way of reading them is found, and given dates are allowed", () => {
+  it("every way to read them is found, and a Date of a given time is allowed", () => {
     const readings: ReadonlyArray<readonly [string, () => unknown]> = [
       ["new Date()", () => new Date().getTime()],
       ["Date()", () => Date()],

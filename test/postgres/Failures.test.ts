@@ -250,7 +250,7 @@ VALUES (pg_current_xact_id()::text::bigint, $1, 'Account', $2, $3, 'Deposited', 
   )
 
   it.scopedLive(
-    "an append whose answer is lost for good says that it may have happened, and it is safe to repeat",
+    "an append without any answer fails with mayHaveAppended, and is safe to repeat",
     () =>
       Effect.gen(function*() {
         const url = yield* migratedDatabase
@@ -275,7 +275,7 @@ VALUES (pg_current_xact_id()::text::bigint, $1, 'Account', $2, $3, 'Deposited', 
       })
   )
 
-  it.scopedLive("an error of the user's own making is neither a race nor a lost connection", () =>
+  it.scopedLive("an error raised by the user is neither a race nor a lost connection", () =>
     Effect.gen(function*() {
       const sql = yield* SqlClient.SqlClient
       const store = yield* EventStore.EventStore
@@ -298,7 +298,7 @@ CREATE TRIGGER own AFTER INSERT ON eventsourcing_events EXECUTE FUNCTION own();`
     }).pipe(Effect.provide(stores)))
 
   it.scopedLive(
-    "a snapshot that waits for a lock ends by itself, and the caller's transaction goes on unharmed",
+    "a snapshot that waits for a lock gives up, and the caller's transaction continues",
     () =>
       Effect.gen(function*() {
         const url = yield* migratedDatabase
@@ -333,7 +333,7 @@ CREATE TRIGGER own AFTER INSERT ON eventsourcing_events EXECUTE FUNCTION own();`
       })
   )
 
-  it.scopedLive("a transaction that sees nothing new gives up at once", () =>
+  it.scopedLive("a transaction that cannot see later commits gives up at once", () =>
     Effect.gen(function*() {
       const url = yield* migratedDatabase
       yield* Effect.gen(function*() {

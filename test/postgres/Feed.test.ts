@@ -29,7 +29,7 @@ describe("the feed", () => {
     }
   }
 
-  it.scopedLive("passes no event that commits late", () =>
+  it.scopedLive("does not skip an event that commits late", () =>
     Effect.gen(function*() {
       const url = yield* migratedDatabase
       yield* Effect.gen(function*() {
@@ -63,7 +63,7 @@ describe("the feed", () => {
       }).pipe(Effect.provide(storesOn(url)))
     }))
 
-  it.scopedLive("keeps a stream in order where transactions began in another one", () =>
+  it.scopedLive("keeps the order of a stream whose transactions began in another order", () =>
     Effect.gen(function*() {
       const sql = yield* SqlClient.SqlClient
       const store = yield* EventStore.EventStore
@@ -99,7 +99,7 @@ describe("the feed", () => {
       }
     }).pipe(Effect.provide(stores)))
 
-  it.scopedLive("gives nothing of what was rolled back", () =>
+  it.scopedLive("does not return events that were rolled back", () =>
     Effect.gen(function*() {
       const sql = yield* SqlClient.SqlClient
       const store = yield* EventStore.EventStore
@@ -171,7 +171,7 @@ describe("the feed", () => {
       })
   )
 
-  it.scopedLive("is not led astray by a layer that is built in a transaction that has appended", () =>
+  it.scopedLive("is correct if a layer is built in a transaction that has appended", () =>
     Effect.gen(function*() {
       const url = yield* migratedDatabase
       yield* Effect.gen(function*() {
@@ -196,7 +196,7 @@ describe("the feed", () => {
       }).pipe(Effect.provide(storesOn(url)))
     }))
 
-  it.scopedLive("goes on after all tables were emptied", () =>
+  it.scopedLive("continues after all tables were emptied", () =>
     Effect.gen(function*() {
       const sql = yield* SqlClient.SqlClient
       const store = yield* EventStore.EventStore

@@ -6,7 +6,7 @@ import { Account, event, id, stream } from "../fixtures/Account.js"
 import { events, stores } from "./setup.js"
 
 describe("the history under a snapshot", () => {
-  it.scoped("the last event of a full page has its id, as the first and the last of the stream have", () =>
+  it.scoped("a tail has the ids of its first and its last event, also if the page is full", () =>
     Effect.gen(function*() {
       const store = yield* EventStore.EventStore
       const appended = events(6)
@@ -39,7 +39,7 @@ describe("the history under a snapshot", () => {
       }
     }).pipe(Effect.provide(stores)))
 
-  it.scoped("a state is proved by the event that it was folded up to, though that went away in the middle", () =>
+  it.scoped("a history that is rewritten between two pages is loaded again before a snapshot is taken", () =>
     Effect.gen(function*() {
       const sql = yield* SqlClient.SqlClient
       const store = yield* EventStore.EventStore

@@ -103,7 +103,7 @@ describe("migrations", () => {
       }).pipe(Effect.scoped, Effect.provide(Layer.provide(layerWith, Layer.fresh(pgClient(asRole.href)))))
     }))
 
-  it.scoped("functions are created on tables that have none yet", () =>
+  it.scoped("functions are created on tables without functions", () =>
     Effect.gen(function*() {
       const sql = yield* SqlClient.SqlClient
       const functions = sql`SELECT 1 FROM pg_proc WHERE proname IN ('eventsourcing_append_1', 'eventsourcing_load_1')`
@@ -132,7 +132,7 @@ describe("migrations", () => {
       }
     }).pipe(Effect.provide(emptyDatabase)))
 
-  it.scoped("one prefix in two schemas: each search path has its own, on one connection, prepared or not", () =>
+  it.scoped("one prefix in two schemas: each search path uses its own tables, on one connection, prepared or not", () =>
     Effect.gen(function*() {
       const url = yield* database
       const pool = (prepared: boolean) =>
@@ -179,7 +179,7 @@ describe("migrations", () => {
       }
     }))
 
-  it.scoped("tables of two prefixes: the snapshots of one beside the events of another", () =>
+  it.scoped("an event store and a snapshot store may have different prefixes", () =>
     Effect.gen(function*() {
       const Stores = Layer.merge(SqlEventStore.layer, SqlSnapshotStore.layerWith({ prefix: "apart" }))
       const loaded = yield* Effect.flatMap(
@@ -189,7 +189,7 @@ describe("migrations", () => {
       assert.deepInclude(loaded, { version: 4, snapshotVersion: 4 })
     }).pipe(Effect.provide(emptyDatabase)))
 
-  it.scoped("prefixes live side by side, in schemas of their own or not, whatever the case of their letters", () =>
+  it.scoped("tables of several prefixes are separate, in one schema or several, also if only the case differs", () =>
     Effect.gen(function*() {
       const sql = yield* SqlClient.SqlClient
       for (
@@ -249,7 +249,7 @@ WHERE schemaname = 'es' ORDER BY 1`
       }
     }).pipe(Effect.provide(emptyDatabase)))
 
-  it.scoped("a client that transforms names, one way or both, is none of the stores' concern", () =>
+  it.scoped("a client that transforms names, one way or both, does not affect the stores", () =>
     Effect.gen(function*() {
       const url = yield* database
       const upper = (text: string) => text.toUpperCase()
@@ -269,7 +269,7 @@ WHERE schemaname = 'es' ORDER BY 1`
       }
     }))
 
-  it.scopedLive("a database that cannot hold all texts is refused", () =>
+  it.scopedLive("a database that cannot hold every text is rejected", () =>
     Effect.gen(function*() {
       const url = new URL(inject("postgres"))
       const name = `ascii_${crypto.randomUUID().replaceAll("-", "")}`

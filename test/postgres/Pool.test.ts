@@ -24,7 +24,7 @@ const waitingForLocks = (count: number) =>
 // as README shows it: without a connectTimeout
 describe("a pool without a connectTimeout", () => {
   it.scopedLive(
-    "that is closed with statements in flight lets all of them end, and says that nothing was done",
+    "that is closed fails the waiting statements, which did nothing, and lets the running ones finish",
     () =>
       Effect.gen(function*() {
         const url = yield* migratedDatabase
@@ -76,7 +76,7 @@ describe("a pool without a connectTimeout", () => {
   )
 
   it.scopedLive(
-    "gives back what comes for a statement that was interrupted while it waited",
+    "returns the connection of a statement that was interrupted while it waited",
     () =>
       Effect.gen(function*() {
         const url = yield* migratedDatabase
@@ -99,8 +99,8 @@ describe("a pool without a connectTimeout", () => {
   )
 })
 
-describe("a pool that gives no connection", () => {
-  it("is waited for as long as others get one, and then for half a minute", async () => {
+describe("a pool without a free connection", () => {
+  it("is waited for while other fibers get connections, and then for half a minute", async () => {
     vi.useFakeTimers({ toFake: ["setInterval", "clearInterval", "performance"] })
     try {
       const connection: Connection.Connection = {

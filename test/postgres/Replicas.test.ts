@@ -28,7 +28,7 @@ const storeOn = (url: string) =>
     (context) => Context.get(context, EventStore.EventStore)
   )
 
-describe("a user that may not write, or a server that takes no writes", () => {
+describe("a user without write privileges, or a read-only server", () => {
   /** A role that may do what the program needs on the tables that are there, and what connects as it. */
   const program = (url: string) =>
     Effect.gen(function*() {
@@ -57,7 +57,7 @@ describe("a user that may not write, or a server that takes no writes", () => {
   const restored = (url: string) =>
     run(url, "UPDATE eventsourcing_events SET transaction = transaction + 1000000 + pg_current_xact_id()::text::bigint")
 
-  it.scopedLive("is told what to run where tables are missing", () =>
+  it.scopedLive("gets an error that says what to run if tables are missing", () =>
     Effect.gen(function*() {
       const url = yield* temporaryDatabase(inject("postgres"))
       const role = yield* program(url)
@@ -76,7 +76,7 @@ describe("a user that may not write, or a server that takes no writes", () => {
       }
     }))
 
-  it.scopedLive("is told what to run after a restore, and goes on when that was done", () =>
+  it.scopedLive("gets an error that says what to run after a restore, and continues after that", () =>
     Effect.gen(function*() {
       const url = yield* temporaryDatabase(inject("postgres"))
       const role = yield* program(url)
@@ -103,7 +103,7 @@ describe("a user that may not write, or a server that takes no writes", () => {
 
 describe("a logical subscriber", () => {
   it.scopedLive(
-    "refuses the feed, also where the subscription came later, until the layers are built without it",
+    "rejects the feed, also if the subscription came later, until the layers are built without it",
     () =>
       Effect.gen(function*() {
         const server = yield* Effect.acquireRelease(

@@ -109,7 +109,7 @@ SELECT 'Account', 'stream-' || n / 3, n % 3, 1, 'e', 'f', '{}', 0 FROM generate_
       })
   )
 
-  it.scoped("times are the server's", () =>
+  it.scoped("event times are the server's", () =>
     Effect.gen(function*() {
       const store = yield* EventStore.EventStore
       const sql = yield* SqlClient.SqlClient

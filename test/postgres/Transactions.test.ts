@@ -37,7 +37,7 @@ const transactions = {
     Effect.flatMap(SqlClient.SqlClient, (sql) => sql.withTransaction(effect))
 }
 
-describe("what was acknowledged is there, whatever became of a snapshot", () => {
+describe("acknowledged events are stored, also if a snapshot fails", () => {
   const limits: Readonly<
     Record<string, { readonly server: string; readonly snapshotTimeout: `${number} ${"millis" | "seconds"}` }>
   > = {
@@ -55,7 +55,7 @@ describe("what was acknowledged is there, whatever became of a snapshot", () => 
     for (const [name, transaction] of Object.entries(transactions)) {
       for (const mode of ["sync", "inline"] as const) {
         it.scopedLive(
-          `${mode}, in ${name}: the look for the snapshot's sake is ended by ${limit}`,
+          `${mode}, in ${name}: the read for a snapshot is ended by ${limit}`,
           () =>
             Effect.gen(function*() {
               const store = yield* EventStore.EventStore
@@ -90,7 +90,7 @@ describe("what was acknowledged is there, whatever became of a snapshot", () => 
       assert.strictEqual(yield* store.version(stream("a")), 3)
     }).pipe(Effect.provide(stores)))
 
-  it.scopedLive("whatever fails in a snapshot store of the program's own on the same connection", () =>
+  it.scopedLive("every failure in a user-provided snapshot store on the same connection", () =>
     Effect.gen(function*() {
       const sql = yield* SqlClient.SqlClient
       const store = yield* EventStore.EventStore
@@ -110,7 +110,7 @@ describe("what was acknowledged is there, whatever became of a snapshot", () => 
       assert.strictEqual(yield* store.version(stream("a")), 2)
     }).pipe(Effect.provide(stores)))
 
-  it.scopedLive("a snapshot store of the program's own may read in a nested transaction", () =>
+  it.scopedLive("a user-provided snapshot store may read in a nested transaction", () =>
     Effect.gen(function*() {
       const sql = yield* SqlClient.SqlClient
       const snapshots = yield* SnapshotStore.SnapshotStore
@@ -128,7 +128,7 @@ describe("what was acknowledged is there, whatever became of a snapshot", () => 
       assert.strictEqual(loaded.snapshotOutcome._tag, "Hit")
     }).pipe(Effect.provide(stores)))
 
-  it.scopedLive("a command that keeps a lost transaction to itself does not succeed", () =>
+  it.scopedLive("a command in a lost transaction does not succeed", () =>
     Effect.gen(function*() {
       const sql = yield* SqlClient.SqlClient
       const store = yield* EventStore.EventStore
@@ -145,7 +145,7 @@ describe("what was acknowledged is there, whatever became of a snapshot", () => 
       assert.strictEqual(yield* store.version(stream("a")), 0)
     }).pipe(Effect.provide(stores)))
 
-  it.scopedLive("inline: where COMMIT turns out to be a rollback, the events are appended again", () =>
+  it.scopedLive("inline: if COMMIT is answered by a rollback, the events are appended again", () =>
     Effect.gen(function*() {
       const sql = yield* SqlClient.SqlClient
       const store = yield* EventStore.EventStore
@@ -165,7 +165,7 @@ describe("SqlStores.transaction", () => {
   const failureOf = <A, E>(effect: Effect.Effect<A, E, SqlClient.SqlClient>) =>
     Effect.flip(SqlStores.transaction(effect))
 
-  it.scopedLive("fails where the database rolled back what the caller believes committed", () =>
+  it.scopedLive("fails if the database answers COMMIT with a rollback", () =>
     Effect.gen(function*() {
       const sql = yield* SqlClient.SqlClient
       const store = yield* EventStore.EventStore
@@ -177,7 +177,7 @@ describe("SqlStores.transaction", () => {
       assert.strictEqual(yield* store.version(stream("a")), 1)
     }).pipe(Effect.provide(stores)))
 
-  it.scopedLive("fails with a COMMIT that fails, or that gets no answer, and leaves the connection usable", () =>
+  it.scopedLive("fails if COMMIT fails or gets no answer, and leaves the connection usable", () =>
     Effect.gen(function*() {
       const sql = yield* SqlClient.SqlClient
       yield* sql`CREATE TABLE parent (id integer PRIMARY KEY)`
@@ -195,7 +195,7 @@ describe("SqlStores.transaction", () => {
       assert.deepStrictEqual(rows, [])
     }).pipe(Effect.provide(poolOfOne)))
 
-  it.scopedLive("what waits for a connection can be interrupted, and takes none away", () =>
+  it.scopedLive("waiting for a connection can be interrupted, and does not cost a connection", () =>
     Effect.gen(function*() {
       const store = yield* EventStore.EventStore
       const accounts = yield* Repository.make(Account, { snapshots: SnapshotPolicy.inline({ every: 1 }) })
@@ -245,7 +245,7 @@ describe("SqlStores.transaction", () => {
       assert.strictEqual((yield* accounts.execute(id("b"), open)).version, 1)
     }).pipe(Effect.provide(stores)))
 
-  it.scopedLive("nested ones that were started side by side keep what succeeded, and only that", () =>
+  it.scopedLive("of concurrent nested ones, exactly those that succeed are kept", () =>
     Effect.gen(function*() {
       const store = yield* EventStore.EventStore
       const append = (text: string) => store.append(stream(text), [event(1)], { expectedVersion: ExpectedVersion.any })
@@ -263,7 +263,7 @@ describe("SqlStores.transaction", () => {
       assert.deepStrictEqual(versions, [1, 0, 1, 1, 0])
     }).pipe(Effect.provide(stores)))
 
-  it.scopedLive("inside the transaction of another client it is one of its own", () =>
+  it.scopedLive("inside the transaction of another client it begins its own", () =>
     Effect.gen(function*() {
       const sql = yield* SqlClient.SqlClient
       const other = yield* Effect.flatMap(migratedDatabase, (url) =>
@@ -279,7 +279,7 @@ describe("SqlStores.transaction", () => {
 })
 
 describe("a statement that fails", () => {
-  it.scopedLive("is not tried again where it would fail again", () =>
+  it.scopedLive("is not retried if it would fail again", () =>
     Effect.gen(function*() {
       const sql = yield* SqlClient.SqlClient
       const store = yield* EventStore.EventStore
@@ -292,7 +292,7 @@ describe("a statement that fails", () => {
       assert.deepStrictEqual(yield* sql`SELECT last_value::integer AS tries FROM tries`, [{ tries: 1 }])
     }).pipe(Effect.provide(stores)))
 
-  it.scopedLive("by the loss of a connection that was known before the commit is a rollback", () =>
+  it.scopedLive("because the connection was lost before the commit is a rollback", () =>
     Effect.gen(function*() {
       const sql = yield* SqlClient.SqlClient
       const store = yield* EventStore.EventStore
@@ -309,7 +309,7 @@ describe("a statement that fails", () => {
       assert.strictEqual(yield* store.version(stream("a")), 0)
     }).pipe(Effect.provide(stores)))
 
-  it.scopedLive("by a unique index of the program's own is reported as it is; by ours it is a race, whatever its name", () =>
+  it.scopedLive("by a unique index of the program is reported as it is; by an index of the store, under any name, it is a race", () =>
     Effect.gen(function*() {
       const sql = yield* SqlClient.SqlClient
       const store = yield* EventStore.EventStore
@@ -338,7 +338,7 @@ describe("a statement that fails", () => {
 })
 
 describe("a transaction shared by fibers", () => {
-  it.scopedLive("nested transactions of the client that run side by side are told so", () =>
+  it.scopedLive("concurrent nested transactions of the client fail with an error that says so", () =>
     Effect.gen(function*() {
       const sql = yield* SqlClient.SqlClient
       const store = yield* EventStore.EventStore
@@ -397,7 +397,7 @@ BEGIN IF NEW.stream_id = 'gated' THEN PERFORM pg_advisory_xact_lock(1); END IF; 
   })
 
   it.scopedLive(
-    "a nested transaction beside an append waits for it, and does not take it back",
+    "a nested transaction waits for a concurrent append, and does not undo it",
     () =>
       Effect.gen(function*() {
         const sql = yield* SqlClient.SqlClient
@@ -423,7 +423,7 @@ BEGIN IF NEW.stream_id = 'gated' THEN PERFORM pg_advisory_xact_lock(1); END IF; 
   ) {
     for (const [name, transaction] of Object.entries(transactions)) {
       it.scopedLive(
-        `${kind} of a fiber that outlives it is finished before its COMMIT (${name})`,
+        `${kind} of a fiber that outlives it finishes before its COMMIT (${name})`,
         () =>
           Effect.gen(function*() {
             const sql = yield* SqlClient.SqlClient
@@ -491,7 +491,7 @@ BEGIN IF NEW.stream_id = 'gated' THEN PERFORM pg_advisory_xact_lock(1); END IF; 
       ], { concurrency: "unbounded" })
     })
 
-  it.scopedLive("an append that a nested transaction beside it would take back is refused", () =>
+  it.scopedLive("an append that a concurrent nested transaction would undo is rejected", () =>
     Effect.gen(function*() {
       const [appended] = yield* SqlStores.transaction(
         sideBySide(Effect.either(append("a")), Effect.fail("no"), "first")
@@ -500,7 +500,7 @@ BEGIN IF NEW.stream_id = 'gated' THEN PERFORM pg_advisory_xact_lock(1); END IF; 
       assert.strictEqual(yield* versionOf("a"), 0)
     }).pipe(Effect.provide(stores)))
 
-  it.scopedLive("where one took back what was acknowledged in another, nothing is committed", () =>
+  it.scopedLive("if one undoes acknowledged events of another, nothing is committed", () =>
     Effect.gen(function*() {
       const failure = yield* Effect.flip(
         SqlStores.transaction(sideBySide(Effect.fail("no"), Effect.zipRight(append("b"), Effect.void), "second"))
@@ -510,7 +510,7 @@ BEGIN IF NEW.stream_id = 'gated' THEN PERFORM pg_advisory_xact_lock(1); END IF; 
       assert.strictEqual(yield* versionOf("b"), 0)
     }).pipe(Effect.provide(stores)))
 
-  it.scopedLive("what waits for a nested transaction that waits for it gives up", () =>
+  it.scopedLive("a fiber and a nested transaction that wait for each other give up", () =>
     Effect.gen(function*() {
       const nested = yield* Deferred.make<void>()
       const failure = yield* SqlStores.transaction(Effect.gen(function*() {
@@ -524,7 +524,7 @@ BEGIN IF NEW.stream_id = 'gated' THEN PERFORM pg_advisory_xact_lock(1); END IF; 
     }).pipe(Effect.provide(stores)))
 
   for (const next of ["idle", "another transaction"] as const) {
-    it.scopedLive(`a fiber that outlives it is refused (the connection then is ${next})`, () =>
+    it.scopedLive(`a fiber that outlives it is rejected (the connection then is ${next})`, () =>
       Effect.gen(function*() {
         const sql = yield* SqlClient.SqlClient
         const store = yield* EventStore.EventStore
@@ -563,7 +563,7 @@ BEGIN IF NEW.stream_id = 'gated' THEN PERFORM pg_advisory_xact_lock(1); END IF; 
       }).pipe(Effect.provide(pgClient(url, { maxConnections: 1 })))
     }))
 
-  it.scopedLive("snapshots close no circle of waiting transactions", () =>
+  it.scopedLive("a snapshot does not complete a deadlock", () =>
     Effect.gen(function*() {
       const sql = yield* SqlClient.SqlClient
       const store = yield* EventStore.EventStore
@@ -597,7 +597,7 @@ BEGIN IF NEW.stream_id = 'gated' THEN PERFORM pg_advisory_xact_lock(1); END IF; 
 describe("a transaction with a snapshot due in it", () => {
   for (const mode of ["sync", "inline"] as const) {
     it.scopedLive(
-      `fails, typed, where a deferred constraint refuses its commit (${mode})`,
+      `fails with a typed error if a deferred constraint rejects its commit (${mode})`,
       () =>
         Effect.gen(function*() {
           const accounts = yield* Repository.make(Account, { snapshots: SnapshotPolicy[mode]({ every: 1 }) })

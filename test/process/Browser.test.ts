@@ -85,7 +85,7 @@ describe("a bundle for the browser", () => {
 })
 
 describe("a Node.js that is too old", () => {
-  it("is named, with the one that would do", () => {
+  it("is named in an error, with the version that is required", () => {
     for (const version of ["18.20.8", "16.0.0", "20.18.3", "20.0.0", "21.7.3", "22.0.0", "22.2.0", "22.11.0"]) {
       const problem = platformProblem(version)
       assert.include(problem?.message, `is ${version}; it must be 20.19, or 22.12 or newer`)

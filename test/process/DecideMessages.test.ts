@@ -53,7 +53,7 @@ const wrong: ReadonlyArray<readonly [decide: string, message: string]> = [
   ]
 ]
 
-describe("what the compiler says about a wrong decide", () => {
+describe("the compiler's message for a wrong decide", () => {
   it.runIf(everything)("is a sentence, at most three levels deep", async () => {
     const folder = path.join(root, "test", ".generated-messages")
     const code = wrong.map(([decide]) => `Aggregate.make({ ...base, decide: ${decide} })\n`).join("")

@@ -76,7 +76,7 @@ describe("the packed package", () => {
     )
   }
 
-  it("holds what it should, and nothing else", async () => {
+  it("contains exactly the expected files", async () => {
     const files = (await run("tar", ["-tzf", tarball], folder)).trim().split("\n")
     assert.include(files, "package/dist/index.js")
     assert.include(files, "package/dist/index.d.ts")

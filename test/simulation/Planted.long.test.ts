@@ -28,7 +28,7 @@ describe("a planted bug is found", () => {
 })
 
 describe("simulation", () => {
-  it("SEED=7 prints the very runs that the suite made of it", async () => {
+  it("SEED=7 repeats the runs of the suite", async () => {
     const root = fileURLToPath(new URL("../..", import.meta.url))
     const printed = await new Promise<string>((resolve) =>
       childProcess.execFile(

@@ -81,7 +81,7 @@ if (only > 0) {
       }
     })
 
-    it.skipIf(seeds.length < 2_000)("they met what they should", () => {
+    it.skipIf(seeds.length < 2_000)("the seeds together meet every kind of result", () => {
       for (const name of met) assert.isAbove(total.get(name) ?? 0, 0, name)
     })
 

@@ -50,7 +50,7 @@ describe("a few seconds of each; `npm run soak` works ten minutes", () => {
     }
   })
 
-  it.runIf(everything)("many commands at once let the event loop go on (SQLite)", async () => {
+  it.runIf(everything)("many concurrent commands do not block the event loop (SQLite)", async () => {
     const commands = 3_000
     const layer = Layer.provideMerge(sqlStores, sqliteTemporaryFile)
     const { done, most } = await Effect.runPromise(holding(layer, { commands }))
@@ -58,13 +58,13 @@ describe("a few seconds of each; `npm run soak` works ten minutes", () => {
     assert.isBelow(most, commands / 2)
   })
 
-  it.runIf(everything)("first come, first served: no crowd of transactions starves others (SQLite)", async () => {
+  it.runIf(everything)("first come, first served: many transactions do not starve other work (SQLite)", async () => {
     const crowd = 100
     const layer = Layer.provideMerge(sqlStores, sqliteTemporaryFile)
     assert.isBelow(await Effect.runPromise(overtaken(layer, { crowd })), crowd / 2)
   })
 
-  it("what waits for the lock of another process keeps nobody from reading, and lets go (SQLite)", async () => {
+  it("waiting for the lock of another process does not block loads, and can be interrupted (SQLite)", async () => {
     const folder = fs.mkdtempSync(path.join(os.tmpdir(), "lock-"))
     try {
       const file = path.join(folder, "locked.db")
@@ -81,7 +81,7 @@ describe("a few seconds of each; `npm run soak` works ten minutes", () => {
     }
   })
 
-  it("what grows is not flat", () => {
+  it("isFlat detects growth", () => {
     const noise = Array.from({ length: 100 }, (_, n) => 50 + ((n * 7) % 10))
     assert.isTrue(isFlat(noise, 1))
     assert.isTrue(isFlat(noise.map((value, n) => value + Math.min(n, 20)), 1))

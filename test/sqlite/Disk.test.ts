@@ -111,7 +111,7 @@ describe("a full disk", () => {
   }
 })
 
-describe("a database file that is no longer there", () => {
+describe("a database file that was removed or replaced", () => {
   const parts = (file: string) => ["", "-wal", "-shm"].map((suffix) => file + suffix)
 
   const away: ReadonlyArray<readonly [name: string, says: string, take: (file: string) => void]> = [
@@ -136,7 +136,7 @@ describe("a database file that is no longer there", () => {
   ]
 
   for (const [name, says, take] of [...beside("-wal"), ...beside("-shm")]) {
-    it.scopedLive(`${name}: nothing is acknowledged, reads go on`, () =>
+    it.scopedLive(`${name}: no write is acknowledged, and reads succeed`, () =>
       Effect.gen(function*() {
         const file = path.join(yield* temporaryFolder, "bank.db")
         yield* Effect.gen(function*() {
@@ -196,7 +196,7 @@ describe("a database file that is no longer there", () => {
       }))
   }
 
-  it.scopedLive("a log that is emptied into the database, by this process or another one, is not cut short", () =>
+  it.scopedLive("a log that a checkpoint of this process or another one empties is accepted", () =>
     Effect.gen(function*() {
       const file = path.join(yield* temporaryFolder, "bank.db")
       yield* Effect.gen(function*() {
@@ -230,7 +230,7 @@ describe("a database file that is no longer there", () => {
       yield* Effect.provide(integrity, onFile(file))
     }))
 
-  it.scopedLive("its log taken in the midst of a transaction: that fails", () =>
+  it.scopedLive("its log removed during a transaction: the transaction fails", () =>
     Effect.gen(function*() {
       const file = path.join(yield* temporaryFolder, "bank.db")
       yield* Effect.gen(function*() {
@@ -246,7 +246,7 @@ describe("a database file that is no longer there", () => {
       }).pipe(Effect.provide(onFile(file)))
     }))
 
-  it.scopedLive("a journal mode that the program changes is no removal", () =>
+  it.scopedLive("a change of the journal mode is not taken for a removal", () =>
     Effect.gen(function*() {
       const file = path.join(yield* temporaryFolder, "bank.db")
       yield* Effect.gen(function*() {
@@ -263,7 +263,7 @@ describe("a database file that is no longer there", () => {
       }).pipe(Effect.provide(onFile(file)))
     }))
 
-  it.scopedLive("a path that cannot be looked at is a typed error", () =>
+  it.scopedLive("a path that cannot be checked is a typed error", () =>
     Effect.gen(function*() {
       const parent = yield* temporaryFolder
       const folder = path.join(parent, "folder")
@@ -304,7 +304,7 @@ describe("a database file that is no longer there", () => {
 
   for (const policy of policies) {
     for (const [name, says, take] of away) {
-      it.scopedLive(`${name}: typed errors, nothing acknowledged is lost (${policy._tag})`, () =>
+      it.scopedLive(`${name}: typed errors, and no acknowledged event is lost (${policy._tag})`, () =>
         Effect.gen(function*() {
           const file = path.join(yield* temporaryFolder, "bank.db")
           const scope = yield* Scope.make()
@@ -363,7 +363,7 @@ describe("a database file that is no longer there", () => {
     }
   }
 
-  it.scopedLive("removed for good: closing ends, and what is opened then is new", () =>
+  it.scopedLive("removed for good: closing ends, and a layer that is built then opens a new file", () =>
     Effect.gen(function*() {
       const file = path.join(yield* temporaryFolder, "bank.db")
       const scope = yield* Scope.make()
@@ -381,7 +381,7 @@ describe("a database file that is no longer there", () => {
       assert.deepInclude(loaded, { version: 0, exists: false })
     }).pipe(quiet))
 
-  it.scopedLive("a change of the program's folder is no removal, nor is a database in memory", () =>
+  it.scopedLive("a change of the working directory and a database in memory are not taken for a removal", () =>
     Effect.gen(function*() {
       const folder = yield* temporaryFolder
       const before = process.cwd()

@@ -68,7 +68,7 @@ describe("opening a file", () => {
       assert.deepInclude(after, { journal_mode: "wal", timeout: 10 })
     }))
 
-  it.scoped("a file that cannot be one fails with its name, and is left as it is", () =>
+  it.scoped("a file that is not a database fails with its name, and is not changed", () =>
     Effect.gen(function*() {
       const folder = yield* temporaryFolder
       const text = path.join(folder, "notes.txt")
@@ -97,7 +97,7 @@ describe("opening a file", () => {
       assert.instanceOf(synchronous, InvalidOption.InvalidOption)
     }))
 
-  it.scoped("read-only: what is there is read, and a write is a typed error", () =>
+  it.scoped("read-only: reads succeed, and a write is a typed error", () =>
     Effect.gen(function*() {
       const file = path.join(yield* temporaryFolder, "bank.db")
       const readOnly = Layer.provideMerge(
@@ -126,7 +126,7 @@ describe("opening a file", () => {
     }).pipe(Effect.scoped))
 
   it.scopedLive(
-    "locked by another process: a typed error at the end, and the event loop goes on meanwhile",
+    "locked by another process: a typed error in the end, and the event loop is not blocked",
     () =>
       Effect.gen(function*() {
         const file = path.join(yield* temporaryFolder, "bank.db")
@@ -148,7 +148,7 @@ describe("opening a file", () => {
   )
 
   it.scopedLive(
-    "an append waits for a writer of another process, and succeeds when that lets go",
+    "an append waits for a writer of another process, and succeeds when that writer has committed",
     () =>
       Effect.gen(function*() {
         const file = path.join(yield* temporaryFolder, "bank.db")
@@ -169,7 +169,7 @@ describe("opening a file", () => {
       })
   )
 
-  it.scoped("the same file may be opened twice, and again", () =>
+  it.scoped("the same file may be opened twice, and again later", () =>
     Effect.gen(function*() {
       const file = path.join(yield* temporaryFolder, "bank.db")
       const write = Effect.flatMap(EventStore.EventStore, (store) =>
@@ -223,7 +223,7 @@ describe("prefix", () => {
       )
     }).pipe(Effect.provide(sqliteFile(":memory:"))))
 
-  it.effect("one that is no identifier is refused", () =>
+  it.effect("one that is not an identifier is rejected", () =>
     Effect.gen(function*() {
       for (
         const prefix of [
@@ -255,7 +255,7 @@ describe("prefix", () => {
       }
     }))
 
-  it.scoped("two live side by side, and one may have a schema", () =>
+  it.scoped("tables of two prefixes are separate, and a prefix may name a schema", () =>
     Effect.gen(function*() {
       const append = Effect.flatMap(EventStore.EventStore, (store) =>
         store.append(stream("a"), [event(1)], { expectedVersion: ExpectedVersion.noStream }))
@@ -282,7 +282,7 @@ describe("prefix", () => {
       assert.deepStrictEqual(tables.map(({ name }) => name), ["three_events", "three_migrations", "three_snapshots"])
     }).pipe(Effect.provide(sqliteFile(":memory:"))))
 
-  it.scoped("one that differs only in upper and lower case is refused, as is a database that is not attached", () =>
+  it.scoped("one that differs from another only in case is rejected, and so is a database that is not attached", () =>
     Effect.gen(function*() {
       yield* SqlEventStore.make({ prefix: "Acme" })
       yield* SqlSnapshotStore.make({ prefix: "Acme" })
@@ -374,7 +374,7 @@ describe("rows edited by hand", () => {
     undefined
   )
 
-  it.scoped("metadata that is no JSON is a typed error of read", () =>
+  it.scoped("metadata that is not JSON is a typed error of read", () =>
     Effect.gen(function*() {
       const store = yield* EventStore.EventStore
       yield* store.append(stream("a"), [event(1), event(2)], { expectedVersion: ExpectedVersion.any })
@@ -385,7 +385,7 @@ describe("rows edited by hand", () => {
       }
     }).pipe(Effect.provide(memory)))
 
-  it.scoped("a stream truncated below its snapshot still loads by it; one cut above it is replayed", () =>
+  it.scoped("a stream without events before its snapshot loads by it; one without the snapshot's event is replayed", () =>
     Effect.gen(function*() {
       const sql = yield* SqlClient.SqlClient
       const accounts = yield* Repository.make(Account, { snapshots: SnapshotPolicy.manual })
@@ -413,7 +413,7 @@ describe("rows edited by hand", () => {
       })
     }).pipe(Effect.provide(memory)))
 
-  it.scoped("a snapshot table that is gone fails no command", () =>
+  it.scoped("a missing snapshot table does not fail a command", () =>
     Effect.gen(function*() {
       const sql = yield* SqlClient.SqlClient
       const accounts = yield* Repository.make(Account, { snapshots: SnapshotPolicy.sync({ every: 1 }) })
@@ -425,7 +425,7 @@ describe("rows edited by hand", () => {
       assert.strictEqual((yield* accounts.execute(id("a"), deposit(1))).version, 11)
     }).pipe(Effect.provide(memory)))
 
-  it.scoped("an event table that is gone is a typed error", () =>
+  it.scoped("a missing event table is a typed error", () =>
     Effect.gen(function*() {
       const store = yield* EventStore.EventStore
       yield* (yield* SqlClient.SqlClient)`DROP TABLE eventsourcing_events`
@@ -472,7 +472,7 @@ describe("a unique index", () => {
     })
   }
 
-  it.scoped("of ours that was built again under another name still tells a repeat and a used id", () =>
+  it.scoped("of the store that was created again under another name still detects a repeated append and a used id", () =>
     Effect.gen(function*() {
       const sql = yield* SqlClient.SqlClient
       const store = yield* EventStore.EventStore
@@ -539,7 +539,7 @@ describe("after a restore to an older backup", () => {
       }))
   }
 
-  it.scoped("what is no position of the store's is refused", () =>
+  it.scoped("a value that is not a position of SQLite is rejected", () =>
     Effect.gen(function*() {
       const positions = [
         "",
@@ -560,7 +560,7 @@ describe("after a restore to an older backup", () => {
 })
 
 describe("a database that was closed", () => {
-  it.scopedLive("fails at once, and did not append", () =>
+  it.scopedLive("fails at once with an error that says that nothing was appended", () =>
     Effect.gen(function*() {
       const clients: ReadonlyArray<Layer.Layer<SqlClient.SqlClient, unknown>> = [sqliteFile(":memory:"), plain]
       for (const client of clients) {
@@ -603,7 +603,7 @@ describe("a Node.js that is too old", () => {
 })
 
 describe("a transaction", () => {
-  it.scoped("that cannot begin is a typed error", () =>
+  it.scoped("that cannot begin fails with a typed error", () =>
     Effect.gen(function*() {
       const file = path.join(yield* temporaryFolder, "readonly.db")
       yield* Effect.scoped(Layer.build(onFile(file)))

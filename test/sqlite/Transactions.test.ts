@@ -43,7 +43,7 @@ const rolledBack = <A, E>(exit: Exit.Exit<A, E>) => {
 
 describe("a statement whose failure ends the whole transaction", () => {
   for (const policy of [SnapshotPolicy.sync({ every: 1 }), SnapshotPolicy.inline({ every: 1 })]) {
-    it.scoped(`a swallowed save: the caller's transaction fails (${policy._tag})`, () =>
+    it.scoped(`a save whose failure is not reported: the caller's transaction fails (${policy._tag})`, () =>
       Effect.gen(function*() {
         const sql = yield* SqlClient.SqlClient
         const accounts = yield* Repository.make(Account, { snapshots: policy })
@@ -80,7 +80,7 @@ WHEN new.stream_id = 'a' BEGIN SELECT RAISE(ROLLBACK, 'gone'); END`
       assert.deepStrictEqual(child.lines, ["true", "0 0 1"])
     }))
 
-  it.scoped("a program's own, also in a nested transaction", () =>
+  it.scoped("a statement of the program, also in a nested transaction", () =>
     Effect.gen(function*() {
       const sql = yield* SqlClient.SqlClient
       yield* sql`CREATE TABLE notes (text TEXT)`
@@ -107,7 +107,7 @@ INTO eventsourcing_events SELECT * FROM eventsourcing_events`)
       assert.strictEqual(yield* version("a"), 1)
     }).pipe(Effect.provide(stores)))
 
-  it.scoped("a transaction that is begun or ended by hand is refused, on a connection of one's own it is not", () =>
+  it.scoped("BEGIN and COMMIT by hand are rejected, except on a reserved connection", () =>
     Effect.gen(function*() {
       const sql = yield* SqlClient.SqlClient
       for (const text of ["BEGIN", " begin immediate", "SAVEPOINT s", "COMMIT", "END"]) {
@@ -128,7 +128,7 @@ INTO eventsourcing_events SELECT * FROM eventsourcing_events`)
 })
 
 describe("nested transactions side by side", () => {
-  it.scoped("what failed is undone, what succeeded stays", () =>
+  it.scoped("a failed one is undone, and a successful one stays", () =>
     Effect.gen(function*() {
       const sql = yield* SqlClient.SqlClient
       for (const failsFirst of [true, false]) {
@@ -154,7 +154,7 @@ describe("nested transactions side by side", () => {
       }
     }).pipe(Effect.provide(stores)))
 
-  it.scoped("many, and deep, each undone alone", () =>
+  it.scoped("many and deep ones are undone one by one", () =>
     Effect.gen(function*() {
       const sql = yield* SqlClient.SqlClient
       const tree = (
@@ -193,7 +193,7 @@ describe("a fiber that outlives the transaction it was forked in", () => {
       return { fiber, go: Deferred.succeed(go, undefined) }
     })
 
-  it.scoped("never gets into a stranger's", () =>
+  it.scoped("does not write into another transaction", () =>
     Effect.gen(function*() {
       const sql = yield* SqlClient.SqlClient
       const accounts = yield* Repository.make(Account, { snapshots: SnapshotPolicy.inline({ every: 1 }) })
@@ -244,7 +244,7 @@ describe("a fiber that outlives the transaction it was forked in", () => {
       yield* usable
     }).pipe(Effect.provide(stores)))
 
-  it.scoped("its nested transaction goes with a rollback around it", () =>
+  it.scoped("its nested transaction is undone by the rollback of the outer one", () =>
     Effect.gen(function*() {
       const sql = yield* SqlClient.SqlClient
       const inside = yield* Deferred.make<void>()
@@ -313,7 +313,7 @@ describe("waiting", () => {
   }
 
   it.scopedLive(
-    "a COMMIT that meets a reader waits, can be interrupted, and is a typed error at the end",
+    "a COMMIT that meets a reader waits, can be interrupted, and fails with a typed error in the end",
     () =>
       Effect.gen(function*() {
         const file = path.join(yield* temporaryFolder, "bank.db")
@@ -351,7 +351,7 @@ describe("waiting", () => {
       })
   )
 
-  it.scoped("first come, first served: one fiber full of transactions keeps the others from nothing", () =>
+  it.scoped("first come, first served: a fiber with many transactions does not starve the others", () =>
     Effect.gen(function*() {
       let transactions = 0
       const greedy = yield* Effect.fork(
@@ -368,7 +368,7 @@ describe("waiting", () => {
       assert.isBelow(transactions, 60)
     }).pipe(Effect.provide(stores)))
 
-  it.scopedLive("a timer fires in the midst of thousands of commands", () =>
+  it.scopedLive("a timer fires during thousands of commands", () =>
     Effect.gen(function*() {
       const accounts = yield* Repository.make(Account)
       yield* accounts.execute(id("a"), open)
@@ -382,7 +382,7 @@ describe("waiting", () => {
 })
 
 describe("SqlStores.transaction", () => {
-  it.scoped("commits what succeeds, and undoes what fails: a nested one alone", () =>
+  it.scoped("commits on success, rolls back on failure, and undoes a nested one alone", () =>
     Effect.gen(function*() {
       yield* SqlStores.transaction(Effect.gen(function*() {
         yield* append("outer")
@@ -396,7 +396,7 @@ describe("SqlStores.transaction", () => {
       yield* usable
     }).pipe(Effect.provide(stores)))
 
-  it.scoped("fails, typed, where a deferred constraint refuses the commit, or a trigger rolls everything back", () =>
+  it.scoped("fails with a typed error if a deferred constraint rejects the commit or a trigger rolls back", () =>
     Effect.gen(function*() {
       const sql = yield* SqlClient.SqlClient
       yield* sql`CREATE TABLE parents (id INTEGER PRIMARY KEY)`
