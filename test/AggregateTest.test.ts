@@ -108,7 +108,7 @@ describe("given, when, then", () => {
     assert.include(message, "differs at $[0].to.value  expected \"y\", actual \"x\"")
   })
 
-  it("a value that is not a list of events asserts nothing, and says so", () => {
+  it("a value that is not a list of events fails with an explanation", () => {
     const { then } = AggregateTest.given(Account, account, [opened]).when(withdraw)
     // values that a program without types, or an unchecked index, may pass
     for (const expected of [undefined, null, deposited, "x"]) {

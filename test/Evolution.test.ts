@@ -47,7 +47,7 @@ const stored = Effect.flatMap(EventStore.EventStore, (store) =>
   ))
 
 describe("old payloads", () => {
-  each("are read as what they mean now, and stay as they were", () =>
+  each("are read as current events, and are not rewritten", () =>
     Effect.gen(function*() {
       yield* store(golden)
       const orders = yield* Repository.make(Order)
@@ -77,7 +77,7 @@ describe("old payloads", () => {
     })
   }
 
-  each("a retired event is a version like any other, under a snapshot and over it", () =>
+  each("a retired event counts as a version, before and after a snapshot", () =>
     Effect.gen(function*() {
       yield* store(golden.slice(0, 6))
       const orders = yield* Repository.make(Order, { snapshots: SnapshotPolicy.manual })
@@ -90,7 +90,7 @@ describe("old payloads", () => {
       assert.strictEqual(done.version, 8)
     }))
 
-  each("nothing is ignored by accident", () =>
+  each("an event of an unknown type is a typed error", () =>
     Effect.gen(function*() {
       for (const type of ["QuoteRequested", "LineAdded@2", "LineAdded@4", "OrderPlaced", "Dispatched@3"]) {
         const id = `by-${type}`
@@ -106,7 +106,7 @@ describe("old payloads", () => {
       }
     }))
 
-  each("an old payload that is not what it should be is a typed error, not a guess", () =>
+  each("an invalid old payload is a typed error", () =>
     Effect.gen(function*() {
       const orders = yield* Repository.make(Order)
       const bad = [
@@ -130,7 +130,7 @@ describe("old payloads", () => {
 })
 
 describe("new events", () => {
-  each("are stored under the version that they have now, and found again", () =>
+  each("are stored under their current version, and read back", () =>
     Effect.gen(function*() {
       const orders = yield* Repository.make(Order)
       yield* orders.executeAll("o-1", [

@@ -70,7 +70,7 @@ const suite = (name: string, client: Layer.Layer<SqlClient.SqlClient, unknown>) 
         (sql) => sql.onDialectOrElse({ pg: () => options.pg, orElse: () => options.sqlite })
       )
 
-    it.scoped("saves a due snapshot with the events, and none that is not due", () =>
+    it.scoped("saves a due snapshot with the events, and only a due one", () =>
       Effect.gen(function*() {
         const accounts = yield* Repository.make(Account, { snapshots: inline })
         yield* accounts.executeAll(id("a"), [open, deposit(1, 3)])

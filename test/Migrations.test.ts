@@ -101,7 +101,7 @@ describe("a load with a newer definition", () => {
       })
   )
 
-  each("folds the tail after what it migrated, and a command does the same", () =>
+  each("folds the tail after the migrated state, and a command does the same", () =>
     Effect.gen(function*() {
       yield* leave(AccountV2, id("a"), [open, deposit(1, 19)])
       yield* (yield* Repository.make(Account)).execute(id("a"), deposit(5, 3))
@@ -136,7 +136,7 @@ describe("a load with a newer definition", () => {
       assert.deepInclude(yield* now.load(id("a")), { replayed: 40, snapshotOutcome: { _tag: "None" } })
     }))
 
-  each("passes over what drifted to an older row that it can migrate", () =>
+  each("skips a drifted snapshot for an older one that it can migrate", () =>
     Effect.gen(function*() {
       yield* leave(Account, id("a"), [open, deposit(1, 9)])
       yield* leave(AccountV2, id("a"), [deposit(1, 10)])
@@ -185,7 +185,7 @@ describe("a load with a newer definition", () => {
       ["that gives no state", AccountV3Broken((state) => JSON.parse(JSON.stringify(state)))]
     ] as const
   ) {
-    each(`a step ${name} is a fallback like any other`, () =>
+    each(`a step ${name} leads to a replay`, () =>
       Effect.gen(function*() {
         yield* leave(Account, id("a"), [open, deposit(1, 9)])
         const now = yield* Repository.make(aggregate, { snapshots: sync })
@@ -216,7 +216,7 @@ describe("a load with a newer definition", () => {
       })
   )
 
-  each("without migrations, or from a version that is no longer read, it replays", () =>
+  each("without migrations, or from a version before the chain, it replays", () =>
     Effect.gen(function*() {
       yield* leave(Account, id("a"), [open, deposit(1, 9)])
       for (const aggregate of [AccountV3Plain, AccountV3From2]) {
@@ -228,7 +228,7 @@ describe("a load with a newer definition", () => {
       }
     }))
 
-  each("old code leaves the rows of newer code alone", () =>
+  each("old code does not change the rows of newer code", () =>
     Effect.gen(function*() {
       yield* leave(AccountV3, id("a"), [open, deposit(1, 19)])
       const three = yield* rowOf(3)
@@ -240,7 +240,7 @@ describe("a load with a newer definition", () => {
       assert.deepStrictEqual(yield* rowOf(3), three)
     }))
 
-  each("never means never, for what was migrated too", () =>
+  each("with the policy never, a migrated snapshot is not saved", () =>
     Effect.gen(function*() {
       yield* leave(Account, id("a"), [open, deposit(1, 19)])
       const now = yield* Repository.make(AccountV3, { snapshots: SnapshotPolicy.sync({ when: SnapshotPolicy.never }) })
@@ -248,7 +248,7 @@ describe("a load with a newer definition", () => {
       assert.strictEqual((yield* now.load(id("a"))).snapshotOutcome._tag, "Migrated")
     }))
 
-  each("the distance of the policy counts from the own row", () =>
+  each("the distance of the policy counts from the row of the current version", () =>
     Effect.gen(function*() {
       yield* leave(AccountV3, id("a"), [open, deposit(1, 9)])
       yield* leave(Account, id("a"), [deposit(1, 8)])
@@ -277,7 +277,7 @@ describe("the snapshot that a load reads", () => {
     migratable: fc.array(fc.record({ schemaVersion: fc.integer({ min: 1, max: 4 }), fingerprint }), { maxLength: 3 })
   })
 
-  each("is the same in one statement and in two, and so is where its tail begins", () =>
+  each("is the same in one statement and in two, with the same start of the tail", () =>
     Effect.gen(function*() {
       const store = yield* EventStore.EventStore
       const snapshots = yield* SnapshotStore.SnapshotStore
@@ -409,6 +409,6 @@ describe("a rolling deployment", () => {
       assert.strictEqual(yield* store.deleteByType("Account", { schemaVersionBelow: 3 }), ids.length)
       assert.strictEqual((yield* rivals[1].load(id("a"))).snapshotOutcome._tag, "Hit")
     })
-  each("two versions, a thousand commands in turn, with migrations", rolling(AccountV3))
+  each("two versions execute a thousand commands alternately, with migrations", rolling(AccountV3))
   if (everything) each("two versions, a thousand commands in turn, without", rolling(AccountV3Plain))
 })

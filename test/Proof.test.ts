@@ -52,7 +52,7 @@ const WithDefault = Grown(
 const row = Effect.flatMap(SnapshotStore.SnapshotStore, (store) => store.get(stream, { schemaVersion: 1 }))
 
 describe("a forgotten version", () => {
-  each("is caught, replayed and repaired", () =>
+  each("is detected, the stream is replayed, and the snapshot is replaced", () =>
     Effect.gen(function*() {
       yield* (yield* Repository.make(Account, { snapshots: sync })).executeAll(id("a"), [open, deposit(1, 6)])
       const grown = yield* Repository.make(WithDefault, { snapshots: sync })
@@ -63,20 +63,23 @@ describe("a forgotten version", () => {
       assert.deepInclude(yield* grown.load(id("a")), { snapshotVersion: 7, snapshotOutcome: { _tag: "Hit" } })
     }))
 
-  each("onDrift: decode reads what decodes, says so, and replaces it in time", () =>
-    Effect.gen(function*() {
-      yield* (yield* Repository.make(Account, { snapshots: sync })).executeAll(id("a"), [open, deposit(1, 6)])
-      const grown = yield* Repository.make(WithDefault, { snapshots: sync, onDrift: "decode" })
-      const loaded = yield* grown.load(id("a"))
-      assert.deepInclude(loaded, { snapshotVersion: 7, replayed: 0, state: { open: true, balance: 6, limit: 0 } })
-      assert.deepStrictEqual(loaded.snapshotOutcome, { _tag: "Drifted", fingerprint: Account.fingerprint })
-      yield* grown.execute(id("a"), deposit(1, 4))
-      assert.deepInclude(yield* grown.load(id("a")), { replayed: 4, snapshotOutcome: loaded.snapshotOutcome })
-      yield* grown.execute(id("a"), deposit(1))
-      assert.deepInclude(yield* grown.load(id("a")), { snapshotVersion: 12, snapshotOutcome: { _tag: "Hit" } })
-    }))
+  each(
+    "onDrift: decode uses a state that decodes, reports it, and replaces it when a snapshot is due",
+    () =>
+      Effect.gen(function*() {
+        yield* (yield* Repository.make(Account, { snapshots: sync })).executeAll(id("a"), [open, deposit(1, 6)])
+        const grown = yield* Repository.make(WithDefault, { snapshots: sync, onDrift: "decode" })
+        const loaded = yield* grown.load(id("a"))
+        assert.deepInclude(loaded, { snapshotVersion: 7, replayed: 0, state: { open: true, balance: 6, limit: 0 } })
+        assert.deepStrictEqual(loaded.snapshotOutcome, { _tag: "Drifted", fingerprint: Account.fingerprint })
+        yield* grown.execute(id("a"), deposit(1, 4))
+        assert.deepInclude(yield* grown.load(id("a")), { replayed: 4, snapshotOutcome: loaded.snapshotOutcome })
+        yield* grown.execute(id("a"), deposit(1))
+        assert.deepInclude(yield* grown.load(id("a")), { snapshotVersion: 12, snapshotOutcome: { _tag: "Hit" } })
+      })
+  )
 
-  each("onDrift: decode replays what does not decode, and repairs it", () =>
+  each("onDrift: decode replays if the state does not decode, and replaces the snapshot", () =>
     Effect.gen(function*() {
       yield* (yield* Repository.make(Account, { snapshots: sync })).executeAll(id("a"), [open, deposit(1, 6)])
       const Changed = Grown(Schema.Struct({ ...AccountState.fields, limit: Schema.Int }))
@@ -87,7 +90,7 @@ describe("a forgotten version", () => {
       assert.deepInclude(yield* changed.load(id("a")), { snapshotVersion: 7, snapshotOutcome: { _tag: "Hit" } })
     }))
 
-  each("what a load refuted is replaced, and the row of another schema version stays", () =>
+  each("a refuted snapshot is replaced, and the row of another schema version stays", () =>
     Effect.gen(function*() {
       const store = yield* SnapshotStore.SnapshotStore
       yield* (yield* Repository.make(Account, { snapshots: sync })).executeAll(id("a"), [open, deposit(1, 6)])
@@ -101,7 +104,7 @@ describe("a forgotten version", () => {
       assert.isTrue(yield* store.exists(stream, { schemaVersion: 2 }))
     }))
 
-  each("onDrift: decode does not make another history fit", () =>
+  each("onDrift: decode does not accept another history", () =>
     Effect.gen(function*() {
       yield* (yield* Repository.make(Account, { snapshots: sync })).executeAll(id("a"), [open, deposit(1, 6)])
       const store = yield* SnapshotStore.SnapshotStore
@@ -127,7 +130,7 @@ describe("a stream with another history than its snapshot", () => {
   }
   for (const [name, events] of Object.entries(histories)) {
     for (const mode of ["sync", "background"] as const) {
-      each(`${name}: replayed, never stuck, repaired (${mode})`, () =>
+      each(`${name}: the stream is replayed, and the snapshot is replaced (${mode})`, () =>
         Effect.gen(function*() {
           const snapshots = yield* SnapshotStore.SnapshotStore
           const store = yield* EventStore.EventStore
@@ -373,7 +376,7 @@ describe("states that JSON or their schema cannot represent", () => {
       assert.isTrue(!Object.is(held, -0) || Object.is(state.held, -0))
     })
   const refused = <A, I>(name: string, schema: Schema.Schema<A, I>, held: A, path: string) =>
-    it(`refused, with its path: ${name}`, () => {
+    it(`rejected, with its path: ${name}`, () => {
       const error = Either.getOrThrow(Either.flip(encode(schema, held)))
       assert.instanceOf(error, Snapshot.StateEncodeError)
       assert.include(error.message, path)
@@ -420,7 +423,7 @@ describe("states that JSON or their schema cannot represent", () => {
     "$.held does not survive"
   )
 
-  each("such a state fails no command, is said, and stored nowhere", () =>
+  each("such a state does not fail a command, is logged, and is not stored", () =>
     Effect.gen(function*() {
       const Sensor = Aggregate.make({
         name: "Sensor",

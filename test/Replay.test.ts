@@ -54,7 +54,7 @@ describe("maxReplay", () => {
       })
   )
 
-  each("a budget of one", () =>
+  each("a limit of one event", () =>
     Effect.gen(function*() {
       yield* write(1)
       const bounded = yield* Repository.make(Account, { snapshots: SnapshotPolicy.manual, maxReplay: 1 })
@@ -67,7 +67,7 @@ describe("maxReplay", () => {
       assert.deepInclude(yield* bounded.load(id("a")), { version: 3, replayed: 1 })
     }))
 
-  each("in background mode a worker makes the next one short", () =>
+  each("in background mode a worker takes a snapshot, so that the next load is short", () =>
     Effect.gen(function*() {
       yield* write(50)
       const bounded = yield* Repository.make(Account, {
@@ -121,7 +121,7 @@ describe("concurrentReplays", () => {
 
   const ids = Array.from({ length: 20 }, (_, n) => `s-${n}`)
 
-  each("a mass invalidation does not become a stampede", () =>
+  each("limits the replays after a mass invalidation", () =>
     Effect.gen(function*() {
       const old = yield* Repository.make(Account, { snapshots: SnapshotPolicy.manual })
       for (const text of ids) {
@@ -163,7 +163,7 @@ describe("concurrentReplays", () => {
       assert.isAbove(seen.most, 1)
     }))
 
-  each("nor where snapshot and tail come at once", () =>
+  each("limits the replays of stores that share a database too", () =>
     Effect.gen(function*() {
       for (const text of ids) yield* write(9, text)
       const { reading, seen } = yield* watched()
@@ -179,7 +179,7 @@ describe("concurrentReplays", () => {
       assert.strictEqual(seen.most, atOnce ? 2 : ids.length)
     }))
 
-  each("nor do the replays of verifications", () =>
+  each("limits the replays of verifications", () =>
     Effect.gen(function*() {
       const { reading, seen } = yield* watched((fromVersion) => fromVersion === 1)
       for (const cap of [1, 3]) {
@@ -604,7 +604,7 @@ describe("a history that is replaced while it is read", () => {
       }
     }).pipe(Effect.provide(memoryStores)))
 
-  it.scoped("without end: a typed error says so", () =>
+  it.scoped("again and again: the load fails with HistoryRewritten", () =>
     Effect.gen(function*() {
       const { one, other, reads, store } = yield* twoHistories
       reads.of = (count) => count % 2 === 0 ? one : other
@@ -621,7 +621,7 @@ describe("pages", () => {
     : [1, 999, 1_000, 1_001]
   const huge = Number.MAX_SAFE_INTEGER
 
-  each("streams and tails that end where a page ends, or just beyond", () =>
+  each("streams and tails that end at the end of a page, or just after it", () =>
     Effect.gen(function*() {
       const writer = yield* Repository.make(Account, { cache: { capacity: 1 } })
       const written = (events: number, text: string) =>
@@ -660,7 +660,7 @@ describe("pages", () => {
       }
     }))
 
-  each("a replay of many of them gives other fibers a turn after each", () =>
+  each("a long replay lets other fibers run after each page", () =>
     Effect.gen(function*() {
       yield* write(61)
       const accounts = yield* Repository.make(Account, { pageSize: 2 })

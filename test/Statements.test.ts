@@ -43,7 +43,7 @@ describe("SQLite", () => {
       assert.strictEqual(yield* store.version(StreamId.make("Account", "doomed")), 0)
     }).pipe(Effect.provide(stores)))
 
-  it.scoped("nor are the program's own statements", () =>
+  it.scoped("the program's own statements of other fibers are not part of it either", () =>
     Effect.gen(function*() {
       const sql = yield* SqlClient.SqlClient
       yield* sql`CREATE TABLE notes (text TEXT)`

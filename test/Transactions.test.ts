@@ -148,7 +148,7 @@ const suite = (name: string, client: Layer.Layer<SqlClient.SqlClient, unknown>) 
         assert.strictEqual((yield* accounts.load(id("b"))).version, 1)
       }).pipe(Effect.provide(stores)))
 
-    it.scoped("nor does one of a wrapped store, which is read separately from the events", () =>
+    it.scoped("a failed snapshot of a wrapped store does not prevent the commit either", () =>
       Effect.gen(function*() {
         const sql = yield* SqlClient.SqlClient
         const wrapped = { ...(yield* SnapshotStore.SnapshotStore) }
@@ -208,7 +208,7 @@ const suite = (name: string, client: Layer.Layer<SqlClient.SqlClient, unknown>) 
         }
       }).pipe(Effect.provide(stores)))
 
-    it.scoped("nor do those whose statements fail: exactly the acknowledged events are stored", () =>
+    it.scoped("fibers whose statements fail do not undo other appends: exactly the acknowledged events are stored", () =>
       Effect.gen(function*() {
         const sql = yield* SqlClient.SqlClient
         const store = yield* EventStore.EventStore

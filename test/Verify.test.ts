@@ -116,7 +116,7 @@ describe("verify", () => {
       }
     }).pipe(Effect.scoped, Effect.provide(memoryStores)))
 
-  each("compares at one version, whatever is appended meanwhile, in pages of any size", () =>
+  each("compares at one version, while events are appended, in pages of any size", () =>
     Effect.gen(function*() {
       yield* written
       const store = yield* EventStore.EventStore
@@ -145,7 +145,7 @@ describe("verify", () => {
       assert.isAbove(n, 6)
     }))
 
-  each("a migration that is wrong is caught, whichever row it came from", () =>
+  each("a wrong migration is detected, from every older row", () =>
     Effect.gen(function*() {
       yield* written
       const wrong = AccountV3Broken((state) => ({ ...AccountV3.initial(id("a")), cents: BigInt(state.balance) }))

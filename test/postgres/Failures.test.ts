@@ -137,7 +137,7 @@ VALUES (pg_current_xact_id()::text::bigint, $1, 'Account', $2, $3, 'Deposited', 
     }))
 
   it.scopedLive.runIf(everything)(
-    "a server stopped at once in the middle of appends: what was acknowledged is there, what was not is typed",
+    "a server stopped during appends: acknowledged events are stored, and every other append is a typed error",
     () =>
       Effect.gen(function*() {
         const server = yield* Effect.acquireRelease(
@@ -227,7 +227,7 @@ VALUES (pg_current_xact_id()::text::bigint, $1, 'Account', $2, $3, 'Deposited', 
   )
 
   it.scopedLive(
-    "an append whose answer is lost is repeated, and happens once; so is a read",
+    "an append whose answer is lost is repeated and happens once, and a read is repeated",
     () =>
       Effect.gen(function*() {
         const url = yield* migratedDatabase

@@ -232,7 +232,7 @@ describe("the feed", () => {
     }))
 
   it.scopedLive.runIf(everything)(
-    "goes on after a dump was restored into a fresh cluster, where transaction ids start low",
+    "continues after a dump was restored into a fresh cluster with lower transaction ids",
     () =>
       Effect.gen(function*() {
         const url = yield* migratedDatabase

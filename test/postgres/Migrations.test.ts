@@ -23,7 +23,7 @@ import { pgClient } from "../utils/postgres.js"
 import { database, emptyDatabase, events, storesOn } from "./setup.js"
 
 describe("migrations", () => {
-  it.scopedLive("eight processes may boot at once on an empty database", () =>
+  it.scopedLive("eight processes may start at once on an empty database", () =>
     Effect.gen(function*() {
       const url = yield* database
       const versions = yield* Effect.forEach(
@@ -38,7 +38,7 @@ describe("migrations", () => {
       assert.deepStrictEqual(versions.map(({ version }) => version).sort(), [1, 2, 3, 4, 5, 6, 7, 8])
     }))
 
-  it.scopedLive("run from the user's own migrator, the layers need no right to create tables", () =>
+  it.scopedLive("after a run in the user's own migrator, the layers need no privilege to create tables", () =>
     Effect.gen(function*() {
       const url = yield* database
       const role = `app_${crypto.randomUUID().replaceAll("-", "")}`
@@ -117,7 +117,7 @@ describe("migrations", () => {
       assert.lengthOf(yield* functions, 2)
     }).pipe(Effect.provide(emptyDatabase)))
 
-  it.scoped("functions that a restore of the tables left behind are created again", () =>
+  it.scoped("functions that are missing after a restore of the tables are created again", () =>
     Effect.gen(function*() {
       const sql = yield* SqlClient.SqlClient
       yield* SqlEventStore.make()

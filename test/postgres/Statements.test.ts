@@ -39,7 +39,7 @@ describe("statements", () => {
     }).pipe(Effect.provide(stores)))
 
   it.scoped.runIf(everything)(
-    "no sequential scan and no sort on 100,000 events, whenever a statement was planned",
+    "no sequential scan and no sort on 100,000 events, with a plan made at any size of the table",
     () =>
       Effect.gen(function*() {
         const plans: Array<string> = []

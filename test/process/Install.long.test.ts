@@ -45,7 +45,7 @@ describe.skipIf(!reachable)("installed from the registry", () => {
     return project
   }
 
-  it("the README's lines as they stand give a folder in which its program compiles and runs", async () => {
+  it("the README's lines give a folder in which its program compiles and runs", async () => {
     const project = emptyProject("newcomer")
     const [lines] = blocks("sh")
     assert.match(lines, /^npm install effect-eventsourcing /)

@@ -321,7 +321,7 @@ describe("prefix", () => {
       assert.deepStrictEqual(yield* levels("NORMAL", "WAL"), [{ synchronous: 1 }])
     }))
 
-  it.effect("the statements can be read first", () =>
+  it.effect("the statements of the migration can be read", () =>
     Effect.gen(function*() {
       const db = new Database(":memory:")
       for (const statement of yield* SqlMigrations.statementsSqlite({ prefix: "bank" })) db.exec(statement)

@@ -286,7 +286,7 @@ describe("waiting", () => {
   })
 
   for (const way of ["withTransaction", "an inline command"] as const) {
-    it.scopedLive(`${way} gives the connection back while another process writes, and can be interrupted`, () =>
+    it.scopedLive(`${way} releases the connection while another process writes, and can be interrupted`, () =>
       Effect.gen(function*() {
         const { client, file } = yield* held
         yield* Effect.gen(function*() {
