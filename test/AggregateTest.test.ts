@@ -128,7 +128,7 @@ describe("given, when, then", () => {
   })
 })
 
-describe("values that do not match their schemas are refused", () => {
+describe("values that do not match their schemas are rejected", () => {
   const Amount = Schema.Int.pipe(Schema.positive())
   const PurseId = Schema.NonEmptyString.pipe(Schema.brand("PurseId"))
   class TooMuch extends Schema.TaggedError<TooMuch>()("TooMuch", { left: Schema.NonNegativeInt }) {}

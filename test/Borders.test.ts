@@ -438,7 +438,7 @@ describe("options of a program without types", () => {
     "null": () => untyped(null)
   }
   for (const [name, policy] of Object.entries(policies)) {
-    it.scoped(`a policy with ${name} is refused`, () =>
+    it.scoped(`a policy with ${name} is rejected`, () =>
       Effect.gen(function*() {
         const made = Effect.suspend(() => Repository.make(Account, { snapshots: policy() })).pipe(
           // the modes are pure constructors, which throw where the mistake stands
@@ -461,7 +461,7 @@ describe("options of a program without types", () => {
     "a text for a number": { pageSize: "50" }
   }
   for (const [name, options] of Object.entries(repositories)) {
-    it.scoped(`a repository with ${name} is refused`, () =>
+    it.scoped(`a repository with ${name} is rejected`, () =>
       Effect.gen(function*() {
         const failure = yield* Effect.flip(Repository.make(Account, untyped(options)))
         assert.instanceOf(failure, InvalidOption.InvalidOption)
@@ -474,7 +474,7 @@ describe("options of a program without types", () => {
     "options that are none": "bank"
   }
   for (const [name, options] of Object.entries(tables)) {
-    it.scoped(`stores on tables with ${name} are refused`, () =>
+    it.scoped(`stores on tables with ${name} are rejected`, () =>
       Effect.gen(function*() {
         const onSqlite = Layer.provide(sqliteFile(":memory:"))
         const events = yield* Effect.flip(Layer.build(onSqlite(SqlEventStore.layerWith(untyped(options)))))
@@ -485,7 +485,7 @@ describe("options of a program without types", () => {
   }
 
   for (const busyTimeout of ["5 secs", -1, Infinity]) {
-    it.scoped(`an SQLite file with the busyTimeout ${busyTimeout} is refused`, () =>
+    it.scoped(`an SQLite file with the busyTimeout ${busyTimeout} is rejected`, () =>
       Effect.gen(function*() {
         const layer = Sqlite.layer(SqliteClient.layer, untyped({ filename: ":memory:", busyTimeout }))
         assert.instanceOf(yield* Effect.flip(Layer.build(layer)), InvalidOption.InvalidOption)

@@ -227,7 +227,7 @@ describe("Snapshot", () => {
     assert.instanceOf(failure({ time: NaN }), Snapshot.StateDecodeError)
   })
 
-  it("refuses a state that its schema or JSON cannot hold", () => {
+  it("rejects a state that its schema or JSON cannot represent", () => {
     const Floating = Aggregate.make({
       name: "F",
       id: Schema.String,

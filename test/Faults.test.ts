@@ -428,7 +428,7 @@ describe("plans", () => {
     }))
 })
 
-describe("the law under each single fault", () => {
+describe("loads and commands are correct under each single fault", () => {
   const faults: ReadonlyArray<readonly [name: string, fault: Faults.Fault]> = [
     ["fail", Faults.fail],
     ["die", Faults.die],

@@ -399,7 +399,7 @@ describe("a schema whose encoding is not JSON", () => {
     })
   }
 
-  it("is not detected where only a value shows it: the encoding rejects that", () => {
+  it("is not detected if only some values show it: the encoding rejects those", () => {
     for (
       const schema of [
         Schema.Unknown,

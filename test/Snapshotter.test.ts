@@ -138,7 +138,7 @@ describe("offers", () => {
       assert.deepStrictEqual(saved, ["busy 1", "a 8", "a 12?", "b 4", "b 6?", "c Infinity"])
     }).pipe(Effect.scoped))
 
-  it.effect("a hot stream does not keep the others waiting", () =>
+  it.effect("a hot stream does not delay the others", () =>
     Effect.gen(function*() {
       const aggregate = crypto.randomUUID()
       const snapshotter = yield* Snapshotter.make(aggregate, { workers: 1 })

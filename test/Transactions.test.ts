@@ -61,7 +61,7 @@ const suite = (name: string, client: Layer.Layer<SqlClient.SqlClient, unknown>) 
         assert.strictEqual(yield* store.version(stream("a")), 2)
       }).pipe(Effect.provide(stores)))
 
-    it.scoped("a store on another client stays on its own database", () =>
+    it.scoped("a store on another client does not take part in the transaction", () =>
       Effect.gen(function*() {
         const other = Context.get(yield* Layer.build(Layer.fresh(stores)), EventStore.EventStore)
         const store = yield* EventStore.EventStore

@@ -394,7 +394,7 @@ describe("a share of the loads", () => {
       }).pipe(random)
     }).pipe(Effect.provide(memoryStores)))
 
-  it.scoped("removes no snapshot in a process that must not write, and no correct snapshot", () =>
+  it.scoped("does not remove a correct snapshot, nor any in a process that must not write", () =>
     Effect.gen(function*() {
       const name = "ReadOnly"
       yield* poisoned(name, ["a"])

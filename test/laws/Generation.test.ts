@@ -114,7 +114,7 @@ describe("an aggregate whose histories cannot be generated", () => {
     assert.throws(second.check, AggregateLaws.NotGenerated)
   })
 
-  it("a given generator helps", () => {
+  it("a given generator makes the laws run", () => {
     const command = fc.constantFrom("wrong", "correct horse battery staple").map((password) =>
       ({ _tag: "Do", password }) as const
     )

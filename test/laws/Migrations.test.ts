@@ -149,8 +149,8 @@ describe("migrations", () => {
   })
 })
 
-describe("older versions that cannot be tried", () => {
-  it("refuses an object that is not an older version", () => {
+describe("older versions that cannot be run", () => {
+  it("rejects an object that is not an older version", () => {
     const { name, schemaVersion } = CardAsV1
     const other = { [AggregateLaws.PreviousTypeId]: AggregateLaws.PreviousTypeId, name, schemaVersion } as const
     assert.throws(() => AggregateLaws.laws(right, { previous: [other] }), InvalidOption.InvalidOption)
@@ -220,7 +220,7 @@ describe("upcasts", () => {
     assert.isUndefined(storyOf(AggregateLaws.laws(now({ Taken: upcast(100) }), { ...options, previous })))
   })
 
-  it("are reported if they mean something else, forget an event, or are missing", () => {
+  it("are reported if they change the meaning, forget an event, or are missing", () => {
     const stories = [{ Taken: upcast(1) }, { Taken: Versions.retired }, {}].map((upcasts) =>
       storyOf(AggregateLaws.laws(now(upcasts), { ...options, previous }))
     )

@@ -136,7 +136,7 @@ describe("the clock and the random numbers", () => {
     assert.strictEqual(brokenBy(AggregateLaws.laws(noon, { seed: 1, runs: 25 })).size, 0)
   })
 
-  it("state between calls is found: a counter, a map, a list, the last value", () => {
+  it("state that is kept between calls is found: a counter, a map, a list, the last value", () => {
     let counter = 0
     const seen = new Map<number, number>()
     const list: Array<number> = []

@@ -17,7 +17,7 @@ describe("a planted bug is found", () => {
     })
   }
 
-  it("a bug that is found under Effect's own clock is found there again", async () => {
+  it("a bug that is found under Effect's own clock is found again with its seed", async () => {
     const bug = inTheLibrary.find(({ name }) => name.startsWith("a snapshot is labelled"))!
     await isFound(simulateUnderTestClock, await plant(bug))
   })

@@ -85,7 +85,7 @@ if (only > 0) {
       for (const name of met) assert.isAbove(total.get(name) ?? 0, 0, name)
     })
 
-    it("the same seed gives the same run, another one another", async () => {
+    it("the same seed gives the same run, and another seed another run", async () => {
       for (const [name, simulation] of simulations) {
         const seeds = from(1, everything ? 8 : 2)
         const together = await Promise.all(seeds.map((seed) => simulation(Library, seed)))

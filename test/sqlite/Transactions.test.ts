@@ -220,7 +220,7 @@ describe("a fiber that outlives the transaction it was forked in", () => {
       yield* sql`SELECT * FROM late`
     }).pipe(quiet, Effect.provide(stores)))
 
-  it.scoped("a statement that waits while it ends runs after it", () =>
+  it.scoped("a statement that waits while the transaction ends runs after it", () =>
     Effect.gen(function*() {
       const sql = yield* SqlClient.SqlClient
       const inside = yield* Deferred.make<void>()

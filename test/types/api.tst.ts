@@ -180,7 +180,7 @@ describe("SnapshotPolicy", () => {
 describe("Layers", () => {
   const CountersLive = Repository.layer(Counters, Counter, { snapshots: SnapshotPolicy.sync({ every: 10 }) })
 
-  test("swapping a backend changes no type but the layer's", () => {
+  test("swapping a backend changes only the type of the layer", () => {
     expect(CountersLive).type.toBe<
       Layer.Layer<Counters, InvalidOption.InvalidOption, EventStore.EventStore | SnapshotStore.SnapshotStore>
     >()
@@ -242,7 +242,7 @@ describe("literals in a state", () => {
     expect<Aggregate.State<typeof mutable>>().type.toBe<typeof Mutable.Type>()
   })
 
-  test("that are none of the state's do not compile", () => {
+  test("that the state schema does not have do not compile", () => {
     const rest = { ...common, state: Status, decide: () => Either.right([]) } as const
     expect(Aggregate.make).type.not.toBeCallableWith({
       ...rest,

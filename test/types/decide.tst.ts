@@ -142,7 +142,7 @@ describe("decide compiles", () => {
     make({ ...base, decide: (s) => s.total > 1 ? Either.left("closed") : Either.right([new Marked({ n: 1 })]) })
   })
 
-  test("with lists that depend on something", () => {
+  test("with conditional lists", () => {
     make({
       ...base,
       decide: (s, _c) =>

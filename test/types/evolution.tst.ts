@@ -64,7 +64,7 @@ describe("migrations", () => {
     expect(Aggregate.make).type.not.toBeCallableWith({ ...definition, migrations: oneToThree })
   })
 
-  test("a chain that begins later says so", () => {
+  test("a chain may begin at a later version", () => {
     const twoToThree = Versions.from(2, StateV2).to(StateV3, ({ total, unit }) => ({ total: BigInt(total), unit }))
     expect(Aggregate.make).type.toBeCallableWith({ ...definition, schemaVersion: 3, migrations: twoToThree })
   })
@@ -100,11 +100,11 @@ describe("upcasts", () => {
   })
 })
 
-describe("policies that look into states and events", () => {
+describe("policies with a predicate over states and events", () => {
   const Counter = Aggregate.make({ ...definition, schemaVersion: 3 })
   class Counters extends Context.Tag("Counters")<Counters, Repository.Repository<typeof Counter>>() {}
 
-  test("know them from the aggregate", () => {
+  test("infer the types from the aggregate", () => {
     Repository.make(Counter, {
       snapshots: SnapshotPolicy.sync({
         when: SnapshotPolicy.when((before, after, events) => {
@@ -117,7 +117,7 @@ describe("policies that look into states and events", () => {
     })
   })
 
-  test("say them themselves where they are combined", () => {
+  test("declare the types in a combination", () => {
     const grown = SnapshotPolicy.when((before: typeof StateV3.Type, after: typeof StateV3.Type) =>
       after.total > before.total
     )
@@ -147,7 +147,7 @@ describe("policies that look into states and events", () => {
     })
   })
 
-  test("fit no other aggregate", () => {
+  test("do not fit another aggregate", () => {
     const other = SnapshotPolicy.when((before: { readonly name: string }) => before.name === "")
     expect(Repository.make).type.not.toBeCallableWith(Counter, { snapshots: SnapshotPolicy.sync({ when: other }) })
     expect(Repository.layer).type.not.toBeCallableWith(Counters, Counter, {
@@ -155,7 +155,7 @@ describe("policies that look into states and events", () => {
     })
   })
 
-  test("that look into neither fit any", () => {
+  test("without a predicate fit every aggregate", () => {
     expect(Repository.make).type.toBeCallableWith(Counter, {
       snapshots: SnapshotPolicy.inline({
         when: SnapshotPolicy.and(SnapshotPolicy.olderThan("1 day"), SnapshotPolicy.not(SnapshotPolicy.never))

@@ -111,7 +111,7 @@ describe("AggregateTest", () => {
     expect(when.thenState).type.toBeCallableWith({ total: 1n })
   })
 
-  test("nothing of another type", () => {
+  test("values of other types do not compile", () => {
     expect(AggregateTest.given).type.not.toBeCallableWith(Counter, "a", [])
     expect(AggregateTest.given).type.not.toBeCallableWith(Counter, id, [{ _tag: "Counted", by: "one" }])
     expect(AggregateTest.givenCommands).type.not.toBeCallableWith(Counter, id, [{ _tag: "Reset" }])
@@ -123,7 +123,7 @@ describe("AggregateTest", () => {
     expect(when.thenState).type.not.toBeCallableWith({ total: 1 })
   })
 
-  test("what an assertion gives is no promise", () => {
+  test("the result of an assertion is not a promise", () => {
     expect(AggregateTest.given(Counter, id, []).when({ _tag: "Count", by: 1 }).then([])).type.not.toHaveProperty("then")
   })
 })
