@@ -433,8 +433,8 @@ describe("options of a program without types", () => {
     "no options": () => SnapshotPolicy.sync(untyped(undefined)),
     "a number for options": () => SnapshotPolicy.inline(untyped(5)),
     "a misspelt option of the background": () => SnapshotPolicy.background(untyped({ every: 5, worker: 2 })),
-    "a schedule that is none": () => SnapshotPolicy.background({ every: 5, retry: untyped(3) }),
-    "a mode that is none": () => untyped("sync"),
+    "an invalid schedule": () => SnapshotPolicy.background({ every: 5, retry: untyped(3) }),
+    "an invalid mode": () => untyped("sync"),
     "null": () => untyped(null)
   }
   for (const [name, policy] of Object.entries(policies)) {
@@ -452,7 +452,7 @@ describe("options of a program without types", () => {
     "a misspelt option": { snapshot: SnapshotPolicy.manual },
     "options that are none": 5,
     "null": null,
-    "a schedule that is none": { retry: 3 },
+    "an invalid schedule": { retry: 3 },
     "a text for a boolean": { snapshotOnLoad: "false" },
     "a number for a cache": { cache: 100 },
     "a misspelt option of the cache": { cache: { capacity: 5, ttl: "1 minute" } },

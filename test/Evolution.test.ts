@@ -193,7 +193,7 @@ describe("invalid upcasts are rejected when the aggregate is defined", () => {
     "a rename to a version that is not there": { OrderClosed: Versions.renamed("Closed@2") },
     "a rename of a type that is still written": { Closed: Versions.renamed("Placed") },
     "a chain for one member that ends at another": { Closed: Versions.from(1, LineAddedV1).to(LineAdded, toLine) },
-    "a chain that ends at a schema which is no member": {
+    "a chain that ends at a schema which is not a member": {
       Line: Versions.from(1, LineAddedV2).to(
         Schema.TaggedStruct("LineAdded", { ...LineAdded.fields, more: Schema.optional(Schema.Int) }),
         toLine

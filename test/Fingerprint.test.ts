@@ -169,7 +169,7 @@ const caught: Record<string, readonly [before: Schema.Schema.AnyNoContext, after
       tree: Schema.Struct({ value: Schema.Int, children: Schema.Array(Schema.Struct({ value: Schema.Int })) })
     })
   ],
-  "what a recursion comes back to": [
+  "the target of a recursion": [
     Folder,
     Schema.Struct({
       name: Schema.String,

@@ -394,17 +394,17 @@ describe("states that JSON or their schema cannot represent", () => {
     Array.from({ length: 100_000 }, (_, n) => ({ n }))
   )
   ok("the first and the last Date", Schema.Array(Schema.Date), [new Date(-8.64e15), new Date(8.64e15)])
-  ok("a Date that is none, where the schema lets it be", Schema.DateFromString, new Date(NaN))
+  ok("an invalid Date, if the schema allows it", Schema.DateFromString, new Date(NaN))
   ok("a key named constructor", Schema.Record({ key: Schema.String, value: Schema.Int }), { constructor: 1 })
   ok("a __proto__ in a value of no known shape", Schema.Unknown, proto)
-  ok("a shared value, which is no cycle", Schema.Unknown, [cyclic.a, cyclic.a])
+  ok("a shared value, which is not a cycle", Schema.Unknown, [cyclic.a, cyclic.a])
 
   refused("NaN", Schema.Number, NaN, "$.held is NaN")
   refused("Infinity", Schema.Array(Schema.Number), [1, Infinity], "$.held[1] is Infinity")
   refused("NaN where numbers are finite", Schema.Int, NaN, "$.held must be ")
   refused("a bigint without a schema", Schema.Unknown, [{ a: 1n }], "$.held[0].a is a bigint")
   refused("a Date without a schema", Schema.Unknown, new Date(0), "$.held is a Date")
-  refused("a Date that is none, refined", Schema.Date, new Date(8.64e15 + 1), "held")
+  refused("an invalid Date, if the schema rejects it", Schema.Date, new Date(8.64e15 + 1), "held")
   refused("a Map, a Set", Schema.Unknown, { m: new Map() }, "$.held.m is a Map")
   refused("undefined in an array", Schema.Array(Schema.Unknown), [1, undefined], "$.held[1] is undefined")
   refused("a function, a symbol", Schema.Unknown, { f: () => 1 }, "$.held.f is a function")
@@ -417,7 +417,7 @@ describe("states that JSON or their schema cannot represent", () => {
     "$.held"
   )
   refused(
-    "what a transformation loses",
+    "digits that a transformation loses",
     Schema.transform(Schema.Int, Schema.Number, { strict: true, decode: (n) => n, encode: Math.round }),
     1.4,
     "$.held does not survive"

@@ -538,7 +538,7 @@ describe("bad input", () => {
       })
   )
 
-  each("an id that its schema does not encode is a typed error, whatever is asked of it", () =>
+  each("an id that its schema does not encode is a typed error of every operation", () =>
     Effect.gen(function*() {
       const empty = AccountId.make("", { disableValidation: true })
       const options = [{}, { snapshots: SnapshotPolicy.sync({ every: 1 }), cache: { capacity: 1 } }]

@@ -34,7 +34,7 @@ export const inTheLibrary: ReadonlyArray<LibraryBug> = [
     ]
   },
   {
-    name: "the state is captured lazily, and is what the caller made of it by then",
+    name: "the state is captured lazily, after the caller has changed it",
     file: "internal/repository/snapshots.ts",
     changes: [[
       "saveCommitted(services, id, stream, when, { uncommitted: open ? version : 0, heartbeat })",
@@ -42,7 +42,7 @@ export const inTheLibrary: ReadonlyArray<LibraryBug> = [
     ]]
   },
   {
-    name: "a background snapshot is of what a transaction rolled back",
+    name: "a background snapshot has a state that a transaction rolled back",
     file: "internal/repository/snapshots.ts",
     changes: [[
       "saveCommitted(services, id, stream, when, { uncommitted: open ? version : 0, heartbeat })",
@@ -57,7 +57,7 @@ export const inTheLibrary: ReadonlyArray<LibraryBug> = [
     by: simulateSnapshotter
   },
   {
-    name: "coalescing keeps the latest offer, whatever its version",
+    name: "coalescing keeps the latest offer, even of a lower version",
     file: "internal/repository/snapshotterSlots.ts",
     changes: [["same === undefined || request.version >= same.version ? request : same", "request"]],
     by: simulateSnapshotter
@@ -70,13 +70,13 @@ export const inTheLibrary: ReadonlyArray<LibraryBug> = [
     by: simulateSnapshotter
   },
   {
-    name: "what waited behind a save is forgotten",
+    name: "a request that waits behind a save is forgotten",
     file: "internal/repository/snapshotterSlots.ts",
     changes: [["slots.behind.delete(key)\n    slots.ready.set(key, next)", "slots.behind.delete(key)"]],
     by: simulateSnapshotter
   },
   {
-    name: "what is stuck for ever is waited for",
+    name: "closing waits for a save that never ends",
     file: "internal/repository/snapshotterSlots.ts",
     changes: [[
       "waiting(slots) + slots.active.size - slots.abandoned.size",
@@ -84,17 +84,17 @@ export const inTheLibrary: ReadonlyArray<LibraryBug> = [
     ]]
   },
   {
-    name: "a verification that is stuck holds up the closing",
+    name: "a hanging verification delays the closing",
     file: "internal/repository/verification.ts",
     changes: [["Effect.disconnect(run(request))", "run(request)"]]
   },
   {
-    name: "a load that waited for a load that failed waits for ever",
+    name: "a load that waits for a failed load waits forever",
     file: "internal/repository/stateCache.ts",
     changes: [["return latch.open", "return Effect.void"]]
   },
   {
-    name: "a snapshot store is waited for without end",
+    name: "a load waits for a snapshot store forever",
     file: "internal/repository/contain.ts",
     changes: [["duration: options.timeout,", "duration: \"1 hours\","]]
   },
@@ -114,7 +114,7 @@ export const inTheLibrary: ReadonlyArray<LibraryBug> = [
     changes: [["contain(tracked, services)", "Effect.either(tracked)"]]
   },
   {
-    name: "a command that lost a race decides again on the state it had",
+    name: "a command that lost a race decides again on the old state",
     file: "internal/repository/commands.ts",
     changes: [[
       "loader.advance(id, baseline, { source, onRefused: loads.refused })",
@@ -193,7 +193,7 @@ export const inAStore: ReadonlyArray<readonly [name: string, plant: (stores: Sto
       }
     }
   }],
-  ["snapshots are saved whatever is there", ({ events, snapshots }) => ({
+  ["a snapshot is saved over a newer one", ({ events, snapshots }) => ({
     events,
     snapshots: {
       ...snapshots,
