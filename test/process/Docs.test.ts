@@ -89,6 +89,18 @@ describe("snippets", () => {
   }
 })
 
+describe("pages", () => {
+  it("name files that exist", () => {
+    const missing = ["README.md", ...markdown("docs")].flatMap((page) => {
+      const text = fs.readFileSync(path.join(root, page), "utf8")
+      return Array.from(text.matchAll(/\b(?:src|test|bench|examples)\/[\w/.-]+\.(?:ts|mjs)\b/g), ([file]) => file)
+        .filter((file) => !fs.existsSync(path.join(root, file)))
+        .map((file) => `${page}: ${file}`)
+    })
+    assert.deepStrictEqual(missing, [])
+  })
+})
+
 describe("public modules", () => {
   it("every export has a docstring with @since and @category", () => {
     const lacking: Array<string> = []
