@@ -2,14 +2,14 @@ import type { SqlClient } from "@effect/sql"
 import { Layer } from "effect"
 import { EventStoreContract, SnapshotStoreContract } from "effect-eventsourcing/testing"
 import { afterAll, describe, it } from "vitest"
-import { backends, postgresTemporaryDatabase, sqliteFile, sqliteTemporaryFile, sqlStores } from "./utils/backends.js"
+import { kinds, postgresTemporaryDatabase, sqliteFile, sqliteTemporaryFile, sqlStores } from "./utils/backends.js"
 import { tamper } from "./utils/tamper.js"
 
 const runner = { afterAll, describe, it }
 
-const [[memory, layerMemory]] = backends
+const [[memory, layerMemory]] = kinds
 EventStoreContract.suite(runner, memory, layerMemory)
-for (const [name, layer] of backends) SnapshotStoreContract.suite(runner, name, layer)
+for (const [name, layer] of kinds) SnapshotStoreContract.suite(runner, name, layer)
 
 const clients: ReadonlyArray<readonly [name: string, client: Layer.Layer<SqlClient.SqlClient, unknown>]> = [
   ["SQLite :memory:", sqliteFile(":memory:")],

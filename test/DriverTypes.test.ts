@@ -19,6 +19,7 @@ import { afterAll, assert, describe, inject, it } from "vitest"
 import { Account, Deposit, id, Open } from "./fixtures/Account.js"
 import { sqliteFile, sqlStores } from "./utils/backends.js"
 import { temporaryDatabase } from "./utils/postgres.js"
+import { sizes } from "./utils/mode.js"
 import { tamper } from "./utils/tamper.js"
 
 type Client = Layer.Layer<SqlClient.SqlClient, unknown>
@@ -122,7 +123,7 @@ const program = (snapshots: SnapshotPolicy.SnapshotPolicy) =>
 
 for (const [name, client] of [clients[0], clients[4]]) {
   const stores = Layer.provideMerge(sqlStores, client)
-  EventStoreContract.suite(runner, name, stores, tamper)
+  EventStoreContract.suite(runner, name, stores, { ...tamper, ...sizes })
   SnapshotStoreContract.suite(runner, name, stores)
 }
 

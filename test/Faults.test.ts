@@ -14,6 +14,7 @@ import { EventStoreContract, Faults, SnapshotStoreContract } from "effect-events
 import * as vitest from "vitest"
 import { Account, id } from "./fixtures/Account.js"
 import { memoryStores, sqliteFile, sqlStores } from "./utils/backends.js"
+import { sizes } from "./utils/mode.js"
 
 const stream = StreamId.make("Account", "a")
 
@@ -61,7 +62,7 @@ for (
   const wrapped = Layer.merge(Faults.layerEventStore(Faults.none), Faults.layerSnapshotStore(Faults.none)).pipe(
     Layer.provide(inner)
   )
-  EventStoreContract.suite(vitest, `wrapped ${name}`, wrapped)
+  EventStoreContract.suite(vitest, `wrapped ${name}`, wrapped, sizes)
   SnapshotStoreContract.suite(vitest, `wrapped ${name}`, wrapped)
 }
 

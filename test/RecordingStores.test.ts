@@ -4,9 +4,10 @@ import { EventStore, ExpectedVersion, Repository, SnapshotPolicy, SnapshotStore,
 import { EventStoreContract, RecordingStores, SnapshotStoreContract } from "effect-eventsourcing/testing"
 import { afterAll, describe as vitestDescribe, it as vitestIt } from "vitest"
 import { Account, AccountV2, id, open } from "./fixtures/Account.js"
+import { sizes } from "./utils/mode.js"
 
 const runner = { afterAll, describe: vitestDescribe, it: vitestIt }
-EventStoreContract.suite(runner, "RecordingStores.layer", RecordingStores.layer)
+EventStoreContract.suite(runner, "RecordingStores.layer", RecordingStores.layer, sizes)
 SnapshotStoreContract.suite(runner, "RecordingStores.layer", RecordingStores.layer)
 
 const deposit = { _tag: "Deposit", amount: 1 } as const

@@ -30,7 +30,9 @@ import {
   StreamId
 } from "effect-eventsourcing"
 import { Account, AccountId, AccountV2, id, InsufficientFunds, NotOpen, open } from "./fixtures/Account.js"
-import { each, memoryStores } from "./utils/backends.js"
+import { kinds, memoryStores, on } from "./utils/backends.js"
+
+const each = on(kinds)
 
 const deposit = (amount: number, times?: number) =>
   ({ _tag: "Deposit", amount, ...(times === undefined ? {} : { times }) }) as const

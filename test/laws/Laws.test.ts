@@ -11,6 +11,7 @@ import * as Account from "../fixtures/Account.js"
 import * as Planted from "../fixtures/planted.js"
 import { sound } from "../fixtures/sound.js"
 import { brokenBy } from "../utils/laws.js"
+import { everything } from "../utils/mode.js"
 
 // the line of the report that can be pasted
 const lastLine = (message: string): string => message.split("\n").at(-1)?.trim() ?? ""
@@ -39,7 +40,7 @@ describe("planted bugs", () => {
   }
 
   it("the printed line finds the bug again", () => {
-    for (const { laws } of Object.values(Planted.planted)) {
+    for (const { laws } of Object.values(Planted.planted).filter((_, n) => everything || n % 4 === 0)) {
       for (const error of brokenBy(laws({ seed: 5, runs: 25 })).values()) {
         const line = lastLine(error.message)
         if (error.message.includes("forgets the field")) continue

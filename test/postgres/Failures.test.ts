@@ -197,7 +197,7 @@ VALUES (pg_current_xact_id()::text::bigint, $1, 'Account', $2, $3, 'Deposited', 
       })
   )
 
-  it.scopedLive(
+  it.scopedLive.runIf(everything)(
     "without a server, or without a free connection, a typed error says that nothing was appended",
     () =>
       Effect.gen(function*() {

@@ -125,7 +125,7 @@ describe("opening a file", () => {
       assert.include(failure.message, "readonly")
     }).pipe(Effect.scoped))
 
-  it.scopedLive(
+  it.scopedLive.runIf(everything)(
     "locked by another process: a typed error in the end, and the event loop is not blocked",
     () =>
       Effect.gen(function*() {

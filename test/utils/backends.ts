@@ -22,13 +22,19 @@ const all: ReadonlyArray<readonly [name: string, layer: Layer.Layer<Stores, unkn
   ["PostgreSQL", Layer.provide(sqlStores, postgresTemporaryDatabase)]
 ]
 
-/** Every backend, each with both stores on one database. A short run has SQLite in memory, and files in tests of SQLite. */
-export const backends = all.filter(([name]) => everything || name !== "SQLite file")
+/** Every kind of backend, each with both stores on one database. A short run has SQLite in memory. */
+export const kinds = all.filter(([name]) => everything || name !== "SQLite file")
 
-/** A case on every backend. */
-export const each = (name: string, body: () => Effect.Effect<void, unknown, Stores | Scope.Scope>) => {
-  for (const [backend, layer] of backends) {
-    // the repositories close before the stores
-    it.effect(`${name} (${backend})`, () => Effect.provide(Effect.scoped(body()), layer))
+/** The backends of most files: a short run has those in this process. */
+export const backends = kinds.filter(([name]) => everything || name !== "PostgreSQL")
+
+/** Makes cases that run on each of some backends. */
+export const on =
+  (chosen: typeof all) => (name: string, body: () => Effect.Effect<void, unknown, Stores | Scope.Scope>) => {
+    for (const [backend, layer] of chosen) {
+      // the repositories close before the stores
+      it.effect(`${name} (${backend})`, () => Effect.provide(Effect.scoped(body()), layer))
+    }
   }
-}
+
+export const each = on(backends)
