@@ -19,11 +19,11 @@ export default defineConfig(({ mode }) => ({
     include: ["test/**/*.test.ts", "examples/**/*.test.ts"],
     exclude: [...configDefaults.exclude, ...(mode === "all" ? [] : ["**/*.long.test.ts"])],
     reporters: ["default", "./test/utils/slowest.ts"],
-    // some files wait for PostgreSQL or for a process; a worker keeps its modules from one file to the next
+    // two files at a time on two cores; a worker keeps its modules from one file to the next
     pool: "forks",
     isolate: false,
     minWorkers: 1,
-    maxWorkers: os.availableParallelism() + 1,
+    maxWorkers: Math.max(2, os.availableParallelism() - 1),
     // a test that hangs fails, and a slow machine fails none
     testTimeout: 300_000,
     hookTimeout: 300_000

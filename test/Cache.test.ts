@@ -25,7 +25,6 @@ import {
   SnapshotStore
 } from "effect-eventsourcing"
 import * as path from "node:path"
-import { inject } from "vitest"
 import { Account, AccountEvent, deposit, id, open, stream } from "./fixtures/Account.js"
 import {
   backends,
@@ -40,6 +39,7 @@ import { everything } from "./utils/mode.js"
 import { lines } from "./utils/observe.js"
 import { pgClient, temporaryDatabase } from "./utils/postgres.js"
 import { start } from "./utils/process.js"
+import { postgresUrl } from "./utils/server.js"
 
 const cache = { capacity: 100 }
 
@@ -381,7 +381,7 @@ describe("two processes, each with a cache", () => {
       Effect.map(temporaryFolder, (folder) => path.join(folder, "bank.db")),
       (file) => Layer.provide(sqlStores, sqliteFile(file))
     ],
-    ["PostgreSQL", temporaryDatabase(inject("postgres")), (url) => Layer.provide(sqlStores, pgClient(url))]
+    ["PostgreSQL", temporaryDatabase(postgresUrl()), (url) => Layer.provide(sqlStores, pgClient(url))]
   ]
   for (const [name, database, stores] of databases) {
     it.scopedLive.runIf(everything)(

@@ -15,11 +15,12 @@ import {
 } from "effect-eventsourcing"
 import { EventStoreContract, SnapshotStoreContract } from "effect-eventsourcing/testing"
 import pg from "pg"
-import { afterAll, assert, describe, inject, it } from "vitest"
+import { afterAll, assert, describe, it } from "vitest"
 import { Account, Deposit, id, Open } from "./fixtures/Account.js"
 import { sqliteFile, sqlStores } from "./utils/backends.js"
-import { temporaryDatabase } from "./utils/postgres.js"
 import { sizes } from "./utils/mode.js"
+import { temporaryDatabase } from "./utils/postgres.js"
+import { postgresUrl } from "./utils/server.js"
 import { tamper } from "./utils/tamper.js"
 
 type Client = Layer.Layer<SqlClient.SqlClient, unknown>
@@ -31,7 +32,7 @@ const lower = (name: string) => name.toLowerCase()
 const postgres = (config: Omit<PgClient.PgClientConfig, "url">): Client =>
   Layer.unwrapScoped(
     Effect.map(
-      Effect.suspend(() => temporaryDatabase(inject("postgres"))),
+      Effect.suspend(() => temporaryDatabase(postgresUrl())),
       (url) => PgClient.layer({ url: Redacted.make(url), ...config })
     )
   )

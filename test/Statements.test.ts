@@ -6,12 +6,12 @@ import { Deferred, Effect, Fiber, Layer, Schedule } from "effect"
 import { EventStore, ExpectedVersion, Postgres, Repository, SnapshotPolicy, StreamId } from "effect-eventsourcing"
 import { createHash } from "node:crypto"
 import pg from "pg"
-import { inject } from "vitest"
 import * as PreparedTexts from "../src/internal/sql/postgres/preparedTexts.js"
 import * as Turns from "../src/internal/sql/turns.js"
 import { Account, deposit, event, id, open } from "./fixtures/Account.js"
 import { sqliteTemporaryFile, sqlStores } from "./utils/backends.js"
 import { temporaryDatabase } from "./utils/postgres.js"
+import { postgresUrl } from "./utils/server.js"
 
 describe("SQLite", () => {
   const stores = Layer.provideMerge(sqlStores, sqliteTemporaryFile)
@@ -133,7 +133,7 @@ describe("turns", () => {
 
 describe("PostgreSQL, prepared", () => {
   const prepared = Layer.unwrapScoped(
-    Effect.map(temporaryDatabase(inject("postgres")), (url) =>
+    Effect.map(temporaryDatabase(postgresUrl()), (url) =>
       PgClient.layerFromPool({
         acquire: Effect.acquireRelease(
           Effect.sync(() => Postgres.preparePool(new pg.Pool({ connectionString: url, max: 1 }))),

@@ -10,11 +10,10 @@ describe("a short round of each; `npm run crash` does a thousand kills", () => {
   for (const [index, variant] of variants.entries()) {
     it.runIf(everything || index === 0)(variant.name, async () => {
       const seed = Math.floor(Math.random() * 2 ** 31)
-      const { acknowledged, events, kills, problems } = await runVariant(variant, { kills: 3, seed })
+      const { acknowledged, kills, problems } = await runVariant(variant, { kills: 3, seed })
       assert.deepStrictEqual(problems, [], `seed ${seed}`)
       assert.strictEqual(kills, 3)
       assert.isAbove(acknowledged, 0)
-      assert.isAtLeast(events, acknowledged)
     })
   }
 })

@@ -15,11 +15,11 @@ import {
   SqlStores
 } from "effect-eventsourcing"
 import pg from "pg"
-import { inject } from "vitest"
 import { Account, deposit, event, id, open, stream } from "../fixtures/Account.js"
 import { sqlStores } from "../utils/backends.js"
 import { typedFailure } from "../utils/observe.js"
 import { pgClient } from "../utils/postgres.js"
+import { postgresUrl } from "../utils/server.js"
 import { database, emptyDatabase, events, storesOn } from "./setup.js"
 
 describe("migrations", () => {
@@ -271,11 +271,11 @@ WHERE schemaname = 'es' ORDER BY 1`
 
   it.scopedLive("a database that cannot hold every text is rejected", () =>
     Effect.gen(function*() {
-      const url = new URL(inject("postgres"))
+      const url = new URL(postgresUrl())
       const name = `ascii_${crypto.randomUUID().replaceAll("-", "")}`
       const admin = (statement: string) =>
         Effect.flatMap(SqlClient.SqlClient, (sql) => sql.unsafe(statement)).pipe(
-          Effect.provide(Layer.fresh(pgClient(inject("postgres"))))
+          Effect.provide(Layer.fresh(pgClient(postgresUrl())))
         )
       yield* admin(`CREATE DATABASE ${name} ENCODING 'SQL_ASCII' LOCALE 'C' TEMPLATE template0`)
       url.pathname = name

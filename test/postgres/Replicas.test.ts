@@ -2,9 +2,9 @@ import { SqlClient } from "@effect/sql"
 import { assert, describe, it } from "@effect/vitest"
 import { Chunk, Context, Effect, Layer, Stream } from "effect"
 import { EventStore, ExpectedVersion, SqlEventStore, SqlMigrations, StreamId } from "effect-eventsourcing"
-import { inject } from "vitest"
 import { sqlStores } from "../utils/backends.js"
 import { pgClient, startServer, temporaryDatabase } from "../utils/postgres.js"
+import { postgresUrl } from "../utils/server.js"
 
 const stream = (id: string) => StreamId.make("Account", id)
 const append = (store: EventStore.EventStore["Type"], id: string, count: number) =>
@@ -59,7 +59,7 @@ describe("a user without write privileges, or a read-only server", () => {
 
   it.scopedLive("gets an error that says what to run if tables are missing", () =>
     Effect.gen(function*() {
-      const url = yield* temporaryDatabase(inject("postgres"))
+      const url = yield* temporaryDatabase(postgresUrl())
       const role = yield* program(url)
       for (const connected of [role.url, readOnly(url)]) {
         const failure = yield* Effect.flip(build(connected))
@@ -78,7 +78,7 @@ describe("a user without write privileges, or a read-only server", () => {
 
   it.scopedLive("gets an error that says what to run after a restore, and continues after that", () =>
     Effect.gen(function*() {
-      const url = yield* temporaryDatabase(inject("postgres"))
+      const url = yield* temporaryDatabase(postgresUrl())
       const role = yield* program(url)
       yield* append(yield* storeOn(url), "a", 2)
       yield* role.grant

@@ -2,10 +2,10 @@ import { SqlClient } from "@effect/sql"
 import { assert, describe, it } from "@effect/vitest"
 import { Context, Deferred, Effect, Either, Exit, Fiber, Layer, Option } from "effect"
 import { EventStore, ExpectedVersion, Repository, SnapshotPolicy, SnapshotStore, SqlStores } from "effect-eventsourcing"
-import { inject } from "vitest"
 import { Account, deposit, event, id, open, stream } from "../fixtures/Account.js"
 import { migratedDatabase, sqlStores } from "../utils/backends.js"
 import { pgClient } from "../utils/postgres.js"
+import { postgresUrl } from "../utils/server.js"
 
 const storesOn = (url: string, options?: Parameters<typeof pgClient>[1]) =>
   Layer.provideMerge(sqlStores, pgClient(url, options))
@@ -376,7 +376,7 @@ CREATE FUNCTION gate() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN IF NEW.stream_id = 'gated' THEN PERFORM pg_advisory_xact_lock(1); END IF; RETURN NEW; END $$`
     yield* sql`CREATE TRIGGER gate BEFORE INSERT ON eventsourcing_events FOR EACH ROW EXECUTE FUNCTION gate()`
     const [{ name }] = yield* sql<{ readonly name: string }>`SELECT current_database() AS name`
-    const url = new URL(inject("postgres"))
+    const url = new URL(postgresUrl())
     url.pathname = name
     const other = Context.get(yield* Layer.build(Layer.fresh(pgClient(url.href))), SqlClient.SqlClient)
     const lock = yield* Effect.makeSemaphore(1)

@@ -2,14 +2,14 @@ import { PgClient } from "@effect/sql-pg"
 import { Chunk, Effect, Layer, Schedule, Stream } from "effect"
 import { EventStore } from "effect-eventsourcing"
 import pg from "pg"
-import { inject } from "vitest"
 import { event } from "../fixtures/Account.js"
 import { postgresTemporaryDatabase, sqlStores } from "../utils/backends.js"
 import { pgClient, temporaryDatabase } from "../utils/postgres.js"
+import { postgresUrl } from "../utils/server.js"
 
 export const events = (count: number) => Array.from({ length: count }, (_, i) => event(i))
 
-export const database = temporaryDatabase(inject("postgres"))
+export const database = temporaryDatabase(postgresUrl())
 export const emptyDatabase = Layer.unwrapScoped(Effect.map(database, (url) => pgClient(url)))
 export const stores = Layer.provideMerge(sqlStores, postgresTemporaryDatabase)
 export const storesOn = (url: string, options?: Parameters<typeof pgClient>[1]) =>

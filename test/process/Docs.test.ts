@@ -2,9 +2,10 @@ import { Effect, Exit, Scope } from "effect"
 import * as fs from "node:fs"
 import * as path from "node:path"
 import { pathToFileURL } from "node:url"
-import { afterAll, assert, beforeAll, describe, inject, it } from "vitest"
+import { afterAll, assert, beforeAll, describe, it } from "vitest"
 import { root } from "../utils/npm.js"
 import { temporaryDatabase } from "../utils/postgres.js"
+import { postgresUrl } from "../utils/server.js"
 import { complaints } from "../utils/tsc.js"
 
 const generated = path.join(root, "test", ".generated")
@@ -54,7 +55,7 @@ describe("snippets", () => {
   const before = process.cwd()
   const scope = Effect.runSync(Scope.make())
   beforeAll(async () => {
-    process.env.DATABASE_URL = await Effect.runPromise(Scope.extend(temporaryDatabase(inject("postgres")), scope))
+    process.env.DATABASE_URL = await Effect.runPromise(Scope.extend(temporaryDatabase(postgresUrl()), scope))
     fs.rmSync(generated, { recursive: true, force: true })
     fs.mkdirSync(generated, { recursive: true })
   })

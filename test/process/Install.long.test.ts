@@ -3,9 +3,10 @@ import { Effect, Exit, Scope } from "effect"
 import * as fs from "node:fs"
 import * as os from "node:os"
 import * as path from "node:path"
-import { afterAll, assert, beforeAll, describe, inject, it } from "vitest"
+import { afterAll, assert, beforeAll, describe, it } from "vitest"
 import { pack, root, run } from "../utils/npm.js"
 import { temporaryDatabase } from "../utils/postgres.js"
+import { postgresUrl } from "../utils/server.js"
 
 const minutes = 60_000
 const manifest = JSON.parse(fs.readFileSync(path.join(root, "package.json"), "utf8"))
@@ -31,7 +32,7 @@ describe.skipIf(!reachable)("installed from the registry", () => {
   let database = ""
   beforeAll(async () => {
     tarball = await pack(folder)
-    database = await Effect.runPromise(Scope.extend(temporaryDatabase(inject("postgres")), scope))
+    database = await Effect.runPromise(Scope.extend(temporaryDatabase(postgresUrl()), scope))
   }, 10 * minutes)
   afterAll(async () => {
     await Effect.runPromise(Scope.close(scope, Exit.void))

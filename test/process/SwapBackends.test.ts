@@ -4,10 +4,10 @@ import * as childProcess from "node:child_process"
 import * as fs from "node:fs"
 import * as os from "node:os"
 import * as path from "node:path"
-import { inject } from "vitest"
 import { nodeArguments } from "../utils/compile.js"
 import { root } from "../utils/npm.js"
 import { temporaryDatabase } from "../utils/postgres.js"
+import { postgresUrl } from "../utils/server.js"
 
 const run = (...args: ReadonlyArray<string>) =>
   new Promise<{ readonly status: number; readonly stdout: string; readonly stderr: string }>((resolve) =>
@@ -22,7 +22,7 @@ const run = (...args: ReadonlyArray<string>) =>
 describe("examples/swap-backends.ts", () => {
   it.scopedLive("prints the same on every backend", () =>
     Effect.gen(function*() {
-      const url = yield* temporaryDatabase(inject("postgres"))
+      const url = yield* temporaryDatabase(postgresUrl())
       const folder = fs.mkdtempSync(path.join(os.tmpdir(), "swap-"))
       const all = [["memory"], ["sqlite"], ["sqlite", "--file", path.join(folder, "bank.db")], [
         "postgres",

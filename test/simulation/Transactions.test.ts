@@ -3,9 +3,10 @@ import { Effect, Exit, Layer, Scope } from "effect"
 import * as fs from "node:fs"
 import * as os from "node:os"
 import * as path from "node:path"
-import { afterAll, assert, beforeAll, describe, inject, it } from "vitest"
+import { afterAll, assert, beforeAll, describe, it } from "vitest"
 import { everything } from "../utils/mode.js"
 import { pgClient, temporaryDatabase } from "../utils/postgres.js"
+import { postgresUrl } from "../utils/server.js"
 import * as Library from "./library.js"
 import { type Bug, clear, plant } from "./planted.js"
 import { chosen, explain, only } from "./seeds.js"
@@ -118,7 +119,7 @@ describe("on a server", () => {
   const scope = Effect.runSync(Scope.make())
   let url = ""
   beforeAll(async () => {
-    url = await Effect.runPromise(Scope.extend(temporaryDatabase(inject("postgres")), scope))
+    url = await Effect.runPromise(Scope.extend(temporaryDatabase(postgresUrl()), scope))
     // the tables are there before many programs look for them at once
     const stores = Library.SqlStores.layer
     await Effect.runPromise(Effect.scoped(Layer.build(Layer.provide(stores, pgClient(url)))))

@@ -1,14 +1,14 @@
 import { it } from "@effect/vitest"
 import { Effect, Layer, type Scope } from "effect"
-import { inject } from "vitest"
 import { everything } from "./mode.js"
 import { pgClient, temporaryDatabase } from "./postgres.js"
+import { postgresUrl, template } from "./server.js"
 import { memoryStores, sqliteFile, sqliteTemporaryFile, sqlStores, type Stores } from "./stores.js"
 
 export * from "./stores.js"
 
 /** The URL of a database that has the tables. */
-export const migratedDatabase = Effect.suspend(() => temporaryDatabase(inject("postgres"), inject("template")))
+export const migratedDatabase = Effect.suspend(() => temporaryDatabase(postgresUrl(), template()))
 
 /** A client on a PostgreSQL database of its own, which has the tables. */
 export const postgresTemporaryDatabase = Layer.unwrapScoped(

@@ -5,8 +5,8 @@ import { Effect, Layer, Redacted } from "effect"
 import { Sqlite } from "effect-eventsourcing"
 import * as path from "node:path"
 import pg from "pg"
-import { inject } from "vitest"
 import { temporaryDatabase } from "./postgres.js"
+import { postgresUrl } from "./server.js"
 import { sqlStores, type Stores, temporaryFolder } from "./stores.js"
 
 /**
@@ -37,7 +37,7 @@ const sqliteWith = (config: Partial<SqliteClient.SqliteClientConfig> = {}) =>
 const postgresWith = (config: Omit<PgClient.PgClientConfig, "url"> = {}) =>
   Layer.unwrapScoped(
     Effect.map(
-      Effect.suspend(() => temporaryDatabase(inject("postgres"))),
+      Effect.suspend(() => temporaryDatabase(postgresUrl())),
       (url) => PgClient.layer({ url: Redacted.make(url), connectTimeout: "10 seconds", ...config })
     )
   )

@@ -6,9 +6,8 @@ import { sqlStores } from "./stores.js"
 
 declare module "vitest" {
   interface ProvidedContext {
-    readonly postgres: string
-    /** A database with the tables of the stores, which others are copies of. */
-    readonly template: string
+    /** The servers of the workers, and on each the database that others are copies of. */
+    readonly postgres: ReadonlyArray<{ readonly url: string; readonly template: string }>
     /** Whether this is `npm run test:all`. */
     readonly everything: boolean
   }
@@ -21,19 +20,23 @@ const migrated = (server: string) =>
     return new URL(url).pathname.slice(1)
   })
 
-/** One server a run: the user's own in `TEST_DATABASE_URL`, or one that is started and removed. */
+/** One server a worker, which is started and removed, or the user's own in `TEST_DATABASE_URL`. */
 export default async (project: TestProject) => {
   const given = process.env.TEST_DATABASE_URL ?? ""
-  const [server] = await Promise.all([given === "" ? startServer() : undefined, compile()])
-  const url = server?.url ?? given
+  const workers = Number(project.config.maxWorkers ?? 1)
+  const starting = given === "" ? Array.from({ length: workers }, () => startServer()) : []
+  const [servers] = await Promise.all([Promise.all(starting), compile()])
+  const urls = given === "" ? servers.map(({ url }) => url) : [given]
   const scope = Effect.runSync(Scope.make())
-  project.provide("postgres", url)
   project.provide(
-    "template",
-    process.env.SEED !== undefined ? "" : await Effect.runPromise(Scope.extend(migrated(url), scope))
+    "postgres",
+    await Promise.all(urls.map(async (url) => ({
+      url,
+      template: process.env.SEED !== undefined ? "" : await Effect.runPromise(Scope.extend(migrated(url), scope))
+    })))
   )
   return async () => {
     await Effect.runPromise(Scope.close(scope, Exit.void))
-    await server?.close()
+    await Promise.all(servers.map((server) => server.close()))
   }
 }
