@@ -228,7 +228,7 @@ export const make = <
 ): Aggregate<Name, Id, State, Event, Command, Either.Either.Left<Decision>> => {
   const { migrations, schemaVersion = 1 } = definition
   const own = fingerprint(definition.state)
-  checkDefinition({ ...definition, schemaVersion, fingerprint: own })
+  checkDefinition(definition, schemaVersion, own)
   return {
     [TypeId]: TypeId,
     name: definition.name,

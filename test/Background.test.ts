@@ -36,6 +36,7 @@ import {
   sqliteTemporaryFile,
   sqlStores
 } from "./utils/backends.js"
+import { collectGarbage } from "./utils/garbage.js"
 import { everything } from "./utils/mode.js"
 import { counted, lines } from "./utils/observe.js"
 import { start } from "./utils/process.js"
@@ -101,6 +102,44 @@ describe("a background snapshot has the committed state", () => {
         Option.toArray
       )
       assert.deepStrictEqual([snapshot.version, JSON.parse(snapshot.state)], [2, { items: ["a", "b"] }])
+    }).pipe(Effect.provide(memoryStores)))
+
+  it.scoped("a snapshot that waits keeps neither the state nor the events of its command in memory", () =>
+    Effect.gen(function*() {
+      let states: Array<WeakRef<object>> = []
+      const Counted = Schema.TaggedStruct("Counted", {})
+      const Counter = Aggregate.make({
+        name: "Counter",
+        id: Schema.String,
+        state: Schema.Struct({ count: Schema.Int }),
+        event: Counted,
+        command: Schema.String,
+        initial: () => ({ count: 0 }),
+        evolve: ({ count }) => {
+          const state = { count: count + 1 }
+          states.push(new WeakRef(state))
+          return state
+        },
+        decide: () => Either.right([Counted.make()])
+      })
+      const { gate, store, waiting } = yield* heldBack
+      const counters = yield* Repository.make(Counter, {
+        snapshots: SnapshotPolicy.background({ every: 1, workers: 1 })
+      }).pipe(Effect.provideService(SnapshotStore.SnapshotStore, store))
+      yield* counters.execute("busy", "count")
+      yield* waiting.await
+      states = []
+      // the only worker is busy: the snapshots of these wait
+      yield* Effect.asVoid(counters.executeAll("a", ["count", "count"]))
+      yield* Effect.asVoid(counters.execute("b", "count"))
+      yield* Effect.asVoid(counters.load("b"))
+      assert.isNotEmpty(states)
+      const kept = () => states.filter((state) => state.deref() !== undefined).length
+      for (let tries = 0; kept() > 0 && tries < 10; tries++) yield* collectGarbage
+      assert.strictEqual(kept(), 0)
+      yield* gate.open
+      yield* counters.awaitPendingSnapshots
+      assert.deepInclude(yield* counters.load("a"), { snapshotVersion: 2 })
     }).pipe(Effect.provide(memoryStores)))
 
   it.scoped("state and version of a snapshot agree, also if events are appended while it waits", () =>

@@ -133,6 +133,27 @@ describe("Aggregate", () => {
     }
     assert.doesNotThrow(make({ name: "__proto__" }))
   })
+
+  it("takes a definition whose functions are methods of a class", () => {
+    class Definition {
+      readonly name = "Door"
+      readonly id = Schema.String
+      readonly state = Schema.Int
+      readonly event = Opened
+      readonly command = Schema.String
+      initial() {
+        return 0
+      }
+      evolve(state: number) {
+        return state + 1
+      }
+      decide() {
+        return Either.right([Opened.make()])
+      }
+    }
+    const Door = Aggregate.make(new Definition())
+    assert.strictEqual(Aggregate.replay(Door, "a", [Opened.make(), Opened.make()]), 2)
+  })
 })
 
 describe("schemas of every kind", () => {

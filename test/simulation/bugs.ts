@@ -37,16 +37,16 @@ export const inTheLibrary: ReadonlyArray<LibraryBug> = [
     name: "the state is captured lazily, after the caller has changed it",
     file: "internal/repository/snapshots.ts",
     changes: [[
-      "saveCommitted(services, id, stream, when, { uncommitted: open ? version : 0, heartbeat })",
-      "save(services, baseline)"
+      "saveCommitted(services, id, stream, when, open ? version : 0)",
+      "() => save(services, baseline)"
     ]]
   },
   {
     name: "a background snapshot has a state that a transaction rolled back",
     file: "internal/repository/snapshots.ts",
     changes: [[
-      "saveCommitted(services, id, stream, when, { uncommitted: open ? version : 0, heartbeat })",
-      "save(services, { ...baseline, state: structuredClone(baseline.state) })"
+      "saveCommitted(services, id, stream, when, open ? version : 0)",
+      "() => save(services, { ...baseline, state: structuredClone(baseline.state) })"
     ]],
     by: onSqlite
   },

@@ -108,7 +108,7 @@ const decodeEvent = <Event>(
   return Either.isLeft(payload) ? Either.left(payload.left) : decode(payload.right)
 }
 
-/** The event that stands at a version. Without an id (`null`) the version alone decides. */
+/** The event that stands at a version. */
 export interface Place {
   readonly version: number
   readonly eventId: string | null
@@ -117,7 +117,7 @@ export interface Place {
 /** Tells whether a page that was read from `place.version` on begins with its event. If not, the history changed. */
 export const holds = (page: Page, { eventId, version }: Place): boolean => {
   const [first] = page
-  return first?.version === version && (eventId === null || first.eventId === eventId)
+  return first?.version === version && first.eventId === eventId
 }
 
 /** Asks the store whether a stream holds an event. */

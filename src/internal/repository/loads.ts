@@ -42,9 +42,5 @@ const shortenReplay = <Id, State, Event>(
   Effect.sync(() => {
     if (error._tag !== "ReplayTooLong") return
     const { stream } = error
-    services.snapshotter?.offer({
-      stream,
-      version: Infinity,
-      save: (heartbeat) => saveCommitted(services, id, stream, always, { uncommitted: 0, heartbeat })
-    })
+    services.snapshotter?.offer({ stream, version: Infinity, save: saveCommitted(services, id, stream, always, 0) })
   })

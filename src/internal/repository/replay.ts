@@ -119,9 +119,9 @@ export const make = <Id, State>(
   }
 }
 
-// a store may give no ids: then there is nothing to prove but the version
+// a store may give no ids: then only the version can be compared
 const continues = (page: Page, from: Folded<unknown>): boolean =>
-  page[0]?.eventId === null ? page[0].version === from.version : holds(page, from)
+  from.eventId === null || page[0]?.eventId === null ? page[0]?.version === from.version : holds(page, from)
 
 /** Another event stands now where a state was folded up to. */
 export class Rewritten extends Data.TaggedError("Rewritten")<{

@@ -141,18 +141,20 @@ export const saveStored = <Id, State, Event>(
   })
 
 /**
- * Takes a background snapshot. The worker reads the committed events: a state that a caller holds, may change or may roll
- * back does not get into the snapshot. A failure that lasts is reported here, as the worker would only try again.
+ * Makes the save of a background request. The worker reads the committed events: a state that a caller holds, may change
+ * or may roll back does not get into the snapshot. The request does not keep such a state in memory either, although it
+ * may wait for long. A failure that lasts is reported here, as the worker would only try again.
  */
 export const saveCommitted = <Id, State, Event>(
   services: Services<Id, State, Event>,
   id: Id,
   stream: StreamId.StreamId,
   when: SnapshotPolicy.When,
-  reread: Reread
-): Effect.Effect<unknown, LoadError | SaveError> =>
+  uncommitted: number
+) =>
+(heartbeat: () => void): Effect.Effect<unknown, LoadError | SaveError> =>
   Effect.catchIf(
-    saveStored(services, id, stream, when, reread),
+    saveStored(services, id, stream, when, { uncommitted, heartbeat }),
     isLasting,
     (error) => Effect.as(giveUp(services, stream, error), false)
   )

@@ -69,7 +69,7 @@ export const afterAppend = <Id, State, Event>(
         stream,
         version,
         tentative: open || command?.interrupted === true,
-        save: (heartbeat) => saveCommitted(services, id, stream, when, { uncommitted: open ? version : 0, heartbeat })
+        save: saveCommitted(services, id, stream, when, open ? version : 0)
       })
       // SQLite is synchronous: without a yield, a loop of commands would never let a worker run
       return Effect.yieldNow()

@@ -8,19 +8,22 @@ import { keyProblem, quote } from "../text.js"
 import { notJson } from "./jsonSafety.js"
 import { holdsSecret } from "./secrets.js"
 
-/** Throws `InvalidOption` for a definition that cannot work. The codec of the events checks these. */
-export const checkDefinition = (definition: {
-  readonly name: string
-  readonly id: Schema.Schema.All
-  readonly state: Schema.Schema.All
-  readonly schemaVersion: number
-  readonly fingerprint: string
-  readonly migrations?: Versions.Any | undefined
-  readonly initial: unknown
-  readonly evolve: unknown
-  readonly decide: unknown
-}): void => {
-  const { fingerprint, migrations, schemaVersion } = definition
+/** Throws `InvalidOption` for a definition that cannot work. The codec of the events checks the events and upcasts. */
+export const checkDefinition = (
+  // not spread: the functions may be methods of a class
+  definition: {
+    readonly name: string
+    readonly id: Schema.Schema.All
+    readonly state: Schema.Schema.All
+    readonly migrations?: Versions.Any | undefined
+    readonly initial: unknown
+    readonly evolve: unknown
+    readonly decide: unknown
+  },
+  schemaVersion: number,
+  fingerprint: string
+): void => {
+  const { migrations } = definition
   const name = quote(definition.name)
   const refuse = (option: string, value: string, expected: string) => {
     throw new InvalidOption({ option: `Aggregate.make ${option}`, value, expected })
