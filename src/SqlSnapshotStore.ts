@@ -60,7 +60,7 @@ export const make: (options?: SqlMigrations.Options) => Effect.Effect<
         onSuccess: (rows) => rows.length
       }),
     exists: (stream, options) =>
-      Effect.mapBoth(repeat(execute(statements.exists(stream, options))), {
+      Effect.mapBoth(repeat(execute(statements.exists(stream, options?.schemaVersion))), {
         onFailure: failure("exists", stream.aggregate, stream.id),
         onSuccess: (rows) => rows.length > 0
       }),

@@ -120,17 +120,10 @@ export const layer = <Config extends DriverConfig, A, E, R>(
       driver({ ...options, disableWAL: true }),
       (cause) => Layer.fail(failure(Cause.squash(cause)))
     )
-    return Layer.flatMap(opened, (context) => {
-      const driver = Context.get(context, SqlClient.SqlClient)
-      // the driver's client has a tag of its own too
-      const replace = (client: SqlClient.SqlClient) =>
-        Context.unsafeMake<A | SqlClient.SqlClient>(
-          new Map(
-            Array.from(context.unsafeMap, ([key, service]) => [key, service === driver ? client : service] as const)
-          )
-        )
-      return Layer.effectContext(Effect.mapBoth(configure(driver, options), { onFailure: failure, onSuccess: replace }))
-    })
+    return Layer.tap(
+      opened,
+      (context) => Effect.mapError(configure(Context.get(context, SqlClient.SqlClient), options), failure)
+    )
   })
 
 const optionsProblem = (options: DriverConfig & Options): InvalidOption | undefined => {
@@ -168,7 +161,7 @@ const configure = Effect.fnUntraced(function*(sql: SqlClient.SqlClient, options:
   yield* whileBusy(run("SELECT 1 FROM sqlite_master"))
   const check = yield* Effect.try({ try: () => watch(filename, logged(connection)), catch: (cause) => cause })
   const eventLoop = yield* EventLoop.EventLoop
-  return SqliteConnection.makeClient(sql, connection, { check, whileBusy, eventLoop })
+  SqliteConnection.install(sql, connection, { check, whileBusy, eventLoop })
 })
 
 /** Returns the bytes of the write-ahead log that no checkpoint has emptied yet: a header, and a frame for each page. */

@@ -238,6 +238,7 @@ describe("invalid input of an untyped program", () => {
           yield* refused(`${typeof value} for the options of get`, store.get(stream, untyped(value)))
         }
         assert.isTrue(yield* store.exists(stream))
+        assert.isTrue(yield* store.exists(stream, untyped(null)))
       }).pipe(Effect.provide(layer)))
 
     it.scoped(`to a repository is a typed error (${name})`, () =>

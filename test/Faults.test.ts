@@ -112,6 +112,20 @@ describe("faults of an event store", () => {
       }))
   }
 
+  for (
+    const [name, fault, version] of [["before", Faults.fail, 0], ["after", Faults.lostAcknowledgement, 1]] as const
+  ) {
+    it.effect(`a typed failure ${name} the transaction of events and a snapshot`, () =>
+      Effect.gen(function*() {
+        const store = yield* EventStore.EventStore
+        const wrapped = Faults.makeEventStore(store, Faults.onCall("EventStore.transaction", 1, fault))
+        const shared = yield* wrapped.replay.withSnapshots(yield* SnapshotStore.SnapshotStore)
+        const end = yield* Effect.flip(shared.transaction(store.append(stream, [event("1")], exact(0))))
+        assert.deepInclude(end, { _tag: "EventStoreError", operation: "append", mayHaveAppended: version === 1 })
+        assert.strictEqual(yield* store.version(stream), version)
+      }).pipe(Effect.provide(Layer.provide(sqlStores, sqliteFile(":memory:")))))
+  }
+
   it.effect("an interruption ends a hanging call, and does not end a stuck one", () =>
     Effect.gen(function*() {
       for (const fault of [Faults.hang, Faults.stuck, Faults.after(Faults.stuck)]) {

@@ -615,6 +615,27 @@ describe("a transaction", () => {
       )
       assert.strictEqual(typedFailure(exit)._tag, "SqlError")
     }))
+
+  it.scoped("of a service in the driver's layer is one like any other", () => {
+    class Notes extends Context.Tag("Notes")<Notes, { readonly add: Effect.Effect<void, SqlError.SqlError> }>() {}
+    const notes = Layer.effect(
+      Notes,
+      Effect.map(SqlClient.SqlClient, (sql) => ({
+        add: Effect.asVoid(sql.withTransaction(sql`INSERT INTO notes DEFAULT VALUES`))
+      }))
+    )
+    const driver = (config: SqliteClient.SqliteClientConfig) => Layer.provideMerge(notes, SqliteClient.layer(config))
+    return Effect.gen(function*() {
+      const sql = yield* SqlClient.SqlClient
+      const { add } = yield* Notes
+      yield* sql`CREATE TABLE notes (id INTEGER PRIMARY KEY)`
+      const count = Effect.map(sql`SELECT NULL FROM notes`, (rows) => rows.length)
+      yield* Effect.all([add, add, sql.withTransaction(add), SqlStores.transaction(add)], { concurrency: "unbounded" })
+      assert.strictEqual(yield* count, 4)
+      yield* Effect.flip(sql.withTransaction(Effect.zipRight(add, Effect.fail("undone"))))
+      assert.strictEqual(yield* count, 4)
+    }).pipe(Effect.provide(Sqlite.layer(driver, { filename: ":memory:" })))
+  })
 })
 
 describe("round trips", () => {

@@ -59,7 +59,7 @@ WHERE ${ofStream} AND schema_version = ${SnapshotChoice.schemaVersionOf(table, c
         { ...identity, ...keyOf(stream), schemaVersion }
       ),
     /** A row if there is one. */
-    exists: (stream: StreamId.StreamId, { schemaVersion }: DeleteOptions = {}) =>
+    exists: (stream: StreamId.StreamId, schemaVersion: number | undefined) =>
       write(
         `SELECT NULL AS found FROM ${table} WHERE ${ofStream}${ofSchema(schemaVersion)} LIMIT 1`,
         { ...keyOf(stream), schemaVersion }

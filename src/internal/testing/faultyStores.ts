@@ -12,24 +12,34 @@ type Next = ReturnType<typeof start>
 type OperationsOf<Store extends string> = Operation extends infer O ? O extends `${Store}.${infer Name}` ? Name : never
   : never
 
+// the errors of the store name the operation of its interface
+const operations: Readonly<Record<OperationsOf<"EventStore">, EventStore.EventStoreError["operation"]>> = {
+  append: "append",
+  read: "read",
+  readAll: "readAll",
+  version: "version",
+  readTail: "read",
+  readWithSnapshot: "read",
+  transaction: "append"
+}
+
 /** Wraps an event store. */
 export const eventStore = (store: EventStore.EventStore["Type"], next: Next): EventStore.EventStore["Type"] => {
-  const at = (name: OperationsOf<"EventStore">, stream?: StreamId.StreamId): Site<EventStore.EventStoreError> => ({
-    meet: () => next(`EventStore.${name}`, stream),
-    failure: (injected, when) =>
-      new EventStore.EventStoreError({
-        operation: name === "readTail" || name === "readWithSnapshot"
-          ? "read"
-          : name === "transaction"
-          ? "append"
-          : name,
-        ...(stream === undefined ? {} : { stream }),
-        reason: "Unavailable",
-        mayHaveAppended: name === "append" && when === "After",
-        detail: injected.message,
-        cause: injected
-      })
-  })
+  const at = (name: OperationsOf<"EventStore">, stream?: StreamId.StreamId): Site<EventStore.EventStoreError> => {
+    const operation = operations[name]
+    return {
+      meet: () => next(`EventStore.${name}`, stream),
+      failure: (injected, when) =>
+        new EventStore.EventStoreError({
+          operation,
+          ...(stream === undefined ? {} : { stream }),
+          reason: "Unavailable",
+          mayHaveAppended: operation === "append" && when === "After",
+          detail: injected.message,
+          cause: injected
+        })
+    }
+  }
   return EventStore.EventStore.of({
     append: (stream, events, options) => inject(at("append", stream), store.append(stream, events, options)),
     read: (stream, options) => injectStream(at("read", stream), store.read(stream, options)),

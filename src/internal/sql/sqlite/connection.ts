@@ -24,7 +24,7 @@ export interface SqliteConnection {
   readonly isOpen: (connection: Connection.Connection) => boolean
 }
 
-const key = Symbol("effect-eventsourcing/SqliteConnection")
+const key: unique symbol = Symbol("effect-eventsourcing/SqliteConnection")
 
 interface ClientWithConnection extends SqlClient.SqlClient {
   readonly [key]: SqliteConnection
@@ -32,17 +32,20 @@ interface ClientWithConnection extends SqlClient.SqlClient {
 
 const hasConnection = (client: SqlClient.SqlClient): client is ClientWithConnection => key in client
 
-/** The connection of a client that `makeClient` gave, or of a copy of it. */
+/** The connection of a client that `install` changed, or of a copy of it. */
 export const of = (client: SqlClient.SqlClient): SqliteConnection | undefined =>
   hasConnection(client) ? client[key] : undefined
 
-/** A copy of the client whose transactions take turns. Its connection is shared, so the methods are replaced. */
-export const makeClient = (client: SqlClient.SqlClient, connection: Connection.Connection, options: {
+/**
+ * Makes the statements and transactions of a client take turns. It changes the client itself: services of the driver's layer
+ * may hold it, and its own transactions would begin on the connection whose statements take turns.
+ */
+export const install = (client: SqlClient.SqlClient, connection: Connection.Connection, options: {
   readonly check: Check
   /** Repeats an effect that fails because the database is busy, and waits in between. */
   readonly whileBusy: Root["whileBusy"]
   readonly eventLoop: EventLoop.EventLoop["Type"]
-}): SqlClient.SqlClient => {
+}): void => {
   const raw: Connection.Connection = {
     execute: connection.execute.bind(connection),
     executeRaw: connection.executeRaw.bind(connection),
@@ -79,12 +82,12 @@ export const makeClient = (client: SqlClient.SqlClient, connection: Connection.C
       return level
     }
   }
-  const own: ClientWithConnection = Object.assign(client.bind(undefined), client, {
+  const own: Pick<ClientWithConnection, "reserve" | "withTransaction" | typeof key> = {
     reserve: reserveOn(root),
     withTransaction: transactionsOn(root),
-    [key]: { shared: connection, isOpen: (connection: Connection.Connection) => root.open(connection) !== undefined }
-  })
-  return Object.assign(own, { safe: own })
+    [key]: { shared: connection, isOpen: (connection) => root.open(connection) !== undefined }
+  }
+  Object.assign(client, own)
 }
 
 // the driver's other operations must not run in the midst of a transaction either. A backup takes long: only its beginning
