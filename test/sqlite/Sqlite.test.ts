@@ -621,7 +621,7 @@ describe("a transaction", () => {
     const notes = Layer.effect(
       Notes,
       Effect.map(SqlClient.SqlClient, (sql) => ({
-        add: Effect.asVoid(sql.withTransaction(sql`INSERT INTO notes DEFAULT VALUES`))
+        add: Effect.suspend(() => Effect.asVoid(sql.withTransaction(sql`INSERT INTO notes DEFAULT VALUES`)))
       }))
     )
     const driver = (config: SqliteClient.SqliteClientConfig) => Layer.provideMerge(notes, SqliteClient.layer(config))
