@@ -53,8 +53,9 @@ export class EventStore extends Context.Tag("effect-eventsourcing/EventStore")<E
   /**
    * Appends events to a stream, all or none, if the stream is at the expected version.
    *
-   * An append may be repeated after a lost acknowledgement: if the stream already holds these event ids right after the
-   * expected version, the append succeeds with their original versions. An append of no events only checks the version.
+   * An append may be repeated after a lost acknowledgement. If the stream already holds these event ids in this order,
+   * the append succeeds with their original versions. If an exact version is expected, they must follow it directly. An
+   * append of no events only checks the version.
    */
   readonly append: (
     stream: StreamId.StreamId,
@@ -70,12 +71,12 @@ export class EventStore extends Context.Tag("effect-eventsourcing/EventStore")<E
 
   /**
    * Reads the events of all streams after a position, in the order of positions, up to the end. It includes events that
-   * are appended meanwhile. No event appears later at a position that was already passed: if appends may commit out of
-   * order, the store holds events back until their order is settled.
+   * are appended meanwhile. A reader misses no event: if appends may commit out of order, the store holds events back
+   * until no earlier position can still be filled.
    */
   readonly readAll: (options?: ReadAllOptions) => Stream.Stream<Event.RecordedEvent, EventDecodeError | EventStoreError>
 
-  /** Reads the version of a stream: that of its last event, or 0 if it has no events. */
+  /** Reads the version of a stream: the version of its last event, or 0 if it has no events. */
   readonly version: (stream: StreamId.StreamId) => Effect.Effect<number, EventStoreError>
 
   /** Holds the operations that only repositories use. */
@@ -126,8 +127,8 @@ export interface ReadAllOptions {
 }
 
 /**
- * The operations that only repositories use. A store that wraps another one passes them on:
- * `{ ...store, replay: { ...store.replay, readTail } }`.
+ * The operations that only repositories use. A store that wraps another one passes on those that it does not change, as
+ * in `{ ...store, replay: { ...store.replay, readTail } }`.
  *
  * @since 0.1.0
  * @category models
@@ -152,9 +153,9 @@ export interface ReplaySeam {
   readonly inTransaction: Effect.Effect<boolean>
 
   /**
-   * Runs an effect and returns its exit, for a caller that continues after a failure. Inside an open transaction of
-   * this store a failure undoes the effect's own statements and leaves the transaction usable. If the transaction
-   * itself is lost, `attempt` fails.
+   * Runs an effect and returns its exit, for a caller that continues after a failure. If a failed statement would abort
+   * the open transaction, as on PostgreSQL, a failure undoes the effect's own statements, and the transaction stays
+   * usable. If the transaction itself is lost, `attempt` fails.
    */
   readonly attempt: <A, E>(effect: Effect.Effect<A, E>) => Effect.Effect<Exit.Exit<A, unknown>, EventStoreError>
 }
@@ -183,7 +184,7 @@ export interface TailEvent {
 export interface SharedDatabase {
   readonly read: SnapshotReader
   /**
-   * Runs an effect in one transaction: that of the caller if it has one. Fails with an `EventStoreError` if the
+   * Runs an effect in the caller's open transaction, or in a new one. Fails with an `EventStoreError` if the
    * transaction cannot begin or commit.
    */
   readonly transaction: <A, E>(effect: Effect.Effect<A, E>) => Effect.Effect<A, E | EventStoreError>
@@ -201,8 +202,8 @@ export interface SnapshotReader {
       /** The snapshot that `SnapshotStore.get` would return. */
       readonly snapshot: Option.Option<Snapshot.EncodedSnapshot>
       /**
-       * The events from the snapshot's own version on, if the reader can use the snapshot by its schema version and
-       * fingerprint. Otherwise the events from version 1 on.
+       * At most `limit` events. They begin at the snapshot's own version if the options accept its schema version and
+       * fingerprint. Otherwise they begin at version 1.
        */
       readonly events: ReadonlyArray<TailEvent>
     },
@@ -217,7 +218,7 @@ export interface SnapshotReader {
  * @category models
  */
 export interface ReaderOptions extends GetOptions {
-  /** The fingerprint that a snapshot of the schema version must have. Default: any. */
+  /** The fingerprint that a snapshot of `schemaVersion` must have. Default: any. */
   readonly fingerprint?: string | undefined
   readonly limit: number
 }
@@ -225,7 +226,7 @@ export interface ReaderOptions extends GetOptions {
 export { DuplicateEventId, EventDecodeError, EventStoreError, HistoryGap, VersionConflict }
 
 /**
- * The interface of a driver, in text and numbers. {@link makeEncoded} adds validation, encoding and paging.
+ * The interface of a driver, which stores payloads as text. {@link makeEncoded} adds validation, encoding and paging.
  *
  * @since 0.1.0
  * @category drivers
@@ -287,7 +288,7 @@ export const makeEncoded = (driver: Encoded): EventStore["Type"] =>
           const expected = options.expectedVersion
           if (!Arr.isNonEmptyReadonlyArray(encoded)) return () => checkVersion(driver, stream, expected)
           const time = clock.unsafeCurrentTimeMillis()
-          // a time beyond that of a date could be stored, and never be read again
+          // a time outside the range of a date could be stored, but not read back
           if (!isDate(time)) return `the Clock gives ${time} for the time, which is ${noDate}`
           return () => driver.append({ stream, events: encoded, expected, time: Math.trunc(time) })
         })

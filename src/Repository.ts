@@ -81,8 +81,9 @@ export type {
  */
 export interface Repository<in out A extends Aggregate.Any> {
   /**
-   * Loads the aggregate, decides the command and appends its events. After a conflict it folds the new events onto the
-   * loaded state and decides again, as often as the `retry` schedule allows. A command without events appends nothing.
+   * Loads the aggregate, decides the command and appends its events. If another writer appended first, the command
+   * folds the new events onto the loaded state and decides again, as often as the `retry` schedule allows. A command
+   * that decides no events appends nothing.
    */
   readonly execute: (
     id: Aggregate.Id<A>,
@@ -106,21 +107,24 @@ export interface Repository<in out A extends Aggregate.Any> {
    */
   readonly load: (id: Aggregate.Id<A>) => Effect.Effect<Loaded<Aggregate.Id<A>, Aggregate.State<A>>, LoadError>
 
-  /** Takes a snapshot of the committed state now, or fails with a typed error. It always fails in mode `none`. */
+  /**
+   * Takes a snapshot of the stored state now, or fails with a typed error. It always fails in mode `none`. Inside a
+   * transaction that both stores share, the snapshot is committed or rolled back with the events.
+   */
   readonly createSnapshot: (
     id: Aggregate.Id<A>
   ) => Effect.Effect<CreatedSnapshot<Aggregate.State<A>>, CreateSnapshotError>
 
   /**
-   * Compares the state of a load by snapshot with that of a full replay at the same version. It detects an `evolve` or
-   * a migration that changed after the snapshot was taken, which the check on load cannot detect. It removes a refuted
-   * snapshot, unless `remove` is false.
+   * Compares the state of a load by snapshot with the state of a full replay at the same version. It detects that
+   * `evolve`, a migration or the stored state was changed after the snapshot was taken. The check on load cannot detect
+   * this. A refuted snapshot is removed, unless `remove` is false.
    */
   readonly verify: (id: Aggregate.Id<A>, options?: Options.VerifyOptions) => Effect.Effect<Verification, LoadError>
 
   /**
-   * Waits until no background snapshot is pending. Inside a transaction it returns at once: the workers may need the
-   * connection that the transaction holds.
+   * Waits until no background snapshot is pending. Inside a transaction it returns at once, because the workers may
+   * need the connection that the transaction holds.
    */
   readonly awaitPendingSnapshots: Effect.Effect<void>
 }
@@ -184,7 +188,7 @@ export const make = <Name extends string, Id, State, Event, Command, Rejection>(
             id,
             decide: (state) => decideStored(aggregate, state, commands),
             source: Source.make(services.loadable, aggregate.state),
-            // the trace context is that of the caller's span
+            // the context was read outside of `span`, so that the events carry the caller's span
             metadata: {
               ...Commands.traceContext(context),
               ...Context.get(context, Event.CurrentMetadata),

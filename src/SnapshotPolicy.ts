@@ -2,7 +2,8 @@
  * Defines when a snapshot is due and how it is taken.
  *
  * A policy is a plain value: a mode, and a condition that is built with {@link and}, {@link or} and {@link not}. Cost:
- * the repository evaluates the condition once for each load and each command, without an Effect.
+ * the repository evaluates the condition, without an Effect, after each load and each command. If a snapshot is due, it
+ * may evaluate the condition again.
  *
  * @since 0.1.0
  */
@@ -21,15 +22,15 @@ import { InvalidOption } from "./InvalidOption.js"
 export interface Progress<out State = unknown, out Event = unknown> {
   /** The version of the loaded state, or of the state after the command. */
   readonly version: number
-  /** The version of the snapshot that the load used, if it had the current schema version. Otherwise 0. */
+  /** The version of the snapshot that the load used. It is 0 if the load used none of the current schema version. */
   readonly snapshotVersion: number
   /** How many events the load folded. */
   readonly replayed: number
   /** The duration of the load in milliseconds. Default 0. */
   readonly took?: number | undefined
-  /** The age of that snapshot in milliseconds. Default: `Infinity`, as for a load without a snapshot. */
+  /** The age in milliseconds of the snapshot at `snapshotVersion`. Default: `Infinity`, as without a snapshot. */
   readonly age?: number | undefined
-  /** The change that the command made. A load has none. */
+  /** The change that a command made. Undefined for a load, and for a command without events. */
   readonly change?: Change<State, Event> | undefined
 }
 
@@ -42,7 +43,7 @@ export interface Progress<out State = unknown, out Event = unknown> {
 export interface Change<out State, out Event> {
   /** The state that the command was decided on. */
   readonly before: State
-  /** The state after its events. */
+  /** The state after the command's events. */
   readonly after: State
   readonly events: ReadonlyArray<Event>
 }
@@ -69,8 +70,8 @@ export type When<State = unknown, Event = unknown> =
   | { readonly _tag: "Never" }
 
 /**
- * Is due when at least `events` events follow the snapshot that the load found. An append of several events cannot skip
- * it, and after a failed save the next command tries again.
+ * Is due when at least `events` events follow the snapshot that the load used, or the start of the stream if it used
+ * none. An append of several events cannot skip the snapshot. After a failed save the next command tries again.
  *
  * @example
  * ```ts
@@ -130,8 +131,8 @@ export const whenReplayTook = (duration: Duration.DurationInput): When => ({ _ta
 export const olderThan = (duration: Duration.DurationInput): When => ({ _tag: "OlderThan", duration })
 
 /**
- * Is due when a command changed the state in a way that matters: a month was closed, an order was shipped. It is never
- * due for a load, which changes nothing.
+ * Is due when the predicate returns true for the change that a command made: a month was closed, an order was shipped.
+ * It is never due for a load or for a command without events.
  *
  * @example
  * ```ts
@@ -151,7 +152,7 @@ export const when = <State, Event = unknown>(
 ): When<State, Event> => ({ _tag: "When", predicate })
 
 /**
- * Is due when both conditions are.
+ * Is due when both conditions are due. If the left one is not, the right one is not evaluated.
  *
  * @example
  * ```ts
@@ -171,7 +172,7 @@ export const and: {
 } = dual(2, <S, E>(left: When<S, E>, right: When<S, E>): When<S, E> => ({ _tag: "And", left, right }))
 
 /**
- * Is due when at least one of the two conditions is. If the left one is, the right one is not evaluated.
+ * Is due when at least one of the two conditions is due. If the left one is, the right one is not evaluated.
  *
  * @example
  * ```ts
@@ -191,7 +192,7 @@ export const or: {
 } = dual(2, <S, E>(left: When<S, E>, right: When<S, E>): When<S, E> => ({ _tag: "Or", left, right }))
 
 /**
- * Is due when the condition is not.
+ * Is due when the given condition is not due.
  *
  * @example
  * ```ts
@@ -266,9 +267,9 @@ export const isDue = <State, Event>(when: When<State, Event>, progress: Progress
  *
  * - `None`: never taken, never read.
  * - `Manual`: read by every load, taken by `createSnapshot` only.
- * - `Sync`: taken before the command returns.
- * - `Background`: taken by supervised fibers. The command does not wait.
- * - `Inline`: taken in the transaction that appends the events.
+ * - `Sync`: taken before the command or the load returns.
+ * - `Background`: taken by supervised fibers. Commands and loads do not wait.
+ * - `Inline`: like `Sync`, and taken in the transaction that appends the events.
  *
  * @since 0.1.0
  * @category models
@@ -281,8 +282,8 @@ export type SnapshotPolicy<State = unknown, Event = unknown> =
   | { readonly _tag: "Inline"; readonly when: When<State, Event> }
 
 /**
- * The condition of a mode: `every: n`, short for `when: every(n)`, or any `when`. The constructors of the modes throw
- * `InvalidOption` if both are given, and for an unknown option.
+ * The condition of a mode: `when: condition`, or `every: n` as a short form of `when: every(n)`. The constructors of
+ * the modes throw `InvalidOption` if both are given, or if an option is unknown.
  *
  * @since 0.1.0
  * @category models
@@ -307,7 +308,7 @@ export interface BackgroundOptions {
   readonly capacity?: number | undefined
   /** The retries of a failed snapshot. Default: two, after 100 ms and another 200 ms. */
   readonly retry?: Schedule.Schedule<unknown> | undefined
-  /** How long an attempt may run without progress: a page of events that it read, or the save. Default 5 seconds. */
+  /** The timeout for each step of an attempt: to read a page of events, or to save. Default 5 seconds. */
   readonly timeout?: Duration.DurationInput | undefined
   /** How long closing the scope waits for pending snapshots. Default 5 seconds. */
   readonly drainTimeout?: Duration.DurationInput | undefined
@@ -344,7 +345,8 @@ export const none: SnapshotPolicy = { _tag: "None" }
 export const manual: SnapshotPolicy = { _tag: "Manual" }
 
 /**
- * Writes a due snapshot before the command returns. A save that fails or times out is logged, and the command succeeds.
+ * Writes a due snapshot before the command or the load returns. A save that fails or times out is
+ * logged, and the command succeeds.
  *
  * @example
  * ```ts
@@ -361,9 +363,11 @@ export const sync = <State = unknown, Event = unknown>(
 ): SnapshotPolicy<State, Event> => ({ _tag: "Sync", when: toWhen("sync", options) })
 
 /**
- * Writes a due snapshot in the transaction that appends the events, so that no other reader sees the events without it.
- * A save that fails is rolled back alone and logged, and the events are appended. `Repository.make` fails with
- * `InvalidOption` unless both stores are SQL stores on one client.
+ * Writes a due snapshot in the transaction that appends the events: other readers see both at the same time. A save
+ * that fails is rolled back alone and logged, and the events are appended. If the transaction cannot begin or commit,
+ * the command appends without it and then saves, except in a transaction of the caller. A snapshot that is due after a
+ * load, or after a command without events, is written as in `sync`. `Repository.make` fails with `InvalidOption` unless
+ * both stores are SQL stores on one client.
  *
  * @example
  * ```ts
@@ -380,7 +384,7 @@ export const inline = <State = unknown, Event = unknown>(
 ): SnapshotPolicy<State, Event> => ({ _tag: "Inline", when: toWhen("inline", options) })
 
 /**
- * Writes a due snapshot in a background fiber of the repository. The command does not wait for it.
+ * Writes a due snapshot in a background fiber of the repository. Commands and loads do not wait for it.
  *
  * @example
  * ```ts

@@ -1,8 +1,8 @@
 /**
  * Provides both SQL stores in one layer, and transactions around them.
  *
- * The layer builds both stores on one client, so that a load is one statement. A transaction succeeds only if the
- * database committed it. It costs a `BEGIN` and a `COMMIT`.
+ * The layer builds both stores on one client, so that one statement reads a snapshot and the events after it. A
+ * transaction succeeds only if the database committed it, and costs a `BEGIN` and a `COMMIT`.
  *
  * @since 0.1.0
  */
@@ -56,9 +56,9 @@ export const layerWith = (
 export const layer = layerWith({})
 
 /**
- * Signals that the database did not carry out a transaction.
+ * Signals that a transaction was not committed, or that the outcome is unknown.
  *
- * - `NotBegun`: it could not begin.
+ * - `NotBegun`: the transaction could not begin.
  * - `RolledBack`: the database rolled it back.
  * - `Unknown`: the connection was lost during the commit. The transaction may have been committed.
  *
@@ -96,11 +96,11 @@ const outcomes: Readonly<Record<TransactionError["reason"], string>> = {
 
 /**
  * Runs an effect in one transaction of the SQL client, and succeeds only if the database committed it. A failure or an
- * interruption rolls it back. Inside an open transaction the effect runs in a savepoint, and a failure undoes only
- * that.
+ * interruption rolls it back. Inside an open transaction the effect runs in a savepoint. A failure then undoes only the
+ * effect, and the outer transaction decides about the commit.
  *
- * Prefer it to the client's own `withTransaction`, which succeeds if PostgreSQL answers `COMMIT` with a rollback.
- * PostgreSQL does so after a failed statement, even if the program caught the failure.
+ * Prefer it to the client's own `withTransaction`, which succeeds even if PostgreSQL rolls back on `COMMIT`. PostgreSQL
+ * does so after a failed statement, even if the program caught the failure.
  *
  * @example
  * ```ts

@@ -1,8 +1,8 @@
 /**
  * Wraps stores, so that chosen calls fail.
  *
- * A plan chooses the calls that fail: the n-th call, the calls that match a predicate, or calls that are drawn from a
- * seed. The wrapper passes every other call on to the event store or snapshot store below it.
+ * A plan chooses the calls that fail: the n-th call, the calls that match a predicate, or calls at random by a seed.
+ * The wrapper passes every other call on to the event store or snapshot store below it.
  *
  * @since 0.1.0
  */
@@ -68,8 +68,8 @@ export const die: Fault = { _tag: "Die", when: "Before" }
 export const hang: Fault = { _tag: "Hang", when: "Before" }
 
 /**
- * The call never returns, nothing is done, and it cannot be interrupted, like a driver that does not respond to a
- * cancellation. A caller that waits for it never continues, so wait with a timeout around `Effect.disconnect`.
+ * The call never returns and cannot be interrupted, and nothing is done. It imitates a driver that does not cancel.
+ * A caller that waits for the call never continues. To stop waiting, put a timeout around `Effect.disconnect`.
  *
  * @example
  * ```ts
@@ -149,11 +149,14 @@ export const lostAcknowledgement: Fault = { _tag: "Fail", when: "After" }
 export const duplicate: Fault = { _tag: "Duplicate" }
 
 /**
- * One row of the call is corrupted. Calls that neither return nor write a row are carried out unchanged.
+ * Corrupts one event or snapshot that the call reads or saves:
  *
- * One of the events that the call reads gets a payload that is not JSON, an unknown type, or another version. The snapshot
- * that the call reads or saves gets a state that is not JSON, a version ahead of the stream, the event id of another
- * history, another fingerprint, or version 0. The number of the call selects the kind of corruption.
+ * - `EventStore.readTail`: one event gets a payload that is not JSON, an unknown type, or another version.
+ * - `EventStore.read`, `readAll`: the stream fails with an `EventDecodeError` for one of the events.
+ * - `SnapshotStore.get`, `save`: a state that is not JSON, another event id or fingerprint, version 0 or one too high.
+ * - `EventStore.readWithSnapshot`: one event or the snapshot, as above, but the fingerprint stays.
+ *
+ * Other calls, appends included, stay unchanged. The number of the call selects the row and the kind of corruption.
  *
  * @example
  * ```ts
@@ -169,8 +172,8 @@ export const duplicate: Fault = { _tag: "Duplicate" }
 export const corrupt: Fault = { _tag: "Corrupt" }
 
 /**
- * Moves a fault behind the call, which is carried out first. It applies to {@link die}, {@link hang}, {@link stuck},
- * {@link interrupt}, and {@link fail}, which becomes {@link lostAcknowledgement}. Other faults stay as they are.
+ * Lets the call be carried out before the fault happens. It changes {@link die}, {@link hang}, {@link stuck} and
+ * {@link interrupt}, and turns {@link fail} into {@link lostAcknowledgement}. Other faults stay as they are.
  *
  * @example
  * ```ts
@@ -203,7 +206,7 @@ export const after = (fault: Fault): Fault => "when" in fault ? { ...fault, when
 export const isInjected: (error: unknown) => boolean = Internal.isInjected
 
 /**
- * Decides which calls meet a fault. Every store that is built with a plan starts it once.
+ * Decides which calls meet a fault. Each store that is wrapped with the plan starts it anew, with its own counts.
  *
  * @since 0.1.0
  * @category models
@@ -226,8 +229,8 @@ export interface Plan extends Plans.Plan<Call, Fault> {}
 export const none: Plan = Plans.none
 
 /**
- * Injects the fault into the n-th call of an operation, counted from 1, or into several of them. Throws an `InvalidOption`
- * for any other number.
+ * Injects the fault into the n-th call of an operation, counted from 1, or into several of its calls. Throws an
+ * `InvalidOption` if a number is not a whole number from 1 on.
  *
  * @example
  * ```ts
@@ -315,8 +318,8 @@ export const firstOf = (...plans: ReadonlyArray<Plan>): Plan => ({
  */
 export interface Options {
   /**
-   * Called just before each fault happens. A fault that has nothing to do does not happen, such as a `corrupt` of a call
-   * that reads no row. Neither does a fault after a call that failed by itself.
+   * Called just before each fault happens. It is not called for a fault without effect: a `corrupt` of a call that has
+   * no event or snapshot, or a fault after a call that failed by itself.
    */
   readonly onFault?: ((call: Call, fault: Fault) => void) | undefined
 }

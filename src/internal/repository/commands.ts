@@ -1,7 +1,7 @@
 // Executes commands.
-// Mechanism: load, decide, append at the version that was loaded. If another writer was faster, the command reads the new
-// events onto its state and decides again. A due snapshot is taken in the same step as the append, uninterruptibly.
-// Cost: one round trip for the load and one for the append, and two more for each lost race.
+// Mechanism: load, decide, append at the loaded version. If another writer appended first, the command folds the new
+// events onto its state and decides again. No interruption can come between an append and its snapshot.
+// Cost: the load, one round trip for the append, and two more for each lost race.
 import * as Cause from "effect/Cause"
 import * as Clock from "effect/Clock"
 import * as Context from "effect/Context"
@@ -25,17 +25,17 @@ import { afterAppend, afterLoad, type Commanded, saveInTime } from "./snapshots.
 import type { Source } from "./source.js"
 import { type Decided, type Decision, type Stored, tagOf } from "./storedEvents.js"
 
-/** A list of commands on its way. */
+/** The input of {@link execute}: the aggregate's id, and commands that are decided and appended together. */
 export interface Execution<in out Id, in out State, in out Event, out Rejection> {
   readonly services: Services<Id, State, Event>
   readonly id: Id
   readonly decide: (state: State) => Decision<State, Event, Rejection>
-  /** What the state is folded from. */
+  /** The source from which the state is folded again, after a conflict or for a snapshot. */
   readonly source: Source<State>
   readonly metadata: Event.Metadata
 }
 
-/** The rejection is a value until the end: its tag may be that of an error that is retried. */
+/** Keeps a rejection as a value until the end. As a failure it could be taken for a conflict and decided again. */
 type Outcome<State, Event, Rejection> = Effect.Effect<
   Either.Either<Executed<State, Event>, Rejection>,
   ExecuteError
@@ -91,7 +91,7 @@ const readOnAndDecide = <Id, State, Event, Rejection>(
   const { id, services: { loader, loads, retry }, source } = execution
   return Effect.flatMap(Effect.zip(Schedule.driver(retry), RetryClock), ([driver, clock]) => {
     const again = (baseline: Baseline<State>, conflict: EventStore.VersionConflict): Outcome<State, Event, Rejection> =>
-      // in real time: the other writers append in theirs, whichever clock dates the events
+      // the other writers append in real time, so the wait passes in real time too
       Effect.matchEffect(Effect.withClock(driver.next(conflict), clock), {
         onFailure: () => Effect.fail(conflict),
         onSuccess: () =>
@@ -105,8 +105,8 @@ const readOnAndDecide = <Id, State, Event, Rejection>(
 }
 
 /**
- * The clock of the waits between the tries of a command that lost a race. It is real time, also where a test has stopped
- * the `Clock`: the writers that won the race append in real time. A simulation of all writers gives its own clock.
+ * The clock of the waits after a lost race. It is real time even if a test has stopped the `Clock`, because the other
+ * writers append in real time. A simulation, which runs all writers itself, provides its own clock.
  */
 export class RetryClock extends Context.Reference<RetryClock>()("effect-eventsourcing/internal/RetryClock", {
   defaultValue: (): Clock.Clock => Clock.make()
@@ -133,7 +133,7 @@ const propose = <Event>(
   Effect.flatMap(
     Event.IdGenerator,
     (newId) =>
-      // most commands decide one event, for which a loop costs more than its body
+      // most commands decide one event, for which Effect.reduce costs less than a loop
       Effect.reduce(stored, new Array<Event.ProposedEvent>(), (proposed, { payload, type }) =>
         Effect.map(newId, (id) => {
           proposed.push({ id, type, payload, metadata })
@@ -167,11 +167,11 @@ const append = <Id, State, Event, Rejection>(
     interrupted
   })
   const appended = services.events.append(stream, proposed, { expectedVersion: ExpectedVersion.exact(before.version) })
-  // an interruption that comes during the append, or after it, finds the snapshot noted or saved
+  // a command that is interrupted during its append, or after it, still queues or saves its due snapshot
   const thenSnapshot = Effect.uninterruptibleMask((restore) =>
     restore(appended).pipe(
       Effect.tapErrorCause((cause) =>
-        // the store is asked whether an interrupted append succeeded
+        // an interrupted append may have succeeded: only the store can tell
         Cause.isInterrupted(cause) ? afterAppend(services, id, after, commanded(true)) : Effect.void
       ),
       Effect.zipRight(afterAppend(services, id, after, commanded(false)))
@@ -186,7 +186,7 @@ const append = <Id, State, Event, Rejection>(
         when === undefined ? appended : Effect.flatMap(inTransaction, (open) => {
           const save = saveInTime(services, id, after, when, commanded(false))
           const both = shared.value.transaction(Effect.zipRight(appended, save))
-          // only the caller can begin the caller's own transaction again
+          // a transaction that the caller began can only be repeated by the caller
           return open ? both : Effect.catchIf(both, isUnavailable, (first) => alone(thenSnapshot, first))
         })
     )
@@ -205,7 +205,7 @@ const append = <Id, State, Event, Rejection>(
   )
 }
 
-// without the snapshot the append may succeed; with the same event ids it happens only once
+// Without the transaction the append may succeed. The event ids are the same, so the events are not appended twice.
 const alone = <A, E extends { readonly _tag: string }>(
   appending: Effect.Effect<A, E>,
   { mayHaveAppended }: EventStore.EventStoreError
@@ -218,20 +218,20 @@ const alone = <A, E extends { readonly _tag: string }>(
 const isUnavailable = (error: { readonly _tag: string }): error is EventStore.EventStoreError =>
   error instanceof EventStore.EventStoreError && error.reason === "Unavailable"
 
-/** Proves that the events before a command, and after an interrupted append its own events too, are in the store. */
+/** Asks the store whether the history before the command still stands and, if `after` is given, its own events too. */
 const isStored = <State>(
   events: EventStore.EventStore["Type"],
   before: Baseline<State>,
   after: Baseline<State> | undefined
 ): Effect.Effect<boolean, EventStore.EventStoreError> => {
-  // the expected version fits another history of the same length too, such as one that was restored since the load
+  // the append succeeds on any history of the same length, even on one that was restored since the load
   const holds = before.version === 0 ? Effect.succeed(true) : stands(events.replay, before)
   return after === undefined
     ? holds
     : Effect.if(holds, { onTrue: () => stands(events.replay, after), onFalse: () => Effect.succeed(false) })
 }
 
-/** The trace context of the caller, as metadata. */
+/** Returns the caller's trace context as metadata. */
 export const traceContext = (context: Context.Context<never>): Event.Metadata =>
   Option.match(Context.getOption(context, Tracer.ParentSpan), {
     onNone: () => ({}),

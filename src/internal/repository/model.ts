@@ -28,11 +28,11 @@ export interface Loaded<out Id, out State> {
   readonly state: State
   readonly version: number
   readonly exists: boolean
-  /** The version of the snapshot that was used, 0 without one. */
+  /** The version of the snapshot that the load used, or 0 if it used none. */
   readonly snapshotVersion: number
-  /** How many events were folded. */
+  /** How many events the load folded. */
   readonly replayed: number
-  /** Whether a snapshot was used, and the typed reason if it was not. */
+  /** Whether the load used a snapshot, and the typed reason if it did not. */
   readonly snapshotOutcome: Snapshot.SnapshotOutcome
 }
 
@@ -44,15 +44,15 @@ export interface Loaded<out Id, out State> {
  */
 export interface CreatedSnapshot<out State> {
   readonly snapshot: Snapshot.Snapshot<State>
-  /** `Superseded` if the store already had this version, or a newer one. */
+  /** `Saved`, or `Superseded` if the store already had a snapshot of this version or a newer one. */
   readonly outcome: SnapshotStore.SaveOutcome
 }
 
 /**
  * The result of `verify`.
  *
- * - `Verified`: the load by snapshot and full replay gave equivalent states.
- * - `Refuted`: they did not. `differences` holds the first twenty.
+ * - `Verified`: the load by snapshot and the full replay gave equivalent states.
+ * - `Refuted`: the two states differ. `differences` holds the first twenty places.
  * - `NoSnapshot`: the load used no snapshot, for the reason in `snapshotOutcome`.
  *
  * @since 0.1.0
@@ -77,7 +77,7 @@ export type Verification =
  * @category models
  */
 export interface Difference {
-  /** Such as `$.lines[3].price`. */
+  /** The place in the state, such as `$.lines[3].price`. */
   readonly path: string
   /** The value after full replay. */
   readonly replayed: string

@@ -29,30 +29,33 @@ export interface Options<State = unknown, Event = unknown> {
   /** Default: `SnapshotPolicy.none`. */
   readonly snapshots?: SnapshotPolicy.SnapshotPolicy<State, Event> | undefined
   /**
-   * When a command that lost a race is decided again, in real time and not by Effect's `Clock`. Default: up to 30 times,
-   * after a random wait that grows from 1 to 50 milliseconds.
+   * The waits before a command is decided again because another writer appended first. They pass in real time, not by
+   * Effect's `Clock`. Default: up to 30 times, after a random wait that grows from 1 to 50 milliseconds.
    */
   readonly retry?: Schedule.Schedule<unknown, EventStore.VersionConflict> | undefined
-  /** How many events are read at a time. Default 4,000. */
+  /** How many events a load reads at a time, at most. Default 4,000. */
   readonly pageSize?: number | undefined
   /**
-   * How long a load or a command waits for each call of the snapshot store, and `createSnapshot` for its save. Default 5
+   * How long a load waits for `SnapshotStore.get`, and how long a load, a command or `createSnapshot` waits for a save.
+   * A load from SQL stores on one client reads the snapshot together with the events, without this timeout. Default 5
    * seconds.
    */
   readonly snapshotTimeout?: Duration.DurationInput | undefined
   /**
-   * Whether loads, and commands that append nothing, take snapshots that are due. Default true. Set it to false in
-   * processes that must not write.
+   * Whether loads, and commands that append nothing, take due snapshots, and whether sampled verification removes
+   * refuted ones. Default true. Set it to false in processes that must not write.
    */
   readonly snapshotOnLoad?: boolean | undefined
   /**
    * How to treat a snapshot whose schema changed while `schemaVersion` did not. `replay` (the default) refuses it.
-   * `decode` uses it if it decodes: that is correct only if every change was an addition that old states decode to.
+   * `decode` uses it if it decodes. That is correct only if old states decode to the state that a replay returns, as
+   * with an added optional field.
    */
   readonly onDrift?: "replay" | "decode" | undefined
   /**
    * How many events a load or a command may fold. A longer replay fails with `ReplayTooLong`. In background mode it also
-   * asks a worker for a snapshot. Workers and `createSnapshot` have no such limit. Default: no limit.
+   * asks a worker for a snapshot, except for a load where `snapshotOnLoad` is false. Workers, `createSnapshot` and
+   * `verify` have no such limit. Default: no limit.
    */
   readonly maxReplay?: number | undefined
   /**
@@ -73,11 +76,11 @@ export interface Options<State = unknown, Event = unknown> {
  * @category models
  */
 export interface VerifySample {
-  /** The share of the loads by snapshot that is verified, from 0 to 1. Effect's `Random` draws them. */
+  /** The share of the loads by snapshot that is verified, from 0 to 1. Effect's `Random` chooses the loads. */
   readonly sample: number
   /**
-   * How many events verifications may fold in a minute. A verification over the budget is skipped and counted. Default
-   * 1,000,000.
+   * How many events the verifications of one minute may fold. A verification that would exceed the budget is skipped,
+   * and the metric counts it as skipped. Default 1,000,000.
    */
   readonly budget?: number | undefined
 }
@@ -85,10 +88,10 @@ export interface VerifySample {
 /**
  * The options of the state cache.
  *
- * A cached state is a baseline like a snapshot. Every load and command reads the events after it from the store in one
- * round trip, together with the proof that the stream still has the history that the state was folded from. A load thus
- * sees other processes' appends, restores and rollbacks at once. Inside a transaction the cache is neither read nor
- * written. A load by the cache has `snapshotOutcome` `Disabled`.
+ * A load starts from a cached state as from a snapshot. One round trip reads the last event of the cached state, which
+ * proves that the stream still has the same history, and the events after it. A load therefore sees the appends,
+ * restores and rollbacks of other processes at once. Inside a transaction the cache is neither read nor written. A load
+ * from the cache has the `snapshotOutcome` `Disabled`.
  *
  * @since 0.1.0
  * @category models
@@ -143,7 +146,7 @@ const defaultRetry: Schedule.Schedule<unknown> = Schedule.exponential("1 millis"
   Schedule.intersect(Schedule.recurs(30))
 )
 
-/** Finds a problem of the aggregate or the options. A program without types may pass any value. */
+/** Finds a problem of the aggregate or the options. A program without type checks may pass any value. */
 export const problem = <State, Event>(
   aggregate: unknown,
   options: Options<State, Event>
@@ -205,7 +208,7 @@ const isPlainRecord = (value: unknown): boolean => {
   return prototype === null || prototype === Object.prototype
 }
 
-/** Whether a verification removes what it refutes, or the problem with its options. */
+/** Whether a verification removes the snapshots that it refutes, or the problem with its options. */
 export const removeOf = (options: VerifyOptions | undefined): Either.Either<boolean, string> => {
   try {
     const problem = unknownKey("the options of verify", options, ["remove"]) ??

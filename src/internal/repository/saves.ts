@@ -1,7 +1,7 @@
 // Decides whether a snapshot is due, and saves it.
-// Mechanism: asks the policy, encodes the state, removes the snapshot that the load refuted, saves. A background save reads the stream
-// again first, and thus saves only committed events.
-// Cost: one encoding and one statement, and one more for a refuted snapshot. A background save adds a load.
+// Mechanism: a save encodes the state, removes the snapshot that the load refuted, and writes the new one. A background
+// save first reads the stream again, so that it saves only committed events.
+// Cost: one encoding and one statement, and a second statement after a refuted snapshot. A background save adds a load.
 import * as Clock from "effect/Clock"
 import * as DateTime from "effect/DateTime"
 import * as Effect from "effect/Effect"
@@ -23,7 +23,7 @@ import * as Telemetry from "./telemetry.js"
 /** The condition under which a snapshot is always due. */
 export const always = SnapshotPolicy.not(SnapshotPolicy.never)
 
-// migrated and refuted snapshots are due at once; otherwise every load repeats the work
+// a migrated or refuted snapshot is replaced at once; otherwise every load would repeat the migration or the replay
 const isDue = <State, Event>(
   when: SnapshotPolicy.When<State, Event>,
   baseline: Baseline<State>,
@@ -41,7 +41,7 @@ const progressOf = <Id, State, Event>(
   now: number,
   change: SnapshotPolicy.Change<State, Event> | undefined
 ): SnapshotPolicy.Progress<State, Event> => {
-  // a distance counts from the snapshot of the aggregate's own schema version
+  // conditions count from a snapshot of the current schema version only
   const own = Option.getOrUndefined(
     Option.filter(used, (used) => used.schemaVersion === services.loadable.schemaVersion)
   )
@@ -55,7 +55,7 @@ const progressOf = <Id, State, Event>(
   }
 }
 
-/** Returns the settled policy if a snapshot is due now. The save may come later and ask the policy again. */
+/** Returns a condition if a snapshot is due now, else undefined. A save that rereads the stream evaluates it again. */
 export const dueNow = <Id, State, Event>(
   services: Services<Id, State, Event>,
   baseline: Baseline<State>,
@@ -69,7 +69,7 @@ export const dueNow = <Id, State, Event>(
       if (backOff.waits(baseline.stream.id, now)) return Effect.succeed(undefined)
       const progress = progressOf(services, baseline, now, change)
       if (!isDue(when, baseline, progress)) return Effect.succeed(undefined)
-      // the next load counts from the stored snapshot
+      // without the cached state, the next load counts from the stored snapshot
       loader.forget(baseline.stream)
       return Effect.succeed(settle(when, progress))
     } catch (error) {
@@ -92,11 +92,11 @@ export const save = <Id, State, Event>(
     const time = yield* timeOf(stream, yield* Clock.currentTimeMillis)
     const encoded = yield* loadable.encode({ stream, version, eventId, state, time })
     if (Option.isSome(refuted)) {
-      // a save never replaces a newer version, and the snapshot that the load refuted may claim to be newer
+      // a save never replaces a newer version, and the refuted snapshot may have one
       const { eventId, version } = refuted.value
       yield* snapshots.delete(stream, {
         schemaVersion: loadable.schemaVersion,
-        // no store takes a version beyond the limit, but a row may have one that was written by hand
+        // the store rejects a version beyond the limit, but a row that was edited by hand may have one
         identity: Math.abs(version) <= maxVersion ? { version, eventId } : undefined
       })
     }
@@ -106,7 +106,7 @@ export const save = <Id, State, Event>(
     return { snapshot, outcome }
   })
 
-/** Saves a due snapshot. A failure passes through the savepoint around the save; the caller reports it. */
+/** Saves a due snapshot. It catches no failure, so that a savepoint around the save is rolled back. */
 export const saveDue = <Id, State, Event>(
   services: Services<Id, State, Event>,
   baseline: Baseline<State>
@@ -115,13 +115,13 @@ export const saveDue = <Id, State, Event>(
 
 /** How a save reads the stream again. */
 export interface Reread {
-  /** The version that an open transaction appends, 0 without one. The save waits a short time for its commit. */
+  /** The version that an open transaction is about to commit, else 0. The save waits a short time for the commit. */
   readonly uncommitted: number
   /** Called at each sign of progress. */
   readonly heartbeat: () => void
 }
 
-/** Reads the stream again and saves its snapshot if one is still due. Returns false if none is. */
+/** Reads the stream again and saves a snapshot if one is still due. Returns false if it is not. */
 export const saveStored = <Id, State, Event>(
   services: Services<Id, State, Event>,
   id: Id,
@@ -130,20 +130,20 @@ export const saveStored = <Id, State, Event>(
   { heartbeat, uncommitted }: Reread
 ): Effect.Effect<unknown, LoadError | SaveError> =>
   Effect.gen(function*() {
-    // an earlier save may have failed since this one was asked for
+    // an earlier save of the stream may have failed after this one was requested
     if (services.backOff.waits(stream.id, yield* Clock.currentTimeMillis)) return false
     if (uncommitted > 0) yield* untilCommitted(services.events, stream, uncommitted, heartbeat)
     const baseline = yield* services.loader.load(id, { unbounded: true, onPage: heartbeat })
-    // the save itself has the whole timeout
+    // the timeout starts anew for the save itself
     heartbeat()
     const progress = progressOf(services, baseline, yield* Clock.currentTimeMillis, undefined)
     return isDue(when, baseline, progress) && (yield* saveDue(services, baseline))
   })
 
 /**
- * Makes the save of a background request. The worker reads the committed events: a state that a caller holds, may change
- * or may roll back does not get into the snapshot. The request does not keep such a state in memory either, although it
- * may wait for long. A failure that lasts is reported here, as the worker would only try again.
+ * Makes the save of a background request. The worker folds the committed events, because a caller may change its own
+ * state or roll it back. The request keeps no state in memory, because it may wait for long. A failure that would recur
+ * is reported here, because the worker would only retry it.
  */
 export const saveCommitted = <Id, State, Event>(
   services: Services<Id, State, Event>,
@@ -159,12 +159,12 @@ export const saveCommitted = <Id, State, Event>(
     (error) => Effect.as(giveUp(services, stream, error), false)
   )
 
-/** Whether a failure would come again at once: a state that does not encode, or a snapshot that the store rejects. */
+/** Tells whether a retry would fail too: the state does not encode, or the store rejects the snapshot. */
 export const isLasting = (error: unknown): error is Snapshot.StateEncodeError | SnapshotStore.SnapshotStoreError =>
   error instanceof Snapshot.StateEncodeError ||
   (error instanceof SnapshotStore.SnapshotStoreError && error.reason !== "Unavailable")
 
-/** Counts a failure that lasts. Only the first failure of a stream is logged. */
+/** Counts a failure that would recur. Logs the first one of a stream since its last success. */
 export const giveUp = <Id, State, Event>(
   { backOff, saves }: Services<Id, State, Event>,
   { aggregate, id }: StreamId.StreamId,
@@ -182,7 +182,7 @@ export const giveUp = <Id, State, Event>(
 export const notTaken = ({ aggregate, id }: StreamId.StreamId, detail: string): SnapshotStore.SnapshotStoreError =>
   new SnapshotStore.SnapshotStoreError({ operation: "save", aggregate, id, reason: "InvalidInput", detail })
 
-// the store may hold an event with another id at that version by now
+// the id is not read afterwards: by then the store may hold another event at that version
 const lastEventId = <State>(
   { eventId, stream, version }: Baseline<State>
 ): Effect.Effect<string, EventStore.EventStoreError> =>
@@ -203,7 +203,7 @@ const timeOf = (
     () => notTaken(stream, `the Clock gives ${now} for the time, which is ${noDate}`)
   )
 
-// the worker's connection may look before the caller's transaction commits; if that rolls back, the version never comes
+// Waits until the version is visible to the worker's connection. The transaction may roll back, so the wait is limited.
 const untilCommitted = (
   events: EventStore.EventStore["Type"],
   stream: StreamId.StreamId,

@@ -2,8 +2,8 @@
 // migration.
 // Mechanism: `verify` loads, replays to the same version, compares the states by their schema, removes a refuted snapshot
 // and verifies the next one. For a share of the loads one fiber in the scope of the repository does the same.
-// Cost: a full replay for each snapshot. A sampled load costs a random number; verifications fold at most `budget` events
-// a minute.
+// Cost: a load and a full replay for each verification. With sampling, each load by snapshot draws a random number, and
+// the verifications replay at most `budget` events a minute.
 import * as Cause from "effect/Cause"
 import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
@@ -28,7 +28,7 @@ export const verify = <Id, State, Event>(
   services: Services<Id, State, Event>,
   id: Id,
   remove: boolean,
-  /** How many snapshots can be refuted in turn: one of each schema version. */
+  /** The most snapshots that are removed in turn: one of each schema version. */
   most = services.loadable.migratable.length + 1
 ): Effect.Effect<Verification, LoadError> =>
   Effect.gen(function*() {
@@ -41,7 +41,7 @@ export const verify = <Id, State, Event>(
       // events were removed between the two reads
       return yield* new EventStore.HistoryGap({ stream, expected: replayed.version + 1, actual: version })
     }
-    // the stream has another history by now, and the two states cannot be compared
+    // the history was rewritten between the two reads, so their states cannot be compared
     if (replayed.eventId !== null && loaded.eventId !== null && replayed.eventId !== loaded.eventId) {
       return yield* verify(services, id, remove, most)
     }
@@ -49,11 +49,11 @@ export const verify = <Id, State, Event>(
     if (differences.length === 0) return { _tag: "Verified", version, snapshotVersion }
     loader.forget(stream)
     const removed = remove ? yield* removeUsed(services, loaded) : undefined
-    // a newer snapshot may have taken its place, and the next load may migrate an older one, which may be as wrong
+    // the next load may use a newer snapshot, or migrate an older one: either may be wrong too
     const next = removed !== undefined && most > (removed ? 1 : 0)
       ? yield* verify(services, id, remove, most - 1)
       : undefined
-    // the snapshot of this load was gone already, and the next verification tells of the one that replaced it
+    // this snapshot was removed or replaced already: report the one that the next load used
     if (removed !== true && next?._tag === "Refuted") return next
     return {
       _tag: "Refuted",
@@ -64,7 +64,7 @@ export const verify = <Id, State, Event>(
     }
   })
 
-/** Removes the snapshot that a load used. Returns whether it was there, and undefined if the store failed. */
+/** Removes the snapshot that a load used. Returns whether it was still stored, or undefined if the store failed. */
 const removeUsed = <Id, State, Event>(
   services: Services<Id, State, Event>,
   { snapshotVersion, stream, used }: Baseline<State>
@@ -137,7 +137,7 @@ export const makeVerifier = (options: {
     }
   })
 
-/** Spends the budget of the current minute, and returns false if too little is left. */
+/** Takes `version` events from the budget of the current minute. Returns false if too few are left. */
 const withinBudget = (budget: number): (version: number) => Effect.Effect<boolean> => {
   let minute = -1
   let spent = 0
