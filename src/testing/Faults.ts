@@ -1,8 +1,8 @@
 /**
  * Wraps stores, so that chosen calls fail.
  *
- * A plan chooses the calls that fail: the n-th call, the calls that match a predicate, or calls at random by a seed.
- * The wrapper passes every other call on to the event store or snapshot store below it.
+ * A plan chooses the calls that fail: the n-th, those that match a predicate, or some at random by a seed. The wrapper
+ * passes every other call on to the store below it.
  *
  * @since 0.1.0
  */
@@ -43,7 +43,6 @@ export const fail: Fault = { _tag: "Fail", when: "Before" }
  * ```ts
  * import { Faults } from "effect-eventsourcing/testing"
  *
- * // a defect in the store must not stop the program
  * const plan = Faults.onCall("SnapshotStore.get", 1, Faults.die)
  * ```
  *
