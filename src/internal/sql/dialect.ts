@@ -27,9 +27,9 @@ export interface EventStatements {
   /** One row with `version`. */
   readonly version: (stream: StreamId.StreamId) => Query
   /** The columns of `standing`, and `type`, `payload`, `metadata` and `time`. */
-  readonly read: (options: Parameters<EventStore.Encoded["read"]>[0]) => Query
+  readonly read: (options: ReadOptions) => Query
   /** The columns of `read`. */
-  readonly readAll: (options: Parameters<EventStore.Encoded["readAll"]>[0]) => Query
+  readonly readAll: (options: ReadAllOptions) => Query
   /** Whether a unique index of the store was violated, or a statement that gives a row if so. */
   readonly isOurs: (violation: SqlFailure) => boolean | Query
   /** One row with `level`: which later commits a transaction sees. Absent where all see the same. */
@@ -52,6 +52,10 @@ export interface EventStatements {
 }
 
 export type AppendOptions = Parameters<EventStore.Encoded["append"]>[0]
+
+export type ReadOptions = Parameters<EventStore.Encoded["read"]>[0]
+
+export type ReadAllOptions = Parameters<EventStore.Encoded["readAll"]>[0]
 
 export interface AppendedRow extends Row {
   readonly version: number

@@ -5,6 +5,7 @@ import type * as StreamId from "../../StreamId.js"
 import type { Dialect } from "./dialect.js"
 import * as Row from "./row.js"
 import * as SnapshotChoice from "./snapshotChoice.js"
+import { byShape } from "./statement.js"
 
 const { keyOf, ofStream } = SnapshotChoice
 
@@ -31,39 +32,38 @@ export const decode = (stream: StreamId.StreamId, row: Row.Row): Snapshot.Encode
 /** The statements of the snapshot store, for both databases. */
 export const statements = ({ column, counted, write }: Dialect, table: string) => {
   const columns = Object.entries(types).map(([name, type]) => `${column(name, type)} AS ${name}`).join(", ")
-  const save = `INSERT INTO ${table} AS existing
+  const save = write(`INSERT INTO ${table} AS existing
   (aggregate, stream_id, schema_version, version, event_id, fingerprint, state, time)
 VALUES (:aggregate, :id, :schemaVersion, :version, :eventId, :fingerprint, :state, :time)
 ON CONFLICT (aggregate, stream_id, schema_version) DO UPDATE SET version = excluded.version,
   event_id = excluded.event_id, fingerprint = excluded.fingerprint, state = excluded.state, time = excluded.time
 WHERE excluded.version > existing.version
-RETURNING NULL AS saved`
+RETURNING NULL AS saved`)
+  const get = byShape(
+    ({ migratable }: SnapshotChoice.Choice) => migratable?.length ?? 0,
+    (choice) =>
+      write(`SELECT ${columns} FROM ${table}
+WHERE ${ofStream} AND schema_version = ${SnapshotChoice.schemaVersionOf(table, choice)}`)
+  )
   const onlyIf = (value: unknown, condition: string) => value === undefined ? "" : ` AND ${condition}`
   const ofSchema = (schemaVersion: number | undefined) => onlyIf(schemaVersion, "schema_version = :schemaVersion")
   return {
     /** At most one row. */
-    get: (choice: SnapshotChoice.Choice) =>
-      write(
-        `SELECT ${columns} FROM ${table}
-WHERE ${ofStream} AND schema_version = ${SnapshotChoice.schemaVersionOf(table, choice)}`,
-        SnapshotChoice.values(choice)
-      ),
+    get: (choice: SnapshotChoice.Choice) => get(choice)(SnapshotChoice.values(choice)),
     /** A row if the snapshot was saved. */
-    save: ({ stream, ...snapshot }: Snapshot.EncodedSnapshot) => write(save, { ...snapshot, ...keyOf(stream) }),
+    save: ({ stream, ...snapshot }: Snapshot.EncodedSnapshot) => save({ ...snapshot, ...keyOf(stream) }),
     /** A row for each that was deleted. */
     delete: (stream: StreamId.StreamId, { identity, schemaVersion }: DeleteOptions = {}) =>
       write(
         `DELETE FROM ${table} WHERE ${ofStream}${ofSchema(schemaVersion)}${
           onlyIf(identity, "version = :version AND event_id = :eventId")
-        } RETURNING NULL AS deleted`,
-        { ...identity, ...keyOf(stream), schemaVersion }
-      ),
+        } RETURNING NULL AS deleted`
+      )({ ...identity, ...keyOf(stream), schemaVersion }),
     /** A row if there is one. */
     exists: (stream: StreamId.StreamId, schemaVersion: number | undefined) =>
       write(
-        `SELECT NULL AS found FROM ${table} WHERE ${ofStream}${ofSchema(schemaVersion)} LIMIT 1`,
-        { ...keyOf(stream), schemaVersion }
-      ),
+        `SELECT NULL AS found FROM ${table} WHERE ${ofStream}${ofSchema(schemaVersion)} LIMIT 1`
+      )({ ...keyOf(stream), schemaVersion }),
     /** One row with `count`; on SQLite a DELETE gives a row without one for each that it deleted. */
     deleteByType: (aggregate: string, { dryRun, schemaVersionBelow }: DeleteByTypeOptions = {}) => {
       const below = onlyIf(schemaVersionBelow, "schema_version < :schemaVersionBelow")
@@ -71,9 +71,8 @@ WHERE ${ofStream} AND schema_version = ${SnapshotChoice.schemaVersionOf(table, c
       return write(
         dryRun === true
           ? `SELECT ${column("count(*)", "bigint")} AS count ${from}`
-          : counted(`DELETE ${from} RETURNING NULL AS count`),
-        { aggregate, schemaVersionBelow }
-      )
+          : counted(`DELETE ${from} RETURNING NULL AS count`)
+      )({ aggregate, schemaVersionBelow })
     }
   }
 }

@@ -1,11 +1,11 @@
 import * as ExpectedVersion from "../../../ExpectedVersion.js"
 import * as Position from "../../../Position.js"
 import { shortPage } from "../../constants.js"
-import type { AppendOptions, Dialect, EventStatements, LoadOptions } from "../dialect.js"
+import type { AppendOptions, Dialect, EventStatements, LoadOptions, ReadAllOptions, ReadOptions } from "../dialect.js"
 import { eventKeys, type Names, quoted } from "../names.js"
 import * as Row from "../row.js"
 import { keyOf, ofStream } from "../snapshotChoice.js"
-import { postgres as write, type Query } from "../statement.js"
+import { byShape, postgres as write, type Query } from "../statement.js"
 import * as PgFunctions from "./functions.js"
 import * as PreparedTexts from "./preparedTexts.js"
 import { keyOfIndex } from "./tables.js"
@@ -50,6 +50,24 @@ const events = (names: Names): EventStatements => {
   const append = prepared(`SELECT ${pgText(PgFunctions.call(functions.append), "text")}`)
   const version = prepared(`SELECT ${pgText("coalesce(max(version), 0)", "integer")} AS version FROM ${events}
 WHERE aggregate = $1 AND stream_id = $2`)
+  const standing = write(`SELECT ${select(where)} FROM ${events} WHERE event_id = ANY (:ids::text[])`)
+  const read = byShape(
+    ({ limit }: ReadOptions) => limit,
+    ({ limit }) =>
+      write(`SELECT ${record} FROM ${events} AS event
+WHERE ${ofStream} AND version BETWEEN :fromVersion::bigint AND :toVersion::bigint
+ORDER BY event.version LIMIT ${limit}`)
+  )
+  const readAll = byShape(
+    ({ aggregate, limit }: ReadAllOptions) => `${limit} ${aggregate === undefined}`,
+    ({ aggregate, limit }) => {
+      const ofAggregate = aggregate === undefined ? "" : "aggregate = :aggregate AND "
+      return write(`SELECT ${record} FROM ${events} AS event
+WHERE ${ofAggregate}(transaction, position) > (:transaction::bigint, :sequence::bigint) AND transaction < ${settled}
+  AND NOT ${isSubscribed}
+ORDER BY event.transaction, event.position LIMIT ${limit}`)
+    }
+  )
   return {
     append: (options) => ({ text: append, params: appendParams(options) }),
     appended: ([[last]]) => {
@@ -58,7 +76,7 @@ WHERE aggregate = $1 AND stream_id = $2`)
       return { version: Row.number(version), transaction, position }
     },
 
-    standing: (ids) => write(`SELECT ${select(where)} FROM ${events} WHERE event_id = ANY (:ids::text[])`, { ids }),
+    standing: (ids) => standing({ ids }),
     version: ({ aggregate, id }) => ({ text: version, params: [aggregate, id] }),
     isOurs: ({ violated }) => ({
       text: `SELECT NULL AS ours FROM pg_index JOIN pg_class AS index ON index.oid = indexrelid
@@ -66,23 +84,8 @@ WHERE indrelid = to_regclass($1) AND index.relname = $2 AND ${keyOfIndex} = ANY 
       params: [events, violated ?? null, eventKeys]
     }),
 
-    read: ({ fromVersion, limit, stream, toVersion }) =>
-      write(
-        `SELECT ${record} FROM ${events} AS event
-WHERE ${ofStream} AND version BETWEEN :fromVersion::bigint AND :toVersion::bigint
-ORDER BY event.version LIMIT ${limit}`,
-        { ...keyOf(stream), fromVersion, toVersion }
-      ),
-    readAll: ({ after, aggregate, limit }) => {
-      const ofAggregate = aggregate === undefined ? "" : "aggregate = :aggregate AND "
-      return write(
-        `SELECT ${record} FROM ${events} AS event
-WHERE ${ofAggregate}(transaction, position) > (:transaction::bigint, :sequence::bigint) AND transaction < ${settled}
-  AND NOT ${isSubscribed}
-ORDER BY event.transaction, event.position LIMIT ${limit}`,
-        { aggregate, ...Position.toParts(after) }
-      )
-    },
+    read: (options) => read(options)({ ...options, ...keyOf(options.stream) }),
+    readAll: (options) => readAll(options)({ aggregate: options.aggregate, ...Position.toParts(options.after) }),
     isolation: fixed(`SELECT ${pgText("current_setting('transaction_isolation')", "text")} AS level`),
     subscribed: fixed(`SELECT ${subscribed} AS subscribed`),
     heldBack: fixed(`SELECT ${

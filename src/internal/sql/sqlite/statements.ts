@@ -1,10 +1,18 @@
 import * as ExpectedVersion from "../../../ExpectedVersion.js"
 import * as Position from "../../../Position.js"
-import type { AppendedRow, Dialect, EventStatements, LoadOptions } from "../dialect.js"
+import type {
+  AppendedRow,
+  Dialect,
+  EventStatements,
+  LoadOptions,
+  ReadAllOptions,
+  ReadOptions,
+  TailOptions
+} from "../dialect.js"
 import { eventKeys, type Names, quoted, unqualified } from "../names.js"
 import * as Row from "../row.js"
 import * as SnapshotChoice from "../snapshotChoice.js"
-import { sqlite as write } from "../statement.js"
+import { byShape, sqlite as write } from "../statement.js"
 
 const { keyOf, ofStream } = SnapshotChoice
 
@@ -16,13 +24,28 @@ const record = `aggregate, stream_id, version, ${position}, event_id, type, payl
 // SQLite plans a statement anew at every run while a bound value stands in its LIMIT, so that the limit is in the text
 const events = (names: Names): EventStatements => {
   const events = quoted(names.events)
-  const version = `SELECT coalesce(max(version), 0) AS version FROM ${events} WHERE ${ofStream}`
-  const tail = byKey(
-    (limit: number) => limit,
-    (limit) =>
-      `SELECT version, type, payload, event_id FROM ${events}
+  const standing = write(`SELECT event_id, aggregate, stream_id, version, ${position} FROM ${events}
+WHERE event_id IN (SELECT value FROM json_each(:ids))`)
+  const version = write(`SELECT coalesce(max(version), 0) AS version FROM ${events} WHERE ${ofStream}`)
+  const read = byShape(
+    ({ limit }: ReadOptions) => limit,
+    ({ limit }) =>
+      write(`SELECT ${record} FROM ${events} WHERE ${ofStream} AND version BETWEEN :fromVersion AND :toVersion
+ORDER BY version LIMIT ${limit}`)
+  )
+  const readAll = byShape(
+    ({ aggregate, limit }: ReadAllOptions) => `${limit} ${aggregate === undefined}`,
+    ({ aggregate, limit }) =>
+      write(`SELECT ${record} FROM ${events}
+WHERE ${aggregate === undefined ? "" : "aggregate = :aggregate AND "}position > CAST(:sequence AS INTEGER)
+ORDER BY ${events}.position LIMIT ${limit}`)
+  )
+  const tail = byShape(
+    ({ limit }: TailOptions) => limit,
+    ({ limit }) =>
+      write(`SELECT version, type, payload, event_id FROM ${events}
 WHERE ${ofStream} AND version >= :fromVersion
-ORDER BY version LIMIT ${limit}`
+ORDER BY version LIMIT ${limit}`)
   )
   return {
     append: append(events),
@@ -33,13 +56,8 @@ ORDER BY version LIMIT ${limit}`
           last === undefined || Row.number(version) > last.version ? { version: Row.number(version), position } : last,
         undefined
       ),
-    standing: (ids) =>
-      write(
-        `SELECT event_id, aggregate, stream_id, version, ${position} FROM ${events}
-WHERE event_id IN (SELECT value FROM json_each(:ids))`,
-        { ids: JSON.stringify(ids) }
-      ),
-    version: (stream) => write(version, keyOf(stream)),
+    standing: (ids) => standing({ ids: JSON.stringify(ids) }),
+    version: (stream) => version(keyOf(stream)),
     // SQLite names the columns: "UNIQUE constraint failed: t.a, t.b"
     isOurs: ({ detail }) => {
       const violated = detail.slice(detail.indexOf(":") + 1).split(",").map((column) => column.trim().toLowerCase())
@@ -48,28 +66,18 @@ WHERE event_id IN (SELECT value FROM json_each(:ids))`,
         key.split(",").map((column) => `${table}.${column}`).sort().join() === violated.sort().join()
       )
     },
-    read: ({ fromVersion, limit, stream, toVersion }) =>
-      write(
-        `SELECT ${record} FROM ${events} WHERE ${ofStream} AND version BETWEEN :fromVersion AND :toVersion
-ORDER BY version LIMIT ${limit}`,
-        { ...keyOf(stream), fromVersion, toVersion }
-      ),
-    readAll: ({ after, aggregate, limit }) =>
-      write(
-        `SELECT ${record} FROM ${events}
-WHERE ${aggregate === undefined ? "" : "aggregate = :aggregate AND "}position > CAST(:sequence AS INTEGER)
-ORDER BY ${events}.position LIMIT ${limit}`,
-        { aggregate, sequence: Position.toParts(after).sequence }
-      ),
+    read: (options) => read(options)({ ...options, ...keyOf(options.stream) }),
+    readAll: (options) =>
+      readAll(options)({ aggregate: options.aggregate, sequence: Position.toParts(options.after).sequence }),
     position: ({ position }) => Position.fromParts(0, Row.text(position)),
-    readTail: ({ fromVersion, limit, stream }) => write(tail(limit), { ...keyOf(stream), fromVersion }),
+    readTail: (options) => tail(options)({ ...keyOf(options.stream), fromVersion: options.fromVersion }),
     readWithSnapshot: (table) => {
-      const text = byKey(
+      const statement = byShape(
         ({ fingerprint, limit, migratable }: LoadOptions) =>
           `${limit} ${migratable?.length ?? 0} ${fingerprint === undefined}`,
-        (options) => load(events, quoted(table), options)
+        (options) => write(load(events, quoted(table), options))
       )
-      return (options) => write(text(options), SnapshotChoice.values(options))
+      return (options) => statement(options)(SnapshotChoice.values(options))
     }
   }
 }
@@ -87,25 +95,25 @@ const append = (events: string): EventStatements["append"] => {
   const head = `(SELECT coalesce((SELECT max(version) FROM ${events} WHERE ${ofStream}), 0) AS version) AS head`
   const insert = `INSERT INTO ${events} (aggregate, stream_id, version, event_id, type, payload, metadata, time)`
   // a command decides one event more often than not, and to unpack a list of one costs a tenth of the statement
-  const one = `${insert}
+  const one = write(`${insert}
 SELECT :aggregate, :id, head.version + 1, :eventId, :type, :payload, :metadata, :time
 FROM ${head} WHERE head.version BETWEEN :min AND :max
-RETURNING version, ${position}`
+RETURNING version, ${position}`)
   // one text for any number of events, so that it stays prepared
-  const all = `${insert}
+  const all = write(`${insert}
 SELECT :aggregate, :id, head.version + 1 + row.key, row.value->>0, row.value->>1, row.value->>2, row.value->>3, :time
 FROM ${head}, json_each(:rows) AS row WHERE head.version BETWEEN :min AND :max
 ORDER BY row.key
-RETURNING version, ${position}`
+RETURNING version, ${position}`)
   return ({ events, expected, stream, time }) => {
     const { max, min } = ExpectedVersion.bounds(expected)
     const { aggregate, id } = stream
     if (events.length > 1) {
       const rows = JSON.stringify(events.map((event) => [event.id, event.type, event.payload, event.metadata]))
-      return write(all, { aggregate, id, rows, time, min, max })
+      return all({ aggregate, id, rows, time, min, max })
     }
     const [{ id: eventId, metadata, payload, type }] = events
-    return write(one, { aggregate, id, eventId, type, payload, metadata, time, min, max })
+    return one({ aggregate, id, eventId, type, payload, metadata, time, min, max })
   }
 }
 
@@ -119,19 +127,3 @@ SELECT * FROM (
   WHERE ${ofStream} AND version >= ${SnapshotChoice.start(snapshots, options)}
   ORDER BY version LIMIT ${options.limit}
 )`
-
-/** Keeps the texts that every command runs: to write one takes as long as to compile it. */
-const byKey = <Options>(key: (options: Options) => string | number, write: (options: Options) => string) => {
-  const texts = new Map<string | number, string>()
-  return (options: Options): string => {
-    const wanted = key(options)
-    const found = texts.get(wanted)
-    if (found !== undefined) return found
-    if (texts.size === mostTexts) texts.clear()
-    const text = write(options)
-    texts.set(wanted, text)
-    return text
-  }
-}
-
-const mostTexts = 64
