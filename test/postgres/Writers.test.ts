@@ -2,8 +2,8 @@ import { assert, describe, it } from "@effect/vitest"
 import { Effect, Schedule } from "effect"
 import { EventStore, Repository, SnapshotPolicy } from "effect-eventsourcing"
 import { Account, deposit, id, open, stream } from "../fixtures/Account.js"
+import { fourProcesses } from "../utils/increments.js"
 import { everything } from "../utils/mode.js"
-import { start } from "../utils/process.js"
 import { collect, database, stores, storesOn } from "./setup.js"
 
 describe("writers", () => {
@@ -38,17 +38,7 @@ describe("writers", () => {
       () =>
         Effect.gen(function*() {
           const url = yield* database
-          const writers = Array.from({ length: 4 }, () => start("test/utils/increment.ts", [url, "25", mode]))
-          for (const writer of writers) {
-            const code = yield* Effect.promise(() => writer.exited)
-            assert.strictEqual(code, 0, writer.errors())
-          }
-          const loaded = yield* Effect.flatMap(
-            Repository.make(Account, { snapshots: SnapshotPolicy.manual }),
-            (accounts) => accounts.load(id("shared"))
-          ).pipe(Effect.provide(storesOn(url)))
-          assert.deepInclude(loaded, { version: 101, state: { open: true, balance: 100 } })
-          assert.isAbove(loaded.snapshotVersion, 90)
+          yield* fourProcesses(url, mode, storesOn(url))
         })
     )
   }

@@ -22,6 +22,7 @@ import * as path from "node:path"
 import { classify } from "../../src/internal/sql/failure.js"
 import { Account, deposit, event, id, open, stream } from "../fixtures/Account.js"
 import { sqliteFile, sqlStores, temporaryFolder } from "../utils/backends.js"
+import { fourProcesses } from "../utils/increments.js"
 import { everything } from "../utils/mode.js"
 import { typedFailure } from "../utils/observe.js"
 import { start } from "../utils/process.js"
@@ -193,17 +194,7 @@ describe("opening a file", () => {
       () =>
         Effect.gen(function*() {
           const file = path.join(yield* temporaryFolder, "bank.db")
-          const writers = Array.from({ length: 4 }, () => start("test/utils/increment.ts", [file, "25", mode]))
-          for (const writer of writers) {
-            const code = yield* Effect.promise(() => writer.exited)
-            assert.strictEqual(code, 0, writer.errors())
-          }
-          const loaded = yield* Effect.flatMap(
-            Repository.make(Account, { snapshots: SnapshotPolicy.manual }),
-            (accounts) => accounts.load(id("shared"))
-          ).pipe(Effect.provide(onFile(file)))
-          assert.deepInclude(loaded, { version: 101, state: { open: true, balance: 100 } })
-          assert.isAbove(loaded.snapshotVersion, 90)
+          yield* fourProcesses(file, mode, onFile(file))
         })
     )
   }
