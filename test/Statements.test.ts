@@ -1,16 +1,14 @@
 // how statements reach their database: in turns on SQLite, prepared by name on PostgreSQL
 import { SqlClient } from "@effect/sql"
-import { PgClient } from "@effect/sql-pg"
 import { assert, describe, it } from "@effect/vitest"
 import { Deferred, Effect, Fiber, Layer, Schedule } from "effect"
 import { EventStore, ExpectedVersion, Postgres, Repository, SnapshotPolicy, StreamId } from "effect-eventsourcing"
 import { createHash } from "node:crypto"
-import pg from "pg"
 import * as PreparedTexts from "../src/internal/sql/postgres/preparedTexts.js"
 import * as Turns from "../src/internal/sql/turns.js"
 import { Account, deposit, event, id, open } from "./fixtures/Account.js"
 import { sqliteTemporaryFile, sqlStores } from "./utils/backends.js"
-import { temporaryDatabase } from "./utils/postgres.js"
+import { poolClient, temporaryDatabase } from "./utils/postgres.js"
 import { postgresUrl } from "./utils/server.js"
 
 describe("SQLite", () => {
@@ -133,13 +131,7 @@ describe("turns", () => {
 
 describe("PostgreSQL, prepared", () => {
   const prepared = Layer.unwrapScoped(
-    Effect.map(temporaryDatabase(postgresUrl()), (url) =>
-      PgClient.layerFromPool({
-        acquire: Effect.acquireRelease(
-          Effect.sync(() => Postgres.preparePool(new pg.Pool({ connectionString: url, max: 1 }))),
-          (pool) => Effect.promise(() => pool.end())
-        )
-      }))
+    Effect.map(temporaryDatabase(postgresUrl()), (url) => poolClient(url, Postgres.preparePool))
   )
 
   it("the name of a text is a hash of it, in any order of first use", () => {

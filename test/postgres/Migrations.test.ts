@@ -1,5 +1,4 @@
 import { Migrator, SqlClient } from "@effect/sql"
-import { PgClient } from "@effect/sql-pg"
 import { assert, describe, it } from "@effect/vitest"
 import { Effect, Layer } from "effect"
 import {
@@ -14,11 +13,10 @@ import {
   SqlSnapshotStore,
   SqlStores
 } from "effect-eventsourcing"
-import pg from "pg"
 import { Account, deposit, event, id, open, stream } from "../fixtures/Account.js"
 import { sqlStores } from "../utils/backends.js"
 import { typedFailure } from "../utils/observe.js"
-import { pgClient } from "../utils/postgres.js"
+import { pgClient, poolClient } from "../utils/postgres.js"
 import { postgresUrl } from "../utils/server.js"
 import { database, emptyDatabase, events, storesOn } from "./setup.js"
 
@@ -135,16 +133,7 @@ describe("migrations", () => {
   it.scoped("one prefix in two schemas: each search path uses its own tables, on one connection, prepared or not", () =>
     Effect.gen(function*() {
       const url = yield* database
-      const pool = (prepared: boolean) =>
-        PgClient.layerFromPool({
-          acquire: Effect.acquireRelease(
-            Effect.sync(() => {
-              const pool = new pg.Pool({ connectionString: url, max: 1 })
-              return prepared ? Postgres.preparePool(pool) : pool
-            }),
-            (pool) => Effect.promise(() => pool.end())
-          )
-        })
+      const pool = (prepared: boolean) => poolClient(url, prepared ? Postgres.preparePool : undefined)
       for (const prepared of [false, true]) {
         yield* Effect.gen(function*() {
           const sql = yield* SqlClient.SqlClient

@@ -1,10 +1,9 @@
-import { PgClient } from "@effect/sql-pg"
 import { Chunk, Effect, Layer, Schedule, Stream } from "effect"
 import { EventStore } from "effect-eventsourcing"
 import pg from "pg"
 import { event } from "../fixtures/Account.js"
 import { postgresTemporaryDatabase, sqlStores } from "../utils/backends.js"
-import { pgClient, temporaryDatabase } from "../utils/postgres.js"
+import { pgClient, poolClient, temporaryDatabase } from "../utils/postgres.js"
 import { postgresUrl } from "../utils/server.js"
 
 export const events = (count: number) => Array.from({ length: count }, (_, i) => event(i))
@@ -27,23 +26,16 @@ export const feedOf = (count: number, options?: EventStore.ReadAllOptions) =>
 
 /** One connection, and the plans of all that runs on it, within functions too. */
 export const explaining = (url: string, plans: Array<string>) =>
-  PgClient.layerFromPool({
-    acquire: Effect.acquireRelease(
-      Effect.sync(() => {
-        const pool = new pg.Pool({ connectionString: url, max: 1 })
-        return pool.on("connect", (client) => {
-          client.on("notice", ({ message }) => {
-            if (message?.includes("plan:") === true) plans.push(message)
-          })
-          void client.query(
-            "LOAD 'auto_explain'; SET auto_explain.log_min_duration = 0; SET auto_explain.log_nested_statements = on; " +
-              "SET auto_explain.log_level = notice"
-          )
-        })
-      }),
-      (pool) => Effect.promise(() => pool.end())
-    )
-  })
+  poolClient(url, (pool) =>
+    pool.on("connect", (client) => {
+      client.on("notice", ({ message }) => {
+        if (message?.includes("plan:") === true) plans.push(message)
+      })
+      void client.query(
+        "LOAD 'auto_explain'; SET auto_explain.log_min_duration = 0; SET auto_explain.log_nested_statements = on; " +
+          "SET auto_explain.log_level = notice"
+      )
+    }))
 
 /** A connection of the test's own, beside the pool. */
 export const connection = (url: string) =>

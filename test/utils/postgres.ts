@@ -39,6 +39,16 @@ export const startServer = async (more: Readonly<Record<string, string>> = {}): 
 export const pgClient = (url: string, options: Omit<PgClient.PgClientConfig, "url"> = {}) =>
   PgClient.layer({ url: Redacted.make(url), ...options })
 
+/** A client on a pool of the program's own, with one connection. */
+export const poolClient = (url: string, prepare: (pool: pg.Pool) => pg.Pool = (pool) => pool) =>
+  PgClient.layerFromPool({
+    acquire: Effect.acquireRelease(
+      // the server may end a connection of a closed pool, when the database is dropped, before the pool has ended it
+      Effect.sync(() => prepare(new pg.Pool({ connectionString: url, max: 1 }).on("error", () => {}))),
+      (pool) => Effect.promise(() => pool.end())
+    )
+  })
+
 // one connection to each server, as long as this process lasts: tests make hundreds of databases
 const administrators = new Map<string, Promise<pg.Client>>()
 
