@@ -22,6 +22,8 @@ import {
   VersionConflict
 } from "./internal/store/eventErrors.js"
 import * as Input from "./internal/store/eventInput.js"
+import * as Find from "./internal/store/find.js"
+import type { FoundEvent } from "./internal/store/find.js"
 import * as Memory from "./internal/store/memory.js"
 import { streamProblem } from "./internal/streamProblem.js"
 import type * as Position from "./Position.js"
@@ -78,6 +80,12 @@ export class EventStore extends Context.Tag("effect-eventsourcing/EventStore")<E
 
   /** Reads the version of a stream: the version of its last event, or 0 if it has no events. */
   readonly version: (stream: StreamId.StreamId) => Effect.Effect<number, EventStoreError>
+
+  /**
+   * Finds where the events with these ids are stored, in the order of the ids. Ids that are not stored are left out. It
+   * takes one statement for each thousand ids, and none for an empty list.
+   */
+  readonly find: (eventIds: ReadonlyArray<string>) => Effect.Effect<ReadonlyArray<FoundEvent>, EventStoreError>
 
   /** Holds the operations that only repositories use. */
   readonly replay: ReplaySeam
@@ -223,6 +231,8 @@ export interface ReaderOptions extends GetOptions {
   readonly limit: number
 }
 
+export type { FoundEvent }
+
 export { DuplicateEventId, EventDecodeError, EventStoreError, HistoryGap, VersionConflict }
 
 /**
@@ -251,6 +261,8 @@ export interface Encoded {
     readonly limit: number
   }) => Effect.Effect<ReadonlyArray<Event.EncodedRecord>, EventStoreError>
   readonly version: EventStore["Type"]["version"]
+  /** Finds at most a thousand ids, all different. The result may be in any order. */
+  readonly find: EventStore["Type"]["find"]
   readonly readTail: ReplaySeam["readTail"]
   readonly withSnapshots: ReplaySeam["withSnapshots"]
   readonly inTransaction: ReplaySeam["inTransaction"]
@@ -311,6 +323,11 @@ export const makeEncoded = (driver: Encoded): EventStore["Type"] =>
       })),
     version: (stream) =>
       Input.whenReadable("version", stream, () => streamProblem(stream) ?? (() => driver.version(stream))),
+    find: (eventIds) =>
+      Input.whenReadable("find", undefined, () => {
+        const ids = Find.input(eventIds)
+        return typeof ids === "string" ? ids : () => Find.inChunks(ids, driver.find)
+      }),
     replay: {
       readTail: (stream, options) =>
         Input.whenReadable("read", stream, () =>

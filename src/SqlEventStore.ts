@@ -60,6 +60,11 @@ export const make: (options?: SqlMigrations.Options) => Effect.Effect<
     readAll: (options) =>
       Effect.mapBoth(readPage(options), { onFailure: eventStoreError("readAll"), onSuccess: records }),
     version: (stream) => Effect.mapError(Append.version(services, stream), eventStoreError("version", stream)),
+    find: (eventIds) =>
+      Effect.mapBoth(repeat(execute(statements.standing(eventIds))), {
+        onFailure: eventStoreError("find"),
+        onSuccess: (rows) => rows.map((row) => toFound(statements, row))
+      }),
     readTail: (stream, options) =>
       Effect.mapBoth(repeat(executeValues(statements.readTail({ ...options, stream }))), {
         onFailure: eventStoreError("read", stream),
@@ -130,6 +135,13 @@ const toRecord = ({ position }: EventStatements, row: Row.Row): Event.EncodedRec
   payload: Row.text(row.payload),
   metadata: Row.text(row.metadata),
   time: Row.number(row.time)
+})
+
+const toFound = ({ position }: EventStatements, row: Row.Row): EventStore.FoundEvent => ({
+  eventId: Row.text(row.event_id),
+  stream: StreamId.make(Row.text(row.aggregate), Row.text(row.stream_id)),
+  version: Row.number(row.version),
+  position: position(row)
 })
 
 const toTailEvent = (row: ReadonlyArray<unknown>): EventStore.TailEvent => ({

@@ -190,6 +190,8 @@ describe("invalid input of an untyped program", () => {
           yield* refused(`${what} for a stream`, Stream.runDrain(store.read(untyped(value))))
           yield* refused(`${what} for a stream`, store.version(untyped(value)))
           yield* refused(`${what} for a stream`, store.replay.readTail(untyped(value), { fromVersion: 1, limit: 1 }))
+          yield* refused(`${what} for an event id`, store.find([event.id, untyped(value === "text" ? "" : value)]))
+          if (value === revoked || !Array.isArray(value)) yield* refused(`${what} for ids`, store.find(untyped(value)))
           yield* refused(`${what} for an event`, store.append(stream, [untyped(value)], any))
           yield* refused(`${what} for the options of append`, store.append(stream, [event], untyped(value)))
           yield* refused(`${what} for the options of readTail`, store.replay.readTail(stream, untyped(value)))

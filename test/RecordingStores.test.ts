@@ -235,6 +235,7 @@ describe("RecordingStores.layer", () => {
       yield* Stream.runDrain(events.read(stream))
       yield* Stream.runDrain(events.readAll())
       yield* events.version(stream)
+      yield* events.find(["e1"])
       yield* snapshots.exists(stream)
       yield* snapshots.delete(stream)
       yield* snapshots.deleteByType("Account")
@@ -244,6 +245,7 @@ describe("RecordingStores.layer", () => {
         readAll: 1,
         readTail: 0,
         version: 1,
+        find: 1,
         get: 0,
         save: 2,
         exists: 1,

@@ -3,29 +3,11 @@
  *
  * @since 0.1.0
  */
-import type * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as ManagedRuntime from "effect/ManagedRuntime"
-import type { YieldWrap } from "effect/Utils"
+import type { Body, Case } from "../internal/testing/fresh.js"
 
-/**
- * One promise of a contract.
- *
- * @since 0.1.0
- * @category models
- */
-export interface Case<out R> {
-  readonly name: string
-  readonly run: Effect.Effect<void, unknown, R>
-}
-
-/**
- * The body of a case, as `Effect.gen` runs it.
- *
- * @since 0.1.0
- * @category models
- */
-export type Body<R> = Generator<YieldWrap<Effect.Effect<unknown, unknown, R>>, void, never>
+export type { Body, Case }
 
 /**
  * The functions of a test runner that a suite calls: those of vitest, jest, mocha and `node:test` fit.

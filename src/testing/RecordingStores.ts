@@ -110,6 +110,11 @@ export type Call =
   | { readonly operation: "readAll" }
   | { readonly operation: "version"; readonly stream: StreamId.StreamId; readonly outcome: Outcome<number> }
   | {
+    readonly operation: "find"
+    readonly eventIds: ReadonlyArray<string>
+    readonly outcome: Outcome<ReadonlyArray<EventStore.FoundEvent>>
+  }
+  | {
     readonly operation: "get"
     readonly stream: StreamId.StreamId
     readonly outcome: Outcome<Option.Option<Snapshot.EncodedSnapshot>>
@@ -214,6 +219,7 @@ const recordEvents = (events: EventStore.EventStore["Type"], loads: LoadRecorder
     read: (stream, options) => Stream.concat(begin({ operation: "read", stream }), events.read(stream, options)),
     readAll: (options) => Stream.concat(begin({ operation: "readAll" }), events.readAll(options)),
     version: (stream) => record(events.version(stream), (outcome) => ({ operation: "version", stream, outcome })),
+    find: (eventIds) => record(events.find(eventIds), (outcome) => ({ operation: "find", eventIds, outcome })),
     replay: {
       ...events.replay,
       readTail: (stream, options) => {
@@ -258,6 +264,7 @@ const countsOf = (calls: ReadonlyArray<Call>): Counts => {
     read: 0,
     readAll: 0,
     version: 0,
+    find: 0,
     get: 0,
     save: 0,
     delete: 0,

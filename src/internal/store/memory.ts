@@ -57,6 +57,15 @@ export const makeEvents = () => {
         return page
       }),
     version: (stream: StreamId.StreamId) => Effect.sync(() => eventsOf(tables, stream).length),
+    find: (eventIds: ReadonlyArray<string>) =>
+      Effect.sync(() =>
+        eventIds.flatMap((eventId) => {
+          const found = tables.byId.get(eventId)
+          return found === undefined
+            ? []
+            : [{ eventId, stream: { ...found.stream }, version: found.version, position: found.position }]
+        })
+      ),
     readTail: (stream: StreamId.StreamId, options: { readonly fromVersion: number; readonly limit: number }) =>
       Effect.sync(() => {
         const start = options.fromVersion - 1

@@ -18,6 +18,7 @@ const operations: Readonly<Record<OperationsOf<"EventStore">, EventStore.EventSt
   read: "read",
   readAll: "readAll",
   version: "version",
+  find: "find",
   readTail: "read",
   readWithSnapshot: "read",
   transaction: "append"
@@ -45,6 +46,7 @@ export const eventStore = (store: EventStore.EventStore["Type"], next: Next): Ev
     read: (stream, options) => injectStream(at("read", stream), store.read(stream, options)),
     readAll: (options) => injectStream(at("readAll"), store.readAll(options)),
     version: (stream) => inject(at("version", stream), store.version(stream)),
+    find: (eventIds) => inject(at("find"), store.find(eventIds)),
     replay: {
       readTail: (stream, options) =>
         inject(at("readTail", stream), store.replay.readTail(stream, options), corruptPage),

@@ -43,6 +43,7 @@ export type Operation =
   | "EventStore.read"
   | "EventStore.readAll"
   | "EventStore.version"
+  | "EventStore.find"
   | "EventStore.readTail"
   | "EventStore.readWithSnapshot"
   | "EventStore.transaction"
@@ -62,7 +63,7 @@ export interface Call {
   readonly operation: Operation
   /** The number of the call among the calls of this operation, from 1. */
   readonly n: number
-  /** `undefined` for `EventStore.readAll`, `EventStore.transaction` and `SnapshotStore.deleteByType`. */
+  /** `undefined` for `EventStore.readAll`, `find` and `transaction`, and for `SnapshotStore.deleteByType`. */
   readonly stream: StreamId.StreamId | undefined
 }
 
