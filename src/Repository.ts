@@ -179,8 +179,9 @@ export const make = <Name extends string, Id, State, Event, Command, Rejection>(
       options: Options.ExecuteOptions | undefined
     ): Effect.Effect<Executed<State, Event>, Rejection | ExecuteError> =>
       Effect.contextWithEffect((context: Context.Context<never>) => {
-        const own = Options.metadataOf(options)
+        const own = Options.ofCommand(options)
         if (Either.isLeft(own)) return invalidOptions("append", own.left)
+        const { expectedVersion, metadata } = own.right
         return span(
           "execute",
           Commands.execute({
@@ -188,11 +189,12 @@ export const make = <Name extends string, Id, State, Event, Command, Rejection>(
             id,
             decide: (state) => decideStored(aggregate, state, commands),
             source: Source.make(services.loadable, aggregate.state),
+            expected: expectedVersion,
             // the context was read outside of `span`, so that the events carry the caller's span
             metadata: {
               ...Commands.traceContext(context),
               ...Context.get(context, Event.CurrentMetadata),
-              ...own.right
+              ...metadata
             }
           })
         )

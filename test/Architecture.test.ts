@@ -26,7 +26,7 @@ const models = [
 
 /** The rooms and public modules that each room may import. `leaf` stands for the files directly in src/internal. */
 const rooms: Readonly<Record<string, ReadonlyArray<string>>> = {
-  leaf: ["InvalidOption", "StreamId"],
+  leaf: ["ExpectedVersion", "InvalidOption", "StreamId"],
   schema: ["leaf", "InvalidOption", "StreamId", "Versions"],
   repository: ["leaf", "schema", ...models],
   store: ["leaf", "schema", ...models],

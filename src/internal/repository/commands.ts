@@ -32,12 +32,17 @@ export interface Execution<in out Id, in out State, in out Event, out Rejection>
   readonly decide: (state: State) => Decision<State, Event, Rejection>
   /** The source from which the state is folded again, after a conflict or for a snapshot. */
   readonly source: Source<State>
+  /** The version that the caller expects. Default: any. */
+  readonly expected: ExpectedVersion.ExpectedVersion | undefined
   readonly metadata: Event.Metadata
 }
 
-/** Keeps a rejection as a value until the end. As a failure it could be taken for a conflict and decided again. */
+/**
+ * Keeps a rejection, and the refusal of a version that the caller does not expect, as a value until the end. As a failure
+ * either could be taken for a lost race and decided again.
+ */
 type Outcome<State, Event, Rejection> = Effect.Effect<
-  Either.Either<Executed<State, Event>, Rejection>,
+  Either.Either<Executed<State, Event>, Rejection | EventStore.VersionConflict>,
   ExecuteError
 >
 
@@ -49,7 +54,7 @@ export const execute = <Id, State, Event, Rejection>(
   const loaded = load(services, id, { mayWrite: true, source })
   const executed = Effect.flatMap(loaded, (baseline) =>
     Effect.catchIf(
-      decideAndAppend(execution, baseline),
+      decideAndAppend(execution, baseline, 1),
       isConflict,
       (conflict) => readOnAndDecide(execution, baseline, conflict)
     ))
@@ -58,16 +63,19 @@ export const execute = <Id, State, Event, Rejection>(
 
 const decideAndAppend = <Id, State, Event, Rejection>(
   execution: Execution<Id, State, Event, Rejection>,
-  baseline: Baseline<State>
+  baseline: Baseline<State>,
+  attempt: number
 ): Outcome<State, Event, Rejection> =>
   Effect.suspend((): Outcome<State, Event, Rejection> => {
-    const { id, services, source } = execution
+    const { expected, id, services, source } = execution
     const { stream, version } = baseline
+    const refuse = (reason: Rejection | EventStore.VersionConflict) =>
+      Effect.as(afterLoad(services, id, baseline, source), Either.left(reason))
+    const unexpected = expected && unexpectedVersion(stream, expected, version, attempt)
+    if (unexpected !== undefined) return refuse(unexpected)
     // 2. decide
     const decision = execution.decide(baseline.state)
-    if (decision._tag === "Rejected") {
-      return Effect.as(afterLoad(services, id, baseline, source), Either.left(decision.rejection))
-    }
+    if (decision._tag === "Rejected") return refuse(decision.rejection)
     if (decision._tag !== "Decided") return notDecided(stream, decision)
     const { state } = decision
     const events = decision.events.map(({ event }) => event)
@@ -88,20 +96,45 @@ const readOnAndDecide = <Id, State, Event, Rejection>(
   baseline: Baseline<State>,
   conflict: EventStore.VersionConflict
 ): Outcome<State, Event, Rejection> => {
-  const { id, services: { loader, loads, retry }, source } = execution
+  const { expected, id, services: { loader, loads, retry }, source } = execution
   return Effect.flatMap(Effect.zip(Schedule.driver(retry), RetryClock), ([driver, clock]) => {
-    const again = (baseline: Baseline<State>, conflict: EventStore.VersionConflict): Outcome<State, Event, Rejection> =>
+    const again = (
+      baseline: Baseline<State>,
+      lost: EventStore.VersionConflict,
+      attempts: number
+    ): Outcome<State, Event, Rejection> => {
+      const conflict = attempts === 1 ? lost : new EventStore.VersionConflict({ ...lost, attempts })
+      const unexpected = expected && unexpectedVersion(lost.stream, expected, lost.actual, attempts)
+      if (unexpected !== undefined) return Effect.succeed(Either.left(unexpected))
       // the other writers append in real time, so the wait passes in real time too
-      Effect.matchEffect(Effect.withClock(driver.next(conflict), clock), {
+      return Effect.matchEffect(Effect.withClock(driver.next(conflict), clock), {
         onFailure: () => Effect.fail(conflict),
         onSuccess: () =>
           Effect.flatMap(
             loader.advance(id, baseline, { source, onRefused: loads.refused }),
-            (current) => Effect.catchIf(decideAndAppend(execution, current), isConflict, (next) => again(current, next))
+            (current) =>
+              Effect.catchIf(
+                decideAndAppend(execution, current, attempts + 1),
+                isConflict,
+                (next) => again(current, next, attempts + 1)
+              )
           )
       })
-    return again(baseline, conflict)
+    }
+    return again(baseline, conflict, 1)
   })
+}
+
+const unexpectedVersion = (
+  stream: StreamId.StreamId,
+  expected: ExpectedVersion.ExpectedVersion,
+  actual: number,
+  attempts: number
+): EventStore.VersionConflict | undefined => {
+  const { max, min } = ExpectedVersion.bounds(expected)
+  return actual >= min && actual <= max
+    ? undefined
+    : new EventStore.VersionConflict({ stream, expected, actual, attempts })
 }
 
 /**

@@ -4,8 +4,10 @@ import * as Either from "effect/Either"
 import * as Schedule from "effect/Schedule"
 import type * as Event from "../../Event.js"
 import type * as EventStore from "../../EventStore.js"
+import type * as ExpectedVersion from "../../ExpectedVersion.js"
 import type { InvalidOption } from "../../InvalidOption.js"
 import * as SnapshotPolicy from "../../SnapshotPolicy.js"
+import { expectedProblem } from "../expectedProblem.js"
 import {
   booleanProblem,
   finiteDurationProblem,
@@ -110,6 +112,12 @@ export interface CacheOptions {
  * @category models
  */
 export interface ExecuteOptions {
+  /**
+   * The version of the state on which the caller bases the command. If the aggregate is at another version, the command
+   * fails with a `VersionConflict` at once and is not decided. After a lost race it is decided again only if the new
+   * version is an expected one too. Default: any version.
+   */
+  readonly expectedVersion?: ExpectedVersion.ExpectedVersion | undefined
   /** Metadata of the events. It overrides the trace context and the fiber's `Event.CurrentMetadata`. */
   readonly metadata?: Event.Metadata | undefined
 }
@@ -186,21 +194,25 @@ const valueProblem = <State, Event>(options: Options<State, Event>): InvalidOpti
     finiteDurationProblem("Repository snapshotTimeout", options.snapshotTimeout)
 }
 
-/** The metadata in the options of a command, or the problem with them. */
-export const metadataOf = (options: ExecuteOptions | undefined): Either.Either<Event.Metadata | undefined, string> => {
-  if (options === undefined) return noMetadata
+/** The options of a command, or the problem with them. */
+export const ofCommand = (options: ExecuteOptions | undefined): Either.Either<ExecuteOptions, string> => {
+  if (options === undefined) return noOptions
   try {
-    const problem = unknownKey("the options of execute", options, ["metadata"]) ??
-      (options.metadata === undefined || isPlainRecord(options.metadata)
-        ? undefined
-        : "the metadata is not a plain record")
-    return problem === undefined ? Either.right({ ...options.metadata }) : Either.left(problem)
+    const problem = unknownKey("the options of execute", options, ["expectedVersion", "metadata"])
+    if (problem !== undefined) return Either.left(problem)
+    // each is read once: an accessor may give something else the next time
+    const { expectedVersion, metadata } = options
+    if (metadata !== undefined && !isPlainRecord(metadata)) return Either.left("the metadata is not a plain record")
+    const wrong = expectedVersion === undefined ? undefined : expectedProblem(expectedVersion)
+    return wrong === undefined
+      ? Either.right({ expectedVersion: expectedVersion && { ...expectedVersion }, metadata: { ...metadata } })
+      : Either.left(wrong)
   } catch {
     return Either.left(unreadable)
   }
 }
 
-const noMetadata: Either.Either<undefined, string> = Either.right(undefined)
+const noOptions: Either.Either<ExecuteOptions, string> = Either.right({})
 
 const isPlainRecord = (value: unknown): boolean => {
   if (typeof value !== "object" || value === null) return false

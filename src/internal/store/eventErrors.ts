@@ -9,6 +9,9 @@ import { quote } from "../text.js"
  * Signals that the stream is not at the version that the writer expected, because another writer was first. Load again
  * and decide anew.
  *
+ * A command fails with it at once if the stream is not at the `expectedVersion` of its options. Without that option it
+ * fails with it only if other writers were first at each of its `attempts`.
+ *
  * @example
  * ```ts
  * import type { EventStore } from "effect-eventsourcing"
@@ -27,13 +30,16 @@ export class VersionConflict extends Schema.TaggedError<VersionConflict>("effect
     stream: StreamId.StreamId,
     expected: ExpectedVersion.ExpectedVersion,
     /** The version that the stream has. */
-    actual: Schema.Number
+    actual: Schema.Number,
+    /** How often the writer tried. Default 1. A repository decides a command again after each lost race. */
+    attempts: Schema.optionalWith(Schema.Number, { default: () => 1 })
   }
 ) {
   /** @since 0.1.0 */
   override get message(): string {
+    const tries = this.attempts > 1 ? ` at the last of ${this.attempts} attempts` : ""
     return `${StreamId.format(this.stream)} is at version ${this.actual}, the writer expected ` +
-      `${ExpectedVersion.format(this.expected)}: load again and decide anew`
+      `${ExpectedVersion.format(this.expected)}${tries}: load again and decide anew`
   }
 }
 

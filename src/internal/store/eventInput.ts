@@ -10,9 +10,10 @@ import * as Option from "effect/Option"
 import * as Schema from "effect/Schema"
 import * as Stream from "effect/Stream"
 import * as Event from "../../Event.js"
-import * as ExpectedVersion from "../../ExpectedVersion.js"
+import type * as ExpectedVersion from "../../ExpectedVersion.js"
 import * as Position from "../../Position.js"
 import * as StreamId from "../../StreamId.js"
+import { expectedProblem } from "../expectedProblem.js"
 import { isRecord, unknownKey } from "../options.js"
 import * as Json from "../schema/json.js"
 import { streamProblem } from "../streamProblem.js"
@@ -84,18 +85,13 @@ export const encodeAppend = (
 // escaped in one text, this is still below the longest string of V8, the longest value of SQLite and of PostgreSQL
 const maxAppendLength = 200_000_000
 
-const isExpectedVersion = Schema.is(ExpectedVersion.ExpectedVersion)
-
 const appendProblem = (
   events: unknown,
   options: { readonly expectedVersion: ExpectedVersion.ExpectedVersion } | undefined
 ): string | undefined => {
   if (!Array.isArray(events)) return `the events are ${typeof events}, not an array`
-  const expected = options?.expectedVersion
-  if (!isExpectedVersion(expected)) return "the expected version was not made by ExpectedVersion"
-  return expected._tag !== "Exact" || (Number.isSafeInteger(expected.version) && expected.version >= 0)
-    ? unknownKey("the options of append", options, ["expectedVersion"])
-    : `the expected version is ${expected.version}; it must be a whole number, 0 or more`
+  return expectedProblem(options?.expectedVersion) ??
+    unknownKey("the options of append", options, ["expectedVersion"])
 }
 
 const encodeEvent = (event: Event.ProposedEvent): Either.Either<Event.EncodedEvent, string> => {
