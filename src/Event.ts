@@ -5,8 +5,12 @@
  */
 import * as Clock from "effect/Clock"
 import * as Context from "effect/Context"
+import * as Data from "effect/Data"
 import type * as DateTime from "effect/DateTime"
 import * as Effect from "effect/Effect"
+import type * as Option from "effect/Option"
+import * as Predicate from "effect/Predicate"
+import type { EventDecodeError } from "./internal/store/eventErrors.js"
 import type * as Position from "./Position.js"
 import type * as StreamId from "./StreamId.js"
 
@@ -53,6 +57,50 @@ export interface RecordedEvent {
   readonly time: DateTime.Utc
   readonly metadata: Metadata
 }
+
+/**
+ * A stored event that does not decode: its payload or its metadata is not JSON, or its time is not a date. A page of the
+ * feed holds it in the place of the event, so that a reader may stop there, report it, or go on after it.
+ *
+ * @example
+ * ```ts
+ * import { Event } from "effect-eventsourcing"
+ *
+ * const where = ({ error, id, position }: Event.UnreadableEvent) => `${id} at ${position}: ${error.message}`
+ * ```
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export class UnreadableEvent extends Data.TaggedClass("UnreadableEvent")<{
+  readonly id: string
+  readonly stream: StreamId.StreamId
+  /** 1 for the first event of the stream. */
+  readonly version: number
+  /** The position in the order over all streams. */
+  readonly position: Position.Position
+  readonly type: string
+  /** The time of the append. `None` if the stored time is not a date. */
+  readonly time: Option.Option<DateTime.Utc>
+  readonly error: EventDecodeError
+}> {}
+
+/**
+ * Tells whether an event of a page does not decode.
+ *
+ * @example
+ * ```ts
+ * import { Event } from "effect-eventsourcing"
+ *
+ * const types = (events: ReadonlyArray<Event.RecordedEvent | Event.UnreadableEvent>) =>
+ *   events.map((event) => Event.isUnreadable(event) ? event.error.message : event.payload)
+ * ```
+ *
+ * @since 0.1.0
+ * @category guards
+ */
+export const isUnreadable = (event: RecordedEvent | UnreadableEvent): event is UnreadableEvent =>
+  Predicate.isTagged(event, "UnreadableEvent")
 
 /**
  * An event as a driver writes it.

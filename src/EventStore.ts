@@ -22,6 +22,7 @@ import {
   VersionConflict
 } from "./internal/store/eventErrors.js"
 import * as Input from "./internal/store/eventInput.js"
+import * as Pages from "./internal/store/eventPages.js"
 import * as Find from "./internal/store/find.js"
 import type { FoundEvent } from "./internal/store/find.js"
 import * as Memory from "./internal/store/memory.js"
@@ -311,7 +312,7 @@ export const makeEncoded = (driver: Encoded): EventStore["Type"] =>
         if (typeof input === "string") return input
         const { fromVersion, pageSize, toVersion } = input
         const read = (from: number) => driver.read({ stream, fromVersion: from, toVersion, limit: pageSize })
-        return () => Effect.succeed(Input.readPages(fromVersion, pageSize, read, ({ version }) => version + 1))
+        return () => Effect.succeed(Pages.stream(fromVersion, pageOf(pageSize, read, ({ version }) => version + 1)))
       })),
     readAll: (options) =>
       Stream.unwrap(Input.whenReadable("readAll", undefined, () => {
@@ -319,7 +320,7 @@ export const makeEncoded = (driver: Encoded): EventStore["Type"] =>
         if (typeof input === "string") return input
         const { after, aggregate, pageSize } = input
         const read = (after: Position.Position) => driver.readAll({ after, aggregate, limit: pageSize })
-        return () => Effect.succeed(Input.readPages(after, pageSize, read, ({ position }) => position))
+        return () => Effect.succeed(Pages.stream(after, pageOf(pageSize, read, ({ position }) => position)))
       })),
     version: (stream) =>
       Input.whenReadable("version", stream, () => streamProblem(stream) ?? (() => driver.version(stream))),
@@ -391,3 +392,15 @@ const checkVersion = (
       ? new VersionConflict({ stream, expected, actual: version })
       : Effect.succeed({ version, position: Option.none() }))
 }
+
+// a page that is not full is the last one
+const pageOf = <Start>(
+  pageSize: number,
+  read: (from: Start) => Effect.Effect<ReadonlyArray<Event.EncodedRecord>, EventStoreError>,
+  next: (last: Event.EncodedRecord) => Start
+) =>
+(from: Start): Effect.Effect<Pages.Page<Start>, EventStoreError> =>
+  Effect.map(read(from), (records) => ({
+    events: Pages.decode(records),
+    next: records.length < pageSize ? Option.none() : Option.some(next(records[records.length - 1]))
+  }))

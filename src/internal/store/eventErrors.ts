@@ -1,6 +1,7 @@
 // The errors of EventStore, which exports them.
 import * as Schema from "effect/Schema"
 import * as ExpectedVersion from "../../ExpectedVersion.js"
+import * as Position from "../../Position.js"
 import * as StreamId from "../../StreamId.js"
 import { reason } from "../schema/reason.js"
 import { quote } from "../text.js"
@@ -93,6 +94,10 @@ export class EventDecodeError extends Schema.TaggedError<EventDecodeError>("effe
     stream: StreamId.StreamId,
     version: Schema.Number,
     type: Schema.String,
+    /** The id of the event. Absent if a load met the event: a page of a replay need not have all ids. */
+    eventId: Schema.optional(Schema.String),
+    /** The position of the event. Absent if a load met the event. */
+    position: Schema.optional(Position.Position),
     cause: Schema.Defect
   }
 ) {

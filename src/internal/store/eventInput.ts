@@ -1,14 +1,10 @@
-// Validates and encodes the input of an event store, and decodes its output.
+// Validates and encodes the input of an event store.
 // Programs without types may give anything: every field is read once and checked, and a read that throws is an
 // `InvalidInput` like any other.
 // Costs one walk over each payload.
-import * as Chunk from "effect/Chunk"
-import * as DateTime from "effect/DateTime"
-import * as Effect from "effect/Effect"
+import type * as Effect from "effect/Effect"
 import * as Either from "effect/Either"
-import * as Option from "effect/Option"
 import * as Schema from "effect/Schema"
-import * as Stream from "effect/Stream"
 import * as Event from "../../Event.js"
 import type * as ExpectedVersion from "../../ExpectedVersion.js"
 import * as Position from "../../Position.js"
@@ -18,7 +14,7 @@ import { isRecord, unknownKey } from "../options.js"
 import * as Json from "../schema/json.js"
 import { streamProblem } from "../streamProblem.js"
 import { keyProblem, quote, unreadable } from "../text.js"
-import { DuplicateEventId, EventDecodeError, EventStoreError } from "./eventErrors.js"
+import { DuplicateEventId, EventStoreError } from "./eventErrors.js"
 
 /** Reads the input of an operation, then runs it. `read` gives a problem, or the operation, or throws. */
 export const whenReadable = <A, E>(
@@ -159,47 +155,4 @@ export const countProblem = (counts: Readonly<Record<string, unknown>>): string 
     }
   }
   return undefined
-}
-
-/** Reads pages and decodes them, until a page is not full. `next` gives where the page after an event begins. */
-export const readPages = <Start, E>(
-  start: Start,
-  pageSize: number,
-  read: (start: Start) => Effect.Effect<ReadonlyArray<Event.EncodedRecord>, E>,
-  next: (last: Event.EncodedRecord) => Start
-): Stream.Stream<Event.RecordedEvent, E | EventDecodeError> =>
-  Stream.paginateChunkEffect(start, (from) =>
-    Effect.flatMap(read(from), (records) => {
-      const events: Array<Event.RecordedEvent> = []
-      for (const record of records) {
-        const decoded = decodeRecord(record)
-        if (Either.isLeft(decoded)) {
-          const { stream, type, version } = record
-          return new EventDecodeError({ stream, version, type, cause: decoded.left })
-        }
-        events.push(decoded.right)
-      }
-      const rest = records.length < pageSize ? Option.none() : Option.some(next(records[records.length - 1]))
-      return Effect.succeed([Chunk.unsafeFromArray(events), rest] as const)
-    }))
-
-const decodeRecord = (record: Event.EncodedRecord): Either.Either<Event.RecordedEvent, Error> => {
-  const payload = Json.parse(record.payload)
-  if (Either.isLeft(payload)) return Either.left(payload.left)
-  const metadata = Json.parse(record.metadata)
-  if (Either.isLeft(metadata)) return Either.left(metadata.left)
-  if (!isRecord(metadata.right)) return Either.left(new Error("its metadata is not an object"))
-  const time = DateTime.make(record.time)
-  if (Option.isNone(time)) return Either.left(new Error(`its time is ${record.time}`))
-  const { id, position, stream, type, version } = record
-  return Either.right({
-    id,
-    stream,
-    version,
-    position,
-    type,
-    payload: payload.right,
-    time: DateTime.toUtc(time.value),
-    metadata: metadata.right
-  })
 }

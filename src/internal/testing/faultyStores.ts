@@ -2,6 +2,7 @@ import * as Chunk from "effect/Chunk"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import * as Stream from "effect/Stream"
+import type * as Event from "../../Event.js"
 import * as EventStore from "../../EventStore.js"
 import type * as Snapshot from "../../Snapshot.js"
 import * as SnapshotStore from "../../SnapshotStore.js"
@@ -107,11 +108,13 @@ export const snapshotStore = (
 }
 
 const injectStream = <
-  A extends { readonly stream: StreamId.StreamId; readonly version: number; readonly type: string },
   E,
   F
->(site: Site<F>, run: Stream.Stream<A, E>): Stream.Stream<A, E | F | EventStore.EventDecodeError> =>
-  Stream.suspend((): Stream.Stream<A, E | F | EventStore.EventDecodeError> => {
+>(
+  site: Site<F>,
+  run: Stream.Stream<Event.RecordedEvent, E>
+): Stream.Stream<Event.RecordedEvent, E | F | EventStore.EventDecodeError> =>
+  Stream.suspend((): Stream.Stream<Event.RecordedEvent, E | F | EventStore.EventDecodeError> => {
     const met = site.meet()
     const { call, fault, mark, tell } = met
     if (fault === undefined) return run
@@ -123,9 +126,11 @@ const injectStream = <
       return Stream.mapChunksEffect(run, (page) =>
         Option.match(Chunk.get(page, call.n % Math.max(1, page.length)), {
           onNone: () => Effect.succeed(page),
-          onSome: ({ stream, type, version }) => {
+          onSome: ({ id, position, stream, type, version }) => {
             tell()
-            return Effect.fail(new EventStore.EventDecodeError({ stream, version, type, cause: mark() }))
+            return Effect.fail(
+              new EventStore.EventDecodeError({ stream, version, type, eventId: id, position, cause: mark() })
+            )
           }
         }))
     }

@@ -1,0 +1,80 @@
+// Decodes the events that a driver reads, and reads on from page to page.
+// An event that does not decode becomes a value in its page, so that it never costs the events beside it. A stream gives the
+// events before it, and then fails.
+// Costs one parse of each payload and metadata, and no Effect for an event.
+import * as Chunk from "effect/Chunk"
+import * as DateTime from "effect/DateTime"
+import * as Effect from "effect/Effect"
+import * as Either from "effect/Either"
+import * as Option from "effect/Option"
+import * as Stream from "effect/Stream"
+import * as Event from "../../Event.js"
+import { isRecord } from "../options.js"
+import * as Json from "../schema/json.js"
+import { EventDecodeError } from "./eventErrors.js"
+
+/** Decodes the events of a page. */
+export const decode = (
+  records: ReadonlyArray<Event.EncodedRecord>
+): ReadonlyArray<Event.RecordedEvent | Event.UnreadableEvent> => records.map(decodeRecord)
+
+const decodeRecord = (record: Event.EncodedRecord): Event.RecordedEvent | Event.UnreadableEvent => {
+  const payload = Json.parse(record.payload)
+  if (Either.isLeft(payload)) return unreadable(record, payload.left)
+  const metadata = Json.parse(record.metadata)
+  if (Either.isLeft(metadata)) return unreadable(record, metadata.left)
+  if (!isRecord(metadata.right)) return unreadable(record, new Error("its metadata is not an object"))
+  const time = DateTime.make(record.time)
+  if (Option.isNone(time)) return unreadable(record, new Error(`its time is ${record.time}`))
+  const { id, position, stream, type, version } = record
+  return {
+    id,
+    stream,
+    version,
+    position,
+    type,
+    payload: payload.right,
+    time: DateTime.toUtc(time.value),
+    metadata: metadata.right
+  }
+}
+
+const unreadable = (record: Event.EncodedRecord, cause: Error): Event.UnreadableEvent => {
+  const { id, position, stream, type, version } = record
+  return new Event.UnreadableEvent({
+    id,
+    stream,
+    version,
+    position,
+    type,
+    time: Option.map(DateTime.make(record.time), DateTime.toUtc),
+    // rows may be edited by hand, and an error must not fail for a position that no store gave
+    error: new EventDecodeError({ stream, version, type, eventId: id, position, cause }, true)
+  })
+}
+
+/** A page, and where the next one begins unless this is the last one. */
+export interface Page<Start> {
+  readonly events: ReadonlyArray<Event.RecordedEvent | Event.UnreadableEvent>
+  readonly next: Option.Option<Start>
+}
+
+/** Reads pages until the last one, or until an event that does not decode. */
+export const stream = <Start, E>(
+  start: Start,
+  read: (start: Start) => Effect.Effect<Page<Start>, E>
+): Stream.Stream<Event.RecordedEvent, E | EventDecodeError> =>
+  Stream.paginateChunkEffect<From<Start>, Event.RecordedEvent, E | EventDecodeError, never>(
+    { start },
+    (from) =>
+      "failure" in from ? Effect.fail(from.failure) : Effect.map(read(from.start), ({ events, next }) => {
+        const sound: Array<Event.RecordedEvent> = []
+        for (const event of events) {
+          if (Event.isUnreadable(event)) return [Chunk.unsafeFromArray(sound), Option.some({ failure: event.error })]
+          sound.push(event)
+        }
+        return [Chunk.unsafeFromArray(sound), Option.map(next, (start) => ({ start }))]
+      })
+  )
+
+type From<Start> = { readonly start: Start } | { readonly failure: EventDecodeError }
