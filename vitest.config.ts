@@ -1,6 +1,22 @@
+import * as fs from "node:fs"
 import * as os from "node:os"
 import { fileURLToPath } from "node:url"
 import { configDefaults, defineConfig } from "vitest/config"
+
+/**
+ * Databases of the tests are files that live for a second, and PostgreSQL makes one of them seven times faster in memory.
+ * A folder in memory that is small, or from which nothing can be run, as in most containers, is left alone.
+ */
+const inMemory = (folder: string): boolean => {
+  try {
+    const { bavail, bsize } = fs.statfsSync(folder)
+    const mount = fs.readFileSync("/proc/mounts", "utf8").split("\n").find((line) => line.split(" ")[1] === folder)
+    return mount !== undefined && !mount.includes("noexec") && bavail * bsize > 4 * 2 ** 30
+  } catch {
+    return false
+  }
+}
+if (process.env.TMPDIR === undefined && inMemory("/dev/shm")) process.env.TMPDIR = "/dev/shm"
 
 const src = fileURLToPath(new URL("./src/", import.meta.url))
 

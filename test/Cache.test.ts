@@ -187,7 +187,7 @@ describe.sequential("the state cache", () => {
                 }
               }).pipe(Effect.provide(runtime), Effect.runPromise)),
             {
-              numRuns: 60,
+              numRuns: everything ? 60 : 15,
               // whatever else is generated, both caches meet a history in place of the one they hold, and a shorter one
               examples: [[[
                 { do: "execute", by: 0 },

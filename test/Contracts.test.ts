@@ -3,12 +3,13 @@ import { Layer } from "effect"
 import { EventStoreContract, SnapshotStoreContract } from "effect-eventsourcing/testing"
 import { afterAll, describe, it } from "vitest"
 import { kinds, postgresTemporaryDatabase, sqliteFile, sqliteTemporaryFile, sqlStores } from "./utils/backends.js"
+import { sizes } from "./utils/mode.js"
 import { tamper } from "./utils/tamper.js"
 
 const runner = { afterAll, describe, it }
 
 const [[memory, layerMemory]] = kinds
-EventStoreContract.suite(runner, memory, layerMemory)
+EventStoreContract.suite(runner, memory, layerMemory, sizes)
 for (const [name, layer] of kinds) SnapshotStoreContract.suite(runner, name, layer)
 
 const clients: ReadonlyArray<readonly [name: string, client: Layer.Layer<SqlClient.SqlClient, unknown>]> = [
@@ -18,5 +19,8 @@ const clients: ReadonlyArray<readonly [name: string, client: Layer.Layer<SqlClie
 ]
 
 for (const [name, client] of clients) {
-  EventStoreContract.suite(runner, name, Layer.provideMerge(sqlStores, client), tamper)
+  EventStoreContract.suite(runner, name, Layer.provideMerge(sqlStores, client), {
+    ...tamper,
+    ...(name === "SQLite :memory:" ? sizes : {})
+  })
 }

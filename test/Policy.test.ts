@@ -4,6 +4,7 @@ import { EventStore, InvalidOption, Repository, SnapshotPolicy, SnapshotStore, S
 import * as Policy from "../src/internal/repository/policy.js"
 import { Account, type AccountEvent, type AccountState, deposit, id, open } from "./fixtures/Account.js"
 import { backends, memoryStores } from "./utils/backends.js"
+import { everything } from "./utils/mode.js"
 
 const { and, every, isDue, never, not, olderThan, or, when, whenReplayed, whenReplayTook } = SnapshotPolicy
 
@@ -306,6 +307,7 @@ describe("a repository evaluates its policy", () => {
         for (const [index, version] of saves.entries()) {
           assert.isAtLeast(version - (index === 0 ? 0 : saves[index - 1]), n)
         }
-      }).pipe(Effect.scoped, Effect.provide(Layer.fresh(memoryStores)))
+      }).pipe(Effect.scoped, Effect.provide(Layer.fresh(memoryStores))),
+    { fastCheck: { numRuns: everything ? 100 : 25 } }
   )
 })

@@ -27,6 +27,7 @@ import { InvalidOption, Metrics, type SnapshotPolicy, StreamId } from "effect-ev
 import * as Snapshotter from "../src/internal/repository/snapshotter.js"
 import { stream } from "./fixtures/Account.js"
 import { sqliteFile } from "./utils/backends.js"
+import { everything } from "./utils/mode.js"
 
 /** Workers run whenever the test waits. */
 const letRun = Effect.repeatN(Effect.yieldNow(), 20)
@@ -256,7 +257,7 @@ describe("offers", () => {
           assert.strictEqual(versions.at(-1), last.get(stream))
         }
       }),
-    { fastCheck: { numRuns: 30 } }
+    { fastCheck: { numRuns: everything ? 30 : 8 } }
   )
 })
 

@@ -25,7 +25,7 @@ const evaluate = (line: string): void => {
 describe("planted bugs", () => {
   for (const [name, { law, laws, says, steps }] of Object.entries(Planted.planted)) {
     it(`${name}: is found within 25 runs, shrunk and reported`, async () => {
-      for (const seed of [1, 2]) {
+      for (const seed of everything ? [1, 2] : [1]) {
         await setImmediate()
         // each law that is broken would be shrunk for itself
         const [error] = brokenBy(laws({ seed, runs: 25 }).filter(({ name }) => name.includes(law))).values()
@@ -172,9 +172,11 @@ describe("planted bugs", () => {
   })
 })
 
+const slow = ["effect's data and equality", "data types of effect", "a state that contains itself"]
+
 describe("sound aggregates", () => {
   for (const [name, laws] of Object.entries(sound)) {
-    it(`${name}: no false alarm`, async () => {
+    it.runIf(everything || !slow.includes(name))(`${name}: no false alarm`, async () => {
       for (const seed of [1, 2]) {
         await setImmediate()
         const broken = brokenBy(laws({ seed, runs: 20 }))

@@ -33,7 +33,7 @@ describe("writers", () => {
   )
 
   for (const mode of ["sync", "background"]) {
-    it.scopedLive.runIf(everything || mode === "background")(
+    it.scopedLive.runIf(everything)(
       `four processes boot at once and lose no increment (${mode})`,
       () =>
         Effect.gen(function*() {

@@ -25,7 +25,7 @@ const consumer = async (name: string, tarball: string, packages: ReadonlyArray<s
     if (seen.has(next) || !fs.existsSync(source)) continue
     seen.add(next)
     fs.mkdirSync(path.dirname(path.join(modules, next)), { recursive: true })
-    fs.cpSync(source, path.join(modules, next), { recursive: true })
+    fs.symlinkSync(source, path.join(modules, next), "junction")
     const { dependencies = {} } = JSON.parse(fs.readFileSync(path.join(source, "package.json"), "utf8"))
     wanted.push(...Object.keys(dependencies))
   }

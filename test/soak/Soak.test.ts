@@ -22,7 +22,7 @@ describe("a few seconds of each; `npm run soak` works ten minutes", () => {
       const seed = Math.floor(Math.random() * 2 ** 31)
       const needed = ["execute ok", "load ok", "snapshot Hit", "feed events", "events"]
       // longer on a machine that is too slow to come to all of it
-      let minutes = everything ? 0.05 : 0.02
+      let minutes = everything ? 0.05 : 0.005
       let done = await Effect.runPromise(soak(stores, { minutes, seed }))
       while (done.problems.length === 0 && minutes < 1 && needed.some((what) => (done.counts[what] ?? 0) === 0)) {
         minutes *= 3

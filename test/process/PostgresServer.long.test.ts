@@ -4,7 +4,6 @@ import * as os from "node:os"
 import * as path from "node:path"
 import { setTimeout } from "node:timers/promises"
 import { assert, describe, it } from "vitest"
-import { everything } from "../utils/mode.js"
 import { root, run } from "../utils/npm.js"
 
 // nothing stays behind when who runs the server is killed, in whichever of its steps
@@ -18,7 +17,7 @@ describe("the server of the tests, killed with SIGKILL while", () => {
     ["it runs", (_, said) => said.includes("postgres://")]
   ]
   for (const [name, reached] of steps) {
-    it.runIf(everything || name === "it runs")(name, async () => {
+    it(name, async () => {
       const folder = fs.mkdtempSync(path.join(os.tmpdir(), "server-"))
       fs.chmodSync(folder, 0o755)
       const child = childProcess.spawn(
