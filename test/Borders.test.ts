@@ -312,7 +312,7 @@ describe("a large value that is not deeply nested", () => {
   })
 
   for (const [name, layer] of both) {
-    it.effect.runIf(everything || name === "memory")(
+    it.effect.runIf(everything)(
       `an append of hundreds of megabytes is a typed error (${name})`,
       () =>
         Effect.gen(function*() {

@@ -15,6 +15,7 @@ import {
 import { EventStore, ExpectedVersion, Position, type Snapshot, SnapshotStore, StreamId } from "effect-eventsourcing"
 import { afterAll, assert, beforeAll, describe, it } from "vitest"
 import { backends, type Stores } from "./utils/backends.js"
+import { everything } from "./utils/mode.js"
 
 interface Stored {
   readonly stream: string
@@ -249,7 +250,7 @@ for (const [name, layer] of backends) {
             model: new Model(`model-${crypto.randomUUID()}`),
             real: { run: (effect) => runtime.runPromise(effect) }
           }), commands)),
-        { numRuns: 150 }
+        { numRuns: everything ? 150 : 40 }
       ))
   })
 }

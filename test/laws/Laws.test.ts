@@ -22,8 +22,11 @@ const evaluate = (line: string): void => {
   new Function(...Object.keys(scope), line)(...Object.values(scope))
 }
 
+/** A short run has a few of many cases. */
+const few = <A>(cases: ReadonlyArray<A>): ReadonlyArray<A> => cases.filter((_, n) => everything || n % 4 === 0)
+
 describe("planted bugs", () => {
-  for (const [name, { law, laws, says, steps }] of Object.entries(Planted.planted)) {
+  for (const [name, { law, laws, says, steps }] of few(Object.entries(Planted.planted))) {
     it(`${name}: is found within 25 runs, shrunk and reported`, async () => {
       for (const seed of everything ? [1, 2] : [1]) {
         await setImmediate()
@@ -40,7 +43,7 @@ describe("planted bugs", () => {
   }
 
   it("the printed line finds the bug again", () => {
-    for (const { laws } of Object.values(Planted.planted).filter((_, n) => everything || n % 4 === 0)) {
+    for (const { laws } of few(Object.values(Planted.planted))) {
       for (const error of brokenBy(laws({ seed: 5, runs: 25 })).values()) {
         const line = lastLine(error.message)
         if (error.message.includes("forgets the field")) continue

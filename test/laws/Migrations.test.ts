@@ -173,7 +173,7 @@ describe("older versions that cannot be run", () => {
     assert.throws(migrations.check, /histories of version 1 are not generated[^]*AggregateLaws\.previous/)
   })
 
-  it("a slow older version takes seconds instead of minutes", () => {
+  it.runIf(everything)("a slow older version takes seconds instead of minutes", () => {
     const { pass, stopwatch } = virtualTime()
     let histories = 0
     const Slow = {

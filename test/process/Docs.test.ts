@@ -60,6 +60,7 @@ describe("snippets", () => {
     process.env.DATABASE_URL = await Effect.runPromise(Scope.extend(temporaryDatabase(postgresUrl()), scope))
     fs.rmSync(generated, { recursive: true, force: true })
     fs.mkdirSync(generated, { recursive: true })
+    for (const { file, code } of snippets) fs.writeFileSync(file, `${code}\nexport {}\n`)
   })
   afterAll(async () => {
     await Effect.runPromise(Scope.close(scope, Exit.void))
@@ -72,8 +73,7 @@ describe("snippets", () => {
   })
 
   it.runIf(everything)("compile", async () => {
-    const modules = Object.fromEntries(snippets.map(({ code, file }) => [path.basename(file), `${code}\nexport {}\n`]))
-    const problems = await complaints(generated, modules, { lib: ["es2023", "dom"] })
+    const problems = await complaints(generated, {}, { lib: ["es2023", "dom"] })
     const names = problems.replaceAll(/^.*?(snippet-\d+)\.ts/gm, (_, file) => {
       const snippet = snippets.find((snippet) => path.basename(snippet.file, ".ts") === file)
       return snippet?.name ?? file
