@@ -31,7 +31,7 @@ describe.skipIf(!reachable)("installed from the registry", () => {
   let tarball = ""
   let database = ""
   beforeAll(async () => {
-    tarball = await pack(folder)
+    tarball = await pack(folder, { checked: true })
     database = await Effect.runPromise(Scope.extend(temporaryDatabase(postgresUrl()), scope))
   }, 10 * minutes)
   afterAll(async () => {

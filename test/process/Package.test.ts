@@ -53,7 +53,7 @@ console.log(JSON.stringify({ modules: Object.keys(Everything), closed, version, 
 describe("the packed package", () => {
   let tarball = ""
   beforeAll(async () => {
-    tarball = await pack(folder)
+    tarball = await pack(folder, { checked: everything })
   })
   afterAll(() => fs.rmSync(folder, { recursive: true, force: true }))
 

@@ -24,8 +24,11 @@ export const run = (
     )
   )
 
-/** Packs this package, by a build of its own: tests that run at the same time may not see a half written dist. */
-export const pack = async (folder: string): Promise<string> => {
+/**
+ * Packs this package, by a build of its own: tests that run at the same time may not see a half written dist. A build that
+ * does not check the types takes half as long.
+ */
+export const pack = async (folder: string, options: { readonly checked: boolean }): Promise<string> => {
   const copy = path.join(folder, "source")
   fs.mkdirSync(copy)
   for (const name of fs.readdirSync(root)) {
@@ -34,7 +37,10 @@ export const pack = async (folder: string): Promise<string> => {
     }
   }
   fs.symlinkSync(path.join(root, "node_modules"), path.join(copy, "node_modules"))
-  await run("npm", ["pack", "--silent"], copy)
+  if (!options.checked) {
+    await run(process.execPath, ["node_modules/typescript/bin/tsc", "-p", "tsconfig.build.json", "--noCheck"], copy)
+  }
+  await run("npm", ["pack", "--silent", ...options.checked ? [] : ["--ignore-scripts"]], copy)
   const [file] = fs.readdirSync(copy).filter((name) => name.endsWith(".tgz"))
   return path.join(copy, file)
 }

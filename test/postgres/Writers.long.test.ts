@@ -3,11 +3,10 @@ import { Effect, Schedule } from "effect"
 import { EventStore, Repository, SnapshotPolicy } from "effect-eventsourcing"
 import { Account, deposit, id, open, stream } from "../fixtures/Account.js"
 import { fourProcesses } from "../utils/increments.js"
-import { everything } from "../utils/mode.js"
 import { collect, database, stores, storesOn } from "./setup.js"
 
 describe("writers", () => {
-  it.scopedLive.runIf(everything)(
+  it.scopedLive(
     "sixteen writers with twenty-five increments each lose none",
     () =>
       Effect.gen(function*() {
@@ -33,7 +32,7 @@ describe("writers", () => {
   )
 
   for (const mode of ["sync", "background"]) {
-    it.scopedLive.runIf(everything)(
+    it.scopedLive(
       `four processes boot at once and lose no increment (${mode})`,
       () =>
         Effect.gen(function*() {

@@ -3,7 +3,6 @@ import { assert, describe, it } from "@effect/vitest"
 import { Chunk, Context, Effect, Layer, Stream } from "effect"
 import { EventStore, ExpectedVersion, SqlEventStore, SqlMigrations, StreamId } from "effect-eventsourcing"
 import { sqlStores } from "../utils/backends.js"
-import { everything } from "../utils/mode.js"
 import { pgClient, startServer, temporaryDatabase } from "../utils/postgres.js"
 import { postgresUrl } from "../utils/server.js"
 
@@ -103,7 +102,7 @@ describe("a user without write privileges, or a read-only server", () => {
 })
 
 describe("a logical subscriber", () => {
-  it.scopedLive.runIf(everything)(
+  it.scopedLive(
     "rejects the feed, also if the subscription came later, until the layers are built without it",
     () =>
       Effect.gen(function*() {
