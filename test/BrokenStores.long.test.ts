@@ -96,7 +96,7 @@ describe("the event store contract", () => {
     assert.deepStrictEqual(await failing(eventCases, sqlite), [])
   })
 
-  for (const [index, [name, layer, expected]] of stores.entries()) {
+  for (const [name, layer, expected] of stores) {
     it(`fails a store that ${name}`, async () => {
       assert.include(await failing(eventCases, layer), expected)
     })
