@@ -6,155 +6,50 @@
  */
 import * as Either from "effect/Either"
 import { dual } from "effect/Function"
-import type * as ParseResult from "effect/ParseResult"
 import * as Schema from "effect/Schema"
+import type { RecordedEvent, UnreadableEvent } from "./Event.js"
 import * as Plain from "./internal/schema/codec.js"
 import { copy } from "./internal/schema/copy.js"
 import { checkDefinition } from "./internal/schema/definition.js"
 import type { EventLiteral, EventObject, OnlyEvents, OnlyStates } from "./internal/schema/definitionTypes.js"
 import { makeEventCodec } from "./internal/schema/eventCodec.js"
 import { fingerprint } from "./internal/schema/fingerprint.js"
+import {
+  type Aggregate,
+  type Any,
+  type Codec,
+  type Command,
+  type Event,
+  type Id,
+  type Rejection,
+  type State,
+  TypeId
+} from "./internal/schema/model.js"
+import type { EventDecodeError } from "./internal/store/eventErrors.js"
+import type {
+  AnyDecodable,
+  Decodable,
+  Decoded,
+  DecodedEvent,
+  ForeignEvent,
+  RetiredEvent
+} from "./internal/store/recorded.js"
+import * as Recorded from "./internal/store/recorded.js"
 import type * as Versions from "./Versions.js"
 
-/**
- * Identifies an aggregate.
- *
- * @since 0.1.0
- * @category Type IDs
- */
-export const TypeId: TypeId = "~effect-eventsourcing/Aggregate"
-
-/**
- * Identifies an aggregate.
- *
- * @since 0.1.0
- * @category Type IDs
- */
-export type TypeId = "~effect-eventsourcing/Aggregate"
-
-/**
- * The definition of an aggregate. Its functions are pure. {@link make} infers all of its types.
- *
- * @since 0.1.0
- * @category models
- */
-export interface Aggregate<
-  in out Name extends string,
-  in out Id,
-  in out State,
-  in out Event,
-  in out Command,
-  out Rejection
-> extends Any {
-  readonly name: Name
-  readonly id: Codec<Id, string>
-  readonly state: Codec<State, unknown>
-  /** The older versions of the state's schema whose snapshots can be migrated, oldest first. */
-  readonly migrations: ReadonlyArray<Versions.Source<State>>
-  readonly event: EventCodec<Event>
-  readonly command: Schema.Schema<Command>
-  readonly initial: (id: Id) => State
-  readonly evolve: (state: State, event: Event) => State
-  readonly decide: (state: State, command: Command) => Either.Either<ReadonlyArray<Event>, Rejection>
-}
-
-/**
- * Any aggregate, for constraints: `A extends Aggregate.Any`.
- *
- * @since 0.1.0
- * @category models
- */
-export interface Any {
-  readonly [TypeId]: TypeId
-  /** The aggregate type in the stores. */
-  readonly name: string
-  /** The version of the state's schema. */
-  readonly schemaVersion: number
-  /** A hash of the encoded side of the state's schema. It changes when the stored form of the state changes. */
-  readonly fingerprint: string
-}
-
-/**
- * The encoder and decoder of one of an aggregate's schemas, with the decoded side of the schema. Both functions are
- * synchronous and may return their argument.
- *
- * @since 0.1.0
- * @category models
- */
-export interface Codec<in out A, out Encoded> {
-  readonly schema: Schema.Schema<A>
-  readonly encode: (value: A) => Either.Either<Encoded, ParseResult.ParseError>
-  readonly decode: (encoded: unknown) => Either.Either<A, ParseResult.ParseError>
-}
-
-/**
- * The encoder of an aggregate's events, and a decoder for each stored type.
- *
- * @since 0.1.0
- * @category models
- */
-export interface EventCodec<in out Event> {
-  readonly schema: Schema.Schema<Event>
-  /** The stored type of an event: its tag, followed by `@n` if `upcasts` make it version n. */
-  readonly typeOf: (event: Event) => string
-  /** The stored types that can be decoded, including those of older code. */
-  readonly types: ReadonlyArray<string>
-  readonly encode: (event: Event) => Either.Either<unknown, ParseResult.ParseError>
-  /** Returns `undefined` for a type that is not in {@link EventCodec.types}. The decoder may return its argument. */
-  readonly decoder: (type: string) => ((payload: unknown) => Either.Either<Event, ParseResult.ParseError>) | undefined
-  /** Tells whether events of this stored type are ignored on purpose. */
-  readonly isRetired: (type: string) => boolean
-}
-
-/**
- * The type of an aggregate's id.
- *
- * @since 0.1.0
- * @category type helpers
- */
-export type Id<A extends Any> = A extends
-  Aggregate<infer _Name, infer Id, infer _State, infer _Event, infer _Command, infer _Rejection> ? Id
-  : never
-
-/**
- * The type of an aggregate's state.
- *
- * @since 0.1.0
- * @category type helpers
- */
-export type State<A extends Any> = A extends
-  Aggregate<infer _Name, infer _Id, infer State, infer _Event, infer _Command, infer _Rejection> ? State
-  : never
-
-/**
- * The type of an aggregate's events.
- *
- * @since 0.1.0
- * @category type helpers
- */
-export type Event<A extends Any> = A extends
-  Aggregate<infer _Name, infer _Id, infer _State, infer Event, infer _Command, infer _Rejection> ? Event
-  : never
-
-/**
- * The type of an aggregate's commands.
- *
- * @since 0.1.0
- * @category type helpers
- */
-export type Command<A extends Any> = A extends
-  Aggregate<infer _Name, infer _Id, infer _State, infer _Event, infer Command, infer _Rejection> ? Command
-  : never
-
-/**
- * The type of an aggregate's rejections.
- *
- * @since 0.1.0
- * @category type helpers
- */
-export type Rejection<A extends Any> = A extends
-  Aggregate<infer _Name, infer _Id, infer _State, infer _Event, infer _Command, infer Rejection> ? Rejection
-  : never
+export {
+  type Aggregate,
+  type Any,
+  type Codec,
+  type Command,
+  type Event,
+  type EventCodec,
+  type Id,
+  type Rejection,
+  type State,
+  TypeId
+} from "./internal/schema/model.js"
+export type { Decodable, Decoded, DecodedEvent, ForeignEvent, RetiredEvent } from "./internal/store/recorded.js"
 
 /**
  * Defines an aggregate.
@@ -354,6 +249,94 @@ export const decide: {
   }
   return Either.right({ state: current, events })
 })
+
+/**
+ * Decodes a stored event of an aggregate, and upcasts it. The result is the event in its envelope, or `Retired` for an
+ * event that is ignored on purpose.
+ *
+ * Fails with an `EventDecodeError`, which has the position and the id of the event, if the event is unreadable, if its
+ * payload or the id of its stream does not decode, if the aggregate does not know its type, or if it belongs to another
+ * aggregate.
+ *
+ * @example
+ * ```ts
+ * import { Aggregate, type Event } from "effect-eventsourcing"
+ * import { Either, Schema } from "effect"
+ *
+ * const Counter = Aggregate.make({
+ *   name: "Counter",
+ *   id: Schema.String,
+ *   state: Schema.Int,
+ *   event: Schema.TaggedStruct("Counted", { by: Schema.Int }),
+ *   command: Schema.TaggedStruct("Count", {}),
+ *   initial: () => 0,
+ *   evolve: (state, event) => state + event.by,
+ *   decide: () => Either.right([{ _tag: "Counted", by: 1 }])
+ * })
+ *
+ * const amount = (recorded: Event.RecordedEvent) =>
+ *   Either.map(
+ *     Aggregate.decodeRecorded(Counter, recorded),
+ *     (decoded) => decoded._tag === "Event" ? decoded.event.by : 0
+ *   )
+ * ```
+ *
+ * @since 0.1.0
+ * @category decoding
+ */
+export const decodeRecorded: <Name extends string, Id, Event>(
+  aggregate: Decodable<Name, Id, Event>,
+  recorded: RecordedEvent | UnreadableEvent
+) => Either.Either<DecodedEvent<Name, Id, Event> | RetiredEvent<Name>, EventDecodeError> = Recorded.decodeRecorded
+
+/**
+ * Makes a decoder of the stored events of several aggregates, as a feed gives them. `aggregate` tells the results
+ * apart. The events of other aggregates are `Foreign`, whether or not they could be decoded.
+ *
+ * The decoder fails like {@link decodeRecorded}. Throws `InvalidOption` if two aggregates have the same name.
+ *
+ * @example
+ * ```ts
+ * import { Aggregate } from "effect-eventsourcing"
+ * import { Either, Schema } from "effect"
+ *
+ * const common = { id: Schema.String, state: Schema.Int, command: Schema.TaggedStruct("Do", {}), initial: () => 0 }
+ * const Account = Aggregate.make({
+ *   ...common,
+ *   name: "Account",
+ *   event: Schema.TaggedStruct("Deposited", { amount: Schema.Int }),
+ *   evolve: (state, event) => state + event.amount,
+ *   decide: () => Either.right([])
+ * })
+ * const Order = Aggregate.make({
+ *   ...common,
+ *   name: "Order",
+ *   event: Schema.TaggedStruct("Shipped", { carrier: Schema.String }),
+ *   evolve: (state) => state,
+ *   decide: () => Either.right([])
+ * })
+ *
+ * const decode = Aggregate.decoder(Account, Order)
+ *
+ * const describe = (decoded: Either.Either.Right<ReturnType<typeof decode>>): string => {
+ *   if (decoded._tag !== "Event") return "not for us"
+ *   switch (decoded.aggregate) {
+ *     case "Account":
+ *       return `${decoded.event.amount} to ${decoded.aggregateId}`
+ *     case "Order":
+ *       return `${decoded.aggregateId} by ${decoded.event.carrier}`
+ *   }
+ * }
+ * ```
+ *
+ * @since 0.1.0
+ * @category decoding
+ */
+export const decoder = <const Aggregates extends ReadonlyArray<AnyDecodable>>(
+  ...aggregates: Aggregates
+): (
+  recorded: RecordedEvent | UnreadableEvent
+) => Either.Either<Decoded<Aggregates[number]> | ForeignEvent, EventDecodeError> => Recorded.decoder(aggregates)
 
 const codec = <A, I>(schema: Schema.Schema<A, I>): Codec<A, I> => ({
   schema: Schema.typeSchema(schema),

@@ -103,6 +103,39 @@ export const isUnreadable = (event: RecordedEvent | UnreadableEvent): event is U
   Predicate.isTagged(event, "UnreadableEvent")
 
 /**
+ * A stored event with its envelope: the decoded event, and the fields of the {@link RecordedEvent}.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Envelope<out E> {
+  readonly _tag: "Event"
+  /** The event, decoded and upcast. */
+  readonly event: E
+  /** The id of the event. */
+  readonly id: string
+  readonly stream: StreamId.StreamId
+  /** 1 for the first event of the stream. */
+  readonly version: number
+  /** The position in the order over all streams. */
+  readonly position: Position.Position
+  /** The stored type. An event that was upcast keeps the type under which it was stored. */
+  readonly type: string
+  readonly time: DateTime.Utc
+  readonly metadata: Metadata
+}
+
+/**
+ * A stored event whose type is ignored on purpose, see `Versions.retired`. It counts as a version of its stream.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Retired extends Omit<Envelope<never>, "_tag" | "event"> {
+  readonly _tag: "Retired"
+}
+
+/**
  * An event as a driver writes it.
  *
  * @since 0.1.0

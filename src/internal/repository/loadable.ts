@@ -5,8 +5,8 @@ import * as EventStore from "../../EventStore.js"
 import * as Snapshot from "../../Snapshot.js"
 import type { StateSchema } from "../../SnapshotStore.js"
 import * as StreamId from "../../StreamId.js"
+import { unknownType } from "../schema/eventCodec.js"
 import * as Json from "../schema/json.js"
-import { quote } from "../text.js"
 import { IdEncodeError } from "./errors.js"
 
 export type Page = ReadonlyArray<EventStore.TailEvent>
@@ -80,10 +80,13 @@ export const foldPage = <State, Event>(
     const decode = codec.decoder(event.type)
     // a retired event counts as a version of the stream, and does not change the state
     if (decode !== undefined || !codec.isRetired(event.type)) {
-      const decoded = decode === undefined ? unknownType(codec) : decodeEvent(decode, event)
+      const decoded = decode === undefined ? Either.left(unknownType(codec.types)) : decodeEvent(decode, event)
       if (Either.isLeft(decoded)) {
-        const { type, version } = event
-        return Either.left(new EventStore.EventDecodeError({ stream, version, type, cause: decoded.left }))
+        const { eventId, type, version } = event
+        const cause = decoded.left
+        return Either.left(
+          new EventStore.EventDecodeError({ stream, version, type, ...(eventId === null ? {} : { eventId }), cause })
+        )
       }
       state = aggregate.evolve(state, decoded.right)
     }
@@ -91,13 +94,6 @@ export const foldPage = <State, Event>(
     eventId = event.eventId
   }
   return Either.right({ state, version, eventId, replayed: from.replayed + page.length })
-}
-
-const unknownType = <Event>(codec: Aggregate.EventCodec<Event>): Either.Either<never, Error> => {
-  const known = codec.types.map(quote).join(", ")
-  return Either.left(
-    new Error(`the aggregate does not know this type, only ${known}: add it to the event schema, or to the upcasts`)
-  )
 }
 
 const decodeEvent = <Event>(

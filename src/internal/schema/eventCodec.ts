@@ -191,6 +191,13 @@ const isHash = (issue: ParseResult.ParseIssue): boolean => {
   }
 }
 
+/** The cause of the error for a stored type that no decoder reads. */
+export const unknownType = (types: ReadonlyArray<string>): Error =>
+  new Error(
+    `the aggregate does not know this type, only ${types.map(quote).join(", ")}: add it to the event schema, or to ` +
+      "the upcasts"
+  )
+
 const endsAtMember = "a chain that ends at a member of the event union, with the very schema that stands there"
 
 const retagged = (payload: unknown, tag: string): unknown =>

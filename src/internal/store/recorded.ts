@@ -1,0 +1,144 @@
+// Decodes recorded events to the events of their aggregates.
+// Mechanism: the aggregate is looked up by the name in the stream, the decoder by the stored type.
+// Costs two look-ups in maps, the decoding of the id and that of the payload. No Effect per event.
+import * as Either from "effect/Either"
+import type * as ParseResult from "effect/ParseResult"
+import * as Event from "../../Event.js"
+import { InvalidOption } from "../../InvalidOption.js"
+import { unknownType } from "../schema/eventCodec.js"
+import { reason } from "../schema/reason.js"
+import { quote } from "../text.js"
+import { EventDecodeError } from "./eventErrors.js"
+
+/**
+ * The part of an aggregate that decodes its stored events. Every aggregate has it.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Decodable<out Name extends string, out Id, out Event> {
+  readonly name: Name
+  readonly id: { readonly decode: (encoded: unknown) => Either.Either<Id, ParseResult.ParseError> }
+  readonly event: {
+    readonly types: ReadonlyArray<string>
+    readonly decoder: (type: string) => ((payload: unknown) => Either.Either<Event, ParseResult.ParseError>) | undefined
+    readonly isRetired: (type: string) => boolean
+  }
+}
+
+/**
+ * A decoded event of an aggregate, in its envelope.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface DecodedEvent<out Name extends string, out Id, out E> extends Event.Envelope<E> {
+  /** The name of the aggregate. */
+  readonly aggregate: Name
+  /** The id of the aggregate, decoded from the id of the stream. */
+  readonly aggregateId: Id
+}
+
+/**
+ * A stored event of an aggregate whose type the aggregate ignores on purpose, see `Versions.retired`.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface RetiredEvent<out Name extends string> extends Event.Retired {
+  /** The name of the aggregate. */
+  readonly aggregate: Name
+}
+
+/**
+ * A stored event of an aggregate that the decoder does not know.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface ForeignEvent extends Pick<Event.RecordedEvent, "id" | "stream" | "version" | "position" | "type"> {
+  readonly _tag: "Foreign"
+}
+
+/**
+ * The decoded events of an aggregate, and its retired ones. For a union of aggregates it is a union, which `aggregate`
+ * tells apart.
+ *
+ * @since 0.1.0
+ * @category type helpers
+ */
+export type Decoded<A extends AnyDecodable> = A extends Decodable<infer Name, infer Id, infer Event>
+  ? DecodedEvent<Name, Id, Event> | RetiredEvent<Name>
+  : never
+
+export type AnyDecodable = Decodable<string, unknown, unknown>
+
+export const decodeRecorded = <Name extends string, Id, E>(
+  aggregate: Decodable<Name, Id, E>,
+  recorded: Event.RecordedEvent | Event.UnreadableEvent
+): Either.Either<DecodedEvent<Name, Id, E> | RetiredEvent<Name>, EventDecodeError> => {
+  const { id, position, stream, type, version } = recorded
+  const fail = (cause: unknown) =>
+    Either.left(new EventDecodeError({ stream, version, type, eventId: id, position, cause }))
+  if (stream.aggregate !== aggregate.name) {
+    return fail(new Error(`the event belongs to another aggregate than ${quote(aggregate.name)}`))
+  }
+  if (Event.isUnreadable(recorded)) return Either.left(recorded.error)
+  const { metadata, time } = recorded
+  const decode = aggregate.event.decoder(type)
+  if (decode === undefined) {
+    const { name } = aggregate
+    return aggregate.event.isRetired(type)
+      ? Either.right({ _tag: "Retired", aggregate: name, id, stream, version, position, type, time, metadata })
+      : fail(unknownType(aggregate.event.types))
+  }
+  const aggregateId = aggregate.id.decode(stream.id)
+  if (Either.isLeft(aggregateId)) {
+    const cause = aggregateId.left
+    return fail(new Error(`the id of its stream does not match the id schema: ${reason(cause)}`, { cause }))
+  }
+  const event = decode(recorded.payload)
+  if (Either.isLeft(event)) return fail(event.left)
+  return Either.right({
+    _tag: "Event",
+    aggregate: aggregate.name,
+    aggregateId: aggregateId.right,
+    event: event.right,
+    id,
+    stream,
+    version,
+    position,
+    type,
+    time,
+    metadata
+  })
+}
+
+/** Makes the decoder of several aggregates. Throws `InvalidOption` if two of them have one name. */
+export function decoder<Aggregates extends ReadonlyArray<AnyDecodable>>(
+  aggregates: Aggregates
+): (
+  recorded: Event.RecordedEvent | Event.UnreadableEvent
+) => Either.Either<Decoded<Aggregates[number]> | ForeignEvent, EventDecodeError>
+export function decoder(
+  aggregates: ReadonlyArray<AnyDecodable>
+): (
+  recorded: Event.RecordedEvent | Event.UnreadableEvent
+) => Either.Either<Decoded<AnyDecodable> | ForeignEvent, EventDecodeError> {
+  const known = new Map(aggregates.map((aggregate) => [aggregate.name, aggregate]))
+  if (known.size < aggregates.length) {
+    const names = aggregates.map(({ name }) => quote(name)).join(", ")
+    throw new InvalidOption({
+      option: "Aggregate.decoder",
+      value: `the aggregates ${names}`,
+      expected: "aggregates of which each has a name of its own"
+    })
+  }
+  return (recorded) => {
+    const { id, position, stream, type, version } = recorded
+    const aggregate = known.get(stream.aggregate)
+    return aggregate === undefined
+      ? Either.right({ _tag: "Foreign", id, stream, version, position, type })
+      : decodeRecorded(aggregate, recorded)
+  }
+}
