@@ -3,6 +3,7 @@ import * as fs from "node:fs"
 import * as path from "node:path"
 import { pathToFileURL } from "node:url"
 import { afterAll, assert, beforeAll, describe, it } from "vitest"
+import { complete } from "../../src/internal/repository/options.js"
 import { everything } from "../utils/mode.js"
 import { root } from "../utils/npm.js"
 import { temporaryDatabase } from "../utils/postgres.js"
@@ -101,6 +102,11 @@ describe("pages", () => {
         .map((file) => `${page}: ${file}`)
     })
     assert.deepStrictEqual(missing, [])
+  })
+
+  it("list every option of a repository", () => {
+    const rows = fs.readFileSync(path.join(root, "docs/options.md"), "utf8").matchAll(/^\| `(\w+)`/gm)
+    assert.deepStrictEqual(Array.from(rows, ([, name]) => name).sort(), Object.keys(complete({})).sort())
   })
 })
 
