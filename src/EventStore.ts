@@ -66,7 +66,7 @@ export class EventStore extends Context.Tag("effect-eventsourcing/EventStore")<E
     options: { readonly expectedVersion: ExpectedVersion.ExpectedVersion }
   ) => Effect.Effect<AppendResult, VersionConflict | DuplicateEventId | EventStoreError>
 
-  /** Reads the events of a stream in order, page by page, as the consumer asks for more. */
+  /** Reads the events of a stream in order, or backwards, page by page, as the consumer asks for more. */
   readonly read: (
     stream: StreamId.StreamId,
     options?: ReadOptions
@@ -116,6 +116,8 @@ export interface ReadOptions {
   readonly fromVersion?: number | undefined
   /** The last version to read. Default: up to the end. */
   readonly toVersion?: number | undefined
+  /** Reads the newest event first, and ends at `fromVersion`. Default false. */
+  readonly reverse?: boolean | undefined
   /** The number of events in a page. Default 1,000. */
   readonly pageSize?: number | undefined
 }
@@ -255,6 +257,8 @@ export interface Encoded {
     readonly fromVersion: number
     readonly toVersion: number
     readonly limit: number
+    /** Whether the page begins at `toVersion` or at the last event before it, and goes backwards. */
+    readonly reverse: boolean
   }) => Effect.Effect<ReadonlyArray<Event.EncodedRecord>, EventStoreError>
   readonly readAll: (options: {
     readonly after: Position.Position
@@ -310,9 +314,12 @@ export const makeEncoded = (driver: Encoded): EventStore["Type"] =>
       Stream.unwrap(Input.whenReadable("read", stream, () => {
         const input = Input.readInput(stream, options)
         if (typeof input === "string") return input
-        const { fromVersion, pageSize, toVersion } = input
-        const read = (from: number) => driver.read({ stream, fromVersion: from, toVersion, limit: pageSize })
-        return () => Effect.succeed(Pages.stream(fromVersion, pageOf(pageSize, read, ({ version }) => version + 1)))
+        const { fromVersion, pageSize: limit, reverse, toVersion } = input
+        const read = reverse
+          ? (to: number) => driver.read({ stream, fromVersion, toVersion: to, limit, reverse })
+          : (from: number) => driver.read({ stream, fromVersion: from, toVersion, limit, reverse })
+        const page = pageOf(limit, read, ({ version }) => version + (reverse ? -1 : 1))
+        return () => Effect.succeed(Pages.stream(reverse ? toVersion : fromVersion, page))
       })),
     readAll: (options) =>
       Stream.unwrap(Input.whenReadable("readAll", undefined, () => {

@@ -111,19 +111,21 @@ const appending = fc.tuple(streamIds, batches, expectations, fc.jsonValue()).map
   })
 )
 
-const reading = fc.tuple(streamIds, fc.integer({ min: 1, max: 12 }), fc.nat(12), fc.integer({ min: 1, max: 5 })).map((
-  [stream, fromVersion, toVersion, pageSize]
-) =>
+const range = fc.tuple(fc.integer({ min: 1, max: 12 }), fc.nat(12), fc.integer({ min: 1, max: 5 }))
+
+const reading = fc.tuple(streamIds, range).map(([stream, [fromVersion, toVersion, pageSize]]) =>
   command(`read(${stream}, ${fromVersion} to ${toVersion} by ${pageSize})`, async (model, real) => {
     const id = StreamId.make(model.aggregate, stream)
-    const { read, tail, version } = await real.run(Effect.flatMap(events, (store) =>
+    const { backwards, read, tail, version } = await real.run(Effect.flatMap(events, (store) =>
       Effect.all({
         read: Stream.runCollect(store.read(id, { fromVersion, toVersion, pageSize })),
+        backwards: Stream.runCollect(store.read(id, { fromVersion, toVersion, pageSize, reverse: true })),
         tail: store.replay.readTail(id, { fromVersion, limit: pageSize }),
         version: store.version(id)
       })))
     const own = model.of(stream)
     assert.strictEqual(version, own.length)
+    assert.deepStrictEqual(Chunk.toReadonlyArray(backwards), [...read].reverse())
     assert.deepStrictEqual(
       Chunk.toReadonlyArray(read).map(({ id, payload, version }) => ({ id, payload, version })),
       own.map(({ id, payload }, i) => ({ id, payload, version: i + 1 })).slice(fromVersion - 1, toVersion)

@@ -361,6 +361,13 @@ const basic: ReadonlyArray<Contract.Case<EventStore.EventStore>> = [
       assert.deepEqual(versions(yield* read("a", { pageSize, fromVersion: 4, toVersion: 7 })), range(4, 7))
       assert.deepEqual(versions(yield* read("a", { pageSize, fromVersion: 11 })), [])
       assert.deepEqual(versions(yield* read("a", { pageSize, toVersion: 0 })), [])
+      const backwards = (options?: EventStore.ReadOptions) => read("a", { ...options, pageSize, reverse: true })
+      assert.deepEqual(yield* backwards(), [...yield* read("a")].reverse())
+      assert.deepEqual(versions(yield* backwards({ fromVersion: 4, toVersion: 7 })), [7, 6, 5, 4])
+      assert.deepEqual(versions(yield* backwards({ fromVersion: 9, toVersion: 99 })), [10, 9])
+      assert.deepEqual(yield* backwards({ fromVersion: 11 }), [])
+      assert.deepEqual(yield* backwards({ fromVersion: 5, toVersion: 4 }), [])
+      assert.deepEqual(yield* backwards({ toVersion: 0 }), [])
       const aggregate = stream("a").aggregate
       assert.deepEqual(versions(yield* settledFeed(store.readAll({ pageSize, aggregate }), 10)), range(1, 10))
     })

@@ -114,16 +114,19 @@ export const readInput = (
   options: {
     readonly fromVersion?: number | undefined
     readonly toVersion?: number | undefined
+    readonly reverse?: boolean | undefined
     readonly pageSize?: number | undefined
   } | undefined
 ) => {
   const wrong = streamProblem(stream) ??
-    unknownKey("the options of read", options, ["fromVersion", "toVersion", "pageSize"])
+    unknownKey("the options of read", options, ["fromVersion", "toVersion", "reverse", "pageSize"])
   if (wrong !== undefined) return wrong
-  const { fromVersion = 1, pageSize = defaultPageSize, toVersion = Number.MAX_SAFE_INTEGER } = options ?? {}
+  const { fromVersion = 1, pageSize = defaultPageSize, reverse = false, toVersion = Number.MAX_SAFE_INTEGER } =
+    options ?? {}
+  if (typeof reverse !== "boolean") return `reverse is ${quote(reverse)}; it must be true or false`
   return countProblem({ fromVersion, pageSize }) ??
     (Number.isSafeInteger(toVersion) && toVersion >= 0
-      ? { fromVersion, pageSize, toVersion }
+      ? { fromVersion, pageSize, reverse, toVersion }
       : `toVersion is ${quote(toVersion)}; it must be a whole number, 0 or more`)
 }
 

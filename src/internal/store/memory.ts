@@ -34,15 +34,20 @@ export const makeEvents = () => {
       Effect.suspend(() =>
         append(tables, { ...options, stream: StreamId.make(options.stream.aggregate, options.stream.id) })
       ),
-    read: ({ fromVersion, limit, stream, toVersion }: {
+    read: ({ fromVersion, limit, reverse, stream, toVersion }: {
       readonly stream: StreamId.StreamId
       readonly fromVersion: number
       readonly toVersion: number
       readonly limit: number
+      readonly reverse: boolean
     }) =>
-      Effect.sync(() =>
-        eventsOf(tables, stream).slice(fromVersion - 1, Math.min(fromVersion - 1 + limit, toVersion)).map(handedOut)
-      ),
+      Effect.sync(() => {
+        const events = eventsOf(tables, stream)
+        const to = Math.min(toVersion, events.length)
+        return reverse
+          ? events.slice(Math.max(fromVersion - 1, to - limit), to).map(handedOut).reverse()
+          : events.slice(fromVersion - 1, Math.min(fromVersion - 1 + limit, to)).map(handedOut)
+      }),
     readAll: ({ after, aggregate, limit }: {
       readonly after: Position.Position
       readonly aggregate: string | undefined

@@ -52,11 +52,11 @@ const events = (names: Names): EventStatements => {
 WHERE aggregate = $1 AND stream_id = $2`)
   const standing = write(`SELECT ${select(where)} FROM ${events} WHERE event_id = ANY (:ids::text[])`)
   const read = byShape(
-    ({ limit }: ReadOptions) => limit,
-    ({ limit }) =>
+    ({ limit, reverse }: ReadOptions) => `${limit} ${reverse}`,
+    ({ limit, reverse }) =>
       write(`SELECT ${record} FROM ${events} AS event
 WHERE ${ofStream} AND version BETWEEN :fromVersion::bigint AND :toVersion::bigint
-ORDER BY event.version LIMIT ${limit}`)
+ORDER BY event.version${reverse ? " DESC" : ""} LIMIT ${limit}`)
   )
   const readAll = byShape(
     ({ aggregate, limit }: ReadAllOptions) => `${limit} ${aggregate === undefined}`,

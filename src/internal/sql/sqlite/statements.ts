@@ -28,10 +28,10 @@ const events = (names: Names): EventStatements => {
 WHERE event_id IN (SELECT value FROM json_each(:ids))`)
   const version = write(`SELECT coalesce(max(version), 0) AS version FROM ${events} WHERE ${ofStream}`)
   const read = byShape(
-    ({ limit }: ReadOptions) => limit,
-    ({ limit }) =>
+    ({ limit, reverse }: ReadOptions) => `${limit} ${reverse}`,
+    ({ limit, reverse }) =>
       write(`SELECT ${record} FROM ${events} WHERE ${ofStream} AND version BETWEEN :fromVersion AND :toVersion
-ORDER BY version LIMIT ${limit}`)
+ORDER BY version${reverse ? " DESC" : ""} LIMIT ${limit}`)
   )
   const readAll = byShape(
     ({ aggregate, limit }: ReadAllOptions) => `${limit} ${aggregate === undefined}`,
