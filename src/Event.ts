@@ -35,6 +35,11 @@ export interface ProposedEvent {
   /** The encoded event: a JSON value. */
   readonly payload: unknown
   readonly metadata?: Metadata | undefined
+  /**
+   * The time to store with the event, for events of another system. It does not change the order of the events. From
+   * 4714-11-24 BC on. Default: the time of the append.
+   */
+  readonly time?: DateTime.Utc | undefined
 }
 
 /**
@@ -53,7 +58,10 @@ export interface RecordedEvent {
   readonly type: string
   /** The encoded event, as `JSON.parse` returned it. */
   readonly payload: unknown
-  /** The time of the append, by the writer's `Clock`. On PostgreSQL it is that of the server. */
+  /**
+   * The time that the proposed event had, otherwise the time of the append: by the writer's `Clock`, and on PostgreSQL by
+   * that of the server.
+   */
   readonly time: DateTime.Utc
   readonly metadata: Metadata
 }
@@ -148,6 +156,8 @@ export interface EncodedEvent {
   readonly payload: string
   /** JSON text of an object. */
   readonly metadata: string
+  /** Milliseconds since 1970. Default: the time of the append. */
+  readonly time?: number | undefined
 }
 
 /**

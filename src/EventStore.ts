@@ -5,6 +5,7 @@
  */
 import * as Arr from "effect/Array"
 import * as Context from "effect/Context"
+import type * as DateTime from "effect/DateTime"
 import * as Effect from "effect/Effect"
 import * as Either from "effect/Either"
 import type * as Exit from "effect/Exit"
@@ -103,6 +104,16 @@ export interface AppendResult {
   readonly version: number
   /** The position of the last event appended. `None` for an append of no events. */
   readonly position: Option.Option<Position.Position>
+  /**
+   * The time of the last event appended. All events of an append that brought no time of their own have the same time.
+   * `None` for an append of no events.
+   */
+  readonly time: Option.Option<DateTime.Utc>
+  /**
+   * Whether the store already held these events. Then version, position and time are those of the stored events, whose
+   * payloads may differ from the ones given.
+   */
+  readonly duplicate: boolean
 }
 
 /**
@@ -184,6 +195,10 @@ export interface TailEvent {
   readonly payload: string
   /** The id of the event. It may be `null` except in the first and the last event of a page. */
   readonly eventId: string | null
+  /**
+   * The time of the event in milliseconds since 1970. It may be `null` except in the first and the last event of a page.
+   */
+  readonly time: number | null
 }
 
 /**
@@ -249,7 +264,10 @@ export interface Encoded {
     readonly stream: StreamId.StreamId
     readonly events: Arr.NonEmptyReadonlyArray<Event.EncodedEvent>
     readonly expected: ExpectedVersion.ExpectedVersion
-    /** Milliseconds since 1970 by the writer's clock. A server may use its own clock instead. */
+    /**
+     * The time of the events that have none, in milliseconds since 1970 by the writer's clock. A server may use its own
+     * clock instead.
+     */
     readonly time: number
   }) => Effect.Effect<AppendResult, VersionConflict | DuplicateEventId | EventStoreError>
   readonly read: (options: {
@@ -397,7 +415,7 @@ const checkVersion = (
   return Effect.flatMap(driver.version(stream), (version) =>
     version < min || version > max
       ? new VersionConflict({ stream, expected, actual: version })
-      : Effect.succeed({ version, position: Option.none() }))
+      : Effect.succeed({ version, position: Option.none(), time: Option.none(), duplicate: false }))
 }
 
 // a page that is not full is the last one

@@ -12,6 +12,7 @@ import type * as Scope from "effect/Scope"
 import type * as Aggregate from "./Aggregate.js"
 import * as Event from "./Event.js"
 import * as EventStore from "./EventStore.js"
+import * as EventTime from "./internal/eventTime.js"
 import * as BackOff from "./internal/repository/backOff.js"
 import type { Baseline } from "./internal/repository/baseline.js"
 import * as Commands from "./internal/repository/commands.js"
@@ -322,6 +323,8 @@ const toLoaded = <Id, State>(id: Id, baseline: Baseline<State>): Loaded<Id, Stat
   state: baseline.state,
   version: baseline.version,
   exists: baseline.version > 0,
+  lastEventId: Option.fromNullable(baseline.eventId),
+  lastEventTime: baseline.time === null ? Option.none() : EventTime.decode(baseline.time),
   snapshotVersion: baseline.snapshotVersion,
   replayed: baseline.replayed,
   snapshotOutcome: baseline.outcome

@@ -68,7 +68,7 @@ export const make: (options?: SqlMigrations.Options) => Effect.Effect<
     readTail: (stream, options) =>
       Effect.mapBoth(repeat(executeValues(statements.readTail({ ...options, stream }))), {
         onFailure: eventStoreError("read", stream),
-        onSuccess: (rows) => rows.map(toTailEvent)
+        onSuccess: (rows) => toTail(statements, rows)
       }),
     withSnapshots: (snapshots) => {
       const table = SnapshotRows.StoreWithTable.tableOf(snapshots)
@@ -78,7 +78,7 @@ export const make: (options?: SqlMigrations.Options) => Effect.Effect<
         read: (stream, options) =>
           Effect.mapBoth(repeat(executeValues(load({ ...options, stream }))), {
             onFailure: eventStoreError("read", stream),
-            onSuccess: (rows) => split(stream, rows)
+            onSuccess: (rows) => split(statements, stream, rows)
           }),
         transaction: (effect) =>
           Effect.mapError(transaction(effect), (error) =>
@@ -126,7 +126,7 @@ export const layerWith = (
  */
 export const layer = layerWith({})
 
-const toRecord = ({ position }: EventStatements, row: Row.Row): Event.EncodedRecord => ({
+const toRecord = ({ millis, position }: EventStatements, row: Row.Row): Event.EncodedRecord => ({
   id: Row.text(row.event_id),
   stream: StreamId.make(Row.text(row.aggregate), Row.text(row.stream_id)),
   version: Row.number(row.version),
@@ -134,7 +134,7 @@ const toRecord = ({ position }: EventStatements, row: Row.Row): Event.EncodedRec
   type: Row.text(row.type),
   payload: Row.text(row.payload),
   metadata: Row.text(row.metadata),
-  time: Row.number(row.time)
+  time: millis(row.time)
 })
 
 const toFound = ({ position }: EventStatements, row: Row.Row): EventStore.FoundEvent => ({
@@ -144,18 +144,28 @@ const toFound = ({ position }: EventStatements, row: Row.Row): EventStore.FoundE
   position: position(row)
 })
 
-const toTailEvent = (row: ReadonlyArray<unknown>): EventStore.TailEvent => ({
-  version: Row.number(row[0]),
-  type: Row.text(row[1]),
-  payload: Row.text(row[2]),
-  eventId: Row.textOrNull(row[3])
-})
+// a fold needs the time of the last event alone, and to read all times costs a part of the fold
+const toTail = (
+  { millis }: EventStatements,
+  rows: ReadonlyArray<ReadonlyArray<unknown>>
+): ReadonlyArray<EventStore.TailEvent> =>
+  rows.map((row, index) => {
+    const time = index === 0 || index === rows.length - 1 ? row[4] : null
+    return {
+      version: Row.number(row[0]),
+      type: Row.text(row[1]),
+      payload: Row.text(row[2]),
+      eventId: Row.textOrNull(row[3]),
+      time: time === null ? null : millis(time)
+    }
+  })
 
 const split = (
+  statements: EventStatements,
   stream: StreamId.StreamId,
   rows: ReadonlyArray<ReadonlyArray<unknown>>
 ): Effect.Effect.Success<ReturnType<EventStore.SnapshotReader>> => {
-  const events: Array<EventStore.TailEvent> = []
+  const events: Array<ReadonlyArray<unknown>> = []
   let snapshot: Option.Option<Snapshot.EncodedSnapshot> = Option.none()
   let ordered = true
   for (const row of rows) {
@@ -165,12 +175,11 @@ const split = (
       const columns = { version, state, event_id, schema_version, fingerprint, time }
       snapshot = Option.some(SnapshotRows.decode(stream, columns))
     } else {
-      const event = toTailEvent(row)
-      ordered &&= events.length === 0 || events[events.length - 1].version <= event.version
-      events.push(event)
+      ordered &&= events.length === 0 || Row.number(events[events.length - 1][0]) <= Row.number(row[0])
+      events.push(row)
     }
   }
   // the two halves of a union come in no promised order
-  if (!ordered) events.sort((a, b) => a.version - b.version)
-  return { snapshot, events }
+  if (!ordered) events.sort((a, b) => Row.number(a[0]) - Row.number(b[0]))
+  return { snapshot, events: toTail(statements, events) }
 }

@@ -2,7 +2,7 @@
 import { SqliteClient } from "@effect/sql-sqlite-node"
 import type * as SqlClient from "@effect/sql/SqlClient"
 import { assert, describe, it } from "@effect/vitest"
-import { Clock, Effect, Either, Exit, Layer, Schema, Stream, Tracer } from "effect"
+import { Clock, DateTime, Effect, Either, Exit, Layer, Schema, Stream, Tracer } from "effect"
 import {
   Aggregate,
   Event,
@@ -192,6 +192,7 @@ describe("invalid input of an untyped program", () => {
           yield* refused(`${what} for a stream`, store.replay.readTail(untyped(value), { fromVersion: 1, limit: 1 }))
           yield* refused(`${what} for an event id`, store.find([event.id, untyped(value === "text" ? "" : value)]))
           if (value === revoked || !Array.isArray(value)) yield* refused(`${what} for ids`, store.find(untyped(value)))
+          yield* refused(`${what} for a time`, store.append(stream, [{ ...event, time: untyped(value ?? NaN) }], any))
           yield* refused(`${what} for an event`, store.append(stream, [untyped(value)], any))
           yield* refused(`${what} for the options of append`, store.append(stream, [event], untyped(value)))
           yield* refused(`${what} for the options of readTail`, store.replay.readTail(stream, untyped(value)))
@@ -205,6 +206,11 @@ describe("invalid input of an untyped program", () => {
         }
         for (const after of [null, 5, thrower, revoked]) {
           yield* refused("a position", Stream.runDrain(store.readAll(untyped({ after }))))
+        }
+        const time = DateTime.unsafeMake(0)
+        for (const epochMillis of [NaN, Infinity, 1.5, 9e15, -9e15, "1", 1n, null]) {
+          const forged = Object.assign(Object.create(time), { epochMillis })
+          yield* refused("a forged time", store.append(stream, [{ ...event, time: forged }], any))
         }
         yield* refused("a misspelt option", store.append(stream, [event], untyped({ ...any, expected: 3 })))
         yield* refused(

@@ -48,7 +48,12 @@ const stores: ReadonlyArray<readonly [name: string, layer: ReturnType<typeof bro
       append: (stream, events, options) =>
         store.append(stream, events, options).pipe(
           Effect.catchTag("VersionConflict", ({ actual }) =>
-            Effect.succeed({ version: actual + events.length, position: Option.none() }))
+            Effect.succeed({
+              version: actual + events.length,
+              position: Option.none(),
+              time: Option.none(),
+              duplicate: false
+            }))
         )
     })),
     "expecting noStream of a stream at version 1"

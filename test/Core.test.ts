@@ -27,10 +27,11 @@ const stored = (events: ReadonlyArray<typeof AccountEvent.Type>, from = 1) =>
     version: from + index,
     type: event._tag,
     payload: JSON.stringify(Either.getOrThrow(Account.event.encode(event))),
-    eventId: `event-${from + index}`
+    eventId: `event-${from + index}`,
+    time: null
   }))
 
-const start = { state: Account.initial(id("a-1")), version: 0, eventId: null, replayed: 0 }
+const start = { state: Account.initial(id("a-1")), version: 0, eventId: null, time: null, replayed: 0 }
 
 describe("Aggregate", () => {
   it.prop("replay is a fold of evolve from the initial state", [events], ([events]) => {
@@ -64,7 +65,7 @@ describe("Aggregate", () => {
         Snapshot.encode(Account, { stream, version: cut + 1, eventId: "e", state: before, time })
       )
       const { state } = Either.getOrThrow(Snapshot.decode(Account, encoded))
-      const from = { state, version: cut, eventId: "e", replayed: 0 }
+      const from = { state, version: cut, eventId: "e", time: null, replayed: 0 }
       const folded = Either.getOrThrow(foldPage(Account, stream, from, stored(events.slice(cut), cut + 1)))
       assert.deepStrictEqual(folded.state, Aggregate.replay(Account, id("a-1"), events))
     }

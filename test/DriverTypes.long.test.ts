@@ -210,7 +210,7 @@ version, event_id UNIQUE, type, payload, metadata, time, UNIQUE (aggregate, stre
         yield* sql`UPDATE eventsourcing_events SET version = 1.0, payload = CAST(payload AS BLOB), time = '7'`
         assert.strictEqual(yield* events.version(stream), 1)
         assert.deepStrictEqual(yield* events.replay.readTail(stream, { fromVersion: 1, limit: 1 }), [
-          { version: 1, type: "Opened", payload: "{\"_tag\":\"Opened\"}", eventId: "e1" }
+          { version: 1, type: "Opened", payload: "{\"_tag\":\"Opened\"}", eventId: "e1", time: 7 }
         ])
         const [read] = Chunk.toReadonlyArray(yield* Stream.runCollect(events.read(stream)))
         assert.deepInclude(read, { version: 1, payload: { _tag: "Opened" } })

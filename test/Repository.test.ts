@@ -3,6 +3,7 @@ import {
   Cause,
   Chunk,
   Context,
+  DateTime,
   Deferred,
   Effect,
   Either,
@@ -29,7 +30,7 @@ import {
   SnapshotStore,
   StreamId
 } from "effect-eventsourcing"
-import { Account, AccountId, AccountV2, id, InsufficientFunds, NotOpen, open } from "./fixtures/Account.js"
+import { Account, AccountId, AccountV2, event, id, InsufficientFunds, NotOpen, open } from "./fixtures/Account.js"
 import { kinds, memoryStores, on } from "./utils/backends.js"
 
 const each = on(kinds)
@@ -66,11 +67,14 @@ describe("Repository", () => {
       assert.deepStrictEqual(opened, { state: { open: true, balance: 0 }, version: 1, events: [{ _tag: "Opened" }] })
       const deposited = yield* accounts.execute(id("a"), deposit(10))
       assert.strictEqual(deposited.version, 2)
+      const [, last] = yield* eventsOf("a")
       assert.deepStrictEqual(yield* accounts.load(id("a")), {
         id: id("a"),
         state: { open: true, balance: 10 },
         version: 2,
         exists: true,
+        lastEventId: Option.some(last.id),
+        lastEventTime: Option.some(last.time),
         snapshotVersion: 0,
         replayed: 2,
         snapshotOutcome: { _tag: "Disabled" }
@@ -86,11 +90,50 @@ describe("Repository", () => {
         state: { open: false, balance: 0 },
         version: 0,
         exists: false,
+        lastEventId: Option.none(),
+        lastEventTime: Option.none(),
         snapshotVersion: 0,
         replayed: 0,
         snapshotOutcome: { _tag: "None" }
       })
     }))
+
+  for (
+    const [name, policy, options] of [
+      ["full replay", SnapshotPolicy.none, {}],
+      ["pages", SnapshotPolicy.none, { pageSize: 2 }],
+      ["a snapshot and its tail", SnapshotPolicy.manual, {}],
+      ["a cached state", SnapshotPolicy.none, { cache: { capacity: 10 } }],
+      ["a cached state and a snapshot", SnapshotPolicy.manual, { cache: { capacity: 10 } }]
+    ] as const
+  ) {
+    each(`a load gives the id and the time of the last event, by ${name}`, () =>
+      Effect.gen(function*() {
+        const accounts = yield* repository(policy, options)
+        const store = yield* EventStore.EventStore
+        const check = Effect.gen(function*() {
+          const last = (yield* eventsOf("a")).at(-1)
+          assert.isDefined(last)
+          for (let i = 0; i < 2; i++) {
+            const { lastEventId, lastEventTime } = yield* accounts.load(id("a"))
+            assert.deepStrictEqual(lastEventId, Option.some(last.id))
+            assert.deepStrictEqual(lastEventTime, Option.some(last.time))
+          }
+        })
+        yield* accounts.execute(id("a"), open)
+        yield* check
+        for (let day = 1; day <= 4; day++) {
+          const dated = { ...event(day), time: DateTime.unsafeMake(day * 86_400_000) }
+          yield* store.append(streamOf("a"), [event(1), event(2), dated], {
+            expectedVersion: ExpectedVersion.any
+          })
+          yield* check
+          // with a snapshot of the last event there is no tail
+          if (day === 2 && policy._tag === "Manual") yield* accounts.createSnapshot(id("a"))
+          yield* check
+        }
+      }))
+  }
 
   each("a rejection is the aggregate's own and leaves nothing behind", () =>
     Effect.gen(function*() {

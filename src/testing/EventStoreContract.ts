@@ -29,6 +29,7 @@ import {
   versions,
   withFresh
 } from "../internal/testing/fresh.js"
+import * as Times from "../internal/testing/timeCases.js"
 import * as Position from "../Position.js"
 import type * as Snapshot from "../Snapshot.js"
 import * as SnapshotStore from "../SnapshotStore.js"
@@ -96,6 +97,7 @@ export const cases = <R = never>(
   return [
     ...basic,
     ...Find.cases,
+    ...Times.cases,
     ...(concurrentWriters ? concurrent : []),
     ...(largeAppends ? largeAppend : []),
     ...(largePayloads ? largePayload : []),
@@ -177,7 +179,8 @@ const basic: ReadonlyArray<Contract.Case<EventStore.EventStore>> = [
     if (Option.isNone(found) || Option.isNone(reader)) return
     const snapshots = found.value
     const events = eventsOf(6)
-    yield* append("a", events, ExpectedVersion.noStream)
+    const { time } = yield* append("a", events, ExpectedVersion.noStream)
+    const at = Option.getOrThrow(time).epochMillis
     const snapshot = (schemaVersion: number, version: number, fingerprint: string): Snapshot.EncodedSnapshot => ({
       stream: stream("a"),
       version,
@@ -199,6 +202,9 @@ const basic: ReadonlyArray<Contract.Case<EventStore.EventStore>> = [
         assert.deepEqual(read.snapshot, yield* snapshots.get(stream("a"), all))
         const tail = yield* store.replay.readTail(stream("a"), { fromVersion: from, limit: 100 })
         assert.deepEqual(read.events, tail)
+        const [first, last] = [read.events[0], read.events[read.events.length - 1]]
+        assert.deepEqual([first.eventId, last.eventId], [events[from - 1].id, events[5].id])
+        assert.deepEqual([first.time, last.time], [at, at])
       })
     yield* check({ schemaVersion: 3, fingerprint: "three" }, undefined, 1)
     yield* snapshots.save(snapshot(2, 2, "two"))
@@ -242,7 +248,7 @@ const basic: ReadonlyArray<Contract.Case<EventStore.EventStore>> = [
 
   withFresh("an append without events checks the expected version", function*({ append, store, stream }) {
     const nothing = yield* append("a", [], ExpectedVersion.noStream)
-    assert.deepEqual(nothing, { version: 0, position: Option.none() })
+    assert.deepEqual(nothing, { version: 0, position: Option.none(), time: Option.none(), duplicate: false })
     yield* append("a", eventsOf(2))
     const conflict = yield* failureOf(append("a", [], ExpectedVersion.noStream))
     assert.equal(conflict._tag, "VersionConflict")
@@ -267,7 +273,7 @@ const basic: ReadonlyArray<Contract.Case<EventStore.EventStore>> = [
     yield* append("a", after, ExpectedVersion.exact(5))
     for (const expectedVersion of [ExpectedVersion.exact(2), ExpectedVersion.any, ExpectedVersion.streamExists]) {
       const repeated = yield* append("a", batch, expectedVersion)
-      assert.deepEqual(repeated, original)
+      assert.deepEqual(repeated, { ...original, duplicate: true })
     }
     for (const expectedVersion of [ExpectedVersion.noStream, ExpectedVersion.any, ExpectedVersion.streamExists]) {
       const first = yield* append("a", before, expectedVersion)

@@ -68,7 +68,7 @@ describe("a user without write privileges, or a read-only server", () => {
       }
       yield* build(url)
       // one function is gone, as after a restore of the tables alone
-      yield* run(url, "DROP FUNCTION eventsourcing_tail_1")
+      yield* run(url, "DROP FUNCTION eventsourcing_tail_2")
       yield* role.grant
       for (const connected of [role.url, readOnly(url)]) {
         const failure = yield* Effect.flip(build(connected))

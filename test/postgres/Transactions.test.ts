@@ -28,7 +28,7 @@ const blocked = (count: number) =>
 const looksHang = Effect.gen(function*() {
   const sql = yield* SqlClient.SqlClient
   const [{ definition }] = yield* sql<{ readonly definition: string }>`
-SELECT pg_get_functiondef('eventsourcing_tail_1'::regproc) AS definition`
+SELECT pg_get_functiondef('eventsourcing_tail_2'::regproc) AS definition`
   yield* sql.unsafe(definition.replace("BEGIN", "BEGIN\nIF $4 = 1 THEN PERFORM pg_sleep(60); END IF;"))
 })
 

@@ -146,7 +146,9 @@ export const inAStore: ReadonlyArray<readonly [name: string, plant: (stores: Sto
             ++calls % 9 === 0
               ? Effect.map(Effect.orDie(events.version(stream)), (version) => ({
                 version: version + proposed.length,
-                position: Option.none()
+                position: Option.none(),
+                time: Option.none(),
+                duplicate: false
               }))
               : events.append(stream, proposed, options)
           )

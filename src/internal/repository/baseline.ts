@@ -35,6 +35,7 @@ export const baselineOf = <State>(folded: Folded<State>, origin: Origin): Baseli
   state: folded.state,
   version: folded.version,
   eventId: folded.eventId,
+  time: folded.time,
   replayed: folded.replayed,
   stream: origin.stream,
   snapshotVersion: origin.snapshotVersion,

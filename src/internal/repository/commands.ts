@@ -184,7 +184,7 @@ const append = <Id, State, Event, Rejection>(
   const { stream } = before
   const version = before.version + proposed.length
   const eventId = proposed[proposed.length - 1].id
-  const after = baselineOf({ state, version, eventId, replayed: before.replayed }, before)
+  const after = baselineOf({ state, version, eventId, time: null, replayed: before.replayed }, before)
   const change = { before: before.state, after: state, events }
   const commanded = (interrupted: boolean): Commanded<State, Event> => ({
     change,
@@ -194,7 +194,8 @@ const append = <Id, State, Event, Rejection>(
         version: before.version + index + 1,
         type,
         payload: text,
-        eventId: proposed[index].id
+        eventId: proposed[index].id,
+        time: null
       })),
     isStored: isStored(services.events, before, interrupted ? after : undefined),
     interrupted

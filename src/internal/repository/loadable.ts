@@ -17,6 +17,8 @@ export interface Folded<out State> {
   readonly version: number
   /** The id of the last event. `null`: the page did not give it. */
   readonly eventId: string | null
+  /** The time of the last event in milliseconds since 1970. `null`: the page did not give it. */
+  readonly time: number | null
   /** The number of events that were read and folded. */
   readonly replayed: number
 }
@@ -72,7 +74,7 @@ export const foldPage = <State, Event>(
   page: Page
 ): Either.Either<Folded<State>, EventStore.EventDecodeError | EventStore.HistoryGap> => {
   const codec = aggregate.event
-  let { eventId, state, version } = from
+  let { eventId, state, time, version } = from
   for (const event of page) {
     if (event.version !== version + 1) {
       return Either.left(new EventStore.HistoryGap({ stream, expected: version + 1, actual: event.version }))
@@ -92,8 +94,9 @@ export const foldPage = <State, Event>(
     }
     version = event.version
     eventId = event.eventId
+    time = event.time
   }
-  return Either.right({ state, version, eventId, replayed: from.replayed + page.length })
+  return Either.right({ state, version, eventId, time, replayed: from.replayed + page.length })
 }
 
 const decodeEvent = <Event>(

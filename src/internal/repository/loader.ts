@@ -138,7 +138,8 @@ const foldTail = <Id, State>(
   const { eventId, schemaVersion, state, time, version } = snapshot
   const again = () => Option.map(Either.getRight(aggregate.decode(encoded)), ({ state }) => state)
   request.source?.begin(again, { version, eventId })
-  const from = { state, version, eventId, replayed: 0 }
+  // the page begins with the event of the snapshot
+  const from = { state, version, eventId, time: page[0].time, replayed: 0 }
   return Effect.map(
     replay.fold(request, from, page.slice(1), page.length === request.limits.first),
     (folded) =>

@@ -1,4 +1,6 @@
 // The results of Repository, which exports them.
+import type * as DateTime from "effect/DateTime"
+import type * as Option from "effect/Option"
 import type * as Snapshot from "../../Snapshot.js"
 import type * as SnapshotStore from "../../SnapshotStore.js"
 
@@ -28,6 +30,10 @@ export interface Loaded<out Id, out State> {
   readonly state: State
   readonly version: number
   readonly exists: boolean
+  /** The id of the last event. `None` at version 0. */
+  readonly lastEventId: Option.Option<string>
+  /** The time of the last event. `None` at version 0. */
+  readonly lastEventTime: Option.Option<DateTime.Utc>
   /** The version of the snapshot that the load used, or 0 if it used none. */
   readonly snapshotVersion: number
   /** How many events the load folded. */

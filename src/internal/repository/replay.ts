@@ -108,7 +108,7 @@ export const make = <Id, State>(
     readOn,
     fromStart: (request, page) => {
       const { id, limits, source } = request
-      const start: Folded<State> = { state: aggregate.initial(id), version: 0, eventId: null, replayed: 0 }
+      const start: Folded<State> = { state: aggregate.initial(id), version: 0, eventId: null, time: null, replayed: 0 }
       source?.begin(() => Option.some(aggregate.initial(id)), start)
       if (page === undefined) return capped(readOn(request, start))
       return page.length < limits.first

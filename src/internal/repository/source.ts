@@ -56,7 +56,7 @@ export const make = <Id, State>(
       if (start === undefined || length > mostKept) return Option.none()
       const { eventId, state, version } = start
       return Option.flatMap(state(), (state) => {
-        let folded: Folded<State> = { state, version, eventId, replayed: 0 }
+        let folded: Folded<State> = { state, version, eventId, time: null, replayed: 0 }
         for (const page of [...pages, events]) {
           const next = loadable.fold(stream, folded, page)
           if (Either.isLeft(next)) return Option.none()

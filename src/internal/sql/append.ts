@@ -8,6 +8,7 @@ import * as Schedule from "effect/Schedule"
 import * as EventStore from "../../EventStore.js"
 import * as ExpectedVersion from "../../ExpectedVersion.js"
 import type * as StreamId from "../../StreamId.js"
+import * as EventTime from "../eventTime.js"
 import { liveClock } from "../liveClock.js"
 import { judge } from "../store/appendVerdict.js"
 import type { StoreClient } from "./client.js"
@@ -77,9 +78,11 @@ const appendOnce = (
     }))
   return attempt(inserted).pipe(
     Effect.flatMap((rows) => {
-      const last = statements.appended(rows)
+      const last = statements.appended(rows, options)
       if (last === undefined) return explain(services, options)
-      return Effect.succeed({ version: last.version, position: Option.some(statements.position(last)) })
+      const { time, version } = last
+      const position = Option.some(statements.position(last))
+      return Effect.succeed({ version, position, time: EventTime.decode(time), duplicate: false })
     }),
     Effect.catchAll((error) =>
       isViolation(error)
@@ -120,7 +123,13 @@ const explain = (services: Services, options: AppendOptions): Effect.Effect<Even
     switch (verdict._tag) {
       case "Repeated": {
         const last = standing.find((row) => Row.number(row.version) === verdict.version)
-        return { version: verdict.version, position: Option.map(Option.fromNullable(last), statements.position) }
+        const found = Option.fromNullable(last)
+        return {
+          version: verdict.version,
+          position: Option.map(found, statements.position),
+          time: Option.flatMap(found, ({ time }) => EventTime.decode(statements.millis(time))),
+          duplicate: true
+        }
       }
       case "Duplicate":
         return yield* new EventStore.DuplicateEventId({ stream, eventId: verdict.id })

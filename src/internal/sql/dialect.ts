@@ -21,12 +21,12 @@ export interface Dialect {
 export interface EventStatements {
   readonly append: (options: AppendOptions) => Query
   /** The last event of an append, from its rows; `undefined` where the stream's version was not as expected. */
-  readonly appended: (rows: ReadonlyArray<ReadonlyArray<unknown>>) => AppendedRow | undefined
-  /** Where the events with these ids are: `event_id`, `aggregate`, `stream_id`, `version`, and the position. */
+  readonly appended: (rows: ReadonlyArray<ReadonlyArray<unknown>>, options: AppendOptions) => AppendedRow | undefined
+  /** Where the events with these ids are: `event_id`, `aggregate`, `stream_id`, `version`, the position and `time`. */
   readonly standing: (ids: ReadonlyArray<string>) => Query
   /** One row with `version`. */
   readonly version: (stream: StreamId.StreamId) => Query
-  /** The columns of `standing`, and `type`, `payload`, `metadata` and `time`. */
+  /** The columns of `standing`, and `type`, `payload` and `metadata`. */
   readonly read: (options: ReadOptions) => Query
   /** The columns of `read`. */
   readonly readAll: (options: ReadAllOptions) => Query
@@ -42,11 +42,13 @@ export interface EventStatements {
    */
   readonly heldBack?: Query | undefined
   readonly position: (row: Row) => Position.Position
-  /** The columns of a `TailEvent`: version, type, payload, event id. */
+  /** The milliseconds since 1970 of a `time`. */
+  readonly millis: (time: unknown) => number
+  /** The columns of a `TailEvent`: version, type, payload, event id, time. */
   readonly readTail: (options: TailOptions) => Query
   /**
    * The snapshot and the tail in the same columns. The row of the snapshot has no type, its state as payload, and as
-   * event id a JSON array of event id, schema version, fingerprint and time.
+   * event id a JSON array of event id, schema version, fingerprint and time; its own time is null.
    */
   readonly readWithSnapshot: (snapshots: string) => (options: LoadOptions) => Query
 }
@@ -59,6 +61,8 @@ export type ReadAllOptions = Parameters<EventStore.Encoded["readAll"]>[0]
 
 export interface AppendedRow extends Row {
   readonly version: number
+  /** Milliseconds since 1970. */
+  readonly time: number
 }
 
 export interface TailOptions {

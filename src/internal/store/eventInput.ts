@@ -9,6 +9,7 @@ import * as Event from "../../Event.js"
 import type * as ExpectedVersion from "../../ExpectedVersion.js"
 import * as Position from "../../Position.js"
 import * as StreamId from "../../StreamId.js"
+import * as EventTime from "../eventTime.js"
 import { expectedProblem } from "../expectedProblem.js"
 import { isRecord, unknownKey } from "../options.js"
 import * as Json from "../schema/json.js"
@@ -103,7 +104,10 @@ const encodeEvent = (event: Event.ProposedEvent): Either.Either<Event.EncodedEve
   const metadata = Json.stringify(event.metadata ?? {})
   if (Either.isLeft(metadata)) return Either.left(`its metadata at ${metadata.left.path} ${metadata.left.reason}`)
   if (!metadata.right.startsWith("{")) return Either.left("its metadata is not an object")
-  return Either.right({ id, type, payload: payload.right, metadata: metadata.right })
+  const time = EventTime.encode(event.time)
+  return typeof time === "string"
+    ? Either.left(`its time ${time}`)
+    : Either.right({ id, type, payload: payload.right, metadata: metadata.right, time })
 }
 
 const defaultPageSize = 1_000

@@ -3,12 +3,12 @@
 // events before it, and then fails.
 // Costs one parse of each payload and metadata, and no Effect for an event.
 import * as Chunk from "effect/Chunk"
-import * as DateTime from "effect/DateTime"
 import * as Effect from "effect/Effect"
 import * as Either from "effect/Either"
 import * as Option from "effect/Option"
 import * as Stream from "effect/Stream"
 import * as Event from "../../Event.js"
+import * as EventTime from "../eventTime.js"
 import { isRecord } from "../options.js"
 import * as Json from "../schema/json.js"
 import { EventDecodeError } from "./eventErrors.js"
@@ -24,7 +24,7 @@ const decodeRecord = (record: Event.EncodedRecord): Event.RecordedEvent | Event.
   const metadata = Json.parse(record.metadata)
   if (Either.isLeft(metadata)) return unreadable(record, metadata.left)
   if (!isRecord(metadata.right)) return unreadable(record, new Error("its metadata is not an object"))
-  const time = DateTime.make(record.time)
+  const time = EventTime.decode(record.time)
   if (Option.isNone(time)) return unreadable(record, new Error(`its time is ${record.time}`))
   const { id, position, stream, type, version } = record
   return {
@@ -34,7 +34,7 @@ const decodeRecord = (record: Event.EncodedRecord): Event.RecordedEvent | Event.
     position,
     type,
     payload: payload.right,
-    time: DateTime.toUtc(time.value),
+    time: time.value,
     metadata: metadata.right
   }
 }
@@ -47,7 +47,7 @@ const unreadable = (record: Event.EncodedRecord, cause: Error): Event.Unreadable
     version,
     position,
     type,
-    time: Option.map(DateTime.make(record.time), DateTime.toUtc),
+    time: EventTime.decode(record.time),
     // rows may be edited by hand, and an error must not fail for a position that no store gave
     error: new EventDecodeError({ stream, version, type, eventId: id, position, cause }, true)
   })

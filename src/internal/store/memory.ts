@@ -2,6 +2,7 @@
 // Everything is kept as text and copied on its way out, so that no caller can change it.
 // An append costs a map entry an event; a read by stream costs what it returns, a read of all streams begins at its
 // position.
+import type * as DateTime from "effect/DateTime"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import type * as Event from "../../Event.js"
@@ -9,6 +10,7 @@ import * as ExpectedVersion from "../../ExpectedVersion.js"
 import * as Position from "../../Position.js"
 import type { EncodedSnapshot } from "../../Snapshot.js"
 import * as StreamId from "../../StreamId.js"
+import * as EventTime from "../eventTime.js"
 import { judge } from "./appendVerdict.js"
 import { DuplicateEventId, VersionConflict } from "./eventErrors.js"
 
@@ -74,8 +76,10 @@ export const makeEvents = () => {
     readTail: (stream: StreamId.StreamId, options: { readonly fromVersion: number; readonly limit: number }) =>
       Effect.sync(() => {
         const start = options.fromVersion - 1
-        return eventsOf(tables, stream).slice(start, start + options.limit).map(({ id, payload, type, version }) => (
-          { version, type, payload, eventId: id }
+        return eventsOf(tables, stream).slice(start, start + options.limit).map((
+          { id, payload, time, type, version }
+        ) => (
+          { version, type, payload, eventId: id, time }
         ))
       }),
     withSnapshots: () => Option.none(),
@@ -87,7 +91,12 @@ const eventsOf = ({ streams }: Tables, stream: StreamId.StreamId): ReadonlyArray
   streams.get(keyOf(stream)) ?? []
 
 const append = (tables: Tables, { events: added, expected, stream, time }: Append): Effect.Effect<
-  { readonly version: number; readonly position: Option.Option<Position.Position> },
+  {
+    readonly version: number
+    readonly position: Option.Option<Position.Position>
+    readonly time: Option.Option<DateTime.Utc>
+    readonly duplicate: boolean
+  },
   VersionConflict | DuplicateEventId
 > => {
   const { all, byId, streams } = tables
@@ -108,10 +117,7 @@ const append = (tables: Tables, { events: added, expected, stream, time }: Appen
     switch (verdict._tag) {
       case "Repeated": {
         const { version } = verdict
-        return Effect.succeed({
-          version,
-          position: Option.fromNullable(eventsOf(tables, stream)[version - 1]?.position)
-        })
+        return Effect.succeed({ version, ...placeOf(eventsOf(tables, stream)[version - 1]), duplicate: true })
       }
       case "Duplicate":
         return new DuplicateEventId({ stream, eventId: verdict.id })
@@ -123,13 +129,18 @@ const append = (tables: Tables, { events: added, expected, stream, time }: Appen
   streams.set(keyOf(stream), events)
   for (const event of added) {
     const position = Position.fromParts(0, all.length + 1)
-    const record = { ...event, stream, version: events.length + 1, position, time }
+    const record = { ...event, stream, version: events.length + 1, position, time: event.time ?? time }
     events.push(record)
     all.push(record)
     byId.set(record.id, record)
   }
-  return Effect.succeed({ version: events.length, position: Option.some(all[all.length - 1].position) })
+  return Effect.succeed({ version: events.length, ...placeOf(all[all.length - 1]), duplicate: false })
 }
+
+const placeOf = ({ position, time }: Event.EncodedRecord) => ({
+  position: Option.some(position),
+  time: EventTime.decode(time)
+})
 
 interface StateSchema {
   readonly schemaVersion: number

@@ -7,7 +7,7 @@ export const base = (names: Names): string => `coalesce((SELECT base FROM ${quot
 /**
  * The statements of a command as functions, which the server plans once on a connection: planning takes longer than running.
  * During a deployment programs of two versions share a database. So a function whose body or arguments change gets another
- * number and a migration of its own. Why: docs/decisions/0052-functions.md.
+ * number and a migration of its own, and the older one stays (olderFunctions.ts). Why: docs/decisions/0052-functions.md.
  */
 export const make = (names: Names) => {
   const events = quoted(names.events)
@@ -15,10 +15,10 @@ export const make = (names: Names) => {
   const transaction = `greatest(${base(names)} + pg_current_xact_id()::text::bigint, head_transaction)`
   return {
     append: {
-      name: `${names.prefix}_append_1`,
-      // aggregate, stream id, event ids, types, payloads, metadata, lowest and highest version to append to
-      parameters: ["text", "text", "text[]", "text[]", "text[]", "text[]", "bigint", "bigint"],
-      // version, transaction and position of the last event; NULL where the stream's version is not as expected
+      name: `${names.prefix}_append_2`,
+      // aggregate, stream id, event ids, types, payloads, metadata, lowest and highest version to append to, times or NULL
+      parameters: ["text", "text", "text[]", "text[]", "text[]", "text[]", "bigint", "bigint", "bigint[]"],
+      // version, transaction, position and time of the last event; NULL where the stream's version is not as expected
       returns: "text",
       volatility: "VOLATILE",
       // a set of one costs more than the row
@@ -27,6 +27,7 @@ export const make = (names: Names) => {
   head_transaction bigint;
   last_transaction bigint;
   last_position bigint;
+  last_time timestamptz := ${timeOf("$9[cardinality($3)]")};
 BEGIN
 SELECT version, transaction INTO head_version, head_transaction FROM ${events}
 WHERE aggregate = $1 AND stream_id = $2 ORDER BY version DESC LIMIT 1;
@@ -35,37 +36,40 @@ IF head_version NOT BETWEEN $7 AND $8 THEN
   RETURN NULL;
 END IF;
 IF cardinality($3) = 1 THEN
-  INSERT INTO ${events} (transaction, version, aggregate, stream_id, event_id, type, payload, metadata)
-  VALUES (${transaction}, head_version + 1, $1, $2, $3[1], $4[1], $5[1], $6[1])
+  INSERT INTO ${events} (transaction, version, aggregate, stream_id, event_id, type, payload, metadata, time)
+  VALUES (${transaction}, head_version + 1, $1, $2, $3[1], $4[1], $5[1], $6[1], last_time)
   RETURNING transaction, position INTO last_transaction, last_position;
 ELSE
   WITH inserted AS (
-    INSERT INTO ${events} (transaction, version, aggregate, stream_id, event_id, type, payload, metadata)
-    SELECT ${transaction}, head_version + row.number, $1, $2, row.event_id, row.type, row.payload, row.metadata
-    FROM unnest($3, $4, $5, $6) WITH ORDINALITY AS row (event_id, type, payload, metadata, number)
+    INSERT INTO ${events} (transaction, version, aggregate, stream_id, event_id, type, payload, metadata, time)
+    SELECT ${transaction}, head_version + row.number, $1, $2, row.event_id, row.type, row.payload, row.metadata,
+      ${timeOf("row.time")}
+    FROM unnest($3, $4, $5, $6, $9) WITH ORDINALITY AS row (event_id, type, payload, metadata, time, number)
     ORDER BY row.number
     RETURNING transaction, position
   )
   SELECT max(transaction), max(position) INTO last_transaction, last_position FROM inserted;
 END IF;
-RETURN head_version + cardinality($3) || ' ' || last_transaction || ' ' || last_position;
+RETURN head_version + cardinality($3) || ' ' || last_transaction || ' ' || last_position || ' ' || ${
+        seconds("last_time")
+      };
 END`
     },
     load: {
-      name: `${names.prefix}_load_1`,
+      name: `${names.prefix}_load_2`,
       // aggregate, stream id, schema version, fingerprint or NULL for any, migratable schemas, limit
       parameters: ["text", "text", "bigint", "text", "text[]", "bigint"],
-      returns: "TABLE (version integer, type text, payload text, proof text)",
+      returns: "TABLE (version integer, type text, payload text, proof text, \"time\" numeric)",
       volatility: "STABLE",
       body: `BEGIN
 RETURN QUERY ${load(names.events, names.snapshots)};
 END`
     },
     tail: {
-      name: `${names.prefix}_tail_1`,
+      name: `${names.prefix}_tail_2`,
       // aggregate, stream id, first version, limit
       parameters: ["text", "text", "bigint", "bigint"],
-      returns: "TABLE (version integer, type text, payload text, event_id text)",
+      returns: "TABLE (version integer, type text, payload text, event_id text, \"time\" numeric)",
       volatility: "STABLE",
       body: `BEGIN
 RETURN QUERY ${tail(names.events, "$3", "$4")};
@@ -73,6 +77,18 @@ END`
     }
   } as const satisfies Record<string, Function>
 }
+
+/** The time of a stored event as seconds since 1970, exact. The client takes milliseconds from the text. */
+export const seconds = (time: string): string => `extract(epoch FROM ${time})::numeric`
+
+// Milliseconds since 1970 as a time, or the time of the statement. A number of seconds would be rounded, and a day of a time
+// zone may have another length
+const timeOf = (millis: string): string =>
+  `coalesce((timestamp 'epoch' + make_interval(days => (${millis} / 86400000)::integer, secs => ${millis} % 86400000 / 1000.0)) ` +
+  "AT TIME ZONE 'UTC', statement_timestamp())"
+
+// in a query around the one that chooses the ids: the last event of the stream is looked for once
+const secondsWithId = `CASE WHEN event_id IS NOT NULL THEN ${seconds("time")} END`
 
 /** The load as a statement, for tables of two prefixes. */
 export const load = (events: string, snapshots: string): string =>
@@ -88,7 +104,7 @@ export const load = (events: string, snapshots: string): string =>
     SELECT version FROM snapshot WHERE migratable OR schema_version = $3 AND ($4::text IS NULL OR fingerprint = $4)
   ), 1) AS version
 )
-SELECT version, NULL AS type, state AS payload, json_build_array(event_id, schema_version, fingerprint, time)::text AS proof
+SELECT version, NULL AS type, state AS payload, json_build_array(event_id, schema_version, fingerprint, time)::text AS proof, NULL AS time
 FROM snapshot
 UNION ALL (
   ${tail(events, "(SELECT version FROM start)", "$6")}
@@ -103,20 +119,28 @@ UNION ALL (
  */
 export const longTail = (events: string, from: "beginning" | "later"): string => {
   const ofStream = `FROM ${quoted(events)} WHERE aggregate = (SELECT $1::text) AND stream_id = (SELECT $2::text)`
-  const last = `SELECT version ${ofStream} AND version < (SELECT $3::bigint + $4::bigint) ORDER BY version DESC LIMIT 1`
-  const some = `CASE WHEN version = (SELECT $3::bigint) OR version = (${last}) THEN event_id END`
-  return `SELECT ${tailColumns(from === "beginning" ? "event_id" : some)}
-${ofStream} AND version >= (SELECT $3::bigint)
+  const page = `${ofStream} AND version >= (SELECT $3::bigint)
 ORDER BY version LIMIT (SELECT $4::bigint)`
+  if (from === "beginning") return `SELECT ${tailColumns("event_id", seconds("time"))} ${page}`
+  const last = `SELECT version ${ofStream} AND version < (SELECT $3::bigint + $4::bigint) ORDER BY version DESC LIMIT 1`
+  return `SELECT ${tailColumns("event_id", secondsWithId)}
+FROM (
+  SELECT version, type, payload, time,
+    CASE WHEN version = (SELECT $3::bigint) OR version = (${last}) THEN event_id END AS event_id
+  ${page}
+) AS tail ORDER BY version`
 }
 
-// ids are a quarter of the data, and a load needs only the first one and the last one, of the stream or of a full page
+// ids and times are a third of the data, and a load needs only the first and the last, of the stream or of a full page
 const tail = (events: string, from: string, limit: string): string =>
-  `SELECT version, type, payload, CASE WHEN version IN (${from}, ${from} + ${limit}::bigint - 1) OR version = (
-    SELECT version FROM ${quoted(events)} WHERE aggregate = $1 AND stream_id = $2 ORDER BY version DESC LIMIT 1
-  ) THEN event_id END
-  FROM ${quoted(events)} WHERE aggregate = $1 AND stream_id = $2 AND version >= ${from}
-  ORDER BY version LIMIT ${limit}`
+  `SELECT version, type, payload, event_id, ${secondsWithId}
+  FROM (
+    SELECT version, type, payload, time, CASE WHEN version IN (${from}, ${from} + ${limit}::bigint - 1) OR version = (
+      SELECT version FROM ${quoted(events)} WHERE aggregate = $1 AND stream_id = $2 ORDER BY version DESC LIMIT 1
+    ) THEN event_id END AS event_id
+    FROM ${quoted(events)} WHERE aggregate = $1 AND stream_id = $2 AND version >= ${from}
+    ORDER BY version LIMIT ${limit}
+  ) AS tail ORDER BY version`
 
 export interface Function {
   readonly name: string
@@ -128,16 +152,19 @@ export interface Function {
 
 /** Each function with its types, as `to_regprocedure` takes it, and the statement that creates it. */
 export const statements = (names: Names): ReadonlyArray<{ readonly name: string; readonly statement: string }> =>
-  Object.values(make(names)).map(({ body, name, parameters, returns, volatility }) => ({
-    name: `${quoted(name)}(${parameters.join(",")})`,
-    statement: `CREATE OR REPLACE FUNCTION ${quoted(name)} (${parameters.join(", ")})
+  Object.values(make(names)).map((created) => ({
+    name: `${quoted(created.name)}(${created.parameters.join(",")})`,
+    statement: create(created)
+  }))
+
+export const create = ({ body, name, parameters, returns, volatility }: Function): string =>
+  `CREATE OR REPLACE FUNCTION ${quoted(name)} (${parameters.join(", ")})
 RETURNS ${returns} LANGUAGE plpgsql ${volatility}
 ${settings.map((setting) => `SET ${setting}`).join(" ")}
 AS $body$
 #variable_conflict use_column
 ${body}
 $body$`
-  }))
 
 // one plan serves all streams, and must suit more rows than the table had when the server made the plan
 const settings = [
@@ -149,10 +176,14 @@ const settings = [
 
 /** Selects the result of a function as the columns of a tail. */
 export const select = (source: string, last: "event_id" | "proof"): string =>
-  `SELECT ${tailColumns(last)} FROM ${source}`
+  `SELECT ${tailColumns(last, "time")} FROM ${source}`
 
-const tailColumns = (last: string): string =>
-  [pgText("version", "integer"), pgText("type", "text"), pgText("payload", "text"), pgText(last, "text")].join(", ")
+const tailColumns = (id: string, time: string): string =>
+  [
+    pgText("version", "integer"),
+    ...["type", "payload", id].map((column) => pgText(column, "text")),
+    pgText(time, "numeric")
+  ].join(", ")
 
 export const call = ({ name, parameters }: Function): string =>
   `${quoted(name)}(${parameters.map((_, index) => `$${index + 1}`).join(", ")})`

@@ -6,12 +6,14 @@ import { applied, type Migrations, mismatch } from "../migrations.js"
 import { identifier, type Names, quoted, required, schemaOf } from "../names.js"
 import * as Row from "../row.js"
 import * as PgFunctions from "./functions.js"
+import * as PgOlderFunctions from "./olderFunctions.js"
 import * as PgTables from "./tables.js"
 import { pgText } from "./text.js"
 
 export const all = (names: Names): Migrations["all"] => [
   { name: "create_tables", statements: PgTables.statements(names) },
-  { name: "create_functions", statements: PgFunctions.statements(names).map(({ statement }) => statement) }
+  { name: "create_functions", statements: PgOlderFunctions.make(names).map(PgFunctions.create) },
+  { name: "create_functions_with_times", statements: PgFunctions.statements(names).map(({ statement }) => statement) }
 ]
 
 export const migrations = (sql: SqlClient.SqlClient, names: Names): Migrations => {

@@ -14,21 +14,23 @@ import { pgText } from "./text.js"
 const select = (columns: Readonly<Record<string, string>>): string =>
   Object.entries(columns).map(([name, column]) => `${column} AS ${name}`).join(", ")
 
+const time = pgText(PgFunctions.seconds("time"), "numeric")
+
 const where = {
   aggregate: pgText("aggregate", "text"),
   stream_id: pgText("stream_id", "text"),
   version: pgText("version", "integer"),
   transaction: pgText("transaction", "bigint"),
   position: pgText("position", "bigint"),
-  event_id: pgText("event_id", "text")
+  event_id: pgText("event_id", "text"),
+  time
 }
 
 const record = select({
   ...where,
   type: pgText("type", "text"),
   payload: pgText("payload", "text"),
-  metadata: pgText("metadata", "text"),
-  time: pgText("floor(extract(epoch FROM time) * 1000)::bigint", "bigint")
+  metadata: pgText("metadata", "text")
 })
 
 /** Notes a text with the server's own placeholders, which nearly every command runs: it can be prepared by name. */
@@ -72,8 +74,8 @@ ORDER BY event.transaction, event.position LIMIT ${limit}`)
     append: (options) => ({ text: append, params: appendParams(options) }),
     appended: ([[last]]) => {
       if (last === null) return undefined
-      const [version, transaction, position] = Row.text(last).split(" ")
-      return { version: Row.number(version), transaction, position }
+      const [version, transaction, position, time] = Row.text(last).split(" ")
+      return { version: Row.number(version), transaction, position, time: millis(time) }
     },
 
     standing: (ids) => standing({ ids }),
@@ -96,6 +98,7 @@ WHERE indrelid = to_regclass($1) AND index.relname = $2 AND ${keyOfIndex} = ANY 
       })
     }
 FROM (SELECT time FROM ${events} WHERE transaction >= ${settled} ORDER BY transaction, position LIMIT 10000) AS held`),
+    millis,
     position: ({ position, transaction }) => Position.fromParts(Row.text(transaction), Row.text(position)),
     readTail: tail(names.events, functions.tail),
     readWithSnapshot: (table) => {
@@ -126,8 +129,16 @@ const appendParams = ({ events, expected, stream }: AppendOptions): ReadonlyArra
     events.map(({ payload }) => payload),
     events.map(({ metadata }) => metadata),
     min,
-    max
+    max,
+    events.some(({ time }) => time !== undefined) ? events.map(({ time }) => time ?? null) : null
   ]
+}
+
+// The text of seconds, such as 1764547200.123456: a number of seconds and its product with 1,000 would both be rounded
+const millis = (time: unknown): number => {
+  const [seconds, fraction = ""] = Row.text(time).split(".")
+  const thousandths = Number(fraction.slice(0, 3).padEnd(3, "0"))
+  return Number(seconds) * 1_000 + (seconds.startsWith("-") ? -thousandths : thousandths)
 }
 
 const loadParams = ({ fingerprint, limit, migratable = [], schemaVersion, stream }: LoadOptions) => [

@@ -24,7 +24,7 @@ const record = `aggregate, stream_id, version, ${position}, event_id, type, payl
 // SQLite plans a statement anew at every run while a bound value stands in its LIMIT, so that the limit is in the text
 const events = (names: Names): EventStatements => {
   const events = quoted(names.events)
-  const standing = write(`SELECT event_id, aggregate, stream_id, version, ${position} FROM ${events}
+  const standing = write(`SELECT event_id, aggregate, stream_id, version, ${position}, time FROM ${events}
 WHERE event_id IN (SELECT value FROM json_each(:ids))`)
   const version = write(`SELECT coalesce(max(version), 0) AS version FROM ${events} WHERE ${ofStream}`)
   const read = byShape(
@@ -43,19 +43,23 @@ ORDER BY ${events}.position LIMIT ${limit}`)
   const tail = byShape(
     ({ limit }: TailOptions) => limit,
     ({ limit }) =>
-      write(`SELECT version, type, payload, event_id FROM ${events}
+      write(`SELECT version, type, payload, event_id, time FROM ${events}
 WHERE ${ofStream} AND version >= :fromVersion
 ORDER BY version LIMIT ${limit}`)
   )
   return {
     append: append(events),
     // the rows come in no promised order
-    appended: (rows) =>
-      rows.reduce<AppendedRow | undefined>(
+    appended: (rows, { events, time: now }) => {
+      const time = events[events.length - 1].time ?? now
+      return rows.reduce<AppendedRow | undefined>(
         (last, [version, position]) =>
-          last === undefined || Row.number(version) > last.version ? { version: Row.number(version), position } : last,
+          last === undefined || Row.number(version) > last.version
+            ? { version: Row.number(version), position, time }
+            : last,
         undefined
-      ),
+      )
+    },
     standing: (ids) => standing({ ids: JSON.stringify(ids) }),
     version: (stream) => version(keyOf(stream)),
     // SQLite names the columns: "UNIQUE constraint failed: t.a, t.b"
@@ -69,6 +73,7 @@ ORDER BY version LIMIT ${limit}`)
     read: (options) => read(options)({ ...options, ...keyOf(options.stream) }),
     readAll: (options) =>
       readAll(options)({ aggregate: options.aggregate, sequence: Position.toParts(options.after).sequence }),
+    millis: Row.number,
     position: ({ position }) => Position.fromParts(0, Row.text(position)),
     readTail: (options) => tail(options)({ ...keyOf(options.stream), fromVersion: options.fromVersion }),
     readWithSnapshot: (table) => {
@@ -100,30 +105,38 @@ SELECT :aggregate, :id, head.version + 1, :eventId, :type, :payload, :metadata, 
 FROM ${head} WHERE head.version BETWEEN :min AND :max
 RETURNING version, ${position}`)
   // one text for any number of events, so that it stays prepared
-  const all = write(`${insert}
-SELECT :aggregate, :id, head.version + 1 + row.key, row.value->>0, row.value->>1, row.value->>2, row.value->>3, :time
+  const allAt = (time: string) =>
+    write(`${insert}
+SELECT :aggregate, :id, head.version + 1 + row.key, row.value->>0, row.value->>1, row.value->>2, row.value->>3, ${time}
 FROM ${head}, json_each(:rows) AS row WHERE head.version BETWEEN :min AND :max
 ORDER BY row.key
 RETURNING version, ${position}`)
+  const allNow = allAt(":time")
+  const allTimed = allAt("coalesce(row.value->>4, :time)")
   return ({ events, expected, stream, time }) => {
     const { max, min } = ExpectedVersion.bounds(expected)
     const { aggregate, id } = stream
     if (events.length > 1) {
-      const rows = JSON.stringify(events.map((event) => [event.id, event.type, event.payload, event.metadata]))
-      return all({ aggregate, id, rows, time, min, max })
+      const timed = events.some((event) => event.time !== undefined)
+      const rows = JSON.stringify(
+        events.map(({ id, metadata, payload, time, type }) =>
+          timed ? [id, type, payload, metadata, time] : [id, type, payload, metadata]
+        )
+      )
+      return (timed ? allTimed : allNow)({ aggregate, id, rows, time, min, max })
     }
-    const [{ id: eventId, metadata, payload, type }] = events
-    return one({ aggregate, id, eventId, type, payload, metadata, time, min, max })
+    const [{ id: eventId, metadata, payload, time: given, type }] = events
+    return one({ aggregate, id, eventId, type, payload, metadata, time: given ?? time, min, max })
   }
 }
 
 // no common table expressions: SQLite materializes them, which costs more than all the rest
 const load = (events: string, snapshots: string, options: LoadOptions): string =>
-  `SELECT version, NULL AS type, state AS payload, json_array(event_id, schema_version, fingerprint, time)
+  `SELECT version, NULL AS type, state AS payload, json_array(event_id, schema_version, fingerprint, time), NULL
 FROM ${snapshots} WHERE ${ofStream} AND schema_version = ${SnapshotChoice.schemaVersionOf(snapshots, options)}
 UNION ALL
 SELECT * FROM (
-  SELECT version, type, payload, event_id FROM ${events}
+  SELECT version, type, payload, event_id, time FROM ${events}
   WHERE ${ofStream} AND version >= ${SnapshotChoice.start(snapshots, options)}
   ORDER BY version LIMIT ${options.limit}
 )`
