@@ -8,7 +8,6 @@ import * as Context from "effect/Context"
 import type * as DateTime from "effect/DateTime"
 import * as Effect from "effect/Effect"
 import * as Either from "effect/Either"
-import type * as Exit from "effect/Exit"
 import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import * as Stream from "effect/Stream"
@@ -27,10 +26,15 @@ import * as Pages from "./internal/store/eventPages.js"
 import * as Find from "./internal/store/find.js"
 import type { FoundEvent } from "./internal/store/find.js"
 import * as Memory from "./internal/store/memory.js"
+import type {
+  ReaderOptions,
+  ReplaySeam,
+  SharedDatabase,
+  SnapshotReader,
+  TailEvent
+} from "./internal/store/replaySeam.js"
 import { streamProblem } from "./internal/streamProblem.js"
 import type * as Position from "./Position.js"
-import type * as Snapshot from "./Snapshot.js"
-import type { GetOptions, SnapshotStore } from "./SnapshotStore.js"
 import type * as StreamId from "./StreamId.js"
 
 /**
@@ -148,108 +152,7 @@ export interface ReadAllOptions {
   readonly pageSize?: number | undefined
 }
 
-/**
- * The operations that only repositories use. A store that wraps another one passes on those that it does not change, as
- * in `{ ...store, replay: { ...store.replay, readTail } }`.
- *
- * @since 0.1.0
- * @category models
- */
-export interface ReplaySeam {
-  /** Reads one page of the events that a replay folds, with the fields that a fold needs. */
-  readonly readTail: (
-    stream: StreamId.StreamId,
-    options: { readonly fromVersion: number; readonly limit: number }
-  ) => Effect.Effect<ReadonlyArray<TailEvent>, EventStoreError>
-
-  /**
-   * Returns the operations that need both stores in one database: reading a snapshot and its tail in one round trip,
-   * and writing both in one transaction. Returns `None` if the stores are in different databases.
-   */
-  readonly withSnapshots: (snapshots: SnapshotStore["Type"]) => Option.Option<SharedDatabase>
-
-  /**
-   * Tells whether the calling fiber is inside an open transaction of this store. Events appended there may still be
-   * rolled back.
-   */
-  readonly inTransaction: Effect.Effect<boolean>
-
-  /**
-   * Runs an effect and returns its exit, for a caller that continues after a failure. If a failed statement would abort
-   * the open transaction, as on PostgreSQL, a failure undoes the effect's own statements, and the transaction stays
-   * usable. If the transaction itself is lost, `attempt` fails.
-   */
-  readonly attempt: <A, E>(effect: Effect.Effect<A, E>) => Effect.Effect<Exit.Exit<A, unknown>, EventStoreError>
-}
-
-/**
- * An event with the fields that a fold needs.
- *
- * @since 0.1.0
- * @category models
- */
-export interface TailEvent {
-  readonly version: number
-  readonly type: string
-  /** The encoded event as JSON text. */
-  readonly payload: string
-  /** The id of the event. It may be `null` except in the first and the last event of a page. */
-  readonly eventId: string | null
-  /**
-   * The time of the event in milliseconds since 1970. It may be `null` except in the first and the last event of a page.
-   */
-  readonly time: number | null
-}
-
-/**
- * The operations of two stores in one database.
- *
- * @since 0.1.0
- * @category models
- */
-export interface SharedDatabase {
-  readonly read: SnapshotReader
-  /**
-   * Runs an effect in the caller's open transaction, or in a new one. Fails with an `EventStoreError` if the
-   * transaction cannot begin or commit.
-   */
-  readonly transaction: <A, E>(effect: Effect.Effect<A, E>) => Effect.Effect<A, E | EventStoreError>
-}
-
-/**
- * Reads a snapshot and its tail in one round trip.
- *
- * @since 0.1.0
- * @category models
- */
-export interface SnapshotReader {
-  (stream: StreamId.StreamId, options: ReaderOptions): Effect.Effect<
-    {
-      /** The snapshot that `SnapshotStore.get` would return. */
-      readonly snapshot: Option.Option<Snapshot.EncodedSnapshot>
-      /**
-       * At most `limit` events. They begin at the snapshot's own version if the options accept its schema version and
-       * fingerprint. Otherwise they begin at version 1.
-       */
-      readonly events: ReadonlyArray<TailEvent>
-    },
-    EventStoreError
-  >
-}
-
-/**
- * The options of a {@link SnapshotReader}.
- *
- * @since 0.1.0
- * @category models
- */
-export interface ReaderOptions extends GetOptions {
-  /** The fingerprint that a snapshot of `schemaVersion` must have. Default: any. */
-  readonly fingerprint?: string | undefined
-  readonly limit: number
-}
-
-export type { FoundEvent }
+export type { FoundEvent, ReaderOptions, ReplaySeam, SharedDatabase, SnapshotReader, TailEvent }
 
 export { DuplicateEventId, EventDecodeError, EventStoreError, HistoryGap, VersionConflict }
 
