@@ -23,6 +23,7 @@ import {
 } from "./internal/store/eventErrors.js"
 import * as Input from "./internal/store/eventInput.js"
 import * as Pages from "./internal/store/eventPages.js"
+import * as Feed from "./internal/store/feed.js"
 import * as Find from "./internal/store/find.js"
 import type { FoundEvent } from "./internal/store/find.js"
 import * as Memory from "./internal/store/memory.js"
@@ -78,11 +79,31 @@ export class EventStore extends Context.Tag("effect-eventsourcing/EventStore")<E
   ) => Stream.Stream<Event.RecordedEvent, EventDecodeError | EventStoreError>
 
   /**
-   * Reads the events of all streams after a position, in the order of positions, up to the end. It includes events that
-   * are appended meanwhile. A reader misses no event: if appends may commit out of order, the store holds events back
-   * until no earlier position can still be filled.
+   * Reads the feed, the events of all streams in the order of their positions, up to the end. It includes events that are
+   * appended meanwhile. A reader misses no event: if appends may commit out of order, the store holds events back until no
+   * earlier position can still be filled. The stream fails at an event that does not decode.
    */
-  readonly readAll: (options?: ReadAllOptions) => Stream.Stream<Event.RecordedEvent, EventDecodeError | EventStoreError>
+  readonly readAll: (
+    options?: Feed.ReadAllOptions
+  ) => Stream.Stream<Event.RecordedEvent, EventDecodeError | EventStoreError>
+
+  /**
+   * Reads one page of the feed, and how far a reader with this filter has seen. An event that does not decode is a value in
+   * the page. Fails with `InvalidInput` if it is certain that `after` is not a position of this store.
+   */
+  readonly readPage: (options?: Feed.ReadPageOptions) => Effect.Effect<Feed.Page, EventStoreError>
+
+  /**
+   * Reads the position of the last event of the feed, or `Position.start` if it has none. Every event at this position and
+   * before it that will ever exist can be read.
+   */
+  readonly head: Effect.Effect<Position.Position, EventStoreError>
+
+  /**
+   * Lists the streams of an aggregate with their versions, in the order of the UTF-8 bytes of their ids. The work depends on
+   * `limit`, and not on the number of events.
+   */
+  readonly streams: (options: Feed.StreamsOptions) => Effect.Effect<ReadonlyArray<Feed.ListedStream>, EventStoreError>
 
   /** Reads the version of a stream: the version of its last event, or 0 if it has no events. */
   readonly version: (stream: StreamId.StreamId) => Effect.Effect<number, EventStoreError>
@@ -137,22 +158,19 @@ export interface ReadOptions {
   readonly pageSize?: number | undefined
 }
 
-/**
- * The options of `readAll`.
- *
- * @since 0.1.0
- * @category models
- */
-export interface ReadAllOptions {
-  /** Reads the events after this position. Default: from the start. */
-  readonly after?: Position.Position | undefined
-  /** Reads the streams of this aggregate only. */
-  readonly aggregate?: string | undefined
-  /** The number of events in a page. Default 1,000. */
-  readonly pageSize?: number | undefined
-}
-
 export type { FoundEvent, ReaderOptions, ReplaySeam, SharedDatabase, SnapshotReader, TailEvent }
+
+export type {
+  EncodedPage,
+  EncodedPageOptions,
+  FeedFilter,
+  ListedStream,
+  Page,
+  Partition,
+  ReadAllOptions,
+  ReadPageOptions,
+  StreamsOptions
+} from "./internal/store/feed.js"
 
 export { DuplicateEventId, EventDecodeError, EventStoreError, HistoryGap, VersionConflict }
 
@@ -181,11 +199,9 @@ export interface Encoded {
     /** Whether the page begins at `toVersion` or at the last event before it, and goes backwards. */
     readonly reverse: boolean
   }) => Effect.Effect<ReadonlyArray<Event.EncodedRecord>, EventStoreError>
-  readonly readAll: (options: {
-    readonly after: Position.Position
-    readonly aggregate: string | undefined
-    readonly limit: number
-  }) => Effect.Effect<ReadonlyArray<Event.EncodedRecord>, EventStoreError>
+  readonly readPage: Feed.Driver["readPage"]
+  readonly head: Feed.Driver["head"]
+  readonly streams: Feed.Driver["streams"]
   readonly version: EventStore["Type"]["version"]
   /** Finds at most a thousand ids, all different. The result may be in any order. */
   readonly find: EventStore["Type"]["find"]
@@ -239,17 +255,13 @@ export const makeEncoded = (driver: Encoded): EventStore["Type"] =>
         const read = reverse
           ? (to: number) => driver.read({ stream, fromVersion, toVersion: to, limit, reverse })
           : (from: number) => driver.read({ stream, fromVersion: from, toVersion, limit, reverse })
-        const page = pageOf(limit, read, ({ version }) => version + (reverse ? -1 : 1))
+        const page = Pages.whileFull(limit, read, ({ version }) => version + (reverse ? -1 : 1))
         return () => Effect.succeed(Pages.stream(reverse ? toVersion : fromVersion, page))
       })),
-    readAll: (options) =>
-      Stream.unwrap(Input.whenReadable("readAll", undefined, () => {
-        const input = Input.readAllInput(options)
-        if (typeof input === "string") return input
-        const { after, aggregate, pageSize } = input
-        const read = (after: Position.Position) => driver.readAll({ after, aggregate, limit: pageSize })
-        return () => Effect.succeed(Pages.stream(after, pageOf(pageSize, read, ({ position }) => position)))
-      })),
+    readAll: (options) => Feed.readAll(driver, options),
+    readPage: (options) => Feed.readPage(driver, options),
+    head: driver.head,
+    streams: (options) => Feed.streams(driver, options),
     version: (stream) =>
       Input.whenReadable("version", stream, () => streamProblem(stream) ?? (() => driver.version(stream))),
     find: (eventIds) =>
@@ -320,15 +332,3 @@ const checkVersion = (
       ? new VersionConflict({ stream, expected, actual: version })
       : Effect.succeed({ version, position: Option.none(), time: Option.none(), duplicate: false }))
 }
-
-// a page that is not full is the last one
-const pageOf = <Start>(
-  pageSize: number,
-  read: (from: Start) => Effect.Effect<ReadonlyArray<Event.EncodedRecord>, EventStoreError>,
-  next: (last: Event.EncodedRecord) => Start
-) =>
-(from: Start): Effect.Effect<Pages.Page<Start>, EventStoreError> =>
-  Effect.map(read(from), (records) => ({
-    events: Pages.decode(records),
-    next: records.length < pageSize ? Option.none() : Option.some(next(records[records.length - 1]))
-  }))

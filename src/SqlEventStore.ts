@@ -11,7 +11,6 @@ import { SqlError } from "@effect/sql/SqlError"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
-import type * as Event from "./Event.js"
 import * as EventStore from "./EventStore.js"
 import * as Append from "./internal/sql/append.js"
 import type { EventStatements } from "./internal/sql/dialect.js"
@@ -48,17 +47,21 @@ export const make: (options?: SqlMigrations.Options) => Effect.Effect<
   const statements = dialect.events(names)
   const { execute, executeValues, identity, inTransaction, repeat, swallow, transaction } = client
   const services: Append.Services = { client, statements }
-  const readPage = yield* Feed.make(client, names, statements)
-  const records = (rows: ReadonlyArray<Row.Row>) => rows.map((row) => toRecord(statements, row))
+  const feed = yield* Feed.make(client, names, statements)
   return EventStore.makeEncoded({
     append: Append.make(services),
     read: (options) =>
       Effect.mapBoth(repeat(execute(statements.read(options))), {
         onFailure: eventStoreError("read", options.stream),
-        onSuccess: records
+        onSuccess: (rows) => rows.map((row) => Feed.toRecord(statements, row))
       }),
-    readAll: (options) =>
-      Effect.mapBoth(readPage(options), { onFailure: eventStoreError("readAll"), onSuccess: records }),
+    readPage: (options) => Effect.mapError(feed.readPage(options), eventStoreError("readPage")),
+    head: Effect.mapError(feed.head, eventStoreError("head")),
+    streams: (options) =>
+      Effect.mapBoth(repeat(execute(statements.feed.streams(options))), {
+        onFailure: eventStoreError("streams"),
+        onSuccess: (rows) => rows.map((row) => ({ id: Row.text(row.stream_id), version: Row.number(row.version) }))
+      }),
     version: (stream) => Effect.mapError(Append.version(services, stream), eventStoreError("version", stream)),
     find: (eventIds) =>
       Effect.mapBoth(repeat(execute(statements.standing(eventIds))), {
@@ -125,17 +128,6 @@ export const layerWith = (
  * @category layers
  */
 export const layer = layerWith({})
-
-const toRecord = ({ millis, position }: EventStatements, row: Row.Row): Event.EncodedRecord => ({
-  id: Row.text(row.event_id),
-  stream: StreamId.make(Row.text(row.aggregate), Row.text(row.stream_id)),
-  version: Row.number(row.version),
-  position: position(row),
-  type: Row.text(row.type),
-  payload: Row.text(row.payload),
-  metadata: Row.text(row.metadata),
-  time: millis(row.time)
-})
 
 const toFound = ({ position }: EventStatements, row: Row.Row): EventStore.FoundEvent => ({
   eventId: Row.text(row.event_id),

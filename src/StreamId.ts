@@ -3,7 +3,10 @@
  *
  * @since 0.1.0
  */
+import { dual } from "effect/Function"
 import * as Schema from "effect/Schema"
+import { murmur3 } from "./internal/murmur3.js"
+import { orThrow, requiredCount } from "./internal/options.js"
 import { quote } from "./internal/text.js"
 
 /**
@@ -98,3 +101,28 @@ export const make = (aggregate: string, id: string): StreamId => ({ aggregate, i
  * @category formatting
  */
 export const format = (stream: StreamId): string => `${quote(stream.aggregate)}/${quote(stream.id)}`
+
+/**
+ * Gives the partition of a stream: a whole number from 0 to `of - 1`. All events of a stream are in one partition.
+ *
+ * It is MurmurHash3 (x86, 32 bits, seed 0) of the UTF-8 of the aggregate name, a NUL and the encoded id, modulo `of`. It is
+ * the same on every backend and in every release, so that consumers may store it. Throws an `InvalidOption` if `of` is not a
+ * whole number, 1 or more.
+ *
+ * @example
+ * ```ts
+ * import { StreamId } from "effect-eventsourcing"
+ *
+ * const partition = StreamId.partition(StreamId.make("Account", "a-1"), 4) // 2
+ * ```
+ *
+ * @since 0.1.0
+ * @category partitions
+ */
+export const partition: {
+  (of: number): (stream: StreamId) => number
+  (stream: StreamId, of: number): number
+} = dual(2, ({ aggregate, id }: StreamId, of: number): number => {
+  orThrow(requiredCount("of", of))
+  return murmur3(`${aggregate}\u0000${id}`) % of
+})

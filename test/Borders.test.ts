@@ -212,6 +212,25 @@ describe("invalid input of an untyped program", () => {
           const forged = Object.assign(Object.create(time), { epochMillis })
           yield* refused("a forged time", store.append(stream, [{ ...event, time: forged }], any))
         }
+        const lists = ["aggregates", "types"].flatMap((name) =>
+          [null, 5, "text", {}, thrower, revoked, [null], [5], ["a", undefined]].map((value) => ({ [name]: value }))
+        )
+        const partitions = [null, 5, [], {}, { index: 0 }, { of: 2 }, { index: "0", of: 2 }, {
+          index: 0,
+          of: 2,
+          from: 1
+        }]
+        const pages = [...lists, ...partitions.map((partition) => ({ partition })), { limit: null }, { pageSize: 5 }]
+        for (const value of [...wrong, ...pages, { aggregate: "Box" }, { partition: thrower }]) {
+          yield* refused(`${typeof value} for the options of readPage`, store.readPage(untyped(value)))
+        }
+        for (const value of [...lists, ...partitions.map((partition) => ({ partition })), { aggregate: "Box" }]) {
+          yield* refused("the options of readAll", Stream.runDrain(store.readAll(untyped(value))))
+        }
+        const listings = [{}, { aggregate: 5 }, { aggregate: "Box", after: null }, { aggregate: "Box", limit: null }]
+        for (const value of [undefined, ...wrong, ...listings, { aggregate: "Box", from: "a" }]) {
+          yield* refused(`${typeof value} for the options of streams`, store.streams(untyped(value)))
+        }
         yield* refused("a misspelt option", store.append(stream, [event], untyped({ ...any, expected: 3 })))
         yield* refused(
           "an accessor that throws",

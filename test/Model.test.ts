@@ -143,11 +143,13 @@ const feeding = fc.tuple(fc.nat(40), fc.integer({ min: 1, max: 7 })).map(([skip,
     const { aggregate } = model
     const all = await real.run(
       Effect.flatMap(events, (store) =>
-        Effect.repeat(Stream.runCollect(store.readAll({ aggregate })), {
+        Effect.repeat(Stream.runCollect(store.readAll({ aggregates: [aggregate] })), {
           until: (read) => read.length >= model.all.length,
           schedule: Schedule.spaced("10 millis").pipe(Schedule.upTo("10 seconds"))
         }).pipe(
-          Effect.zipRight(Effect.map(Stream.runCollect(store.readAll({ aggregate, pageSize })), Chunk.toReadonlyArray)),
+          Effect.zipRight(
+            Effect.map(Stream.runCollect(store.readAll({ aggregates: [aggregate], pageSize })), Chunk.toReadonlyArray)
+          ),
           Effect.withClock(Clock.make())
         ))
     )
@@ -159,7 +161,7 @@ const feeding = fc.tuple(fc.nat(40), fc.integer({ min: 1, max: 7 })).map(([skip,
     assert.deepStrictEqual([...positions].sort(Position.Order), positions)
     const after = positions.at(Math.min(skip, positions.length - 1)) ?? Position.start
     const rest = await real.run(
-      Effect.flatMap(events, (store) => Stream.runCollect(store.readAll({ aggregate, pageSize, after })))
+      Effect.flatMap(events, (store) => Stream.runCollect(store.readAll({ aggregates: [aggregate], pageSize, after })))
     )
     assert.deepStrictEqual(
       Chunk.toReadonlyArray(rest).map(({ id }) => id),

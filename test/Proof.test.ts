@@ -453,7 +453,7 @@ describe("states that JSON or their schema cannot represent", () => {
       )
       const store = yield* EventStore.EventStore
       assert.strictEqual(
-        Chunk.size(yield* Stream.runCollect(store.readAll({ aggregate: "Sensor" }))),
+        Chunk.size(yield* Stream.runCollect(store.readAll({ aggregates: ["Sensor"] }))),
         2
       )
     }))

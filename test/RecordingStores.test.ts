@@ -234,6 +234,9 @@ describe("RecordingStores.layer", () => {
 
       yield* Stream.runDrain(events.read(stream))
       yield* Stream.runDrain(events.readAll())
+      yield* events.readPage()
+      yield* events.head
+      yield* events.streams({ aggregate: "Account" })
       yield* events.version(stream)
       yield* events.find(["e1"])
       yield* snapshots.exists(stream)
@@ -243,6 +246,9 @@ describe("RecordingStores.layer", () => {
         append: 4,
         read: 1,
         readAll: 1,
+        readPage: 1,
+        head: 1,
+        streams: 1,
         readTail: 0,
         version: 1,
         find: 1,

@@ -43,3 +43,17 @@ export const brief = (cause: unknown): string => {
 
 /** The problem of input whose getter or proxy throws. */
 export const unreadable = "the input cannot be read: a getter or a proxy throws"
+
+/** Compares texts by the bytes of their UTF-8, as the databases do. In UTF-16 a surrogate pair would come too early. */
+export const byteOrder = (a: string, b: string): number => {
+  const shorter = Math.min(a.length, b.length)
+  for (let i = 0; i < shorter; i++) {
+    const x = a.charCodeAt(i)
+    const y = b.charCodeAt(i)
+    if (x !== y) return codePointRank(x) - codePointRank(y)
+  }
+  return a.length - b.length
+}
+
+// a code unit of a pair stands for a code point above all others
+const codePointRank = (unit: number): number => unit >= 0xd800 && unit <= 0xdfff ? unit + 0x10000 : unit

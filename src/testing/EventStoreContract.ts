@@ -17,6 +17,7 @@ import * as assert from "node:assert/strict"
 import type * as Event from "../Event.js"
 import type * as EventStore from "../EventStore.js"
 import * as ExpectedVersion from "../ExpectedVersion.js"
+import * as Feed from "../internal/testing/feedCases.js"
 import * as Find from "../internal/testing/findCases.js"
 import {
   event,
@@ -98,11 +99,12 @@ export const cases = <R = never>(
     ...basic,
     ...Find.cases,
     ...Times.cases,
-    ...(concurrentWriters ? concurrent : []),
+    ...Feed.cases,
+    ...(concurrentWriters ? [...concurrent, ...Feed.concurrent] : []),
     ...(largeAppends ? largeAppend : []),
     ...(largePayloads ? largePayload : []),
-    ...(remove === undefined ? [] : removed(remove)),
-    ...(corrupt === undefined ? [] : corrupted(corrupt))
+    ...(remove === undefined ? [] : [...removed(remove), ...Feed.removed(remove)]),
+    ...(corrupt === undefined ? [] : [...corrupted(corrupt), ...Feed.corrupted(corrupt)])
   ]
 }
 
@@ -160,7 +162,7 @@ const basic: ReadonlyArray<Contract.Case<EventStore.EventStore>> = [
     assert.equal(yield* store.version(stream("a")), 2)
     // the feed gives the same events, whole
     const { aggregate } = stream("a")
-    const feed = yield* settledFeed(store.readAll({ aggregate, pageSize: 1 }), 2)
+    const feed = yield* settledFeed(store.readAll({ aggregates: [aggregate], pageSize: 1 }), 2)
     assert.deepEqual(feed.map(plain), found.map(plain))
     assert.equal(yield* store.replay.inTransaction, false)
   }),
@@ -375,7 +377,10 @@ const basic: ReadonlyArray<Contract.Case<EventStore.EventStore>> = [
       assert.deepEqual(yield* backwards({ fromVersion: 5, toVersion: 4 }), [])
       assert.deepEqual(yield* backwards({ toVersion: 0 }), [])
       const aggregate = stream("a").aggregate
-      assert.deepEqual(versions(yield* settledFeed(store.readAll({ pageSize, aggregate }), 10)), range(1, 10))
+      assert.deepEqual(
+        versions(yield* settledFeed(store.readAll({ pageSize, aggregates: [aggregate] }), 10)),
+        range(1, 10)
+      )
     })
   ),
 
@@ -528,7 +533,7 @@ const basic: ReadonlyArray<Contract.Case<EventStore.EventStore>> = [
       yield* append("a", eventsOf(2))
       yield* append("b", eventsOf(1))
     }
-    const all = yield* settledFeed(store.readAll({ aggregate, pageSize: 4 }), 15)
+    const all = yield* settledFeed(store.readAll({ aggregates: [aggregate], pageSize: 4 }), 15)
     assert.deepEqual(
       all.map(({ stream, version }) => `${stream.id}${version}`),
       range(0, 4).flatMap((i) => [`a${i * 2 + 1}`, `a${i * 2 + 2}`, `b${i + 1}`])
@@ -536,7 +541,7 @@ const basic: ReadonlyArray<Contract.Case<EventStore.EventStore>> = [
     for (const [index, { position }] of all.entries()) {
       assert.ok(Schema.is(Position.Position)(position))
       if (index > 0) assert.equal(Position.Order(all[index - 1].position, position), -1)
-      const rest = yield* readAll(store.readAll({ aggregate, after: position, pageSize: 3 }))
+      const rest = yield* readAll(store.readAll({ aggregates: [aggregate], after: position, pageSize: 3 }))
       assert.deepEqual(rest.map(({ id }) => id), all.slice(index + 1).map(({ id }) => id))
     }
     const unfiltered = yield* readAll(store.readAll({ after: all[0].position }))
@@ -590,7 +595,7 @@ const concurrent: ReadonlyArray<Contract.Case<EventStore.EventStore>> = [
     ))
     const seen: Array<Event.RecordedEvent> = []
     const follow = Effect.suspend(() =>
-      readAll(store.readAll({ aggregate, after: seen.at(-1)?.position, pageSize: 7 }))
+      readAll(store.readAll({ aggregates: [aggregate], after: seen.at(-1)?.position, pageSize: 7 }))
     ).pipe(Effect.tap((page) => {
       for (const event of page) seen.push(event)
     }))
@@ -669,10 +674,12 @@ const corrupted = <R>(
     function*({ append, store, stream }) {
       yield* append("a", eventsOf(3), ExpectedVersion.noStream)
       const { aggregate } = stream("a")
-      const [, bad] = yield* settledFeed(store.readAll({ aggregate }), 3)
+      const [, bad] = yield* settledFeed(store.readAll({ aggregates: [aggregate] }), 3)
       yield* corrupt(stream("a"), 2)
       for (const pageSize of [1, 10]) {
-        for (const reading of [store.read(stream("a"), { pageSize }), store.readAll({ aggregate, pageSize })]) {
+        for (
+          const reading of [store.read(stream("a"), { pageSize }), store.readAll({ aggregates: [aggregate], pageSize })]
+        ) {
           const read: Array<number> = []
           const failure = yield* failureOf(
             Stream.runForEach(reading, ({ version }) => Effect.sync(() => read.push(version)))

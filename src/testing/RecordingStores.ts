@@ -12,6 +12,7 @@ import * as Stream from "effect/Stream"
 import type * as Event from "../Event.js"
 import * as EventStore from "../EventStore.js"
 import * as Loads from "../internal/testing/loads.js"
+import type * as Position from "../Position.js"
 import type * as Snapshot from "../Snapshot.js"
 import * as SnapshotStore from "../SnapshotStore.js"
 import type * as StreamId from "../StreamId.js"
@@ -108,6 +109,13 @@ export type Call =
   }
   | { readonly operation: "read"; readonly stream: StreamId.StreamId }
   | { readonly operation: "readAll" }
+  | { readonly operation: "readPage"; readonly outcome: Outcome<EventStore.Page> }
+  | { readonly operation: "head"; readonly outcome: Outcome<Position.Position> }
+  | {
+    readonly operation: "streams"
+    readonly aggregate: string
+    readonly outcome: Outcome<ReadonlyArray<EventStore.ListedStream>>
+  }
   | { readonly operation: "version"; readonly stream: StreamId.StreamId; readonly outcome: Outcome<number> }
   | {
     readonly operation: "find"
@@ -218,6 +226,10 @@ const recordEvents = (events: EventStore.EventStore["Type"], loads: LoadRecorder
       })),
     read: (stream, options) => Stream.concat(begin({ operation: "read", stream }), events.read(stream, options)),
     readAll: (options) => Stream.concat(begin({ operation: "readAll" }), events.readAll(options)),
+    readPage: (options) => record(events.readPage(options), (outcome) => ({ operation: "readPage", outcome })),
+    head: record(events.head, (outcome) => ({ operation: "head", outcome })),
+    streams: (options) =>
+      record(events.streams(options), (outcome) => ({ operation: "streams", aggregate: options.aggregate, outcome })),
     version: (stream) => record(events.version(stream), (outcome) => ({ operation: "version", stream, outcome })),
     find: (eventIds) => record(events.find(eventIds), (outcome) => ({ operation: "find", eventIds, outcome })),
     replay: {
@@ -263,6 +275,9 @@ const countsOf = (calls: ReadonlyArray<Call>): Counts => {
     readTail: 0,
     read: 0,
     readAll: 0,
+    readPage: 0,
+    head: 0,
+    streams: 0,
     version: 0,
     find: 0,
     get: 0,

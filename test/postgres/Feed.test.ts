@@ -1,6 +1,6 @@
 import { SqlClient } from "@effect/sql"
 import { assert, describe, it } from "@effect/vitest"
-import { Deferred, Effect, Fiber, Metric, Stream } from "effect"
+import { Deferred, Effect, Fiber, Layer, Metric, Stream } from "effect"
 import {
   type Event,
   EventStore,
@@ -60,6 +60,88 @@ describe("the feed", () => {
         ordered(read)
         assert.strictEqual((yield* Metric.value(heldBack)).value, 0)
         assert.strictEqual((yield* Metric.value(lag)).value, 0)
+      }).pipe(Effect.provide(storesOn(url)))
+    }))
+
+  it.scopedLive("the checkpoint of a filtered reader does not pass an event that commits late", () =>
+    Effect.gen(function*() {
+      const url = yield* migratedDatabase
+      yield* Effect.gen(function*() {
+        const store = yield* EventStore.EventStore
+        const sql = yield* SqlClient.SqlClient
+        const append = (aggregate: string) =>
+          store.append(StreamId.make(aggregate, "a"), events(1), { expectedVersion: ExpectedVersion.any })
+        yield* append("Account")
+        const [{ position: checkpoint }] = yield* feedOf(1)
+        assert.strictEqual(yield* store.head, checkpoint)
+        const commit = yield* Deferred.make<void>()
+        const appended = yield* Deferred.make<void>()
+        const slow = yield* Effect.fork(sql.withTransaction(
+          append("Account").pipe(
+            Effect.zipRight(Deferred.succeed(appended, undefined)),
+            Effect.zipRight(Deferred.await(commit))
+          )
+        ))
+        yield* Deferred.await(appended)
+        yield* append("Other")
+        const partition = { index: 0, of: 1 }
+        for (
+          const filter of [
+            {},
+            { aggregates: ["Other"] },
+            { aggregates: ["Absent", "Other"] },
+            { aggregates: [] },
+            { types: ["absent"] },
+            { partition }
+          ]
+        ) {
+          const page = yield* store.readPage({ ...filter, after: checkpoint })
+          assert.deepStrictEqual(page, { events: [], settled: checkpoint, atEnd: true }, JSON.stringify(filter))
+          const fromStart = yield* store.readPage(filter)
+          assert.strictEqual(fromStart.settled, checkpoint, JSON.stringify(filter))
+        }
+        assert.strictEqual(yield* store.head, checkpoint)
+        assert.strictEqual((yield* Metric.value(heldBack)).value, 1)
+        yield* Deferred.succeed(commit, undefined)
+        yield* Fiber.join(slow)
+        const read = yield* feedOf(2, { after: checkpoint })
+        assert.deepStrictEqual(read.map(({ stream }) => stream.aggregate), ["Account", "Other"])
+        const { settled } = yield* store.readPage({ aggregates: ["Account"], after: checkpoint })
+        assert.strictEqual(settled, read[1].position)
+      }).pipe(Effect.provide(storesOn(url)))
+    }))
+
+  it.scopedLive("accepts a position that is not settled yet, and refuses one that was never given", () =>
+    Effect.gen(function*() {
+      const url = yield* migratedDatabase
+      yield* Effect.gen(function*() {
+        const store = yield* EventStore.EventStore
+        const sql = yield* SqlClient.SqlClient
+        const append = store.append(stream("a"), events(1), { expectedVersion: ExpectedVersion.any })
+        yield* sql.withTransaction(Effect.gen(function*() {
+          const own = yield* Effect.flatten(Effect.map(append, ({ position }) => position))
+          for (const filter of [{}, { aggregates: ["Account"] }]) {
+            assert.strictEqual((yield* store.readPage({ ...filter, after: own })).settled, own)
+          }
+          // another client waits for an event that is not committed yet
+          const later = yield* Effect.provide(
+            Effect.flatMap(EventStore.EventStore, (store) => store.readPage({ after: own })),
+            Layer.fresh(storesOn(url))
+          )
+          assert.strictEqual(later.settled, own)
+        }))
+        const [{ position }] = yield* feedOf(1)
+        const { sequence, transaction } = Position.toParts(position)
+        const never = Position.fromParts(BigInt(transaction) + 1_000n, sequence)
+        for (
+          const filter of [{}, { aggregates: ["Account"] }, { types: ["absent"] }, { partition: { index: 0, of: 2 } }]
+        ) {
+          const failure = yield* Effect.flip(store.readPage({ ...filter, after: never }))
+          assert.strictEqual(failure.reason, "InvalidInput")
+          assert.include(failure.message, "EventStore.readPage: after is ahead of the store's head")
+          const failed = yield* Effect.flip(Stream.runDrain(store.readAll({ ...filter, after: never })))
+          assert.include(failed.message, "EventStore.readAll: after is ahead of the store's head")
+        }
       }).pipe(Effect.provide(storesOn(url)))
     }))
 
@@ -156,12 +238,12 @@ describe("the feed", () => {
           const seen: Array<Event.RecordedEvent> = []
           let checkpoint = Position.start
           while (seen.length < total) {
-            const page = yield* collect(store.readAll({ after: checkpoint, aggregate: "Account", pageSize: 7 }))
+            const page = yield* collect(store.readAll({ after: checkpoint, aggregates: ["Account"], pageSize: 7 }))
             seen.push(...page)
             checkpoint = page.at(-1)?.position ?? checkpoint
           }
           yield* Fiber.join(writers)
-          assert.deepStrictEqual(yield* collect(store.readAll({ after: checkpoint, aggregate: "Account" })), [])
+          assert.deepStrictEqual(yield* collect(store.readAll({ after: checkpoint, aggregates: ["Account"] })), [])
           ordered(seen)
           assert.strictEqual(new Set(seen.map(({ id }) => id)).size, total)
           for (let s = 0; s < 5; s++) {

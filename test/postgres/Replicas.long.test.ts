@@ -136,7 +136,13 @@ describe("a logical subscriber", () => {
             assert.include(failure.message, "drop the subscription")
           })
         for (const store of [copy, later]) {
-          for (const options of [{}, { aggregate: "Account" }, { pageSize: 1 }]) yield* refused(store, options)
+          const partition = { index: 0, of: 1 }
+          for (
+            const options of [{}, { aggregates: ["Account"] }, { types: ["Noted"] }, { partition }, { pageSize: 1 }]
+          ) {
+            yield* refused(store, options)
+          }
+          assert.include((yield* Effect.flip(store.head)).message, "logical subscription")
         }
         // what needs no order over all streams does not mind
         assert.strictEqual((yield* Stream.runCollect(copy.read(stream("a")))).length, 2)

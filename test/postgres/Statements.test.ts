@@ -59,8 +59,8 @@ describe("statements", () => {
             yield* (yield* SnapshotStore.SnapshotStore).get(stream("stream-7"), { schemaVersion: 1 })
             yield* Stream.runDrain(Stream.take(store.readAll(), 10))
             const [{ position }] = yield* collect(Stream.take(store.read(stream("stream-7")), 1))
-            yield* Stream.runDrain(Stream.take(store.readAll({ after: position, aggregate: "Order" }), 10))
-            yield* collect(store.readAll({ aggregate: "Nobody" }))
+            yield* Stream.runDrain(Stream.take(store.readAll({ after: position, aggregates: ["Order"] }), 10))
+            yield* collect(store.readAll({ aggregates: ["Nobody"] }))
             yield* Effect.either(
               store.append(stream("stream-7"), events(1), { expectedVersion: ExpectedVersion.noStream })
             )

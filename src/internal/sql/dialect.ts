@@ -28,19 +28,11 @@ export interface EventStatements {
   readonly version: (stream: StreamId.StreamId) => Query
   /** The columns of `standing`, and `type`, `payload` and `metadata`. */
   readonly read: (options: ReadOptions) => Query
-  /** The columns of `read`. */
-  readonly readAll: (options: ReadAllOptions) => Query
+  readonly feed: FeedStatements
   /** Whether a unique index of the store was violated, or a statement that gives a row if so. */
   readonly isOurs: (violation: SqlFailure) => boolean | Query
   /** One row with `level`: which later commits a transaction sees. Absent where all see the same. */
   readonly isolation?: Query | undefined
-  /** One row with `subscribed`: whether another server writes into the table. Then `readAll` gives no rows. */
-  readonly subscribed?: Query | undefined
-  /**
-   * One row about the events that `readAll` holds back, as one that comes before them may commit later: `subscribed`,
-   * `events` (how many) and `lag` (milliseconds since the oldest was appended, null without any).
-   */
-  readonly heldBack?: Query | undefined
   readonly position: (row: Row) => Position.Position
   /** The milliseconds since 1970 of a `time`. */
   readonly millis: (time: unknown) => number
@@ -57,7 +49,36 @@ export type AppendOptions = Parameters<EventStore.Encoded["append"]>[0]
 
 export type ReadOptions = Parameters<EventStore.Encoded["read"]>[0]
 
-export type ReadAllOptions = Parameters<EventStore.Encoded["readAll"]>[0]
+export interface PageOptions extends EventStore.EncodedPageOptions {
+  /** The number of searches by aggregate, one for each. 0 if the feed is looked through as it is. */
+  readonly branches: number
+  /** How many events each search looks at, at most. */
+  readonly looked: number
+}
+
+/** The statements of the feed. */
+export interface FeedStatements {
+  /**
+   * The columns of `read`; for a partition only aggregate, stream id, type and position, and those of all partitions. With a
+   * filter also rows without an aggregate, whose position is told by their type: `head` is the last event of the feed,
+   * `looked` the last event that was looked at if there may be more.
+   */
+  readonly page: (options: PageOptions) => Query
+  /** The columns of `read`, for events in any order. */
+  readonly at: (positions: ReadonlyArray<Position.Position>) => Query
+  /** One row with the position of the last event of the feed and `subscribed`, or no row. The position may be null. */
+  readonly head: Query
+  /**
+   * One row about the end of the feed. Its position is the highest one that can have been given, null if that is not known.
+   * With `subscribed` also `events` (how many the feed holds back, as an earlier one may commit later) and `lag`
+   * (milliseconds since the oldest of those was appended, null without any).
+   */
+  readonly end: Query
+  /** One row with `subscribed`: whether another server writes into the table. Then the feed gives no rows. */
+  readonly subscribed?: Query | undefined
+  /** The columns `stream_id` and `version`, in order. */
+  readonly streams: (options: Parameters<EventStore.Encoded["streams"]>[0]) => Query
+}
 
 export interface AppendedRow extends Row {
   readonly version: number

@@ -4,10 +4,8 @@
 // Costs one walk over each payload.
 import type * as Effect from "effect/Effect"
 import * as Either from "effect/Either"
-import * as Schema from "effect/Schema"
 import * as Event from "../../Event.js"
 import type * as ExpectedVersion from "../../ExpectedVersion.js"
-import * as Position from "../../Position.js"
 import * as StreamId from "../../StreamId.js"
 import * as EventTime from "../eventTime.js"
 import { expectedProblem } from "../expectedProblem.js"
@@ -132,26 +130,6 @@ export const readInput = (
     (Number.isSafeInteger(toVersion) && toVersion >= 0
       ? { fromVersion, pageSize, reverse, toVersion }
       : `toVersion is ${quote(toVersion)}; it must be a whole number, 0 or more`)
-}
-
-/** Checks the input of `readAll` and fills in its defaults, or gives a problem. */
-export const readAllInput = (
-  options:
-    | {
-      readonly after?: Position.Position | undefined
-      readonly aggregate?: string | undefined
-      readonly pageSize?: number | undefined
-    }
-    | undefined
-) => {
-  const wrong = unknownKey("the options of readAll", options, ["after", "aggregate", "pageSize"])
-  if (wrong !== undefined) return wrong
-  const { after = Position.start, aggregate, pageSize = defaultPageSize } = options ?? {}
-  return countProblem({ pageSize }) ??
-    (aggregate === undefined ? undefined : streamProblem(StreamId.make(aggregate, "-"))) ??
-    (Schema.is(Position.Position)(after)
-      ? { after, aggregate, pageSize }
-      : `after is ${quote(after)}; it must be a position of this store`)
 }
 
 /** Gives the problem of a count that is not a whole number above zero. */

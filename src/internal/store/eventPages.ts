@@ -59,6 +59,18 @@ export interface Page<Start> {
   readonly next: Option.Option<Start>
 }
 
+/** Makes a page of what a driver reads. A page that is not full is the last one. */
+export const whileFull = <Start, E>(
+  limit: number,
+  read: (start: Start) => Effect.Effect<ReadonlyArray<Event.EncodedRecord>, E>,
+  next: (last: Event.EncodedRecord) => Start
+) =>
+(start: Start): Effect.Effect<Page<Start>, E> =>
+  Effect.map(read(start), (records) => ({
+    events: decode(records),
+    next: records.length < limit ? Option.none() : Option.some(next(records[records.length - 1]))
+  }))
+
 /** Reads pages until the last one, or until an event that does not decode. */
 export const stream = <Start, E>(
   start: Start,

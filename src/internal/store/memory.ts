@@ -11,8 +11,10 @@ import * as Position from "../../Position.js"
 import type { EncodedSnapshot } from "../../Snapshot.js"
 import * as StreamId from "../../StreamId.js"
 import * as EventTime from "../eventTime.js"
+import { byteOrder } from "../text.js"
 import { judge } from "./appendVerdict.js"
 import { DuplicateEventId, VersionConflict } from "./eventErrors.js"
+import { type EncodedPage, type EncodedPageOptions, mostLooked } from "./feed.js"
 
 interface Append {
   readonly stream: StreamId.StreamId
@@ -50,19 +52,22 @@ export const makeEvents = () => {
           ? events.slice(Math.max(fromVersion - 1, to - limit), to).map(handedOut).reverse()
           : events.slice(fromVersion - 1, Math.min(fromVersion - 1 + limit, to)).map(handedOut)
       }),
-    readAll: ({ after, aggregate, limit }: {
-      readonly after: Position.Position
-      readonly aggregate: string | undefined
+    readPage: (options: EncodedPageOptions) => Effect.sync(() => pageOf(all, options)),
+    head: Effect.sync(() => all.at(-1)?.position ?? Position.start),
+    streams: ({ after, aggregate, limit }: {
+      readonly aggregate: string
+      readonly after: string | undefined
       readonly limit: number
     }) =>
-      Effect.sync(() => {
-        const page: Array<Event.EncodedRecord> = []
-        const start = Number(Position.toParts(after).sequence)
-        for (let i = start; i < all.length && page.length < limit; i++) {
-          if (aggregate === undefined || all[i].stream.aggregate === aggregate) page.push(handedOut(all[i]))
-        }
-        return page
-      }),
+      Effect.sync(() =>
+        Array.from(tables.streams.values(), (events) => ({ ...events[0].stream, version: events.length }))
+          .filter((stream) =>
+            stream.aggregate === aggregate && (after === undefined || byteOrder(stream.id, after) > 0)
+          )
+          .sort((a, b) => byteOrder(a.id, b.id))
+          .slice(0, limit)
+          .map(({ id, version }) => ({ id, version }))
+      ),
     version: (stream: StreamId.StreamId) => Effect.sync(() => eventsOf(tables, stream).length),
     find: (eventIds: ReadonlyArray<string>) =>
       Effect.sync(() =>
@@ -85,6 +90,23 @@ export const makeEvents = () => {
     withSnapshots: () => Option.none(),
     inTransaction: Effect.succeed(false)
   }
+}
+
+const pageOf = (all: ReadonlyArray<Event.EncodedRecord>, options: EncodedPageOptions): EncodedPage => {
+  const { after, aggregates, limit, partition, types } = options
+  const isWanted = ({ stream, type }: Event.EncodedRecord) =>
+    (aggregates === undefined || aggregates.includes(stream.aggregate)) &&
+    (types === undefined || types.includes(type)) &&
+    (partition === undefined || StreamId.partition(stream, partition.of) === partition.index)
+  const last = all.at(-1)?.position ?? Position.start
+  const { sequence, transaction } = Position.toParts(after)
+  const start = transaction === "0" ? Number(sequence) : all.length
+  const most = Math.min(all.length, start + Math.max(limit, mostLooked))
+  const records: Array<Event.EncodedRecord> = []
+  let next = start
+  for (; next < most && records.length < limit; next++) if (isWanted(all[next])) records.push(handedOut(all[next]))
+  const settled = next > start ? all[next - 1].position : after
+  return { records, settled, atEnd: next >= all.length, isAhead: Position.Order(after, last) > 0 }
 }
 
 const eventsOf = ({ streams }: Tables, stream: StreamId.StreamId): ReadonlyArray<Event.EncodedRecord> =>

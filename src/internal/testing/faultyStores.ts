@@ -2,7 +2,7 @@ import * as Chunk from "effect/Chunk"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import * as Stream from "effect/Stream"
-import type * as Event from "../../Event.js"
+import * as Event from "../../Event.js"
 import * as EventStore from "../../EventStore.js"
 import type * as Snapshot from "../../Snapshot.js"
 import * as SnapshotStore from "../../SnapshotStore.js"
@@ -18,6 +18,9 @@ const operations: Readonly<Record<OperationsOf<"EventStore">, EventStore.EventSt
   append: "append",
   read: "read",
   readAll: "readAll",
+  readPage: "readPage",
+  head: "head",
+  streams: "streams",
   version: "version",
   find: "find",
   readTail: "read",
@@ -46,6 +49,9 @@ export const eventStore = (store: EventStore.EventStore["Type"], next: Next): Ev
     append: (stream, events, options) => inject(at("append", stream), store.append(stream, events, options)),
     read: (stream, options) => injectStream(at("read", stream), store.read(stream, options)),
     readAll: (options) => injectStream(at("readAll"), store.readAll(options)),
+    readPage: (options) => inject(at("readPage"), store.readPage(options), corruptFeedPage),
+    head: inject(at("head"), store.head),
+    streams: (options) => inject(at("streams"), store.streams(options)),
     version: (stream) => inject(at("version", stream), store.version(stream)),
     find: (eventIds) => inject(at("find"), store.find(eventIds)),
     replay: {
@@ -137,6 +143,24 @@ const injectStream = <
     const happens = Stream.drain(Stream.fromEffect(inject({ ...site, meet: () => met }, Effect.void)))
     return "when" in fault && fault.when === "After" ? Stream.concat(run, happens) : Stream.concat(happens, run)
   })
+
+const corruptFeedPage = (page: EventStore.Page, n: number, mark: () => unknown): Option.Option<EventStore.Page> => {
+  const { events } = page
+  if (events.length === 0) return Option.none()
+  const broken = n % events.length
+  const corrupted = events.map((event, index) => index === broken ? unreadable(event, mark()) : event)
+  return Option.some({ ...page, events: corrupted })
+}
+
+const unreadable = (
+  event: Event.RecordedEvent | Event.UnreadableEvent,
+  cause: unknown
+): Event.UnreadableEvent => {
+  if (Event.isUnreadable(event)) return event
+  const { id, position, stream, time, type, version } = event
+  const error = new EventStore.EventDecodeError({ stream, version, type, eventId: id, position, cause })
+  return new Event.UnreadableEvent({ id, stream, version, position, type, time: Option.some(time), error })
+}
 
 const corruptPage = (
   page: ReadonlyArray<EventStore.TailEvent>,

@@ -42,6 +42,9 @@ export type Operation =
   | "EventStore.append"
   | "EventStore.read"
   | "EventStore.readAll"
+  | "EventStore.readPage"
+  | "EventStore.head"
+  | "EventStore.streams"
   | "EventStore.version"
   | "EventStore.find"
   | "EventStore.readTail"
@@ -63,7 +66,10 @@ export interface Call {
   readonly operation: Operation
   /** The number of the call among the calls of this operation, from 1. */
   readonly n: number
-  /** `undefined` for `EventStore.readAll`, `find` and `transaction`, and for `SnapshotStore.deleteByType`. */
+  /**
+   * `undefined` for `EventStore.readAll`, `readPage`, `head`, `streams`, `find` and `transaction`, and for
+   * `SnapshotStore.deleteByType`.
+   */
   readonly stream: StreamId.StreamId | undefined
 }
 
@@ -106,7 +112,7 @@ export interface Site<out F> {
 export const inject = <A, E, F>(
   { failure, meet }: Site<F>,
   run: Effect.Effect<A, E>,
-  corrupt: (value: A, n: number) => Option.Option<A> = Option.none
+  corrupt: (value: A, n: number, mark: () => Injected) => Option.Option<A> = Option.none
 ): Effect.Effect<A, E | F> =>
   Effect.suspend((): Effect.Effect<A, E | F> => {
     const met = meet()
@@ -121,7 +127,7 @@ export const inject = <A, E, F>(
         return Effect.zipRight(Effect.exit(run), run)
       case "Corrupt":
         return Effect.map(run, (value) => {
-          const corrupted = corrupt(value, call.n)
+          const corrupted = corrupt(value, call.n, met.mark)
           if (Option.isSome(corrupted)) tell()
           return Option.getOrElse(corrupted, () => value)
         })

@@ -27,7 +27,10 @@ export const cases: ReadonlyArray<Case<EventStore.EventStore>> = [
     assert.equal(timeOf(yield* append("a", given.map(at))), times[0])
     const all = [...given, ...given]
     assert.deepEqual(millisOf(yield* read("a")), all)
-    assert.deepEqual(millisOf(yield* settledFeed(store.readAll({ aggregate: stream("a").aggregate }), all.length)), all)
+    assert.deepEqual(
+      millisOf(yield* settledFeed(store.readAll({ aggregates: [stream("a").aggregate] }), all.length)),
+      all
+    )
     for (const fromVersion of range(1, all.length)) {
       for (const limit of [1, 2, 3, 2_000]) {
         const tail = yield* store.replay.readTail(stream("a"), { fromVersion, limit })

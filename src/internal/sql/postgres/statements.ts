@@ -1,18 +1,16 @@
 import * as ExpectedVersion from "../../../ExpectedVersion.js"
 import * as Position from "../../../Position.js"
 import { shortPage } from "../../constants.js"
-import type { AppendOptions, Dialect, EventStatements, LoadOptions, ReadAllOptions, ReadOptions } from "../dialect.js"
+import type { AppendOptions, Dialect, EventStatements, LoadOptions, ReadOptions } from "../dialect.js"
 import { eventKeys, type Names, quoted } from "../names.js"
 import * as Row from "../row.js"
 import { keyOf, ofStream } from "../snapshotChoice.js"
 import { byShape, postgres as write, type Query } from "../statement.js"
+import * as Feed from "./feedStatements.js"
 import * as PgFunctions from "./functions.js"
 import * as PreparedTexts from "./preparedTexts.js"
 import { keyOfIndex } from "./tables.js"
 import { pgText } from "./text.js"
-
-const select = (columns: Readonly<Record<string, string>>): string =>
-  Object.entries(columns).map(([name, column]) => `${column} AS ${name}`).join(", ")
 
 const time = pgText(PgFunctions.seconds("time"), "numeric")
 
@@ -26,12 +24,16 @@ const where = {
   time
 }
 
-const record = select({
+const { aggregate, position, stream_id, transaction } = where
+
+const type = pgText("type", "text")
+
+const record = {
   ...where,
-  type: pgText("type", "text"),
+  type,
   payload: pgText("payload", "text"),
   metadata: pgText("metadata", "text")
-})
+}
 
 /** Notes a text with the server's own placeholders, which nearly every command runs: it can be prepared by name. */
 const prepared = (text: string): string => {
@@ -43,32 +45,17 @@ const fixed = (text: string): Query => ({ text, params: [] })
 
 const events = (names: Names): EventStatements => {
   const events = quoted(names.events)
-  // every event below this was committed or rolled back: no event can still appear there
-  const settled = `${PgFunctions.base(names)} + pg_snapshot_xmin(pg_current_snapshot())::text::bigint`
-  // a subscription that is disabled counts too, as it may go on at any time. Not every user may read all of pg_subscription
-  const isSubscribed = `EXISTS (SELECT FROM pg_subscription_rel WHERE srrelid = to_regclass('${events}'))`
-  const subscribed = pgText(isSubscribed, "boolean")
   const functions = PgFunctions.make(names)
   const append = prepared(`SELECT ${pgText(PgFunctions.call(functions.append), "text")}`)
   const version = prepared(`SELECT ${pgText("coalesce(max(version), 0)", "integer")} AS version FROM ${events}
 WHERE aggregate = $1 AND stream_id = $2`)
-  const standing = write(`SELECT ${select(where)} FROM ${events} WHERE event_id = ANY (:ids::text[])`)
+  const standing = write(`SELECT ${Feed.select(where)} FROM ${events} WHERE event_id = ANY (:ids::text[])`)
   const read = byShape(
     ({ limit, reverse }: ReadOptions) => `${limit} ${reverse}`,
     ({ limit, reverse }) =>
-      write(`SELECT ${record} FROM ${events} AS event
+      write(`SELECT ${Feed.select(record)} FROM ${events} AS event
 WHERE ${ofStream} AND version BETWEEN :fromVersion::bigint AND :toVersion::bigint
 ORDER BY event.version${reverse ? " DESC" : ""} LIMIT ${limit}`)
-  )
-  const readAll = byShape(
-    ({ aggregate, limit }: ReadAllOptions) => `${limit} ${aggregate === undefined}`,
-    ({ aggregate, limit }) => {
-      const ofAggregate = aggregate === undefined ? "" : "aggregate = :aggregate AND "
-      return write(`SELECT ${record} FROM ${events} AS event
-WHERE ${ofAggregate}(transaction, position) > (:transaction::bigint, :sequence::bigint) AND transaction < ${settled}
-  AND NOT ${isSubscribed}
-ORDER BY event.transaction, event.position LIMIT ${limit}`)
-    }
   )
   return {
     append: (options) => ({ text: append, params: appendParams(options) }),
@@ -87,17 +74,8 @@ WHERE indrelid = to_regclass($1) AND index.relname = $2 AND ${keyOfIndex} = ANY 
     }),
 
     read: (options) => read(options)({ ...options, ...keyOf(options.stream) }),
-    readAll: (options) => readAll(options)({ aggregate: options.aggregate, ...Position.toParts(options.after) }),
+    feed: Feed.make(names, { record, place: { aggregate, stream_id, type, transaction, position } }),
     isolation: fixed(`SELECT ${pgText("current_setting('transaction_isolation')", "text")} AS level`),
-    subscribed: fixed(`SELECT ${subscribed} AS subscribed`),
-    heldBack: fixed(`SELECT ${
-      select({
-        subscribed,
-        events: pgText("count(*)", "bigint"),
-        lag: pgText("(extract(epoch FROM clock_timestamp() - min(time)) * 1000)::numeric", "numeric")
-      })
-    }
-FROM (SELECT time FROM ${events} WHERE transaction >= ${settled} ORDER BY transaction, position LIMIT 10000) AS held`),
     millis,
     position: ({ position, transaction }) => Position.fromParts(Row.text(transaction), Row.text(position)),
     readTail: tail(names.events, functions.tail),

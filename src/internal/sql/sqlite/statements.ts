@@ -1,25 +1,20 @@
 import * as ExpectedVersion from "../../../ExpectedVersion.js"
 import * as Position from "../../../Position.js"
-import type {
-  AppendedRow,
-  Dialect,
-  EventStatements,
-  LoadOptions,
-  ReadAllOptions,
-  ReadOptions,
-  TailOptions
-} from "../dialect.js"
+import type { AppendedRow, Dialect, EventStatements, LoadOptions, ReadOptions, TailOptions } from "../dialect.js"
 import { eventKeys, type Names, quoted, unqualified } from "../names.js"
 import * as Row from "../row.js"
 import * as SnapshotChoice from "../snapshotChoice.js"
 import { byShape, sqlite as write } from "../statement.js"
+import * as Feed from "./feedStatements.js"
 
 const { keyOf, ofStream } = SnapshotChoice
 
 // a position above 2^53, which a row edited by hand may have, does not fit into a number
 const position = "CAST(position AS TEXT) AS position"
 
-const record = `aggregate, stream_id, version, ${position}, event_id, type, payload, metadata, time`
+const columns = ["aggregate", "stream_id", "version", position, "event_id", "type", "payload", "metadata", "time"]
+
+const record = columns.join(", ")
 
 // SQLite plans a statement anew at every run while a bound value stands in its LIMIT, so that the limit is in the text
 const events = (names: Names): EventStatements => {
@@ -32,13 +27,6 @@ WHERE event_id IN (SELECT value FROM json_each(:ids))`)
     ({ limit, reverse }) =>
       write(`SELECT ${record} FROM ${events} WHERE ${ofStream} AND version BETWEEN :fromVersion AND :toVersion
 ORDER BY version${reverse ? " DESC" : ""} LIMIT ${limit}`)
-  )
-  const readAll = byShape(
-    ({ aggregate, limit }: ReadAllOptions) => `${limit} ${aggregate === undefined}`,
-    ({ aggregate, limit }) =>
-      write(`SELECT ${record} FROM ${events}
-WHERE ${aggregate === undefined ? "" : "aggregate = :aggregate AND "}position > CAST(:sequence AS INTEGER)
-ORDER BY ${events}.position LIMIT ${limit}`)
   )
   const tail = byShape(
     ({ limit }: TailOptions) => limit,
@@ -71,9 +59,8 @@ ORDER BY version LIMIT ${limit}`)
       )
     },
     read: (options) => read(options)({ ...options, ...keyOf(options.stream) }),
-    readAll: (options) =>
-      readAll(options)({ aggregate: options.aggregate, sequence: Position.toParts(options.after).sequence }),
     millis: Row.number,
+    feed: Feed.make(names, columns, position),
     position: ({ position }) => Position.fromParts(0, Row.text(position)),
     readTail: (options) => tail(options)({ ...keyOf(options.stream), fromVersion: options.fromVersion }),
     readWithSnapshot: (table) => {

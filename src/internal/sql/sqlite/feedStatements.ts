@@ -1,0 +1,112 @@
+// The statements of the feed on SQLite.
+//
+// What a filter matches is looked up by position first, for a limited number of rows, then the wanted rows are read whole.
+// Several aggregates are several searches of the feed's index, which SQLite merges in order. A list of them would make it
+// sort. Why: docs/decisions/0094-pages-of-the-feed.md.
+import * as Position from "../../../Position.js"
+import type { FeedStatements, PageOptions } from "../dialect.js"
+import { type Names, quoted, schemaOf, unqualified } from "../names.js"
+import { byShape, sqlite as write } from "../statement.js"
+
+/** `record` has the columns of a stored event. */
+export const make = (names: Names, record: ReadonlyArray<string>, position: string): FeedStatements => {
+  const events = quoted(names.events)
+  const place = ["aggregate", "stream_id", "type", position]
+  const page = byShape(
+    ({ branches, looked, limit, ...options }: PageOptions) =>
+      [limit, looked, branches, options.aggregates?.length, options.types === undefined, options.partition?.of].join(
+        " "
+      ),
+    (options) => write(pageText(events, options.partition === undefined ? record : place, options))
+  )
+  const at = write(`SELECT ${record.join(", ")} FROM ${events}
+WHERE position IN (SELECT CAST(value AS INTEGER) FROM json_each(:positions))`)
+  const sequences = quoted(`${schemaOf(names) ?? "main"}.sqlite_sequence`)
+  return {
+    page: (options) => {
+      const { after, aggregates = [], branches, types } = options
+      return page(options)({
+        ...Object.fromEntries(
+          aggregates.slice(0, branches).map((aggregate, index) => [`aggregate${index}`, aggregate])
+        ),
+        sequence: sequenceOf(after),
+        aggregates: JSON.stringify(aggregates),
+        types: JSON.stringify(types)
+      })
+    },
+    at: (positions) => at({ positions: JSON.stringify(positions.map(sequenceOf)) }),
+    head: { text: `SELECT ${position} FROM (${head(events)})`, params: [] },
+    // AUTOINCREMENT gives no position twice, so that the highest one is known also after the last event was deleted
+    end: {
+      text: `SELECT ${position} FROM (SELECT max(
+  coalesce((SELECT max(position) FROM ${events}), 0),
+  coalesce((SELECT max(seq) FROM ${sequences} WHERE name = ?), 0)
+) AS position)`,
+      params: [unqualified(names.events)]
+    },
+    streams: streams(events)
+  }
+}
+
+// a position of PostgreSQL is after all of SQLite
+const sequenceOf = (position: Position.Position): string => {
+  const { sequence, transaction } = Position.toParts(position)
+  return transaction === "0" ? sequence : "9223372036854775807"
+}
+
+const head = (events: string): string =>
+  `SELECT * FROM (SELECT max(position) AS position FROM ${events}) WHERE position IS NOT NULL`
+
+const pageText = (events: string, columns: ReadonlyArray<string>, options: PageOptions): string => {
+  const { aggregates, branches, limit, looked, partition, types } = options
+  const after = "position > CAST(:sequence AS INTEGER)"
+  const rows = (condition: string, limit: number) =>
+    `SELECT ${columns.join(", ")} FROM ${events} WHERE ${condition} ORDER BY ${events}.position LIMIT ${limit}`
+  if (aggregates === undefined && types === undefined && partition === undefined) return rows(after, limit)
+  const marked = (name: "head" | "looked", from: string) => `UNION ALL SELECT ${mark(columns, name)} FROM (${from})`
+  if (branches === 1 && types === undefined && partition === undefined) {
+    return `SELECT * FROM (${rows(`aggregate = :aggregate0 AND ${after}`, limit)}) ${marked("head", head(events))}`
+  }
+  const positions = (condition: string) =>
+    `SELECT position FROM ${events} WHERE ${condition}${after} ORDER BY position LIMIT ${looked}`
+  const looks = branches === 0
+    ? positions("")
+    : `SELECT position FROM (${
+      Array.from({ length: branches }, (_, index) =>
+        `SELECT * FROM (${positions(`aggregate = :aggregate${index} AND `)})`)
+        .join(" UNION ALL ")
+    }) ORDER BY position LIMIT ${looked}`
+  const conditions = [
+    `position IN (${looks})`,
+    ...(branches === 0 && aggregates !== undefined ? ["aggregate IN (SELECT value FROM json_each(:aggregates))"] : []),
+    ...(types === undefined ? [] : ["type IN (SELECT value FROM json_each(:types))"])
+  ]
+  return `SELECT * FROM (${rows(conditions.join(" AND "), partition === undefined ? limit : looked)})
+${
+    marked(
+      "looked",
+      `SELECT * FROM (SELECT max(position) AS position, count(*) AS count FROM (${looks})) WHERE count = ${looked}`
+    )
+  }
+${marked("head", head(events))}`
+}
+
+/** A row that tells a position, in the columns of an event, without an aggregate. */
+const mark = (columns: ReadonlyArray<string>, name: string): string =>
+  columns.map((column) => column === "type" ? `'${name}'` : column.endsWith("position") ? column : "NULL").join(", ")
+
+/** Jumps from stream to stream on the unique index: its cost is that of the streams, and not of their events. */
+const streams = (events: string): FeedStatements["streams"] => {
+  const first = (after: string) =>
+    `(SELECT min(stream_id) FROM ${events} WHERE aggregate = :aggregate AND stream_id > ${after})`
+  const statement = write(`WITH RECURSIVE found (id, number) AS (
+SELECT ${first(":after")}, 1
+UNION ALL
+SELECT ${first("found.id")}, number + 1 FROM found WHERE id IS NOT NULL AND number < :limit
+)
+SELECT id AS stream_id, (
+SELECT max(version) FROM ${events} WHERE aggregate = :aggregate AND stream_id = found.id
+) AS version
+FROM found WHERE id IS NOT NULL ORDER BY number`)
+  return ({ after = "", aggregate, limit }) => statement({ aggregate, after, limit })
+}

@@ -1,0 +1,366 @@
+import * as Clock from "effect/Clock"
+import * as Effect from "effect/Effect"
+import * as Fiber from "effect/Fiber"
+import * as Option from "effect/Option"
+import * as Schedule from "effect/Schedule"
+import * as Stream from "effect/Stream"
+import * as assert from "node:assert/strict"
+import * as Event from "../../Event.js"
+import type * as EventStore from "../../EventStore.js"
+import * as ExpectedVersion from "../../ExpectedVersion.js"
+import * as Position from "../../Position.js"
+import * as StreamId from "../../StreamId.js"
+import { type Case, event, eventsOf, failureOf, type Fresh, range, readAll, withFresh } from "./fresh.js"
+
+type Store = EventStore.EventStore["Type"]
+
+/** Reads pages up to the end, and checks what each one promises about the positions. */
+const walk = (store: Store, options: EventStore.ReadPageOptions) =>
+  Effect.gen(function*() {
+    const events: Array<Event.RecordedEvent | Event.UnreadableEvent> = []
+    let after = options.after ?? Position.start
+    for (;;) {
+      const page = yield* store.readPage({ ...options, after })
+      const positions = [after, ...page.events.map(({ position }) => position)]
+      for (let i = 1; i < positions.length; i++) assert.equal(Position.Order(positions[i - 1], positions[i]), -1)
+      const last = positions[positions.length - 1]
+      assert.ok(page.events.length <= (options.limit ?? 1_000))
+      assert.ok(Position.Order(page.settled, last) >= 0, "settled is before the last event")
+      if (page.events.length === options.limit) assert.equal(page.settled, last)
+      for (const event of page.events) events.push(event)
+      assert.ok(page.atEnd || Position.Order(page.settled, after) > 0, "a page that is not the last one must move on")
+      after = page.settled
+      if (page.atEnd) return { events, settled: after }
+    }
+  })
+
+/** Waits until an event is settled: other transactions of the server may hold the feed back for a moment. */
+const settles = (store: Store, position: Option.Option<Position.Position>) =>
+  Effect.repeat(store.head, {
+    until: (head) => Option.isSome(position) && Position.Order(head, position.value) >= 0,
+    schedule: Schedule.spaced("20 millis").pipe(Schedule.upTo("20 seconds"))
+  }).pipe(Effect.zipRight(store.head), Effect.withClock(Clock.make()))
+
+const typed = (type: string): Event.ProposedEvent => ({ ...event(type), type })
+
+const idsOf = (events: ReadonlyArray<{ readonly id: string }>) => events.map(({ id }) => id)
+
+/** Appends to three aggregates of its own, and gives all events in order, and the position before them. */
+const mixed = ({ store, stream }: Fresh) =>
+  Effect.gen(function*() {
+    const before = yield* store.head
+    const { aggregate } = stream("a")
+    const aggregates = [aggregate, `${aggregate}-b`, `${aggregate}-c`]
+    const types = ["x", "y", "z"].map((type) => `${type}-${aggregate}`)
+    const appended: Array<{ readonly id: string; readonly stream: StreamId.StreamId; readonly type: string }> = []
+    let position: Option.Option<Position.Position> = Option.none()
+    for (let i = 0; i < 24; i++) {
+      const stream = StreamId.make(aggregates[i % 5 % 3], `s${i % 4}`)
+      const events = range(0, i % 3).map((n) => typed(types[(i + n) % 7 % 3]))
+      position = (yield* store.append(stream, events, { expectedVersion: ExpectedVersion.any })).position
+      for (const { id, type } of events) appended.push({ id, stream, type })
+    }
+    yield* settles(store, position)
+    return { aggregates, appended, before, last: Option.getOrThrow(position), types }
+  })
+
+const pages: ReadonlyArray<Case<EventStore.EventStore>> = [
+  withFresh("pages of any filter give each wanted event once, in order", function*(fresh) {
+    const { store } = fresh
+    const { aggregates, appended, before, last, types } = yield* mixed(fresh)
+    const [a, b, c] = aggregates
+    const absent = range(1, 30).map((n) => `${a}-absent-${n}`)
+    const filters: ReadonlyArray<EventStore.FeedFilter> = [
+      { aggregates: [a] },
+      { aggregates: [c, b] },
+      { aggregates: [b, b, a, b] },
+      { aggregates: [...absent.slice(0, 7), b, c] },
+      { aggregates: [...absent, b, c] },
+      { aggregates, types: [types[0]] },
+      { aggregates: [a, c], types: [types[1], types[2], types[1]] },
+      { types: [types[2], "absent"] },
+      { types }
+    ]
+    for (const filter of filters) {
+      const wanted = appended.filter(({ stream, type }) =>
+        (filter.aggregates?.includes(stream.aggregate) ?? true) && (filter.types?.includes(type) ?? true)
+      )
+      for (const limit of [2, 1_000]) {
+        const { events, settled } = yield* walk(store, { ...filter, after: before, limit })
+        assert.deepEqual(idsOf(events), idsOf(wanted))
+        assert.ok(Position.Order(settled, last) >= 0)
+      }
+      const all = yield* readAll(store.readAll({ ...filter, after: before, pageSize: 4 }))
+      assert.deepEqual(idsOf(all), idsOf(wanted))
+    }
+    const { events } = yield* walk(store, { after: before, limit: 5 })
+    assert.deepEqual(idsOf(events.filter(({ stream }) => aggregates.includes(stream.aggregate))), idsOf(appended))
+  }),
+
+  withFresh("each stream is in the partition that StreamId.partition gives", function*(fresh) {
+    const { store } = fresh
+    const { aggregates, appended, before, types } = yield* mixed(fresh)
+    const filters = [{ aggregates }, { aggregates: [aggregates[1]] }, { types: [types[0]] }, { aggregates, types }]
+    for (const  of of[1, 2, 5]) {
+      for (let index = 0; index < of; index++) {
+        for (const filter of filters) {
+          for (const limit of of === 2 ? [3, 1_000] : [1_000]) {
+            const { events } = yield* walk(store, { ...filter, after: before, limit, partition: { index, of } })
+            const wanted = appended.filter(({ stream, type }) =>
+              StreamId.partition(stream, of) === index &&
+              (!("aggregates" in filter) || filter.aggregates.includes(stream.aggregate)) &&
+              (!("types" in filter) || filter.types.includes(type))
+            )
+            assert.deepEqual(idsOf(events), idsOf(wanted))
+          }
+        }
+      }
+    }
+    const all = yield* walk(store, { after: before, partition: { index: 0, of: 1 } })
+    assert.deepEqual(idsOf(all.events.filter(({ stream }) => aggregates.includes(stream.aggregate))), idsOf(appended))
+  }),
+
+  withFresh("a filter that matches nothing moves on to the end of the feed", function*({ append, store, stream }) {
+    const before = yield* store.head
+    const { position } = yield* append("a", eventsOf(3))
+    const head = yield* settles(store, position)
+    const { aggregate } = stream("a")
+    for (
+      const filter of [
+        { aggregates: [] },
+        { types: [] },
+        { aggregates: [aggregate], types: [] },
+        { aggregates: ["absent"] },
+        { aggregates: ["absent", "__proto__"] },
+        { types: ["absent", "'; --"] },
+        { aggregates: [aggregate], types: ["absent"] }
+      ]
+    ) {
+      const { events, settled } = yield* walk(store, { ...filter, after: before })
+      assert.deepEqual(events, [])
+      assert.ok(Position.Order(settled, head) >= 0)
+      const page = yield* store.readPage({ ...filter, after: settled })
+      assert.ok(Position.Order(page.settled, settled) >= 0)
+    }
+  }),
+
+  withFresh("a filter that matches few of many events finds them", function*({ append, store, stream }) {
+    const before = yield* store.head
+    const { aggregate } = stream("a")
+    yield* append("a", eventsOf(1_200))
+    const rare = typed(`rare-${aggregate}`)
+    yield* append("b", [rare])
+    yield* append("a", eventsOf(1_200))
+    const again = typed(rare.type)
+    const { position } = yield* append("c", [again])
+    yield* settles(store, position)
+    for (const filter of [{}, { aggregates: [aggregate] }, { partition: { index: 0, of: 1 } }]) {
+      const { events } = yield* walk(store, { ...filter, types: [rare.type], after: before, limit: 10 })
+      assert.deepEqual(idsOf(events), [rare.id, again.id])
+    }
+  }),
+
+  withFresh("the events of a page are whole, and the head is the position of the last event", function*(fresh) {
+    const { append, read, store, stream } = fresh
+    const proposed = { ...event({ n: [1, null, "ä😀"] }), metadata: { correlationId: "c" } }
+    const before = yield* store.head
+    const { position } = yield* append("a", [proposed])
+    const head = yield* settles(store, position)
+    assert.ok(Position.Order(head, Option.getOrThrow(position)) >= 0)
+    const [stored] = yield* read("a")
+    const { aggregate } = stream("a")
+    const of = 3
+    const partition = { index: StreamId.partition(stream("a"), of), of }
+    for (const filter of [{}, { types: [proposed.type] }, { partition }]) {
+      const { events: [found] } = yield* store.readPage({ ...filter, aggregates: [aggregate], after: before })
+      assert.ok(found !== undefined && !Event.isUnreadable(found))
+      assert.deepEqual({ ...found, stream: { ...found.stream } }, { ...stored, stream: { ...stored.stream } })
+    }
+  }),
+
+  withFresh("invalid input of readPage and readAll is a typed error", function*({ store }) {
+    const partitions = [{ index: 0, of: 0 }, { index: 5, of: 4 }, { index: 4, of: 4 }, { index: -1, of: 4 }]
+    const fractions = [{ index: 0.5, of: 4 }, { index: 0, of: 1.5 }, { index: NaN, of: 4 }, { index: 0, of: Infinity }]
+    const keys = ["", "\u0000", "\uD800", "x".repeat(256)]
+    const far = Position.fromParts(2n ** 63n, 1)
+    const wrong: ReadonlyArray<EventStore.ReadPageOptions> = [
+      ...[...partitions, ...fractions].map((partition) => ({ partition })),
+      ...keys.flatMap((key) => [{ aggregates: ["a", key] }, { types: [key] }]),
+      ...[0, -1, 1.5, NaN, Infinity].map((limit) => ({ limit })),
+      { after: far }
+    ]
+    for (const { limit, ...filter } of wrong) {
+      const options = limit === undefined ? filter : { limit }
+      for (
+        const [operation, reading] of [
+          ["readPage", Effect.asVoid(store.readPage(options))],
+          [
+            "readAll",
+            Stream.runDrain(store.readAll({ ...filter, ...(limit === undefined ? {} : { pageSize: limit }) }))
+          ]
+        ] as const
+      ) {
+        const failure = yield* failureOf(reading)
+        assert.ok(failure._tag === "EventStoreError", failure.message)
+        assert.deepEqual([failure.operation, failure.reason], [operation, "InvalidInput"])
+      }
+    }
+  })
+]
+
+const streams: ReadonlyArray<Case<EventStore.EventStore>> = [
+  withFresh("streams lists the ids of an aggregate in the order of their bytes", function*({ append, store, stream }) {
+    const { aggregate } = stream("a")
+    const ids = [
+      "a",
+      "A",
+      "a b",
+      "aa",
+      "ä",
+      "\u00E4b",
+      "\uE000",
+      "\uFFFD",
+      "😀",
+      "\u{10FFFF}",
+      "__proto__",
+      "%",
+      "_",
+      "'"
+    ]
+    ids.push("x".repeat(1_024), "1", "10", "2")
+    for (const [index, id] of ids.entries()) yield* append(id, eventsOf(1 + index % 3))
+    yield* append("a", eventsOf(200))
+    yield* store.append(StreamId.make(`${aggregate}x`, "b"), eventsOf(1), { expectedVersion: ExpectedVersion.any })
+    const wanted = ids.map((id, index) => ({ id, version: id === "a" ? 201 : 1 + index % 3 }))
+      .sort((a, b) => Buffer.compare(Buffer.from(a.id), Buffer.from(b.id)))
+    assert.deepEqual(plain(yield* store.streams({ aggregate })), wanted)
+    for (const limit of [1, 4, 100]) {
+      const listed: Array<EventStore.ListedStream> = []
+      for (;;) {
+        const page = yield* store.streams({ aggregate, after: listed.at(-1)?.id, limit })
+        for (const found of plain(page)) listed.push(found)
+        if (page.length < limit) break
+      }
+      assert.deepEqual(listed, wanted)
+    }
+    assert.deepEqual(plain(yield* store.streams({ aggregate, after: "aaa", limit: 1 })), [
+      wanted.find(({ id }) => Buffer.compare(Buffer.from(id), Buffer.from("aaa")) > 0)
+    ])
+    assert.deepEqual(yield* store.streams({ aggregate, after: "\u{10FFFF}" }), [])
+    assert.deepEqual(yield* store.streams({ aggregate: `${aggregate}-absent` }), [])
+  }),
+
+  withFresh("invalid input of streams is a typed error", function*({ store }) {
+    for (
+      const options of [
+        ...["", "\u0000", "\uD800", "x".repeat(256)].map((aggregate) => ({ aggregate })),
+        ...["", "\u0000", "\uD800", "x".repeat(1_025)].map((after) => ({ aggregate: "a", after })),
+        ...[0, -1, 1.5, NaN, Infinity].map((limit) => ({ aggregate: "a", limit }))
+      ]
+    ) {
+      const failure = yield* failureOf(store.streams(options))
+      assert.deepEqual([failure.operation, failure.reason], ["streams", "InvalidInput"])
+    }
+  })
+]
+
+const plain = (streams: ReadonlyArray<EventStore.ListedStream>) => streams.map(({ id, version }) => ({ id, version }))
+
+/** The cases of `EventStore.readPage`, `head` and `streams`. */
+export const cases: ReadonlyArray<Case<EventStore.EventStore>> = [...pages, ...streams]
+
+export const concurrent: ReadonlyArray<Case<EventStore.EventStore>> = [
+  withFresh("a filtered reader misses nothing while others write", function*({ store, stream }) {
+    const { aggregate } = stream("a")
+    const total = 60
+    const write = (writer: number) =>
+      Effect.forEach(range(1, 20), (i) =>
+        store.append(
+          // most events are not for the reader, so that its checkpoint comes from them
+          StreamId.make(i % 3 === 0 ? aggregate : `${aggregate}-other`, `s${writer % 4}`),
+          [typed(i % 6 === 0 ? "wanted" : "unwanted")],
+          { expectedVersion: ExpectedVersion.any }
+        ), { discard: true })
+    const before = yield* store.head
+    const writing = yield* Effect.fork(Effect.forEach(range(1, 10), write, { concurrency: "unbounded", discard: true }))
+    const seen = { aggregate: new Set<string>(), type: new Set<string>() }
+    const checkpoints = { aggregate: before, type: before }
+    const follow = (name: "aggregate" | "type", filter: EventStore.FeedFilter) =>
+      Effect.map(
+        Effect.suspend(() => store.readPage({ ...filter, after: checkpoints[name], limit: 7 })),
+        ({ events, settled }) => {
+          for (const { id } of events) {
+            assert.ok(!seen[name].has(id), "an event was read twice")
+            seen[name].add(id)
+          }
+          checkpoints[name] = settled
+        }
+      )
+    const both = Effect.zipRight(
+      follow("aggregate", { aggregates: [aggregate] }),
+      follow("type", { aggregates: [aggregate, `${aggregate}-other`], types: ["wanted"] })
+    )
+    yield* Effect.repeat(both, {
+      until: () => seen.aggregate.size >= total && seen.type.size >= 30,
+      schedule: Schedule.spaced("1 millis").pipe(Schedule.upTo("20 seconds"))
+    }).pipe(Effect.withClock(Clock.make()))
+    yield* Fiber.join(writing)
+    assert.deepEqual([seen.aggregate.size, seen.type.size], [total, 30])
+  })
+]
+
+/** Cases of a store whose first events of a stream can be deleted. */
+export const removed = <R>(
+  remove: (stream: StreamId.StreamId, upTo: number) => Effect.Effect<void, unknown, R>
+): ReadonlyArray<Case<EventStore.EventStore | R>> => [
+  withFresh("streams lists what is left of the streams", function*({ append, store, stream }) {
+    for (const id of ["a", "b", "c"]) yield* append(id, eventsOf(3))
+    yield* remove(stream("a"), 2)
+    yield* remove(stream("b"), 3)
+    const { aggregate } = stream("a")
+    assert.deepEqual(plain(yield* store.streams({ aggregate })), [{ id: "a", version: 3 }, { id: "c", version: 3 }])
+  }),
+
+  withFresh("settled does not go back after the last events were removed", function*({ append, store, stream }) {
+    const { position } = yield* append("a", eventsOf(3))
+    yield* settles(store, position)
+    const { aggregate } = stream("a")
+    const { settled } = yield* walk(store, { aggregates: [aggregate] })
+    yield* remove(stream("a"), 3)
+    for (const filter of [{}, { aggregates: [aggregate] }, { aggregates: [] }, { types: ["Happened"] }]) {
+      const page = yield* store.readPage({ ...filter, after: settled })
+      assert.ok(Position.Order(page.settled, settled) >= 0)
+    }
+  })
+]
+
+/** Cases of a store whose payloads can be damaged. */
+export const corrupted = <R>(
+  corrupt: (stream: StreamId.StreamId, version: number) => Effect.Effect<void, unknown, R>
+): ReadonlyArray<Case<EventStore.EventStore | R>> => [
+  withFresh("an event that does not decode is a value in its page", function*({ append, store, stream }) {
+    const proposed = eventsOf(3)
+    const { position } = yield* append("a", proposed)
+    yield* settles(store, position)
+    const { aggregate } = stream("a")
+    const sound = yield* walk(store, { aggregates: [aggregate] })
+    yield* corrupt(stream("a"), 2)
+    const partition = { index: StreamId.partition(stream("a"), 3), of: 3 }
+    for (const filter of [{}, { types: ["Happened"] }, { partition }]) {
+      for (const limit of [1, 10]) {
+        const { events } = yield* walk(store, { ...filter, aggregates: [aggregate], limit })
+        assert.deepEqual(events.map(Event.isUnreadable), [false, true, false])
+        const [, bad] = events
+        const [, before] = sound.events
+        assert.ok(Event.isUnreadable(bad) && !Event.isUnreadable(before))
+        assert.deepEqual(
+          [bad.id, { ...bad.stream }, bad.version, bad.position, bad.type, bad.time],
+          [before.id, { ...before.stream }, 2, before.position, before.type, Option.some(before.time)]
+        )
+        const { eventId, position, type, version } = bad.error
+        assert.deepEqual([eventId, position, type, version], [before.id, before.position, before.type, 2])
+        assert.deepEqual({ ...bad.error.stream }, { ...before.stream })
+      }
+    }
+  })
+]

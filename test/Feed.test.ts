@@ -1,0 +1,90 @@
+// what our own backends promise beyond the contract: how much a page looks at, and which positions are refused
+import { assert, describe } from "@effect/vitest"
+import { Clock, Effect, Schedule, Stream } from "effect"
+import { EventStore, ExpectedVersion, Position, StreamId } from "effect-eventsourcing"
+import { kinds, on } from "./utils/backends.js"
+
+const each = on(kinds)
+
+const append = (aggregate: string, count: number, type = "Noted") =>
+  Effect.flatMap(EventStore.EventStore, (store) =>
+    store.append(
+      StreamId.make(aggregate, "a"),
+      Array.from({ length: count }, () => ({ id: crypto.randomUUID(), type, payload: {} })),
+      { expectedVersion: ExpectedVersion.any }
+    ).pipe(
+      Effect.flatMap(({ position }) => position),
+      Effect.tap((position) =>
+        // transactions of other tests may hold the feed back for a moment
+        Effect.repeat(store.head, {
+          until: (head) => Position.Order(head, position) >= 0,
+          schedule: Schedule.spaced("20 millis").pipe(Schedule.upTo("20 seconds"))
+        }).pipe(Effect.withClock(Clock.make()))
+      )
+    ))
+
+describe("a page of the feed", () => {
+  each("looks at 2,000 events at most, or at its limit, and gives what it found", () =>
+    Effect.gen(function*() {
+      const store = yield* EventStore.EventStore
+      yield* append("Account", 2_500)
+      yield* append("Order", 2_500)
+      const all = Array.from(yield* Stream.runCollect(store.readAll()), ({ position }) => position)
+      assert.strictEqual(all.length, 5_000)
+      const partition = { index: 1 - StreamId.partition(StreamId.make("Account", "a"), 2), of: 2 }
+      const absent = Array.from({ length: 20 }, (_, n) => `Absent${n}`)
+      for (
+        const [filter, size] of [
+          [{ types: ["absent"] }, 2_000],
+          [{ types: ["absent"], limit: 2_400 }, 2_400],
+          [{ types: ["absent"], aggregates: ["Account"] }, 2_000],
+          [{ types: ["absent"], aggregates: ["Account", "Order"] }, 1_000],
+          [{ partition, aggregates: ["Account"] }, 2_000],
+          [{ aggregates: absent }, 2_000]
+        ] as const
+      ) {
+        const page = yield* store.readPage({ limit: 10, ...filter })
+        assert.deepStrictEqual(page.events, [], JSON.stringify(filter))
+        assert.isFalse(page.atEnd)
+        const looked = all.indexOf(page.settled) + 1
+        assert.isTrue(looked >= size && looked <= Math.max(2_000, size), `${JSON.stringify(filter)}: ${looked}`)
+      }
+      // a full page ends with its last event, and a page that reaches the head knows it
+      const [first, last] = [all[4], all[all.length - 1]]
+      for (
+        const filter of [{}, { aggregates: ["Account"] }, { types: ["Noted"] }, { partition: { index: 0, of: 1 } }]
+      ) {
+        const page = yield* store.readPage({ ...filter, limit: 5 })
+        assert.deepStrictEqual([page.events.length, page.settled, page.atEnd], [5, first, false])
+        const rest = yield* store.readPage({ ...filter, after: all[all.length - 3], limit: 5 })
+        assert.deepStrictEqual([rest.settled, rest.atEnd], [last, true])
+      }
+    }))
+
+  each("is refused after a position that the store cannot have given", () =>
+    Effect.gen(function*() {
+      const store = yield* EventStore.EventStore
+      const refuses = (after: Position.Position) =>
+        Effect.gen(function*() {
+          for (
+            const filter of [{}, { aggregates: ["Account"] }, { types: ["absent"] }, { partition: { index: 0, of: 2 } }]
+          ) {
+            const failure = yield* Effect.flip(store.readPage({ ...filter, after }))
+            assert.strictEqual(failure.reason, "InvalidInput")
+            assert.include(failure.message, "EventStore.readPage: after is ahead of the store's head")
+            const failed = yield* Effect.flip(Stream.runDrain(store.readAll({ ...filter, after })))
+            assert.include(failed.message, "EventStore.readAll: after is ahead of the store's head")
+          }
+        })
+      const far = Position.fromParts(10n ** 15n, 1)
+      assert.strictEqual(yield* store.head, Position.start)
+      assert.deepStrictEqual(yield* store.readPage(), { events: [], settled: Position.start, atEnd: true })
+      yield* refuses(far)
+      const last = yield* append("Account", 3)
+      yield* refuses(far)
+      const { sequence, transaction } = Position.toParts(last)
+      if (transaction === "0") yield* refuses(Position.fromParts(0, BigInt(sequence) + 1n))
+      assert.deepStrictEqual(yield* store.readPage({ after: last }), { events: [], settled: last, atEnd: true })
+      assert.strictEqual(yield* store.head, last)
+    }))
+})
