@@ -11,6 +11,7 @@ import * as Effect from "effect/Effect"
 import type * as Option from "effect/Option"
 import * as Predicate from "effect/Predicate"
 import type { EventDecodeError } from "./internal/store/eventErrors.js"
+import * as TraceContext from "./internal/traceContext.js"
 import type * as Position from "./Position.js"
 import type * as StreamId from "./StreamId.js"
 
@@ -242,6 +243,31 @@ export class CurrentMetadata extends Context.Reference<CurrentMetadata>()(
   "effect-eventsourcing/Event/CurrentMetadata",
   { defaultValue: (): Metadata => ({}) }
 ) {}
+
+/**
+ * Links the spans of an effect to the span of the command that appended an event. A consumer of events wraps its handler
+ * in it, and a trace of the handler then leads to the trace of the command.
+ *
+ * Only the outermost spans of the effect have the link. It is a link and not a parent, as an event may be handled again
+ * years later. The link has the id of the event as its attribute `eventsourcing.event_id`. The effect runs unchanged if
+ * no tracer is configured, if the event was appended without one, or if its `traceparent` is not a W3C trace context.
+ *
+ * @example
+ * ```ts
+ * import { Event } from "effect-eventsourcing"
+ * import { Effect } from "effect"
+ *
+ * const handle = (event: Event.RecordedEvent) =>
+ *   Effect.log(event.type).pipe(Effect.withSpan("Balances.handle"), Event.continueTrace(event))
+ * ```
+ *
+ * @since 0.1.0
+ * @category tracing
+ */
+export const continueTrace =
+  (recorded: { readonly id: string; readonly metadata: Metadata }) =>
+  <A, E, R>(effect: Effect.Effect<A, E, R>): Effect.Effect<A, E, R> =>
+    TraceContext.linked(effect, recorded.metadata.traceparent, { "eventsourcing.event_id": recorded.id })
 
 function uuidV7(millis: number): string {
   // a clock may return any number; the event store rejects one that is not a date

@@ -30,6 +30,8 @@ import * as Source from "./internal/repository/source.js"
 import { decideStored } from "./internal/repository/storedEvents.js"
 import * as Telemetry from "./internal/repository/telemetry.js"
 import { makeVerifier, verify } from "./internal/repository/verification.js"
+import * as TraceContext from "./internal/traceContext.js"
+import * as Tracing from "./internal/tracing.js"
 import { InvalidOption } from "./InvalidOption.js"
 import * as SnapshotStore from "./SnapshotStore.js"
 
@@ -172,33 +174,32 @@ export const make = <Name extends string, Id, State, Event, Command, Rejection>(
 > =>
   Effect.map(makeServices(aggregate, options), (services) => {
     const span = <A, E>(name: string, effect: Effect.Effect<A, E>): Effect.Effect<A, E> =>
-      Telemetry.withSpan(effect, `Repository.${name}`, { "eventsourcing.aggregate": aggregate.name })
+      Tracing.withSpan(effect, name, { attributes: { "eventsourcing.aggregate": aggregate.name } })
 
     const executeAll = (
       id: Id,
       commands: ReadonlyArray<Command>,
       options: Options.ExecuteOptions | undefined
     ): Effect.Effect<Executed<State, Event>, Rejection | ExecuteError> =>
-      Effect.contextWithEffect((context: Context.Context<never>) => {
+      Effect.withFiberRuntime((fiber) => {
         const own = Options.ofCommand(options)
         if (Either.isLeft(own)) return invalidOptions("append", own.left)
         const { expectedVersion, metadata } = own.right
-        return span(
-          "execute",
+        const run = (trace: Event.Metadata) =>
           Commands.execute({
             services,
             id,
             decide: (state) => decideStored(aggregate, state, commands),
             source: Source.make(services.loadable, aggregate.state),
             expected: expectedVersion,
-            // the context was read outside of `span`, so that the events carry the caller's span
-            metadata: {
-              ...Commands.traceContext(context),
-              ...Context.get(context, Event.CurrentMetadata),
-              ...metadata
-            }
+            metadata: { ...trace, ...Context.get(fiber.currentContext, Event.CurrentMetadata), ...metadata }
           })
+        if (!Tracing.isTraced(fiber)) return run({})
+        // the events carry the span of the command
+        const traced = Effect.contextWithEffect((inSpan: Context.Context<never>) =>
+          run(TraceContext.metadataOf(inSpan))
         )
+        return span("Repository.execute", traced)
       })
 
     return {
@@ -206,19 +207,19 @@ export const make = <Name extends string, Id, State, Event, Command, Rejection>(
       executeAll,
       load: (id) =>
         span(
-          "load",
+          "Repository.load",
           Effect.flatMap(
             load(services, id, { mayWrite: services.snapshotOnLoad }),
             (baseline) => Effect.as(Snapshots.afterLoad(services, id, baseline), toLoaded(id, baseline))
           )
         ),
-      createSnapshot: (id) => span("createSnapshot", Snapshots.create(services, id)),
+      createSnapshot: (id) => span("Repository.createSnapshot", Snapshots.create(services, id)),
       verify: (id, options) =>
         Effect.suspend(() => {
           const remove = Options.removeOf(options)
           return Either.isLeft(remove)
             ? invalidOptions("read", remove.left)
-            : span("verify", verify(services, id, remove.right))
+            : span("Repository.verify", verify(services, id, remove.right))
         }),
       awaitPendingSnapshots: awaitPending(services)
     }

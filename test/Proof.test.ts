@@ -1,6 +1,6 @@
 import { SqlClient } from "@effect/sql"
 import { assert, describe, it } from "@effect/vitest"
-import { Chunk, DateTime, Effect, Either, Layer, Schedule, Schema, Stream, Tracer } from "effect"
+import { Chunk, DateTime, Effect, Either, Layer, Schedule, Schema, Stream } from "effect"
 import {
   Aggregate,
   EventStore,
@@ -24,7 +24,7 @@ import {
   open
 } from "./fixtures/Account.js"
 import { each, postgresTemporaryDatabase, sqliteFile, sqlStores, type Stores } from "./utils/backends.js"
-import { counted, lines } from "./utils/observe.js"
+import { counted, lines, tracing } from "./utils/observe.js"
 
 const stream = StreamId.make("Account", "a")
 
@@ -234,19 +234,8 @@ describe("every outcome is in the result, the metric, the span and the log", () 
         const count = counted(Metrics.snapshotLoads, { aggregate: "Account", outcome })
         const before = yield* count
         const { logged, observed } = yield* lines
-        const spans: Array<Tracer.Span> = []
-        const tracer = yield* Effect.tracer
-        const loaded = yield* accounts.load(id("a")).pipe(
-          Effect.withTracer(Tracer.make({
-            context: (f, fiber) => tracer.context(f, fiber),
-            span: (...args) => {
-              const span = tracer.span(...args)
-              spans.push(span)
-              return span
-            }
-          })),
-          observed
-        )
+        const { spans, traced } = yield* tracing
+        const loaded = yield* accounts.load(id("a")).pipe(traced, observed)
         assert.strictEqual(loaded.snapshotOutcome._tag, outcome)
         assert.deepStrictEqual(loaded.state, { open: true, balance: 3 })
         assert.strictEqual(yield* count, before + 1)

@@ -228,14 +228,12 @@ describe("Repository", () => {
       assert.deepStrictEqual([loaded.state.balance, loaded.version], [40, 41])
     }))
 
-  it.scoped("metadata of the call overrides that of the fiber, and has the caller's span; ids and time are replaceable", () =>
+  it.scoped("metadata of the call overrides that of the fiber; ids and time are replaceable", () =>
     Effect.gen(function*() {
       const accounts = yield* repository(SnapshotPolicy.none)
       let n = 0
       yield* TestClock.setTime(1_234)
-      const span = yield* accounts.execute(id("a"), open, { metadata: { user: "ada", tenant: "t2" } }).pipe(
-        Effect.zipRight(Effect.currentSpan),
-        Effect.withSpan("request"),
+      yield* accounts.execute(id("a"), open, { metadata: { user: "ada", tenant: "t2" } }).pipe(
         Effect.provideService(Event.CurrentMetadata, { correlationId: "c", tenant: "t1" }),
         Effect.provideService(Event.IdGenerator, Effect.sync(() => `id-${++n}`))
       )
@@ -243,12 +241,7 @@ describe("Repository", () => {
       const [first, second] = yield* eventsOf("a")
       assert.strictEqual(first.id, "id-1")
       assert.strictEqual(first.time.epochMillis, 1_234)
-      assert.deepStrictEqual(first.metadata, {
-        correlationId: "c",
-        tenant: "t2",
-        user: "ada",
-        traceparent: `00-${span.traceId}-${span.spanId}-01`
-      })
+      assert.deepStrictEqual(first.metadata, { correlationId: "c", tenant: "t2", user: "ada" })
       assert.deepStrictEqual(second.metadata, {})
       assert.match(second.id, /^[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$/)
     }).pipe(Effect.provide(memoryStores)))

@@ -28,6 +28,7 @@ import * as Snapshotter from "../src/internal/repository/snapshotter.js"
 import { stream } from "./fixtures/Account.js"
 import { sqliteFile } from "./utils/backends.js"
 import { everything } from "./utils/mode.js"
+import { tracing } from "./utils/observe.js"
 
 /** Workers run whenever the test waits. */
 const letRun = Effect.repeatN(Effect.yieldNow(), 20)
@@ -447,6 +448,7 @@ describe("the fibers of the workers", () => {
     Effect.gen(function*() {
       const sql = yield* SqlClient.SqlClient
       const seen: Array<unknown> = []
+      const { traced } = yield* tracing
       const look = Effect.gen(function*() {
         const context = yield* Effect.context<never>()
         const span = yield* Effect.option(Effect.currentSpan)
@@ -472,6 +474,7 @@ describe("the fibers of the workers", () => {
           Effect.tagMetrics("request", "r"),
           Effect.withRequestBatching(false),
           Effect.withSpan("request"),
+          traced,
           Effect.locally(local, "a caller's")
         )
       const built = yield* request(Snapshotter.make("Account"))
@@ -492,7 +495,8 @@ describe("the fibers of the workers", () => {
 
   it.scoped("do not keep the fiber refs that an earlier save set", () =>
     Effect.gen(function*() {
-      const snapshotter = yield* Snapshotter.make("Account", { workers: 1 })
+      const { traced } = yield* tracing
+      const snapshotter = yield* traced(Snapshotter.make("Account", { workers: 1 }))
       const seen: Array<unknown> = []
       const look = Effect.gen(function*() {
         seen.push([yield* FiberRef.get(local), (yield* Effect.currentSpan).links.length])
@@ -540,19 +544,11 @@ describe("the fibers of the workers", () => {
 
   it.scoped("run under the clock, the tracer and the loggers of the fiber that built them", () =>
     Effect.gen(function*() {
-      const spans: Array<string> = []
-      const outer = yield* Effect.tracer
-      const tracer = Tracer.make({
-        span: (...args) => {
-          spans.push(args[0])
-          return outer.span(...args)
-        },
-        context: outer.context
-      })
-      const snapshotter = yield* Effect.withTracer(Snapshotter.make("Account"), tracer)
+      const { spans, traced } = yield* tracing
+      const snapshotter = yield* traced(Snapshotter.make("Account"))
       snapshotter.offer({ stream: stream("a"), version: 1, save: () => Effect.void })
       yield* snapshotter.awaitPending
-      assert.deepStrictEqual(spans, ["Snapshotter.write"])
+      assert.deepStrictEqual(spans.map(({ name }) => name), ["Snapshotter.write"])
     }))
 })
 

@@ -1,4 +1,4 @@
-import { Cause, Effect, Exit, HashMap, Logger, LogLevel, Metric, Option } from "effect"
+import { Cause, Effect, Exit, HashMap, Logger, LogLevel, Metric, Option, Tracer } from "effect"
 
 export interface Line {
   readonly level: string
@@ -24,6 +24,20 @@ export const lines = Effect.sync(() => {
         Effect.provide(Logger.replace(Logger.defaultLogger, logger))
       )
   }
+})
+
+/** A configured tracer, which keeps every span in the order in which they began. */
+export const tracing = Effect.map(Effect.tracer, (native) => {
+  const spans: Array<Tracer.Span> = []
+  const tracer = Tracer.make({
+    span: (...args) => {
+      const span = native.span(...args)
+      spans.push(span)
+      return span
+    },
+    context: native.context
+  })
+  return { spans, traced: Effect.withTracer(tracer) }
 })
 
 /** The value of a counter, with these tags. */

@@ -9,7 +9,6 @@ import * as Effect from "effect/Effect"
 import * as Either from "effect/Either"
 import * as Option from "effect/Option"
 import * as Schedule from "effect/Schedule"
-import * as Tracer from "effect/Tracer"
 import * as Event from "../../Event.js"
 import * as EventStore from "../../EventStore.js"
 import * as ExpectedVersion from "../../ExpectedVersion.js"
@@ -264,10 +263,3 @@ const isStored = <State>(
     ? holds
     : Effect.if(holds, { onTrue: () => stands(events.replay, after), onFalse: () => Effect.succeed(false) })
 }
-
-/** Returns the caller's trace context as metadata. */
-export const traceContext = (context: Context.Context<never>): Event.Metadata =>
-  Option.match(Context.getOption(context, Tracer.ParentSpan), {
-    onNone: () => ({}),
-    onSome: ({ sampled, spanId, traceId }) => ({ traceparent: `00-${traceId}-${spanId}-${sampled ? "01" : "00"}` })
-  })

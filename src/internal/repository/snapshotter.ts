@@ -12,6 +12,7 @@ import * as Schedule from "effect/Schedule"
 import type * as Scope from "effect/Scope"
 import type { InvalidOption } from "../../InvalidOption.js"
 import type * as SnapshotPolicy from "../../SnapshotPolicy.js"
+import { withSpan } from "../tracing.js"
 import * as Counters from "./counters.js"
 import { detached } from "./detached.js"
 import { backgroundProblem } from "./policy.js"
@@ -96,10 +97,10 @@ const write = (
       },
       onSuccess: (taken) => taken === false ? Effect.void : Effect.sync(saves.done)
     }),
-    Effect.withSpan("Snapshotter.write", {
-      captureStackTrace: false,
-      attributes: { "eventsourcing.aggregate": aggregate, "eventsourcing.id": id }
-    }),
+    (saving) =>
+      withSpan(saving, "Snapshotter.write", {
+        attributes: { "eventsourcing.aggregate": aggregate, "eventsourcing.id": id }
+      }),
     // a schedule, a logger or a tracer that throws does not end the worker
     Effect.catchAllCause(() => Effect.sync(saves.failed))
   )

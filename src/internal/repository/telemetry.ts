@@ -1,36 +1,16 @@
-import * as Context from "effect/Context"
-import * as DefaultServices from "effect/DefaultServices"
 import * as Effect from "effect/Effect"
 import type * as Fiber from "effect/Fiber"
 import * as FiberRef from "effect/FiberRef"
 import * as LogLevel from "effect/LogLevel"
-import * as Tracer from "effect/Tracer"
 import type * as Snapshot from "../../Snapshot.js"
 import type * as StreamId from "../../StreamId.js"
 import { reason } from "../schema/reason.js"
+import { annotate, isTraced } from "../tracing.js"
 import type { Baseline } from "./baseline.js"
 import * as Counters from "./counters.js"
 
-// Effect's own tracer makes spans that are not exported
-const liveTracer = Context.get(DefaultServices.liveServices, Tracer.Tracer)
-
-const isTraced = (fiber: Fiber.RuntimeFiber<unknown, unknown>): boolean => fiber.currentTracer !== liveTracer
-
 const isLogged = (fiber: Fiber.RuntimeFiber<unknown, unknown>, level: LogLevel.LogLevel): boolean =>
   LogLevel.lessThanEqual(fiber.getFiberRef(FiberRef.currentMinimumLogLevel), level)
-
-/** Adds a span if a tracer is installed. A span costs as much as a statement. */
-export const withSpan = <A, E>(
-  effect: Effect.Effect<A, E>,
-  name: string,
-  attributes: Readonly<Record<string, unknown>>
-): Effect.Effect<A, E> =>
-  Effect.withFiberRuntime((fiber) =>
-    isTraced(fiber) ? Effect.withSpan(effect, name, { captureStackTrace: false, attributes }) : effect
-  )
-
-const annotate = (attributes: () => Readonly<Record<string, unknown>>): Effect.Effect<void> =>
-  Effect.withFiberRuntime((fiber) => isTraced(fiber) ? Effect.annotateCurrentSpan(attributes()) : Effect.void)
 
 /** Logs a failed optimisation as a warning, with its reason. */
 export const warn = (

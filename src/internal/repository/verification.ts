@@ -15,6 +15,7 @@ import type * as Scope from "effect/Scope"
 import * as EventStore from "../../EventStore.js"
 import type * as StreamId from "../../StreamId.js"
 import { compare } from "../schema/equality.js"
+import { withSpan } from "../tracing.js"
 import type { Baseline } from "./baseline.js"
 import { contain } from "./contain.js"
 import * as Counters from "./counters.js"
@@ -111,11 +112,11 @@ export const makeVerifier = (options: {
               })
           })
       }).pipe(
-        Effect.withSpan("Repository.verifySample", {
-          root: true,
-          captureStackTrace: false,
-          attributes: { "eventsourcing.aggregate": aggregate, "eventsourcing.id": stream.id }
-        }),
+        (verifying) =>
+          withSpan(verifying, "Repository.verifySample", {
+            root: true,
+            attributes: { "eventsourcing.aggregate": aggregate, "eventsourcing.id": stream.id }
+          }),
         // a logger or a tracer that throws does not end the fiber
         Effect.catchAllCause(() => Effect.void)
       )

@@ -1,0 +1,63 @@
+// Keeps the trace context of a command in the metadata of its events, and links the spans of a consumer to it.
+// The format is the W3C's: https://www.w3.org/TR/trace-context.
+import * as Context from "effect/Context"
+import * as Effect from "effect/Effect"
+import * as Option from "effect/Option"
+import * as Tracer from "effect/Tracer"
+import { type Attributes, isTraced } from "./tracing.js"
+
+/** Returns the trace context of a fiber as metadata. It has none if its span is not one that other programs can name. */
+export const metadataOf = (context: Context.Context<never>): { readonly traceparent?: string } =>
+  Option.match(Context.getOption(context, Tracer.ParentSpan), {
+    onNone: () => ({}),
+    onSome: ({ sampled, spanId, traceId }) => {
+      const traceparent = `00-${traceId}-${spanId}-${sampled ? "01" : "00"}`
+      return Option.isSome(parse(traceparent)) ? { traceparent } : {}
+    }
+  })
+
+/** Reads a stored trace context. A value that is not one is `None`: metadata may have been edited. */
+export const parse = (traceparent: unknown): Option.Option<Tracer.ExternalSpan> => {
+  const fields = typeof traceparent === "string" ? format.exec(traceparent) : null
+  if (fields === null) return Option.none()
+  const [, version, traceId, spanId, flags, more] = fields
+  // a later version may add fields
+  if (version === "ff" || (version === "00" && more !== undefined)) return Option.none()
+  return zeros.test(traceId) || zeros.test(spanId)
+    ? Option.none()
+    : Option.some(Tracer.externalSpan({ traceId, spanId, sampled: (Number.parseInt(flags, 16) & 1) === 1 }))
+}
+
+const format = /^([0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})(-.*)?$/
+
+const zeros = /^0+$/
+
+/**
+ * Links the outermost spans of an effect to a span. `Effect.linkSpans` would link each span inside of them too, down to
+ * the statements.
+ */
+export const linked = <A, E, R>(
+  effect: Effect.Effect<A, E, R>,
+  traceparent: unknown,
+  attributes: Attributes
+): Effect.Effect<A, E, R> =>
+  Effect.withFiberRuntime((fiber) => {
+    if (!isTraced(fiber)) return effect
+    const span = parse(traceparent)
+    if (Option.isNone(span)) return effect
+    const link: Tracer.SpanLink = { _tag: "SpanLink", span: span.value, attributes }
+    return Effect.withTracer(effect, linking(fiber.currentTracer, link))
+  })
+
+const linking = (tracer: Tracer.Tracer, link: Tracer.SpanLink): Tracer.Tracer => {
+  const inner = new WeakSet<Tracer.AnySpan>()
+  return Tracer.make({
+    span: (name, parent, context, links, ...rest) => {
+      const isInner = Option.exists(parent, (span) => inner.has(span))
+      const span = tracer.span(name, parent, context, isInner ? links : [...links, link], ...rest)
+      inner.add(span)
+      return span
+    },
+    context: (f, fiber) => tracer.context(f, fiber)
+  })
+}

@@ -1,0 +1,37 @@
+// Makes spans where a tracer is configured, and nothing where none is: a span costs as much as a statement.
+import * as Context from "effect/Context"
+import * as DefaultServices from "effect/DefaultServices"
+import * as Effect from "effect/Effect"
+import type * as Fiber from "effect/Fiber"
+import * as FiberRef from "effect/FiberRef"
+import * as Tracer from "effect/Tracer"
+
+// Effect's own tracer makes spans that are not exported
+const liveTracer = Context.get(DefaultServices.liveServices, Tracer.Tracer)
+
+/** Tells whether a tracer is configured, and enabled for the fiber. */
+export const isTraced = (fiber: Fiber.RuntimeFiber<unknown, unknown>): boolean =>
+  fiber.currentTracer !== liveTracer && fiber.getFiberRef(FiberRef.currentTracerEnabled)
+
+export type Attributes = Readonly<Record<string, unknown>>
+
+export interface SpanOptions {
+  readonly attributes: Attributes
+  readonly kind?: Tracer.SpanKind | undefined
+  readonly root?: boolean | undefined
+}
+
+/** Runs an effect in a span if a tracer is configured. */
+export const withSpan = <A, E>(
+  effect: Effect.Effect<A, E>,
+  name: string,
+  options: SpanOptions
+): Effect.Effect<A, E> => Effect.withFiberRuntime((fiber) => isTraced(fiber) ? inSpan(effect, name, options) : effect)
+
+/** Runs an effect in a span, for callers that know that a tracer is configured. */
+export const inSpan = <A, E>(effect: Effect.Effect<A, E>, name: string, options: SpanOptions): Effect.Effect<A, E> =>
+  Effect.withSpan(effect, name, { ...options, captureStackTrace: false })
+
+/** Adds attributes to the current span if a tracer is configured. */
+export const annotate = (attributes: () => Attributes): Effect.Effect<void> =>
+  Effect.withFiberRuntime((fiber) => isTraced(fiber) ? Effect.annotateCurrentSpan(attributes()) : Effect.void)
