@@ -3,24 +3,36 @@
  *
  * @since 0.1.0
  */
-import * as Context from "effect/Context"
+import type * as Context from "effect/Context"
+import type * as DateTime from "effect/DateTime"
 import * as Effect from "effect/Effect"
 import * as Either from "effect/Either"
 import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import type * as Scope from "effect/Scope"
+import * as Stream from "effect/Stream"
 import type * as Aggregate from "./Aggregate.js"
-import * as Event from "./Event.js"
+import type * as Event from "./Event.js"
 import * as EventStore from "./EventStore.js"
 import * as EventTime from "./internal/eventTime.js"
 import * as BackOff from "./internal/repository/backOff.js"
 import type { Baseline } from "./internal/repository/baseline.js"
 import * as Commands from "./internal/repository/commands.js"
 import * as Counters from "./internal/repository/counters.js"
-import type { CreateSnapshotError, ExecuteError, LoadError } from "./internal/repository/errors.js"
+import * as Envelopes from "./internal/repository/envelopes.js"
+import type {
+  CreateSnapshotError,
+  ExecuteError,
+  HistoryError,
+  LoadError,
+  VersionNotReached
+} from "./internal/repository/errors.js"
+import * as History from "./internal/repository/history.js"
 import * as Loadable from "./internal/repository/loadable.js"
+import { loadAt } from "./internal/repository/loadAt.js"
 import { make as makeLoader } from "./internal/repository/loader.js"
 import { load } from "./internal/repository/loads.js"
+import * as Metadata from "./internal/repository/metadata.js"
 import type { CreatedSnapshot, Executed, Loaded, Verification } from "./internal/repository/model.js"
 import * as Options from "./internal/repository/options.js"
 import type { Services } from "./internal/repository/services.js"
@@ -40,16 +52,28 @@ export {
   EmptyStream,
   EventEncodeError,
   type ExecuteError,
+  type HistoryError,
   HistoryRewritten,
   IdEncodeError,
   InvalidCommand,
+  InvalidCommandId,
   type LoadError,
-  ReplayTooLong
+  maxCommandIdBytes,
+  ReplayTooLong,
+  VersionNotReached
 } from "./internal/repository/errors.js"
-export type { CreatedSnapshot, Difference, Executed, Loaded, Verification } from "./internal/repository/model.js"
+export type {
+  CreatedSnapshot,
+  Difference,
+  Executed,
+  Loaded,
+  Verification,
+  Written
+} from "./internal/repository/model.js"
 export type {
   CacheOptions,
   ExecuteOptions,
+  HistoryOptions,
   Options,
   VerifyOptions,
   VerifySample
@@ -109,6 +133,28 @@ export interface Repository<in out A extends Aggregate.Any> {
    * `exists: false`.
    */
   readonly load: (id: Aggregate.Id<A>) => Effect.Effect<Loaded<Aggregate.Id<A>, Aggregate.State<A>>, LoadError>
+
+  /**
+   * Loads the state as it was at a version, or at a time: after the last event that is not later. It uses no snapshot of
+   * a newer version, and saves none.
+   *
+   * Fails with `VersionNotReached` if the aggregate has no such version yet. At version 0, and at a time before the first
+   * event, the state is the initial one. A time reads the events after it too.
+   */
+  readonly loadAt: (
+    id: Aggregate.Id<A>,
+    point: number | DateTime.DateTime
+  ) => Effect.Effect<Loaded<Aggregate.Id<A>, Aggregate.State<A>>, LoadError | VersionNotReached>
+
+  /**
+   * Reads the events of an aggregate in their envelopes, decoded as a replay decodes them, page by page. Events that are
+   * ignored on purpose are `Retired`. The stream fails with `HistoryGap` where a version is missing, after the events
+   * before it.
+   */
+  readonly history: (
+    id: Aggregate.Id<A>,
+    options?: Options.HistoryOptions
+  ) => Stream.Stream<Event.Envelope<Aggregate.Event<A>> | Event.Retired, HistoryError>
 
   /**
    * Takes a snapshot of the stored state now, or fails with a typed error. It always fails in mode `none`. Inside a
@@ -182,9 +228,9 @@ export const make = <Name extends string, Id, State, Event, Command, Rejection>(
       options: Options.ExecuteOptions | undefined
     ): Effect.Effect<Executed<State, Event>, Rejection | ExecuteError> =>
       Effect.withFiberRuntime((fiber) => {
-        const own = Options.ofCommand(options)
-        if (Either.isLeft(own)) return invalidOptions("append", own.left)
-        const { expectedVersion, metadata } = own.right
+        const own = Options.ofCommand(aggregate.name, options)
+        if (Either.isLeft(own)) return typeof own.left === "string" ? invalidOptions("append", own.left) : own.left
+        const { commandId, expectedVersion, metadata } = own.right
         const run = (trace: Event.Metadata) =>
           Commands.execute({
             services,
@@ -192,7 +238,8 @@ export const make = <Name extends string, Id, State, Event, Command, Rejection>(
             decide: (state) => decideStored(aggregate, state, commands),
             source: Source.make(services.loadable, aggregate.state),
             expected: expectedVersion,
-            metadata: { ...trace, ...Context.get(fiber.currentContext, Event.CurrentMetadata), ...metadata }
+            commandId,
+            metadata: Metadata.ofCommand(fiber.currentContext, trace, commandId, metadata)
           })
         if (!Tracing.isTraced(fiber)) return run({})
         // the events carry the span of the command
@@ -213,6 +260,20 @@ export const make = <Name extends string, Id, State, Event, Command, Rejection>(
             (baseline) => Effect.as(Snapshots.afterLoad(services, id, baseline), toLoaded(id, baseline))
           )
         ),
+      loadAt: (id, point) =>
+        Effect.suspend(() => {
+          const problem = Options.pointProblem(point)
+          return problem === undefined
+            ? span("Repository.loadAt", Effect.map(loadAt(services, id, point), (baseline) => toLoaded(id, baseline)))
+            : invalidOptions("read", problem)
+        }),
+      history: (id, options) =>
+        Stream.suspend(() => {
+          const range = Options.rangeOf(options)
+          return Either.isLeft(range)
+            ? Stream.fail(invalidOptions("read", range.left))
+            : History.read(services, id, range.right)
+        }),
       createSnapshot: (id) => span("Repository.createSnapshot", Snapshots.create(services, id)),
       verify: (id, options) =>
         Effect.suspend(() => {
@@ -293,6 +354,7 @@ const makeServices = <Name extends string, Id, State, Event, Command, Rejection>
     return {
       loadable,
       state: aggregate.state.schema,
+      decode: Envelopes.decoder(aggregate),
       events,
       snapshots,
       loader: makeLoader(loadable, {

@@ -23,7 +23,7 @@ export interface Snapshot<out State> {
   readonly stream: StreamId.StreamId
   /** The version of the stream up to which the state is folded. */
   readonly version: number
-  /** The id of the event at that version. */
+  /** The id of the event at that version. If it is derived from a command id, `@` and the event's time follow. */
   readonly eventId: string
   readonly schemaVersion: number
   readonly fingerprint: string

@@ -1,9 +1,12 @@
 import type { SqlClient } from "@effect/sql"
-import { Context, Data, Effect, Either, Layer, Schema } from "effect"
+import { Context, Data, DateTime, Effect, Either, Layer, type Option, Schema, Stream } from "effect"
 import {
   Aggregate,
+  type Event as EventModule,
   EventStore,
+  ExpectedVersion,
   type InvalidOption,
+  type Position,
   Repository,
   SnapshotPolicy,
   SnapshotStore,
@@ -134,6 +137,7 @@ describe("Repository", () => {
       | Repository.HistoryRewritten
       | Repository.IdEncodeError
       | Repository.InvalidCommand
+      | Repository.InvalidCommandId
       | Repository.ReplayTooLong
     >()
     expect<Effect.Effect.Success<typeof execute>>().type.toBe<
@@ -153,6 +157,44 @@ describe("Repository", () => {
       | Repository.ReplayTooLong
     >()
     expect<Effect.Effect.Success<typeof load>>().type.toBe<Repository.Loaded<Id, { readonly total: bigint }>>()
+  })
+
+  test("what was executed is in typed envelopes", () => {
+    expect<Repository.Executed<{ readonly total: bigint }, Event>["recorded"]>().type.toBe<
+      ReadonlyArray<Repository.Written<Event>>
+    >()
+    expect<Repository.Written<Event>["event"]>().type.toBe<Event>()
+    expect<Repository.Written<Event>["position"]>().type.toBe<Option.Option<Position.Position>>()
+  })
+
+  test("the options of a command", () => {
+    const { execute } = null as never as Repository.Repository<typeof Counter>
+    const call = [CounterId.make("a"), { _tag: "Count", by: 1 } as const] as const
+    expect(execute).type.toBeCallableWith(...call, { commandId: "c", expectedVersion: ExpectedVersion.exact(3) })
+    expect(execute).type.not.toBeCallableWith(...call, { commandId: 7 })
+    expect(execute).type.not.toBeCallableWith(...call, { expectedVersion: 3 })
+    expect(execute).type.not.toBeCallableWith(...call, { idempotencyKey: "c" })
+  })
+
+  test("history is a stream of typed events and retired ones", () => {
+    const history = Stream.unwrap(Effect.map(Counters, (counters) => counters.history(CounterId.make("a"))))
+    expect<Stream.Stream.Success<typeof history>>().type.toBe<EventModule.Envelope<Event> | EventModule.Retired>()
+    expect<Stream.Stream.Error<typeof history>>().type.toBe<
+      | EventStore.EventDecodeError
+      | EventStore.HistoryGap
+      | EventStore.EventStoreError
+      | Repository.IdEncodeError
+    >()
+  })
+
+  test("loadAt takes a version or a time", () => {
+    const { loadAt } = null as never as Repository.Repository<typeof Counter>
+    expect(loadAt).type.toBeCallableWith(CounterId.make("a"), 3)
+    expect(loadAt).type.toBeCallableWith(CounterId.make("a"), DateTime.unsafeNow())
+    expect(loadAt).type.not.toBeCallableWith(CounterId.make("a"), "yesterday")
+    expect<Effect.Effect.Error<ReturnType<typeof loadAt>>>().type.toBe<
+      Repository.LoadError | Repository.VersionNotReached
+    >()
   })
 
   test("takes the aggregate's ids and commands only", () => {

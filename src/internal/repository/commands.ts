@@ -1,10 +1,11 @@
 // Executes commands.
 // Mechanism: load, decide, append at the loaded version. If another writer appended first, the command folds the new
-// events onto its state and decides again. No interruption can come between an append and its snapshot.
+// events onto its state and decides again. A command with an id that has not appended anything looks for an earlier try
+// before it answers.
 // Cost: the load, one round trip for the append, and two more for each lost race.
-import * as Cause from "effect/Cause"
 import * as Clock from "effect/Clock"
 import * as Context from "effect/Context"
+import * as DateTime from "effect/DateTime"
 import * as Effect from "effect/Effect"
 import * as Either from "effect/Either"
 import * as Option from "effect/Option"
@@ -13,14 +14,15 @@ import * as Event from "../../Event.js"
 import * as EventStore from "../../EventStore.js"
 import * as ExpectedVersion from "../../ExpectedVersion.js"
 import type * as StreamId from "../../StreamId.js"
-import { type Baseline, baselineOf } from "./baseline.js"
+import * as Appending from "./appending.js"
+import type { Baseline } from "./baseline.js"
+import * as CommandIds from "./commandIds.js"
 import { EventEncodeError, type ExecuteError, InvalidCommand } from "./errors.js"
-import { stands } from "./loadable.js"
 import { load } from "./loads.js"
-import type { Executed } from "./model.js"
-import { dueNow } from "./saves.js"
+import type { Executed, Written } from "./model.js"
+import * as Repeats from "./repeats.js"
 import type { Services } from "./services.js"
-import { afterAppend, afterLoad, type Commanded, saveInTime } from "./snapshots.js"
+import { afterLoad } from "./snapshots.js"
 import type { Source } from "./source.js"
 import { type Decided, type Decision, type Stored, tagOf } from "./storedEvents.js"
 
@@ -33,6 +35,8 @@ export interface Execution<in out Id, in out State, in out Event, out Rejection>
   readonly source: Source<State>
   /** The version that the caller expects. Default: any. */
   readonly expected: ExpectedVersion.ExpectedVersion | undefined
+  /** The id under which the commands count once. Default: they count each time. */
+  readonly commandId: string | undefined
   readonly metadata: Event.Metadata
 }
 
@@ -68,26 +72,118 @@ const decideAndAppend = <Id, State, Event, Rejection>(
   Effect.suspend((): Outcome<State, Event, Rejection> => {
     const { expected, id, services, source } = execution
     const { stream, version } = baseline
-    const refuse = (reason: Rejection | EventStore.VersionConflict) =>
-      Effect.as(afterLoad(services, id, baseline, source), Either.left(reason))
+    const afterwards = <A>(answer: A) => Effect.as(afterLoad(services, id, baseline, source), answer)
+    const unlessRepeated = (answer: Outcome<State, Event, Rejection>) => orEarlier(execution, baseline, answer)
     const unexpected = expected && unexpectedVersion(stream, expected, version, attempt)
-    if (unexpected !== undefined) return refuse(unexpected)
+    if (unexpected !== undefined) return unlessRepeated(afterwards(Either.left(unexpected)))
     // 2. decide
-    const decision = execution.decide(baseline.state)
-    if (decision._tag === "Rejected") return refuse(decision.rejection)
-    if (decision._tag !== "Decided") return notDecided(stream, decision)
-    const { state } = decision
-    const events = decision.events.map(({ event }) => event)
-    if (events.length === 0) {
-      return Effect.as(afterLoad(services, id, baseline, source), Either.right({ state, version, events }))
+    const decision = decide(execution, baseline.state)
+    switch (decision._tag) {
+      case "Threw":
+        return unlessRepeated(Effect.die(decision.defect))
+      case "Rejected":
+        return unlessRepeated(afterwards(Either.left(decision.rejection)))
+      case "Invalid":
+      case "Unstorable":
+        return unlessRepeated(notDecided(stream, decision))
+    }
+    if (decision.events.length === 0) {
+      return unlessRepeated(afterwards(Either.right({ ...nothing, state: decision.state, version })))
     }
     // 3. append
-    return Effect.flatMap(propose(decision.events, execution.metadata), (proposed) =>
-      Effect.as(
-        append(execution, baseline, decision, proposed, events),
-        Either.right({ state, version: version + proposed.length, events })
-      ))
+    return Effect.flatMap(
+      propose(execution, stream, decision.events),
+      (proposed) => append(execution, baseline, decision, proposed)
+    )
   })
+
+type Threw = { readonly _tag: "Threw"; readonly defect: unknown }
+
+const decide = <Id, State, Event, Rejection>(
+  execution: Execution<Id, State, Event, Rejection>,
+  state: State
+): Decision<State, Event, Rejection> | Threw => {
+  try {
+    return execution.decide(state)
+  } catch (defect) {
+    return { _tag: "Threw", defect }
+  }
+}
+
+const nothing = { events: [], recorded: [], position: Option.none(), duplicate: false } as const
+
+/** Gives the answer of a try that appended nothing, unless an earlier try of the command has appended its events. */
+const orEarlier = <Id, State, Event, Rejection>(
+  { commandId, id, services, source }: Execution<Id, State, Event, Rejection>,
+  baseline: Baseline<State>,
+  answer: Outcome<State, Event, Rejection>
+): Outcome<State, Event, Rejection> =>
+  commandId === undefined ? answer : Effect.flatMap(
+    Repeats.find({ services, id, commandId, baseline, source }),
+    (earlier) => Option.isNone(earlier) ? answer : Effect.succeed(Either.right(earlier.value))
+  )
+
+const append = <Id, State, Event, Rejection>(
+  execution: Execution<Id, State, Event, Rejection>,
+  before: Baseline<State>,
+  decided: Decided<State, Event>,
+  proposed: ReadonlyArray<Event.ProposedEvent>
+): Outcome<State, Event, Rejection> => {
+  const { commandId, id, services, source } = execution
+  const { stream } = before
+  const events = decided.events.map(({ event }) => event)
+  const derived = commandId !== undefined
+  return Appending.append({ services, id, before, source, decided, events, proposed, derived }).pipe(
+    Effect.flatMap((result): Outcome<State, Event, Rejection> => {
+      const at = (time: DateTime.Utc) => Either.right(executedOf(stream, decided.state, events, proposed, result, time))
+      // a store of the program's own may give no time
+      const executed = Option.isSome(result.time)
+        ? Effect.succeed(at(result.time.value))
+        : Effect.map(DateTime.now, at)
+      // the store may hold what another decision of the same command gave
+      return result.duplicate ? orEarlier(execution, before, executed) : executed
+    }),
+    Effect.catchTag("DuplicateEventId", (error) =>
+      orEarlier(
+        execution,
+        before,
+        new EventStore.EventStoreError({
+          operation: "append",
+          stream,
+          reason: "InvalidInput",
+          mayHaveAppended: false,
+          detail: error.message,
+          cause: error
+        })
+      ))
+  )
+}
+
+const executedOf = <State, Event>(
+  stream: StreamId.StreamId,
+  state: State,
+  events: ReadonlyArray<Event>,
+  proposed: ReadonlyArray<Event.ProposedEvent>,
+  { position, version }: EventStore.AppendResult,
+  time: DateTime.Utc
+): Executed<State, Event> => {
+  const recorded = events.map((event, index): Written<Event> => {
+    const { id, metadata = {}, type } = proposed[index]
+    const own = version - events.length + 1 + index
+    return {
+      _tag: "Event",
+      event,
+      id,
+      stream,
+      version: own,
+      position: own === version ? position : Option.none(),
+      type,
+      time,
+      metadata
+    }
+  })
+  return { state, version, events, recorded, position, duplicate: false }
+}
 
 // 3b. on a conflict read on, and go to 2
 const readOnAndDecide = <Id, State, Event, Rejection>(
@@ -104,10 +200,12 @@ const readOnAndDecide = <Id, State, Event, Rejection>(
     ): Outcome<State, Event, Rejection> => {
       const conflict = attempts === 1 ? lost : new EventStore.VersionConflict({ ...lost, attempts })
       const unexpected = expected && unexpectedVersion(lost.stream, expected, lost.actual, attempts)
-      if (unexpected !== undefined) return Effect.succeed(Either.left(unexpected))
+      if (unexpected !== undefined) {
+        return orEarlier(execution, baseline, Effect.succeed(Either.left(unexpected)))
+      }
       // the other writers append in real time, so the wait passes in real time too
       return Effect.matchEffect(Effect.withClock(driver.next(conflict), clock), {
-        onFailure: () => Effect.fail(conflict),
+        onFailure: () => orEarlier(execution, baseline, Effect.fail(conflict)),
         onSuccess: () =>
           Effect.flatMap(
             loader.advance(id, baseline, { source, onRefused: loads.refused }),
@@ -158,11 +256,16 @@ const notDecided = (
     : new EventEncodeError({ stream, command, type: decision.type, index, detail: decision.problem, cause })
 }
 
-const propose = <Event>(
-  stored: ReadonlyArray<Stored<Event>>,
-  metadata: Event.Metadata
-): Effect.Effect<ReadonlyArray<Event.ProposedEvent>> =>
-  Effect.flatMap(
+const propose = <Id, State, Event, Rejection>(
+  { commandId, metadata }: Execution<Id, State, Event, Rejection>,
+  stream: StreamId.StreamId,
+  stored: ReadonlyArray<Stored<Event>>
+): Effect.Effect<ReadonlyArray<Event.ProposedEvent>> => {
+  if (commandId !== undefined) {
+    const idOf = CommandIds.eventIds(stream, commandId)
+    return Effect.succeed(stored.map(({ payload, type }, index) => ({ id: idOf(index), type, payload, metadata })))
+  }
+  return Effect.flatMap(
     Event.IdGenerator,
     (newId) =>
       // most commands decide one event, for which Effect.reduce costs less than a loop
@@ -172,94 +275,4 @@ const propose = <Event>(
           return proposed
         }))
   )
-
-const append = <Id, State, Event, Rejection>(
-  { id, services, source }: Execution<Id, State, Event, Rejection>,
-  before: Baseline<State>,
-  { events: stored, state }: Decided<State, Event>,
-  proposed: ReadonlyArray<Event.ProposedEvent>,
-  events: ReadonlyArray<Event>
-): Effect.Effect<void, ExecuteError> => {
-  const { stream } = before
-  const version = before.version + proposed.length
-  const eventId = proposed[proposed.length - 1].id
-  const after = baselineOf({ state, version, eventId, time: null, replayed: before.replayed }, before)
-  const change = { before: before.state, after: state, events }
-  const commanded = (interrupted: boolean): Commanded<State, Event> => ({
-    change,
-    source,
-    appended: () =>
-      stored.map(({ text, type }, index) => ({
-        version: before.version + index + 1,
-        type,
-        payload: text,
-        eventId: proposed[index].id,
-        time: null
-      })),
-    isStored: isStored(services.events, before, interrupted ? after : undefined),
-    interrupted
-  })
-  const appended = services.events.append(stream, proposed, { expectedVersion: ExpectedVersion.exact(before.version) })
-  // a command that is interrupted during its append, or after it, still queues or saves its due snapshot
-  const thenSnapshot = Effect.uninterruptibleMask((restore) =>
-    restore(appended).pipe(
-      Effect.tapErrorCause((cause) =>
-        // an interrupted append may have succeeded: only the store can tell
-        Cause.isInterrupted(cause) ? afterAppend(services, id, after, commanded(true)) : Effect.void
-      ),
-      Effect.zipRight(afterAppend(services, id, after, commanded(false)))
-    )
-  )
-  const { inTransaction, policy, shared } = services
-  const appending = policy._tag !== "Inline" || Option.isNone(shared)
-    ? thenSnapshot
-    : Effect.flatMap(
-      dueNow(services, after, change),
-      (when) =>
-        when === undefined ? appended : Effect.flatMap(inTransaction, (open) => {
-          const save = saveInTime(services, id, after, when, commanded(false))
-          const both = shared.value.transaction(Effect.zipRight(appended, save))
-          // a transaction that the caller began can only be repeated by the caller
-          return open ? both : Effect.catchIf(both, isUnavailable, (first) => alone(thenSnapshot, first))
-        })
-    )
-  return Effect.catchTag(
-    appending,
-    "DuplicateEventId",
-    (error) =>
-      new EventStore.EventStoreError({
-        operation: "append",
-        stream,
-        reason: "InvalidInput",
-        mayHaveAppended: false,
-        detail: error.message,
-        cause: error
-      })
-  )
-}
-
-// Without the transaction the append may succeed. The event ids are the same, so the events are not appended twice.
-const alone = <A, E extends { readonly _tag: string }>(
-  appending: Effect.Effect<A, E>,
-  { mayHaveAppended }: EventStore.EventStoreError
-): Effect.Effect<A, E | EventStore.EventStoreError> =>
-  Effect.mapError(appending, (error) =>
-    mayHaveAppended && isUnavailable(error)
-      ? new EventStore.EventStoreError({ ...error, mayHaveAppended: true })
-      : error)
-
-const isUnavailable = (error: { readonly _tag: string }): error is EventStore.EventStoreError =>
-  error instanceof EventStore.EventStoreError && error.reason === "Unavailable"
-
-/** Asks the store whether the history before the command still stands and, if `after` is given, its own events too. */
-const isStored = <State>(
-  events: EventStore.EventStore["Type"],
-  before: Baseline<State>,
-  after: Baseline<State> | undefined
-): Effect.Effect<boolean, EventStore.EventStoreError> => {
-  // the append succeeds on any history of the same length, even on one that was restored since the load
-  const holds = before.version === 0 ? Effect.succeed(true) : stands(events.replay, before)
-  return after === undefined
-    ? holds
-    : Effect.if(holds, { onTrue: () => stands(events.replay, after), onFalse: () => Effect.succeed(false) })
 }

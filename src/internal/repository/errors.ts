@@ -22,6 +22,50 @@ export type LoadError =
   | ReplayTooLong
 
 /**
+ * The errors of a history.
+ *
+ * @since 0.1.0
+ * @category errors
+ */
+export type HistoryError =
+  | EventStore.EventDecodeError
+  | EventStore.EventStoreError
+  | EventStore.HistoryGap
+  | IdEncodeError
+
+/**
+ * Signals that a stream has not reached the version at which its state was asked for.
+ *
+ * @example
+ * ```ts
+ * import type { Repository } from "effect-eventsourcing"
+ * import { Effect } from "effect"
+ *
+ * const handled = <A>(effect: Effect.Effect<A, Repository.VersionNotReached>) =>
+ *   Effect.catchTag(effect, "VersionNotReached", ({ head }) => Effect.log(`the last version is ${head}`))
+ * ```
+ *
+ * @since 0.1.0
+ * @category errors
+ */
+export class VersionNotReached extends Schema.TaggedError<VersionNotReached>("effect-eventsourcing/VersionNotReached")(
+  "VersionNotReached",
+  {
+    stream: StreamId.StreamId,
+    /** The version that was asked for. */
+    version: Schema.Number,
+    /** The version of the stream. */
+    head: Schema.Number
+  }
+) {
+  /** @since 0.1.0 */
+  override get message(): string {
+    return `${StreamId.format(this.stream)} is at version ${this.head} and has not reached version ${this.version}: ` +
+      "ask for a version up to the last one"
+  }
+}
+
+/**
  * Signals that a load would fold more events than `maxReplay` allows. A snapshot makes the next load short: take one
  * with `createSnapshot`, which has no such limit, or wait for the worker in background mode.
  *
@@ -116,7 +160,59 @@ export class HistoryRewritten extends Schema.TaggedError<HistoryRewritten>("effe
  * @since 0.1.0
  * @category errors
  */
-export type ExecuteError = LoadError | EventStore.VersionConflict | EventEncodeError | InvalidCommand
+export type ExecuteError =
+  | LoadError
+  | EventStore.VersionConflict
+  | EventEncodeError
+  | InvalidCommand
+  | InvalidCommandId
+
+/**
+ * Signals that a command id is not a text of 1 to {@link maxCommandIdBytes} bytes that every store can keep. The command
+ * was not decided, and the repository did not call the store.
+ *
+ * @example
+ * ```ts
+ * import type { Repository } from "effect-eventsourcing"
+ * import { Effect } from "effect"
+ *
+ * const handled = <A>(effect: Effect.Effect<A, Repository.InvalidCommandId>) =>
+ *   Effect.catchTag(effect, "InvalidCommandId", ({ detail }) => Effect.logError(`the command id ${detail}`))
+ * ```
+ *
+ * @since 0.1.0
+ * @category errors
+ */
+export class InvalidCommandId extends Schema.TaggedError<InvalidCommandId>("effect-eventsourcing/InvalidCommandId")(
+  "InvalidCommandId",
+  {
+    /** The name of the aggregate. */
+    aggregate: Schema.String,
+    /** The problem, as in "is empty". */
+    detail: Schema.String
+  }
+) {
+  /** @since 0.1.0 */
+  override get message(): string {
+    return `the id of a command for ${quote(this.aggregate)} ${this.detail}: it must be a text of 1 to ` +
+      `${maxCommandIdBytes} bytes of UTF-8 without NUL and lone surrogates`
+  }
+}
+
+/**
+ * The maximal length of a command id, in bytes of UTF-8.
+ *
+ * @example
+ * ```ts
+ * import { Repository } from "effect-eventsourcing"
+ *
+ * const fits = (text: string) => new TextEncoder().encode(text).length <= Repository.maxCommandIdBytes
+ * ```
+ *
+ * @since 0.1.0
+ * @category constants
+ */
+export const maxCommandIdBytes = 1_024
 
 /**
  * Signals that a command does not match the aggregate's command schema, and that `decide` threw for it or did not

@@ -7,6 +7,7 @@ import type { StateSchema } from "../../SnapshotStore.js"
 import * as StreamId from "../../StreamId.js"
 import { unknownType } from "../schema/eventCodec.js"
 import * as Json from "../schema/json.js"
+import * as CommandIds from "./commandIds.js"
 import { IdEncodeError } from "./errors.js"
 
 export type Page = ReadonlyArray<EventStore.TailEvent>
@@ -118,6 +119,20 @@ export const holds = (page: Page, { eventId, version }: Place): boolean => {
   const [first] = page
   return first?.version === version && first.eventId === eventId
 }
+
+/**
+ * The text by which a snapshot proves that the stream still has its history: the id of the last event, and its time if the
+ * id is derived from a command id. After a restore that lost events, a command may be sent again and be stored on another
+ * history, under the same id and at the same version, but at another time.
+ */
+export const proofOf = ({ eventId, time }: Pick<EventStore.TailEvent, "eventId" | "time">): string | null =>
+  eventId !== null && time !== null && CommandIds.isDerived(eventId) ? `${eventId}@${time}` : eventId
+
+/** Tells whether a page that was read from a snapshot's version on begins with the event that the snapshot names. */
+export const proves = (
+  page: Page,
+  { eventId, version }: Pick<Snapshot.EncodedSnapshot, "eventId" | "version">
+): boolean => page[0]?.version === version && proofOf(page[0]) === eventId
 
 /** Asks the store whether a stream holds an event. */
 export const stands = (

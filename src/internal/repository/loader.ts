@@ -22,6 +22,15 @@ export interface Loader<in Id, in out State> {
   readonly load: (id: Id, options?: LoadOptions<State>) => Effect.Effect<Baseline<State>, LoadError>
   /** Gives the state at a version by full replay, also where newer events follow. */
   readonly replayTo: (id: Id, version: number) => Effect.Effect<Folded<State>, LoadError>
+  /**
+   * Gives the state at a version, also where newer events follow, or at the end of the stream if that comes first. It
+   * uses a stored snapshot of that version or an older one, and not the cache.
+   */
+  readonly loadTo: (
+    id: Id,
+    version: number,
+    options: Pick<LoadOptions<State>, "onRefused">
+  ) => Effect.Effect<Baseline<State>, LoadError>
   /** Makes the next load look for the stored snapshot. */
   readonly forget: (stream: StreamId.StreamId) => void
   /** Folds the source once more, and the events since. If the history was rewritten or the source is gone, it loads. */
@@ -58,8 +67,12 @@ export const make = <Id, State>(
   const limited = Replay.limits(options.pageSize, options.maxReplay)
   const unlimited = Replay.limits(options.pageSize, Infinity)
 
-  const resume: StateCache.Uncached<Id, State>["resume"] = (request, found) =>
-    found._tag === "Proved" ? foldTail(loadable, replay, request, found) : replayAll(replay, request, found)
+  const resume: StateCache.Uncached<Id, State>["resume"] = (request, found) => {
+    if (found._tag === "Unused") return replayAll(replay, request, found)
+    return found.snapshot.version <= request.upTo
+      ? foldTail(loadable, replay, request, found)
+      : replayAll(replay, request, { _tag: "Unused", outcome: noSnapshot, page: undefined, refuted: Option.none() })
+  }
 
   // 1. find the snapshot  2. fold the events behind it, or all of them
   const loadStored: StateCache.Uncached<Id, State>["load"] = (request) =>
@@ -92,6 +105,11 @@ export const make = <Id, State>(
           Effect.suspend(() => replay.fromStart({ ...request, upTo: version }, undefined)),
           request
         )),
+    loadTo: (id, version, options) =>
+      Effect.flatMap(requestOf(loadable, id, limited, options), (request) => {
+        const upTo = { ...request, upTo: version }
+        return Replay.repeatRewritten(loadStored(upTo), upTo)
+      }),
     forget: (stream) => cache?.forget(stream),
     advance: (id, baseline, options) =>
       Effect.flatMap(requestOf(loadable, id, limited, options), (request) => {
@@ -135,10 +153,11 @@ const foldTail = <Id, State>(
   request: Replay.Request<Id, State>,
   { encoded, page, snapshot }: SnapshotSource.Proved<State>
 ): Replay.Loading<State> => {
-  const { eventId, schemaVersion, state, time, version } = snapshot
+  const { eventId: proof, schemaVersion, state, time, version } = snapshot
+  // the page begins with the event of the snapshot
+  const [{ eventId }] = page
   const again = () => Option.map(Either.getRight(aggregate.decode(encoded)), ({ state }) => state)
   request.source?.begin(again, { version, eventId })
-  // the page begins with the event of the snapshot
   const from = { state, version, eventId, time: page[0].time, replayed: 0 }
   return Effect.map(
     replay.fold(request, from, page.slice(1), page.length === request.limits.first),
@@ -146,7 +165,7 @@ const foldTail = <Id, State>(
       baselineOf(folded, {
         stream: request.stream,
         snapshotVersion: version,
-        used: Option.some({ version, eventId, schemaVersion, time: time.epochMillis }),
+        used: Option.some({ version, eventId: proof, schemaVersion, time: time.epochMillis }),
         outcome: outcomeOf(aggregate, snapshot),
         took: request.elapsed(),
         refuted: Option.none(),
@@ -186,6 +205,8 @@ const tellRefused = <State>(
     Replay.isRewritten(error)
       ? new Replay.Rewritten({ refused })
       : Effect.zipRight(onRefused(refused), Effect.fail(error)))
+
+const noSnapshot: Snapshot.SnapshotOutcome = { _tag: "None" }
 
 const isFailure = (outcome: Snapshot.SnapshotOutcome): outcome is Snapshot.SnapshotFailure => outcome instanceof Error
 

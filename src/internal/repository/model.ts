@@ -1,6 +1,8 @@
 // The results of Repository, which exports them.
 import type * as DateTime from "effect/DateTime"
 import type * as Option from "effect/Option"
+import type * as Event from "../../Event.js"
+import type * as Position from "../../Position.js"
 import type * as Snapshot from "../../Snapshot.js"
 import type * as SnapshotStore from "../../SnapshotStore.js"
 
@@ -11,12 +13,32 @@ import type * as SnapshotStore from "../../SnapshotStore.js"
  * @category models
  */
 export interface Executed<out State, out Event> {
-  /** The state after the events. */
+  /** The state after the events. For a duplicate, the current state: it may include later events. */
   readonly state: State
   /** The version after the events. */
   readonly version: number
   /** The events that the command decided, as a replay decodes them. */
   readonly events: ReadonlyArray<Event>
+  /** The same events in their envelopes. */
+  readonly recorded: ReadonlyArray<Written<Event>>
+  /** The position of the last event. `None` if the command decided no events. */
+  readonly position: Option.Option<Position.Position>
+  /**
+   * Whether the events were stored already, by an earlier try of the command with this `commandId`. The result is then
+   * that of the earlier try. Always false for a command without an id.
+   */
+  readonly duplicate: boolean
+}
+
+/**
+ * An event that a command wrote, in its envelope.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Written<out E> extends Omit<Event.Envelope<E>, "position"> {
+  /** The position in the order over all streams. An append gives that of its last event only. */
+  readonly position: Option.Option<Position.Position>
 }
 
 /**

@@ -1,4 +1,5 @@
 // The options of Repository, which exports them, and their validation.
+import * as DateTime from "effect/DateTime"
 import * as Duration from "effect/Duration"
 import * as Either from "effect/Either"
 import * as Schedule from "effect/Schedule"
@@ -18,7 +19,9 @@ import {
   unless,
   wholeFromOne
 } from "../options.js"
-import { unreadable } from "../text.js"
+import { quote, unreadable } from "../text.js"
+import * as CommandIds from "./commandIds.js"
+import { InvalidCommandId } from "./errors.js"
 import * as Policy from "./policy.js"
 
 /**
@@ -113,13 +116,42 @@ export interface CacheOptions {
  */
 export interface ExecuteOptions {
   /**
+   * The id under which the command counts once for its aggregate, however often and by however many processes it is
+   * sent. A repeat gives the events of the first try and the current state, with `duplicate: true`, whatever command it
+   * brings. `executeAll` has one id for all of its commands. The same id may go to other aggregates.
+   *
+   * A command that was rejected, or that decided no events, is not remembered: its repeat is decided anew.
+   *
+   * A text of 1 to 1,024 bytes. Version 7 UUIDs and ULIDs keep the index of event ids compact. The id is part of the
+   * metadata as `commandId`, and the default of `correlationId` and `causationId`.
+   */
+  readonly commandId?: string | undefined
+  /**
    * The version of the state on which the caller bases the command. If the aggregate is at another version, the command
    * fails with a `VersionConflict` at once and is not decided. After a lost race it is decided again only if the new
    * version is an expected one too. Default: any version.
    */
   readonly expectedVersion?: ExpectedVersion.ExpectedVersion | undefined
-  /** Metadata of the events. It overrides the trace context and the fiber's `Event.CurrentMetadata`. */
+  /**
+   * Metadata of the events. It overrides the trace context, the fiber's `Event.CurrentMetadata`, and the ids that follow
+   * from `commandId`.
+   */
   readonly metadata?: Event.Metadata | undefined
+}
+
+/**
+ * The range of a history.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface HistoryOptions {
+  /** The first version. Default 1. */
+  readonly fromVersion?: number | undefined
+  /** The last version. Default: up to the end. */
+  readonly toVersion?: number | undefined
+  /** Gives the newest event first. Default false. */
+  readonly reverse?: boolean | undefined
 }
 
 /**
@@ -195,29 +227,69 @@ const valueProblem = <State, Event>(options: Options<State, Event>): InvalidOpti
 }
 
 /** The options of a command, or the problem with them. */
-export const ofCommand = (options: ExecuteOptions | undefined): Either.Either<ExecuteOptions, string> => {
+export const ofCommand = (
+  aggregate: string,
+  options: ExecuteOptions | undefined
+): Either.Either<ExecuteOptions, string | InvalidCommandId> => {
   if (options === undefined) return noOptions
   try {
-    const problem = unknownKey("the options of execute", options, ["expectedVersion", "metadata"])
+    const problem = unknownKey("the options of execute", options, ["commandId", "expectedVersion", "metadata"])
     if (problem !== undefined) return Either.left(problem)
     // each is read once: an accessor may give something else the next time
-    const { expectedVersion, metadata } = options
+    const { commandId, expectedVersion, metadata } = options
+    const detail = commandId === undefined ? undefined : CommandIds.problem(commandId)
+    if (detail !== undefined) return Either.left(new InvalidCommandId({ aggregate, detail }))
     if (metadata !== undefined && !isPlainRecord(metadata)) return Either.left("the metadata is not a plain record")
     const wrong = expectedVersion === undefined ? undefined : expectedProblem(expectedVersion)
     return wrong === undefined
-      ? Either.right({ expectedVersion: expectedVersion && { ...expectedVersion }, metadata: { ...metadata } })
+      ? Either.right({
+        commandId,
+        expectedVersion: expectedVersion && { ...expectedVersion },
+        metadata: { ...metadata }
+      })
       : Either.left(wrong)
   } catch {
     return Either.left(unreadable)
   }
 }
 
-const noOptions: Either.Either<ExecuteOptions, string> = Either.right({})
+const noOptions: Either.Either<{}, never> = Either.right({})
 
 const isPlainRecord = (value: unknown): boolean => {
   if (typeof value !== "object" || value === null) return false
   const prototype: unknown = Object.getPrototypeOf(value)
   return prototype === null || prototype === Object.prototype
+}
+
+/** The range of a history, or the problem with it. */
+export const rangeOf = (options: HistoryOptions | undefined): Either.Either<HistoryOptions, string> => {
+  if (options === undefined) return noOptions
+  try {
+    const { fromVersion, reverse, toVersion } = options
+    const problem = unknownKey("the options of history", options, ["fromVersion", "toVersion", "reverse"]) ??
+      wholeFromOne("fromVersion", fromVersion)?.message ??
+      (toVersion === undefined ? undefined : versionProblem("toVersion", toVersion)) ??
+      booleanProblem("reverse", reverse)?.message
+    return problem === undefined ? Either.right({ fromVersion, toVersion, reverse }) : Either.left(problem)
+  } catch {
+    return Either.left(unreadable)
+  }
+}
+
+const versionProblem = (name: string, version: unknown): string | undefined =>
+  typeof version === "number" && Number.isSafeInteger(version) && version >= 0
+    ? undefined
+    : `${name} is ${quote(version)}; it must be a whole number, 0 or more`
+
+/** Says why a value is not a version or a time. `undefined` if it is one. */
+export const pointProblem = (point: unknown): string | undefined => {
+  try {
+    return DateTime.isDateTime(point)
+      ? (Number.isFinite(point.epochMillis) ? undefined : `the time is ${quote(point.epochMillis)} milliseconds`)
+      : versionProblem("the version", point)
+  } catch {
+    return unreadable
+  }
 }
 
 /** Whether a verification removes the snapshots that it refutes, or the problem with its options. */

@@ -70,14 +70,15 @@ export const make = <Id, State>(
 
   const fold: Replay<Id, State>["fold"] = (request, from, page, more) =>
     Effect.suspend(() => {
-      const { limits, onPage, source, stream } = request
+      const { limits, onPage, source, stream, upTo } = request
       onPage()
-      if (from.replayed + page.length > limits.most) {
+      const wanted = upTo === Infinity ? page : pageUpTo(upTo, from, page)
+      if (from.replayed + wanted.length > limits.most) {
         return new ReplayTooLong({ stream, fromVersion: from.version + 1, maxReplay: limits.most })
       }
-      const folded = aggregate.fold(stream, from, page)
+      const folded = aggregate.fold(stream, from, wanted)
       if (Either.isLeft(folded)) return Effect.fail(folded.left)
-      source?.add(page)
+      source?.add(wanted)
       return more
         // a long replay lets other fibers run between its pages
         ? Effect.zipRight(Effect.yieldNow(), readOn(request, folded.right))
@@ -92,8 +93,7 @@ export const make = <Id, State>(
     return Effect.flatMap(events.readTail(stream, { fromVersion: from.version + 1 - known, limit }), (page) => {
       if (known === 1 && !continues(page, from)) return new Rewritten({ refused: undefined })
       const unread = page.slice(known)
-      const next = upTo === Infinity ? unread : unread.filter(({ version }) => version <= upTo)
-      return next.length === 0 ? Effect.succeed(from) : fold(request, from, next, page.length === limit)
+      return unread.length === 0 ? Effect.succeed(from) : fold(request, from, unread, page.length === limit)
     })
   }
 
@@ -117,6 +117,14 @@ export const make = <Id, State>(
         : capped(fold(request, start, page, true))
     }
   }
+}
+
+// where the stream lacks the version and goes on behind it, the next event shows the gap
+const pageUpTo = (upTo: number, from: Folded<unknown>, page: Page): Page => {
+  const end = page.findIndex(({ version }) => version > upTo)
+  if (end === -1) return page
+  const last = end === 0 ? from.version : page[end - 1].version
+  return page.slice(0, last < upTo ? end + 1 : end)
 }
 
 // a store may give no ids: then only the version can be compared

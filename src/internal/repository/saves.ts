@@ -15,6 +15,7 @@ import { maxVersion, noDate } from "../constants.js"
 import { liveClock } from "../liveClock.js"
 import type { Baseline } from "./baseline.js"
 import type { LoadError } from "./errors.js"
+import { proofOf } from "./loadable.js"
 import type { CreatedSnapshot } from "./model.js"
 import { settle } from "./policy.js"
 import type { Services } from "./services.js"
@@ -88,7 +89,7 @@ export const save = <Id, State, Event>(
 ): Effect.Effect<CreatedSnapshot<State>, SaveError> =>
   Effect.gen(function*() {
     const { refuted, state, stream, version } = baseline
-    const eventId = yield* lastEventId(baseline)
+    const eventId = yield* proofIn(baseline)
     const time = yield* timeOf(stream, yield* Clock.currentTimeMillis)
     const encoded = yield* loadable.encode({ stream, version, eventId, state, time })
     if (Option.isSome(refuted)) {
@@ -183,16 +184,17 @@ export const notTaken = ({ aggregate, id }: StreamId.StreamId, detail: string): 
   new SnapshotStore.SnapshotStoreError({ operation: "save", aggregate, id, reason: "InvalidInput", detail })
 
 // the id is not read afterwards: by then the store may hold another event at that version
-const lastEventId = <State>(
-  { eventId, stream, version }: Baseline<State>
-): Effect.Effect<string, EventStore.EventStoreError> =>
-  eventId !== null ? Effect.succeed(eventId) : new EventStore.EventStoreError({
+const proofIn = <State>(baseline: Baseline<State>): Effect.Effect<string, EventStore.EventStoreError> => {
+  const proof = proofOf(baseline)
+  const { stream, version } = baseline
+  return proof !== null ? Effect.succeed(proof) : new EventStore.EventStoreError({
     operation: "read",
     stream,
     reason: "Unavailable",
     mayHaveAppended: false,
     detail: `the store did not return the id of event ${version}, the last event that it returned`
   })
+}
 
 const timeOf = (
   stream: StreamId.StreamId,

@@ -1,8 +1,10 @@
 import type * as Duration from "effect/Duration"
 import type * as Effect from "effect/Effect"
+import type * as Either from "effect/Either"
 import type * as Option from "effect/Option"
 import type * as Schedule from "effect/Schedule"
 import type * as Schema from "effect/Schema"
+import type * as Event from "../../Event.js"
 import type * as EventStore from "../../EventStore.js"
 import type * as SnapshotPolicy from "../../SnapshotPolicy.js"
 import type * as SnapshotStore from "../../SnapshotStore.js"
@@ -20,6 +22,9 @@ import type * as Telemetry from "./telemetry.js"
 export interface Services<in Id, in out State, in out Event> {
   readonly loadable: Loadable<Id, State>
   readonly state: Schema.Schema<State>
+  readonly decode: (
+    recorded: Event.RecordedEvent
+  ) => Either.Either<Event.Envelope<Event> | Event.Retired, EventStore.EventDecodeError>
   readonly events: EventStore.EventStore["Type"]
   readonly snapshots: SnapshotStore.SnapshotStore["Type"]
   readonly loader: Loader<Id, State>

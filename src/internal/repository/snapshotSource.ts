@@ -13,7 +13,7 @@ import * as Snapshot from "../../Snapshot.js"
 import type { SnapshotStore } from "../../SnapshotStore.js"
 import * as StreamId from "../../StreamId.js"
 import { contain } from "./contain.js"
-import { holds, type Loadable, type Page } from "./loadable.js"
+import { type Loadable, type Page, proofOf, proves } from "./loadable.js"
 
 export type Found<State> = Proved<State> | Unused
 
@@ -119,9 +119,9 @@ const proveDecoded = <State>(
   snapshot: Snapshot.Snapshot<State>,
   page: Page
 ): Found<State> => {
-  if (holds(page, snapshot)) return { _tag: "Proved", snapshot, encoded, page }
+  if (proves(page, snapshot)) return { _tag: "Proved", snapshot, encoded, page }
   const { eventId, stream, version } = snapshot
-  const actual = page[0]?.version === version ? page[0].eventId : null
+  const actual = page[0]?.version === version ? proofOf(page[0]) : null
   return refuse(aggregate, encoded, new Snapshot.HistoryMismatch({ stream, version, expected: eventId, actual }))
 }
 

@@ -25,8 +25,11 @@ export interface Commanded<in out State, in out Event> {
   readonly change?: SnapshotPolicy.Change<State, Event> | undefined
   /** The source of the state before the command. */
   readonly source: Source<State>
-  /** The events of the command, as the store returns them. */
-  readonly appended: () => ReadonlyArray<EventStore.TailEvent>
+  /**
+   * The events of the command, as the store returns them. Undefined if the store may hold other events under their ids:
+   * then a save reads the stream again.
+   */
+  readonly appended: (() => ReadonlyArray<EventStore.TailEvent>) | undefined
   readonly isStored: Effect.Effect<boolean, EventStore.EventStoreError>
   /** Whether the append was interrupted and its result is not known. */
   readonly interrupted: boolean
@@ -92,7 +95,9 @@ export const saveInTime = <Id, State, Event>(
   const fromCommand = command !== undefined && Option.isNone(used) && !cached ? command : undefined
   const saving = Effect.suspend((): Effect.Effect<unknown, unknown> => {
     if (command === undefined && !cached) return saveDue(services, baseline)
-    const again = fromCommand === undefined ? Option.none() : fromCommand.source.again(fromCommand.appended())
+    const again = fromCommand?.appended === undefined
+      ? Option.none()
+      : fromCommand.source.again(fromCommand.appended())
     return Option.match(again, {
       onNone: () => saveStored(services, id, stream, when, { uncommitted: 0, heartbeat: () => {} }),
       onSome: (folded) => saveDue(services, baselineOf(folded, baseline))

@@ -13,7 +13,7 @@ import type * as StreamId from "../../StreamId.js"
 import * as BackOff from "./backOff.js"
 import { type Baseline, baselineOf, type Used } from "./baseline.js"
 import * as Counters from "./counters.js"
-import { holds, type Loadable, type Page } from "./loadable.js"
+import { type Loadable, type Page, proofOf, proves } from "./loadable.js"
 import type { Loading, Request } from "./replay.js"
 import { type Found, prove } from "./snapshotSource.js"
 
@@ -74,7 +74,7 @@ export const make = <Id, State>(
       if (entry === undefined) return miss("Miss")
       const { encoded } = entry
       return Effect.flatMap(events.readTail(stream, { fromVersion: encoded.version, limit: limits.first }), (page) => {
-        if (holds(page, encoded) && page.length < limits.first) {
+        if (proves(page, encoded) && page.length < limits.first) {
           if (!again) count("Hit")
           return resume(request, entry, page, now)
         }
@@ -132,7 +132,8 @@ const makeEntries = <Id, State>(
 
   // Only a load writes the cache, and only outside of transactions: other processes see the same events.
   const remember = (loaded: Baseline<State>, used: Option.Option<Used>, now: number): void => {
-    const { eventId, state, stream, version } = loaded
+    const { state, stream, version } = loaded
+    const eventId = proofOf(loaded)
     if (version === 0 || eventId === null || uncachable.waits(stream.id, now)) return
     const time = DateTime.make(Math.trunc(now))
     // the clock may give a time that is not a date

@@ -1,0 +1,123 @@
+// Appends the events of a command, and takes its snapshot.
+// Mechanism: one append at the loaded version. No interruption can come between an append and its snapshot. In mode
+// inline both are written in one transaction; if that fails, the append is tried without it.
+// Cost: one round trip, and the snapshot if one is due.
+import * as Cause from "effect/Cause"
+import * as DateTime from "effect/DateTime"
+import * as Effect from "effect/Effect"
+import * as Option from "effect/Option"
+import type * as Event from "../../Event.js"
+import * as EventStore from "../../EventStore.js"
+import * as ExpectedVersion from "../../ExpectedVersion.js"
+import { type Baseline, baselineOf } from "./baseline.js"
+import { stands } from "./loadable.js"
+import { dueNow } from "./saves.js"
+import type { Services } from "./services.js"
+import { afterAppend, type Commanded, saveInTime } from "./snapshots.js"
+import type { Source } from "./source.js"
+import type { Decided } from "./storedEvents.js"
+
+/** The input of {@link append}. */
+export interface Appending<in out Id, in out State, in out Event> {
+  readonly services: Services<Id, State, Event>
+  readonly id: Id
+  readonly before: Baseline<State>
+  readonly source: Source<State>
+  readonly decided: Decided<State, Event>
+  /** The decided events alone. */
+  readonly events: ReadonlyArray<Event>
+  readonly proposed: ReadonlyArray<Event.ProposedEvent>
+  /** Whether the event ids are derived, so that another writer may have stored other events under them. */
+  readonly derived: boolean
+}
+
+type AppendError = EventStore.VersionConflict | EventStore.DuplicateEventId | EventStore.EventStoreError
+
+export const append = <Id, State, Event>(
+  appending: Appending<Id, State, Event>
+): Effect.Effect<EventStore.AppendResult, AppendError> => {
+  const { before, decided, events, id, proposed, services } = appending
+  const version = before.version + proposed.length
+  const eventId = proposed[proposed.length - 1].id
+  const after = baselineOf({ state: decided.state, version, eventId, time: null, replayed: before.replayed }, before)
+  const change = { before: before.state, after: decided.state, events }
+  const commanded = commandedBy(appending, after, change)
+  const appended = services.events.append(before.stream, proposed, {
+    expectedVersion: ExpectedVersion.exact(before.version)
+  })
+  // a command that is interrupted during its append, or after it, still queues or saves its due snapshot
+  const thenSnapshot = Effect.uninterruptibleMask((restore) =>
+    restore(appended).pipe(
+      Effect.tapErrorCause((cause) =>
+        // an interrupted append may have succeeded: only the store can tell
+        Cause.isInterrupted(cause) ? afterAppend(services, id, after, commanded(undefined)) : Effect.void
+      ),
+      Effect.tap((result) => afterAppend(services, id, after, commanded(result)))
+    )
+  )
+  const { inTransaction, policy, shared } = services
+  if (policy._tag !== "Inline" || Option.isNone(shared)) return thenSnapshot
+  return Effect.flatMap(
+    dueNow(services, after, change),
+    (when) =>
+      when === undefined ? appended : Effect.flatMap(inTransaction, (open) => {
+        const both = shared.value.transaction(
+          Effect.tap(appended, (result) => saveInTime(services, id, after, when, commanded(result)))
+        )
+        // a transaction that the caller began can only be repeated by the caller
+        return open ? both : Effect.catchIf(both, isUnavailable, (first) => alone(thenSnapshot, first))
+      })
+  )
+}
+
+const commandedBy = <Id, State, Event>(
+  { before, decided, derived, proposed, services, source }: Appending<Id, State, Event>,
+  after: Baseline<State>,
+  change: NonNullable<Commanded<State, Event>["change"]>
+) =>
+(result: EventStore.AppendResult | undefined): Commanded<State, Event> => {
+  // the append was interrupted
+  const interrupted = result === undefined
+  const mayBeOthers = interrupted ? derived : result.duplicate
+  const time = interrupted ? null : Option.match(result.time, { onNone: () => null, onSome: DateTime.toEpochMillis })
+  return {
+    change,
+    source,
+    appended: mayBeOthers ? undefined : () =>
+      decided.events.map(({ text, type }, index) => ({
+        version: before.version + index + 1,
+        type,
+        payload: text,
+        eventId: proposed[index].id,
+        time
+      })),
+    isStored: isStored(services.events, before, interrupted ? after : undefined),
+    interrupted
+  }
+}
+
+// Without the transaction the append may succeed. The event ids are the same, so the events are not appended twice.
+const alone = <A, E extends { readonly _tag: string }>(
+  appending: Effect.Effect<A, E>,
+  { mayHaveAppended }: EventStore.EventStoreError
+): Effect.Effect<A, E | EventStore.EventStoreError> =>
+  Effect.mapError(appending, (error) =>
+    mayHaveAppended && isUnavailable(error)
+      ? new EventStore.EventStoreError({ ...error, mayHaveAppended: true })
+      : error)
+
+const isUnavailable = (error: { readonly _tag: string }): error is EventStore.EventStoreError =>
+  error instanceof EventStore.EventStoreError && error.reason === "Unavailable"
+
+/** Asks the store whether the history before the command still stands and, if `after` is given, its own events too. */
+const isStored = <State>(
+  events: EventStore.EventStore["Type"],
+  before: Baseline<State>,
+  after: Baseline<State> | undefined
+): Effect.Effect<boolean, EventStore.EventStoreError> => {
+  // the append succeeds on any history of the same length, even on one that was restored since the load
+  const holds = before.version === 0 ? Effect.succeed(true) : stands(events.replay, before)
+  return after === undefined
+    ? holds
+    : Effect.if(holds, { onTrue: () => stands(events.replay, after), onFalse: () => Effect.succeed(false) })
+}
