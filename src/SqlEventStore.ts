@@ -19,6 +19,8 @@ import * as Feed from "./internal/sql/feed.js"
 import * as Row from "./internal/sql/row.js"
 import { setUp } from "./internal/sql/setUp.js"
 import * as SnapshotRows from "./internal/sql/snapshotRows.js"
+import * as Spans from "./internal/sql/spans.js"
+import type { Query } from "./internal/sql/statement.js"
 import type { InvalidOption } from "./InvalidOption.js"
 import type * as Snapshot from "./Snapshot.js"
 import type * as SqlMigrations from "./SqlMigrations.js"
@@ -48,8 +50,23 @@ export const make: (options?: SqlMigrations.Options) => Effect.Effect<
   const { execute, executeValues, identity, inTransaction, repeat, swallow, transaction } = client
   const services: Append.Services = { client, statements }
   const feed = yield* Feed.make(client, names, statements)
+  const span = Spans.make(client.sql)
+  const select = (query: Query, stream?: StreamId.StreamId): Spans.Operation<ReadonlyArray<unknown>> => ({
+    name: "SELECT",
+    collection: names.events,
+    stream,
+    query,
+    result: found
+  })
   return EventStore.makeEncoded({
-    append: Append.make(services),
+    append: span("EventStore.append", Append.make(services), (options) => ({
+      name: "INSERT",
+      collection: names.events,
+      stream: options.stream,
+      query: statements.append(options),
+      attributes: { "eventsourcing.events": options.events.length },
+      result: ({ duplicate, version }) => ({ "eventsourcing.version": version, "eventsourcing.duplicate": duplicate })
+    })),
     read: (options) =>
       Effect.mapBoth(repeat(execute(statements.read(options))), {
         onFailure: eventStoreError("read", options.stream),
@@ -63,26 +80,37 @@ export const make: (options?: SqlMigrations.Options) => Effect.Effect<
         onSuccess: (rows) => rows.map((row) => ({ id: Row.text(row.stream_id), version: Row.number(row.version) }))
       }),
     version: (stream) => Effect.mapError(Append.version(services, stream), eventStoreError("version", stream)),
-    find: (eventIds) =>
+    find: span("EventStore.find", (eventIds) =>
       Effect.mapBoth(repeat(execute(statements.standing(eventIds))), {
         onFailure: eventStoreError("find"),
         onSuccess: (rows) => rows.map((row) => toFound(statements, row))
-      }),
-    readTail: (stream, options) =>
-      Effect.mapBoth(repeat(executeValues(statements.readTail({ ...options, stream }))), {
-        onFailure: eventStoreError("read", stream),
-        onSuccess: (rows) => toTail(statements, rows)
-      }),
+      }), (eventIds) => select(statements.standing(eventIds))),
+    readTail: span(
+      "EventStore.readTail",
+      (stream, options) =>
+        Effect.mapBoth(repeat(executeValues(statements.readTail({ ...options, stream }))), {
+          onFailure: eventStoreError("read", stream),
+          onSuccess: (rows) => toTail(statements, rows)
+        }),
+      (stream, options) => select(statements.readTail({ ...options, stream }), stream)
+    ),
     withSnapshots: (snapshots) => {
       const table = SnapshotRows.StoreWithTable.tableOf(snapshots)
       if (table === undefined || table.client !== identity) return Option.none()
       const load = statements.readWithSnapshot(table.name)
       return Option.some({
-        read: (stream, options) =>
-          Effect.mapBoth(repeat(executeValues(load({ ...options, stream }))), {
-            onFailure: eventStoreError("read", stream),
-            onSuccess: (rows) => split(statements, stream, rows)
-          }),
+        read: span(
+          "EventStore.load",
+          (stream, options) =>
+            Effect.mapBoth(repeat(executeValues(load({ ...options, stream }))), {
+              onFailure: eventStoreError("read", stream),
+              onSuccess: (rows) => split(statements, stream, rows)
+            }),
+          (stream, options) => ({
+            ...select(load({ ...options, stream }), stream),
+            result: ({ events }) => found(events)
+          })
+        ),
         transaction: (effect) =>
           Effect.mapError(transaction(effect), (error) =>
             error instanceof SqlError
@@ -128,6 +156,8 @@ export const layerWith = (
  * @category layers
  */
 export const layer = layerWith({})
+
+const found = (events: ReadonlyArray<unknown>) => ({ "eventsourcing.events": events.length })
 
 const toFound = ({ position }: EventStatements, row: Row.Row): EventStore.FoundEvent => ({
   eventId: Row.text(row.event_id),

@@ -16,6 +16,7 @@ import { quoted } from "./internal/sql/names.js"
 import * as Row from "./internal/sql/row.js"
 import { setUp } from "./internal/sql/setUp.js"
 import * as SnapshotRows from "./internal/sql/snapshotRows.js"
+import * as Spans from "./internal/sql/spans.js"
 import type { InvalidOption } from "./InvalidOption.js"
 import * as SnapshotStore from "./SnapshotStore.js"
 import type * as SqlMigrations from "./SqlMigrations.js"
@@ -42,23 +43,46 @@ export const make: (options?: SqlMigrations.Options) => Effect.Effect<
   const { client, dialect, names } = yield* setUp(options)
   const { attempt, attemptBriefly, execute, identity, repeat } = client
   const statements = SnapshotRows.statements(dialect, quoted(names.snapshots))
+  const span = Spans.make(client.sql)
+  const collection = names.snapshots
   const store = SnapshotStore.makeEncoded(SnapshotStore.SnapshotStore.of({
-    get: (stream, options) =>
+    get: span("SnapshotStore.get", (stream, options) =>
       // its failure must not fail a load, nor the transaction of a caller
       Effect.mapBoth(attempt(execute(statements.get({ ...options, stream }))), {
         onFailure: failure("get", stream.aggregate, stream.id),
         onSuccess: ([row]) => Option.map(Option.fromNullable(row), (row) => SnapshotRows.decode(stream, row))
-      }),
-    save: (snapshot) =>
+      }), (stream, options) => ({
+        name: "SELECT",
+        collection,
+        stream,
+        query: statements.get({ ...options, stream })
+      })),
+    save: span("SnapshotStore.save", (snapshot) =>
       Effect.mapBoth(attemptBriefly(execute(statements.save(snapshot))), {
         onFailure: failure("save", snapshot.stream.aggregate, snapshot.stream.id),
         onSuccess: (rows) => rows.length === 0 ? "Superseded" : "Saved"
-      }),
-    delete: (stream, options) =>
-      Effect.mapBoth(attemptBriefly(execute(statements.delete(stream, options))), {
-        onFailure: failure("delete", stream.aggregate, stream.id),
-        onSuccess: (rows) => rows.length
-      }),
+      }), (snapshot) => ({
+        name: "INSERT",
+        collection,
+        stream: snapshot.stream,
+        query: statements.save(snapshot),
+        attributes: { "eventsourcing.version": snapshot.version },
+        result: (outcome) => ({ "eventsourcing.outcome": outcome })
+      })),
+    delete: span(
+      "SnapshotStore.delete",
+      (stream, options) =>
+        Effect.mapBoth(attemptBriefly(execute(statements.delete(stream, options))), {
+          onFailure: failure("delete", stream.aggregate, stream.id),
+          onSuccess: (rows) => rows.length
+        }),
+      (stream, options) => ({
+        name: "DELETE",
+        collection,
+        stream,
+        query: statements.delete(stream, options)
+      })
+    ),
     exists: (stream, options) =>
       Effect.mapBoth(repeat(execute(statements.exists(stream, options?.schemaVersion))), {
         onFailure: failure("exists", stream.aggregate, stream.id),

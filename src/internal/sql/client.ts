@@ -10,6 +10,7 @@ import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import { identity } from "effect/Function"
 import * as Option from "effect/Option"
+import { isTraced } from "../tracing.js"
 import { refusal } from "./failure.js"
 import * as Pool from "./postgres/pool.js"
 import * as Savepoint from "./postgres/savepoint.js"
@@ -77,22 +78,23 @@ export const make: Effect.Effect<StoreClient, SqlError, SqlClient.SqlClient> = E
     repeat: run(parts, Retry.whileUndoneOrLost, joined),
     attempt: run(parts, Retry.whileUndoneOrLost, inSavepoint("long")),
     attemptBriefly: run(parts, Retry.whileUndoneOrLost, inSavepoint("short")),
-    swallow: (effect) =>
-      Effect.contextWithEffect((context: Context.Context<never>) => {
-        const transaction = isPostgres ? ownTransaction(parts, context) : undefined
+    swallow: <A, E>(effect: Effect.Effect<A, E>) =>
+      Effect.withFiberRuntime((fiber): Effect.Effect<Exit.Exit<A, E | SqlError>, SqlError> => {
+        const transaction = isPostgres ? ownTransaction(parts, fiber.currentContext) : undefined
         if (transaction === undefined) return Effect.exit(effect)
         return Effect.flatMap(
           Savepoint.run(effect, transaction, "short"),
           ({ exit, lost }) => lost === undefined ? Effect.succeed(exit) : lost
         )
       }),
-    transaction: (effect) =>
-      Effect.contextWithEffect((context: Context.Context<never>) => {
-        const transaction = ownTransaction(parts, context)
-        return transaction === undefined
-          ? Transactions.begin(sql, effect, (_, error) => error)
-          : joined(effect, transaction)
-      }).pipe(Effect.withTracerEnabled(false)),
+    transaction: <A, E>(effect: Effect.Effect<A, E>) =>
+      Effect.withFiberRuntime((fiber): Effect.Effect<A, E | SqlError> => {
+        const transaction = ownTransaction(parts, fiber.currentContext)
+        if (transaction !== undefined) return joined(effect, transaction)
+        // the client would make a span for the transaction
+        const traced = isTraced(fiber) ? Effect.withTracerEnabled(effect, true) : effect
+        return Effect.withTracerEnabled(Transactions.begin(sql, traced, (_, error) => error), false)
+      }),
     inTransaction: Effect.contextWith((context: Context.Context<never>) => ownTransaction(parts, context) !== undefined)
   }
 })
@@ -120,7 +122,8 @@ const ownTransaction = (
 }
 
 const run = (parts: Parts, retry: Retry.Run, inTransaction: InTransaction): Retry.Run => (effect) =>
-  Effect.contextWithEffect((context: Context.Context<never>) => {
+  Effect.withFiberRuntime((fiber) => {
+    const context = fiber.currentContext
     const transaction = Context.getOption(context, SqlClient.TransactionConnection)
     if (Option.isNone(transaction)) return retry(effect)
     return parts.isOwn(transaction.value[0])

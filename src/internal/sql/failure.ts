@@ -1,5 +1,6 @@
 import { SqlError } from "@effect/sql/SqlError"
 import * as EventStore from "../../EventStore.js"
+import { SnapshotStoreError } from "../../SnapshotStore.js"
 import type * as StreamId from "../../StreamId.js"
 
 /** The meaning of a failed statement. */
@@ -113,6 +114,17 @@ const postgres = (code: string, text: string): SqlFailure => {
         // a statement that fails is undone
         : { kind: refusedByPostgres.test(code) ? "Refused" : "Other", mayHaveHappened: false, detail }
   }
+}
+
+/** The code of the database in an error of a store: the SQLSTATE of PostgreSQL, or the name that SQLite gives. */
+export const codeOf = (error: unknown): string | undefined => {
+  const statement = error instanceof EventStore.EventStoreError || error instanceof SnapshotStoreError
+    ? error.cause
+    : undefined
+  const cause = statement instanceof SqlError ? statement.cause : undefined
+  const code = field(cause, "code")
+  const isOfDatabase = code?.startsWith("SQLITE_") === true || field(cause, "severity") !== undefined
+  return isOfDatabase ? code : undefined
 }
 
 const field = (cause: unknown, name: string): string | undefined => {
