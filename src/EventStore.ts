@@ -26,6 +26,14 @@ import * as Pages from "./internal/store/eventPages.js"
 import * as Feed from "./internal/store/feed.js"
 import * as Find from "./internal/store/find.js"
 import type { FoundEvent } from "./internal/store/find.js"
+import * as Import from "./internal/store/import.js"
+import type {
+  EncodedImport,
+  ImportDriver,
+  ImportedEvent,
+  ImportOptions,
+  ImportProgress
+} from "./internal/store/importModel.js"
 import * as Memory from "./internal/store/memory.js"
 import type {
   ReaderOptions,
@@ -114,6 +122,19 @@ export class EventStore extends Context.Tag("effect-eventsourcing/EventStore")<E
    */
   readonly find: (eventIds: ReadonlyArray<string>) => Effect.Effect<ReadonlyArray<FoundEvent>, EventStoreError>
 
+  /**
+   * Imports a history: events of any number of streams, in the order given, with their own times and ids. Each batch is
+   * stored as a whole or not at all, and gives one element of progress.
+   *
+   * An import that broke off is run again with the same events: it skips those that are stored. It fails with a
+   * `VersionConflict` if a stream holds another event at the version of one of its events, or does not reach up to it, and
+   * with a `DuplicateEventId` if an id belongs to an event elsewhere. It remembers the version of each stream that it meets.
+   */
+  readonly import: <E, R>(
+    events: Stream.Stream<ImportedEvent, E, R>,
+    options?: ImportOptions
+  ) => Stream.Stream<ImportProgress, E | VersionConflict | DuplicateEventId | EventStoreError, R>
+
   /** Holds the operations that only repositories use. */
   readonly replay: ReplaySeam
 }>() {}
@@ -158,7 +179,19 @@ export interface ReadOptions {
   readonly pageSize?: number | undefined
 }
 
-export type { FoundEvent, ReaderOptions, ReplaySeam, SharedDatabase, SnapshotReader, TailEvent }
+export type {
+  EncodedImport,
+  FoundEvent,
+  ImportDriver,
+  ImportedEvent,
+  ImportOptions,
+  ImportProgress,
+  ReaderOptions,
+  ReplaySeam,
+  SharedDatabase,
+  SnapshotReader,
+  TailEvent
+}
 
 export type {
   EncodedPage,
@@ -205,6 +238,7 @@ export interface Encoded {
   readonly version: EventStore["Type"]["version"]
   /** Finds at most a thousand ids, all different. The result may be in any order. */
   readonly find: EventStore["Type"]["find"]
+  readonly import: ImportDriver
   readonly readTail: ReplaySeam["readTail"]
   readonly withSnapshots: ReplaySeam["withSnapshots"]
   readonly inTransaction: ReplaySeam["inTransaction"]
@@ -269,6 +303,11 @@ export const makeEncoded = (driver: Encoded): EventStore["Type"] =>
         const ids = Find.input(eventIds)
         return typeof ids === "string" ? ids : () => Find.inChunks(ids, driver.find)
       }),
+    import: (events, options) =>
+      Stream.unwrap(Input.whenReadable("import", undefined, () => {
+        const input = Import.input(events, options)
+        return typeof input === "string" ? input : () => Effect.succeed(Import.run(driver.import, events, input))
+      })),
     replay: {
       readTail: (stream, options) =>
         Input.whenReadable("read", stream, () =>

@@ -16,6 +16,8 @@ import * as Append from "./internal/sql/append.js"
 import type { EventStatements } from "./internal/sql/dialect.js"
 import { classify, eventStoreError } from "./internal/sql/failure.js"
 import * as Feed from "./internal/sql/feed.js"
+import * as Import from "./internal/sql/import.js"
+import type { Names } from "./internal/sql/names.js"
 import * as Row from "./internal/sql/row.js"
 import { setUp } from "./internal/sql/setUp.js"
 import * as SnapshotRows from "./internal/sql/snapshotRows.js"
@@ -85,6 +87,7 @@ export const make: (options?: SqlMigrations.Options) => Effect.Effect<
         onFailure: eventStoreError("find"),
         onSuccess: (rows) => rows.map((row) => toFound(statements, row))
       }), (eventIds) => select(statements.standing(eventIds))),
+    import: importing(services, names, span),
     readTail: span(
       "EventStore.readTail",
       (stream, options) =>
@@ -158,6 +161,19 @@ export const layerWith = (
 export const layer = layerWith({})
 
 const found = (events: ReadonlyArray<unknown>) => ({ "eventsourcing.events": events.length })
+
+const importing = (services: Append.Services, names: Names, span: Spans.Spans): EventStore.ImportDriver => {
+  const driver = Import.make(services)
+  return {
+    ...driver,
+    insert: span("EventStore.import", driver.insert, (options) => ({
+      name: "INSERT",
+      collection: names.events,
+      query: services.statements.import.insert(options),
+      attributes: { "eventsourcing.events": options.events.length }
+    }))
+  }
+}
 
 const toFound = ({ position }: EventStatements, row: Row.Row): EventStore.FoundEvent => ({
   eventId: Row.text(row.event_id),

@@ -192,6 +192,19 @@ describe("invalid input of an untyped program", () => {
           yield* refused(`${what} for a stream`, store.replay.readTail(untyped(value), { fromVersion: 1, limit: 1 }))
           yield* refused(`${what} for an event id`, store.find([event.id, untyped(value === "text" ? "" : value)]))
           if (value === revoked || !Array.isArray(value)) yield* refused(`${what} for ids`, store.find(untyped(value)))
+          const importAll = (events: Stream.Stream<EventStore.ImportedEvent>) => Stream.runDrain(store.import(events))
+          const importing = (options: object) =>
+            importAll(Stream.make(untyped<EventStore.ImportedEvent>({ ...event, stream, ...options })))
+          yield* refused(`${what} for the events of an import`, importAll(untyped(value)))
+          yield* refused(
+            `${what} for an imported event`,
+            importAll(Stream.make(untyped<EventStore.ImportedEvent>(value)))
+          )
+          yield* refused(`${what} for its stream`, importing({ stream: value }))
+          if (value !== undefined) {
+            yield* refused(`${what} for its version`, importing({ version: value === 5 ? 5.5 : value }))
+            yield* refused(`${what} for its id`, importing({ id: value === "text" ? "" : value }))
+          }
           yield* refused(`${what} for a time`, store.append(stream, [{ ...event, time: untyped(value ?? NaN) }], any))
           yield* refused(`${what} for an event`, store.append(stream, [untyped(value)], any))
           yield* refused(`${what} for the options of append`, store.append(stream, [event], untyped(value)))
@@ -202,6 +215,10 @@ describe("invalid input of an untyped program", () => {
         }
         for (const value of [...wrong, { from: 1 }, { pageSize: Symbol("s") }, { pageSize: null }, { pageSize: 1n }]) {
           yield* refused(`${typeof value} for the options of read`, Stream.runDrain(store.read(stream, untyped(value))))
+          yield* refused(
+            `${typeof value} for the options of import`,
+            Stream.runDrain(store.import(Stream.empty, untyped(value)))
+          )
           yield* refused(`${typeof value} for the options of readAll`, Stream.runDrain(store.readAll(untyped(value))))
         }
         for (const after of [null, 5, thrower, revoked]) {

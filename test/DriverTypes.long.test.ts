@@ -2,7 +2,7 @@
 import { SqlClient } from "@effect/sql"
 import { PgClient } from "@effect/sql-pg"
 import { SqliteClient } from "@effect/sql-sqlite-node"
-import { Chunk, Effect, Layer, Redacted, Stream } from "effect"
+import { Chunk, DateTime, Effect, Layer, Option, Redacted, Stream } from "effect"
 import {
   EventStore,
   ExpectedVersion,
@@ -103,8 +103,19 @@ const program = (snapshots: SnapshotPolicy.SnapshotPolicy) =>
         expectedVersion: ExpectedVersion.exact(expected)
       })
     const first = yield* append("e7", 6)
-    assert.deepStrictEqual(yield* append("e7", 6), first)
+    assert.deepStrictEqual(yield* append("e7", 6), { ...first, duplicate: true })
     const conflict = yield* Effect.flip(append("e8", 3))
+    const imported = StreamId.make("Account", "imported")
+    const time = DateTime.unsafeMake(-1)
+    const importing = Stream.runLast(events.import(Stream.make(
+      { stream: imported, type: "Opened", payload: { _tag: "Opened" }, time },
+      { stream: imported, type: "Deposited", payload: { _tag: "Deposited", amount: 1 } }
+    )))
+    for (const [imported, skipped] of [[2, 0], [0, 2]]) {
+      assert.deepInclude(Option.getOrThrow(yield* importing), { imported, skipped })
+    }
+    const [oldest] = Chunk.toReadonlyArray(yield* Stream.runCollect(events.read(imported)))
+    assert.deepStrictEqual(oldest.time, time)
     assert.deepInclude(conflict, { _tag: "VersionConflict", actual: 7 })
     assert.strictEqual((yield* Effect.flip(append("e7", 7)))._tag, "DuplicateEventId")
     assert.strictEqual((yield* accounts.execute(id("a"), Deposit.make({ amount: 1 }))).version, 8)
@@ -112,7 +123,7 @@ const program = (snapshots: SnapshotPolicy.SnapshotPolicy) =>
 
     const sql = yield* SqlClient.SqlClient
     yield* sql.withTransaction(Effect.gen(function*() {
-      assert.deepStrictEqual(yield* append("e7", 6), first)
+      assert.deepStrictEqual(yield* append("e7", 6), { ...first, duplicate: true })
       assert.strictEqual((yield* accounts.load(id("a"))).version, 8)
     }))
 

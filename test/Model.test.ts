@@ -33,6 +33,12 @@ class Model {
     return this.all.filter((event) => event.stream === stream)
   }
 
+  /** By the number in their ids. */
+  inOrder() {
+    const numberOf = ({ id }: Stored) => Number(id.slice(this.aggregate.length + 1))
+    return [...this.all].sort((a, b) => numberOf(a) - numberOf(b))
+  }
+
   append(stream: string, events: ReadonlyArray<Stored>, expected: ExpectedVersion.ExpectedVersion) {
     const { max, min } = ExpectedVersion.bounds(expected)
     const own = this.of(stream)
@@ -102,9 +108,12 @@ const appending = fc.tuple(streamIds, batches, expectations, fc.jsonValue()).map
         batch.map(({ id, payload }) => ({ id, type: "E", payload })),
         { expectedVersion: expected }
       ))))
+    const before = model.all.length
     const wanted = model.append(stream, batch, expected)
-    if (Either.isRight(outcome)) assert.deepStrictEqual(outcome.right.version, wanted)
-    else {
+    if (Either.isRight(outcome)) {
+      assert.strictEqual(outcome.right.version, wanted)
+      assert.strictEqual(outcome.right.duplicate, model.all.length === before)
+    } else {
       assert.include(wanted === "refused" ? ["VersionConflict", "DuplicateEventId"] : [wanted], outcome.left._tag)
       if (outcome.left._tag === "VersionConflict") assert.strictEqual(outcome.left.actual, model.of(stream).length)
     }
@@ -116,12 +125,13 @@ const range = fc.tuple(fc.integer({ min: 1, max: 12 }), fc.nat(12), fc.integer({
 const reading = fc.tuple(streamIds, range).map(([stream, [fromVersion, toVersion, pageSize]]) =>
   command(`read(${stream}, ${fromVersion} to ${toVersion} by ${pageSize})`, async (model, real) => {
     const id = StreamId.make(model.aggregate, stream)
-    const { backwards, read, tail, version } = await real.run(Effect.flatMap(events, (store) =>
+    const { backwards, found, read, tail, version } = await real.run(Effect.flatMap(events, (store) =>
       Effect.all({
         read: Stream.runCollect(store.read(id, { fromVersion, toVersion, pageSize })),
         backwards: Stream.runCollect(store.read(id, { fromVersion, toVersion, pageSize, reverse: true })),
         tail: store.replay.readTail(id, { fromVersion, limit: pageSize }),
-        version: store.version(id)
+        version: store.version(id),
+        found: store.find(Array.from({ length: 31 }, (_, n) => `${model.aggregate}-${n}`))
       })))
     const own = model.of(stream)
     assert.strictEqual(version, own.length)
@@ -135,6 +145,10 @@ const reading = fc.tuple(streamIds, range).map(([stream, [fromVersion, toVersion
       own.map(({ payload }, i) => ({ payload, version: i + 1 })).slice(fromVersion - 1, fromVersion - 1 + pageSize)
     )
     if (tail.length > 0) assert.strictEqual(tail[0].eventId, own[fromVersion - 1].id)
+    assert.deepStrictEqual(
+      found.map(({ eventId, stream, version }) => ({ id: eventId, at: model.of(stream.id)[version - 1]?.id })),
+      model.inOrder().map(({ id }) => ({ id, at: id }))
+    )
   })
 )
 

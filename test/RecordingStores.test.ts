@@ -239,6 +239,7 @@ describe("RecordingStores.layer", () => {
       yield* events.streams({ aggregate: "Account" })
       yield* events.version(stream)
       yield* events.find(["e1"])
+      yield* Stream.runDrain(events.import(Stream.empty))
       yield* snapshots.exists(stream)
       yield* snapshots.delete(stream)
       yield* snapshots.deleteByType("Account")
@@ -252,6 +253,7 @@ describe("RecordingStores.layer", () => {
         readTail: 0,
         version: 1,
         find: 1,
+        import: 1,
         get: 0,
         save: 2,
         exists: 1,

@@ -30,6 +30,7 @@ import {
   versions,
   withFresh
 } from "../internal/testing/fresh.js"
+import * as Imports from "../internal/testing/importCases.js"
 import * as Times from "../internal/testing/timeCases.js"
 import * as Position from "../Position.js"
 import type * as Snapshot from "../Snapshot.js"
@@ -100,7 +101,8 @@ export const cases = <R = never>(
     ...Find.cases,
     ...Times.cases,
     ...Feed.cases,
-    ...(concurrentWriters ? [...concurrent, ...Feed.concurrent] : []),
+    ...Imports.cases,
+    ...(concurrentWriters ? [...concurrent, ...Feed.concurrent, ...Imports.concurrent] : []),
     ...(largeAppends ? largeAppend : []),
     ...(largePayloads ? largePayload : []),
     ...(remove === undefined ? [] : [...removed(remove), ...Feed.removed(remove)]),

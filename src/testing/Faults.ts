@@ -117,7 +117,7 @@ export const delay = (duration: Duration.DurationInput): Fault => {
 }
 
 /**
- * The call is carried out and then fails. The error of an append, or of its transaction, has `mayHaveAppended: true`.
+ * The call is carried out and then fails. The error of an append, transaction or import has `mayHaveAppended: true`.
  *
  * @example
  * ```ts

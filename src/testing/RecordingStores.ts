@@ -66,7 +66,7 @@ export class Stores extends Context.Tag("effect-eventsourcing/testing/Stores")<S
   readonly calls: Effect.Effect<ReadonlyArray<Call>>
   /** The number of calls of each operation. */
   readonly counts: Effect.Effect<Counts>
-  /** The events that were appended, in order. A repeated append adds no events. */
+  /** The events that were appended, in order. A repeated append and an import add no events. */
   readonly appended: Effect.Effect<ReadonlyArray<Appended>>
   /** The snapshots that were saved. A superseded snapshot was not. */
   readonly saved: Effect.Effect<ReadonlyArray<Snapshot.EncodedSnapshot>>
@@ -116,6 +116,7 @@ export type Call =
     readonly aggregate: string
     readonly outcome: Outcome<ReadonlyArray<EventStore.ListedStream>>
   }
+  | { readonly operation: "import" }
   | { readonly operation: "version"; readonly stream: StreamId.StreamId; readonly outcome: Outcome<number> }
   | {
     readonly operation: "find"
@@ -231,6 +232,7 @@ const recordEvents = (events: EventStore.EventStore["Type"], loads: LoadRecorder
     streams: (options) =>
       record(events.streams(options), (outcome) => ({ operation: "streams", aggregate: options.aggregate, outcome })),
     version: (stream) => record(events.version(stream), (outcome) => ({ operation: "version", stream, outcome })),
+    import: (imported, options) => Stream.concat(begin({ operation: "import" }), events.import(imported, options)),
     find: (eventIds) => record(events.find(eventIds), (outcome) => ({ operation: "find", eventIds, outcome })),
     replay: {
       ...events.replay,
@@ -280,6 +282,7 @@ const countsOf = (calls: ReadonlyArray<Call>): Counts => {
     streams: 0,
     version: 0,
     find: 0,
+    import: 0,
     get: 0,
     save: 0,
     delete: 0,

@@ -1,3 +1,4 @@
+import type * as Option from "effect/Option"
 import type * as EventStore from "../../EventStore.js"
 import type * as Position from "../../Position.js"
 import type * as StreamId from "../../StreamId.js"
@@ -33,6 +34,7 @@ export interface EventStatements {
   readonly isOurs: (violation: SqlFailure) => boolean | Query
   /** One row with `level`: which later commits a transaction sees. Absent where all see the same. */
   readonly isolation?: Query | undefined
+  readonly import: ImportStatements
   readonly position: (row: Row) => Position.Position
   /** The milliseconds since 1970 of a `time`. */
   readonly millis: (time: unknown) => number
@@ -44,6 +46,19 @@ export interface EventStatements {
    */
   readonly readWithSnapshot: (snapshots: string) => (options: LoadOptions) => Query
 }
+
+/** The statements of an import. */
+export interface ImportStatements {
+  readonly insert: (options: ImportOptions) => Query
+  /** The highest position of an insert, from its rows. `None` if nothing was inserted. */
+  readonly inserted: (rows: ReadonlyArray<ReadonlyArray<unknown>>) => Option.Option<Row>
+  /** One row with `version` for each stream, in their order. */
+  readonly versions: (streams: ReadonlyArray<StreamId.StreamId>) => Query
+  /** The columns of `read`. */
+  readonly records: (ids: ReadonlyArray<string>) => Query
+}
+
+export type ImportOptions = Parameters<EventStore.ImportDriver["insert"]>[0]
 
 export type AppendOptions = Parameters<EventStore.Encoded["append"]>[0]
 

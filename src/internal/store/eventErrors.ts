@@ -157,7 +157,7 @@ export class HistoryGap extends Schema.TaggedError<HistoryGap>("effect-eventsour
 export class EventStoreError extends Schema.TaggedError<EventStoreError>("effect-eventsourcing/EventStoreError")(
   "EventStoreError",
   {
-    operation: Schema.Literal("append", "read", "readAll", "version", "find", "readPage", "head", "streams"),
+    operation: Schema.Literal("append", "read", "readAll", "version", "find", "import", "readPage", "head", "streams"),
     stream: Schema.optional(StreamId.StreamId),
     reason: Schema.Literal("InvalidInput", "Unavailable"),
     mayHaveAppended: Schema.Boolean,
@@ -169,6 +169,11 @@ export class EventStoreError extends Schema.TaggedError<EventStoreError>("effect
   override get message(): string {
     const subject = this.stream === undefined ? "" : ` of ${StreamId.format(this.stream)}`
     return `EventStore.${this.operation}${subject}: ${this.detail}` +
-      (this.mayHaveAppended ? " (the append may have happened: repeat it with the same event ids)" : "")
+      (this.mayHaveAppended ? ` (${mayHaveHappened(this.operation)})` : "")
   }
 }
+
+const mayHaveHappened = (operation: string): string =>
+  operation === "import"
+    ? "its last batch may have been stored: run the import again, it skips what is stored"
+    : "the append may have happened: repeat it with the same event ids"

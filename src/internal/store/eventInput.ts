@@ -89,7 +89,8 @@ const appendProblem = (
     unknownKey("the options of append", options, ["expectedVersion"])
 }
 
-const encodeEvent = (event: Event.ProposedEvent): Either.Either<Event.EncodedEvent, string> => {
+/** Encodes an event, or gives a problem. */
+export const encodeEvent = (event: Event.ProposedEvent): Either.Either<Event.EncodedEvent, string> => {
   if (!isRecord(event)) return Either.left("it is not an object")
   // each is read once: an accessor may give something else the next time
   const { id, type } = event

@@ -11,10 +11,12 @@ import * as Position from "../../Position.js"
 import type { EncodedSnapshot } from "../../Snapshot.js"
 import * as StreamId from "../../StreamId.js"
 import * as EventTime from "../eventTime.js"
+import { streamKey } from "../streamKey.js"
 import { byteOrder } from "../text.js"
 import { judge } from "./appendVerdict.js"
 import { DuplicateEventId, VersionConflict } from "./eventErrors.js"
 import { type EncodedPage, type EncodedPageOptions, mostLooked } from "./feed.js"
+import type { ImportDriver } from "./importModel.js"
 
 interface Append {
   readonly stream: StreamId.StreamId
@@ -78,6 +80,13 @@ export const makeEvents = () => {
             : [{ eventId, stream: { ...found.stream }, version: found.version, position: found.position }]
         })
       ),
+    import: {
+      insert: (options: Parameters<ImportDriver["insert"]>[0]) => Effect.sync(() => insert(tables, options)),
+      versions: (streams: ReadonlyArray<StreamId.StreamId>) =>
+        Effect.sync(() => streams.map((stream) => eventsOf(tables, stream).length)),
+      records: (eventIds: ReadonlyArray<string>) =>
+        Effect.sync(() => eventIds.flatMap((id) => tables.byId.get(id) ?? []).map(handedOut))
+    },
     readTail: (stream: StreamId.StreamId, options: { readonly fromVersion: number; readonly limit: number }) =>
       Effect.sync(() => {
         const start = options.fromVersion - 1
@@ -110,7 +119,7 @@ const pageOf = (all: ReadonlyArray<Event.EncodedRecord>, options: EncodedPageOpt
 }
 
 const eventsOf = ({ streams }: Tables, stream: StreamId.StreamId): ReadonlyArray<Event.EncodedRecord> =>
-  streams.get(keyOf(stream)) ?? []
+  streams.get(streamKey(stream)) ?? []
 
 const append = (tables: Tables, { events: added, expected, stream, time }: Append): Effect.Effect<
   {
@@ -121,7 +130,7 @@ const append = (tables: Tables, { events: added, expected, stream, time }: Appen
   },
   VersionConflict | DuplicateEventId
 > => {
-  const { all, byId, streams } = tables
+  const { all, byId } = tables
   const head = eventsOf(tables, stream).length
   const { max, min } = ExpectedVersion.bounds(expected)
   const standing = added.flatMap(({ id }) => byId.get(id) ?? [])
@@ -147,16 +156,34 @@ const append = (tables: Tables, { events: added, expected, stream, time }: Appen
         return new VersionConflict({ stream, expected, actual: head })
     }
   }
-  const events = streams.get(keyOf(stream)) ?? []
-  streams.set(keyOf(stream), events)
-  for (const event of added) {
-    const position = Position.fromParts(0, all.length + 1)
-    const record = { ...event, stream, version: events.length + 1, position, time: event.time ?? time }
-    events.push(record)
-    all.push(record)
-    byId.set(record.id, record)
+  for (const event of added) add(tables, stream, event, time)
+  return Effect.succeed({ version: head + added.length, ...placeOf(all[all.length - 1]), duplicate: false })
+}
+
+const add = (
+  { all, byId, streams }: Tables,
+  stream: StreamId.StreamId,
+  { id, metadata, payload, time, type }: Event.EncodedEvent,
+  now: number
+): void => {
+  const events = streams.get(streamKey(stream)) ?? []
+  streams.set(streamKey(stream), events)
+  const position = Position.fromParts(0, all.length + 1)
+  const record = { id, type, payload, metadata, stream, version: events.length + 1, position, time: time ?? now }
+  events.push(record)
+  all.push(record)
+  byId.set(record.id, record)
+}
+
+const insert = (tables: Tables, { events, time }: Parameters<ImportDriver["insert"]>[0]) => {
+  const reached = new Map<string, number>()
+  for (const { id, stream, version } of events) {
+    const head = reached.get(streamKey(stream)) ?? eventsOf(tables, stream).length
+    if (version !== head + 1 || tables.byId.has(id)) return { position: Option.none(), mayHaveInserted: false }
+    reached.set(streamKey(stream), version)
   }
-  return Effect.succeed({ version: events.length, ...placeOf(all[all.length - 1]), duplicate: false })
+  for (const event of events) add(tables, StreamId.make(event.stream.aggregate, event.stream.id), event, time)
+  return { position: Option.some(tables.all[tables.all.length - 1].position), mayHaveInserted: false }
 }
 
 const placeOf = ({ position, time }: Event.EncodedRecord) => ({
@@ -172,7 +199,7 @@ interface StateSchema {
 /** Makes the driver of a snapshot store in memory. */
 export const makeSnapshots = () => {
   const streams = new Map<string, Map<number, EncodedSnapshot>>()
-  const rowsOf = (stream: StreamId.StreamId) => streams.get(keyOf(stream)) ?? new Map<number, EncodedSnapshot>()
+  const rowsOf = (stream: StreamId.StreamId) => streams.get(streamKey(stream)) ?? new Map<number, EncodedSnapshot>()
 
   return {
     get: (
@@ -194,7 +221,7 @@ export const makeSnapshots = () => {
         const current = rows.get(snapshot.schemaVersion)
         if (current !== undefined && current.version >= snapshot.version) return "Superseded"
         rows.set(snapshot.schemaVersion, { ...snapshot, stream: StreamId.make(aggregate, id) })
-        streams.set(keyOf(snapshot.stream), rows)
+        streams.set(streamKey(snapshot.stream), rows)
         return "Saved"
       }),
     delete: (stream: StreamId.StreamId, { identity, schemaVersion }: {
@@ -233,9 +260,6 @@ export const makeSnapshots = () => {
       })
   }
 }
-
-// ids do not contain NUL
-const keyOf = ({ aggregate, id }: StreamId.StreamId): string => `${aggregate}\u0000${id}`
 
 const handedOut = <A extends { readonly stream: StreamId.StreamId }>(row: A): A => ({
   ...row,

@@ -7,7 +7,7 @@ import * as EventStore from "../../EventStore.js"
 import type * as Snapshot from "../../Snapshot.js"
 import * as SnapshotStore from "../../SnapshotStore.js"
 import type * as StreamId from "../../StreamId.js"
-import { inject, type Operation, type Site, type start } from "./injection.js"
+import { inject, type Met, type Operation, type Site, type start } from "./injection.js"
 
 type Next = ReturnType<typeof start>
 type OperationsOf<Store extends string> = Operation extends infer O ? O extends `${Store}.${infer Name}` ? Name : never
@@ -23,6 +23,7 @@ const operations: Readonly<Record<OperationsOf<"EventStore">, EventStore.EventSt
   streams: "streams",
   version: "version",
   find: "find",
+  import: "import",
   readTail: "read",
   readWithSnapshot: "read",
   transaction: "append"
@@ -39,7 +40,7 @@ export const eventStore = (store: EventStore.EventStore["Type"], next: Next): Ev
           operation,
           ...(stream === undefined ? {} : { stream }),
           reason: "Unavailable",
-          mayHaveAppended: operation === "append" && when === "After",
+          mayHaveAppended: (operation === "append" || operation === "import") && when === "After",
           detail: injected.message,
           cause: injected
         })
@@ -47,12 +48,13 @@ export const eventStore = (store: EventStore.EventStore["Type"], next: Next): Ev
   }
   return EventStore.EventStore.of({
     append: (stream, events, options) => inject(at("append", stream), store.append(stream, events, options)),
-    read: (stream, options) => injectStream(at("read", stream), store.read(stream, options)),
-    readAll: (options) => injectStream(at("readAll"), store.readAll(options)),
+    read: (stream, options) => injectEvents(at("read", stream), store.read(stream, options)),
+    readAll: (options) => injectEvents(at("readAll"), store.readAll(options)),
     readPage: (options) => inject(at("readPage"), store.readPage(options), corruptFeedPage),
     head: inject(at("head"), store.head),
     streams: (options) => inject(at("streams"), store.streams(options)),
     version: (stream) => inject(at("version", stream), store.version(stream)),
+    import: (events, options) => injectStream(at("import"), store.import(events, options)),
     find: (eventIds) => inject(at("find"), store.find(eventIds)),
     replay: {
       readTail: (stream, options) =>
@@ -113,23 +115,33 @@ export const snapshotStore = (
   })
 }
 
-const injectStream = <
-  E,
-  F
->(
+const injectStream = <A, E, R, F, G = never>(
   site: Site<F>,
-  run: Stream.Stream<Event.RecordedEvent, E>
-): Stream.Stream<Event.RecordedEvent, E | F | EventStore.EventDecodeError> =>
-  Stream.suspend((): Stream.Stream<Event.RecordedEvent, E | F | EventStore.EventDecodeError> => {
+  run: Stream.Stream<A, E, R>,
+  corrupt: (met: Met) => Stream.Stream<A, E | G, R> = () => run
+): Stream.Stream<A, E | F | G, R> =>
+  Stream.suspend((): Stream.Stream<A, E | F | G, R> => {
     const met = site.meet()
-    const { call, fault, mark, tell } = met
+    const { fault, tell } = met
     if (fault === undefined) return run
     if (fault._tag === "Duplicate") {
       tell()
       return Stream.concat(Stream.drain(Stream.catchAllCause(run, () => Stream.empty)), run)
     }
-    if (fault._tag === "Corrupt") {
-      return Stream.mapChunksEffect(run, (page) =>
+    if (fault._tag === "Corrupt") return corrupt(met)
+    const happens = Stream.drain(Stream.fromEffect(inject({ ...site, meet: () => met }, Effect.void)))
+    return "when" in fault && fault.when === "After" ? Stream.concat(run, happens) : Stream.concat(happens, run)
+  })
+
+const injectEvents = <E, F>(
+  site: Site<F>,
+  run: Stream.Stream<Event.RecordedEvent, E>
+): Stream.Stream<Event.RecordedEvent, E | F | EventStore.EventDecodeError> =>
+  injectStream(
+    site,
+    run,
+    ({ call, mark, tell }) =>
+      Stream.mapChunksEffect(run, (page) =>
         Option.match(Chunk.get(page, call.n % Math.max(1, page.length)), {
           onNone: () => Effect.succeed(page),
           onSome: ({ id, position, stream, type, version }) => {
@@ -139,10 +151,7 @@ const injectStream = <
             )
           }
         }))
-    }
-    const happens = Stream.drain(Stream.fromEffect(inject({ ...site, meet: () => met }, Effect.void)))
-    return "when" in fault && fault.when === "After" ? Stream.concat(run, happens) : Stream.concat(happens, run)
-  })
+  )
 
 const corruptFeedPage = (page: EventStore.Page, n: number, mark: () => unknown): Option.Option<EventStore.Page> => {
   const { events } = page

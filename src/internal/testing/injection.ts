@@ -47,6 +47,7 @@ export type Operation =
   | "EventStore.streams"
   | "EventStore.version"
   | "EventStore.find"
+  | "EventStore.import"
   | "EventStore.readTail"
   | "EventStore.readWithSnapshot"
   | "EventStore.transaction"
@@ -67,7 +68,7 @@ export interface Call {
   /** The number of the call among the calls of this operation, from 1. */
   readonly n: number
   /**
-   * `undefined` for `EventStore.readAll`, `readPage`, `head`, `streams`, `find` and `transaction`, and for
+   * `undefined` for `EventStore.readAll`, `readPage`, `head`, `streams`, `find`, `import` and `transaction`, and for
    * `SnapshotStore.deleteByType`.
    */
   readonly stream: StreamId.StreamId | undefined

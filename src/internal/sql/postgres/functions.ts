@@ -1,5 +1,6 @@
 import { type Names, quoted } from "../names.js"
 import { pgText } from "./text.js"
+import * as PgTime from "./time.js"
 
 /** The base to which transaction ids are added: a dump may be restored into a cluster with lower ids. */
 export const base = (names: Names): string => `coalesce((SELECT base FROM ${quoted(names.cluster)} WHERE id), 0)`
@@ -27,7 +28,7 @@ export const make = (names: Names) => {
   head_transaction bigint;
   last_transaction bigint;
   last_position bigint;
-  last_time timestamptz := ${timeOf("$9[cardinality($3)]")};
+  last_time timestamptz := ${PgTime.ofMillis("$9[cardinality($3)]")};
 BEGIN
 SELECT version, transaction INTO head_version, head_transaction FROM ${events}
 WHERE aggregate = $1 AND stream_id = $2 ORDER BY version DESC LIMIT 1;
@@ -43,7 +44,7 @@ ELSE
   WITH inserted AS (
     INSERT INTO ${events} (transaction, version, aggregate, stream_id, event_id, type, payload, metadata, time)
     SELECT ${transaction}, head_version + row.number, $1, $2, row.event_id, row.type, row.payload, row.metadata,
-      ${timeOf("row.time")}
+      ${PgTime.ofMillis("row.time")}
     FROM unnest($3, $4, $5, $6, $9) WITH ORDINALITY AS row (event_id, type, payload, metadata, time, number)
     ORDER BY row.number
     RETURNING transaction, position
@@ -51,7 +52,7 @@ ELSE
   SELECT max(transaction), max(position) INTO last_transaction, last_position FROM inserted;
 END IF;
 RETURN head_version + cardinality($3) || ' ' || last_transaction || ' ' || last_position || ' ' || ${
-        seconds("last_time")
+        PgTime.column("last_time")
       };
 END`
     },
@@ -59,7 +60,7 @@ END`
       name: `${names.prefix}_load_2`,
       // aggregate, stream id, schema version, fingerprint or NULL for any, migratable schemas, limit
       parameters: ["text", "text", "bigint", "text", "text[]", "bigint"],
-      returns: "TABLE (version integer, type text, payload text, proof text, \"time\" numeric)",
+      returns: "TABLE (version integer, type text, payload text, proof text, \"time\" text)",
       volatility: "STABLE",
       body: `BEGIN
 RETURN QUERY ${load(names.events, names.snapshots)};
@@ -69,7 +70,7 @@ END`
       name: `${names.prefix}_tail_2`,
       // aggregate, stream id, first version, limit
       parameters: ["text", "text", "bigint", "bigint"],
-      returns: "TABLE (version integer, type text, payload text, event_id text, \"time\" numeric)",
+      returns: "TABLE (version integer, type text, payload text, event_id text, \"time\" text)",
       volatility: "STABLE",
       body: `BEGIN
 RETURN QUERY ${tail(names.events, "$3", "$4")};
@@ -78,17 +79,8 @@ END`
   } as const satisfies Record<string, Function>
 }
 
-/** The time of a stored event as seconds since 1970, exact. The client takes milliseconds from the text. */
-export const seconds = (time: string): string => `extract(epoch FROM ${time})::numeric`
-
-// Milliseconds since 1970 as a time, or the time of the statement. A number of seconds would be rounded, and a day of a time
-// zone may have another length
-const timeOf = (millis: string): string =>
-  `coalesce((timestamp 'epoch' + make_interval(days => (${millis} / 86400000)::integer, secs => ${millis} % 86400000 / 1000.0)) ` +
-  "AT TIME ZONE 'UTC', statement_timestamp())"
-
 // in a query around the one that chooses the ids: the last event of the stream is looked for once
-const secondsWithId = `CASE WHEN event_id IS NOT NULL THEN ${seconds("time")} END`
+const timeWithId = `CASE WHEN event_id IS NOT NULL THEN ${PgTime.column("time")} END`
 
 /** The load as a statement, for tables of two prefixes. */
 export const load = (events: string, snapshots: string): string =>
@@ -121,9 +113,9 @@ export const longTail = (events: string, from: "beginning" | "later"): string =>
   const ofStream = `FROM ${quoted(events)} WHERE aggregate = (SELECT $1::text) AND stream_id = (SELECT $2::text)`
   const page = `${ofStream} AND version >= (SELECT $3::bigint)
 ORDER BY version LIMIT (SELECT $4::bigint)`
-  if (from === "beginning") return `SELECT ${tailColumns("event_id", seconds("time"))} ${page}`
+  if (from === "beginning") return `SELECT ${tailColumns("event_id", PgTime.column("time"))} ${page}`
   const last = `SELECT version ${ofStream} AND version < (SELECT $3::bigint + $4::bigint) ORDER BY version DESC LIMIT 1`
-  return `SELECT ${tailColumns("event_id", secondsWithId)}
+  return `SELECT ${tailColumns("event_id", timeWithId)}
 FROM (
   SELECT version, type, payload, time,
     CASE WHEN version = (SELECT $3::bigint) OR version = (${last}) THEN event_id END AS event_id
@@ -133,7 +125,7 @@ FROM (
 
 // ids and times are a third of the data, and a load needs only the first and the last, of the stream or of a full page
 const tail = (events: string, from: string, limit: string): string =>
-  `SELECT version, type, payload, event_id, ${secondsWithId}
+  `SELECT version, type, payload, event_id, ${timeWithId}
   FROM (
     SELECT version, type, payload, time, CASE WHEN version IN (${from}, ${from} + ${limit}::bigint - 1) OR version = (
       SELECT version FROM ${quoted(events)} WHERE aggregate = $1 AND stream_id = $2 ORDER BY version DESC LIMIT 1
@@ -182,7 +174,7 @@ const tailColumns = (id: string, time: string): string =>
   [
     pgText("version", "integer"),
     ...["type", "payload", id].map((column) => pgText(column, "text")),
-    pgText(time, "numeric")
+    pgText(time, "text")
   ].join(", ")
 
 export const call = ({ name, parameters }: Function): string =>

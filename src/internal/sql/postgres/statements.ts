@@ -8,11 +8,13 @@ import { keyOf, ofStream } from "../snapshotChoice.js"
 import { byShape, postgres as write, type Query } from "../statement.js"
 import * as Feed from "./feedStatements.js"
 import * as PgFunctions from "./functions.js"
+import * as Import from "./importStatements.js"
 import * as PreparedTexts from "./preparedTexts.js"
 import { keyOfIndex } from "./tables.js"
 import { pgText } from "./text.js"
+import * as PgTime from "./time.js"
 
-const time = pgText(PgFunctions.seconds("time"), "numeric")
+const time = pgText(PgTime.column("time"), "text")
 
 const where = {
   aggregate: pgText("aggregate", "text"),
@@ -62,7 +64,7 @@ ORDER BY event.version${reverse ? " DESC" : ""} LIMIT ${limit}`)
     appended: ([[last]]) => {
       if (last === null) return undefined
       const [version, transaction, position, time] = Row.text(last).split(" ")
-      return { version: Row.number(version), transaction, position, time: millis(time) }
+      return { version: Row.number(version), transaction, position, time: PgTime.millis(time) }
     },
 
     standing: (ids) => standing({ ids }),
@@ -76,7 +78,8 @@ WHERE indrelid = to_regclass($1) AND index.relname = $2 AND ${keyOfIndex} = ANY 
     read: (options) => read(options)({ ...options, ...keyOf(options.stream) }),
     feed: Feed.make(names, { record, place: { aggregate, stream_id, type, transaction, position } }),
     isolation: fixed(`SELECT ${pgText("current_setting('transaction_isolation')", "text")} AS level`),
-    millis,
+    import: Import.make(names, Feed.select(record)),
+    millis: PgTime.millis,
     position: ({ position, transaction }) => Position.fromParts(Row.text(transaction), Row.text(position)),
     readTail: tail(names.events, functions.tail),
     readWithSnapshot: (table) => {
@@ -110,13 +113,6 @@ const appendParams = ({ events, expected, stream }: AppendOptions): ReadonlyArra
     max,
     events.some(({ time }) => time !== undefined) ? events.map(({ time }) => time ?? null) : null
   ]
-}
-
-// The text of seconds, such as 1764547200.123456: a number of seconds and its product with 1,000 would both be rounded
-const millis = (time: unknown): number => {
-  const [seconds, fraction = ""] = Row.text(time).split(".")
-  const thousandths = Number(fraction.slice(0, 3).padEnd(3, "0"))
-  return Number(seconds) * 1_000 + (seconds.startsWith("-") ? -thousandths : thousandths)
 }
 
 const loadParams = ({ fingerprint, limit, migratable = [], schemaVersion, stream }: LoadOptions) => [

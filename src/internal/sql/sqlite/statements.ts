@@ -6,6 +6,7 @@ import * as Row from "../row.js"
 import * as SnapshotChoice from "../snapshotChoice.js"
 import { byShape, sqlite as write } from "../statement.js"
 import * as Feed from "./feedStatements.js"
+import * as Import from "./importStatements.js"
 
 const { keyOf, ofStream } = SnapshotChoice
 
@@ -59,6 +60,7 @@ ORDER BY version LIMIT ${limit}`)
       )
     },
     read: (options) => read(options)({ ...options, ...keyOf(options.stream) }),
+    import: Import.make(names, record, position),
     millis: Row.number,
     feed: Feed.make(names, columns, position),
     position: ({ position }) => Position.fromParts(0, Row.text(position)),

@@ -1,0 +1,69 @@
+import * as Option from "effect/Option"
+import type { ImportOptions, ImportStatements } from "../dialect.js"
+import { type Names, quoted } from "../names.js"
+import * as Row from "../row.js"
+import { postgres as write } from "../statement.js"
+import { streamStarts } from "../streamStarts.js"
+import * as PgFunctions from "./functions.js"
+import { pgText } from "./text.js"
+import * as PgTime from "./time.js"
+
+/** The statements of an import. `record` is the list of the columns of a stored event. */
+export const make = (names: Names, record: string): ImportStatements => {
+  const events = quoted(names.events)
+  const headOf = (row: string) =>
+    `LEFT JOIN LATERAL (
+  SELECT version, transaction FROM ${events} WHERE aggregate = ${row}.aggregate AND stream_id = ${row}.stream_id
+  ORDER BY version DESC LIMIT 1
+) AS head ON true`
+  // One number for all events keeps their order. It is not lower than that of any head, so that no stream goes backwards
+  const insert = write(`WITH stream AS MATERIALIZED (
+  SELECT coalesce(head.version, 0) AS head, row.version - 1 AS expected, head.transaction
+  FROM unnest(:aggregates::text[], :ids::text[], :versions::bigint[]) AS row (aggregate, stream_id, version)
+  ${headOf("row")}
+), inserted AS (
+  INSERT INTO ${events} (transaction, version, aggregate, stream_id, event_id, type, payload, metadata, time)
+  SELECT
+    (SELECT greatest(${PgFunctions.base(names)} + pg_current_xact_id()::text::bigint, max(transaction)) FROM stream),
+    row.version, row.aggregate, row.stream_id, row.event_id, row.type, row.payload, row.metadata,
+    ${PgTime.ofMillis("row.time")}
+  FROM unnest(
+    :eventAggregates::text[], :eventStreams::text[], :eventVersions::bigint[], :eventIds::text[], :types::text[],
+    :payloads::text[], :metadata::text[], :times::bigint[]
+  ) WITH ORDINALITY AS row (aggregate, stream_id, version, event_id, type, payload, metadata, time, number)
+  WHERE (SELECT bool_and(head = expected) FROM stream)
+  ORDER BY row.number
+  RETURNING transaction, position
+)
+SELECT ${pgText("max(transaction)", "bigint")}, ${pgText("max(position)", "bigint")} FROM inserted`)
+  const versions = write(`SELECT ${pgText("coalesce(head.version, 0)", "integer")} AS version
+FROM unnest(:aggregates::text[], :ids::text[]) WITH ORDINALITY AS row (aggregate, stream_id, number)
+${headOf("row")}
+ORDER BY row.number`)
+  const records = write(`SELECT ${record} FROM ${events} WHERE event_id = ANY (:ids::text[])`)
+  return {
+    insert: (options) => insert(insertValues(options)),
+    inserted: ([[transaction, position]]) =>
+      transaction === null ? Option.none() : Option.some({ transaction: Row.text(transaction), position }),
+    versions: (streams) =>
+      versions({ aggregates: streams.map(({ aggregate }) => aggregate), ids: streams.map(({ id }) => id) }),
+    records: (ids) => records({ ids })
+  }
+}
+
+const insertValues = ({ events }: ImportOptions) => {
+  const starts = streamStarts(events)
+  return {
+    aggregates: starts.map(({ stream }) => stream.aggregate),
+    ids: starts.map(({ stream }) => stream.id),
+    versions: starts.map(({ version }) => version),
+    eventAggregates: events.map(({ stream }) => stream.aggregate),
+    eventStreams: events.map(({ stream }) => stream.id),
+    eventVersions: events.map(({ version }) => version),
+    eventIds: events.map(({ id }) => id),
+    types: events.map(({ type }) => type),
+    payloads: events.map(({ payload }) => payload),
+    metadata: events.map(({ metadata }) => metadata),
+    times: events.map(({ time }) => time ?? null)
+  }
+}

@@ -1,0 +1,48 @@
+import * as Option from "effect/Option"
+import type { ImportStatements } from "../dialect.js"
+import { type Names, quoted } from "../names.js"
+import * as Row from "../row.js"
+import { sqlite as write } from "../statement.js"
+import { streamStarts } from "../streamStarts.js"
+
+/** The statements of an import. `record` is the list of the columns of a stored event. */
+export const make = (names: Names, record: string, position: string): ImportStatements => {
+  const events = quoted(names.events)
+  const headOf = (row: string) =>
+    `coalesce((SELECT max(version) FROM ${events} WHERE aggregate = ${row}.value->>0 AND stream_id = ${row}.value->>1), 0)`
+  const insert = write(`INSERT INTO ${events} (aggregate, stream_id, version, event_id, type, payload, metadata, time)
+SELECT row.value->>0, row.value->>1, row.value->>2, row.value->>3, row.value->>4, row.value->>5, row.value->>6,
+  coalesce(row.value->>7, :time)
+FROM json_each(:rows) AS row
+WHERE NOT EXISTS (SELECT 1 FROM json_each(:streams) AS stream WHERE ${headOf("stream")} <> stream.value->>2 - 1)
+ORDER BY row.key
+RETURNING ${position}`)
+  const versions = write(`SELECT ${headOf("stream")} AS version FROM json_each(:streams) AS stream ORDER BY stream.key`)
+  const records = write(`SELECT ${record} FROM ${events} WHERE event_id IN (SELECT value FROM json_each(:ids))`)
+  return {
+    insert: ({ events, time }) =>
+      insert({
+        rows: JSON.stringify(events.map((event) => [
+          event.stream.aggregate,
+          event.stream.id,
+          event.version,
+          event.id,
+          event.type,
+          event.payload,
+          event.metadata,
+          event.time
+        ])),
+        streams: JSON.stringify(
+          streamStarts(events).map(({ stream, version }) => [stream.aggregate, stream.id, version])
+        ),
+        time
+      }),
+    inserted: (rows) =>
+      rows.length === 0 ? Option.none() : Option.some({ position: rows.map(([position]) => position).reduce(higher) }),
+    versions: (streams) => versions({ streams: JSON.stringify(streams.map(({ aggregate, id }) => [aggregate, id])) }),
+    records: (ids) => records({ ids: JSON.stringify(ids) })
+  }
+}
+
+// the rows come in no promised order
+const higher = (one: unknown, other: unknown): unknown => BigInt(Row.text(one)) < BigInt(Row.text(other)) ? other : one
