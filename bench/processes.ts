@@ -4,8 +4,6 @@ import { seed, streamOf } from "./fixtures.js"
 import { ratio, spread } from "./measure.js"
 import type { Suite } from "./suite.js"
 
-const run = (file: string, args: ReadonlyArray<string>) => start(new URL(file, import.meta.url).href, args)
-
 /** What a replay of a long stream takes in memory beside one of ten thousand events, in a process of its own. */
 export const memory = async (
   suite: Suite,
@@ -19,7 +17,7 @@ export const memory = async (
   await backend.runtime.runPromise(seed(streamOf(`length-${events}`), events))
   const extra: Array<number> = []
   for (let i = 0; i < times; i++) {
-    const child = run("./memory.ts", [backend.name, backend.database, "length-10000", `length-${events}`])
+    const child = start("bench/memory.ts", [backend.name, backend.database, "length-10000", `length-${events}`])
     const result = JSON.parse(await child.next((line) => line.startsWith("{")))
     if (result.replayed !== events) throw new Error(`${result.replayed} events were replayed, not ${events}`)
     extra.push(result.extra)
@@ -49,7 +47,7 @@ export const writers = async (
   if (!suite.wants(name, backend.name)) return
   const count = 16
   const each = 500
-  const children = Array.from({ length: count }, (_, i) => run("./writer.ts", [backend.database, `process-${i}`]))
+  const children = Array.from({ length: count }, (_, i) => start("bench/writer.ts", [backend.database, `process-${i}`]))
   try {
     await Promise.all(children.map((child) => child.line("ready")))
     const round = async (kind: "library" | "driver") => {
