@@ -1,6 +1,6 @@
 import { SqlClient } from "@effect/sql"
 import { assert, describe, it } from "@effect/vitest"
-import { Chunk, DateTime, Effect, Layer, Schema, Stream, TestClock } from "effect"
+import { Chunk, DateTime, Effect, Layer, Option, Schema, Stream, TestClock } from "effect"
 import { Aggregate, EventStore, ExpectedVersion, Repository, SnapshotPolicy, StreamId } from "effect-eventsourcing"
 import * as fs from "node:fs"
 import { Account, AccountEvent, type AccountId, deposit, id, open, stream } from "./fixtures/Account.js"
@@ -220,6 +220,33 @@ describe("loadAt", () => {
         assert.deepInclude(yield* Effect.flip(accounts.loadAt(id("b"), 1)), { _tag: "VersionNotReached", head: 0 })
         assert.deepInclude(yield* accounts.loadAt(id("b"), 0), { version: 0, exists: false })
       }))
+  }
+
+  for (const pageSize of [undefined, 4]) {
+    each(
+      `gives the id and the time of the event at each version, in pages of ${pageSize ?? "the default"}`,
+      () =>
+        Effect.gen(function*() {
+          const accounts = yield* Repository.make(Account, { pageSize, snapshots: SnapshotPolicy.manual })
+          yield* accounts.execute(id("a"), open)
+          for (const n of range(1, 11)) yield* accounts.execute(id("a"), deposit(1), { commandId: `c${n}` })
+          const events = Array.from(yield* Stream.runCollect(accounts.history(id("a"))))
+          const check = Effect.gen(function*() {
+            for (const { id: eventId, time, version } of events) {
+              const { lastEventId, lastEventTime } = yield* accounts.loadAt(id("a"), version)
+              assert.deepStrictEqual([lastEventId, lastEventTime], [Option.some(eventId), Option.some(time)])
+            }
+          })
+          yield* check
+          yield* accounts.createSnapshot(id("a"))
+          for (const n of range(12, 20)) yield* accounts.execute(id("a"), deposit(1), { commandId: `c${n}` })
+          events.push(
+            ...Chunk.toReadonlyArray(yield* Stream.runCollect(accounts.history(id("a"), { fromVersion: 13 })))
+          )
+          yield* check
+          assert.strictEqual((yield* accounts.loadAt(id("a"), 15)).snapshotVersion, 12)
+        })
+    )
   }
 
   inProcess("a time is after the last event that is not later", () =>

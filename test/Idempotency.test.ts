@@ -482,6 +482,112 @@ describe("after a restore that lost events", () => {
   }
 })
 
+describe("a restore during a command or a load", () => {
+  /** Replaces the events after the first one, so that the derived id of the third one stands at its version again. */
+  const restore = (other: Repository.Repository<typeof Account>) =>
+    Effect.gen(function*() {
+      const sql = yield* SqlClient.SqlClient
+      yield* sql`DELETE FROM eventsourcing_events WHERE version > 1`
+      yield* TestClock.adjust("1 minutes")
+      yield* other.execute(id("a"), deposit(7), { commandId: "another" })
+      yield* other.execute(id("a"), deposit(1), { commandId: "sent again" })
+    })
+
+  const begin = Effect.gen(function*() {
+    const other = yield* Repository.make(Account)
+    yield* TestClock.setTime(1_000)
+    yield* other.execute(id("a"), open)
+    yield* other.execute(id("a"), deposit(500), { commandId: "lost" })
+    yield* other.execute(id("a"), deposit(1), { commandId: "sent again" })
+    return other
+  })
+
+  for (const [name, client] of clients) {
+    const stores = Layer.provideMerge(sqlStores, client)
+
+    it.scoped(`a command that lost a race decides on the history that stands, on ${name}`, () =>
+      Effect.gen(function*() {
+        const other = yield* begin
+        const sql = yield* SqlClient.SqlClient
+        const { next, store } = beforeAppend(yield* EventStore.EventStore)
+        const accounts = yield* using(store)
+        next.effect = Effect.zipRight(restore(other), other.execute(id("a"), deposit(1))).pipe(
+          Effect.provideService(SqlClient.SqlClient, sql)
+        )
+        const rejected = yield* Effect.flip(accounts.execute(id("a"), withdraw(400)))
+        assert.deepStrictEqual(rejected, new InsufficientFunds({ balance: 9 }))
+      }).pipe(Effect.provide(stores)))
+
+    it.scoped(`a load begins again if it is between two pages, on ${name}`, () =>
+      Effect.gen(function*() {
+        const other = yield* begin
+        yield* other.execute(id("a"), deposit(1))
+        const sql = yield* SqlClient.SqlClient
+        const store = yield* EventStore.EventStore
+        let reads = 0
+        const restored = Effect.zipRight(restore(other), other.execute(id("a"), deposit(1))).pipe(
+          Effect.provideService(SqlClient.SqlClient, sql),
+          Effect.orDie
+        )
+        const readTail: EventStore.ReplaySeam["readTail"] = (...input) =>
+          Effect.tap(store.replay.readTail(...input), () => reads++ === 0 ? restored : Effect.void)
+        const accounts = yield* using({ ...store, replay: { ...store.replay, readTail } }, { pageSize: 3 })
+        assert.deepInclude(yield* accounts.load(id("a")), { version: 4, state: { open: true, balance: 9 } })
+      }).pipe(Effect.provide(stores)))
+
+    for (const mode of ["sync", "inline", "background"] as const) {
+      it.scoped.runIf(everything || name === "SQLite" || mode === "sync")(
+        `no snapshot is taken of a state whose history is lost (${mode}, ${name})`,
+        () =>
+          Effect.gen(function*() {
+            const other = yield* begin
+            const sql = yield* SqlClient.SqlClient
+            const { next, store } = beforeAppend(yield* EventStore.EventStore)
+            const accounts = yield* using(store, { snapshots: SnapshotPolicy[mode]({ every: 4 }) })
+            next.effect = Effect.provideService(restore(other), SqlClient.SqlClient, sql)
+            yield* accounts.execute(id("a"), deposit(2))
+            yield* accounts.awaitPendingSnapshots
+            assert.deepInclude((yield* accounts.load(id("a"))).state, { balance: 10 })
+          }).pipe(Effect.provide(stores))
+      )
+    }
+  }
+})
+
+describe("a snapshot of a state that ends with a command with an id", () => {
+  each("proves itself, where the events were too long to keep", () =>
+    Effect.gen(function*() {
+      const store = yield* EventStore.EventStore
+      const plain = yield* Repository.make(Account)
+      yield* plain.execute(id("a"), open)
+      const payload = { _tag: "Deposited", amount: 1, note: "x".repeat(400_000) }
+      for (const event of ["1", "2", "3"]) {
+        yield* store.append(stream("a"), [{ id: event, type: "Deposited", payload }], {
+          expectedVersion: ExpectedVersion.any
+        })
+      }
+      yield* plain.execute(id("a"), deposit(1), { commandId: "c" })
+      const accounts = yield* Repository.make(Account, { snapshots: SnapshotPolicy.sync({ every: 2 }) })
+      yield* Effect.flip(accounts.execute(id("a"), withdraw(1_000)))
+      assert.deepInclude(yield* accounts.load(id("a")), { snapshotVersion: 5, snapshotOutcome: { _tag: "Hit" } })
+    }))
+
+  for (const mode of ["sync", "background"] as const) {
+    inProcess(`proves itself, where the store gives no time of an append (${mode})`, () =>
+      Effect.gen(function*() {
+        const store = yield* EventStore.EventStore
+        const timeless = EventStore.EventStore.of({
+          ...store,
+          append: (...input) => Effect.map(store.append(...input), (result) => ({ ...result, time: Option.none() }))
+        })
+        const accounts = yield* using(timeless, { snapshots: SnapshotPolicy[mode]({ every: 1 }) })
+        yield* accounts.execute(id("a"), open, { commandId: "c" })
+        yield* accounts.awaitPendingSnapshots
+        assert.deepInclude(yield* accounts.load(id("a")), { snapshotVersion: 1, snapshotOutcome: { _tag: "Hit" } })
+      }))
+  }
+})
+
 describe("before a command with an id fails for good", () => {
   each("an earlier try is looked for when the retries end", () =>
     Effect.gen(function*() {

@@ -10,7 +10,7 @@ import type * as Event from "../../Event.js"
 import * as EventStore from "../../EventStore.js"
 import * as ExpectedVersion from "../../ExpectedVersion.js"
 import { type Baseline, baselineOf } from "./baseline.js"
-import { stands } from "./loadable.js"
+import { proofOf, stands } from "./loadable.js"
 import { dueNow } from "./saves.js"
 import type { Services } from "./services.js"
 import { afterAppend, type Commanded, saveInTime } from "./snapshots.js"
@@ -78,8 +78,10 @@ const commandedBy = <Id, State, Event>(
 (result: EventStore.AppendResult | undefined): Commanded<State, Event> => {
   // the append was interrupted
   const interrupted = result === undefined
-  const mayBeOthers = interrupted ? derived : result.duplicate
   const time = interrupted ? null : Option.match(result.time, { onNone: () => null, onSome: DateTime.toEpochMillis })
+  // a snapshot of an event with a derived id needs the time, which a store of the program's own may not give
+  const unproved = proofOf({ eventId: after.eventId, time }) === null
+  const mayBeOthers = unproved || (interrupted ? derived : result.duplicate)
   return {
     change,
     source,
@@ -91,7 +93,10 @@ const commandedBy = <Id, State, Event>(
         eventId: proposed[index].id,
         time
       })),
-    isStored: isStored(services.events, before, interrupted ? after : undefined),
+    // a state that is read again needs no other proof
+    isStored: mayBeOthers
+      ? Effect.succeed(true)
+      : isStored(services.events, before, interrupted ? after : undefined),
     interrupted
   }
 }

@@ -1,7 +1,7 @@
 // Loads the state of an aggregate as it was at a version or at a time.
 // Mechanism: a time is turned into the version of the last event that is not later. The state is folded up to the version,
 // from a snapshot if one stands at it or below.
-// Cost: that of a load. A time reads the events after it too, newest first.
+// Cost: that of a load, and one more page if the store omits the ids within a page. A time reads the events after it too, newest first.
 import * as DateTime from "effect/DateTime"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"

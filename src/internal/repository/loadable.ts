@@ -109,24 +109,26 @@ const decodeEvent = <Event>(
 }
 
 /** The event that stands at a version. */
-export interface Place {
-  readonly version: number
-  readonly eventId: string | null
-}
+export type Place = Pick<EventStore.TailEvent, "eventId" | "time" | "version">
 
-/** Tells whether a page that was read from `place.version` on begins with its event. If not, the history changed. */
-export const holds = (page: Page, { eventId, version }: Place): boolean => {
-  const [first] = page
-  return first?.version === version && first.eventId === eventId
+/**
+ * Tells whether a page that was read from `place.version` on begins with its event. If not, the history changed. If the
+ * event has a derived id and no known time, it may have changed.
+ */
+export const holds = (page: Page, place: Place): boolean => {
+  const proof = proofOf(place)
+  return proof !== null && page[0]?.version === place.version && proofOf(page[0]) === proof
 }
 
 /**
- * The text by which a snapshot proves that the stream still has its history: the id of the last event, and its time if the
+ * The text by which a state proves that the stream still has its history: the id of the last event, and its time if the
  * id is derived from a command id. After a restore that lost events, a command may be sent again and be stored on another
- * history, under the same id and at the same version, but at another time.
+ * history, under the same id and at the same version, but at another time. `null`: the id, or such a time, is not known.
  */
-export const proofOf = ({ eventId, time }: Pick<EventStore.TailEvent, "eventId" | "time">): string | null =>
-  eventId !== null && time !== null && CommandIds.isDerived(eventId) ? `${eventId}@${time}` : eventId
+export const proofOf = ({ eventId, time }: Pick<EventStore.TailEvent, "eventId" | "time">): string | null => {
+  if (eventId === null || !CommandIds.isDerived(eventId)) return eventId
+  return time === null ? null : `${eventId}@${time}`
+}
 
 /** Tells whether a page that was read from a snapshot's version on begins with the event that the snapshot names. */
 export const proves = (

@@ -153,19 +153,19 @@ const foldTail = <Id, State>(
   request: Replay.Request<Id, State>,
   { encoded, page, snapshot }: SnapshotSource.Proved<State>
 ): Replay.Loading<State> => {
-  const { eventId: proof, schemaVersion, state, time, version } = snapshot
+  const { eventId: proof, schemaVersion, state, version } = snapshot
   // the page begins with the event of the snapshot
-  const [{ eventId }] = page
+  const [{ eventId, time }] = page
   const again = () => Option.map(Either.getRight(aggregate.decode(encoded)), ({ state }) => state)
-  request.source?.begin(again, { version, eventId })
-  const from = { state, version, eventId, time: page[0].time, replayed: 0 }
+  request.source?.begin(again, { version, eventId, time })
+  const from = { state, version, eventId, time, replayed: 0 }
   return Effect.map(
     replay.fold(request, from, page.slice(1), page.length === request.limits.first),
     (folded) =>
       baselineOf(folded, {
         stream: request.stream,
         snapshotVersion: version,
-        used: Option.some({ version, eventId: proof, schemaVersion, time: time.epochMillis }),
+        used: Option.some({ version, eventId: proof, schemaVersion, time: snapshot.time.epochMillis }),
         outcome: outcomeOf(aggregate, snapshot),
         took: request.elapsed(),
         refuted: Option.none(),

@@ -73,6 +73,7 @@ export const make = <Id, State>(
       const { limits, onPage, source, stream, upTo } = request
       onPage()
       const wanted = upTo === Infinity ? page : pageUpTo(upTo, from, page)
+      if (wanted.length < page.length && lacksEnd(wanted, upTo - from.version)) return readTo(request, from)
       if (from.replayed + wanted.length > limits.most) {
         return new ReplayTooLong({ stream, fromVersion: from.version + 1, maxReplay: limits.most })
       }
@@ -85,14 +86,19 @@ export const make = <Id, State>(
         : Effect.succeed(folded.right)
     })
 
-  const readOn: Replay<Id, State>["readOn"] = (request, from) => {
-    const { limits, stream, upTo } = request
-    if (from.version >= upTo) return Effect.succeed(from)
+  const readOn: Replay<Id, State>["readOn"] = (request, from) =>
+    from.version >= request.upTo ? Effect.succeed(from) : readPage(request, from, request.limits.page)
+
+  // only the ends of a page need have an id and a time: the page is read again, with the last event at its end
+  const readTo = (request: Request<Id, State>, from: Folded<State>): Folding<State> =>
+    readPage(request, from, request.upTo - from.version)
+
+  const readPage = (request: Request<Id, State>, from: Folded<State>, most: number): Folding<State> => {
     const known = from.version === 0 ? 0 : 1
-    const limit = limits.page + known
-    return Effect.flatMap(events.readTail(stream, { fromVersion: from.version + 1 - known, limit }), (page) => {
+    const limit = most + known
+    return Effect.flatMap(events.readTail(request.stream, { fromVersion: from.version + 1 - known, limit }), (page) => {
       if (known === 1 && !continues(page, from)) return new Rewritten({ refused: undefined })
-      const unread = page.slice(known)
+      const unread = page.slice(known, limit)
       return unread.length === 0 ? Effect.succeed(from) : fold(request, from, unread, page.length === limit)
     })
   }
@@ -127,9 +133,19 @@ const pageUpTo = (upTo: number, from: Folded<unknown>, page: Page): Page => {
   return page.slice(0, last < upTo ? end + 1 : end)
 }
 
-// a store may give no ids: then only the version can be compared
-const continues = (page: Page, from: Folded<unknown>): boolean =>
-  from.eventId === null || page[0]?.eventId === null ? page[0]?.version === from.version : holds(page, from)
+/** Tells whether a page has all events that are wanted, but not the id and the time of the last one. */
+const lacksEnd = (wanted: Page, count: number): boolean => {
+  const last = wanted[wanted.length - 1]
+  return wanted.length === count && count > 0 && (last.eventId === null || last.time === null)
+}
+
+// a store may give no ids, or no times: then only the versions, or the ids, can be compared
+const continues = (page: Page, from: Folded<unknown>): boolean => {
+  const [first] = page
+  if (first?.version !== from.version) return false
+  if (from.eventId === null || first.eventId === null) return true
+  return first.time === null ? first.eventId === from.eventId : holds(page, from)
+}
 
 /** Another event stands now where a state was folded up to. */
 export class Rewritten extends Data.TaggedError("Rewritten")<{

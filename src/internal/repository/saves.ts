@@ -192,7 +192,9 @@ const proofIn = <State>(baseline: Baseline<State>): Effect.Effect<string, EventS
     stream,
     reason: "Unavailable",
     mayHaveAppended: false,
-    detail: `the store did not return the id of event ${version}, the last event that it returned`
+    detail: `the store did not return the ${
+      baseline.eventId === null ? "id" : "time"
+    } of event ${version}, the last event that it returned`
   })
 }
 

@@ -32,8 +32,8 @@ export const make = <Id, State>(
   let pages: Array<ReadonlyArray<EventStore.TailEvent>> = []
   let length = 0
 
-  const begin: Source<State>["begin"] = (state, { eventId, version }) => {
-    start = { state, version, eventId }
+  const begin: Source<State>["begin"] = (state, { eventId, time, version }) => {
+    start = { state, version, eventId, time }
     pages = []
     length = 0
   }
@@ -45,18 +45,18 @@ export const make = <Id, State>(
       if (length > mostKept) pages = []
       else pages.push(page)
     },
-    settle: ({ eventId, state, version }) => {
+    settle: ({ eventId, state, time, version }) => {
       if (length <= mostKept) return
       const text = Snapshot.encodeState(codec, state)
       start = undefined
       if (Either.isLeft(text)) return
-      begin(() => Either.getRight(codec.decode(JSON.parse(text.right))), { version, eventId })
+      begin(() => Either.getRight(codec.decode(JSON.parse(text.right))), { version, eventId, time })
     },
     again: (events = []) => {
       if (start === undefined || length > mostKept) return Option.none()
-      const { eventId, state, version } = start
+      const { eventId, state, time, version } = start
       return Option.flatMap(state(), (state) => {
-        let folded: Folded<State> = { state, version, eventId, time: null, replayed: 0 }
+        let folded: Folded<State> = { state, version, eventId, time, replayed: 0 }
         for (const page of [...pages, events]) {
           const next = loadable.fold(stream, folded, page)
           if (Either.isLeft(next)) return Option.none()

@@ -21,6 +21,7 @@ import { contain } from "./contain.js"
 import * as Counters from "./counters.js"
 import { detached } from "./detached.js"
 import type { LoadError } from "./errors.js"
+import { proofOf } from "./loadable.js"
 import type { Verification } from "./model.js"
 import type { Services, Verifier, VerifyRequest } from "./services.js"
 import * as Telemetry from "./telemetry.js"
@@ -43,7 +44,8 @@ export const verify = <Id, State, Event>(
       return yield* new EventStore.HistoryGap({ stream, expected: replayed.version + 1, actual: version })
     }
     // the history was rewritten between the two reads, so their states cannot be compared
-    if (replayed.eventId !== null && loaded.eventId !== null && replayed.eventId !== loaded.eventId) {
+    const [now, before] = [proofOf(replayed), proofOf(loaded)]
+    if (now !== null && before !== null && now !== before) {
       return yield* verify(services, id, remove, most)
     }
     const differences = compare(state, replayed.state, loaded.state, 20)
