@@ -278,6 +278,49 @@ describe("a repeat", () => {
     }))
 })
 
+describe("a repeat reads the events of its command", () => {
+  it.scoped("and does not fail for an unreadable event behind them, but for one among them", () =>
+    Effect.gen(function*() {
+      const sql = yield* SqlClient.SqlClient
+      const accounts = yield* Repository.make(Account, { snapshots: SnapshotPolicy.manual })
+      yield* accounts.execute(id("a"), open)
+      yield* accounts.execute(id("a"), deposit(1, 20), { commandId: "long" })
+      const first = yield* accounts.execute(id("a"), deposit(5, 2), { commandId: "c" })
+      yield* accounts.execute(id("a"), deposit(1, 3))
+      yield* accounts.createSnapshot(id("a"))
+      const repeat = (commandId: string) => accounts.execute(id("a"), deposit(5, 2), { commandId })
+      yield* sql`UPDATE eventsourcing_events SET payload = 'not json' WHERE version = 24`
+      assert.deepInclude(yield* repeat("c"), { duplicate: true, version: 23, events: first.events })
+      yield* sql`UPDATE eventsourcing_events SET payload = 'not json' WHERE version = 23`
+      assert.deepInclude(yield* Effect.flip(repeat("c")), { _tag: "EventDecodeError", version: 23 })
+      yield* sql`UPDATE eventsourcing_events SET payload = 'not json' WHERE version = 22`
+      assert.deepInclude(yield* repeat("long"), { duplicate: true, version: 21 })
+    }).pipe(Effect.provide(Layer.provideMerge(sqlStores, sqliteFile(":memory:")))))
+
+  inProcess("in a short page, and those of a large command in long ones", () =>
+    Effect.gen(function*() {
+      const store = yield* EventStore.EventStore
+      const pages: Array<readonly [from: number | undefined, size: number | undefined]> = []
+      const accounts = yield* using({
+        ...store,
+        read: (stream, options) => {
+          pages.push([options?.fromVersion, options?.pageSize])
+          return store.read(stream, options)
+        }
+      })
+      yield* accounts.execute(id("a"), open)
+      for (const [commandId, times, read] of [["small", 19, 1], ["full", 20, 2], ["large", 45, 2]] as const) {
+        const first = yield* accounts.execute(id("a"), deposit(1, times), { commandId })
+        yield* accounts.execute(id("a"), deposit(9))
+        pages.length = 0
+        const again = yield* accounts.execute(id("a"), deposit(1, times), { commandId })
+        assert.deepInclude(again, { duplicate: true, version: first.version, events: first.events })
+        const from = first.version - times + 1
+        assert.deepStrictEqual(pages, [[from, 20] as const, [from + 20, 1_000] as const].slice(0, read))
+      }
+    }))
+})
+
 describe("the metadata of a command with an id", () => {
   inProcess(
     "has the id, and correlation and causation ids that follow from it unless they are given",
@@ -298,6 +341,29 @@ describe("the metadata of a command with an id", () => {
           { commandId: "c2", correlationId: "flow", causationId: "own", user: "ada" },
           { commandId: "free" }
         ])
+      })
+  )
+
+  inProcess("has no command id of the event that the fiber's metadata comes from", () =>
+    Effect.gen(function*() {
+      const accounts = yield* Repository.make(Account)
+      const { recorded: [{ metadata }] } = yield* accounts.execute(id("a"), open, { commandId: "c1" })
+      yield* Effect.provideService(accounts.execute(id("a"), deposit(1)), Event.CurrentMetadata, metadata)
+      assert.deepStrictEqual((yield* storedIn("a"))[1].metadata, { correlationId: "c1", causationId: "c1" })
+    }))
+
+  inProcess(
+    "keeps its correlation id where the options or the fiber have an undefined one",
+    () =>
+      Effect.gen(function*() {
+        const accounts = yield* Repository.make(Account)
+        const metadata = { correlationId: undefined, causationId: "own" }
+        const done = yield* accounts.execute(id("a"), open, { commandId: "c1", metadata }).pipe(
+          Effect.provideService(Event.CurrentMetadata, { correlationId: undefined, user: "ada" })
+        )
+        const expected = { commandId: "c1", correlationId: "c1", causationId: "own", user: "ada" }
+        assert.deepStrictEqual(done.recorded[0].metadata, expected)
+        assert.deepStrictEqual((yield* storedIn("a"))[0].metadata, expected)
       })
   )
 })

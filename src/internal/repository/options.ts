@@ -122,6 +122,13 @@ export interface ExecuteOptions {
    *
    * A command that was rejected, or that decided no events, is not remembered: its repeat is decided anew.
    *
+   * `duplicate` may be true for the only call of a command: if the acknowledgement of its append was lost, the retry finds
+   * the events of the same call.
+   *
+   * A try finds what its transaction can see. In a transaction of the caller with the isolation `REPEATABLE READ` or
+   * `SERIALIZABLE`, a try that is stored by another process after the transaction's first statement is not visible. The
+   * command is then decided on the old state: it may be rejected, or its append fails. Run the whole transaction again.
+   *
    * A text of 1 to 1,024 bytes. Version 7 UUIDs and ULIDs keep the index of event ids compact. The id is part of the
    * metadata as `commandId`, and the default of `correlationId` and `causationId`.
    */

@@ -54,15 +54,30 @@ const read = <Id, State, Event>(
   { baseline: { stream }, services }: Repeat<Id, State, Event>,
   first: number,
   idOf: (index: number) => string
-): Effect.Effect<ReadonlyArray<Event.RecordedEvent>, LoadError> =>
-  services.events.read(stream, { fromVersion: first, pageSize }).pipe(
-    Stream.takeWhile(({ id, version }) => id === idOf(version - first)),
-    Stream.runCollect,
-    Effect.map(Chunk.toReadonlyArray)
-  )
+): Effect.Effect<ReadonlyArray<Event.RecordedEvent>, LoadError> => {
+  const isOwn = (id: string, version: number) => id === idOf(version - first)
+  const from = (fromVersion: number, pageSize: number) =>
+    services.events.read(stream, { fromVersion, pageSize }).pipe(
+      Stream.takeWhile(({ id, version }) => isOwn(id, version)),
+      // the stream reads on behind the command's last event: an unreadable event of another command is only its end
+      Stream.catchSome((error) =>
+        error._tag === "EventDecodeError" && error.eventId !== undefined && !isOwn(error.eventId, error.version)
+          ? Option.some(Stream.empty)
+          : Option.none()
+      )
+    )
+  return Effect.flatMap(Stream.runCollect(Stream.take(from(first, short), short)), (page) =>
+    page.length < short
+      ? Effect.succeed(Chunk.toReadonlyArray(page))
+      : Effect.map(
+        Stream.runCollect(from(first + short, long)),
+        (more) => Chunk.toReadonlyArray(Chunk.appendAll(page, more))
+      ))
+}
 
-// most commands decide fewer events, and more than these are read in further pages
-const pageSize = 20
+// most commands decide fewer events than the short page
+const short = 20
+const long = 1_000
 
 const resultOf = <Id, State, Event>(
   { baseline, id, services, source }: Repeat<Id, State, Event>,
