@@ -94,7 +94,7 @@ export const snapshotsDropped: Metric.Metric.Counter<number> = Metric.fromMetric
 export const snapshotsPending: Metric.Metric.Gauge<number> = Metric.fromMetricKey(Counters.snapshotsPending)
 
 /**
- * Shows the number of committed events that `readAll` holds back, up to 10,000. `readAll` holds an event back while a
+ * Shows the number of committed events that the feed holds back, up to 10,000. The feed holds an event back while a
  * transaction that began before it is open, because that transaction may commit an event with a lower position. A read
  * that reaches the end of the feed sets the gauge. It is tagged with the table of the `events`. PostgreSQL only.
  *
@@ -114,7 +114,7 @@ export const feedHeldBack: Metric.Metric.Gauge<number> = Metric.gauge("effect_ev
 })
 
 /**
- * Shows the age, in milliseconds, of the oldest event that `readAll` holds back, or 0 if it holds back none. It is set
+ * Shows the age, in milliseconds, of the oldest event that the feed holds back, or 0 if it holds back none. It is set
  * and tagged like {@link feedHeldBack}.
  *
  * @example

@@ -27,7 +27,7 @@ const pattern = /^\d{20}-\d{20}$/
  */
 export const Position = Schema.String.pipe(
   Schema.pattern(pattern, {
-    message: () => "Expected a position that readAll or append gave",
+    message: () => "Expected a position that an event store gave",
     arbitrary: () => (fc) =>
       fc.tuple(fc.bigUintN(63), fc.bigUintN(63)).map(([transaction, sequence]) => render(transaction, sequence))
   }),

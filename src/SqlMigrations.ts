@@ -82,7 +82,7 @@ export const afterRestore = (
     const { countOn, countOnAfter } = Migrate.dialectOf(sql, names)
     const after = options?.after
     if (after !== undefined && !Schema.is(Position.Position)(after)) {
-      return yield* optionProblem("after", after, "a position that readAll or append gave")
+      return yield* optionProblem("after", after, "a position that an event store gave")
     }
     yield* countOn
     if (after !== undefined) yield* whileBusy(countOnAfter(after))

@@ -97,6 +97,10 @@ const batches = fc.oneof(
   )
 )
 
+const types = ["E0", "E1", "E2"]
+/** The type of an event depends on the number at the end of its id. */
+const typeOf = (id: string) => types[Number(id.slice(id.lastIndexOf("-") + 1)) % types.length]
+
 const appending = fc.tuple(streamIds, batches, expectations, fc.jsonValue()).map((
   [stream, numbers, expected, payload]
 ) =>
@@ -105,7 +109,7 @@ const appending = fc.tuple(streamIds, batches, expectations, fc.jsonValue()).map
     const outcome = await real.run(Effect.flatMap(events, (store) =>
       Effect.either(store.append(
         StreamId.make(model.aggregate, stream),
-        batch.map(({ id, payload }) => ({ id, type: "E", payload })),
+        batch.map(({ id, payload }) => ({ id, type: typeOf(id), payload })),
         { expectedVersion: expected }
       ))))
     const before = model.all.length
@@ -169,7 +173,7 @@ const feeding = fc.tuple(fc.nat(40), fc.integer({ min: 1, max: 7 })).map(([skip,
     )
     assert.deepStrictEqual(
       all.map(({ id, payload, stream, type }) => [stream.id, id, payload, type]),
-      model.all.map(({ id, payload, stream }) => [stream, id, payload, "E"])
+      model.all.map(({ id, payload, stream }) => [stream, id, payload, typeOf(id)])
     )
     const positions = all.map(({ position }) => position)
     assert.deepStrictEqual([...positions].sort(Position.Order), positions)
@@ -181,6 +185,44 @@ const feeding = fc.tuple(fc.nat(40), fc.integer({ min: 1, max: 7 })).map(([skip,
       Chunk.toReadonlyArray(rest).map(({ id }) => id),
       all.filter(({ position }) => Order.greaterThan(Position.Order)(position, after)).map(({ id }) => id)
     )
+  })
+)
+
+const paging = fc.record({
+  wanted: fc.option(fc.subarray([...types, "absent"]), { nil: undefined }),
+  others: fc.nat(2),
+  partition: fc.option(fc.integer({ min: 1, max: 3 }).chain((of) => fc.nat(of - 1).map((index) => ({ index, of })))),
+  limit: fc.integer({ min: 1, max: 7 })
+}).map(({ limit, others, partition, wanted }) =>
+  command(`pages(${JSON.stringify({ limit, others, partition, wanted })})`, async (model, real) => {
+    const filter = {
+      aggregates: [model.aggregate, ...Array.from({ length: others }, (_, n) => `${model.aggregate}-${n}`)],
+      types: wanted,
+      partition: partition ?? undefined
+    }
+    const streamOf = (id: string) => StreamId.make(model.aggregate, id)
+    const { listed, pages } = await real.run(Effect.flatMap(events, (store) =>
+      Effect.gen(function*() {
+        const settles = Effect.repeat(Stream.runCount(store.readAll({ aggregates: [model.aggregate] })), {
+          until: (count) => count >= model.all.length,
+          schedule: Schedule.spaced("10 millis").pipe(Schedule.upTo("10 seconds"))
+        })
+        yield* Effect.withClock(settles, Clock.make())
+        const pages = [yield* store.readPage({ ...filter, limit })]
+        while (!pages[pages.length - 1].atEnd) {
+          pages.push(yield* store.readPage({ ...filter, limit, after: pages[pages.length - 1].settled }))
+        }
+        return { listed: yield* store.streams({ aggregate: model.aggregate }), pages }
+      })))
+    assert.deepStrictEqual(
+      pages.flatMap((page) => page.events.map(({ id }) => id)),
+      model.all.filter(({ id, stream }) =>
+        (wanted?.includes(typeOf(id)) ?? true) &&
+        (partition === null || StreamId.partition(streamOf(stream), partition.of) === partition.index)
+      ).map(({ id }) => id)
+    )
+    const ids = Array.from(new Set(model.all.map(({ stream }) => stream))).sort()
+    assert.deepStrictEqual(listed, ids.map((id) => ({ id, version: model.of(id).length })))
   })
 )
 
@@ -252,7 +294,7 @@ const deletingByType = fc.tuple(fc.option(schemaVersions, { nil: undefined }), f
 )
 
 const programs = fc.commands(
-  [appending, appending, appending, reading, feeding, saving, saving, getting, deleting, deletingByType],
+  [appending, appending, appending, reading, feeding, paging, saving, saving, getting, deleting, deletingByType],
   { maxCommands: 40 }
 )
 

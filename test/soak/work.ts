@@ -216,16 +216,19 @@ export const soak = (
     const seen = new Map<string, number>()
     let position = Position.start
     const follow = Effect.suspend(() =>
-      events.readAll({ after: position, pageSize: 500 }).pipe(
-        Stream.runForEach((event) =>
-          Effect.sync(() => {
+      events.readPage({ after: position, aggregates: ["Account"], limit: 500 }).pipe(
+        Effect.map(({ events, settled }) => {
+          for (const event of events) {
+            if (Event.isUnreadable(event)) return judge("the feed", Exit.fail(event.error))
             const last = seen.get(event.stream.id) ?? 0
             if (event.version !== last + 1) wrong(`the feed gave ${event.stream.id} ${event.version} after ${last}`)
             seen.set(event.stream.id, event.version)
             position = event.position
             count("feed events")
-          })
-        ),
+          }
+          position = settled
+          return "ok"
+        }),
         patient,
         Effect.exit,
         Effect.map((exit) => count(`feed ${judge("the feed", exit)}`)),
