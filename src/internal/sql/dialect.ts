@@ -75,8 +75,8 @@ export interface PageOptions extends EventStore.EncodedPageOptions {
 export interface FeedStatements {
   /**
    * The columns of `read`; for a partition only aggregate, stream id, type and position, and those of all partitions. With a
-   * filter also rows without an aggregate, whose position is told by their type: `head` is the last event of the feed,
-   * `looked` the last event that was looked at if there may be more.
+   * filter also rows without an aggregate, whose position is told by their type: `head` is the last event of the feed, which
+   * may be null, `looked` the last event that was looked at if there may be more.
    */
   readonly page: (options: PageOptions) => Query
   /** The columns of `read`, for events in any order. */

@@ -140,7 +140,7 @@ interface Marks {
 }
 
 const mark = (marks: Marks, { position }: EventStatements, row: Row.Row): void => {
-  marks[row.type === "head" ? "head" : "looked"] = position(row)
+  if (row.position !== null) marks[row.type === "head" ? "head" : "looked"] = position(row)
 }
 
 /** Separates events and marks. The parts of a union come in no promised order. */

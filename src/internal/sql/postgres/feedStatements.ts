@@ -1,9 +1,11 @@
 // The statements of the feed on PostgreSQL.
 //
-// What a filter matches is looked up by keys first, for a limited number of rows, then the wanted rows are read whole. The
-// texts leave the planner one index. With `aggregate = ...` it may follow the primary key and filter, which reads to the
-// end of the table for an aggregate that has no more events. So the aggregate stands in an array, and first in the order:
-// only the feed's index has that order. Why: docs/decisions/0094-pages-of-the-feed.md.
+// What a filter matches is looked up by keys first, for a limited number of rows, then the wanted rows are read whole.
+//
+// The texts leave the planner one index, also before the first ANALYZE. With `aggregate = ...` it may follow the primary key
+// and filter, which reads to the end of the table for an aggregate that has no more events. So the aggregate stands in an
+// array, and comes first in the order: only the feed's index has that order. Subqueries hide the array and the limit, as
+// the planner may prefer to sort all rows if it knows that they are few. Why: docs/decisions/0094-pages-of-the-feed.md.
 import * as Position from "../../../Position.js"
 import type { FeedStatements, PageOptions } from "../dialect.js"
 import { type Names, quoted } from "../names.js"
@@ -29,25 +31,21 @@ export const make = (names: Names, { place, record }: Columns): FeedStatements =
   const isSubscribed = `EXISTS (SELECT FROM pg_subscription_rel WHERE srrelid = to_regclass('${events}'))`
   const subscribed = pgText(isSubscribed, "boolean")
   const inFeed = `transaction < ${settled} AND NOT ${isSubscribed}`
-  const after = `(transaction, position) > (:transaction::bigint, :sequence::bigint) AND ${inFeed}`
-  const texts: Texts = { events, after, inFeed }
-  const statement = byShape(
-    ({ branches, looked, limit, ...options }: PageOptions) =>
-      [limit, looked, branches, options.aggregates?.length, options.types === undefined, options.partition?.of].join(
-        " "
-      ),
+  const texts: Texts = {
+    events,
+    inFeed,
+    after: `(transaction, position) > (:transaction::bigint, :sequence::bigint) AND ${inFeed}`
+  }
+  const page = byShape(
+    ({ aggregates, branches, partition, types }: PageOptions) =>
+      JSON.stringify([branches > 0, aggregates?.length === 1, [aggregates, types, partition].map(isGiven)]),
     (options) => write(pageText(texts, options.partition === undefined ? record : place, options))
   )
   const at = write(`SELECT ${select(record)}
 FROM unnest(:transactions::bigint[], :sequences::bigint[]) AS place (at_transaction, at_position)
 CROSS JOIN LATERAL ${rowOfPlace(events)} AS event`)
   return {
-    page: (options) =>
-      statement(options)({
-        ...Position.toParts(options.after),
-        aggregates: options.aggregates,
-        types: options.types
-      }),
+    page: (options) => page(options)({ ...options, ...Position.toParts(options.after) }),
     at: (positions) => {
       const parts = positions.map(Position.toParts)
       return at({
@@ -81,29 +79,36 @@ interface Texts {
   readonly inFeed: string
 }
 
+const isGiven = (option: unknown): boolean => option !== undefined
+
 const fixed = (text: string): Query => ({ text, params: [] })
 
-const pageText = ({ after, events, inFeed }: Texts, columns: Columns["record"], options: PageOptions): string => {
-  const { aggregates, branches, limit, looked, partition, types } = options
+const pageText = (
+  { after, events, inFeed }: Texts,
+  columns: Columns["record"],
+  options: PageOptions
+): string => {
+  const { aggregates, branches, partition, types } = options
   if (aggregates === undefined && types === undefined && partition === undefined) {
     return `SELECT ${select(columns)} FROM ${events} AS event WHERE ${after}
-ORDER BY event.transaction, event.position LIMIT ${limit}`
+ORDER BY event.transaction, event.position LIMIT :limit`
   }
   const head = `UNION ALL (SELECT ${mark(columns, "head", "transaction", "position")} FROM ${events} AS event
 WHERE ${inFeed} ORDER BY event.transaction DESC, event.position DESC LIMIT 1)`
-  const ofAggregate = (list: string, columns: string, limit: number) =>
-    `SELECT ${columns} FROM ${events} WHERE aggregate = ANY (${list}) AND ${after}
-ORDER BY aggregate, transaction, position LIMIT ${limit}`
+  const ofAggregate = (list: string, columns: string, limit: string) =>
+    `(SELECT ${columns} FROM ${events} WHERE aggregate = ANY (ARRAY(${list})) AND ${after}
+ORDER BY aggregate, transaction, position LIMIT (SELECT ${limit}::bigint)) AS event`
   if (aggregates?.length === 1 && types === undefined && partition === undefined) {
-    return `SELECT ${select(columns)} FROM (${ofAggregate(":aggregates::text[]", "*", limit)}) AS event
+    return `SELECT ${select(columns)} FROM ${ofAggregate("SELECT unnest(:aggregates::text[])", "*", ":limit")}
 ${head}`
   }
   const keys = "aggregate, stream_id, type, transaction, position"
   const looks = branches === 0
-    ? `SELECT ${keys} FROM ${events} WHERE ${after} ORDER BY transaction, position LIMIT ${looked}`
+    ? `SELECT ${keys} FROM ${events} WHERE ${after}
+ORDER BY transaction, position LIMIT (SELECT :looked::bigint)`
     : `SELECT event.* FROM unnest(:aggregates::text[]) AS wanted (name)
-CROSS JOIN LATERAL (${ofAggregate("ARRAY[wanted.name]", keys, looked)}) AS event
-ORDER BY event.transaction, event.position LIMIT ${looked}`
+CROSS JOIN LATERAL ${ofAggregate("SELECT wanted.name", keys, ":looked")}
+ORDER BY event.transaction, event.position LIMIT :looked`
   const conditions = [
     ...(branches === 0 && aggregates !== undefined ? ["aggregate = ANY (:aggregates::text[])"] : []),
     ...(types === undefined ? [] : ["type = ANY (:types::text[])"])
@@ -116,11 +121,11 @@ ORDER BY event.transaction, event.position LIMIT ${looked}`
   return `WITH place AS MATERIALIZED (
 SELECT ${ofPlace}transaction AS at_transaction, position AS at_position, number, is_wanted FROM (
 SELECT *, ${isWanted} AS is_wanted, row_number() OVER (ORDER BY transaction, position) AS number FROM (${looks}) AS looked
-) AS numbered WHERE is_wanted OR number = ${looked}
-ORDER BY transaction, position LIMIT ${partition === undefined ? limit : looked}
+) AS numbered WHERE is_wanted OR number = :looked
+ORDER BY transaction, position LIMIT ${partition === undefined ? ":limit" : ":looked"}
 )
 SELECT ${select(columns)} FROM place CROSS JOIN LATERAL ${row} AS event WHERE is_wanted
-UNION ALL SELECT ${mark(columns, "looked", "at_transaction", "at_position")} FROM place WHERE number = ${looked}
+UNION ALL SELECT ${mark(columns, "looked", "at_transaction", "at_position")} FROM place WHERE number = :looked
 ${head}`
 }
 

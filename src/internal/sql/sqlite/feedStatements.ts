@@ -13,10 +13,8 @@ export const make = (names: Names, record: ReadonlyArray<string>, position: stri
   const events = quoted(names.events)
   const place = ["aggregate", "stream_id", "type", position]
   const page = byShape(
-    ({ branches, looked, limit, ...options }: PageOptions) =>
-      [limit, looked, branches, options.aggregates?.length, options.types === undefined, options.partition?.of].join(
-        " "
-      ),
+    ({ aggregates, branches, limit, looked, partition, types }: PageOptions) =>
+      JSON.stringify([limit, looked, branches, [aggregates, types, partition].map(isGiven)]),
     (options) => write(pageText(events, options.partition === undefined ? record : place, options))
   )
   const at = write(`SELECT ${record.join(", ")} FROM ${events}
@@ -54,8 +52,10 @@ const sequenceOf = (position: Position.Position): string => {
   return transaction === "0" ? sequence : "9223372036854775807"
 }
 
-const head = (events: string): string =>
-  `SELECT * FROM (SELECT max(position) AS position FROM ${events}) WHERE position IS NOT NULL`
+const isGiven = (option: unknown): boolean => option !== undefined
+
+// one row, also without any event. The maximum in a subquery of its own is one search
+const head = (events: string): string => `SELECT (SELECT max(position) FROM ${events}) AS position`
 
 const pageText = (events: string, columns: ReadonlyArray<string>, options: PageOptions): string => {
   const { aggregates, branches, limit, looked, partition, types } = options
@@ -65,15 +65,14 @@ const pageText = (events: string, columns: ReadonlyArray<string>, options: PageO
   if (aggregates === undefined && types === undefined && partition === undefined) return rows(after, limit)
   const marked = (name: "head" | "looked", from: string) => `UNION ALL SELECT ${mark(columns, name)} FROM (${from})`
   if (branches === 1 && types === undefined && partition === undefined) {
-    return `SELECT * FROM (${rows(`aggregate = :aggregate0 AND ${after}`, limit)}) ${marked("head", head(events))}`
+    return `SELECT * FROM (${rows(`${ofAggregate(0)} AND ${after}`, limit)}) ${marked("head", head(events))}`
   }
   const positions = (condition: string) =>
     `SELECT position FROM ${events} WHERE ${condition}${after} ORDER BY position LIMIT ${looked}`
   const looks = branches === 0
     ? positions("")
     : `SELECT position FROM (${
-      Array.from({ length: branches }, (_, index) =>
-        `SELECT * FROM (${positions(`aggregate = :aggregate${index} AND `)})`)
+      Array.from({ length: branches }, (_, index) => `SELECT * FROM (${positions(`${ofAggregate(index)} AND `)})`)
         .join(" UNION ALL ")
     }) ORDER BY position LIMIT ${looked}`
   const conditions = [
@@ -90,6 +89,9 @@ ${
   }
 ${marked("head", head(events))}`
 }
+
+// after ANALYZE of a table with one aggregate, SQLite would follow the positions and filter, also for a new aggregate
+const ofAggregate = (index: number): string => `unlikely(aggregate = :aggregate${index})`
 
 /** A row that tells a position, in the columns of an event, without an aggregate. */
 const mark = (columns: ReadonlyArray<string>, name: string): string =>
