@@ -119,18 +119,28 @@ describe("the feed", () => {
         const sql = yield* SqlClient.SqlClient
         const append = store.append(stream("a"), events(1), { expectedVersion: ExpectedVersion.any })
         yield* sql.withTransaction(Effect.gen(function*() {
+          yield* sql`SET TRANSACTION ISOLATION LEVEL REPEATABLE READ`
           const own = yield* Effect.flatten(Effect.map(append, ({ position }) => position))
           for (const filter of [{}, { aggregates: ["Account"] }]) {
             assert.strictEqual((yield* store.readPage({ ...filter, after: own })).settled, own)
           }
-          // another client waits for an event that is not committed yet
+          // another client appends meanwhile
+          const others = yield* Effect.provide(
+            Effect.flatMap(
+              EventStore.EventStore,
+              (store) => store.append(stream("b"), events(1), { expectedVersion: ExpectedVersion.any })
+            ),
+            Layer.fresh(storesOn(url))
+          ).pipe(Effect.flatMap(({ position }) => position))
+          assert.strictEqual((yield* store.readPage({ after: others })).settled, others)
+          // and waits for an event that is not committed yet
           const later = yield* Effect.provide(
             Effect.flatMap(EventStore.EventStore, (store) => store.readPage({ after: own })),
             Layer.fresh(storesOn(url))
           )
           assert.strictEqual(later.settled, own)
         }))
-        const [{ position }] = yield* feedOf(1)
+        const [, { position }] = yield* feedOf(2)
         const { sequence, transaction } = Position.toParts(position)
         const never = Position.fromParts(BigInt(transaction) + 1_000n, sequence)
         for (
@@ -162,7 +172,7 @@ describe("the feed", () => {
       })))
       yield* Deferred.await(began)
       yield* append("shared", 0)
-      yield* append("other", 0)
+      yield* store.append(StreamId.make("Order", "other"), events(1), { expectedVersion: ExpectedVersion.noStream })
       yield* Deferred.succeed(goOn, undefined)
       yield* Fiber.join(older)
       yield* append("shared", 2)
@@ -174,10 +184,22 @@ describe("the feed", () => {
       )
       assert.deepStrictEqual(read.map(({ stream }) => stream.id).sort(), ["other", "own", "shared", "shared", "shared"])
       for (const [index, position] of positions(read).entries()) {
-        assert.deepStrictEqual(
-          positions(yield* collect(store.readAll({ after: position, pageSize: 2 }))),
-          positions(read).slice(index + 1)
-        )
+        for (
+          const filter of [
+            {},
+            { aggregates: ["Order", "Account"] },
+            { aggregates: ["Order", "Account"], types: [read[0].type] },
+            { types: [read[0].type] },
+            { partition: { index: 0, of: 1 } }
+          ]
+        ) {
+          for (const pageSize of [1, 2]) {
+            assert.deepStrictEqual(
+              positions(yield* collect(store.readAll({ ...filter, after: position, pageSize }))),
+              positions(read).slice(index + 1)
+            )
+          }
+        }
       }
     }).pipe(Effect.provide(stores)))
 
