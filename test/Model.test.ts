@@ -135,7 +135,7 @@ const reading = fc.tuple(streamIds, range).map(([stream, [fromVersion, toVersion
         backwards: Stream.runCollect(store.read(id, { fromVersion, toVersion, pageSize, reverse: true })),
         tail: store.replay.readTail(id, { fromVersion, limit: pageSize }),
         version: store.version(id),
-        found: store.find(Array.from({ length: 31 }, (_, n) => `${model.aggregate}-${n}`))
+        found: store.find(Array.from({ length: 50 }, (_, n) => `${model.aggregate}-${n}`))
       })))
     const own = model.of(stream)
     assert.strictEqual(version, own.length)
