@@ -5,7 +5,6 @@ import { EventStore, ExpectedVersion, SnapshotStore } from "effect-eventsourcing
 import { EventStoreContract, SnapshotStoreContract } from "effect-eventsourcing/testing"
 import { assert, describe, it } from "vitest"
 import { sqliteFile, sqlStores } from "./utils/backends.js"
-import { sizes } from "./utils/mode.js"
 import { ofStream, tamper } from "./utils/tamper.js"
 
 const sqlite = Layer.provideMerge(sqlStores, sqliteFile(":memory:"))
@@ -23,7 +22,7 @@ const failing = <R>(
     Effect.runPromise
   )
 
-const eventCases = EventStoreContract.cases({ ...tamper, ...sizes })
+const eventCases = EventStoreContract.cases(tamper)
 
 const broken = (f: (store: Events, sql: SqlClient.SqlClient) => Partial<Events>) =>
   Layer.effect(

@@ -18,7 +18,6 @@ import pg from "pg"
 import { afterAll, assert, describe, it } from "vitest"
 import { Account, Deposit, id, Open } from "./fixtures/Account.js"
 import { sqliteFile, sqlStores } from "./utils/backends.js"
-import { sizes } from "./utils/mode.js"
 import { temporaryDatabase } from "./utils/postgres.js"
 import { postgresUrl } from "./utils/server.js"
 import { tamper } from "./utils/tamper.js"
@@ -135,7 +134,7 @@ const program = (snapshots: SnapshotPolicy.SnapshotPolicy) =>
 
 for (const [name, client] of [clients[0], clients[4]]) {
   const stores = Layer.provideMerge(sqlStores, client)
-  EventStoreContract.suite(runner, name, stores, { ...tamper, ...sizes })
+  EventStoreContract.suite(runner, name, stores, tamper)
   SnapshotStoreContract.suite(runner, name, stores)
 }
 

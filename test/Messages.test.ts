@@ -12,8 +12,7 @@ import {
   Redacted,
   Schedule,
   Schema,
-  Stream,
-  Tracer
+  Stream
 } from "effect"
 import {
   Aggregate,
@@ -31,7 +30,7 @@ import { assert, describe, it, vi } from "vitest"
 import { reason } from "../src/internal/schema/reason.js"
 import { holdsSecret, withoutSecrets } from "../src/internal/schema/secrets.js"
 import { postgresTemporaryDatabase, sqliteFile, sqlStores } from "./utils/backends.js"
-import { eventually } from "./utils/observe.js"
+import { eventually, tracing } from "./utils/observe.js"
 
 /** A value of the user's. */
 const value = "VALUE-4711"
@@ -107,7 +106,7 @@ const text = (seen: unknown): string => typeof seen === "string" ? seen : inspec
 const observed = <A, E, R>(effect: (seen: { readonly lines: Map<string, Array<string>> }) => Effect.Effect<A, E, R>) =>
   Effect.gen(function*() {
     const lines = new Map<string, Array<string>>(loggers.map(([name]) => [name, []]))
-    const spans: Array<Tracer.Span> = []
+    const { spans, traced } = yield* tracing
     const note = (name: string, line: unknown) => void lines.get(name)?.push(text(line))
     const log = vi.spyOn(console, "log").mockImplementation((...parts) => note("pretty", parts.map(text).join(" ")))
     const added = loggers.reduce<Layer.Layer<never>>(
@@ -118,18 +117,9 @@ const observed = <A, E, R>(effect: (seen: { readonly lines: Map<string, Array<st
         ),
       Logger.remove(Logger.defaultLogger)
     )
-    const native = yield* Effect.tracer
-    const tracer = Tracer.make({
-      span: (...args) => {
-        const span = native.span(...args)
-        spans.push(span)
-        return span
-      },
-      context: native.context
-    })
     yield* effect({ lines }).pipe(
       Effect.provide(added),
-      Effect.withTracer(tracer),
+      traced,
       Effect.ensuring(Effect.sync(() => log.mockRestore()))
     )
     const shown = spans.map(({ attributes, name, status }) =>

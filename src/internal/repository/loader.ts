@@ -71,7 +71,7 @@ export const make = <Id, State>(
     if (found._tag === "Unused") return replayAll(replay, request, found)
     return found.snapshot.version <= request.upTo
       ? foldTail(loadable, replay, request, found)
-      : replayAll(replay, request, { _tag: "Unused", outcome: noSnapshot, page: undefined, refuted: Option.none() })
+      : replayAll(replay, request, SnapshotSource.unused(SnapshotSource.none))
   }
 
   // 1. find the snapshot  2. fold the events behind it, or all of them
@@ -205,8 +205,6 @@ const tellRefused = <State>(
     Replay.isRewritten(error)
       ? new Replay.Rewritten({ refused })
       : Effect.zipRight(onRefused(refused), Effect.fail(error)))
-
-const noSnapshot: Snapshot.SnapshotOutcome = { _tag: "None" }
 
 const isFailure = (outcome: Snapshot.SnapshotOutcome): outcome is Snapshot.SnapshotFailure => outcome instanceof Error
 

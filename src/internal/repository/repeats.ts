@@ -9,6 +9,7 @@ import * as Option from "effect/Option"
 import * as Stream from "effect/Stream"
 import type * as Event from "../../Event.js"
 import * as EventStore from "../../EventStore.js"
+import { isSameStream } from "../streamKey.js"
 import type { Baseline } from "./baseline.js"
 import * as CommandIds from "./commandIds.js"
 import type { LoadError } from "./errors.js"
@@ -35,7 +36,7 @@ export const find = <Id, State, Event>(
   const found = Effect.flatMap(
     services.events.find([idOf(0)]),
     ([first]) =>
-      first === undefined || first.stream.aggregate !== stream.aggregate || first.stream.id !== stream.id
+      first === undefined || !isSameStream(first.stream, stream)
         ? Effect.succeedNone
         : Effect.flatMap(
           read(repeat, first.version, idOf),

@@ -137,14 +137,14 @@ const refuse = (
   refuted: encoded.schemaVersion === aggregate.schemaVersion ? Option.some(encoded) : Option.none()
 })
 
-const unused = (outcome: Snapshot.SnapshotOutcome, page?: Page): Unused => ({
+export const unused = (outcome: Snapshot.SnapshotOutcome, page?: Page): Unused => ({
   _tag: "Unused",
   outcome,
   page,
   refuted: Option.none()
 })
 
-const none: Snapshot.SnapshotOutcome = { _tag: "None" }
+export const none: Snapshot.SnapshotOutcome = { _tag: "None" }
 
 // the store may be user-provided: its answer is validated
 const isFound = Schema.is(Schema.OptionFromSelf(Schema.Struct({

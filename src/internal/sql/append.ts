@@ -4,13 +4,13 @@ import { SqlError } from "@effect/sql/SqlError"
 import * as Data from "effect/Data"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
-import * as Schedule from "effect/Schedule"
 import * as EventStore from "../../EventStore.js"
 import * as ExpectedVersion from "../../ExpectedVersion.js"
 import type * as StreamId from "../../StreamId.js"
 import * as EventTime from "../eventTime.js"
 import { liveClock } from "../liveClock.js"
 import { judge } from "../store/appendVerdict.js"
+import * as Overtaking from "../store/overtaking.js"
 import type { StoreClient } from "./client.js"
 import type { AppendOptions, EventStatements } from "./dialect.js"
 import { classify, eventStoreError } from "./failure.js"
@@ -153,12 +153,7 @@ const isViolation = (error: unknown): error is SqlError =>
 
 const isPassing = (error: unknown): boolean => error instanceof Overtaken && !error.forGood
 
-// every time that an append is overtaken, another writer got through
-const overtakenSchedule = Schedule.exponential("1 millis", 1.5).pipe(
-  Schedule.union(Schedule.spaced("20 millis")),
-  Schedule.jittered,
-  Schedule.intersect(Schedule.recurs(200))
-)
+const overtakenSchedule = Overtaking.schedule(200)
 
 const toStanding = (stream: StreamId.StreamId, row: Row.Row) => ({
   id: Row.text(row.event_id),

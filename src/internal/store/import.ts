@@ -9,19 +9,19 @@ import * as Effect from "effect/Effect"
 import * as Either from "effect/Either"
 import * as Option from "effect/Option"
 import * as Predicate from "effect/Predicate"
-import * as Schedule from "effect/Schedule"
 import * as Stream from "effect/Stream"
 import * as Position from "../../Position.js"
 import { isDate, noDate } from "../constants.js"
 import { liveClock } from "../liveClock.js"
 import { unknownKey } from "../options.js"
-import { streamKey } from "../streamKey.js"
+import { isSameStream } from "../streamKey.js"
 import { unreadable } from "../text.js"
 import { DuplicateEventId, EventStoreError, type VersionConflict } from "./eventErrors.js"
 import { countProblem } from "./eventInput.js"
 import * as Events from "./importEvents.js"
 import type { ImportDriver, ImportedEvent, ImportOptions, ImportProgress } from "./importModel.js"
 import { judge, later, type Look, type Verdict } from "./importVerdict.js"
+import * as Overtaking from "./overtaking.js"
 
 export type ImportError = VersionConflict | DuplicateEventId | EventStoreError
 
@@ -153,12 +153,7 @@ const store = (driver: ImportDriver, state: State, batch: Batch): Effect.Effect<
 
 const isOvertaken = (error: unknown): error is "Overtaken" => error === "Overtaken"
 
-// every time that an insert is overtaken, another writer got through
-const overtakenSchedule = Schedule.exponential("1 millis", 1.5).pipe(
-  Schedule.union(Schedule.spaced("20 millis")),
-  Schedule.jittered,
-  Schedule.intersect(Schedule.recurs(100))
-)
+const overtakenSchedule = Overtaking.schedule(100)
 
 const overtaken = (): EventStoreError =>
   new EventStoreError({
@@ -215,7 +210,7 @@ const storedOf = (driver: ImportDriver, { events }: Events.Numbering): Effect.Ef
 // an event with an id is where the stream holds it, or follows the last one
 const firstOf = ({ id, key, stream }: Events.Numbered, { heads, stored }: Look): number => {
   const found = stored.get(id)
-  return found !== undefined && streamKey(found.stream) === streamKey(stream)
+  return found !== undefined && isSameStream(found.stream, stream)
     ? found.version
     : (heads.get(key) ?? 0) + 1
 }

@@ -3,6 +3,7 @@ import * as Order from "effect/Order"
 import type * as Event from "../../Event.js"
 import * as ExpectedVersion from "../../ExpectedVersion.js"
 import * as Position from "../../Position.js"
+import { isSameStream } from "../streamKey.js"
 import { DuplicateEventId, VersionConflict } from "./eventErrors.js"
 import type { Numbered } from "./importEvents.js"
 
@@ -42,8 +43,7 @@ export const judge = (
       if (version !== head + 1) return conflict()
       rest.push(event)
     } else {
-      const isThere = found.version === version && found.stream.aggregate === stream.aggregate &&
-        found.stream.id === stream.id
+      const isThere = found.version === version && isSameStream(found.stream, stream)
       if (!isThere) return Either.left(new DuplicateEventId({ stream, eventId: event.id }))
       // a derived id names a place: another import may have stored another event there
       if (event.derived && !isSame(event, found)) return conflict()

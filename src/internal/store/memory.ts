@@ -11,7 +11,7 @@ import * as Position from "../../Position.js"
 import type { EncodedSnapshot } from "../../Snapshot.js"
 import * as StreamId from "../../StreamId.js"
 import * as EventTime from "../eventTime.js"
-import { streamKey } from "../streamKey.js"
+import { isSameStream, streamKey } from "../streamKey.js"
 import { byteOrder } from "../text.js"
 import { judge } from "./appendVerdict.js"
 import { DuplicateEventId, VersionConflict } from "./eventErrors.js"
@@ -141,7 +141,7 @@ const append = (tables: Tables, { events: added, expected, stream, time }: Appen
       ids: added.map(({ id }) => id),
       standing: standing.map((event) => ({
         id: event.id,
-        sameStream: event.stream.aggregate === stream.aggregate && event.stream.id === stream.id,
+        sameStream: isSameStream(event.stream, stream),
         version: event.version
       }))
     })
