@@ -694,13 +694,21 @@ describe("before a command with an id fails for good", () => {
 
   inProcess("a look-up that fails says that the command may have counted", () =>
     Effect.gen(function*() {
-      const store = Faults.makeEventStore(
-        yield* EventStore.EventStore,
-        Faults.when(({ operation }) => operation === "EventStore.find", Faults.fail)
-      )
-      const accounts = yield* using(store)
+      const cause = new Error("the connection ended")
+      const accounts = yield* using(EventStore.EventStore.of({
+        ...yield* EventStore.EventStore,
+        find: () =>
+          new EventStore.EventStoreError({
+            operation: "find",
+            reason: "Unavailable",
+            mayHaveAppended: false,
+            detail: "planned",
+            cause
+          })
+      }))
       const error = yield* Effect.flip(accounts.execute(id("a"), deposit(1), { commandId: "c" }))
       assert.deepInclude(error, { _tag: "EventStoreError", mayHaveAppended: true })
+      assert.strictEqual(error.cause, cause)
     }))
 })
 

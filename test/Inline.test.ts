@@ -195,13 +195,15 @@ const suite = (name: string, client: Layer.Layer<SqlClient.SqlClient, unknown>) 
     it.scoped("if the answer of the transaction is lost and the append without it fails, the error says mayHaveAppended", () =>
       Effect.gen(function*() {
         const store = yield* EventStore.EventStore
+        const cause = new Error("the connection ended")
         const unavailable = (mayHaveAppended: boolean) =>
           new EventStore.EventStoreError({
             operation: "append",
             stream,
             reason: "Unavailable",
             mayHaveAppended,
-            detail: "planned"
+            detail: "planned",
+            cause
           })
         for (const lost of [true, false]) {
           for (const again of [true, false]) {
@@ -228,6 +230,7 @@ const suite = (name: string, client: Layer.Layer<SqlClient.SqlClient, unknown>) 
               reason: "Unavailable",
               mayHaveAppended: lost || again
             })
+            assert.strictEqual(failure.cause, cause)
             // here it did, which is why it must not be denied
             assert.isAbove(yield* store.version(stream), before)
           }

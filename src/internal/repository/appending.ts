@@ -16,6 +16,7 @@ import type { Services } from "./services.js"
 import { afterAppend, type Commanded, saveInTime } from "./snapshots.js"
 import type { Source } from "./source.js"
 import type { Decided } from "./storedEvents.js"
+import { unsure } from "./unsure.js"
 
 /** The input of {@link append}. */
 export interface Appending<in out Id, in out State, in out Event> {
@@ -106,10 +107,7 @@ const alone = <A, E extends { readonly _tag: string }>(
   appending: Effect.Effect<A, E>,
   { mayHaveAppended }: EventStore.EventStoreError
 ): Effect.Effect<A, E | EventStore.EventStoreError> =>
-  Effect.mapError(appending, (error) =>
-    mayHaveAppended && isUnavailable(error)
-      ? new EventStore.EventStoreError({ ...error, mayHaveAppended: true })
-      : error)
+  Effect.mapError(appending, (error) => mayHaveAppended && isUnavailable(error) ? unsure(error) : error)
 
 const isUnavailable = (error: { readonly _tag: string }): error is EventStore.EventStoreError =>
   error instanceof EventStore.EventStoreError && error.reason === "Unavailable"

@@ -8,7 +8,6 @@ import * as Either from "effect/Either"
 import * as Option from "effect/Option"
 import * as Stream from "effect/Stream"
 import type * as Event from "../../Event.js"
-import * as EventStore from "../../EventStore.js"
 import { isSameStream } from "../streamKey.js"
 import type { Baseline } from "./baseline.js"
 import * as CommandIds from "./commandIds.js"
@@ -17,6 +16,7 @@ import type { Executed } from "./model.js"
 import type { Services } from "./services.js"
 import { afterLoad } from "./snapshots.js"
 import type { Source } from "./source.js"
+import { unsure } from "./unsure.js"
 
 export interface Repeat<in out Id, in out State, in out Event> {
   readonly services: Services<Id, State, Event>
@@ -44,11 +44,7 @@ export const find = <Id, State, Event>(
         )
   )
   // the events of an earlier try may be stored although this one cannot read them
-  return Effect.catchTag(
-    found,
-    "EventStoreError",
-    (error) => new EventStore.EventStoreError({ ...error, mayHaveAppended: true })
-  )
+  return Effect.catchTag(found, "EventStoreError", unsure)
 }
 
 const read = <Id, State, Event>(
