@@ -128,7 +128,8 @@ export class EventStore extends Context.Tag("effect-eventsourcing/EventStore")<E
    *
    * An import that broke off is run again with the same events: it skips those that are stored. It fails with a
    * `VersionConflict` if a stream holds another event at the version of one of its events, or does not reach up to it, and
-   * with a `DuplicateEventId` if an id belongs to an event elsewhere. It remembers the version of each stream that it meets.
+   * with a `DuplicateEventId` if an id belongs to an event elsewhere. It remembers the last event of each stream that it
+   * meets.
    */
   readonly import: <E, R>(
     events: Stream.Stream<ImportedEvent, E, R>,
@@ -306,7 +307,7 @@ export const makeEncoded = (driver: Encoded): EventStore["Type"] =>
     import: (events, options) =>
       Stream.unwrap(Input.whenReadable("import", undefined, () => {
         const input = Import.input(events, options)
-        return typeof input === "string" ? input : () => Effect.succeed(Import.run(driver.import, events, input))
+        return typeof input === "string" ? input : () => Effect.succeed(Import.run(driver, events, input))
       })),
     replay: {
       readTail: (stream, options) =>

@@ -2,6 +2,7 @@ import { assert, describe, it } from "@effect/vitest"
 import { FastCheck as fc } from "effect"
 import { StreamId } from "effect-eventsourcing"
 import * as CommandIds from "../src/internal/repository/commandIds.js"
+import * as DerivedId from "../src/internal/schema/derivedId.js"
 
 interface Parts {
   readonly aggregate: string
@@ -87,10 +88,10 @@ describe("the id of a command's event", () => {
   it("is a UUID of version 8, which no generated id is", () => {
     fc.assert(fc.property(parts, (parts) => {
       assert.match(idOf(parts), /^[0-9a-f]{8}-[0-9a-f]{4}-8[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$/)
-      assert.isTrue(CommandIds.isDerived(idOf(parts)))
+      assert.isTrue(DerivedId.isDerived(idOf(parts)))
     }))
     fc.assert(
-      fc.property(fc.oneof(uuid, ulid, fc.uuid({ version: 4 })), (id) => assert.isFalse(CommandIds.isDerived(id)))
+      fc.property(fc.oneof(uuid, ulid, fc.uuid({ version: 4 })), (id) => assert.isFalse(DerivedId.isDerived(id)))
     )
   })
 

@@ -1,11 +1,33 @@
 import type { SqlClient } from "@effect/sql"
 import { assert, describe, it } from "@effect/vitest"
-import { Array as Arr, Chunk, DateTime, Effect, Either, Exit, FastCheck as fc, Layer, Option, Stream } from "effect"
-import { EventStore, ExpectedVersion, Repository, SqlStores, StreamId } from "effect-eventsourcing"
+import {
+  Array as Arr,
+  Chunk,
+  Data,
+  DateTime,
+  Effect,
+  Either,
+  Equal,
+  Exit,
+  FastCheck as fc,
+  Layer,
+  Option,
+  Stream
+} from "effect"
+import {
+  EventStore,
+  ExpectedVersion,
+  Repository,
+  type Snapshot,
+  SnapshotPolicy,
+  SnapshotStore,
+  SqlStores,
+  StreamId
+} from "effect-eventsourcing"
 import { SqlFaults } from "effect-eventsourcing/testing"
 import * as ImportEvents from "../src/internal/store/importEvents.js"
 import { Account, event, id, stream } from "./fixtures/Account.js"
-import { backends, kinds, on, postgresTemporaryDatabase, sqliteFile, sqlStores } from "./utils/backends.js"
+import { backends, kinds, on, postgresTemporaryDatabase, sqliteFile, sqlStores, type Stores } from "./utils/backends.js"
 import { everything } from "./utils/mode.js"
 
 type Imported = EventStore.ImportedEvent
@@ -38,27 +60,120 @@ const amountsOf = (events: ReadonlyArray<Imported>) =>
   [0, 1, 2].flatMap((n) => events.filter(({ stream }) => stream.id === `s${n}`)).map(({ payload }) => payload)
 
 describe("derived event ids", () => {
-  const idOf = (imported: Partial<Imported>, version?: number) => {
-    const item = Either.getOrThrow(ImportEvents.read(1, { stream: stream("a"), type: "E", payload: 1, ...imported }))
-    const first = new Map(version === undefined ? [] : [[item.key, version]])
-    return Either.getOrThrow(ImportEvents.number([item], new Map(), first)).events[0].id
+  const numbered = (history: ReadonlyArray<Partial<Imported>>) => {
+    const items = history.map((imported, index) =>
+      Either.getOrThrow(ImportEvents.read(index + 1, { stream: stream("a"), type: "E", payload: 1, ...imported }))
+    )
+    return Either.getOrThrow(ImportEvents.number(items, new Map(), new Map())).events
   }
   const names = fc.string({ unit: fc.constantFrom("a", "1", ":", ",", "ä"), minLength: 1, maxLength: 5 })
-  const times = fc.option(fc.integer({ min: 0, max: 3 }).map(DateTime.unsafeMake), { nil: undefined })
-  const places = fc.tuple(names, names, fc.integer({ min: 1, max: 12 }), times)
+  const content = fc.record({
+    stream: fc.tuple(names, names).map(([aggregate, id]) => StreamId.make(aggregate, id)),
+    type: names,
+    payload: names,
+    time: fc.option(fc.integer({ min: 0, max: 3 }).map(DateTime.unsafeMake), { nil: undefined }),
+    metadata: fc.dictionary(names, names, { maxKeys: 1 })
+  })
 
-  it.prop("are the same for the same place, and different for another", [places, places], ([one, other]) => {
-    const [first, again, second] = [one, one, other].map(([aggregate, id, version, time]) =>
-      idOf({ stream: StreamId.make(aggregate, id), time }, version)
-    )
+  it.prop("are the same for the same event, and different for another", [content, content], ([one, other]) => {
+    const [first, again, second] = [one, one, other].map((event) => numbered([event])[0].id)
     assert.strictEqual(first, again)
-    assert.strictEqual(first === second, JSON.stringify(one) === JSON.stringify(other))
+    assert.strictEqual(first === second, Equal.equals(Data.struct(plain(one)), Data.struct(plain(other))))
+  })
+
+  const plain = ({ metadata, stream, time, ...event }: Imported) => ({
+    ...event,
+    ...stream,
+    time: time?.epochMillis,
+    metadata: JSON.stringify(metadata)
+  })
+
+  const histories = fc.array(
+    fc.record({ payload: fc.nat(1), id: fc.option(fc.constantFrom("x", "y"), { nil: undefined }) }),
+    { minLength: 1, maxLength: 6 }
+  )
+
+  it.prop("stand for the whole history before them", [histories, histories], ([one, other]) => {
+    const [first, second] = [one, other].map(numbered)
+    const contentOf = (events: typeof first) =>
+      events.map(({ id: _, ...event }, index) => ({ ...event, own: one[index] }))
+    for (const [index, { id }] of first.entries()) {
+      if (one[index].id !== undefined || second[index]?.id !== id) continue
+      assert.deepStrictEqual(contentOf(second.slice(0, index)), contentOf(first.slice(0, index)))
+    }
   })
 
   it("are the same in every release, and begin with the time", () => {
-    assert.strictEqual(idOf({}), "e5f40eb5-fdbf-83e1-be4b-22cf4ff0d0a5")
-    assert.strictEqual(idOf({ time: DateTime.unsafeMake(1_764_547_200_000) }), "019ad735-8400-73e1-be4b-22cf4ff0d0a5")
+    const history = [{}, { time: DateTime.unsafeMake(1_764_547_200_000) }, { id: "x" }, {}]
+    assert.deepStrictEqual(numbered(history).map(({ id }) => id), [
+      "71bdb2ec-031c-8660-9732-4f5f19dfbe3b",
+      "019ad735-8400-8611-9542-9e241e4aaafa",
+      "x",
+      "b8f211f4-a297-8b22-b258-01d23bd4c08c"
+    ])
   })
+})
+
+describe("an imported history that is corrected", () => {
+  const amount = (n: number) => ({ type: "Deposited", payload: { _tag: "Deposited", amount: n } })
+  const length = 4
+  // which events bring an id, and which one is corrected; an id of the last event would be the one of its snapshot
+  const variants = Array.from({ length: 2 ** (length - 1) }, (_, ids) => ids).flatMap((ids) =>
+    Array.from({ length }, (_, corrected) => ({ ids, corrected, name: `${ids}-${corrected}` }))
+  )
+  const histories = (isCorrected: boolean, part: "first" | "second" | "whole") =>
+    variants.flatMap(({ corrected, ids, name }) =>
+      Array.from({ length }, (_, n): Imported => ({
+        stream: stream(name),
+        ...(n === 0 ? { type: "Opened", payload: { _tag: "Opened" } } : amount(10 ** n)),
+        ...(isCorrected && n === corrected ? amount(5 * 10 ** n) : {}),
+        ...((ids & 2 ** n) === 0 ? {} : { id: `${name}-${n}` }),
+        ...(part === "whole" ? {} : { version: n + 1 }),
+        time: DateTime.unsafeMake(1_000)
+      })).filter((_, n) => part === "whole" || (part === "first" ? n < 2 : n >= 2))
+    )
+
+  /** Imports a history into stores of their own, with these snapshots. */
+  const load = (
+    layer: Layer.Layer<Stores, unknown>,
+    parts: ReadonlyArray<ReadonlyArray<Imported>>,
+    stale: ReadonlyArray<Snapshot.EncodedSnapshot>
+  ) =>
+    Effect.gen(function*() {
+      const accounts = yield* Repository.make(Account, { snapshots: SnapshotPolicy.manual })
+      const snapshots = yield* SnapshotStore.SnapshotStore
+      for (const part of parts) yield* importAll(part)
+      yield* Effect.forEach(stale, snapshots.save)
+      return yield* Effect.forEach(variants, ({ name }) =>
+        Effect.gen(function*() {
+          const loaded = yield* accounts.load(id(name))
+          yield* accounts.createSnapshot(id(name))
+          const snapshot = yield* Effect.flatten(snapshots.get(stream(name), { schemaVersion: 1 }))
+          return { loaded, snapshot }
+        }))
+    }).pipe(Effect.scoped, Effect.provide(layer))
+
+  for (const [backend, layer] of kinds) {
+    for (const parts of [["whole"], ["first", "second"]] as const) {
+      it.effect(`refutes the snapshots of the history before (${parts.join(" and ")}, ${backend})`, () =>
+        Effect.gen(function*() {
+          const [imported, corrected] = [false, true].map((isCorrected) =>
+            parts.map((part) => histories(isCorrected, part))
+          )
+          const stale = (yield* load(layer, imported, [])).map(({ snapshot }) => snapshot)
+          const again = yield* load(layer, imported, stale)
+          for (const { loaded } of again) assert.strictEqual(loaded.snapshotOutcome._tag, "Hit")
+          for (const [index, { loaded }] of (yield* load(layer, corrected, stale)).entries()) {
+            const { corrected, ids, name } = variants[index]
+            // the second import begins after an event that vouches by its own id for all events before it
+            if (parts.length === 2 && corrected < 2 && (ids & 2) !== 0) continue
+            const added = corrected === 0 ? 5 : 4 * 10 ** corrected
+            assert.deepStrictEqual(loaded.state, { open: corrected > 0, balance: 1_110 + added }, name)
+            assert.strictEqual(loaded.snapshotOutcome._tag, "HistoryMismatch", name)
+          }
+        }))
+    }
+  }
 })
 
 describe("an import that breaks off", () => {

@@ -105,7 +105,7 @@ export const cases = <R = never>(
     ...(concurrentWriters ? [...concurrent, ...Feed.concurrent, ...Imports.concurrent] : []),
     ...(largeAppends ? largeAppend : []),
     ...(largePayloads ? largePayload : []),
-    ...(remove === undefined ? [] : [...removed(remove), ...Feed.removed(remove)]),
+    ...(remove === undefined ? [] : [...removed(remove), ...Feed.removed(remove), ...Imports.removed(remove)]),
     ...(corrupt === undefined ? [] : [...corrupted(corrupt), ...Feed.corrupted(corrupt)])
   ]
 }

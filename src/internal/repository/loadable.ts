@@ -5,9 +5,9 @@ import * as EventStore from "../../EventStore.js"
 import * as Snapshot from "../../Snapshot.js"
 import type { StateSchema } from "../../SnapshotStore.js"
 import * as StreamId from "../../StreamId.js"
+import * as DerivedId from "../schema/derivedId.js"
 import { unknownType } from "../schema/eventCodec.js"
 import * as Json from "../schema/json.js"
-import * as CommandIds from "./commandIds.js"
 import { IdEncodeError } from "./errors.js"
 
 export type Page = ReadonlyArray<EventStore.TailEvent>
@@ -126,7 +126,7 @@ export const holds = (page: Page, place: Place): boolean => {
  * history, under the same id and at the same version, but at another time. `null`: the id, or such a time, is not known.
  */
 export const proofOf = ({ eventId, time }: Pick<EventStore.TailEvent, "eventId" | "time">): string | null => {
-  if (eventId === null || !CommandIds.isDerived(eventId)) return eventId
+  if (eventId === null || !DerivedId.isDerived(eventId)) return eventId
   return time === null ? null : `${eventId}@${time}`
 }
 

@@ -5,7 +5,6 @@ import * as Option from "effect/Option"
 import type * as EventStore from "../../EventStore.js"
 import type { Services } from "./append.js"
 import { classify, eventStoreError } from "./failure.js"
-import { toRecord } from "./feed.js"
 import * as Row from "./row.js"
 
 export const make = (
@@ -47,10 +46,11 @@ export const make = (
         onFailure: failed,
         onSuccess: (rows) => rows.map(({ version }) => Row.number(version))
       }),
-    records: (eventIds) =>
-      Effect.mapBoth(repeat(execute(ofImport.records(eventIds))), {
+    eventIds: (places) =>
+      Effect.mapBoth(repeat(execute(ofImport.eventIds(places))), {
         onFailure: failed,
-        onSuccess: (rows) => rows.map((row) => toRecord(statements, row))
+        onSuccess: (rows) =>
+          rows.map(({ event_id }) => event_id === null ? Option.none() : Option.some(Row.text(event_id)))
       })
   }
 }

@@ -3,7 +3,6 @@
 // Costs one statement of the driver a page, and no Effect for an event.
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
-import * as Order from "effect/Order"
 import * as Schema from "effect/Schema"
 import * as Stream from "effect/Stream"
 import * as Event from "../../Event.js"
@@ -15,6 +14,7 @@ import { keyProblem, quote } from "../text.js"
 import { type EventDecodeError, EventStoreError } from "./eventErrors.js"
 import * as Input from "./eventInput.js"
 import * as Pages from "./eventPages.js"
+import { later } from "./later.js"
 
 /**
  * The events of the feed that a reader wants. An event is wanted if it passes every filter that is given.
@@ -209,8 +209,6 @@ export const seen = ({ after, full, head, looked }: {
   const isEnd = full === undefined && looked === undefined
   return { settled, atEnd: isEnd || (head !== undefined && Position.Order(settled, head) >= 0) }
 }
-
-const later = Order.max(Position.Order)
 
 const page = (
   driver: Driver,

@@ -2,7 +2,8 @@
 // Mechanism: a batch is numbered and inserted by one statement, which checks the versions of all its streams. Only if that
 // inserts nothing, the store is asked which events it holds: those are skipped, the rest is inserted, and a stream that
 // holds other events is an error. After a batch of events that are all stored the next one is looked up first.
-// Costs one statement a batch, or two for a batch that is stored already, and one map entry for each stream.
+// Costs one statement a batch, or two for a batch that is stored already, and one map entry for each stream. A batch that
+// meets streams in which the import begins after version 1 reads the ids of the events before: one statement more.
 import type * as Chunk from "effect/Chunk"
 import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
@@ -18,9 +19,11 @@ import { isSameStream } from "../streamKey.js"
 import { unreadable } from "../text.js"
 import { DuplicateEventId, EventStoreError, type VersionConflict } from "./eventErrors.js"
 import { countProblem } from "./eventInput.js"
+import * as Find from "./find.js"
 import * as Events from "./importEvents.js"
 import type { ImportDriver, ImportedEvent, ImportOptions, ImportProgress } from "./importModel.js"
-import { judge, later, type Look, type Verdict } from "./importVerdict.js"
+import { conflict, judge, type Look, type Verdict } from "./importVerdict.js"
+import { later } from "./later.js"
 import * as Overtaking from "./overtaking.js"
 
 export type ImportError = VersionConflict | DuplicateEventId | EventStoreError
@@ -34,15 +37,21 @@ export const input = (events: unknown, options: ImportOptions | undefined): { re
   return countProblem({ batchSize }) ?? { batchSize }
 }
 
+/** The operations of a store that an import needs. */
+export interface Driver {
+  readonly find: Find.Find
+  readonly import: ImportDriver
+}
+
 export const run = <E, R>(
-  driver: ImportDriver,
+  driver: Driver,
   events: Stream.Stream<ImportedEvent, E, R>,
   { batchSize }: { readonly batchSize: number }
 ): Stream.Stream<ImportProgress, E | ImportError, R> =>
   Stream.suspend(() => {
     const state: State = {
       read: 0,
-      next: new Map(),
+      reached: new Map(),
       lookFirst: false,
       progress: { imported: 0, skipped: 0, position: Position.start }
     }
@@ -58,8 +67,8 @@ export const run = <E, R>(
 interface State {
   /** The number of events that were read. */
   read: number
-  /** The next version of each stream. */
-  readonly next: Map<string, number>
+  /** The last event of each stream. */
+  readonly reached: Map<string, Events.Reached>
   /** Whether the batch before this one was stored already. */
   lookFirst: boolean
   progress: ImportProgress
@@ -118,24 +127,25 @@ const readItem = (number: number, event: ImportedEvent): Events.Item | EventStor
 // a statement holds a batch several times on its way
 const maxBatchLength = 16_000_000
 
-const store = (driver: ImportDriver, state: State, batch: Batch): Effect.Effect<ImportProgress, ImportError> =>
+const store = (driver: Driver, state: State, batch: Batch): Effect.Effect<ImportProgress, ImportError> =>
   Effect.gen(function*() {
     const time = yield* Clock.currentTimeMillis
     if (!isDate(time)) return yield* refusal(`the Clock gives ${time} for the time, which is ${noDate}`)
     // the number of events in an insert whose answer was lost
     let lost = 0
     const insert = (events: ReadonlyArray<Events.Numbered>) =>
-      Effect.map(driver.insert({ events, time: Math.trunc(time) }), ({ mayHaveInserted, position }) => {
+      Effect.map(driver.import.insert({ events, time: Math.trunc(time) }), ({ mayHaveInserted, position }) => {
         lost = mayHaveInserted ? events.length : 0
         return position
       })
-    const numbering = yield* number(state, batch, new Map())
+    const before = yield* reachedAt(driver, Events.placesBefore(batch, state.reached))
+    const numbering = yield* number(state, batch, before)
     if (!state.lookFirst) {
       const position = yield* insert(numbering.events)
       if (Option.isSome(position)) return done(state, numbering, batch.length, position.value)
     }
     const storeRest = Effect.gen(function*() {
-      const current = yield* look(driver, state, batch, numbering)
+      const current = yield* look(driver, state, { batch, before, numbering })
       const { position, rest } = current.verdict
       if (rest.length === 0) return done(state, current.numbering, lost, position)
       const inserted = yield* insert(rest)
@@ -166,9 +176,9 @@ const overtaken = (): EventStoreError =>
 const number = (
   state: State,
   batch: Batch,
-  first: ReadonlyMap<string, number>
+  before: ReadonlyMap<string, Events.Reached>
 ): Effect.Effect<Events.Numbering, EventStoreError | DuplicateEventId> => {
-  const numbering = Events.number(batch, state.next, first)
+  const numbering = Events.number(batch, state.reached, before)
   if (Either.isLeft(numbering)) return refusal(numbering.left)
   const { events } = numbering.right
   const ids = new Set<string>()
@@ -179,32 +189,58 @@ const number = (
   return Effect.succeed(numbering.right)
 }
 
+/** Reads the events that the first ones of an import follow. Those are stored before the import, and do not change. */
+const reachedAt = (
+  driver: Driver,
+  places: ReadonlyArray<Events.Place>
+): Effect.Effect<ReadonlyMap<string, Events.Reached>, ImportError> =>
+  places.length === 0
+    ? Effect.succeed(new Map())
+    : Effect.flatMap(driver.import.eventIds(places), (ids) => {
+      const reached = new Map<string, Events.Reached>()
+      for (const [index, { key, stream, version }] of places.entries()) {
+        const id = ids[index]
+        if (Option.isNone(id)) {
+          return Effect.flatMap(driver.import.versions([stream]), ([actual]) => conflict(stream, version + 1, actual))
+        }
+        reached.set(key, { version, link: id.value })
+      }
+      return Effect.succeed(reached)
+    })
+
+interface Met {
+  readonly batch: Batch
+  readonly before: ReadonlyMap<string, Events.Reached>
+  readonly numbering: Events.Numbering
+}
+
 /** Looks at the part of the store that a batch meets. */
 const look = (
-  driver: ImportDriver,
+  driver: Driver,
   state: State,
-  batch: Batch,
-  numbering: Events.Numbering
+  { batch, before, numbering }: Met
 ): Effect.Effect<{ readonly numbering: Events.Numbering; readonly verdict: Verdict }, ImportError> =>
   Effect.gen(function*() {
     const streams = new Map(numbering.events.map(({ key, stream }) => [key, stream]))
-    const versions = yield* driver.versions(Array.from(streams.values()))
+    const versions = yield* driver.import.versions(Array.from(streams.values()))
     const heads = new Map(Array.from(streams.keys(), (key, index) => [key, versions[index]]))
     // after the versions: an event that is stored in between is then found
     const stored = yield* storedOf(driver, numbering)
-    const first = new Map(Array.from(numbering.assumed, ([key, event]) => [key, firstOf(event, { heads, stored })]))
-    if (Array.from(first.values()).every((version) => version === 1)) {
-      return { numbering, verdict: yield* judge(numbering.events, { heads, stored }) }
-    }
-    const renumbered = yield* number(state, batch, first)
+    const places = Array.from(
+      numbering.assumed.values(),
+      (event): Events.Place => ({ ...event, version: firstOf(event, { heads, stored }) - 1 })
+    ).filter(({ version }) => version > 0)
+    if (places.length === 0) return { numbering, verdict: yield* judge(numbering.events, { heads, stored }) }
+    const more = yield* reachedAt(driver, places)
+    const renumbered = yield* number(state, batch, new Map([...before, ...more]))
     const found = yield* storedOf(driver, renumbered)
     return { numbering: renumbered, verdict: yield* judge(renumbered.events, { heads, stored: found }) }
   })
 
-const storedOf = (driver: ImportDriver, { events }: Events.Numbering): Effect.Effect<Look["stored"], EventStoreError> =>
+const storedOf = (driver: Driver, { events }: Events.Numbering): Effect.Effect<Look["stored"], EventStoreError> =>
   Effect.map(
-    driver.records(events.map(({ id }) => id)),
-    (records) => new Map(records.map((record) => [record.id, record]))
+    Find.inChunks(events.map(({ id }) => id), driver.find),
+    (found) => new Map(found.map((event) => [event.eventId, event]))
   )
 
 // an event with an id is where the stream holds it, or follows the last one
@@ -215,8 +251,8 @@ const firstOf = ({ id, key, stream }: Events.Numbered, { heads, stored }: Look):
     : (heads.get(key) ?? 0) + 1
 }
 
-const done = (state: State, { events, next }: Events.Numbering, imported: number, position: Position.Position) => {
-  for (const [key, version] of next) state.next.set(key, version)
+const done = (state: State, { events, reached }: Events.Numbering, imported: number, position: Position.Position) => {
+  for (const [key, last] of reached) state.reached.set(key, last)
   const { progress } = state
   const skipped = events.length - imported
   state.lookFirst = imported === 0

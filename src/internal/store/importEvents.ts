@@ -1,7 +1,8 @@
 // Reads the events of an import, and numbers them within their streams.
 // An event without a version follows the one before it in its stream, and the first one is version 1. An event without an
-// id gets one that is derived from its stream and version, so that a repeated import gives it the same one.
-// Costs one walk over each payload, and one hash for each event without an id.
+// id gets one that is derived from its content and from all events before it in the import of its stream: a repeated import
+// gives it the same id, and a corrected history gives other ids from its first correction on.
+// Costs one walk over each payload, and one hash of it. Why: docs/decisions/0092-ids-of-imported-events.md.
 import * as Either from "effect/Either"
 import type * as Event from "../../Event.js"
 import * as StreamId from "../../StreamId.js"
@@ -58,33 +59,65 @@ export const lengthOf = ({ event: { metadata, payload }, stream }: Item): number
 /** An event with its version and its id. */
 export interface Numbered extends EncodedImport {
   readonly key: string
-  /** Whether the id was derived: then an event with this id is the same only if its content is the same. */
-  readonly derived: boolean
 }
+
+/** The last event of a stream that the next one follows. */
+export interface Reached {
+  /** 0 before the first event. */
+  readonly version: number
+  /** The text that the id of the next event is derived from. It names this event, its content, and those before it. */
+  readonly link: string
+}
+
+const beginning: Reached = { version: 0, link: "" }
 
 export interface Numbering {
   readonly events: ReadonlyArray<Numbered>
-  /** The next version of each stream of the batch. */
-  readonly next: ReadonlyMap<string, number>
+  /** The last event of each stream of the batch. */
+  readonly reached: ReadonlyMap<string, Reached>
   /** The first events of streams whose first version is assumed to be 1, as the events have an id and no version. */
   readonly assumed: ReadonlyMap<string, Numbered>
 }
 
+/** A version of a stream, and the key of the stream. */
+export interface Place {
+  readonly key: string
+  readonly stream: StreamId.StreamId
+  readonly version: number
+}
+
+/** Gives the places before the first events of streams that are new to the import, where those begin after version 1. */
+export const placesBefore = (
+  items: ReadonlyArray<Item>,
+  reached: ReadonlyMap<string, unknown>
+): ReadonlyArray<Place> => {
+  const met = new Set<string>()
+  const places: Array<Place> = []
+  for (const { key, stream, version = 1 } of items) {
+    if (met.has(key) || reached.has(key)) continue
+    met.add(key)
+    if (version > 1) places.push({ key, stream, version: version - 1 })
+  }
+  return places
+}
+
 /**
- * Numbers the events of a batch. `next` has the next version of each stream that the import has met, and `first` the first
- * version of streams that are new to it. `Left` is a problem.
+ * Numbers the events of a batch. `reached` has the last event of each stream that the import has met, and `before` the event
+ * before the first one of streams that are new to it and do not begin at version 1. `Left` is a problem.
  */
 export const number = (
   items: ReadonlyArray<Item>,
-  next: ReadonlyMap<string, number>,
-  first: ReadonlyMap<string, number>
+  reached: ReadonlyMap<string, Reached>,
+  before: ReadonlyMap<string, Reached>
 ): Either.Either<Numbering, string> => {
   const events: Array<Numbered> = []
-  const reached = new Map<string, number>()
+  const own = new Map<string, Reached>()
   const assumed = new Map<string, Numbered>()
-  for (const { event, id, key, number, stream, version: given } of items) {
-    const known = reached.get(key) ?? next.get(key) ?? first.get(key)
-    const version = known ?? given ?? 1
+  for (const item of items) {
+    const { event, id, key, number, stream, version: given } = item
+    const known = own.get(key) ?? reached.get(key) ?? before.get(key)
+    const last = known ?? beginning
+    const version = last.version + 1
     if (given !== undefined && given !== version) {
       return Either.left(
         `event ${number} of the import: its version is ${given}, and the next one of its stream is ${version}`
@@ -93,26 +126,40 @@ export const number = (
     if (version > maxVersion) {
       return Either.left(`event ${number} of the import: a stream has at most ${maxVersion} events`)
     }
+    const link = linkOf(item, version, last.link)
     const numbered: Numbered = {
-      id: id ?? derivedId(stream, version, event.time),
+      id: id ?? link,
       type: event.type,
       payload: event.payload,
       metadata: event.metadata,
       time: event.time,
       stream,
       version,
-      key,
-      derived: id === undefined
+      key
     }
     if (known === undefined && given === undefined && id !== undefined) assumed.set(key, numbered)
-    reached.set(key, version + 1)
+    own.set(key, { version, link })
     events.push(numbered)
   }
-  return Either.right({ events, next: reached, assumed })
+  return Either.right({ events, reached: own, assumed })
 }
 
-const derivedId = ({ aggregate, id }: StreamId.StreamId, version: number, time: number | undefined): string =>
-  DerivedId.of(
-    ["import", aggregate, id, String(version)],
+/** Derives the id of an event. Also an event with an id of its own is linked by its content. */
+const linkOf = ({ event, id, stream }: Item, version: number, before: string): string => {
+  const { metadata, payload, time, type } = event
+  return DerivedId.of(
+    [
+      "import",
+      before,
+      stream.aggregate,
+      stream.id,
+      String(version),
+      type,
+      payload,
+      metadata,
+      time === undefined ? "" : String(time),
+      ...(id === undefined ? [] : [id])
+    ],
     time !== undefined && time >= 0 && time < 2 ** 48 ? time.toString(16).padStart(12, "0") : undefined
   )
+}

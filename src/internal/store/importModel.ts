@@ -18,7 +18,10 @@ export interface ImportedEvent {
   readonly type: string
   /** The encoded event: a JSON value. */
   readonly payload: unknown
-  /** Default: derived from stream, version and time, so that a repeated import gives the event the same id. */
+  /**
+   * Default: derived from the content of the event and of those before it in the import of its stream. A repeated import
+   * gives the event the same id, and an import of a corrected history does not.
+   */
   readonly id?: string | undefined
   /** Default: the time of the import. */
   readonly time?: DateTime.Utc | undefined
@@ -99,9 +102,8 @@ export interface ImportDriver {
   readonly versions: (
     streams: ReadonlyArray<StreamId.StreamId>
   ) => Effect.Effect<ReadonlyArray<number>, EventStoreError>
-  /** Reads the stored events that have one of these ids, in any order. */
-  readonly records: (eventIds: ReadonlyArray<string>) => Effect.Effect<
-    ReadonlyArray<Event.EncodedRecord>,
-    EventStoreError
-  >
+  /** Reads the ids of the events at these places, in their order. `None` where no event is stored. */
+  readonly eventIds: (
+    places: ReadonlyArray<{ readonly stream: StreamId.StreamId; readonly version: number }>
+  ) => Effect.Effect<ReadonlyArray<Option.Option<string>>, EventStoreError>
 }

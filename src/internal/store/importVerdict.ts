@@ -1,18 +1,19 @@
 import * as Either from "effect/Either"
-import * as Order from "effect/Order"
-import type * as Event from "../../Event.js"
 import * as ExpectedVersion from "../../ExpectedVersion.js"
 import * as Position from "../../Position.js"
+import type * as StreamId from "../../StreamId.js"
 import { isSameStream } from "../streamKey.js"
 import { DuplicateEventId, VersionConflict } from "./eventErrors.js"
+import type { FoundEvent } from "./find.js"
 import type { Numbered } from "./importEvents.js"
+import { later } from "./later.js"
 
 /** The part of the store that a batch meets. */
 export interface Look {
   /** The version of each stream of the batch. */
   readonly heads: ReadonlyMap<string, number>
-  /** The stored events that have an id of the batch. */
-  readonly stored: ReadonlyMap<string, Event.EncodedRecord>
+  /** Where the stored events that have an id of the batch are. */
+  readonly stored: ReadonlyMap<string, FoundEvent>
 }
 
 export interface Verdict {
@@ -21,9 +22,6 @@ export interface Verdict {
   /** The highest position of the events that are stored. */
   readonly position: Position.Position
 }
-
-/** Gives the higher one of two positions. */
-export const later: (one: Position.Position, other: Position.Position) => Position.Position = Order.max(Position.Order)
 
 /** Tells the events of a batch that are stored from those that can follow them, and refuses all others. */
 export const judge = (
@@ -37,16 +35,12 @@ export const judge = (
     const { key, stream, version } = event
     const head = reached.get(key) ?? 0
     const found = stored.get(event.id)
-    const conflict = () =>
-      Either.left(new VersionConflict({ stream, expected: ExpectedVersion.exact(version - 1), actual: head }))
     if (found === undefined) {
-      if (version !== head + 1) return conflict()
+      if (version !== head + 1) return Either.left(conflict(stream, version, head))
       rest.push(event)
     } else {
       const isThere = found.version === version && isSameStream(found.stream, stream)
       if (!isThere) return Either.left(new DuplicateEventId({ stream, eventId: event.id }))
-      // a derived id names a place: another import may have stored another event there
-      if (event.derived && !isSame(event, found)) return conflict()
       position = later(position, found.position)
     }
     // the stream may have grown since its version was read
@@ -55,6 +49,6 @@ export const judge = (
   return Either.right({ rest, position })
 }
 
-const isSame = (event: Numbered, { metadata, payload, time, type }: Event.EncodedRecord): boolean =>
-  event.type === type && event.payload === payload && event.metadata === metadata &&
-  (event.time === undefined || event.time === time)
+/** The error for a stream that is not at the version before an event. */
+export const conflict = (stream: StreamId.StreamId, version: number, actual: number): VersionConflict =>
+  new VersionConflict({ stream, expected: ExpectedVersion.exact(version - 1), actual })

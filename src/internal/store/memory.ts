@@ -84,8 +84,10 @@ export const makeEvents = () => {
       insert: (options: Parameters<ImportDriver["insert"]>[0]) => Effect.sync(() => insert(tables, options)),
       versions: (streams: ReadonlyArray<StreamId.StreamId>) =>
         Effect.sync(() => streams.map((stream) => eventsOf(tables, stream).length)),
-      records: (eventIds: ReadonlyArray<string>) =>
-        Effect.sync(() => eventIds.flatMap((id) => tables.byId.get(id) ?? []).map(handedOut))
+      eventIds: (places: Parameters<ImportDriver["eventIds"]>[0]) =>
+        Effect.sync(() =>
+          places.map(({ stream, version }) => Option.fromNullable(eventsOf(tables, stream)[version - 1]?.id))
+        )
     },
     readTail: (stream: StreamId.StreamId, options: { readonly fromVersion: number; readonly limit: number }) =>
       Effect.sync(() => {

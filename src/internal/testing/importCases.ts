@@ -183,11 +183,34 @@ const refused: ReadonlyArray<Case<EventStore.EventStore>> = [
     const first = range(1, 4).map((n) => ({ stream: stream("a"), type: "E", payload: n, metadata: { n } }))
     yield* importAll(store, first)
     for (const change of [{ payload: 0 }, { type: "F" }, { metadata: {} }, { time: DateTime.unsafeMake(0) }]) {
-      const failure = yield* failureOf(importAll(store, first.map((event) => ({ ...event, ...change }))))
-      assert.equal(failure._tag, "VersionConflict")
+      for (const changed of range(0, 3)) {
+        const other = first.map((event, index) => index === changed ? { ...event, ...change } : event)
+        const failure = yield* failureOf(importAll(store, other))
+        assert.ok(failure._tag === "VersionConflict")
+        assert.deepEqual([failure.expected, failure.actual], [ExpectedVersion.exact(changed), 4])
+      }
     }
     assert.equal(yield* store.version(stream("a")), 4)
   }),
+
+  withFresh(
+    "a stream that changed before its import went on is a conflict",
+    function*({ append, read, store, stream }) {
+      const events = history(stream, 20)
+      yield* Stream.runDrain(Stream.take(store.import(Stream.fromIterable(events), { batchSize: 10 }), 1))
+      const before = yield* read("a")
+      yield* append("a", eventsOf(2))
+      for (const batchSize of [1, 10, 20]) {
+        const failure = yield* failureOf(importAll(store, events, { batchSize }))
+        assert.ok(failure._tag === "VersionConflict")
+        assert.deepEqual(
+          [{ ...failure.stream }, failure.expected, failure.actual],
+          [{ ...stream("a") }, ExpectedVersion.exact(before.length), before.length + 2]
+        )
+      }
+      assert.equal((yield* read("a")).length, before.length + 2)
+    }
+  ),
 
   withFresh("invalid input names its event, and nothing of its batch is stored", function*({ store, stream }) {
     const good = { stream: stream("a"), type: "E", payload: 1 }
@@ -222,6 +245,48 @@ const refused: ReadonlyArray<Case<EventStore.EventStore>> = [
 
 /** The cases of `EventStore.import`. */
 export const cases: ReadonlyArray<Case<EventStore.EventStore>> = [...stored, ...refused]
+
+/** Cases of a store whose events can be deleted. */
+export const removed = <R>(
+  remove: (stream: StreamId.StreamId, upTo: number) => Effect.Effect<void, unknown, R>
+): ReadonlyArray<Case<EventStore.EventStore | R>> => [
+  withFresh("a corrected history has other ids from its correction on", function*({ append, read, store, stream }) {
+    const own = crypto.randomUUID()
+    const imported = range(1, 6).map((n) => ({
+      stream: stream("a"),
+      type: "E",
+      payload: n,
+      ...(n === 3 ? { id: own } : {})
+    }))
+    const corrected = (n: number) =>
+      imported.map((event, index) => index === n - 1 ? { ...event, payload: "other" } : event)
+    const ids = (events: ReadonlyArray<EventStore.ImportedEvent>) =>
+      Effect.gen(function*() {
+        yield* importAll(store, events)
+        const found = yield* read("a")
+        yield* remove(stream("a"), found.length)
+        return found.map(({ id }) => id)
+      })
+    const first = yield* ids(imported)
+    assert.equal(new Set(first).size, 6)
+    assert.equal(first[2], own)
+    assert.deepEqual(yield* ids(imported), first)
+    for (const n of range(1, 6)) {
+      const other = yield* ids(corrected(n))
+      // an event keeps the id that it brings
+      assert.deepEqual(other.map((id, index) => id === first[index]), range(1, 6).map((m) => m < n || m === 3))
+    }
+    // a further import goes on from the event before it
+    const rest = range(4, 6).map((version) => ({ ...imported[version - 1], version }))
+    const continued = (before: ReadonlyArray<Event.ProposedEvent>) =>
+      Effect.zipRight(append("a", before), Effect.zipRight(importAll(store, rest), ids(rest)))
+    const before = eventsOf(3)
+    const once = yield* continued(before)
+    assert.deepEqual(yield* continued(before), once)
+    const others = yield* continued(eventsOf(3))
+    assert.deepEqual(others.map((id) => once.includes(id)), range(1, 6).map(() => false))
+  })
+]
 
 /** The cases of imports beside other writers. */
 export const concurrent: ReadonlyArray<Case<EventStore.EventStore>> = [

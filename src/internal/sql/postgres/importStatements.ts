@@ -8,8 +8,8 @@ import * as PgFunctions from "./functions.js"
 import { pgText } from "./text.js"
 import * as PgTime from "./time.js"
 
-/** The statements of an import. `record` is the list of the columns of a stored event. */
-export const make = (names: Names, record: string): ImportStatements => {
+/** The statements of an import. */
+export const make = (names: Names): ImportStatements => {
   const events = quoted(names.events)
   const headOf = (row: string) =>
     `LEFT JOIN LATERAL (
@@ -40,14 +40,25 @@ SELECT ${pgText("max(transaction)", "bigint")}, ${pgText("max(position)", "bigin
 FROM unnest(:aggregates::text[], :ids::text[]) WITH ORDINALITY AS row (aggregate, stream_id, number)
 ${headOf("row")}
 ORDER BY row.number`)
-  const records = write(`SELECT ${record} FROM ${events} WHERE event_id = ANY (:ids::text[])`)
+  const eventIds = write(`SELECT ${pgText("event.event_id", "text")} AS event_id
+FROM unnest(:aggregates::text[], :ids::text[], :versions::bigint[]) WITH ORDINALITY AS row (aggregate, stream_id, version, number)
+LEFT JOIN LATERAL (
+  SELECT event_id FROM ${events}
+  WHERE aggregate = row.aggregate AND stream_id = row.stream_id AND version = row.version LIMIT 1
+) AS event ON true
+ORDER BY row.number`)
   return {
     insert: (options) => insert(insertValues(options)),
     inserted: ([[transaction, position]]) =>
       transaction === null ? Option.none() : Option.some({ transaction: Row.text(transaction), position }),
     versions: (streams) =>
       versions({ aggregates: streams.map(({ aggregate }) => aggregate), ids: streams.map(({ id }) => id) }),
-    records: (ids) => records({ ids })
+    eventIds: (places) =>
+      eventIds({
+        aggregates: places.map(({ stream }) => stream.aggregate),
+        ids: places.map(({ stream }) => stream.id),
+        versions: places.map(({ version }) => version)
+      })
   }
 }
 

@@ -78,7 +78,7 @@ WHERE indrelid = to_regclass($1) AND index.relname = $2 AND ${keyOfIndex} = ANY 
     read: (options) => read(options)({ ...options, ...keyOf(options.stream) }),
     feed: Feed.make(names, { record, place: { aggregate, stream_id, type, transaction, position } }),
     isolation: fixed(`SELECT ${pgText("current_setting('transaction_isolation')", "text")} AS level`),
-    import: Import.make(names, Feed.select(record)),
+    import: Import.make(names),
     millis: PgTime.millis,
     position: ({ position, transaction }) => Position.fromParts(Row.text(transaction), Row.text(position)),
     readTail: tail(names.events, functions.tail),

@@ -5,8 +5,8 @@ import * as Row from "../row.js"
 import { sqlite as write } from "../statement.js"
 import { streamStarts } from "../streamStarts.js"
 
-/** The statements of an import. `record` is the list of the columns of a stored event. */
-export const make = (names: Names, record: string, position: string): ImportStatements => {
+/** The statements of an import. */
+export const make = (names: Names, position: string): ImportStatements => {
   const events = quoted(names.events)
   const headOf = (row: string) =>
     `coalesce((SELECT max(version) FROM ${events} WHERE aggregate = ${row}.value->>0 AND stream_id = ${row}.value->>1), 0)`
@@ -18,7 +18,10 @@ WHERE NOT EXISTS (SELECT 1 FROM json_each(:streams) AS stream WHERE ${headOf("st
 ORDER BY row.key
 RETURNING ${position}`)
   const versions = write(`SELECT ${headOf("stream")} AS version FROM json_each(:streams) AS stream ORDER BY stream.key`)
-  const records = write(`SELECT ${record} FROM ${events} WHERE event_id IN (SELECT value FROM json_each(:ids))`)
+  const eventIds = write(`SELECT (
+  SELECT event_id FROM ${events}
+  WHERE aggregate = place.value->>0 AND stream_id = place.value->>1 AND version = place.value->>2
+) AS event_id FROM json_each(:places) AS place ORDER BY place.key`)
   return {
     insert: ({ events, time }) =>
       insert({
@@ -40,7 +43,10 @@ RETURNING ${position}`)
     inserted: (rows) =>
       rows.length === 0 ? Option.none() : Option.some({ position: rows.map(([position]) => position).reduce(higher) }),
     versions: (streams) => versions({ streams: JSON.stringify(streams.map(({ aggregate, id }) => [aggregate, id])) }),
-    records: (ids) => records({ ids: JSON.stringify(ids) })
+    eventIds: (places) =>
+      eventIds({
+        places: JSON.stringify(places.map(({ stream, version }) => [stream.aggregate, stream.id, version]))
+      })
   }
 }
 

@@ -60,7 +60,7 @@ ORDER BY version LIMIT ${limit}`)
       )
     },
     read: (options) => read(options)({ ...options, ...keyOf(options.stream) }),
-    import: Import.make(names, record, position),
+    import: Import.make(names, position),
     millis: Row.number,
     feed: Feed.make(names, columns, position),
     position: ({ position }) => Position.fromParts(0, Row.text(position)),
