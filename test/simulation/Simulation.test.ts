@@ -36,6 +36,7 @@ const met = [
   "snapshot StoreUnavailable",
   "saves",
   "closings",
+  "repeats",
   "faults"
 ]
 

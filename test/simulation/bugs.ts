@@ -122,6 +122,39 @@ export const inTheLibrary: ReadonlyArray<LibraryBug> = [
     ]]
   },
   {
+    name: "a repeat is decided before it is looked up",
+    seed: 80,
+    file: "internal/repository/commands.ts",
+    changes: [[
+      "return unlessRepeated(afterwards(Either.left(decision.rejection)))",
+      "return afterwards(Either.left(decision.rejection))"
+    ]]
+  },
+  {
+    name: "the events of a command have new ids at each try",
+    seed: 2,
+    file: "internal/repository/commands.ts",
+    changes: [["if (commandId !== undefined) {\n    const idOf", "if (commandId === \"never\") {\n    const idOf"]]
+  },
+  {
+    name: "a repeat gives the state at the version of its own events",
+    file: "internal/repository/repeats.ts",
+    changes: [["state: current.state,", "state: baseline.state,"]]
+  },
+  {
+    name: "a repeat has one event of its command",
+    file: "internal/repository/repeats.ts",
+    changes: [["Stream.take(from(first, short), short)", "Stream.take(from(first, short), 1)"]]
+  },
+  {
+    name: "a repeat takes in the events after its own",
+    file: "internal/repository/repeats.ts",
+    changes: [[
+      "Stream.takeWhile(({ id, version }) => isOwn(id, version)),",
+      "Stream.takeWhile(() => true),"
+    ]]
+  },
+  {
     name: "a snapshot is labelled with the version after it",
     seed: 1,
     file: "internal/repository/saves.ts",
