@@ -1,6 +1,7 @@
 // two processes send the same commands to shared accounts, are killed and started again: each command counts once
+import type { SqlClient } from "@effect/sql"
 import { assert, describe, it } from "@effect/vitest"
-import { Effect, Layer } from "effect"
+import { Effect, Layer, type Scope } from "effect"
 import { EventStore, Repository } from "effect-eventsourcing"
 import * as path from "node:path"
 import { Account, id } from "../fixtures/Account.js"
@@ -12,10 +13,16 @@ import { accountOf, problemsOf, sendAll } from "../utils/sendings.js"
 const commands = everything ? 1_000 : 100
 const kills = everything ? 8 : 1
 
-const databases = [
+const databases: ReadonlyArray<
+  readonly [
+    name: string,
+    target: Effect.Effect<string, unknown, Scope.Scope>,
+    client: (target: string) => Layer.Layer<SqlClient.SqlClient, unknown>
+  ]
+> = [
   ["SQLite", Effect.map(temporaryFolder, (folder) => path.join(folder, "shared.db")), sqliteFile],
-  ["PostgreSQL", migratedDatabase, (url: string) => pgClient(url)]
-] as const
+  ["PostgreSQL", migratedDatabase, (url) => pgClient(url)]
+]
 
 describe("two processes that send the same commands", () => {
   for (const [name, database, client] of databases) {
