@@ -1,9 +1,13 @@
 /**
- * The metrics of the library. Those of loads and snapshots are tagged with the name of the `aggregate`. Tags are part
- * of a metric's key: to read a metric, add its tags in the order of its docstring.
+ * The metrics of the library. Those of commands, loads and snapshots are tagged with the name of the `aggregate`. Tags
+ * are part of a metric's key: to read a metric, add its tags in the order of its docstring.
+ *
+ * The metrics of commands are off unless {@link layerCommandMetrics} is provided to the repository.
  *
  * @since 0.1.0
  */
+import * as Context from "effect/Context"
+import * as Layer from "effect/Layer"
 import * as Metric from "effect/Metric"
 import * as Counters from "./internal/repository/counters.js"
 
@@ -109,9 +113,7 @@ export const snapshotsPending: Metric.Metric.Gauge<number> = Metric.fromMetricKe
  * @since 0.1.0
  * @category metrics
  */
-export const feedHeldBack: Metric.Metric.Gauge<number> = Metric.gauge("effect_eventsourcing_feed_held_back", {
-  description: "Committed events that the feed holds back"
-})
+export const feedHeldBack: Metric.Metric.Gauge<number> = Metric.fromMetricKey(Counters.feedHeldBack)
 
 /**
  * Shows the age, in milliseconds, of the oldest event that the feed holds back, or 0 if it holds back none. It is set
@@ -128,9 +130,7 @@ export const feedHeldBack: Metric.Metric.Gauge<number> = Metric.gauge("effect_ev
  * @since 0.1.0
  * @category metrics
  */
-export const feedLag: Metric.Metric.Gauge<number> = Metric.gauge("effect_eventsourcing_feed_lag", {
-  description: "Milliseconds since the oldest event that the feed holds back was appended"
-})
+export const feedLag: Metric.Metric.Gauge<number> = Metric.fromMetricKey(Counters.feedLag)
 
 /**
  * Counts verifications of sampled loads, tagged with `aggregate` and `outcome`: `Verified`, `Refuted`, `NoSnapshot`
@@ -173,3 +173,148 @@ export const snapshotVerifications: Metric.Metric.Counter<number> = Metric.fromM
  * @category metrics
  */
 export const stateCache: Metric.Metric.Counter<number> = Metric.fromMetricKey(Counters.stateCache)
+
+/**
+ * Counts commands, tagged with `aggregate`, `command` and `outcome`. Off by default, see {@link CommandMetrics}.
+ *
+ * `command` is the `_tag` of the command, or `unknown` if the command schema declares no such tag. `outcome` is
+ * `Committed`, `Duplicate` (an earlier try had appended the events), `Empty` (no events were decided), `Rejected`,
+ * `Conflict`, `Interrupted` or `Failed`. Each command of `executeAll` has the outcome of the whole. `Committed` inside a
+ * transaction of the caller means appended: the transaction may still be rolled back.
+ *
+ * @example
+ * ```ts
+ * import { Metrics } from "effect-eventsourcing"
+ * import { Metric } from "effect"
+ *
+ * const rejectedWithdrawals = Metrics.commands.pipe(
+ *   Metric.tagged("aggregate", "Account"),
+ *   Metric.tagged("command", "Withdraw"),
+ *   Metric.tagged("outcome", "Rejected"),
+ *   Metric.value
+ * )
+ * ```
+ *
+ * @since 0.1.0
+ * @category metrics
+ */
+export const commands: Metric.Metric.Counter<number> = Metric.fromMetricKey(Counters.commands)
+
+/**
+ * Counts the appends of commands that met an event of another writer, also where the command then went through. Off by
+ * default, see {@link CommandMetrics}.
+ *
+ * @example
+ * ```ts
+ * import { Metrics } from "effect-eventsourcing"
+ * import { Metric } from "effect"
+ *
+ * const commandConflicts = Metric.value(Metric.tagged(Metrics.commandConflicts, "aggregate", "Account"))
+ * ```
+ *
+ * @since 0.1.0
+ * @category metrics
+ */
+export const commandConflicts: Metric.Metric.Counter<number> = Metric.fromMetricKey(Counters.commandConflicts)
+
+/**
+ * Shows how often commands were decided until they ended: 1, and 1 more for each lost race. Off by default, see
+ * {@link CommandMetrics}.
+ *
+ * @example
+ * ```ts
+ * import { Metrics } from "effect-eventsourcing"
+ * import { Metric } from "effect"
+ *
+ * const commandAttempts = Metric.value(Metric.tagged(Metrics.commandAttempts, "aggregate", "Account"))
+ * ```
+ *
+ * @since 0.1.0
+ * @category metrics
+ */
+export const commandAttempts: Metric.Metric.Histogram<number> = Metric.fromMetricKey(Counters.commandAttempts)
+
+/**
+ * Shows the durations of `load`, and of the loads of commands, in milliseconds, also of those that failed. The loads of
+ * background snapshots and verifications are not included. Off by default, see {@link CommandMetrics}.
+ *
+ * @example
+ * ```ts
+ * import { Metrics } from "effect-eventsourcing"
+ * import { Metric } from "effect"
+ *
+ * const loadDuration = Metric.value(Metric.tagged(Metrics.loadDuration, "aggregate", "Account"))
+ * ```
+ *
+ * @since 0.1.0
+ * @category metrics
+ */
+export const loadDuration: Metric.Metric.Histogram<number> = Metric.fromMetricKey(Counters.loadDuration)
+
+/**
+ * Shows the durations of the appends of commands in milliseconds, also of those that failed. Off by default, see
+ * {@link CommandMetrics}.
+ *
+ * @example
+ * ```ts
+ * import { Metrics } from "effect-eventsourcing"
+ * import { Metric } from "effect"
+ *
+ * const appendDuration = Metric.value(Metric.tagged(Metrics.appendDuration, "aggregate", "Account"))
+ * ```
+ *
+ * @since 0.1.0
+ * @category metrics
+ */
+export const appendDuration: Metric.Metric.Histogram<number> = Metric.fromMetricKey(Counters.appendDuration)
+
+/**
+ * Tells whether a repository counts its commands and measures their loads and appends. A repository reads it when it is
+ * made. Default: `false`, because the measurements are on the way of every command.
+ *
+ * @example
+ * ```ts
+ * import { Metrics } from "effect-eventsourcing"
+ * import { Effect } from "effect"
+ *
+ * const measured = Effect.provideService(Metrics.CommandMetrics, true)
+ * ```
+ *
+ * @since 0.1.0
+ * @category references
+ */
+export class CommandMetrics extends Context.Reference<CommandMetrics>()(
+  "effect-eventsourcing/Metrics/CommandMetrics",
+  { defaultValue: (): boolean => false }
+) {}
+
+/**
+ * Turns on the metrics of commands in the repositories to which it is provided.
+ *
+ * @example
+ * ```ts
+ * import { Aggregate, EventStore, Metrics, Repository, SnapshotStore } from "effect-eventsourcing"
+ * import { Context, Either, Layer, Schema } from "effect"
+ *
+ * const Counter = Aggregate.make({
+ *   name: "Counter",
+ *   id: Schema.String,
+ *   state: Schema.Int,
+ *   event: Schema.TaggedStruct("Counted", {}),
+ *   command: Schema.TaggedStruct("Count", {}),
+ *   initial: () => 0,
+ *   evolve: (state) => state + 1,
+ *   decide: () => Either.right([{ _tag: "Counted" }])
+ * })
+ *
+ * class Counters extends Context.Tag("app/Counters")<Counters, Repository.Repository<typeof Counter>>() {}
+ *
+ * const CountersLive = Repository.layer(Counters, Counter).pipe(
+ *   Layer.provide([EventStore.layerMemory, SnapshotStore.layerMemory, Metrics.layerCommandMetrics])
+ * )
+ * ```
+ *
+ * @since 0.1.0
+ * @category layers
+ */
+export const layerCommandMetrics: Layer.Layer<CommandMetrics> = Layer.succeed(CommandMetrics, true)

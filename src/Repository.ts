@@ -17,6 +17,7 @@ import * as EventStore from "./EventStore.js"
 import * as EventTime from "./internal/eventTime.js"
 import * as BackOff from "./internal/repository/backOff.js"
 import type { Baseline } from "./internal/repository/baseline.js"
+import * as CommandMeter from "./internal/repository/commandMeter.js"
 import * as Commands from "./internal/repository/commands.js"
 import * as Counters from "./internal/repository/counters.js"
 import * as Envelopes from "./internal/repository/envelopes.js"
@@ -42,9 +43,10 @@ import * as Source from "./internal/repository/source.js"
 import { decideStored } from "./internal/repository/storedEvents.js"
 import * as Telemetry from "./internal/repository/telemetry.js"
 import { makeVerifier, verify } from "./internal/repository/verification.js"
-import * as TraceContext from "./internal/traceContext.js"
-import * as Tracing from "./internal/tracing.js"
+import * as Watching from "./internal/repository/watching.js"
+import { tagsOf } from "./internal/schema/tags.js"
 import { InvalidOption } from "./InvalidOption.js"
+import * as Metrics from "./Metrics.js"
 import * as SnapshotStore from "./SnapshotStore.js"
 
 export {
@@ -219,8 +221,8 @@ export const make = <Name extends string, Id, State, Event, Command, Rejection>(
   EventStore.EventStore | SnapshotStore.SnapshotStore | Scope.Scope
 > =>
   Effect.map(makeServices(aggregate, options), (services) => {
-    const span = <A, E>(name: string, effect: Effect.Effect<A, E>): Effect.Effect<A, E> =>
-      Tracing.withSpan(effect, name, { attributes: { "eventsourcing.aggregate": aggregate.name } })
+    const span = <A, E>(name: string, id: Id, effect: Effect.Effect<A, E>): Effect.Effect<A, E> =>
+      Watching.operation(services, name, id, effect)
 
     const executeAll = (
       id: Id,
@@ -231,7 +233,7 @@ export const make = <Name extends string, Id, State, Event, Command, Rejection>(
         const own = Options.ofCommand(aggregate.name, options)
         if (Either.isLeft(own)) return typeof own.left === "string" ? invalidOptions("append", own.left) : own.left
         const { commandId, expectedVersion, metadata } = own.right
-        const run = (trace: Event.Metadata) =>
+        return Watching.command(services, fiber, { id, commands }, (trace, watch) =>
           Commands.execute({
             services,
             id,
@@ -239,14 +241,9 @@ export const make = <Name extends string, Id, State, Event, Command, Rejection>(
             source: Source.make(services.loadable, aggregate.state),
             expected: expectedVersion,
             commandId,
-            metadata: Metadata.ofCommand(fiber.currentContext, trace, commandId, metadata)
-          })
-        if (!Tracing.isTraced(fiber)) return run({})
-        // the events carry the span of the command
-        const traced = Effect.contextWithEffect((inSpan: Context.Context<never>) =>
-          run(TraceContext.metadataOf(inSpan))
-        )
-        return span("Repository.execute", traced)
+            metadata: Metadata.ofCommand(fiber.currentContext, trace, commandId, metadata),
+            watch
+          }))
       })
 
     return {
@@ -255,6 +252,7 @@ export const make = <Name extends string, Id, State, Event, Command, Rejection>(
       load: (id) =>
         span(
           "Repository.load",
+          id,
           Effect.flatMap(
             load(services, id, { mayWrite: services.snapshotOnLoad }),
             (baseline) => Effect.as(Snapshots.afterLoad(services, id, baseline), toLoaded(id, baseline))
@@ -264,7 +262,11 @@ export const make = <Name extends string, Id, State, Event, Command, Rejection>(
         Effect.suspend(() => {
           const problem = Options.pointProblem(point)
           return problem === undefined
-            ? span("Repository.loadAt", Effect.map(loadAt(services, id, point), (baseline) => toLoaded(id, baseline)))
+            ? span(
+              "Repository.loadAt",
+              id,
+              Effect.map(loadAt(services, id, point), (baseline) => toLoaded(id, baseline))
+            )
             : invalidOptions("read", problem)
         }),
       history: (id, options) =>
@@ -274,13 +276,13 @@ export const make = <Name extends string, Id, State, Event, Command, Rejection>(
             ? Stream.fail(invalidOptions("read", range.left))
             : History.read(services, id, range.right)
         }),
-      createSnapshot: (id) => span("Repository.createSnapshot", Snapshots.create(services, id)),
+      createSnapshot: (id) => span("Repository.createSnapshot", id, Snapshots.create(services, id)),
       verify: (id, options) =>
         Effect.suspend(() => {
           const remove = Options.removeOf(options)
           return Either.isLeft(remove)
             ? invalidOptions("read", remove.left)
-            : span("Repository.verify", verify(services, id, remove.right))
+            : span("Repository.verify", id, verify(services, id, remove.right))
         }),
       awaitPendingSnapshots: awaitPending(services)
     }
@@ -377,7 +379,9 @@ const makeServices = <Name extends string, Id, State, Event, Command, Rejection>
       backOff: BackOff.make(),
       hanging: new Set(),
       loads: Telemetry.loads(name),
-      saves: Counters.saves(name)
+      saves: Counters.saves(name),
+      commandTags: tagsOf(aggregate.command),
+      meter: (yield* Metrics.CommandMetrics) ? CommandMeter.make(name) : undefined
     }
   })
 

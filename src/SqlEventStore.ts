@@ -69,11 +69,11 @@ export const make: (options?: SqlMigrations.Options) => Effect.Effect<
       attributes: { "eventsourcing.events": options.events.length },
       result: ({ duplicate, version }) => ({ "eventsourcing.version": version, "eventsourcing.duplicate": duplicate })
     })),
-    read: (options) =>
+    read: span("EventStore.read", (options) =>
       Effect.mapBoth(repeat(execute(statements.read(options))), {
         onFailure: eventStoreError("read", options.stream),
         onSuccess: (rows) => rows.map((row) => Feed.toRecord(statements, row))
-      }),
+      }), (options) => select(statements.read(options), options.stream)),
     readPage: (options) => Effect.mapError(feed.readPage(options), eventStoreError("readPage")),
     head: Effect.mapError(feed.head, eventStoreError("head")),
     streams: (options) =>

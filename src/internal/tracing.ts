@@ -35,3 +35,16 @@ export const inSpan = <A, E>(effect: Effect.Effect<A, E>, name: string, options:
 /** Adds attributes to the current span if a tracer is configured. */
 export const annotate = (attributes: () => Attributes): Effect.Effect<void> =>
   Effect.withFiberRuntime((fiber) => isTraced(fiber) ? Effect.annotateCurrentSpan(attributes()) : Effect.void)
+
+/** The tag of an error, by the conventions `_OTHER` if it has none. */
+export const errorTypeOf = (error: unknown): string => {
+  try {
+    const tag: unknown = typeof error === "object" && error !== null ? Reflect.get(error, "_tag") : undefined
+    return typeof tag === "string" ? tag : other
+  } catch {
+    // a rejection is a value of the program, and may be a proxy
+    return other
+  }
+}
+
+const other = "_OTHER"

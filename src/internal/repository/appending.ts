@@ -43,9 +43,10 @@ export const append = <Id, State, Event>(
   const after = baselineOf({ state: decided.state, version, eventId, time: null, replayed: before.replayed }, before)
   const change = { before: before.state, after: decided.state, events }
   const commanded = commandedBy(appending, after, change)
-  const appended = services.events.append(before.stream, proposed, {
+  const stored = services.events.append(before.stream, proposed, {
     expectedVersion: ExpectedVersion.exact(before.version)
   })
+  const appended = services.meter === undefined ? stored : services.meter.append(stored)
   // a command that is interrupted during its append, or after it, still queues or saves its due snapshot
   const thenSnapshot = Effect.uninterruptibleMask((restore) =>
     restore(appended).pipe(

@@ -25,6 +25,7 @@ import type { Services } from "./services.js"
 import { afterLoad } from "./snapshots.js"
 import type { Source } from "./source.js"
 import { type Decided, type Decision, type Stored, tagOf } from "./storedEvents.js"
+import type { Watch } from "./watching.js"
 
 /** The input of {@link execute}: the aggregate's id, and commands that are decided and appended together. */
 export interface Execution<in out Id, in out State, in out Event, out Rejection> {
@@ -38,6 +39,8 @@ export interface Execution<in out Id, in out State, in out Event, out Rejection>
   /** The id under which the commands count once. Default: they count each time. */
   readonly commandId: string | undefined
   readonly metadata: Event.Metadata
+  /** Exists if a span or a meter follows the command. */
+  readonly watch: Watch | undefined
 }
 
 /**
@@ -52,7 +55,7 @@ type Outcome<State, Event, Rejection> = Effect.Effect<
 export const execute = <Id, State, Event, Rejection>(
   execution: Execution<Id, State, Event, Rejection>
 ): Effect.Effect<Executed<State, Event>, Rejection | ExecuteError> => {
-  const { id, services, source } = execution
+  const { id, services, source, watch } = execution
   // 1. load
   const loaded = load(services, id, { mayWrite: true, source })
   const executed = Effect.flatMap(loaded, (baseline) =>
@@ -61,7 +64,7 @@ export const execute = <Id, State, Event, Rejection>(
       isConflict,
       (conflict) => readOnAndDecide(execution, baseline, conflict)
     ))
-  return Effect.flatten(executed)
+  return Effect.flatten(watch === undefined ? executed : Effect.onExit(executed, watch.ended))
 }
 
 const decideAndAppend = <Id, State, Event, Rejection>(
@@ -70,8 +73,9 @@ const decideAndAppend = <Id, State, Event, Rejection>(
   attempt: number
 ): Outcome<State, Event, Rejection> =>
   Effect.suspend((): Outcome<State, Event, Rejection> => {
-    const { expected, id, services, source } = execution
+    const { expected, id, services, source, watch } = execution
     const { stream, version } = baseline
+    if (watch !== undefined) watch.attempts = attempt
     const afterwards = <A>(answer: A) => Effect.as(afterLoad(services, id, baseline, source), answer)
     const unlessRepeated = (answer: Outcome<State, Event, Rejection>) => orEarlier(execution, baseline, answer)
     const unexpected = expected && unexpectedVersion(stream, expected, version, attempt)

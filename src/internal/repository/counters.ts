@@ -1,4 +1,5 @@
 import * as Metric from "effect/Metric"
+import * as MetricBoundaries from "effect/MetricBoundaries"
 import * as MetricKey from "effect/MetricKey"
 import * as MetricLabel from "effect/MetricLabel"
 
@@ -8,6 +9,9 @@ const counter = (name: string, description: string) =>
   MetricKey.counter(`effect_eventsourcing_${name}`, { description, incremental: true })
 
 const gauge = (name: string, description: string) => MetricKey.gauge(`effect_eventsourcing_${name}`, { description })
+
+const histogram = (name: string, description: string, boundaries: MetricBoundaries.MetricBoundaries) =>
+  MetricKey.histogram(`effect_eventsourcing_${name}`, boundaries, description)
 
 export const snapshotLoads = counter("snapshot_loads", "Loads of aggregates by what became of their snapshot")
 
@@ -29,6 +33,30 @@ export const snapshotVerifications = counter(
 
 export const stateCache = counter("state_cache", "Loads of aggregates by what they found in the state cache")
 
+export const feedHeldBack = gauge("feed_held_back", "Committed events that the feed holds back")
+
+export const feedLag = gauge(
+  "feed_lag",
+  "Milliseconds since the oldest event that the feed holds back was appended"
+)
+
+export const commands = counter("commands", "Commands by tag and outcome")
+
+export const commandConflicts = counter("command_conflicts", "Appends of commands that another writer was ahead of")
+
+export const commandAttempts = histogram(
+  "command_attempts",
+  "How often a command was decided",
+  MetricBoundaries.fromIterable([1, 2, 3, 4, 5, 10, 20, 50])
+)
+
+// from a load in memory to one that waits for a failover
+const milliseconds = MetricBoundaries.exponential({ start: 0.125, factor: 2, count: 18 })
+
+export const loadDuration = histogram("load_duration", "Milliseconds of the loads of an aggregate", milliseconds)
+
+export const appendDuration = histogram("append_duration", "Milliseconds of the appends of commands", milliseconds)
+
 export type Saves = ReturnType<typeof saves>
 
 /** Counts the saves of an aggregate. */
@@ -47,13 +75,17 @@ export const saves = (aggregate: string) => {
 }
 
 /** Makes the function that counts a metric of an aggregate by outcome. */
-export const byOutcome = (key: MetricKey.MetricKey.Counter<number>, aggregate: string) => {
+export const byOutcome = (
+  key: MetricKey.MetricKey.Counter<number>,
+  aggregate: string,
+  more: ReadonlyArray<MetricLabel.MetricLabel> = []
+) => {
   const ofAggregate = MetricLabel.make("aggregate", aggregate)
   const counters = new Map<string, Metric.Metric.Counter<number>>()
   return (outcome: string): void => {
     let counter = counters.get(outcome)
     if (counter === undefined) {
-      const labels = [ofAggregate, MetricLabel.make("outcome", outcome)]
+      const labels = [ofAggregate, ...more, MetricLabel.make("outcome", outcome)]
       counter = Metric.fromMetricKey(MetricKey.taggedWithLabels(key, labels))
       counters.set(outcome, counter)
     }

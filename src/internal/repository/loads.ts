@@ -15,11 +15,13 @@ export const load = <Id, State, Event>(
   services: Services<Id, State, Event>,
   id: Id,
   options: { readonly mayWrite: boolean; readonly source?: Source<State> }
-): Effect.Effect<Baseline<State>, LoadError> =>
-  services.loader.load(id, { onRefused: services.loads.refused, source: options.source }).pipe(
+): Effect.Effect<Baseline<State>, LoadError> => {
+  const loading = services.loader.load(id, { onRefused: services.loads.refused, source: options.source })
+  return (services.meter === undefined ? loading : services.meter.load(loading)).pipe(
     Effect.tap((baseline) => report(services, id, baseline)),
     Effect.tapError((error) => options.mayWrite ? shortenReplay(services, id, error) : Effect.void)
   )
+}
 
 const report = <Id, State, Event>(
   services: Services<Id, State, Event>,

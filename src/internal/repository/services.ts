@@ -10,6 +10,7 @@ import type * as SnapshotPolicy from "../../SnapshotPolicy.js"
 import type * as SnapshotStore from "../../SnapshotStore.js"
 import type * as StreamId from "../../StreamId.js"
 import type { BackOff } from "./backOff.js"
+import type { CommandMeter } from "./commandMeter.js"
 import type * as Counters from "./counters.js"
 import type { LoadError } from "./errors.js"
 import type { Loadable } from "./loadable.js"
@@ -50,6 +51,10 @@ export interface Services<in Id, in out State, in out Event> {
   readonly hanging: Set<StreamId.StreamId>
   readonly loads: Telemetry.Loads
   readonly saves: Counters.Saves
+  /** The tags that the command schema declares. */
+  readonly commandTags: ReadonlySet<string>
+  /** Exists if the program asks for the metrics of commands. */
+  readonly meter: CommandMeter | undefined
 }
 
 export interface Verifier {

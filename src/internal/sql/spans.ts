@@ -59,13 +59,8 @@ const observed = <A, E>({ result }: Operation<A>, run: Effect.Effect<A, E>): Eff
 const failureOf = (error: unknown): Tracing.Attributes => {
   const code = codeOf(error)
   return code === undefined
-    ? { "error.type": tagOf(error) }
+    ? { "error.type": Tracing.errorTypeOf(error) }
     : { "error.type": code, "db.response.status_code": code }
-}
-
-const tagOf = (error: unknown): string => {
-  const tag: unknown = typeof error === "object" && error !== null ? Reflect.get(error, "_tag") : undefined
-  return typeof tag === "string" ? tag : "_OTHER"
 }
 
 /** The attributes that the driver gives to the spans of its own statements: the system, the database, the server. */
