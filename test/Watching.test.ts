@@ -400,7 +400,7 @@ describe("the name of a command", () => {
     for (const without of [Schema.String, Schema.Struct({}), Schema.Struct({ _tag: Schema.String })]) {
       assert.deepStrictEqual([...tagsOf(without)], [])
     }
-    const itself: Schema.Schema<unknown> = Schema.Union(A, Schema.suspend(() => itself))
+    const itself: Schema.Schema<unknown> = Schema.Union(Schema.suspend(() => itself), A)
     assert.deepStrictEqual([...tagsOf(itself)], ["A"])
     const broken = Schema.suspend((): Schema.Schema<unknown> => {
       throw new Error("planned")
