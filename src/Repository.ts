@@ -20,7 +20,6 @@ import type { Baseline } from "./internal/repository/baseline.js"
 import * as CommandMeter from "./internal/repository/commandMeter.js"
 import * as Commands from "./internal/repository/commands.js"
 import * as Counters from "./internal/repository/counters.js"
-import * as Envelopes from "./internal/repository/envelopes.js"
 import type {
   CreateSnapshotError,
   ExecuteError,
@@ -45,6 +44,7 @@ import * as Telemetry from "./internal/repository/telemetry.js"
 import { makeVerifier, verify } from "./internal/repository/verification.js"
 import * as Watching from "./internal/repository/watching.js"
 import { tagsOf } from "./internal/schema/tags.js"
+import * as Recorded from "./internal/store/recorded.js"
 import { InvalidOption } from "./InvalidOption.js"
 import * as Metrics from "./Metrics.js"
 import * as SnapshotStore from "./SnapshotStore.js"
@@ -356,7 +356,7 @@ const makeServices = <Name extends string, Id, State, Event, Command, Rejection>
     return {
       loadable,
       state: aggregate.state.schema,
-      decode: Envelopes.decoder(aggregate),
+      decode: (recorded: Event.RecordedEvent) => Recorded.decodeEvent(aggregate.event, recorded),
       events,
       snapshots,
       loader: makeLoader(loadable, {

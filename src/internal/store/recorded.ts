@@ -1,6 +1,6 @@
 // Decodes recorded events to the events of their aggregates.
 // Mechanism: the aggregate is looked up by the name in the stream, the decoder by the stored type.
-// Costs two look-ups in maps, the decoding of the id and that of the payload. No Effect per event.
+// Costs two look-ups in maps and the decoding of the payload; of a feed, that of the id too. No Effect per event.
 import * as Either from "effect/Either"
 import type * as ParseResult from "effect/ParseResult"
 import * as Event from "../../Event.js"
@@ -73,46 +73,50 @@ export type Decoded<A extends AnyDecodable> = A extends Decodable<infer Name, in
 
 export type AnyDecodable = Decodable<string, unknown, unknown>
 
+/** Decodes an event, which the caller knows to be one of the aggregate, into its envelope. */
+export const decodeEvent = <E>(
+  events: Decodable<string, unknown, E>["event"],
+  recorded: Event.RecordedEvent
+): Either.Either<Event.Envelope<E> | Event.Retired, EventDecodeError> => {
+  const { id, metadata, payload, position, stream, time, type, version } = recorded
+  const decode = events.decoder(type)
+  if (decode === undefined) {
+    return events.isRetired(type)
+      ? Either.right({ _tag: "Retired", id, stream, version, position, type, time, metadata })
+      : Either.left(undecodable(recorded, unknownType(events.types)))
+  }
+  const event = decode(payload)
+  return Either.isLeft(event)
+    ? Either.left(undecodable(recorded, event.left))
+    : Either.right({ _tag: "Event", event: event.right, id, stream, version, position, type, time, metadata })
+}
+
 export const decodeRecorded = <Name extends string, Id, E>(
   aggregate: Decodable<Name, Id, E>,
   recorded: Event.RecordedEvent | Event.UnreadableEvent
 ): Either.Either<DecodedEvent<Name, Id, E> | RetiredEvent<Name>, EventDecodeError> => {
-  const { id, position, stream, type, version } = recorded
-  const fail = (cause: unknown) =>
-    Either.left(new EventDecodeError({ stream, version, type, eventId: id, position, cause }))
-  if (stream.aggregate !== aggregate.name) {
-    return fail(new Error(`the event belongs to another aggregate than ${quote(aggregate.name)}`))
+  const { name } = aggregate
+  const { stream } = recorded
+  if (stream.aggregate !== name) {
+    return Either.left(undecodable(recorded, new Error(`the event belongs to another aggregate than ${quote(name)}`)))
   }
   if (Event.isUnreadable(recorded)) return Either.left(recorded.error)
-  const { metadata, time } = recorded
-  const decode = aggregate.event.decoder(type)
-  if (decode === undefined) {
-    const { name } = aggregate
-    return aggregate.event.isRetired(type)
-      ? Either.right({ _tag: "Retired", aggregate: name, id, stream, version, position, type, time, metadata })
-      : fail(unknownType(aggregate.event.types))
-  }
+  const decoded = decodeEvent(aggregate.event, recorded)
+  if (Either.isLeft(decoded)) return Either.left(decoded.left)
+  if (decoded.right._tag === "Retired") return Either.right({ ...decoded.right, aggregate: name })
   const aggregateId = aggregate.id.decode(stream.id)
   if (Either.isLeft(aggregateId)) {
     const cause = aggregateId.left
-    return fail(new Error(`the id of its stream does not match the id schema: ${reason(cause)}`, { cause }))
+    const detail = `the id of its stream does not match the id schema: ${reason(cause)}`
+    return Either.left(undecodable(recorded, new Error(detail, { cause })))
   }
-  const event = decode(recorded.payload)
-  if (Either.isLeft(event)) return fail(event.left)
-  return Either.right({
-    _tag: "Event",
-    aggregate: aggregate.name,
-    aggregateId: aggregateId.right,
-    event: event.right,
-    id,
-    stream,
-    version,
-    position,
-    type,
-    time,
-    metadata
-  })
+  return Either.right({ ...decoded.right, aggregate: name, aggregateId: aggregateId.right })
 }
+
+const undecodable = (
+  { id, position, stream, type, version }: Event.RecordedEvent | Event.UnreadableEvent,
+  cause: unknown
+): EventDecodeError => new EventDecodeError({ stream, version, type, eventId: id, position, cause })
 
 /** Makes the decoder of several aggregates. Throws `InvalidOption` if two of them have one name. */
 export function decoder<Aggregates extends ReadonlyArray<AnyDecodable>>(
