@@ -1,7 +1,7 @@
 // an import whose process is killed in the middle, and run again
 import { SqlClient } from "@effect/sql"
 import { assert, describe, it } from "@effect/vitest"
-import { Array as Arr, Effect, Layer } from "effect"
+import { Array as Arr, Effect, Layer, type Scope } from "effect"
 import * as path from "node:path"
 import { migratedDatabase, sqliteFile, sqlStores, temporaryFolder } from "../utils/backends.js"
 import { everything } from "../utils/mode.js"
@@ -12,13 +12,20 @@ const batchSize = 50
 const batches = everything ? 200 : 60
 const kills = everything ? 10 : 2
 
-const databases = [
+interface Database {
+  readonly name: string
+  /** The file, or the URL. */
+  readonly target: Effect.Effect<string, unknown, Scope.Scope>
+  readonly client: (target: string) => Layer.Layer<SqlClient.SqlClient, unknown>
+}
+
+const databases: ReadonlyArray<Database> = [
   {
     name: "SQLite",
-    database: Effect.map(temporaryFolder, (folder) => path.join(folder, "test.db")),
+    target: Effect.map(temporaryFolder, (folder) => path.join(folder, "test.db")),
     client: sqliteFile
   },
-  { name: "PostgreSQL", database: migratedDatabase, client: (url: string) => pgClient(url) }
+  { name: "PostgreSQL", target: migratedDatabase, client: (url) => pgClient(url) }
 ]
 
 /** The numbers of the stored events, which are those of the history. Each stream has all its versions. */
@@ -40,12 +47,13 @@ SELECT stream_id AS id, version, payload FROM eventsourcing_events ORDER BY stre
 const upTo = (count: number) => Array.from({ length: count }, (_, n) => n)
 
 describe("an import whose process is killed", () => {
-  for (const { client, database, name } of databases) {
+  for (const { client, name, target } of databases) {
     it.scopedLive(`loses nothing and doubles nothing when it is run again (${name})`, () =>
       Effect.gen(function*() {
-        const target = yield* database
-        const run = () => start("test/utils/importHistory.ts", [target, String(batches * batchSize), String(batchSize)])
-        const stores = yield* Layer.build(Layer.provideMerge(sqlStores, client(target)))
+        const database = yield* target
+        const run = () =>
+          start("test/utils/importHistory.ts", [database, String(batches * batchSize), String(batchSize)])
+        const stores = yield* Layer.build(Layer.provideMerge(sqlStores, client(database)))
         let before = 0
         for (let kill = 1; kill <= kills; kill++) {
           const program = run()
