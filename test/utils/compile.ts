@@ -7,7 +7,9 @@ const root = fileURLToPath(new URL("../..", import.meta.url))
 
 /** The programs that tests start as processes. */
 const programs = [
-  ...["ctrl-c", "file-limit", "hold-lock", "importHistory", "increment", "rival"].map((name) => `test/utils/${name}.ts`),
+  ...["ctrl-c", "file-limit", "hold-lock", "importHistory", "increment", "rival"].map((name) =>
+    `test/utils/${name}.ts`
+  ),
   "test/crash/writer.ts",
   "test/soak/writers.ts",
   "examples/tutorial.ts",
