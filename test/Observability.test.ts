@@ -82,7 +82,7 @@ describe("docs/observability.md lists exactly", () => {
   })
 
   it("the metrics, which are the exports of Metrics", () => {
-    const keys = Object.values(Counters).filter(MetricKey.isMetricKey)
+    const keys = Object.values<unknown>(Counters).filter(MetricKey.isMetricKey)
     const rows = table("metric")
     assert.deepStrictEqual(sorted(column(rows, 0)), sorted(keys.map(({ name }) => name)))
     const exported = Object.keys(Metrics).filter((name) => !/CommandMetrics$/.test(name))
