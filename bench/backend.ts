@@ -21,6 +21,15 @@ export interface Backend {
   readonly close: () => Promise<void>
 }
 
+/** An event of a history, with its place. */
+export interface HistoricEvent {
+  readonly stream: StreamId.StreamId
+  readonly version: number
+  readonly event: AccountEvent
+  /** In milliseconds since 1970. */
+  readonly time: number
+}
+
 /** The floors: what the driver does by itself, on the very tables of the library, with prepared statements. */
 export interface Driver {
   /** The events of a stream, read at once, parsed and reduced. */
@@ -38,6 +47,8 @@ export interface Driver {
     version: number,
     events: ReadonlyArray<AccountEvent>
   ) => void | Promise<void>
+  /** Events of many streams, with times of their own, by one statement. */
+  readonly insertMany: (events: ReadonlyArray<HistoricEvent>) => void | Promise<void>
   /** So many writers at once, each on a stream of its own, each with so many inserts of one event. */
   readonly writeAtOnce: (
     streams: ReadonlyArray<StreamId.StreamId>,

@@ -2,6 +2,7 @@
 import * as fs from "node:fs"
 import * as path from "node:path"
 import { parseArgs } from "node:util"
+import * as Imports from "./imports.js"
 import { full, quick } from "./measure.js"
 import type * as Peers from "./peers/index.js"
 import type * as Plots from "./plots.js"
@@ -66,6 +67,7 @@ try {
   await Rows.shortCommand(suite, sqlite, { peers: sqlitePeers })
   await Rows.cachedCommand(suite, sqlite, { size: commanded, target: 1.3 })
   await Rows.read(suite, sqlite, { peers: sqlitePeers })
+  await Imports.imports(suite, sqlite)
   await Rows.background(suite, sqlite, options.quick ? 4 : 20)
   await Rows.writers(suite, sqlite, { target: 0.5, peers: sqlitePeers })
   await Processes.writers(suite, sqlite, { target: 0.5, rounds: options.quick ? 3 : 9 })
@@ -89,6 +91,7 @@ const server = await Postgres.start()
   await Rows.shortCommand(suite, postgres, { peers: postgresPeers })
   await Rows.cachedCommand(suite, postgres, { size: commanded, target: 1.3 })
   await Rows.read(suite, postgres, { peers: postgresPeers })
+  await Imports.imports(suite, postgres)
   await Rows.background(suite, postgres, options.quick ? 4 : 20)
   await Rows.writers(suite, postgres, { target: 0.7, peers: postgresPeers })
   await Processes.memory(suite, postgres, memory)

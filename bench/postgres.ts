@@ -82,6 +82,26 @@ FROM unnest($4::text[], $5::text[], $6::text[]) WITH ORDINALITY AS row (event_id
         ]
       })
     },
+    insertMany: async (events) => {
+      await client.query({
+        name: "insert many",
+        text: `INSERT INTO eventsourcing_events
+  (transaction, aggregate, stream_id, version, event_id, type, payload, metadata, time)
+SELECT pg_current_xact_id()::text::bigint, aggregate, stream_id, version, event_id, type, payload, '{}',
+  to_timestamp(time / 1000.0)
+FROM unnest($1::text[], $2::text[], $3::bigint[], $4::text[], $5::text[], $6::text[], $7::bigint[])
+  AS row (aggregate, stream_id, version, event_id, type, payload, time)`,
+        values: [
+          events.map(({ stream }) => stream.aggregate),
+          events.map(({ stream }) => stream.id),
+          events.map(({ version }) => version),
+          events.map(() => newId()),
+          events.map(({ event }) => event._tag),
+          events.map(({ event }) => JSON.stringify(event)),
+          events.map(({ time }) => time)
+        ]
+      })
+    },
     writeAtOnce: async (streams, version, times, event) => {
       await Promise.all(streams.map(async (stream) => {
         for (let i = 0; i < times; i++) await insert(pool)(stream, version + i, event)

@@ -40,6 +40,10 @@ VALUES (?, ?, ?, ?, ?, ?, '{}', ?)`
     `INSERT INTO eventsourcing_events (aggregate, stream_id, version, event_id, type, payload, metadata, time)
 SELECT ?, ?, ? + key, value->>0, value->>1, value->>2, '{}', ? FROM json_each(?)`
   )
+  const insertMany = database.prepare(
+    `INSERT INTO eventsourcing_events (aggregate, stream_id, version, event_id, type, payload, metadata, time)
+SELECT value->>0, value->>1, value->>2, value->>3, value->>4, value->>5, '{}', value->>6 FROM json_each(?)`
+  )
   const insertOne: Driver["insert"] = ({ aggregate, id }, version, event) => {
     insert.run(aggregate, id, version, newId(), event._tag, JSON.stringify(event), Date.now())
   }
@@ -56,6 +60,17 @@ SELECT ?, ?, ? + key, value->>0, value->>1, value->>2, '{}', ? FROM json_each(?)
     insertAll: ({ aggregate, id }, version, events) => {
       const rows = JSON.stringify(events.map((event) => [newId(), event._tag, JSON.stringify(event)]))
       insertAll.run(aggregate, id, version, Date.now(), rows)
+    },
+    insertMany: (events) => {
+      insertMany.run(JSON.stringify(events.map(({ event, stream, time, version }) => [
+        stream.aggregate,
+        stream.id,
+        version,
+        newId(),
+        event._tag,
+        JSON.stringify(event),
+        time
+      ])))
     },
     // the driver is synchronous: writers at once are writers in turn
     writeAtOnce: async (streams, version, times, event) => {

@@ -1,8 +1,11 @@
 import { assert, describe, it } from "@effect/vitest"
+import { sha256 as hash } from "@noble/hashes/sha2.js"
+import { bytesToHex, utf8ToBytes } from "@noble/hashes/utils.js"
 import { Arbitrary, Either, FastCheck as fc, Schema } from "effect"
 import { Aggregate, InvalidOption } from "effect-eventsourcing"
 import { canonical, fingerprint } from "../src/internal/schema/fingerprint.js"
 import * as Json from "../src/internal/schema/json.js"
+import { sha256 } from "../src/internal/schema/sha256.js"
 
 enum Color {
   Red = "red",
@@ -413,5 +416,13 @@ describe("a schema whose encoding is not JSON", () => {
     ) {
       assert.doesNotThrow(define(schema))
     }
+  })
+})
+
+describe("the hash", () => {
+  it.prop("is the same on Node.js and in a browser", [
+    fc.string({ unit: fc.nat(0xffff).map((n) => String.fromCharCode(n)) })
+  ], ([text]) => {
+    assert.strictEqual(sha256(text), bytesToHex(hash(utf8ToBytes(text))))
   })
 })
