@@ -24,7 +24,7 @@ const append = (aggregate: string, count: number, type = "Noted") =>
     ))
 
 describe("a page of the feed", () => {
-  each("looks at 2,000 events at most, or at its limit, and gives what it found", () =>
+  each("looks at 2,000 events at most, or at its limit, or at 1,000 for a partition", () =>
     Effect.gen(function*() {
       const store = yield* EventStore.EventStore
       yield* append("Account", 2_500)
@@ -39,7 +39,9 @@ describe("a page of the feed", () => {
           [{ types: ["absent"], limit: 2_400 }, 2_400],
           [{ types: ["absent"], aggregates: ["Account"] }, 2_000],
           [{ types: ["absent"], aggregates: ["Account", "Order"] }, 1_000],
-          [{ partition, aggregates: ["Account"] }, 2_000],
+          [{ partition, aggregates: ["Account"] }, 1_000],
+          [{ partition, aggregates: ["Account"], limit: 2_400 }, 1_000],
+          [{ partition: { index: 0, of: 1 }, types: ["absent"] }, 1_000],
           [{ aggregates: absent }, 2_000]
         ] as const
       ) {
@@ -47,7 +49,16 @@ describe("a page of the feed", () => {
         assert.deepStrictEqual(page.events, [], JSON.stringify(filter))
         assert.isFalse(page.atEnd)
         const looked = all.indexOf(page.settled) + 1
-        assert.isTrue(looked >= size && looked <= Math.max(2_000, size), `${JSON.stringify(filter)}: ${looked}`)
+        const most = "partition" in filter ? 1_000 : Math.max(2_000, size)
+        assert.isTrue(looked >= size && looked <= most, `${JSON.stringify(filter)}: ${looked}`)
+      }
+      // a limit above that gives a page that is not full, and not the last one
+      const whole = { index: 0, of: 1 }
+      for (const filter of [{}, { types: ["Noted"] }, { aggregates: ["Account"] }]) {
+        const page = yield* store.readPage({ ...filter, partition: whole, limit: 3_000 })
+        assert.deepStrictEqual([page.events.length, page.settled, page.atEnd], [1_000, all[999], false])
+        const events = yield* Stream.runCollect(store.readAll({ ...filter, partition: whole, pageSize: 3_000 }))
+        assert.strictEqual(events.length, "aggregates" in filter ? 2_500 : 5_000)
       }
       // a full page ends with its last event, and a page that reaches the head knows it
       const [first, last] = [all[4], all[all.length - 1]]

@@ -87,7 +87,7 @@ const mostBranches = 16
 const searches = (options: EncodedPageOptions): PageOptions => {
   const { aggregates = [], limit, partition, types } = options
   const branches = aggregates.length > mostBranches ? 0 : aggregates.length
-  const looked = Math.ceil(Math.max(limit, mostLooked) / Math.max(branches, 1))
+  const looked = Math.ceil(mostLooked(options) / Math.max(branches, 1))
   const isEachWanted = branches > 0 && types === undefined && partition === undefined
   return { ...options, branches, looked: isEachWanted ? Math.min(limit, looked) : looked }
 }

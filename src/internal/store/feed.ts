@@ -32,7 +32,10 @@ export interface FeedFilter {
    * Default: events of all types.
    */
   readonly types?: ReadonlyArray<string> | undefined
-  /** Reads the streams of one partition only, see `StreamId.partition`. Default: all streams. */
+  /**
+   * Reads the streams of one partition only, see `StreamId.partition`. A page of a partition looks at 1,000 stored events at
+   * most. Default: all streams.
+   */
   readonly partition?: Partition | undefined
 }
 
@@ -160,8 +163,12 @@ export interface Driver {
   }) => Effect.Effect<ReadonlyArray<ListedStream>, EventStoreError>
 }
 
-/** A page looks at so many stored events at most, or at `limit` if that is more: docs/decisions/0094-pages-of-the-feed.md. */
-export const mostLooked = 2_000
+/**
+ * How many stored events a page looks at, at most. For a partition the ids of all their streams leave the database and are
+ * hashed, so that fewer are looked at, whatever the limit is. Why: docs/decisions/0094-pages-of-the-feed.md.
+ */
+export const mostLooked = ({ limit, partition }: Pick<EncodedPageOptions, "limit" | "partition">): number =>
+  partition === undefined ? Math.max(limit, 2_000) : 1_000
 
 export const readPage = (driver: Driver, options: ReadPageOptions | undefined): Effect.Effect<Page, EventStoreError> =>
   Input.whenReadable("readPage", undefined, () => {

@@ -112,7 +112,7 @@ const pageOf = (all: ReadonlyArray<Event.EncodedRecord>, options: EncodedPageOpt
   const last = all.at(-1)?.position ?? Position.start
   const { sequence, transaction } = Position.toParts(after)
   const start = transaction === "0" ? Number(sequence) : all.length
-  const most = Math.min(all.length, start + Math.max(limit, mostLooked))
+  const most = Math.min(all.length, start + mostLooked(options))
   const records: Array<Event.EncodedRecord> = []
   let next = start
   for (; next < most && records.length < limit; next++) if (isWanted(all[next])) records.push(handedOut(all[next]))
