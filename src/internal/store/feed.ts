@@ -297,6 +297,7 @@ const keysOf = (
   return Array.from(keys)
 }
 
+/** The partition, or a problem. One of one is all streams, whose ids need not be looked at. */
 const partitionOf = (partition: Partition | undefined): Partition | string | undefined => {
   if (partition === undefined) return undefined
   const wrong = unknownKey("the fields of partition", partition, ["index", "of"])
@@ -304,6 +305,6 @@ const partitionOf = (partition: Partition | undefined): Partition | string | und
   const { index, of } = partition
   return Input.countProblem({ "of of partition": of }) ??
     (Number.isSafeInteger(index) && index >= 0 && index < of
-      ? { index, of }
+      ? (of === 1 ? undefined : { index, of })
       : `index of partition is ${quote(index)}; it must be a whole number from 0 to ${of - 1}`)
 }
