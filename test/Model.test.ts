@@ -1,5 +1,6 @@
 // random operations on every backend against a plain model; what fails is shrunk
 import {
+  Array as Arr,
   Chunk,
   Clock,
   Effect,
@@ -53,6 +54,33 @@ class Model {
     if (standing.length > 0) return "refused"
     this.all.push(...events)
     return own.length + events.length
+  }
+
+  /** Imports events with ids and without versions. A batch that fails stores nothing, and ends the import. */
+  import(batches: ReadonlyArray<ReadonlyArray<Stored>>) {
+    const next = new Map<string, number>()
+    for (const batch of batches) {
+      if (new Set(batch.map(({ id }) => id)).size < batch.length) return "DuplicateEventId"
+      const heads = new Map(batch.map(({ stream }) => [stream, this.of(stream).length]))
+      const rest: Array<Stored> = []
+      for (const event of batch) {
+        const { id, stream } = event
+        const head = heads.get(stream) ?? 0
+        const found = this.of(stream).findIndex((own) => own.id === id) + 1
+        const version = next.get(stream) ?? (found > 0 ? found : head + 1)
+        if (this.all.some((other) => other.id === id)) {
+          if (found !== version) return "DuplicateEventId"
+        } else if (version === head + 1) {
+          rest.push(event)
+        } else {
+          return "VersionConflict"
+        }
+        heads.set(stream, Math.max(head, version))
+        next.set(stream, version + 1)
+      }
+      this.all.push(...rest)
+    }
+    return "imported"
   }
 
   save(snapshot: Snapshot.EncodedSnapshot) {
@@ -122,6 +150,38 @@ const appending = fc.tuple(streamIds, batches, expectations, fc.jsonValue()).map
       if (outcome.left._tag === "VersionConflict") assert.strictEqual(outcome.left.actual, model.of(stream).length)
     }
   })
+)
+
+const importing = fc.tuple(
+  // mostly runs of ids, which may be stored in part
+  fc.array(fc.tuple(streamIds, batches), { minLength: 1, maxLength: 3 }),
+  fc.integer({ min: 1, max: 8 }),
+  fc.jsonValue()
+).map(([runs, batchSize, payload]) =>
+  command(`import(${runs.map(([stream, numbers]) => `${stream} [${numbers}]`).join(", ")}, by ${batchSize})`, (
+    model,
+    real
+  ) =>
+    real.run(Effect.gen(function*() {
+      const store = yield* events
+      const all = runs.flatMap(([stream, numbers]) =>
+        numbers.map((n): Stored => ({ stream, id: `${model.aggregate}-${n}`, payload }))
+      )
+      const imported = all.map(({ id, payload, stream }) => ({
+        id,
+        payload,
+        type: typeOf(id),
+        stream: StreamId.make(model.aggregate, stream)
+      }))
+      const outcome = yield* Effect.either(Stream.runLast(store.import(Stream.fromIterable(imported), { batchSize })))
+      const before = model.all.length
+      const wanted = model.import(Arr.chunksOf(all, batchSize))
+      assert.strictEqual(Either.isRight(outcome) ? "imported" : outcome.left._tag, wanted)
+      if (Either.isLeft(outcome)) return
+      const progress = Option.getOrThrow(outcome.right)
+      assert.strictEqual(progress.imported, model.all.length - before)
+      assert.strictEqual(progress.imported + progress.skipped, all.length)
+    })))
 )
 
 const range = fc.tuple(fc.integer({ min: 1, max: 12 }), fc.nat(12), fc.integer({ min: 1, max: 5 }))
@@ -294,7 +354,20 @@ const deletingByType = fc.tuple(fc.option(schemaVersions, { nil: undefined }), f
 )
 
 const programs = fc.commands(
-  [appending, appending, appending, reading, feeding, paging, saving, saving, getting, deleting, deletingByType],
+  [
+    appending,
+    appending,
+    appending,
+    importing,
+    reading,
+    feeding,
+    paging,
+    saving,
+    saving,
+    getting,
+    deleting,
+    deletingByType
+  ],
   { maxCommands: 40 }
 )
 
