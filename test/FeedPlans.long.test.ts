@@ -3,8 +3,8 @@ import { SqlClient } from "@effect/sql"
 import { SqliteClient } from "@effect/sql-sqlite-node"
 import { assert, describe, it } from "@effect/vitest"
 import Database from "better-sqlite3"
-import { Effect, Layer } from "effect"
-import { EventStore, Position, Sqlite } from "effect-eventsourcing"
+import { Effect, Layer, Stream } from "effect"
+import { EventStore, Position, Sqlite, StreamId } from "effect-eventsourcing"
 import { SqlFaults } from "effect-eventsourcing/testing"
 import * as path from "node:path"
 import { explaining } from "./postgres/setup.js"
@@ -77,6 +77,15 @@ const each = (
     }
     yield* store.head
     yield* check("head", 1)
+    // two streams that go on elsewhere, and an id that is stored
+    const refused = Stream.make(
+      { stream: StreamId.make("Old", "stream-2"), version: 2, type: "E", payload: 1 },
+      { stream: StreamId.make("None", "stream-2"), type: "E", payload: 1 },
+      { stream: StreamId.make("Old", "stream-4"), id: "id-4", type: "E", payload: 1 }
+    )
+    const failure = yield* Effect.flip(Stream.runDrain(store.import(refused)))
+    assert.strictEqual(failure._tag, "VersionConflict")
+    yield* check("import", 3)
   })
 
 describe("pages of the feed and lists of streams, on a million events", () => {
@@ -145,7 +154,7 @@ FROM (WITH RECURSIVE c(n) AS (SELECT ${from} UNION ALL SELECT n + 1 FROM c WHERE
               ).all(...values).map(({ detail }) => detail)
               const searches = plan.filter((line) => line.includes("eventsourcing_events"))
               assert.isAbove(searches.length, 0, what)
-              const bounded = /rowid|position>\?|stream_id[>=]\?|^SEARCH eventsourcing_events$/
+              const bounded = /rowid|position>\?|stream_id[>=]\?|event_id=\?|^SEARCH eventsourcing_events$/
               for (const line of searches) {
                 assert.match(line, /^SEARCH /, `${what}\n${plan.join("\n")}`)
                 assert.match(line, bounded, `${what}\n${plan.join("\n")}`)

@@ -122,8 +122,9 @@ export const holds = (page: Page, place: Place): boolean => {
 
 /**
  * The text by which a state proves that the stream still has its history: the id of the last event, and its time if the
- * id is derived from a command id. After a restore that lost events, a command may be sent again and be stored on another
- * history, under the same id and at the same version, but at another time. `null`: the id, or such a time, is not known.
+ * id is derived, from a command id or by an import. After a restore that lost events, a command may be sent again and be
+ * stored on another history, under the same id and at the same version, but at another time. `null`: the id, or such a
+ * time, is not known.
  */
 export const proofOf = ({ eventId, time }: Pick<EventStore.TailEvent, "eventId" | "time">): string | null => {
   if (eventId === null || !DerivedId.isDerived(eventId)) return eventId
