@@ -320,20 +320,17 @@ export const simulateTransactions = async (subject: Subject, seed: number, datab
         const fails = own.chance(0.25)
         const outlives = own.chance(0.2)
         const latch = yield* Effect.makeLatch(false)
+        let forked: Fiber.Fiber<Option.Option<Told>> | undefined
         const body = Effect.gen(function*() {
-          const fiber = outlives
-            ? yield* Effect.forkDaemon(Effect.zipRight(latch.await, execute(new Dice(own.seed()))))
-            : undefined
+          // it is waited for at the end even if the transaction fails
+          if (outlives) forked = yield* Effect.forkDaemon(Effect.zipRight(latch.await, execute(new Dice(own.seed()))))
           yield* steps(own, done, 0)
           if (fails) return yield* Effect.fail("rolled back" as const)
-          return fiber
         })
-        let forked: Fiber.Fiber<Option.Option<Told>> | undefined
-        const kept = Effect.tap(body, (fiber) => Effect.sync(() => forked = fiber))
         const { call, error, outcome } = yield* attempt(
           `transaction ${commands + 1}`,
           own.seed(),
-          transaction(own, kept),
+          transaction(own, body),
           { open: true, transaction: true }
         )
         yield* latch.open
