@@ -11,9 +11,10 @@ import type { RecordedEvent, UnreadableEvent } from "./Event.js"
 import * as Plain from "./internal/schema/codec.js"
 import { copy } from "./internal/schema/copy.js"
 import { checkDefinition } from "./internal/schema/definition.js"
-import type { EventLiteral, EventObject, OnlyEvents, OnlyStates } from "./internal/schema/definitionTypes.js"
+import type * as Types from "./internal/schema/definitionTypes.js"
 import { makeEventCodec } from "./internal/schema/eventCodec.js"
 import { fingerprint } from "./internal/schema/fingerprint.js"
+import { handlersOf } from "./internal/schema/handlers.js"
 import {
   type Aggregate,
   type Any,
@@ -25,6 +26,7 @@ import {
   type State,
   TypeId
 } from "./internal/schema/model.js"
+import * as Unfollowed from "./internal/schema/unfollowed.js"
 import type { EventDecodeError } from "./internal/store/eventErrors.js"
 import type {
   AnyDecodable,
@@ -40,12 +42,16 @@ import type * as Versions from "./Versions.js"
 export {
   type Aggregate,
   type Any,
+  type AnySchemas,
   type Codec,
   type Command,
   type Event,
   type EventCodec,
+  type Handled,
   type Id,
+  type IsHandled,
   type Rejection,
+  type RejectionOf,
   type State,
   TypeId
 } from "./internal/schema/model.js"
@@ -93,52 +99,79 @@ export type { Decodable, Decoded, DecodedEvent, ForeignEvent, RetiredEvent } fro
 export const make = <
   const Name extends string,
   Id,
+  IdSchema extends Schema.Schema.All,
   State,
   StateEncoded,
+  StateSchema extends Schema.Schema.All,
   Event extends { readonly _tag: string },
   EventEncoded,
+  EventSchema extends Schema.Schema.All,
   Command,
   CommandEncoded,
-  Decision extends Either.Either<ReadonlyArray<EventLiteral | EventObject>, unknown>,
+  CommandSchema extends Schema.Schema.All,
   const Initial,
-  const Evolved,
+  const Evolved extends Types.EvolvedBound,
+  const Evolutions extends Types.AnyEvolutions,
+  Decision extends Types.DecisionBound,
+  Decisions extends Types.AnyDecisions,
+  RejectionSchema extends Types.RejectionBound = never,
   Version extends number = 1
 >(
   definition:
     & {
       readonly name: Name
-      readonly id: Schema.Schema<Id, string>
-      readonly state: Schema.Schema<State, StateEncoded>
-      readonly event: Schema.Schema<Event, EventEncoded>
-      readonly command: Schema.Schema<Command, CommandEncoded>
+      readonly id: IdSchema & Schema.Schema<Id, string>
+      readonly state: StateSchema & Schema.Schema<State, StateEncoded>
+      readonly event: EventSchema & Schema.Schema<Event, EventEncoded>
+      readonly command: CommandSchema & Schema.Schema<Command, CommandEncoded>
+      readonly rejection?: RejectionSchema | undefined
       readonly schemaVersion?: Version | undefined
       readonly migrations?: Versions.Versions<number, NoInfer<Version>, NoInfer<State>> | undefined
       readonly upcasts?: { readonly [storedType: string]: Versions.Upcast<NoInfer<Event>> } | undefined
       readonly initial: (id: NoInfer<Id>) => Initial
-      readonly evolve: (state: NoInfer<State>, event: NoInfer<Event>) => Evolved
-      readonly decide: (state: NoInfer<State>, command: NoInfer<Command>) => Decision
+      readonly evolve:
+        | ((state: NoInfer<State>, event: NoInfer<Event>) => Evolved)
+        | Types.EvolveHandlers<State, Event, Evolutions>
+      readonly decide:
+        | ((state: NoInfer<State>, command: NoInfer<Command>) => Decision)
+        | Types.DecideHandlers<State, Command, Decisions>
     }
-    & OnlyEvents<Decision, Event>
-    & OnlyStates<Initial, Evolved, NoInfer<Id>, NoInfer<State>, NoInfer<Event>>
-): Aggregate<Name, Id, State, Event, Command, Either.Either.Left<Decision>> => {
+    & Types.OnlyEvents<Types.DecisionOf<Decision, Decisions>, Event>
+    & Types.OnlyDecideHandlers<Decisions, Command, Event>
+    & Types.OnlyEvolveHandlers<Evolutions, Event, State>
+    & Types.OnlyRejections<Types.DecidedOf<Decision, Decisions>, RejectionSchema>
+    & Types.OnlyStates<Initial, Types.EvolvedOf<Evolved, Evolutions>, NoInfer<Id>, NoInfer<State>, NoInfer<Event>>
+): Types.Made<
+  Name,
+  Id,
+  State,
+  Event,
+  Command,
+  Decision,
+  Decisions,
+  Types.SchemasOf<IdSchema, StateSchema, EventSchema, CommandSchema, RejectionSchema>
+> => {
   const { migrations, schemaVersion = 1 } = definition
   const own = fingerprint(definition.state)
   checkDefinition(definition, schemaVersion, own)
-  return {
+  const event = makeEventCodec(definition.name, definition.event, definition.upcasts)
+  const { decide, evolve } = handlersOf(definition)
+  return Unfollowed.made({
     [TypeId]: TypeId,
     name: definition.name,
+    schemas: Unfollowed.schemasOf<IdSchema, StateSchema, EventSchema, CommandSchema, RejectionSchema>(definition),
     schemaVersion,
     fingerprint: own,
     id: codec(definition.id),
     state: codec(definition.state),
     migrations: migrations?.sources ?? [],
-    event: makeEventCodec(definition.name, definition.event, definition.upcasts),
+    event,
     command: Schema.typeSchema(definition.command),
     // a program may give the same object each time, and `evolve` may change it
-    initial: (id) => copy(asState<State, Initial>(definition.initial(id))),
-    evolve: evolving<State, Event, Evolved>(definition.evolve),
-    decide: (state, command) => widen<Event, Decision>(definition.decide(state, command))
-  }
+    initial: (id) => copy(Unfollowed.asState<State, Initial>(definition.initial(id))),
+    evolve: Unfollowed.evolving<State, Event>(evolve),
+    decide: Unfollowed.deciding<State, Event, Command, Decision, Decisions>(decide)
+  })
 }
 
 /**
@@ -343,23 +376,3 @@ const codec = <A, I>(schema: Schema.Schema<A, I>): Codec<A, I> => ({
   encode: Plain.encoder(schema),
   decode: Plain.decoder(schema)
 })
-
-function asState<State, Initial>(initial: Initial): State
-function asState(initial: unknown): unknown {
-  return initial
-}
-
-function evolving<State, Event, Evolved>(
-  evolve: (state: State, event: Event) => Evolved
-): (state: State, event: Event) => State
-function evolving(evolve: (state: unknown, event: unknown) => unknown): (state: unknown, event: unknown) => unknown {
-  return evolve
-}
-
-// the checker cannot follow that a decision of only events is an either of the two sides that it infers to
-function widen<Event, Decision extends Either.Either<unknown, unknown>>(
-  decision: Decision
-): Either.Either<ReadonlyArray<Event>, Either.Either.Left<Decision>>
-function widen(decision: Either.Either<unknown, unknown>): Either.Either<unknown, unknown> {
-  return decision
-}

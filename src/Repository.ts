@@ -15,11 +15,8 @@ import type * as Aggregate from "./Aggregate.js"
 import type * as Event from "./Event.js"
 import * as EventStore from "./EventStore.js"
 import * as EventTime from "./internal/eventTime.js"
-import * as BackOff from "./internal/repository/backOff.js"
 import type { Baseline } from "./internal/repository/baseline.js"
-import * as CommandMeter from "./internal/repository/commandMeter.js"
 import * as Commands from "./internal/repository/commands.js"
-import * as Counters from "./internal/repository/counters.js"
 import type {
   CreateSnapshotError,
   ExecuteError,
@@ -28,26 +25,20 @@ import type {
   VersionNotReached
 } from "./internal/repository/errors.js"
 import * as History from "./internal/repository/history.js"
-import * as Loadable from "./internal/repository/loadable.js"
 import { loadAt } from "./internal/repository/loadAt.js"
-import { make as makeLoader } from "./internal/repository/loader.js"
 import { load } from "./internal/repository/loads.js"
+import { makeServices } from "./internal/repository/makeServices.js"
 import * as Metadata from "./internal/repository/metadata.js"
 import type { CreatedSnapshot, Executed, Loaded, Verification } from "./internal/repository/model.js"
 import * as Options from "./internal/repository/options.js"
 import type { Services } from "./internal/repository/services.js"
 import * as Snapshots from "./internal/repository/snapshots.js"
-import * as Snapshotter from "./internal/repository/snapshotter.js"
 import * as Source from "./internal/repository/source.js"
 import { decideStored } from "./internal/repository/storedEvents.js"
-import * as Telemetry from "./internal/repository/telemetry.js"
-import { makeVerifier, verify } from "./internal/repository/verification.js"
+import { verify } from "./internal/repository/verification.js"
 import * as Watching from "./internal/repository/watching.js"
-import { tagsOf } from "./internal/schema/tags.js"
-import * as Recorded from "./internal/store/recorded.js"
-import { InvalidOption } from "./InvalidOption.js"
-import * as Metrics from "./Metrics.js"
-import * as SnapshotStore from "./SnapshotStore.js"
+import type { InvalidOption } from "./InvalidOption.js"
+import type * as SnapshotStore from "./SnapshotStore.js"
 
 export {
   type CreateSnapshotError,
@@ -112,13 +103,10 @@ export interface Repository<in out A extends Aggregate.Any> {
   /**
    * Loads the aggregate, decides the command and appends its events. If another writer appended first, the command
    * folds the new events onto the loaded state and decides again, as often as the `retry` schedule allows. A command
-   * that decides no events appends nothing.
+   * that decides no events appends nothing. If `decide` is a record of handlers, it fails only with the rejections of
+   * the handler of this command.
    */
-  readonly execute: (
-    id: Aggregate.Id<A>,
-    command: Aggregate.Command<A>,
-    options?: Options.ExecuteOptions
-  ) => Effect.Effect<Executed<Aggregate.State<A>, Aggregate.Event<A>>, Aggregate.Rejection<A> | ExecuteError>
+  readonly execute: Execute<A>
 
   /**
    * Decides commands in turn, each on the state after the previous one, and appends all of their events at once. If one
@@ -181,6 +169,29 @@ export interface Repository<in out A extends Aggregate.Any> {
 }
 
 /**
+ * The type of a repository's `execute`.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export type Execute<A extends Aggregate.Any> = Aggregate.IsHandled<A> extends true ? <Tag extends TagOf<A>>(
+    id: Aggregate.Id<A>,
+    command: Aggregate.Command<A> & { readonly _tag: Tag },
+    options?: Options.ExecuteOptions
+  ) => Effect.Effect<
+    Executed<Aggregate.State<A>, Aggregate.Event<A>>,
+    Aggregate.RejectionOf<A, Tag> | ExecuteError
+  >
+  : (
+    id: Aggregate.Id<A>,
+    command: Aggregate.Command<A>,
+    options?: Options.ExecuteOptions
+  ) => Effect.Effect<Executed<Aggregate.State<A>, Aggregate.Event<A>>, Aggregate.Rejection<A> | ExecuteError>
+
+type TagOf<A extends Aggregate.Any> = Aggregate.Command<A> extends { readonly _tag: infer Tag extends string } ? Tag
+  : never
+
+/**
  * Makes the repository of an aggregate. Its background fibers live in the scope.
  *
  * Closing the scope waits for background snapshots, for up to `drainTimeout`. It then interrupts the rest and logs
@@ -212,15 +223,29 @@ export interface Repository<in out A extends Aggregate.Any> {
  * @since 0.1.0
  * @category constructors
  */
-export const make = <Name extends string, Id, State, Event, Command, Rejection>(
+export const make: <A extends Aggregate.Any>(
+  aggregate: A,
+  options?: Options.Options<Aggregate.State<A>, Aggregate.Event<A>>
+) => Effect.Effect<
+  Repository<A>,
+  InvalidOption,
+  EventStore.EventStore | SnapshotStore.SnapshotStore | Scope.Scope
+> = makeOf
+
+// the checker cannot follow that the types of an aggregate are those of its interface
+function makeOf<A extends Aggregate.Any>(
+  aggregate: A,
+  options?: Options.Options<Aggregate.State<A>, Aggregate.Event<A>>
+): Effect.Effect<Repository<A>, InvalidOption, EventStore.EventStore | SnapshotStore.SnapshotStore | Scope.Scope>
+function makeOf<Name extends string, Id, State, Event, Command, Rejection>(
   aggregate: Aggregate.Aggregate<Name, Id, State, Event, Command, Rejection>,
-  options: Options.Options<NoInfer<State>, NoInfer<Event>> = {}
+  options: Options.Options<State, Event> = {}
 ): Effect.Effect<
   Repository<Aggregate.Aggregate<Name, Id, State, Event, Command, Rejection>>,
   InvalidOption,
   EventStore.EventStore | SnapshotStore.SnapshotStore | Scope.Scope
-> =>
-  Effect.map(makeServices(aggregate, options), (services) => {
+> {
+  return Effect.map(makeServices(aggregate, options), (services) => {
     const span = <A, E>(name: string, id: Id, effect: Effect.Effect<A, E>): Effect.Effect<A, E> =>
       Watching.operation(services, name, id, effect)
 
@@ -287,6 +312,7 @@ export const make = <Name extends string, Id, State, Event, Command, Rejection>(
       awaitPendingSnapshots: awaitPending(services)
     }
   })
+}
 
 /**
  * Provides the repository of an aggregate as a layer, under a tag of the application.
@@ -319,71 +345,12 @@ export const make = <Name extends string, Id, State, Event, Command, Rejection>(
  * @since 0.1.0
  * @category layers
  */
-export const layer = <Self, Name extends string, Id, State, Event, Command, Rejection>(
-  tag: Context.Tag<Self, Repository<Aggregate.Aggregate<Name, Id, State, Event, Command, Rejection>>>,
-  aggregate: Aggregate.Aggregate<Name, Id, State, Event, Command, Rejection>,
-  options?: Options.Options<NoInfer<State>, NoInfer<Event>>
+export const layer = <Self, A extends Aggregate.Any>(
+  tag: Context.Tag<Self, Repository<A>>,
+  aggregate: A,
+  options?: Options.Options<Aggregate.State<A>, Aggregate.Event<A>>
 ): Layer.Layer<Self, InvalidOption, EventStore.EventStore | SnapshotStore.SnapshotStore> =>
   Layer.scoped(tag, make(aggregate, options))
-
-const makeServices = <Name extends string, Id, State, Event, Command, Rejection>(
-  aggregate: Aggregate.Aggregate<Name, Id, State, Event, Command, Rejection>,
-  options: Options.Options<State, Event>
-): Effect.Effect<
-  Services<Id, State, Event>,
-  InvalidOption,
-  EventStore.EventStore | SnapshotStore.SnapshotStore | Scope.Scope
-> =>
-  Effect.gen(function*() {
-    const problem = Options.problem(aggregate, options)
-    if (problem !== undefined) return yield* problem
-    const { retry, snapshotOnLoad, snapshotTimeout: timeout, snapshots: policy, verify, ...loading } = Options.complete(
-      options
-    )
-    const { name } = aggregate
-    const loadable = Loadable.make(aggregate, loading.onDrift)
-    const events = yield* EventStore.EventStore
-    const snapshots = yield* SnapshotStore.SnapshotStore
-    const shared = events.replay.withSnapshots(snapshots)
-    if (policy._tag === "Inline" && Option.isNone(shared)) {
-      return yield* new InvalidOption({
-        option: "SnapshotPolicy mode",
-        value: "inline, with stores that share no database",
-        expected: "sync or background, or both stores must be SQL stores on one client"
-      })
-    }
-    const { inTransaction } = events.replay
-    return {
-      loadable,
-      state: aggregate.state.schema,
-      decode: (recorded: Event.RecordedEvent) => Recorded.decodeEvent(aggregate.event, recorded),
-      events,
-      snapshots,
-      loader: makeLoader(loadable, {
-        ...loading,
-        events,
-        snapshots: policy._tag === "None" ? Option.none() : Option.some(snapshots),
-        timeout
-      }),
-      inTransaction,
-      shared,
-      policy,
-      when: policy._tag === "None" || policy._tag === "Manual" ? undefined : policy.when,
-      snapshotOnLoad,
-      timeout,
-      retry,
-      snapshotter: policy._tag === "Background"
-        ? yield* Snapshotter.make(name, { ...policy.options, inTransaction })
-        : undefined,
-      verifier: verify && (yield* makeVerifier({ aggregate: name, ...verify })),
-      backOff: BackOff.make(),
-      hanging: new Set(),
-      loads: Telemetry.loads(name),
-      saves: Counters.saves(name),
-      commandTags: tagsOf(aggregate.command),
-      meter: (yield* Metrics.CommandMetrics) ? CommandMeter.make(name) : undefined
-    }
-  })
 
 const toLoaded = <Id, State>(id: Id, baseline: Baseline<State>): Loaded<Id, State> => ({
   id,

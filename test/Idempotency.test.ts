@@ -267,8 +267,8 @@ describe("a repeat", () => {
         ...Account,
         event: {
           ...codec,
-          decoder: (type) => type === "Withdrawn" ? undefined : decoder(type),
-          isRetired: (type) => type === "Withdrawn" || isRetired(type)
+          decoder: (type: string) => type === "Withdrawn" ? undefined : decoder(type),
+          isRetired: (type: string) => type === "Withdrawn" || isRetired(type)
         }
       })
       const again = yield* later.executeAll(id("a"), [deposit(1)], { commandId: "c" })

@@ -1,4 +1,4 @@
-import type * as Schema from "effect/Schema"
+import * as Schema from "effect/Schema"
 import { InvalidOption } from "../../InvalidOption.js"
 import { maxAggregateBytes } from "../../StreamId.js"
 import type * as Versions from "../../Versions.js"
@@ -17,8 +17,7 @@ export const checkDefinition = (
     readonly state: Schema.Schema.All
     readonly migrations?: Versions.Any | undefined
     readonly initial: unknown
-    readonly evolve: unknown
-    readonly decide: unknown
+    readonly rejection?: unknown
   },
   schemaVersion: number,
   fingerprint: string
@@ -35,9 +34,10 @@ export const checkDefinition = (
     const expected = `a string of 1 to ${maxAggregateBytes} bytes without NUL and lone surrogates`
     refuse("name", name, `${expected}; this one ${nameProblem}`)
   }
-  // without this check a program in JavaScript would fail at its first event
-  for (const part of ["initial", "evolve", "decide"] as const) {
-    if (typeof definition[part] !== "function") refuse(`${part} of ${name}`, quote(definition[part]), "a function")
+  // without this check a program in JavaScript would fail at its first command
+  if (typeof definition.initial !== "function") refuse(`initial of ${name}`, quote(definition.initial), "a function")
+  if (definition.rejection !== undefined && !Schema.isSchema(definition.rejection)) {
+    refuse(`rejection of ${name}`, quote(definition.rejection), "a schema")
   }
   if (!Number.isSafeInteger(schemaVersion) || schemaVersion < 1 || schemaVersion > maxVersion) {
     refuse(`schemaVersion of ${name}`, String(schemaVersion), `a whole number from 1 to ${maxVersion}`)

@@ -1,4 +1,6 @@
 import type * as Either from "effect/Either"
+import type * as Schema from "effect/Schema"
+import type { Aggregate, AnySchemas, Handled } from "./model.js"
 
 declare const unknownEvent: unique symbol
 
@@ -26,9 +28,133 @@ export interface EventObject {
   readonly [unknownEvent]?: never
 }
 
+/** What `decide` returns, before its events are checked. */
+export type AnyDecision = Either.Either<ReadonlyArray<EventLiteral | EventObject>, unknown>
+
+type Sentence = "decide returns Either.right with a list of events, or Either.left with a rejection"
+
+// the sentence is what the compiler prints for another value
+export type DecisionBound = AnyDecision | Sentence
+
+// as wide as unknown, and yet it can be told from an `unknown` that is inferred
+export type EvolvedBound = {} | null | undefined
+
+/** The decisions of the handlers, by tag. It has an index signature if `decide` is a function. */
+export interface AnyDecisions {
+  readonly [tag: string]: DecisionBound
+}
+
+/** The states that the handlers return, by tag. It has an index signature if `evolve` is a function. */
+export interface AnyEvolutions {
+  readonly [tag: string]: EvolvedBound
+}
+
+export type LeftOf<Decision> = Decision extends Either.Either<infer _Events, infer Rejection> ? Rejection : never
+
+// While a type is not inferred yet, the compiler takes its constraint. A check would then be in the way of the parameters
+// of handlers
+type IsInferred<Evolved> = unknown extends Evolved ? true extends (Evolved extends {} ? true : false) ? false : true
+  : true
+
+export type DecisionOf<Decision, Decisions> = string extends keyof Decisions ? Decision : never
+
+export type DecidedOf<Decision, Decisions> = string extends keyof Decisions ? Decision : Decisions[keyof Decisions]
+
+export type EvolvedOf<Evolved, Evolutions> = string extends keyof Evolutions ? Evolved : never
+
+/** One handler for each command. Their decisions are inferred from the record, tag by tag. */
+export type DecideHandlers<State, Command, Decisions> =
+  & {
+    readonly [Tag in keyof Decisions]: (
+      state: NoInfer<State>,
+      command: NoInfer<Extract<Command, { readonly _tag: Tag }>>
+    ) => Decisions[Tag]
+  }
+  & (string extends keyof Decisions ? { readonly [Tag in TagOf<Command>]: unknown } : unknown)
+
+/** One handler for each event. */
+export type EvolveHandlers<State, Event, Evolutions> =
+  & {
+    readonly [Tag in keyof Evolutions]: (
+      state: NoInfer<State>,
+      event: NoInfer<Extract<Event, { readonly _tag: Tag }>>
+    ) => Evolutions[Tag]
+  }
+  & (string extends keyof Evolutions ? { readonly [Tag in TagOf<Event>]: unknown } : unknown)
+
+type TagOf<A> = A extends { readonly _tag: infer Tag extends string } ? Tag : never
+
+/** Checks that no handler is of another command, and that each gives events of the schema. */
+export type OnlyDecideHandlers<Decisions, Command, Event extends { readonly _tag: string }> = string extends
+  keyof Decisions ? unknown
+  : { readonly decide: DecideChecks<Decisions, TagOf<Command>, Event> }
+
+type DecideChecks<Decisions, Tags extends string, Event extends { readonly _tag: string }> =
+  & { readonly [Tag in Tags]: DecideCheck<Tag extends keyof Decisions ? Decisions[Tag] : never, Event> }
+  & { readonly [Tag in Extra<Decisions, Tags>]: `The command schema has no command that is tagged "${Tag}"` }
+
+type DecideCheck<Decision, Event extends { readonly _tag: string }> = [Decision] extends
+  [Either.Either<ReadonlyArray<Event>, unknown>] ? unknown
+  : [AnyDecision] extends [Decision] ? unknown
+  : (state: never, command: never) => WrongEvent<DecidedEvent<Decision>, Event>
+
+/** Checks that no handler is of another event, and that each gives a state. */
+export type OnlyEvolveHandlers<Evolutions, Event, State> = string extends keyof Evolutions ? unknown
+  : { readonly evolve: EvolveChecks<Evolutions, TagOf<Event>, State> }
+
+type EvolveChecks<Evolutions, Tags extends string, State> =
+  & { readonly [Tag in Tags]: EvolveCheck<Tag extends keyof Evolutions ? Evolutions[Tag] : never, State> }
+  & { readonly [Tag in Extra<Evolutions, Tags>]: `The event schema has no event that is tagged "${Tag}"` }
+
+// a handler whose type is not inferred yet returns `unknown`: a check would be in the way of its parameters
+type EvolveCheck<Evolved, State> = unknown extends Evolved ? unknown
+  : [Evolved] extends [State] ? unknown
+  : [Evolved] extends [ReadonlyState<State>] ? unknown
+  : (state: never, event: never) => State
+
+type Extra<Handlers, Tags> = Handlers extends unknown ? Exclude<keyof Handlers & string, Tags> : never
+
+/** A schema without services, which may be that of no value. */
+export type RejectionBound = Schema.Schema.AnyNoContext | Schema.Schema<never>
+
+/** Checks that `decide` rejects only with values of the rejection schema. */
+export type OnlyRejections<Decided, RejectionSchema> = [RejectionSchema] extends [never] ? unknown
+  : RejectionSchema extends RejectionBound ? [LeftOf<Decided>] extends [Schema.Schema.Type<RejectionSchema>] ? unknown
+    : [AnyDecision] extends [Decided] ? unknown
+    : {
+      readonly decide: "decide rejects with a value that the rejection schema does not have"
+    }
+  : unknown
+
+export type SchemasOf<Id, State, Event, Command, Rejection> =
+  & { readonly id: Id; readonly state: State; readonly event: Event; readonly command: Command }
+  & ([Rejection] extends [never] ? unknown : { readonly rejection: Rejection })
+
+/** The aggregate that `make` gives: with the rejections of each command, if `decide` is a record of handlers. */
+export type Made<
+  Name extends string,
+  Id,
+  State,
+  Event,
+  Command,
+  Decision,
+  Decisions extends AnyDecisions,
+  Schemas extends AnySchemas
+> = string extends keyof Decisions ? Aggregate<Name, Id, State, Event, Command, LeftOf<Decision>, Schemas>
+  : Handled<
+    Name,
+    Id,
+    State,
+    Event,
+    Command,
+    { readonly [Tag in keyof Decisions]: LeftOf<Decisions[Tag]> },
+    Schemas
+  >
+
 // the sentence is what the compiler prints last
 export type OnlyEvents<Decision, Event extends { readonly _tag: string }> = [Decision] extends
   [Either.Either<ReadonlyArray<Event>, unknown>] ? unknown
+  : [AnyDecision] extends [Decision] ? unknown
   : { readonly decide: (state: never, command: never) => WrongEvent<DecidedEvent<Decision>, Event> }
 
 type DecidedEvent<Decision> = Decision extends Either.Either<infer Events, infer _Rejection>
@@ -36,8 +162,7 @@ type DecidedEvent<Decision> = Decision extends Either.Either<infer Events, infer
   : never
 
 type WrongEvent<Decided, Event extends { readonly _tag: string }> = Decided extends Event ? never
-  : typeof unknownEvent extends keyof Decided ?
-    "decide returns Either.right with a list of events, or Either.left with a rejection"
+  : typeof unknownEvent extends keyof Decided ? Sentence
   : Decided extends { readonly _tag: infer Tag extends string } ?
     string extends Tag ?
       "The _tag of an event is only known to be a string: write `as const` after the event, or build it by its schema"
@@ -57,7 +182,8 @@ export type OnlyStates<Initial, Evolved, Id, State, Event> =
   & ([Initial] extends [State] ? unknown
     : [Initial] extends [ReadonlyState<State>] ? unknown
     : { readonly initial: (id: Id) => State })
-  & ([Evolved] extends [State] ? unknown
+  & (IsInferred<Evolved> extends false ? unknown
+    : [Evolved] extends [State] ? unknown
     : [Evolved] extends [ReadonlyState<State>] ? unknown
     : { readonly evolve: (state: State, event: Event) => State })
 

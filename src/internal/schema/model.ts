@@ -32,9 +32,12 @@ export interface Aggregate<
   in out State,
   in out Event,
   in out Command,
-  out Rejection
+  out Rejection,
+  out Schemas extends AnySchemas = AnySchemas
 > extends Any {
   readonly name: Name
+  /** The schemas that the aggregate was defined with. */
+  readonly schemas: Schemas
   readonly id: Codec<Id, string>
   readonly state: Codec<State, unknown>
   /** The older versions of the state's schema whose snapshots can be migrated, oldest first. */
@@ -44,6 +47,42 @@ export interface Aggregate<
   readonly initial: (id: Id) => State
   readonly evolve: (state: State, event: Event) => State
   readonly decide: (state: State, command: Command) => Either.Either<ReadonlyArray<Event>, Rejection>
+}
+
+declare const rejectionsByTag: unique symbol
+
+/**
+ * An aggregate whose `decide` is a record of handlers. `Rejections` are the rejections of each handler, by the tag of its
+ * command.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Handled<
+  in out Name extends string,
+  in out Id,
+  in out State,
+  in out Event,
+  in out Command,
+  Rejections,
+  out Schemas extends AnySchemas = AnySchemas
+> extends Aggregate<Name, Id, State, Event, Command, Rejections[keyof Rejections], Schemas> {
+  /** Exists only in the types. */
+  readonly [rejectionsByTag]?: Rejections
+}
+
+/**
+ * The schemas of an aggregate, for constraints. `rejection` exists if the aggregate was defined with it.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface AnySchemas {
+  readonly id: Schema.Schema.All
+  readonly state: Schema.Schema.All
+  readonly event: Schema.Schema.All
+  readonly command: Schema.Schema.All
+  readonly rejection?: Schema.Schema.All
 }
 
 /**
@@ -143,3 +182,25 @@ export type Command<A extends Any> = A extends
 export type Rejection<A extends Any> = A extends
   Aggregate<infer _Name, infer _Id, infer _State, infer _Event, infer _Command, infer Rejection> ? Rejection
   : never
+
+/**
+ * The rejections that a command can meet, by its tag. They are known for each command if `decide` is a record of handlers.
+ * Otherwise, each command may meet all of them.
+ *
+ * @since 0.1.0
+ * @category type helpers
+ */
+export type RejectionOf<A extends Any, Tag> = A extends { readonly [rejectionsByTag]?: infer Rejections }
+  ? unknown extends Rejections ? Rejection<A>
+  : NonNullable<Rejections>[Tag & keyof NonNullable<Rejections>]
+  : never
+
+/**
+ * Whether `decide` of an aggregate is a record of handlers.
+ *
+ * @since 0.1.0
+ * @category type helpers
+ */
+export type IsHandled<A extends Any> = A extends { readonly [rejectionsByTag]?: infer Rejections }
+  ? unknown extends Rejections ? false : true
+  : false
