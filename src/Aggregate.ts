@@ -42,7 +42,6 @@ import type * as Versions from "./Versions.js"
 export {
   type Aggregate,
   type Any,
-  type AnySchemas,
   type Codec,
   type Command,
   type Event,
@@ -99,20 +98,20 @@ export type { Decodable, Decoded, DecodedEvent, ForeignEvent, RetiredEvent } fro
 export const make = <
   const Name extends string,
   Id,
-  IdSchema extends Schema.Schema.All,
+  IdSchema,
   State,
   StateEncoded,
-  StateSchema extends Schema.Schema.All,
+  StateSchema,
   Event extends { readonly _tag: string },
   EventEncoded,
-  EventSchema extends Schema.Schema.All,
+  EventSchema,
   Command,
   CommandEncoded,
-  CommandSchema extends Schema.Schema.All,
+  CommandSchema,
   const Initial,
   const Evolved extends Types.EvolvedBound,
   const Evolutions extends Types.AnyEvolutions,
-  Decision extends Types.DecisionBound,
+  Decision extends Types.AnyDecision | Types.Sentence,
   Decisions extends Types.AnyDecisions,
   RejectionSchema extends Types.RejectionBound = never,
   Version extends number = 1
@@ -136,11 +135,10 @@ export const make = <
         | ((state: NoInfer<State>, command: NoInfer<Command>) => Decision)
         | Types.DecideHandlers<State, Command, Decisions>
     }
-    & Types.OnlyEvents<Types.DecisionOf<Decision, Decisions>, Event>
-    & Types.OnlyDecideHandlers<Decisions, Command, Event>
-    & Types.OnlyEvolveHandlers<Evolutions, Event, State>
-    & Types.OnlyRejections<Types.DecidedOf<Decision, Decisions>, RejectionSchema>
-    & Types.OnlyStates<Initial, Types.EvolvedOf<Evolved, Evolutions>, NoInfer<Id>, NoInfer<State>, NoInfer<Event>>
+    & Types.OnlyInitial<Initial, NoInfer<Id>, NoInfer<State>>
+    & Types.OnlyStates<Evolved, Evolutions, NoInfer<Event>, NoInfer<State>>
+    & Types.OnlyEvents<Decision, Decisions, Command, Event>
+    & Types.OnlyRejections<Decision, Decisions, RejectionSchema>
 ): Types.Made<
   Name,
   Id,

@@ -16,7 +16,9 @@ describe("an editor shows", () => {
     const shown = JSON.parse(stdout)
     const id = `string & Brand<"AccountId">`
     const account = `Aggregate.Aggregate<"Account", ${id}, AccountState, Deposited | Withdrawn, Deposit | Withdraw, ` +
-      "InsufficientFunds>"
+      "InsufficientFunds, { readonly id: Schema.brand<typeof Schema.String, \"AccountId\">; " +
+      "readonly state: typeof AccountState; readonly event: Schema.Union<[typeof Deposited, typeof Withdrawn]>; " +
+      "readonly command: Schema.Union<[typeof Deposit, typeof Withdraw]>; }>"
     const withoutOwner = (text: string) => text.replace(/^\(property\) .*>\./, "")
     assert.strictEqual(
       withoutOwner(shown.execute),
@@ -35,7 +37,23 @@ describe("an editor shows", () => {
       "const AccountsLive: Layer<Accounts, InvalidOption, EventStore | SnapshotStore>"
     )
     assert.match(shown.make, /^const make: <"Account", .*AccountState.*Deposited \| Withdrawn/)
-    assert.match(shown.layer, /^const layer: <Accounts, "Account", .*Context\.Tag<Accounts, Repository\.Repository</)
+    assert.match(
+      shown.layer,
+      /^const layer: <Accounts, Aggregate\.Aggregate<"Account", .*Context\.Tag<Accounts, Repository\.Repository</
+    )
     assert.deepStrictEqual(shown.completions, ["_tag", "amount"])
+    // with handlers, a command meets only the rejections of its own
+    assert.strictEqual(
+      withoutOwner(shown.deposit),
+      `execute: <"OpenTill">(id: string, command: OpenTill & { readonly _tag: "OpenTill"; }, ` +
+        "options?: Repository.ExecuteOptions) => " +
+        "Effect.Effect<Repository.Executed<AccountState, Deposited | Withdrawn>, Repository.ExecuteError, never>"
+    )
+    assert.strictEqual(shown.handlerCommand, "(parameter) command: PayOut")
+    assert.strictEqual(shown.handlerEvent, "(parameter) event: Withdrawn")
+    assert.match(
+      shown.till,
+      /^const Till: Aggregate\.Handled<"Till", .*\{ readonly OpenTill: never; readonly PayOut: InsufficientFunds; \}/
+    )
   }, 120_000)
 })

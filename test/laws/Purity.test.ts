@@ -17,7 +17,7 @@ const dated = (make: (date: Date) => unknown) =>
     id: Schema.NonEmptyString,
     state: Schema.Array(Schema.Unknown),
     event: Schema.TaggedStruct("Dated", { at: Schema.Date }),
-    command: Schema.typeSchema(Schema.TaggedStruct("Date", { at: Schema.ValidDateFromSelf })),
+    command: Schema.TaggedStruct("Date", { at: Schema.Date.pipe(Schema.validDate()) }),
     initial: () => [],
     evolve: (_state, event) => [make(event.at)],
     decide: (_state, command) => Either.right([{ _tag: "Dated", at: command.at }])

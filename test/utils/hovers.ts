@@ -39,11 +39,15 @@ process.stdout.write(JSON.stringify({
   accounts: hover("const acc"),
   account: ts.displayPartsToString(
     service.getQuickInfoAtPosition(file, at("export const Account =") - 3)?.displayParts
-  ),
+  ).replaceAll(/\s+/g, " "),
   make: hover("Aggregate.ma"),
   layer: hover("Repository.la"),
   accountsLive: hover("const AccountsLi"),
   event: hover("evolve: (state, ev"),
+  deposit: hover("tills.ex"),
+  handlerCommand: hover("PayOut: (state, com"),
+  handlerEvent: hover("Withdrawn: (state, ev"),
+  till: hover("export const Ti"),
   completions: service.getCompletionsAtPosition(file, at("+ event."), {})?.entries
     .filter(({ kind }) => kind === ts.ScriptElementKind.memberVariableElement)
     .map(({ name }) => name)

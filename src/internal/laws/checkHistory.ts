@@ -18,6 +18,7 @@ import { attempt, call, type Checks, repeatCalls, violate } from "./purity.js"
 import { apart, type Evidence, type Law, type Problem, text, thrown, valueOf } from "./report.js"
 import { fieldsOf, type Loss, lossOf, refusals, storeEvent, storeState } from "./storage.js"
 import type { History, Subject, Types } from "./subject.js"
+import { sendCommand, sendRejection } from "./transport.js"
 
 /** The laws that one history is checked against. Migrations need a second aggregate. */
 export const allLaws: ReadonlyArray<Law> = [
@@ -25,6 +26,7 @@ export const allLaws: ReadonlyArray<Law> = [
   "pure",
   "events",
   "rejections",
+  "transport",
   "encoding",
   "snapshots",
   "invariant"
@@ -123,6 +125,10 @@ const begin = <T extends Types>(walk: Walk<T>): boolean => {
 const decide = <T extends Types>(walk: Walk<T>, command: T["Command"]): boolean => {
   const { checks, eventFields, state, subject } = walk
   checks.log.push({ _tag: "Command", command })
+  if (isPending(checks, "transport")) {
+    checks.onCall("the command schema")
+    lose(checks, "transport", sendCommand(subject, command))
+  }
   const made = call(checks, "decide", { state, command }, eventFields, () => subject.decide(state, command))
   if (made === undefined) return false
   const decision: unknown = made.value
@@ -137,7 +143,7 @@ const decide = <T extends Types>(walk: Walk<T>, command: T["Command"]): boolean 
   }
   walk.commands.push(command)
   if (Either.isLeft(made.value)) {
-    checkRejection(checks, made.value.left)
+    checkRejection(walk, made.value.left)
     return true
   }
   const { right: events } = made.value
@@ -158,8 +164,12 @@ const decide = <T extends Types>(walk: Walk<T>, command: T["Command"]): boolean 
 const decidedHint =
   "Either decide should have rejected the command, or evolve builds the wrong state, or the schema is too narrow."
 
-const checkRejection = (checks: Checks, rejection: unknown): void => {
+const checkRejection = <T extends Types>({ checks, subject }: Walk<T>, rejection: unknown): void => {
   checks.log.push({ _tag: "Rejection", rejection })
+  if (isPending(checks, "transport")) {
+    checks.onCall("the rejection schema")
+    lose(checks, "transport", sendRejection(subject, rejection))
+  }
   const refused = ownProblem(rejection)
   if (refused !== undefined) {
     violate(checks, "rejections", "The rejection does not match its own schema.", refusals(refused))
@@ -209,6 +219,8 @@ const store = <T extends Types>(walk: Walk<T>, event: T["Event"]): boolean => {
   )
   return true
 }
+
+const isPending = ({ laws, problems }: Checks, law: Law): boolean => laws.includes(law) && !problems.has(law)
 
 const lose = (checks: Checks, law: Law, loss: Loss | undefined): false =>
   loss !== undefined && violate(checks, law, loss.text, loss.evidence, loss.hint)

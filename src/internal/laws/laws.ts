@@ -39,6 +39,7 @@ export const names: Readonly<Record<Law, string>> = {
   pure: "decide and evolve are pure: same input, same output, no input changed, no clock, no randomness",
   events: "every event fits its schema, survives storage and leads to a state that fits the state schema",
   rejections: "a rejection is a typed value and leaves the state as it was",
+  transport: "every command, and every rejection that has a schema, survives being sent as JSON",
   encoding: "every state survives being stored as JSON",
   snapshots: "a snapshot at any version, and the events after it, give the state of a full replay",
   migrations: "snapshots and events of older code give the state of a full replay",

@@ -1,7 +1,16 @@
 import type { Difference } from "../schema/equality.js"
 import { messageOf, toCode, toLines } from "./code.js"
 
-export type Law = "total" | "pure" | "events" | "rejections" | "encoding" | "snapshots" | "migrations" | "invariant"
+export type Law =
+  | "total"
+  | "pure"
+  | "events"
+  | "rejections"
+  | "transport"
+  | "encoding"
+  | "snapshots"
+  | "migrations"
+  | "invariant"
 
 /** A law that one history breaks. */
 export interface Problem {

@@ -16,31 +16,34 @@ export interface Loss {
   readonly hint?: string | undefined
 }
 
+const verbs = { event: "stored", state: "stored", command: "sent", rejection: "sent" } as const
+
 /** Writes an encoded value as JSON and reads it back. */
-const throughJson = <A>(options: {
-  readonly what: "event" | "state"
+export const throughJson = <A>(options: {
+  readonly what: "event" | "state" | "command" | "rejection"
   readonly schema: Schema.Schema.Any
   readonly encoded: unknown
   readonly decode: (json: unknown) => Either.Either<A, ParseResult.ParseError>
   readonly unreadable: string
 }): Either.Either<A, Loss> => {
   const { decode, encoded, schema, unreadable, what } = options
+  const verb = verbs[what]
   const json = Json.stringify(encoded)
   if (Either.isLeft(json)) {
     const { path, reason } = json.left
     return Either.left({
-      text: `The ${what} cannot be stored as JSON: ${path} ${reason}.`,
+      text: `The ${what} cannot be ${verb} as JSON: ${path} ${reason}.`,
       evidence: [],
       hint: anythingHint(path, schema) ?? jsonHint(reason)
     })
   }
   return Either.mapLeft(decode(JSON.parse(json.right)), (error) => {
     const { evidence, hint } = refused(unreadable, error)
-    return { text: unreadable, evidence: [text("stored", json.right), ...evidence], hint }
+    return { text: unreadable, evidence: [text(verb, json.right), ...evidence], hint }
   })
 }
 
-const refused = (text: string, error: ParseResult.ParseError): Loss => {
+export const refused = (text: string, error: ParseResult.ParseError): Loss => {
   const problem = unusual(error)
   return { text, evidence: refusals(error), hint: problem === undefined ? undefined : `The schema ${problem}` }
 }
@@ -86,14 +89,15 @@ export const storeState = <T extends Types>(
 /** Compares a value with the one that is read back. */
 export const lossOf = (
   text: string,
-  stored: unknown,
-  readBack: unknown,
-  schema: Schema.Schema.Any
+  before: unknown,
+  after: unknown,
+  schema: Schema.Schema.Any,
+  [one, other]: readonly [before: string, after: string] = ["stored", "read back"]
 ): Loss | undefined => {
-  const found = differences(stored, readBack, fieldsOf(schema.ast))
+  const found = differences(before, after, fieldsOf(schema.ast))
   return found.length === 0 ? undefined : {
     text,
-    evidence: [valueOf("stored", stored), valueOf("read back", readBack), apart(found, "stored", "read back")],
+    evidence: [valueOf(one, before), valueOf(other, after), apart(found, one, other)],
     hint: lossHint(found, schema)
   }
 }
@@ -130,10 +134,10 @@ const lossHint = ([first]: ReadonlyArray<Difference>, schema: Schema.Schema.Any)
   if (first.right === nothing) {
     return /__proto__"?\]?$/.test(first.path)
       ? protoHint
-      : "It is not stored: the schema does not declare it, or loses it where it encodes."
+      : "The schema does not declare it, or loses it where it encodes."
   }
   return first.left.startsWith("new ") && first.right.startsWith("the plain object")
-    ? "The schema describes the fields and not the class: declare it with Schema.Class."
+    ? "The schema describes the fields and not the class: declare it with Schema.Class, or an error with Schema.TaggedError."
     : undefined
 }
 

@@ -107,6 +107,8 @@ export const neverReturned = ({ laws, limits }: Question<never>, { began, log, r
 
 const lawOf: Readonly<Record<string, Law>> = {
   "the event schema": "events",
+  "the command schema": "transport",
+  "the rejection schema": "transport",
   "the state schema": "encoding",
   invariant: "invariant"
 }

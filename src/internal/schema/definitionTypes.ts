@@ -1,6 +1,6 @@
 import type * as Either from "effect/Either"
 import type * as Schema from "effect/Schema"
-import type { Aggregate, AnySchemas, Handled } from "./model.js"
+import type { Aggregate, Handled } from "./model.js"
 
 declare const unknownEvent: unique symbol
 
@@ -31,17 +31,15 @@ export interface EventObject {
 /** What `decide` returns, before its events are checked. */
 export type AnyDecision = Either.Either<ReadonlyArray<EventLiteral | EventObject>, unknown>
 
-type Sentence = "decide returns Either.right with a list of events, or Either.left with a rejection"
-
 // the sentence is what the compiler prints for another value
-export type DecisionBound = AnyDecision | Sentence
+export type Sentence = "decide returns Either.right with a list of events, or Either.left with a rejection"
 
 // as wide as unknown, and yet it can be told from an `unknown` that is inferred
 export type EvolvedBound = {} | null | undefined
 
 /** The decisions of the handlers, by tag. It has an index signature if `decide` is a function. */
 export interface AnyDecisions {
-  readonly [tag: string]: DecisionBound
+  readonly [tag: string]: AnyDecision | Sentence
 }
 
 /** The states that the handlers return, by tag. It has an index signature if `evolve` is a function. */
@@ -56,11 +54,7 @@ export type LeftOf<Decision> = Decision extends Either.Either<infer _Events, inf
 type IsInferred<Evolved> = unknown extends Evolved ? true extends (Evolved extends {} ? true : false) ? false : true
   : true
 
-export type DecisionOf<Decision, Decisions> = string extends keyof Decisions ? Decision : never
-
 export type DecidedOf<Decision, Decisions> = string extends keyof Decisions ? Decision : Decisions[keyof Decisions]
-
-export type EvolvedOf<Evolved, Evolutions> = string extends keyof Evolutions ? Evolved : never
 
 /** One handler for each command. Their decisions are inferred from the record, tag by tag. */
 export type DecideHandlers<State, Command, Decisions> =
@@ -82,11 +76,14 @@ export type EvolveHandlers<State, Event, Evolutions> =
   }
   & (string extends keyof Evolutions ? { readonly [Tag in TagOf<Event>]: unknown } : unknown)
 
-type TagOf<A> = A extends { readonly _tag: infer Tag extends string } ? Tag : never
+// not a conditional type: a look at each member costs more than the rest
+type TagOf<A> = A["_tag" & keyof A] & string
 
-/** Checks that no handler is of another command, and that each gives events of the schema. */
-export type OnlyDecideHandlers<Decisions, Command, Event extends { readonly _tag: string }> = string extends
-  keyof Decisions ? unknown
+/**
+ * Checks that a function gives events of the schema, or that each handler does, and that no handler is of another command.
+ */
+export type OnlyEvents<Decision, Decisions, Command, Event extends { readonly _tag: string }> = string extends
+  keyof Decisions ? OnlyEventsOf<Decision, Event>
   : { readonly decide: DecideChecks<Decisions, TagOf<Command>, Event> }
 
 type DecideChecks<Decisions, Tags extends string, Event extends { readonly _tag: string }> =
@@ -98,8 +95,9 @@ type DecideCheck<Decision, Event extends { readonly _tag: string }> = [Decision]
   : [AnyDecision] extends [Decision] ? unknown
   : (state: never, command: never) => WrongEvent<DecidedEvent<Decision>, Event>
 
-/** Checks that no handler is of another event, and that each gives a state. */
-export type OnlyEvolveHandlers<Evolutions, Event, State> = string extends keyof Evolutions ? unknown
+/** Checks that a function gives a state, or that each handler does, and that no handler is of another event. */
+export type OnlyStates<Evolved, Evolutions, Event, State> = string extends keyof Evolutions
+  ? OnlyStatesOf<Evolved, Event, State>
   : { readonly evolve: EvolveChecks<Evolutions, TagOf<Event>, State> }
 
 type EvolveChecks<Evolutions, Tags extends string, State> =
@@ -118,13 +116,13 @@ type Extra<Handlers, Tags> = Handlers extends unknown ? Exclude<keyof Handlers &
 export type RejectionBound = Schema.Schema.AnyNoContext | Schema.Schema<never>
 
 /** Checks that `decide` rejects only with values of the rejection schema. */
-export type OnlyRejections<Decided, RejectionSchema> = [RejectionSchema] extends [never] ? unknown
-  : RejectionSchema extends RejectionBound ? [LeftOf<Decided>] extends [Schema.Schema.Type<RejectionSchema>] ? unknown
-    : [AnyDecision] extends [Decided] ? unknown
-    : {
-      readonly decide: "decide rejects with a value that the rejection schema does not have"
-    }
+export type OnlyRejections<Decision, Decisions, RejectionSchema> = [RejectionSchema] extends [never] ? unknown
+  : RejectionSchema extends RejectionBound ? OnlyRejectionsOf<DecidedOf<Decision, Decisions>, RejectionSchema["Type"]>
   : unknown
+
+type OnlyRejectionsOf<Decided, Rejection> = [LeftOf<Decided>] extends [Rejection] ? unknown
+  : [AnyDecision] extends [Decided] ? unknown
+  : { readonly decide: "decide rejects with a value that the rejection schema does not have" }
 
 export type SchemasOf<Id, State, Event, Command, Rejection> =
   & { readonly id: Id; readonly state: State; readonly event: Event; readonly command: Command }
@@ -139,7 +137,7 @@ export type Made<
   Command,
   Decision,
   Decisions extends AnyDecisions,
-  Schemas extends AnySchemas
+  Schemas
 > = string extends keyof Decisions ? Aggregate<Name, Id, State, Event, Command, LeftOf<Decision>, Schemas>
   : Handled<
     Name,
@@ -152,7 +150,7 @@ export type Made<
   >
 
 // the sentence is what the compiler prints last
-export type OnlyEvents<Decision, Event extends { readonly _tag: string }> = [Decision] extends
+type OnlyEventsOf<Decision, Event extends { readonly _tag: string }> = [Decision] extends
   [Either.Either<ReadonlyArray<Event>, unknown>] ? unknown
   : [AnyDecision] extends [Decision] ? unknown
   : { readonly decide: (state: never, command: never) => WrongEvent<DecidedEvent<Decision>, Event> }
@@ -178,14 +176,14 @@ type WrongField<Tag extends string, Decided, Event> = {
 }[keyof Event & string]
 
 // states are inferred as constants: their literals do not widen, and their arrays are read-only
-export type OnlyStates<Initial, Evolved, Id, State, Event> =
-  & ([Initial] extends [State] ? unknown
-    : [Initial] extends [ReadonlyState<State>] ? unknown
-    : { readonly initial: (id: Id) => State })
-  & (IsInferred<Evolved> extends false ? unknown
-    : [Evolved] extends [State] ? unknown
-    : [Evolved] extends [ReadonlyState<State>] ? unknown
-    : { readonly evolve: (state: State, event: Event) => State })
+export type OnlyInitial<Initial, Id, State> = [Initial] extends [State] ? unknown
+  : [Initial] extends [ReadonlyState<State>] ? unknown
+  : { readonly initial: (id: Id) => State }
+
+type OnlyStatesOf<Evolved, Event, State> = IsInferred<Evolved> extends false ? unknown
+  : [Evolved] extends [State] ? unknown
+  : [Evolved] extends [ReadonlyState<State>] ? unknown
+  : { readonly evolve: (state: State, event: Event) => State }
 
 type ReadonlyState<A> = A extends ReadonlyArray<infer Item> ? ReadonlyArray<ReadonlyState<Item>>
   : A extends object ? { readonly [K in keyof A]: ReadonlyState<A[K]> }

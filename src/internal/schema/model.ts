@@ -33,10 +33,10 @@ export interface Aggregate<
   in out Event,
   in out Command,
   out Rejection,
-  out Schemas extends AnySchemas = AnySchemas
+  out Schemas = unknown
 > extends Any {
   readonly name: Name
-  /** The schemas that the aggregate was defined with. */
+  /** The schemas that the aggregate was defined with: `id`, `state`, `event`, `command`, and `rejection` if it was given. */
   readonly schemas: Schemas
   readonly id: Codec<Id, string>
   readonly state: Codec<State, unknown>
@@ -65,24 +65,10 @@ export interface Handled<
   in out Event,
   in out Command,
   Rejections,
-  out Schemas extends AnySchemas = AnySchemas
+  out Schemas = unknown
 > extends Aggregate<Name, Id, State, Event, Command, Rejections[keyof Rejections], Schemas> {
   /** Exists only in the types. */
-  readonly [rejectionsByTag]?: Rejections
-}
-
-/**
- * The schemas of an aggregate, for constraints. `rejection` exists if the aggregate was defined with it.
- *
- * @since 0.1.0
- * @category models
- */
-export interface AnySchemas {
-  readonly id: Schema.Schema.All
-  readonly state: Schema.Schema.All
-  readonly event: Schema.Schema.All
-  readonly command: Schema.Schema.All
-  readonly rejection?: Schema.Schema.All
+  readonly [rejectionsByTag]: Rejections
 }
 
 /**
@@ -190,10 +176,9 @@ export type Rejection<A extends Any> = A extends
  * @since 0.1.0
  * @category type helpers
  */
-export type RejectionOf<A extends Any, Tag> = A extends { readonly [rejectionsByTag]?: infer Rejections }
-  ? unknown extends Rejections ? Rejection<A>
-  : NonNullable<Rejections>[Tag & keyof NonNullable<Rejections>]
-  : never
+export type RejectionOf<A extends Any, Tag> = A extends { readonly [rejectionsByTag]: infer Rejections }
+  ? Rejections[Tag & keyof Rejections]
+  : Rejection<A>
 
 /**
  * Whether `decide` of an aggregate is a record of handlers.
@@ -201,6 +186,4 @@ export type RejectionOf<A extends Any, Tag> = A extends { readonly [rejectionsBy
  * @since 0.1.0
  * @category type helpers
  */
-export type IsHandled<A extends Any> = A extends { readonly [rejectionsByTag]?: infer Rejections }
-  ? unknown extends Rejections ? false : true
-  : false
+export type IsHandled<A extends Any> = A extends { readonly [rejectionsByTag]: unknown } ? true : false

@@ -2,17 +2,16 @@
 // the relation.
 import type * as Either from "effect/Either"
 import type * as Schema from "effect/Schema"
-import type { DecidedOf, LeftOf, Made, SchemasOf } from "./definitionTypes.js"
-import type { AnyDecisions, DecisionBound } from "./definitionTypes.js"
-import type { Aggregate, AnySchemas } from "./model.js"
+import type { AnyDecisions, DecidedOf, LeftOf, Made, SchemasOf } from "./definitionTypes.js"
+import type { Aggregate } from "./model.js"
 
-/** `OnlyStates` checks that `initial` gives a state. */
+/** `OnlyInitial` checks that `initial` gives a state. */
 export function asState<State, Initial>(initial: Initial): State
 export function asState(initial: unknown): unknown {
   return initial
 }
 
-/** `OnlyStates` and `OnlyEvolveHandlers` check that `evolve` gives a state. */
+/** `OnlyStates` checks that `evolve` gives a state. */
 export function evolving<State, Event>(
   evolve: (state: unknown, event: unknown) => unknown
 ): (state: State, event: Event) => State
@@ -20,7 +19,7 @@ export function evolving(evolve: unknown): unknown {
   return evolve
 }
 
-/** `OnlyEvents` and `OnlyDecideHandlers` check that `decide` gives events of the schema. */
+/** `OnlyEvents` checks that `decide` gives events of the schema. */
 export function deciding<State, Event, Command, Decision, Decisions>(
   decide: (state: unknown, command: unknown) => unknown
 ): (
@@ -56,9 +55,9 @@ export function made<
   State,
   Event,
   Command,
-  Decision extends DecisionBound,
+  Decision,
   Decisions extends AnyDecisions,
-  Schemas extends AnySchemas
+  Schemas
 >(
   aggregate: Aggregate<Name, Id, State, Event, Command, LeftOf<DecidedOf<Decision, Decisions>>, Schemas>
 ): Made<Name, Id, State, Event, Command, Decision, Decisions, Schemas>
