@@ -128,7 +128,7 @@ describe("examples/http-api.ts answers", () => {
     Effect.gen(function*() {
       const stores = yield* Layer.build(memory)
       const call = yield* serving(Layer.succeedContext(stores))
-      const foreign = { type: "Closed", payload: { _tag: "Closed", secret: 1 } }
+      const foreign = { id: crypto.randomUUID(), type: "Closed", payload: { _tag: "Closed", secret: 1 } }
       yield* Effect.flatMap(
         EventStore.EventStore,
         (events) => events.append(StreamId.make("Account", "a"), [foreign], { expectedVersion: ExpectedVersion.any })

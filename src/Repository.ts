@@ -37,6 +37,7 @@ import * as Source from "./internal/repository/source.js"
 import { decideStored } from "./internal/repository/storedEvents.js"
 import { verify } from "./internal/repository/verification.js"
 import * as Watching from "./internal/repository/watching.js"
+import * as Recorded from "./internal/store/recorded.js"
 import type { InvalidOption } from "./InvalidOption.js"
 import type * as SnapshotStore from "./SnapshotStore.js"
 
@@ -245,7 +246,8 @@ function makeOf<Name extends string, Id, State, Event, Command, Rejection>(
   InvalidOption,
   EventStore.EventStore | SnapshotStore.SnapshotStore | Scope.Scope
 > {
-  return Effect.map(makeServices(aggregate, options), (services) => {
+  const decode = (recorded: Event.RecordedEvent) => Recorded.decodeEvent(aggregate.event, recorded)
+  return Effect.map(makeServices(aggregate, options, decode), (services) => {
     const span = <A, E>(name: string, id: Id, effect: Effect.Effect<A, E>): Effect.Effect<A, E> =>
       Watching.operation(services, name, id, effect)
 

@@ -39,7 +39,7 @@ describe("an editor shows", () => {
     assert.match(shown.make, /^const make: <"Account", .*AccountState.*Deposited \| Withdrawn/)
     assert.match(
       shown.layer,
-      /^const layer: <Accounts, Aggregate\.Aggregate<"Account", .*Context\.Tag<Accounts, Repository\.Repository</
+      /^const layer: <Accounts, Aggregate\.Aggregate<"Account", .*\(tag: Context\.Tag</
     )
     assert.deepStrictEqual(shown.completions, ["_tag", "amount"])
     // with handlers, a command meets only the rejections of its own
@@ -49,8 +49,8 @@ describe("an editor shows", () => {
         "options?: Repository.ExecuteOptions) => " +
         "Effect.Effect<Repository.Executed<AccountState, Deposited | Withdrawn>, Repository.ExecuteError, never>"
     )
-    assert.strictEqual(shown.handlerCommand, "(parameter) command: PayOut")
-    assert.strictEqual(shown.handlerEvent, "(parameter) event: Withdrawn")
+    assert.strictEqual(shown.handlerCommand, "(parameter) command: NoInfer<PayOut>")
+    assert.strictEqual(shown.handlerEvent, "(parameter) event: NoInfer<Withdrawn>")
     assert.match(
       shown.till,
       /^const Till: Aggregate\.Handled<"Till", .*\{ readonly OpenTill: never; readonly PayOut: InsufficientFunds; \}/

@@ -1,4 +1,4 @@
-import { Context, Data, Effect, Either, Schema } from "effect"
+import { Context, Data, type Effect, Either, Schema } from "effect"
 import { Aggregate, Repository } from "effect-eventsourcing"
 import { describe, expect, test } from "tstyche"
 

@@ -2,13 +2,11 @@ import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import type * as Scope from "effect/Scope"
 import type * as Aggregate from "../../Aggregate.js"
-import type * as Event from "../../Event.js"
 import * as EventStore from "../../EventStore.js"
 import { InvalidOption } from "../../InvalidOption.js"
 import * as Metrics from "../../Metrics.js"
 import * as SnapshotStore from "../../SnapshotStore.js"
 import { tagsOf } from "../schema/tags.js"
-import * as Recorded from "../store/recorded.js"
 import * as BackOff from "./backOff.js"
 import * as CommandMeter from "./commandMeter.js"
 import * as Counters from "./counters.js"
@@ -23,7 +21,8 @@ import { makeVerifier } from "./verification.js"
 /** Checks the options of a repository and makes what its modules share. */
 export const makeServices = <Name extends string, Id, State, Event, Command, Rejection>(
   aggregate: Aggregate.Aggregate<Name, Id, State, Event, Command, Rejection>,
-  options: Options.Options<State, Event>
+  options: Options.Options<State, Event>,
+  decode: Services<Id, State, Event>["decode"]
 ): Effect.Effect<
   Services<Id, State, Event>,
   InvalidOption,
@@ -51,7 +50,7 @@ export const makeServices = <Name extends string, Id, State, Event, Command, Rej
     return {
       loadable,
       state: aggregate.state.schema,
-      decode: (recorded: Event.RecordedEvent) => Recorded.decodeEvent(aggregate.event, recorded),
+      decode,
       events,
       snapshots,
       loader: makeLoader(loadable, {
