@@ -135,10 +135,7 @@ export const make = <
         | ((state: NoInfer<State>, command: NoInfer<Command>) => Decision)
         | Types.DecideHandlers<State, Command, Decisions>
     }
-    & Types.OnlyInitial<Initial, NoInfer<Id>, NoInfer<State>>
-    & Types.OnlyStates<Evolved, Evolutions, NoInfer<Event>, NoInfer<State>>
-    & Types.OnlyEvents<Decision, Decisions, Command, Event>
-    & Types.OnlyRejections<Decision, Decisions, RejectionSchema>
+    & Types.Checks<Id, State, Event, Command, Initial, Evolved, Evolutions, Decision, Decisions, RejectionSchema>
 ): Types.Made<
   Name,
   Id,

@@ -80,9 +80,49 @@ export type EvolveHandlers<State, Event, Evolutions> =
 type TagOf<A> = A["_tag" & keyof A] & string
 
 /**
+ * What the types of the parts have to be to each other. While the decision is not inferred yet, there is nothing to check:
+ * the compiler asks for this type at every literal in the body of `decide`.
+ */
+export type Checks<
+  Id,
+  State,
+  Event extends { readonly _tag: string },
+  Command,
+  Initial,
+  Evolved,
+  Evolutions,
+  Decision,
+  Decisions,
+  RejectionSchema
+> = string extends keyof Decisions ? [AnyDecision] extends [Decision]
+    // the second question is for `any`
+    ? unknown extends Decision ?
+      All<Id, State, Event, Command, Initial, Evolved, Evolutions, Decision, Decisions, RejectionSchema>
+    : unknown
+  : All<Id, State, Event, Command, Initial, Evolved, Evolutions, Decision, Decisions, RejectionSchema>
+  : All<Id, State, Event, Command, Initial, Evolved, Evolutions, Decision, Decisions, RejectionSchema>
+
+type All<
+  Id,
+  State,
+  Event extends { readonly _tag: string },
+  Command,
+  Initial,
+  Evolved,
+  Evolutions,
+  Decision,
+  Decisions,
+  RejectionSchema
+> =
+  & OnlyInitial<Initial, NoInfer<Id>, NoInfer<State>>
+  & OnlyStates<Evolved, Evolutions, Event, NoInfer<State>>
+  & OnlyEvents<Decision, Decisions, Command, Event>
+  & OnlyRejections<Decision, Decisions, RejectionSchema>
+
+/**
  * Checks that a function gives events of the schema, or that each handler does, and that no handler is of another command.
  */
-export type OnlyEvents<Decision, Decisions, Command, Event extends { readonly _tag: string }> = string extends
+type OnlyEvents<Decision, Decisions, Command, Event extends { readonly _tag: string }> = string extends
   keyof Decisions ? OnlyEventsOf<Decision, Event>
   : { readonly decide: DecideChecks<Decisions, TagOf<Command>, Event> }
 
@@ -96,8 +136,7 @@ type DecideCheck<Decision, Event extends { readonly _tag: string }> = [Decision]
   : (state: never, command: never) => WrongEvent<DecidedEvent<Decision>, Event>
 
 /** Checks that a function gives a state, or that each handler does, and that no handler is of another event. */
-export type OnlyStates<Evolved, Evolutions, Event, State> = string extends keyof Evolutions
-  ? OnlyStatesOf<Evolved, Event, State>
+type OnlyStates<Evolved, Evolutions, Event, State> = string extends keyof Evolutions ? OnlyStatesOf<Evolved, State>
   : { readonly evolve: EvolveChecks<Evolutions, TagOf<Event>, State> }
 
 type EvolveChecks<Evolutions, Tags extends string, State> =
@@ -116,7 +155,7 @@ type Extra<Handlers, Tags> = Handlers extends unknown ? Exclude<keyof Handlers &
 export type RejectionBound = Schema.Schema.AnyNoContext | Schema.Schema<never>
 
 /** Checks that `decide` rejects only with values of the rejection schema. */
-export type OnlyRejections<Decision, Decisions, RejectionSchema> = [RejectionSchema] extends [never] ? unknown
+type OnlyRejections<Decision, Decisions, RejectionSchema> = [RejectionSchema] extends [never] ? unknown
   : RejectionSchema extends RejectionBound ? OnlyRejectionsOf<DecidedOf<Decision, Decisions>, RejectionSchema["Type"]>
   : unknown
 
@@ -176,14 +215,14 @@ type WrongField<Tag extends string, Decided, Event> = {
 }[keyof Event & string]
 
 // states are inferred as constants: their literals do not widen, and their arrays are read-only
-export type OnlyInitial<Initial, Id, State> = [Initial] extends [State] ? unknown
+type OnlyInitial<Initial, Id, State> = [Initial] extends [State] ? unknown
   : [Initial] extends [ReadonlyState<State>] ? unknown
   : { readonly initial: (id: Id) => State }
 
-type OnlyStatesOf<Evolved, Event, State> = IsInferred<Evolved> extends false ? unknown
+type OnlyStatesOf<Evolved, State> = IsInferred<Evolved> extends false ? unknown
   : [Evolved] extends [State] ? unknown
   : [Evolved] extends [ReadonlyState<State>] ? unknown
-  : { readonly evolve: (state: State, event: Event) => State }
+  : { readonly evolve: (state: never, event: never) => State }
 
 type ReadonlyState<A> = A extends ReadonlyArray<infer Item> ? ReadonlyArray<ReadonlyState<Item>>
   : A extends object ? { readonly [K in keyof A]: ReadonlyState<A[K]> }
