@@ -80,7 +80,14 @@ describe("a page of the feed", () => {
       const refuses = (after: Position.Position) =>
         Effect.gen(function*() {
           for (
-            const filter of [{}, { aggregates: ["Account"] }, { types: ["absent"] }, { partition: { index: 0, of: 2 } }]
+            const filter of [
+              {},
+              { aggregates: ["Account"] },
+              { types: ["absent"] },
+              { partition: { index: 0, of: 2 } },
+              { aggregates: [] },
+              { types: [] }
+            ]
           ) {
             const failure = yield* Effect.flip(store.readPage({ ...filter, after }))
             assert.strictEqual(failure.reason, "InvalidInput")

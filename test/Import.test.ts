@@ -12,11 +12,13 @@ import {
   FastCheck as fc,
   Layer,
   Option,
-  Stream
+  Stream,
+  TestClock
 } from "effect"
 import {
   EventStore,
   ExpectedVersion,
+  Position,
   Repository,
   type Snapshot,
   SnapshotPolicy,
@@ -26,7 +28,7 @@ import {
 } from "effect-eventsourcing"
 import { SqlFaults } from "effect-eventsourcing/testing"
 import * as ImportEvents from "../src/internal/store/importEvents.js"
-import { Account, event, id, stream } from "./fixtures/Account.js"
+import { Account, deposit, event, id, open, stream } from "./fixtures/Account.js"
 import { backends, kinds, on, postgresTemporaryDatabase, sqliteFile, sqlStores, type Stores } from "./utils/backends.js"
 import { everything } from "./utils/mode.js"
 
@@ -174,6 +176,92 @@ describe("an imported history that is corrected", () => {
         }))
     }
   }
+})
+
+describe("an import that follows the event of a command", () => {
+  const later = { stream: stream("a"), type: "Deposited", payload: { _tag: "Deposited", amount: 7 }, version: 4 }
+
+  /** Carries out commands, and imports the event after them; gives the state with that snapshot, and one of its own. */
+  const load = (
+    layer: Layer.Layer<Stores, unknown>,
+    amount: number,
+    stale: ReadonlyArray<Snapshot.EncodedSnapshot>
+  ) =>
+    Effect.gen(function*() {
+      const accounts = yield* Repository.make(Account, { snapshots: SnapshotPolicy.manual })
+      const snapshots = yield* SnapshotStore.SnapshotStore
+      yield* accounts.execute(id("a"), open)
+      yield* accounts.execute(id("a"), deposit(amount))
+      yield* accounts.execute(id("a"), deposit(1), { commandId: "c" })
+      yield* importAll([{ ...later, time: DateTime.unsafeMake(1_000) }])
+      yield* Effect.forEach(stale, snapshots.save)
+      const { state } = yield* accounts.load(id("a"))
+      yield* accounts.createSnapshot(id("a"))
+      return { state, snapshot: yield* Effect.flatten(snapshots.get(stream("a"), { schemaVersion: 1 })) }
+    }).pipe(Effect.scoped, Effect.provide(layer))
+
+  for (const [backend, layer] of kinds) {
+    it.effect(`refutes the snapshots of the history before, if the command is sent again (${backend})`, () =>
+      Effect.gen(function*() {
+        const { snapshot } = yield* load(layer, 100, [])
+        yield* TestClock.adjust("1 second")
+        const { state } = yield* load(layer, 500, [snapshot])
+        assert.deepStrictEqual(state, { open: true, balance: 508 })
+      }))
+  }
+})
+
+describe("the batches of an import", () => {
+  it.effect("end at 16 million characters, before the source gives more", () =>
+    Effect.gen(function*() {
+      const store = yield* EventStore.makeMemory
+      const text = "x".repeat(3_000_000)
+      let given = 0
+      // never ends
+      const source = Stream.repeatEffect(Effect.sync((): Imported => ({
+        stream: stream("a"),
+        type: "E",
+        payload: `${++given}${text}`
+      })))
+      const progress = yield* Stream.runCollect(Stream.take(store.import(source, { batchSize: 1_000_000 }), 2))
+      assert.deepStrictEqual(Chunk.toReadonlyArray(progress).map(({ imported }) => imported), [5, 10])
+      assert.strictEqual(given, 11)
+    }))
+
+  it.effect("have no event that is too long for a statement", () =>
+    Effect.gen(function*() {
+      const store = yield* EventStore.makeMemory
+      const long = { stream: stream("a"), type: "E", payload: "x".repeat(200_000_000) }
+      const failure = yield* Effect.flip(Stream.runDrain(store.import(Stream.make(...deposits(1), long))))
+      assert.deepInclude(failure, { _tag: "EventStoreError", reason: "InvalidInput" })
+      assert.include(failure.message, "event 2 of the import: it is longer than 200000000 characters of JSON")
+      assert.strictEqual(yield* store.head, Position.start)
+    }))
+
+  it.effect("do not depend on the chunks of the source", () =>
+    Effect.gen(function*() {
+      for (const size of [1, 2, 3, 7, 100]) {
+        const store = yield* EventStore.makeMemory
+        const source = Stream.rechunk(Stream.fromIterable(deposits(10)), size)
+        const failing = Stream.concat(source, Stream.fail("broken" as const))
+        const counts: Array<number> = []
+        const failure = yield* Effect.flip(
+          Stream.runForEach(store.import(failing, { batchSize: 4 }), ({ imported }) =>
+            Effect.sync(() => counts.push(imported)))
+        )
+        assert.strictEqual(failure, "broken")
+        assert.deepStrictEqual(counts, [4, 8, 10])
+        const invalid = deposits(10).map((event, index) =>
+          index === 9 ? { ...event, type: "" } : event
+        )
+        const other = yield* EventStore.makeMemory
+        const refused = yield* Effect.flip(
+          Stream.runDrain(other.import(Stream.fromIterable(invalid), { batchSize: 4 }))
+        )
+        assert.include(String(refused), "event 10 of the import")
+        assert.strictEqual((yield* Stream.runCollect(other.readAll())).length, 8)
+      }
+    }))
 })
 
 describe("an import that breaks off", () => {

@@ -276,6 +276,33 @@ describe("the feed", () => {
       })
   )
 
+  it.scopedLive("keeps the order of an import in a transaction that is older than one of its streams", () =>
+    Effect.gen(function*() {
+      const url = yield* migratedDatabase
+      yield* Effect.gen(function*() {
+        const store = yield* EventStore.EventStore
+        const sql = yield* SqlClient.SqlClient
+        const append = (name: string) =>
+          Effect.flatMap(
+            EventStore.EventStore,
+            (store) => store.append(stream(name), events(1), { expectedVersion: ExpectedVersion.any })
+          )
+        const imported = [
+          { stream: stream("own"), type: "E", payload: 1, version: 2 },
+          { stream: stream("younger"), type: "E", payload: 2, version: 2 },
+          { stream: stream("new"), type: "E", payload: 3 }
+        ]
+        yield* sql.withTransaction(Effect.gen(function*() {
+          yield* append("own")
+          yield* Effect.provide(append("younger"), Layer.fresh(storesOn(url)))
+          yield* collect(store.import(Stream.fromIterable(imported), { batchSize: 1 }))
+        }))
+        const read = yield* feedOf(5)
+        ordered(read)
+        assert.deepStrictEqual(read.flatMap(({ payload, type }) => type === "E" ? [payload] : []), [1, 2, 3])
+      }).pipe(Effect.provide(storesOn(url)))
+    }))
+
   it.scopedLive("is correct if a layer is built in a transaction that has appended", () =>
     Effect.gen(function*() {
       const url = yield* migratedDatabase

@@ -128,7 +128,7 @@ export const holds = (page: Page, place: Place): boolean => {
  */
 export const proofOf = ({ eventId, time }: Pick<EventStore.TailEvent, "eventId" | "time">): string | null => {
   if (eventId === null || !DerivedId.isDerived(eventId)) return eventId
-  return time === null ? null : `${eventId}@${time}`
+  return time === null ? null : DerivedId.proof(eventId, time)
 }
 
 /** Tells whether a page that was read from a snapshot's version on begins with the event that the snapshot names. */

@@ -21,5 +21,11 @@ const uuidV8 = /^[0-9a-f]{8}-[0-9a-f]{4}-8[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]
 /** Tells whether an event id may be derived. Those of `Event.IdGenerator` are not. */
 export const isDerived = (eventId: string): boolean => uuidV8.test(eventId)
 
+/**
+ * The text that names an event also after a restore. If a derived event was lost, the command may be sent again and be
+ * stored on another history, under the same id and at the same version, but at another time.
+ */
+export const proof = (eventId: string, time: number): string => isDerived(eventId) ? `${eventId}@${time}` : eventId
+
 // with its length in front, no text can be mistaken for the end of the one before it
 const netstring = (text: string): string => `${byteLength(text)}:${text},`

@@ -54,13 +54,13 @@ export interface ImportStatements {
   readonly inserted: (rows: ReadonlyArray<ReadonlyArray<unknown>>) => Option.Option<Row>
   /** One row with `version` for each stream, in their order. */
   readonly versions: (streams: ReadonlyArray<StreamId.StreamId>) => Query
-  /** One row with `event_id` for each place, in their order. It is null where no event is stored. */
-  readonly eventIds: (places: Places) => Query
+  /** One row with `event_id` and `time` for each place, in their order. They are null where no event is stored. */
+  readonly eventsAt: (places: Places) => Query
 }
 
 export type ImportOptions = Parameters<EventStore.ImportDriver["insert"]>[0]
 
-export type Places = Parameters<EventStore.ImportDriver["eventIds"]>[0]
+export type Places = Parameters<EventStore.ImportDriver["eventsAt"]>[0]
 
 export type AppendOptions = Parameters<EventStore.Encoded["append"]>[0]
 

@@ -46,11 +46,15 @@ export const make = (
         onFailure: failed,
         onSuccess: (rows) => rows.map(({ version }) => Row.number(version))
       }),
-    eventIds: (places) =>
-      Effect.mapBoth(repeat(execute(ofImport.eventIds(places))), {
+    eventsAt: (places) =>
+      Effect.mapBoth(repeat(execute(ofImport.eventsAt(places))), {
         onFailure: failed,
         onSuccess: (rows) =>
-          rows.map(({ event_id }) => event_id === null ? Option.none() : Option.some(Row.text(event_id)))
+          rows.map(({ event_id, time }) =>
+            event_id === null
+              ? Option.none()
+              : Option.some({ eventId: Row.text(event_id), time: statements.millis(time) })
+          )
       })
   }
 }

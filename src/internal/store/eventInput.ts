@@ -77,8 +77,8 @@ export const encodeAppend = (
   return Either.right(encoded)
 }
 
-// escaped in one text, this is still below the longest string of V8, the longest value of SQLite and of PostgreSQL
-const maxAppendLength = 200_000_000
+/** Escaped in one text, this is still below the longest string of V8, the longest value of SQLite and of PostgreSQL. */
+export const maxAppendLength = 200_000_000
 
 const appendProblem = (
   events: unknown,

@@ -223,23 +223,32 @@ const page = (
   options: EncodedPageOptions
 ): Effect.Effect<Page, EventStoreError> => {
   const { after, aggregates, types } = options
-  if (aggregates?.length === 0 || types?.length === 0) {
-    return Effect.map(
-      driver.head,
-      (head) => ({ events: [], ...seen({ after, full: undefined, looked: undefined, head }) })
-    )
-  }
-  return driver.readPage(options).pipe(
-    Effect.mapError(({ cause, detail, mayHaveAppended, reason }) =>
-      new EventStoreError({ operation, reason, mayHaveAppended, detail, ...(cause === undefined ? {} : { cause }) })
-    ),
-    Effect.flatMap(({ atEnd, isAhead = false, records, settled }) =>
+  const read = (options: EncodedPageOptions): Effect.Effect<Page, EventStoreError> =>
+    Effect.flatMap(driver.readPage(options), ({ atEnd, isAhead = false, records, settled }) =>
       isAhead
         ? new EventStoreError({ operation, reason: "InvalidInput", mayHaveAppended: false, detail: aheadOfStore })
-        : Effect.succeed({ events: Pages.decode(records), settled, atEnd })
-    )
+        : Effect.succeed({ events: Pages.decode(records), settled, atEnd }))
+  const isEmpty = aggregates?.length === 0 || types?.length === 0
+  return Effect.mapError(
+    isEmpty ? emptyPage(driver, after, read) : read(options),
+    ({ cause, detail, mayHaveAppended, reason }) =>
+      new EventStoreError({ operation, reason, mayHaveAppended, detail, ...(cause === undefined ? {} : { cause }) })
   )
 }
+
+/** Gives the page of a filter that matches no event. After the head, a page of all events tells whether the store knows it. */
+const emptyPage = (
+  driver: Driver,
+  after: Position.Position,
+  read: (options: EncodedPageOptions) => Effect.Effect<Page, EventStoreError>
+): Effect.Effect<Page, EventStoreError> =>
+  Effect.flatMap(driver.head, (head) =>
+    Position.Order(after, head) <= 0
+      ? Effect.succeed({ events: [], settled: head, atEnd: true })
+      : Effect.map(
+        read({ after, aggregates: undefined, types: undefined, partition: undefined, limit: 1 }),
+        ({ atEnd, settled }) => ({ events: [], settled, atEnd })
+      ))
 
 const aheadOfStore = "after is ahead of the store's head: it is a position of another database, or of events that a " +
   "restore lost. Read from a position of this store, or run SqlMigrations.afterRestore with it before any writer starts"

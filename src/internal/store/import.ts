@@ -3,8 +3,7 @@
 // inserts nothing, the store is asked which events it holds: those are skipped, the rest is inserted, and a stream that
 // holds other events is an error. After a batch of events that are all stored the next one is looked up first.
 // Costs one statement a batch, or two for a batch that is stored already, and one map entry for each stream. A batch that
-// meets streams in which the import begins after version 1 reads the ids of the events before: one statement more.
-import type * as Chunk from "effect/Chunk"
+// meets streams in which the import begins after version 1 reads the events before: one statement more.
 import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
 import * as Either from "effect/Either"
@@ -15,11 +14,12 @@ import * as Position from "../../Position.js"
 import { isDate, noDate } from "../constants.js"
 import { liveClock } from "../liveClock.js"
 import { unknownKey } from "../options.js"
+import * as DerivedId from "../schema/derivedId.js"
 import { isSameStream } from "../streamKey.js"
-import { unreadable } from "../text.js"
 import { DuplicateEventId, EventStoreError, type VersionConflict } from "./eventErrors.js"
 import { countProblem } from "./eventInput.js"
 import * as Find from "./find.js"
+import * as Batches from "./importBatches.js"
 import * as Events from "./importEvents.js"
 import type { ImportDriver, ImportedEvent, ImportOptions, ImportProgress } from "./importModel.js"
 import { conflict, judge, type Look, type Verdict } from "./importVerdict.js"
@@ -50,23 +50,14 @@ export const run = <E, R>(
 ): Stream.Stream<ImportProgress, E | ImportError, R> =>
   Stream.suspend(() => {
     const state: State = {
-      read: 0,
       reached: new Map(),
       lookFirst: false,
       progress: { imported: 0, skipped: 0, position: Position.start }
     }
-    return events.pipe(
-      Stream.rechunk(batchSize),
-      Stream.chunks,
-      Stream.mapEffect((chunk) => readBatches(state, chunk)),
-      Stream.flattenIterables,
-      Stream.mapEffect((batch) => store(driver, state, batch))
-    )
+    return Stream.mapEffect(Batches.read(events, batchSize), (batch) => store(driver, state, batch))
   })
 
 interface State {
-  /** The number of events that were read. */
-  read: number
   /** The last event of each stream. */
   readonly reached: Map<string, Events.Reached>
   /** Whether the batch before this one was stored already. */
@@ -74,70 +65,20 @@ interface State {
   progress: ImportProgress
 }
 
-const refusal = (detail: string, cause?: unknown): EventStoreError =>
-  new EventStoreError({
-    operation: "import",
-    reason: "InvalidInput",
-    mayHaveAppended: false,
-    detail,
-    ...(cause === undefined ? {} : { cause })
-  })
-
-type Batch = ReadonlyArray<Events.Item>
-
-/** Reads the events of a chunk, in batches that a statement can take. */
-const readBatches = (
-  state: State,
-  chunk: Chunk.Chunk<ImportedEvent>
-): Effect.Effect<ReadonlyArray<Batch>, EventStoreError> =>
-  Effect.suspend(() => {
-    const batches: Array<Batch> = []
-    let items: Array<Events.Item> = []
-    let length = 0
-    const end = () => {
-      if (items.length > 0) batches.push(items)
-      items = []
-      length = 0
-    }
-    for (const event of chunk) {
-      const item = readItem(++state.read, event)
-      if (item instanceof EventStoreError) return item
-      length += Events.lengthOf(item)
-      if (length > maxBatchLength) {
-        end()
-        length = Events.lengthOf(item)
-      }
-      items.push(item)
-    }
-    end()
-    return Effect.succeed(batches)
-  })
-
-const readItem = (number: number, event: ImportedEvent): Events.Item | EventStoreError => {
-  try {
-    return Either.getOrElse(
-      Events.read(number, event),
-      (problem) => refusal(`event ${number} of the import: ${problem}`)
-    )
-  } catch (cause) {
-    return refusal(`event ${number} of the import: ${unreadable}`, cause)
-  }
-}
-
-// a statement holds a batch several times on its way
-const maxBatchLength = 16_000_000
-
-const store = (driver: Driver, state: State, batch: Batch): Effect.Effect<ImportProgress, ImportError> =>
+const store = (driver: Driver, state: State, batch: Batches.Batch): Effect.Effect<ImportProgress, ImportError> =>
   Effect.gen(function*() {
     const time = yield* Clock.currentTimeMillis
-    if (!isDate(time)) return yield* refusal(`the Clock gives ${time} for the time, which is ${noDate}`)
+    if (!isDate(time)) return yield* Batches.refusal(`the Clock gives ${time} for the time, which is ${noDate}`)
     // the number of events in an insert whose answer was lost
     let lost = 0
     const insert = (events: ReadonlyArray<Events.Numbered>) =>
-      Effect.map(driver.import.insert({ events, time: Math.trunc(time) }), ({ mayHaveInserted, position }) => {
-        lost = mayHaveInserted ? events.length : 0
-        return position
-      })
+      Effect.map(
+        driver.import.insert({ events, time: Math.trunc(time), after: state.progress.position }),
+        ({ mayHaveInserted, position }) => {
+          lost = mayHaveInserted ? events.length : 0
+          return position
+        }
+      )
     const before = yield* reachedAt(driver, Events.placesBefore(batch, state.reached))
     const numbering = yield* number(state, batch, before)
     if (!state.lookFirst) {
@@ -170,16 +111,17 @@ const overtaken = (): EventStoreError =>
     operation: "import",
     reason: "Unavailable",
     mayHaveAppended: false,
-    detail: "another writer was first every time: run the import again"
+    detail: "another writer was first every time, or the open transaction cannot see what that one stored: begin it " +
+      "again, and run the import again"
   })
 
 const number = (
   state: State,
-  batch: Batch,
+  batch: Batches.Batch,
   before: ReadonlyMap<string, Events.Reached>
 ): Effect.Effect<Events.Numbering, EventStoreError | DuplicateEventId> => {
   const numbering = Events.number(batch, state.reached, before)
-  if (Either.isLeft(numbering)) return refusal(numbering.left)
+  if (Either.isLeft(numbering)) return Batches.refusal(numbering.left)
   const { events } = numbering.right
   const ids = new Set<string>()
   for (const { id, stream } of events) {
@@ -196,20 +138,20 @@ const reachedAt = (
 ): Effect.Effect<ReadonlyMap<string, Events.Reached>, ImportError> =>
   places.length === 0
     ? Effect.succeed(new Map())
-    : Effect.flatMap(driver.import.eventIds(places), (ids) => {
+    : Effect.flatMap(driver.import.eventsAt(places), (events) => {
       const reached = new Map<string, Events.Reached>()
       for (const [index, { key, stream, version }] of places.entries()) {
-        const id = ids[index]
-        if (Option.isNone(id)) {
+        const event = events[index]
+        if (Option.isNone(event)) {
           return Effect.flatMap(driver.import.versions([stream]), ([actual]) => conflict(stream, version + 1, actual))
         }
-        reached.set(key, { version, link: id.value })
+        reached.set(key, { version, link: DerivedId.proof(event.value.eventId, event.value.time) })
       }
       return Effect.succeed(reached)
     })
 
 interface Met {
-  readonly batch: Batch
+  readonly batch: Batches.Batch
   readonly before: ReadonlyMap<string, Events.Reached>
   readonly numbering: Events.Numbering
 }

@@ -36,18 +36,23 @@ export const read = (number: number, event: ImportedEvent): Either.Either<Item, 
   if (version !== undefined && !(Number.isInteger(version) && version >= 1 && version <= maxVersion)) {
     return Either.left(`its version is ${quote(version)}; it must be a whole number from 1 to ${maxVersion}`)
   }
-  return Either.map(
+  return Either.flatMap(
     Input.encodeEvent({ id: id === undefined ? "derived" : id, type, payload, metadata, time }),
     (encoded) => {
+      if (encoded.payload.length + encoded.metadata.length > Input.maxAppendLength) {
+        return Either.left(
+          `it is longer than ${Input.maxAppendLength} characters of JSON, more than a statement can take`
+        )
+      }
       const { aggregate, id: streamId } = stream
-      return {
+      return Either.right({
         number,
         stream: StreamId.make(aggregate, streamId),
         key: streamKey(stream),
         version,
         id: id === undefined ? undefined : encoded.id,
         event: encoded
-      }
+      })
     }
   )
 }

@@ -89,6 +89,8 @@ export interface ImportDriver {
     readonly events: ReadonlyArray<EncodedImport>
     /** The time of the events that have none, as for an append. */
     readonly time: number
+    /** A position that the store has given. Those of the events are higher. */
+    readonly after: Position.Position
   }) => Effect.Effect<
     {
       /** The highest position. `None` if nothing was inserted: a stream is at another version, or an id is stored. */
@@ -102,8 +104,17 @@ export interface ImportDriver {
   readonly versions: (
     streams: ReadonlyArray<StreamId.StreamId>
   ) => Effect.Effect<ReadonlyArray<number>, EventStoreError>
-  /** Reads the ids of the events at these places, in their order. `None` where no event is stored. */
-  readonly eventIds: (
+  /** Reads the ids and times of the events at these places, in their order. `None` where no event is stored. */
+  readonly eventsAt: (
     places: ReadonlyArray<{ readonly stream: StreamId.StreamId; readonly version: number }>
-  ) => Effect.Effect<ReadonlyArray<Option.Option<string>>, EventStoreError>
+  ) => Effect.Effect<
+    ReadonlyArray<
+      Option.Option<{
+        readonly eventId: string
+        /** Milliseconds since 1970. */
+        readonly time: number
+      }>
+    >,
+    EventStoreError
+  >
 }

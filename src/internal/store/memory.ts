@@ -84,9 +84,14 @@ export const makeEvents = () => {
       insert: (options: Parameters<ImportDriver["insert"]>[0]) => Effect.sync(() => insert(tables, options)),
       versions: (streams: ReadonlyArray<StreamId.StreamId>) =>
         Effect.sync(() => streams.map((stream) => eventsOf(tables, stream).length)),
-      eventIds: (places: Parameters<ImportDriver["eventIds"]>[0]) =>
+      eventsAt: (places: Parameters<ImportDriver["eventsAt"]>[0]) =>
         Effect.sync(() =>
-          places.map(({ stream, version }) => Option.fromNullable(eventsOf(tables, stream)[version - 1]?.id))
+          places.map(({ stream, version }) =>
+            Option.map(
+              Option.fromNullable(eventsOf(tables, stream).at(version - 1)),
+              ({ id, time }) => ({ eventId: id, time })
+            )
+          )
         )
     },
     readTail: (stream: StreamId.StreamId, options: { readonly fromVersion: number; readonly limit: number }) =>

@@ -285,6 +285,13 @@ export const removed = <R>(
     assert.deepEqual(yield* continued(before), once)
     const others = yield* continued(eventsOf(3))
     assert.deepEqual(others.map((id) => once.includes(id)), range(1, 6).map(() => false))
+    // a command that is sent again gives its events the same ids, perhaps on another history, but not the same times
+    const derived = "00000000-0000-8000-8000-000000000000".slice(0, -12) + crypto.randomUUID().slice(-12)
+    const sentAt = (millis: number) => [...eventsOf(2), { ...event(1, derived), time: DateTime.unsafeMake(millis) }]
+    const sent = yield* continued(sentAt(1))
+    const again = yield* continued(sentAt(2))
+    assert.deepEqual(again.map((id) => sent.includes(id)), range(1, 6).map((version) => version === 3))
+    assert.deepEqual((yield* continued(sentAt(1))).slice(3), sent.slice(3))
   })
 ]
 

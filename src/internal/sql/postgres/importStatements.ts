@@ -1,4 +1,5 @@
 import * as Option from "effect/Option"
+import * as Position from "../../../Position.js"
 import type { ImportOptions, ImportStatements } from "../dialect.js"
 import { type Names, quoted } from "../names.js"
 import * as Row from "../row.js"
@@ -16,7 +17,8 @@ export const make = (names: Names): ImportStatements => {
   SELECT version, transaction FROM ${events} WHERE aggregate = ${row}.aggregate AND stream_id = ${row}.stream_id
   ORDER BY version DESC LIMIT 1
 ) AS head ON true`
-  // One number for all events keeps their order. It is not lower than that of any head, so that no stream goes backwards
+  // One number for all events keeps their order. It is not lower than that of any head, so that no stream goes backwards,
+  // and not lower than that of the batch before, which may have been raised in the same transaction
   const insert = write(`WITH stream AS MATERIALIZED (
   SELECT coalesce(head.version, 0) AS head, row.version - 1 AS expected, head.transaction
   FROM unnest(:aggregates::text[], :ids::text[], :versions::bigint[]) AS row (aggregate, stream_id, version)
@@ -24,7 +26,12 @@ export const make = (names: Names): ImportStatements => {
 ), inserted AS (
   INSERT INTO ${events} (transaction, version, aggregate, stream_id, event_id, type, payload, metadata, time)
   SELECT
-    (SELECT greatest(${PgFunctions.base(names)} + pg_current_xact_id()::text::bigint, max(transaction)) FROM stream),
+    (
+      SELECT greatest(${
+    PgFunctions.base(names)
+  } + pg_current_xact_id()::text::bigint, max(transaction), :transaction::bigint)
+      FROM stream
+    ),
     row.version, row.aggregate, row.stream_id, row.event_id, row.type, row.payload, row.metadata,
     ${PgTime.ofMillis("row.time")}
   FROM unnest(
@@ -40,10 +47,11 @@ SELECT ${pgText("max(transaction)", "bigint")}, ${pgText("max(position)", "bigin
 FROM unnest(:aggregates::text[], :ids::text[]) WITH ORDINALITY AS row (aggregate, stream_id, number)
 ${headOf("row")}
 ORDER BY row.number`)
-  const eventIds = write(`SELECT ${pgText("event.event_id", "text")} AS event_id
+  const eventsAt = write(`SELECT ${pgText("event.event_id", "text")} AS event_id,
+  ${pgText(PgTime.column("event.time"), "text")} AS time
 FROM unnest(:aggregates::text[], :ids::text[], :versions::bigint[]) WITH ORDINALITY AS row (aggregate, stream_id, version, number)
 LEFT JOIN LATERAL (
-  SELECT event_id FROM ${events}
+  SELECT event_id, time FROM ${events}
   WHERE aggregate = row.aggregate AND stream_id = row.stream_id AND version = row.version LIMIT 1
 ) AS event ON true
 ORDER BY row.number`)
@@ -53,8 +61,8 @@ ORDER BY row.number`)
       transaction === null ? Option.none() : Option.some({ transaction: Row.text(transaction), position }),
     versions: (streams) =>
       versions({ aggregates: streams.map(({ aggregate }) => aggregate), ids: streams.map(({ id }) => id) }),
-    eventIds: (places) =>
-      eventIds({
+    eventsAt: (places) =>
+      eventsAt({
         aggregates: places.map(({ stream }) => stream.aggregate),
         ids: places.map(({ stream }) => stream.id),
         versions: places.map(({ version }) => version)
@@ -62,7 +70,7 @@ ORDER BY row.number`)
   }
 }
 
-const insertValues = ({ events }: ImportOptions) => {
+const insertValues = ({ after, events }: ImportOptions) => {
   const starts = streamStarts(events)
   return {
     aggregates: starts.map(({ stream }) => stream.aggregate),
@@ -75,6 +83,7 @@ const insertValues = ({ events }: ImportOptions) => {
     types: events.map(({ type }) => type),
     payloads: events.map(({ payload }) => payload),
     metadata: events.map(({ metadata }) => metadata),
-    times: events.map(({ time }) => time ?? null)
+    times: events.map(({ time }) => time ?? null),
+    transaction: Position.toParts(after).transaction
   }
 }

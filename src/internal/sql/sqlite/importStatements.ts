@@ -18,10 +18,11 @@ WHERE NOT EXISTS (SELECT 1 FROM json_each(:streams) AS stream WHERE ${headOf("st
 ORDER BY row.key
 RETURNING ${position}`)
   const versions = write(`SELECT ${headOf("stream")} AS version FROM json_each(:streams) AS stream ORDER BY stream.key`)
-  const eventIds = write(`SELECT (
-  SELECT event_id FROM ${events}
-  WHERE aggregate = place.value->>0 AND stream_id = place.value->>1 AND version = place.value->>2
-) AS event_id FROM json_each(:places) AS place ORDER BY place.key`)
+  const eventsAt = write(
+    `SELECT event.event_id, event.time FROM json_each(:places) AS place LEFT JOIN ${events} AS event
+ON event.aggregate = place.value->>0 AND event.stream_id = place.value->>1 AND event.version = place.value->>2
+ORDER BY place.key`
+  )
   return {
     insert: ({ events, time }) =>
       insert({
@@ -43,8 +44,8 @@ RETURNING ${position}`)
     inserted: (rows) =>
       rows.length === 0 ? Option.none() : Option.some({ position: rows.map(([position]) => position).reduce(higher) }),
     versions: (streams) => versions({ streams: JSON.stringify(streams.map(({ aggregate, id }) => [aggregate, id])) }),
-    eventIds: (places) =>
-      eventIds({
+    eventsAt: (places) =>
+      eventsAt({
         places: JSON.stringify(places.map(({ stream, version }) => [stream.aggregate, stream.id, version]))
       })
   }

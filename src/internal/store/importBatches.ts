@@ -1,0 +1,104 @@
+// Reads the events of an import in batches, as many at a time as a statement should take.
+// Mechanism: each event is checked and encoded as it arrives, and a batch is given on as soon as it is full. So an import
+// holds one batch, and a source that never ends is stored as it goes.
+// Costs one pass over the events. No Effect for an event.
+import * as Channel from "effect/Channel"
+import * as Chunk from "effect/Chunk"
+import * as Either from "effect/Either"
+import * as Stream from "effect/Stream"
+import { unreadable } from "../text.js"
+import { EventStoreError } from "./eventErrors.js"
+import * as Events from "./importEvents.js"
+import type { ImportedEvent } from "./importModel.js"
+
+export type Batch = ReadonlyArray<Events.Item>
+
+/** Reads the events in batches. A source that fails gives its last events before it fails; an invalid event gives none. */
+export const read = <E, R>(
+  events: Stream.Stream<ImportedEvent, E, R>,
+  batchSize: number
+): Stream.Stream<Batch, E | EventStoreError, R> =>
+  Stream.suspend(() => Stream.pipeThroughChannelOrFail(events, collect(makeCollector(batchSize))))
+
+export const refusal = (detail: string, cause?: unknown): EventStoreError =>
+  new EventStoreError({
+    operation: "import",
+    reason: "InvalidInput",
+    mayHaveAppended: false,
+    detail,
+    ...(cause === undefined ? {} : { cause })
+  })
+
+type Collecting<E> = Channel.Channel<
+  Chunk.Chunk<Batch>,
+  Chunk.Chunk<ImportedEvent>,
+  E | EventStoreError,
+  E,
+  unknown,
+  unknown
+>
+
+const collect = <E>(collector: Collector): Collecting<E> => {
+  const rest = Channel.suspend(() => Channel.write(Chunk.fromIterable(collector.rest())))
+  const loop: Collecting<E> = Channel.readWithCause({
+    onInput: (chunk: Chunk.Chunk<ImportedEvent>) => {
+      const { batches, failure } = collector.add(chunk)
+      const full = Channel.write(Chunk.unsafeFromArray(batches))
+      return Channel.zipRight(full, failure === undefined ? loop : Channel.fail(failure))
+    },
+    onFailure: (cause) => Channel.zipRight(rest, Channel.failCause(cause)),
+    onDone: () => rest
+  })
+  return loop
+}
+
+interface Collector {
+  /** Gives the batches that are full now, and why an event cannot be stored. */
+  readonly add: (events: Iterable<ImportedEvent>) => {
+    readonly batches: ReadonlyArray<Batch>
+    readonly failure: EventStoreError | undefined
+  }
+  /** Gives the events that are left, in one batch or none. */
+  readonly rest: () => ReadonlyArray<Batch>
+}
+
+const makeCollector = (batchSize: number): Collector => {
+  let number = 0
+  let items: Array<Events.Item> = []
+  let length = 0
+  const rest = (): ReadonlyArray<Batch> => {
+    const batch = items
+    items = []
+    length = 0
+    return batch.length === 0 ? [] : [batch]
+  }
+  return {
+    rest,
+    add: (events) => {
+      const batches: Array<Batch> = []
+      for (const event of events) {
+        const item = readItem(++number, event)
+        if (item instanceof EventStoreError) return { batches, failure: item }
+        if (length + Events.lengthOf(item) > maxBatchLength) batches.push(...rest())
+        items.push(item)
+        length += Events.lengthOf(item)
+        if (items.length === batchSize) batches.push(...rest())
+      }
+      return { batches, failure: undefined }
+    }
+  }
+}
+
+const readItem = (number: number, event: ImportedEvent): Events.Item | EventStoreError => {
+  try {
+    return Either.getOrElse(
+      Events.read(number, event),
+      (problem) => refusal(`event ${number} of the import: ${problem}`)
+    )
+  } catch (cause) {
+    return refusal(`event ${number} of the import: ${unreadable}`, cause)
+  }
+}
+
+// a statement holds a batch several times on its way
+const maxBatchLength = 16_000_000
