@@ -66,23 +66,23 @@ const makeCollector = (batchSize: number): Collector => {
   let number = 0
   let items: Array<Events.Item> = []
   let length = 0
-  const rest = (): ReadonlyArray<Batch> => {
-    const batch = items
+  const end = (batches: Array<Batch>) => {
+    if (items.length > 0) batches.push(items)
     items = []
     length = 0
-    return batch.length === 0 ? [] : [batch]
+    return batches
   }
   return {
-    rest,
+    rest: () => end([]),
     add: (events) => {
       const batches: Array<Batch> = []
       for (const event of events) {
         const item = readItem(++number, event)
         if (item instanceof EventStoreError) return { batches, failure: item }
-        if (length + Events.lengthOf(item) > maxBatchLength) batches.push(...rest())
+        if (length + Events.lengthOf(item) > maxBatchLength) end(batches)
         items.push(item)
         length += Events.lengthOf(item)
-        if (items.length === batchSize) batches.push(...rest())
+        if (items.length === batchSize) end(batches)
       }
       return { batches, failure: undefined }
     }
