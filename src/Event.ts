@@ -266,8 +266,7 @@ export class CurrentMetadata extends Context.Reference<CurrentMetadata>()(
  */
 export const continueTrace =
   (recorded: { readonly id: string; readonly metadata: Metadata }) =>
-  <A, E, R>(effect: Effect.Effect<A, E, R>): Effect.Effect<A, E, R> =>
-    TraceContext.linked(effect, recorded.metadata.traceparent, { "eventsourcing.event_id": recorded.id })
+  <A, E, R>(effect: Effect.Effect<A, E, R>): Effect.Effect<A, E, R> => TraceContext.linked(effect, recorded)
 
 function uuidV7(millis: number): string {
   // a clock may return any number; the event store rejects one that is not a date

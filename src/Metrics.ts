@@ -218,8 +218,8 @@ export const commands: Metric.Metric.Counter<number> = Metric.fromMetricKey(Coun
 export const commandConflicts: Metric.Metric.Counter<number> = Metric.fromMetricKey(Counters.commandConflicts)
 
 /**
- * Shows how often commands were decided until they ended: 1, and 1 more for each lost race. Off by default, see
- * {@link CommandMetrics}.
+ * Shows the attempts of commands until they ended: 1, and 1 more for each lost race after which they were decided again. A
+ * command that is refused because of its expected version has 1. Off by default, see {@link CommandMetrics}.
  *
  * @example
  * ```ts

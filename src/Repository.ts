@@ -3,7 +3,7 @@
  *
  * @since 0.1.0
  */
-import type * as Context from "effect/Context"
+import * as Context from "effect/Context"
 import type * as DateTime from "effect/DateTime"
 import * as Effect from "effect/Effect"
 import * as Either from "effect/Either"
@@ -12,7 +12,7 @@ import * as Option from "effect/Option"
 import type * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
 import type * as Aggregate from "./Aggregate.js"
-import type * as Event from "./Event.js"
+import * as Event from "./Event.js"
 import * as EventStore from "./EventStore.js"
 import * as EventTime from "./internal/eventTime.js"
 import type { Baseline } from "./internal/repository/baseline.js"
@@ -259,6 +259,8 @@ function makeOf<Name extends string, Id, State, Event, Command, Rejection>(
       Effect.withFiberRuntime((fiber) => {
         const own = Options.ofCommand(aggregate.name, options)
         if (Either.isLeft(own)) return typeof own.left === "string" ? invalidOptions("append", own.left) : own.left
+        const ambient = Options.ambientMetadata(Context.get(fiber.currentContext, Event.CurrentMetadata))
+        if (Either.isLeft(ambient)) return invalidOptions("append", ambient.left)
         const { commandId, expectedVersion, metadata } = own.right
         return Watching.command(services, fiber, { id, commands }, (trace, watch) =>
           Commands.execute({
@@ -268,7 +270,7 @@ function makeOf<Name extends string, Id, State, Event, Command, Rejection>(
             source: Source.make(services.loadable, aggregate.state),
             expected: expectedVersion,
             commandId,
-            metadata: Metadata.ofCommand(fiber.currentContext, trace, commandId, metadata),
+            metadata: Metadata.ofCommand(ambient.right, trace, commandId, metadata),
             watch
           }))
       })

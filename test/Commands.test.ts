@@ -140,7 +140,10 @@ describe("the version that the caller expects", () => {
           get _tag() {
             throw new Error("unreadable")
           }
-        }
+        },
+        // these show their fields to a look, and not to a copy
+        Object.defineProperty({}, "_tag", { value: "NoStream" }),
+        new Proxy(exact(1), { ownKeys: () => [] })
       ]
       for (const value of wrong) {
         // as a program without types may call it

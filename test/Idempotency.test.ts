@@ -353,6 +353,33 @@ describe("the metadata of a command with an id", () => {
     }))
 
   inProcess(
+    "is a typed error where that of the fiber is no record or cannot be read, and nothing is done",
+    () =>
+      Effect.gen(function*() {
+        const { calls, counted } = yield* counting
+        const accounts = yield* using(counted)
+        const unreadable = {
+          get user() {
+            throw new Error("unreadable")
+          }
+        }
+        const keyless = new Proxy({}, {
+          ownKeys: () => {
+            throw new Error("unreadable")
+          }
+        })
+        // a program without types may give it, and what is lost on the way would be lost in silence
+        for (const wrong of [null, "ada", 7, ["ada"], new Map([["user", "ada"]]), unreadable, keyless]) {
+          const error = yield* Effect.flip(accounts.execute(id("a"), open)).pipe(
+            Effect.provideService(Event.CurrentMetadata, wrong as Event.Metadata)
+          )
+          assert.deepInclude(error, { _tag: "EventStoreError", reason: "InvalidInput", mayHaveAppended: false })
+        }
+        assert.strictEqual(calls.append, 0)
+      })
+  )
+
+  inProcess(
     "keeps its correlation id where the options or the fiber have an undefined one",
     () =>
       Effect.gen(function*() {

@@ -165,6 +165,22 @@ describe("Event.continueTrace", () => {
       assert.strictEqual(seen, native)
     }))
 
+  it.effect("runs the handler of an event that has no metadata, or none that can be read", () =>
+    Effect.gen(function*() {
+      // as a program without types may give it
+      const link = Event.continueTrace as (recorded: unknown) => typeof Effect.asVoid
+      const unreadable = {
+        get traceparent() {
+          throw new Error("planned")
+        }
+      }
+      for (const event of [undefined, null, {}, { id: "e-1", metadata: null }, { id: "e-1", metadata: unreadable }]) {
+        const { spans, traced } = yield* tracing
+        yield* traced(link(event)(Effect.withSpan(Effect.void, "handle")))
+        assert.deepStrictEqual(spans.map(({ links, name }) => [name, links.length]), [["handle", 0]])
+      }
+    }))
+
   it.scoped("leads from a handler to the command that appended the event", () =>
     Effect.gen(function*() {
       const { spans, traced } = yield* tracing

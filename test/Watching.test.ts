@@ -1,10 +1,18 @@
 import { assert, describe, it } from "@effect/vitest"
-import { Effect, Exit, Fiber, Layer, Metric, Schedule, Schema, Stream, TestClock, Tracer } from "effect"
-import { EventStore, ExpectedVersion, Metrics, Repository, SnapshotPolicy, SnapshotStore } from "effect-eventsourcing"
+import { Effect, Either, Exit, Fiber, Layer, Metric, Schedule, Schema, Stream, TestClock, Tracer } from "effect"
+import {
+  Aggregate,
+  EventStore,
+  ExpectedVersion,
+  Metrics,
+  Repository,
+  SnapshotPolicy,
+  SnapshotStore
+} from "effect-eventsourcing"
 import { tagsOf } from "../src/internal/schema/tags.js"
 import { Account, deposit, id, open, stream } from "./fixtures/Account.js"
 import { backends, on, sqliteFile, sqlStores } from "./utils/backends.js"
-import { eventually, tracing } from "./utils/observe.js"
+import { eventually, tracing, typedFailure } from "./utils/observe.js"
 
 const each = on(backends)
 
@@ -309,27 +317,99 @@ describe("a command that", () => {
     }))
 })
 
-each("a tracer that throws at the end of a command does not fail it", () =>
-  Effect.gen(function*() {
-    const { accounts } = yield* watched()
-    const native = yield* Effect.tracer
-    let thrown = 0
-    const tracer = Tracer.make({
-      span: (...args) => {
-        const span = native.span(...args)
-        const attribute: Tracer.Span["attribute"] = (key, value) => {
-          if (key === "eventsourcing.outcome") {
-            thrown++
-            throw new Error("planned")
+/** A tracer that throws at one point of the spans of one name, and counts how often it did. */
+const throwing = (native: Tracer.Tracer, of: string, point: string) => {
+  const state = { thrown: 0 }
+  const fail = (): never => {
+    state.thrown++
+    throw new Error("planned")
+  }
+  const tracer = Tracer.make({
+    span: (...args) => {
+      if (args[0] !== of) return native.span(...args)
+      if (point === "begin") return fail()
+      const span = native.span(...args)
+      return Object.create(span, {
+        attribute: {
+          value: (key: string, value: unknown) => key === point ? fail() : span.attribute(key, value)
+        },
+        end: { value: (...end: Parameters<Tracer.Span["end"]>) => point === "end" ? fail() : span.end(...end) },
+        ...(point === "spanId" ? { spanId: { get: fail } } : {})
+      })
+    },
+    context: native.context
+  })
+  return { state, tracer }
+}
+
+describe("a tracer that throws fails no command", () => {
+  const points: ReadonlyArray<readonly [span: string, points: ReadonlyArray<string>]> = [
+    ["Repository.execute", [
+      "begin",
+      "end",
+      "spanId",
+      "eventsourcing.aggregate",
+      "eventsourcing.replayed",
+      "eventsourcing.outcome"
+    ]],
+    ["EventStore.load", ["begin", "end", "db.query.text", "eventsourcing.events"]],
+    ["EventStore.append", ["begin", "end", "db.query.text", "eventsourcing.version"]],
+    ["SnapshotStore.save", ["begin", "end", "eventsourcing.outcome"]]
+  ]
+  for (const mode of ["sync", "inline"] as const) {
+    it.scoped(`at any point of any span, in mode ${mode}`, () =>
+      Effect.gen(function*() {
+        const accounts = yield* Repository.make(Account, { snapshots: SnapshotPolicy[mode]({ every: 1 }) })
+        const native = yield* Effect.tracer
+        for (const [span, places] of points) {
+          for (const place of places) {
+            const name = `${span} ${place}`
+            const { state, tracer } = throwing(native, span, place)
+            const done = yield* Effect.withTracer(accounts.execute(id(name), open), tracer)
+            assert.deepStrictEqual([name, done.version, state.thrown], [name, 1, 1])
+            assert.deepInclude(yield* accounts.load(id(name)), { version: 1, snapshotVersion: 1 })
           }
-          span.attribute(key, value)
         }
-        return Object.assign(Object.create(span), { attribute })
-      },
-      context: native.context
+      }).pipe(Effect.provide(Layer.provide(sqlStores, sqliteFile(":memory:")))))
+  }
+
+  each("and one that makes no span gets no attributes into that of the caller", () =>
+    Effect.gen(function*() {
+      const { accounts } = yield* watched()
+      const { spans, traced } = yield* tracing
+      const broken = Effect.flatMap(Effect.tracer, (tracer) => {
+        const { tracer: throws } = throwing(tracer, "Repository.execute", "begin")
+        return Effect.withTracer(accounts.execute(id("a"), deposit(1)), throws)
+      })
+      const { recorded: [{ metadata }] } = yield* traced(Effect.withSpan(broken, "request"))
+      assert.deepStrictEqual(metadata, {})
+      assert.deepStrictEqual(spans.map(({ attributes, name }) => [name, attributes.size]), [["request", 0]])
+    }))
+})
+
+each("a rejection that looks like a conflict of the library is a rejection", () =>
+  Effect.gen(function*() {
+    const conflict = new EventStore.VersionConflict({
+      stream: stream("a"),
+      expected: ExpectedVersion.any,
+      actual: 7,
+      attempts: 1
     })
-    const done = yield* Effect.withTracer(accounts.execute(id("a"), deposit(1)), tracer)
-    assert.deepStrictEqual([done.version, thrown], [3, 1])
+    const refusing = Aggregate.make({
+      name: "Refusing",
+      id: Schema.String,
+      state: Schema.Null,
+      event: Schema.TaggedStruct("Done", {}),
+      command: Schema.TaggedStruct("Do", {}),
+      initial: () => null,
+      evolve: (state) => state,
+      decide: () => Either.left(conflict)
+    })
+    const repository = yield* Repository.make(refusing)
+    const { spans, traced } = yield* tracing
+    const exit = yield* Effect.exit(traced(repository.execute("a", { _tag: "Do" })))
+    assert.deepInclude(typedFailure(exit), { _tag: "VersionConflict", actual: 7 })
+    assert.deepInclude(commandSpan(spans), { "eventsourcing.outcome": "Rejected", "error.type": "VersionConflict" })
   }))
 
 describe("the name of a command", () => {
@@ -400,8 +480,28 @@ describe("the name of a command", () => {
     for (const without of [Schema.String, Schema.Struct({}), Schema.Struct({ _tag: Schema.String })]) {
       assert.deepStrictEqual([...tagsOf(without)], [])
     }
-    const itself: Schema.Schema<unknown> = Schema.Union(Schema.suspend(() => itself), A)
-    assert.deepStrictEqual([...tagsOf(itself)], ["A"])
+    const itself: Schema.Schema<unknown> = Schema.Union(Schema.suspend(() => itself), A, D)
+    // a repository asks the schema of the type, whose suspended parts are new at each turn
+    for (const schema of [itself, Schema.typeSchema(itself)]) assert.deepStrictEqual([...tagsOf(schema)], ["A", "D"])
+    enum Kind {
+      E1 = "E1",
+      E2 = "E2",
+      E3 = 3
+    }
+    const tagged = (tag: Schema.Schema.Any) => Schema.Struct({ _tag: tag })
+    const written: ReadonlyArray<readonly [tag: Schema.Schema.Any, tags: ReadonlyArray<string>]> = [
+      [Schema.Enums(Kind), ["E1", "E2"]],
+      [Schema.Literal("A").pipe(Schema.brand("Tag")), ["A"]],
+      [Schema.transformLiteral("a", "A"), ["A"]],
+      [Schema.suspend(() => Schema.Literal("A", 7, null)), ["A"]]
+    ]
+    for (const [tag, tags] of written) assert.deepStrictEqual([...tagsOf(tagged(tag))], tags)
+    const inside = Schema.TaggedStruct("Inside", {})
+    assert.deepStrictEqual([...tagsOf(Schema.Data(inside))], ["Inside"])
+    // the command would be the container, whose own tag is another one
+    for (const container of [Schema.OptionFromSelf(inside), Schema.Redacted(inside), Schema.ChunkFromSelf(inside)]) {
+      assert.deepStrictEqual([...tagsOf(container)], [])
+    }
     const broken = Schema.suspend((): Schema.Schema<unknown> => {
       throw new Error("planned")
     })

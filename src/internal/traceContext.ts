@@ -4,17 +4,21 @@ import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import * as Tracer from "effect/Tracer"
-import { type Attributes, isTraced } from "./tracing.js"
+import { isTraced } from "./tracing.js"
 
 /** Returns the trace context of a fiber as metadata. It has none if its span is not one that other programs can name. */
-export const metadataOf = (context: Context.Context<never>): { readonly traceparent?: string } =>
-  Option.match(Context.getOption(context, Tracer.ParentSpan), {
-    onNone: () => ({}),
-    onSome: ({ sampled, spanId, traceId }) => {
-      const traceparent = `00-${traceId}-${spanId}-${sampled ? "01" : "00"}`
-      return Option.isSome(parse(traceparent)) ? { traceparent } : {}
-    }
-  })
+export const metadataOf = (context: Context.Context<never>): { readonly traceparent?: string } => {
+  const parent = Context.getOption(context, Tracer.ParentSpan)
+  if (Option.isNone(parent)) return {}
+  try {
+    const { sampled, spanId, traceId } = parent.value
+    const traceparent = `00-${traceId}-${spanId}-${sampled ? "01" : "00"}`
+    return Option.isSome(parse(traceparent)) ? { traceparent } : {}
+  } catch {
+    // the span is the tracer's
+    return {}
+  }
+}
 
 /** Reads a stored trace context. A value that is not one is `None`: metadata may have been edited. */
 export const parse = (traceparent: unknown): Option.Option<Tracer.ExternalSpan> => {
@@ -32,22 +36,39 @@ const format = /^([0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})(-.*)?
 
 const zeros = /^0+$/
 
+/** An event, as far as a link needs it. */
+export interface Linkable {
+  readonly id: string
+  readonly metadata: Readonly<Record<string, unknown>>
+}
+
 /**
- * Links the outermost spans of an effect to a span. `Effect.linkSpans` would link each span inside of them too, down to
- * the statements.
+ * Links the outermost spans of an effect to the span that an event carries. `Effect.linkSpans` would link each span inside
+ * of them too, down to the statements.
  */
-export const linked = <A, E, R>(
-  effect: Effect.Effect<A, E, R>,
-  traceparent: unknown,
-  attributes: Attributes
-): Effect.Effect<A, E, R> =>
-  Effect.withFiberRuntime((fiber) => {
-    if (!isTraced(fiber)) return effect
-    const span = parse(traceparent)
-    if (Option.isNone(span)) return effect
-    const link: Tracer.SpanLink = { _tag: "SpanLink", span: span.value, attributes }
-    return Effect.withTracer(effect, linking(fiber.currentTracer, link))
-  })
+export const linked = <A, E, R>(effect: Effect.Effect<A, E, R>, recorded: Linkable): Effect.Effect<A, E, R> =>
+  Effect.withFiberRuntime((fiber) =>
+    isTraced(fiber)
+      ? Option.match(linkTo(recorded), {
+        onNone: () => effect,
+        onSome: (link) => Effect.withTracer(effect, linking(fiber.currentTracer, link))
+      })
+      : effect
+  )
+
+const linkTo = (recorded: Linkable): Option.Option<Tracer.SpanLink> => {
+  try {
+    const { id, metadata } = recorded
+    return Option.map(parse(metadata.traceparent), (span) => ({
+      _tag: "SpanLink",
+      span,
+      attributes: { "eventsourcing.event_id": id }
+    }))
+  } catch {
+    // untyped code may give an event without metadata, and a trace must not fail its handler
+    return Option.none()
+  }
+}
 
 const linking = (tracer: Tracer.Tracer, link: Tracer.SpanLink): Tracer.Tracer => {
   const inner = new WeakSet<Tracer.AnySpan>()

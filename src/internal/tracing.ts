@@ -1,7 +1,9 @@
 // Makes spans where a tracer is configured, and nothing where none is: a span costs as much as a statement.
+// A tracer or a span that throws changes nothing for the operation: its events may be stored already.
 import * as Context from "effect/Context"
 import * as DefaultServices from "effect/DefaultServices"
 import * as Effect from "effect/Effect"
+import type * as Exit from "effect/Exit"
 import type * as Fiber from "effect/Fiber"
 import * as FiberRef from "effect/FiberRef"
 import * as Tracer from "effect/Tracer"
@@ -30,11 +32,43 @@ export const withSpan = <A, E>(
 
 /** Runs an effect in a span, for callers that know that a tracer is configured. */
 export const inSpan = <A, E>(effect: Effect.Effect<A, E>, name: string, options: SpanOptions): Effect.Effect<A, E> =>
-  Effect.withSpan(effect, name, { ...options, captureStackTrace: false })
+  // nothing can interrupt the fiber between the beginning of the span and its finalizer
+  Effect.uninterruptibleMask((restore) =>
+    Effect.matchCauseEffect(Effect.makeSpan(name, { ...options, captureStackTrace: false }), {
+      // without a span of its own the operation must not write to that of the caller
+      onFailure: () => restore(Effect.withTracerEnabled(effect, false)),
+      onSuccess: (span) => Effect.onExit(restore(Effect.withParentSpan(effect, span)), (exit) => ended(span, exit))
+    })
+  )
+
+const ended = (span: Tracer.Span, exit: Exit.Exit<unknown, unknown>): Effect.Effect<void> =>
+  Effect.withFiberRuntime((fiber) =>
+    Effect.clockWith((clock) => {
+      const isTimed = fiber.getFiberRef(FiberRef.currentTracerTimingEnabled)
+      return contained(() => span.end(isTimed ? clock.unsafeCurrentTimeNanos() : BigInt(0), exit))
+    })
+  )
 
 /** Adds attributes to the current span if a tracer is configured. */
 export const annotate = (attributes: () => Attributes): Effect.Effect<void> =>
-  Effect.withFiberRuntime((fiber) => isTraced(fiber) ? Effect.annotateCurrentSpan(attributes()) : Effect.void)
+  Effect.withFiberRuntime((fiber) =>
+    isTraced(fiber)
+      ? contained(() => {
+        const span = fiber.currentSpan
+        if (span?._tag !== "Span") return
+        for (const [name, value] of Object.entries(attributes())) span.attribute(name, value)
+      })
+      : Effect.void
+  )
+
+const contained = (act: () => void): Effect.Effect<void> => {
+  try {
+    act()
+  } catch {
+    // the operation goes on
+  }
+  return Effect.void
+}
 
 /** The tag of an error, by the conventions `_OTHER` if it has none. */
 export const errorTypeOf = (error: unknown): string => {

@@ -73,12 +73,12 @@ const decideAndAppend = <Id, State, Event, Rejection>(
   attempt: number
 ): Outcome<State, Event, Rejection> =>
   Effect.suspend((): Outcome<State, Event, Rejection> => {
-    const { expected, id, services, source, watch } = execution
+    const { id, services, source, watch } = execution
     const { stream, version } = baseline
     if (watch !== undefined) watch.attempts = attempt
     const afterwards = <A>(answer: A) => Effect.as(afterLoad(services, id, baseline, source), answer)
     const unlessRepeated = (answer: Outcome<State, Event, Rejection>) => orEarlier(execution, baseline, answer)
-    const unexpected = expected && unexpectedVersion(stream, expected, version, attempt)
+    const unexpected = unexpectedVersion(execution, stream, version, attempt)
     if (unexpected !== undefined) return unlessRepeated(afterwards(Either.left(unexpected)))
     // 2. decide
     const decision = decide(execution, baseline.state)
@@ -195,7 +195,7 @@ const readOnAndDecide = <Id, State, Event, Rejection>(
   baseline: Baseline<State>,
   conflict: EventStore.VersionConflict
 ): Outcome<State, Event, Rejection> => {
-  const { expected, id, services: { loader, loads, retry }, source } = execution
+  const { id, services: { loader, loads, retry }, source } = execution
   return Effect.flatMap(Effect.zip(Schedule.driver(retry), RetryClock), ([driver, clock]) => {
     const again = (
       baseline: Baseline<State>,
@@ -203,7 +203,7 @@ const readOnAndDecide = <Id, State, Event, Rejection>(
       attempts: number
     ): Outcome<State, Event, Rejection> => {
       const conflict = attempts === 1 ? lost : new EventStore.VersionConflict({ ...lost, attempts })
-      const unexpected = expected && unexpectedVersion(lost.stream, expected, lost.actual, attempts)
+      const unexpected = unexpectedVersion(execution, lost.stream, lost.actual, attempts)
       if (unexpected !== undefined) {
         return orEarlier(execution, baseline, Effect.succeed(Either.left(unexpected)))
       }
@@ -227,15 +227,16 @@ const readOnAndDecide = <Id, State, Event, Rejection>(
 }
 
 const unexpectedVersion = (
+  { expected, watch }: Pick<Execution<never, never, never, unknown>, "expected" | "watch">,
   stream: StreamId.StreamId,
-  expected: ExpectedVersion.ExpectedVersion,
   actual: number,
   attempts: number
 ): EventStore.VersionConflict | undefined => {
+  if (expected === undefined) return undefined
   const { max, min } = ExpectedVersion.bounds(expected)
-  return actual >= min && actual <= max
-    ? undefined
-    : new EventStore.VersionConflict({ stream, expected, actual, attempts })
+  if (actual >= min && actual <= max) return undefined
+  if (watch !== undefined) watch.refused = true
+  return new EventStore.VersionConflict({ stream, expected, actual, attempts })
 }
 
 /**

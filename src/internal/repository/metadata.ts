@@ -1,5 +1,4 @@
-import * as Context from "effect/Context"
-import * as Event from "../../Event.js"
+import type * as Event from "../../Event.js"
 
 /**
  * The metadata of a command's events. The options win over the fiber's `Event.CurrentMetadata`, which wins over the trace
@@ -7,7 +6,7 @@ import * as Event from "../../Event.js"
  * is always that of the options: the fiber may have the metadata of another command's event.
  */
 export const ofCommand = (
-  context: Context.Context<never>,
+  ambient: Event.Metadata,
   trace: Event.Metadata,
   commandId: string | undefined,
   own: Event.Metadata | undefined
@@ -15,7 +14,7 @@ export const ofCommand = (
   const metadata: Record<string, unknown> = commandId === undefined
     ? { ...trace }
     : { correlationId: commandId, causationId: commandId, ...trace }
-  merge(metadata, Context.get(context, Event.CurrentMetadata))
+  merge(metadata, ambient)
   delete metadata.commandId
   if (own !== undefined) merge(metadata, own)
   if (commandId !== undefined) metadata.commandId = commandId
@@ -24,7 +23,7 @@ export const ofCommand = (
 
 // copies as a spread does, except for `undefined`
 const merge = (metadata: Record<string, unknown>, added: Event.Metadata): void => {
-  for (const [key, value] of Object.entries({ ...added })) {
+  for (const [key, value] of Object.entries(added)) {
     if (value !== undefined) {
       Object.defineProperty(metadata, key, { value, configurable: true, enumerable: true, writable: true })
     }

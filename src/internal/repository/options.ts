@@ -12,6 +12,7 @@ import { expectedProblem } from "../expectedProblem.js"
 import {
   booleanProblem,
   finiteDurationProblem,
+  isRecord,
   recordProblem,
   requiredCount,
   scheduleProblem,
@@ -247,14 +248,22 @@ export const ofCommand = (
     const detail = commandId === undefined ? undefined : CommandIds.problem(commandId)
     if (detail !== undefined) return Either.left(new InvalidCommandId({ aggregate, detail }))
     if (metadata !== undefined && !isPlainRecord(metadata)) return Either.left("the metadata is not a plain record")
-    const wrong = expectedVersion === undefined ? undefined : expectedProblem(expectedVersion)
+    const expected = isRecord(expectedVersion) ? { ...expectedVersion } : expectedVersion
+    const wrong = expected === undefined ? undefined : expectedProblem(expected)
     return wrong === undefined
-      ? Either.right({
-        commandId,
-        expectedVersion: expectedVersion && { ...expectedVersion },
-        metadata: { ...metadata }
-      })
+      ? Either.right({ commandId, expectedVersion: expected, metadata: { ...metadata } })
       : Either.left(wrong)
+  } catch {
+    return Either.left(unreadable)
+  }
+}
+
+/** The metadata of a fiber, or the problem with it. */
+export const ambientMetadata = (metadata: Event.Metadata): Either.Either<Event.Metadata, string> => {
+  try {
+    return isPlainRecord(metadata)
+      ? Either.right({ ...metadata })
+      : Either.left("the metadata of the fiber, Event.CurrentMetadata, is not a plain record")
   } catch {
     return Either.left(unreadable)
   }

@@ -2,7 +2,6 @@
 // Mechanism: a record beside the command notes its attempts, and its result at the end becomes attributes and counts.
 // Cost: two comparisons for a command that neither a tracer nor a meter watches.
 import * as Cause from "effect/Cause"
-import type * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Either from "effect/Either"
 import * as Exit from "effect/Exit"
@@ -22,6 +21,8 @@ import { tagOf } from "./storedEvents.js"
 export interface Watch {
   /** How often the command was decided, or was refused because of its expected version. */
   attempts: number
+  /** Whether the expected version refused it. Its answer looks like a rejection, which may be any value. */
+  refused: boolean
   readonly ended: (exit: Ended) => Effect.Effect<void>
 }
 
@@ -51,8 +52,9 @@ export const command = <Id, A, E>(
   const tags = tagsIn(watched.commandTags, commands)
   const watch = makeWatch(watched.meter, tags)
   if (!traced) return run({}, watch)
-  const inSpan = Effect.contextWithEffect((context: Context.Context<never>) =>
-    run(TraceContext.metadataOf(context), watch)
+  const inSpan = Effect.withFiberRuntime<A, E>((inner) =>
+    // a tracer that throws leaves the command without a span, whose context would be the caller's
+    run(Tracing.isTraced(inner) ? TraceContext.metadataOf(inner.currentContext) : {}, watch)
   )
   const ofCommand = tags.length === 0 ? {} : { "eventsourcing.command": Array.from(new Set(tags)).join(", ") }
   return Tracing.inSpan(inSpan, "Repository.execute", { attributes: { ...attributesOf(watched, id), ...ofCommand } })
@@ -83,28 +85,27 @@ const attributesOf = <Id>({ loadable }: Watched<Id>, id: Id): Tracing.Attributes
 const makeWatch = (meter: CommandMeter | undefined, tags: ReadonlyArray<string>): Watch => {
   const watch: Watch = {
     attempts: 0,
+    refused: false,
     ended: (exit) => {
       const { attempts } = watch
-      const outcome = outcomeOf(exit)
+      const outcome = outcomeOf(exit, watch)
       meter?.ended(tags, outcome, attempts)
-      const ended = Tracing.annotate(() => ({
+      return Tracing.annotate(() => ({
         "eventsourcing.outcome": outcome,
         "eventsourcing.attempts": attempts,
         ...resultOf(exit)
       }))
-      // a tracer that throws must not fail a command that has appended its events
-      return Effect.catchAllCause(ended, () => Effect.void)
     }
   }
   return watch
 }
 
-const outcomeOf = (exit: Ended): Outcome => {
+const outcomeOf = (exit: Ended, { refused }: Watch): Outcome => {
   if (Exit.isFailure(exit)) {
     if (Cause.isInterrupted(exit.cause)) return "Interrupted"
     return Option.exists(Cause.failureOption(exit.cause), isConflict) ? "Conflict" : "Failed"
   }
-  if (Either.isLeft(exit.value)) return isConflict(exit.value.left) ? "Conflict" : "Rejected"
+  if (Either.isLeft(exit.value)) return refused ? "Conflict" : "Rejected"
   const { duplicate, events } = exit.value.right
   return duplicate ? "Duplicate" : events.length === 0 ? "Empty" : "Committed"
 }

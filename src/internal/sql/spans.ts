@@ -52,8 +52,8 @@ const attributesOf = ({ attributes, collection, name, query, stream }: Operation
 
 const observed = <A, E>({ result }: Operation<A>, run: Effect.Effect<A, E>): Effect.Effect<A, E> =>
   Effect.tapBoth(run, {
-    onFailure: (error) => Effect.annotateCurrentSpan(failureOf(error)),
-    onSuccess: (value) => result === undefined ? Effect.void : Effect.annotateCurrentSpan(result(value))
+    onFailure: (error) => Tracing.annotate(() => failureOf(error)),
+    onSuccess: (value) => result === undefined ? Effect.void : Tracing.annotate(() => result(value))
   })
 
 const failureOf = (error: unknown): Tracing.Attributes => {
