@@ -182,7 +182,7 @@ describe("times in zones", () => {
     id: Schema.NonEmptyString,
     state: Schema.NullOr(Schema.Struct(At)),
     event: Schema.TaggedStruct("Moved", At),
-    command: Schema.typeSchema(Schema.TaggedStruct("Move", At)),
+    command: Schema.TaggedStruct("Move", At),
     initial: () => null,
     evolve: (_state, { at, offset, zone }) => ({ at, offset, zone }),
     decide: (_state, command) => Either.right([{ ...command, _tag: "Moved" as const }])
