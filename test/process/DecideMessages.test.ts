@@ -45,6 +45,19 @@ const wrong: ReadonlyArray<readonly [decide: string, message: string]> = [
   [`(_s) => Either.right(Noted.make())`, returns],
   [`(_s) => Either.right([1])`, returns],
   [`(_s) => random ? Either.right([]) : undefined`, returns],
+  // handlers by tag
+  [
+    `{ Note: () => Either.right([]), Count: () => Either.right([]), Other: () => Either.right([]) }`,
+    `The command schema has no command that is tagged "Other"`
+  ],
+  [
+    `{ Note: () => Either.right([{ _tag: "Lost" }]), Count: () => Either.right([]) }`,
+    `The event schema has no event that is tagged "Lost"`
+  ],
+  [
+    `{ Note: () => Either.right([]), Count: (_s, { by }) => Either.right([{ _tag: "Counted", by }]) }`,
+    `The event "Counted" lacks the field "kind" of its schema`
+  ],
   // TypeScript gives no context to what is spread or matched: with any signature a literal is a string there
   [`() => Either.right([{ _tag: "Noted" }, ...(random ? [{ _tag: "Noted" }] : [])])`, widened],
   [
