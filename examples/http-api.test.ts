@@ -96,6 +96,24 @@ describe("examples/http-api.ts answers", () => {
       })
     }))
 
+  it.scoped("503 if other writers win at every attempt", () =>
+    Effect.gen(function*() {
+      const losing = Layer.effect(
+        EventStore.EventStore,
+        Effect.map(EventStore.makeMemory, (store): EventStore.EventStore["Type"] => ({
+          ...store,
+          append: (stream, _, { expectedVersion }) =>
+            Effect.fail(new EventStore.VersionConflict({ stream, expected: expectedVersion, actual: 1 }))
+        }))
+      )
+      const call = yield* serving(Layer.merge(losing, SnapshotStore.layerMemory))
+      assert.deepStrictEqual(yield* call("/accounts/a", open), {
+        status: 503,
+        body: { _tag: "TryAgain", mayHaveHappened: false }
+      })
+      assert.strictEqual((yield* call("/accounts/a", open, { "if-match": "0" })).status, 412)
+    }))
+
   it.scoped("a repeat under the same key with the first result", () =>
     Effect.gen(function*() {
       const call = yield* serving(memory)

@@ -95,6 +95,7 @@ const accounts = HttpApiGroup.make("accounts")
     HttpApiEndpoint.post("send")`/accounts/${id}`
       .setHeaders(Schema.Struct({
         "idempotency-key": Schema.optional(Schema.String),
+        // the number of a version; an entity tag of HTTP would be in quotes
         "if-match": Schema.optional(Schema.NumberFromString)
       }))
       .setPayload(Account.schemas.command)
@@ -134,9 +135,12 @@ const ofExecute = {
   ...ofLoad,
   EventEncodeError: fault,
   InvalidCommand: badRequest,
-  InvalidCommandId: badRequest,
-  VersionConflict: ({ actual }: EventStore.VersionConflict) => Effect.fail(new Outdated({ version: actual }))
+  InvalidCommandId: badRequest
 }
+
+// a client that expects no version is never outdated: other writers won at each attempt
+const ofConflict = (seen: number | undefined) => ({ actual }: EventStore.VersionConflict) =>
+  Effect.fail(seen === undefined ? new TryAgain({ mayHaveHappened: false }) : new Outdated({ version: actual }))
 
 const handlers = HttpApiBuilder.group(Api, "accounts", (handlers) =>
   handlers
@@ -156,7 +160,10 @@ const handlers = HttpApiBuilder.group(Api, "accounts", (handlers) =>
           expectedVersion: seen === undefined ? undefined : ExpectedVersion.exact(seen)
         })
         return { version, balance: state.balance, duplicate }
-      }).pipe(Effect.catchTags(ofExecute))))
+      }).pipe(
+        Effect.catchTag("VersionConflict", ofConflict(headers["if-match"])),
+        Effect.catchTags(ofExecute)
+      )))
 
 /** The API with the repository that it needs. The stores are chosen by the program. */
 export const ApiLive = HttpApiBuilder.api(Api).pipe(

@@ -126,8 +126,8 @@ export interface Repository<in out A extends Aggregate.Any> {
   readonly load: (id: Aggregate.Id<A>) => Effect.Effect<Loaded<Aggregate.Id<A>, Aggregate.State<A>>, LoadError>
 
   /**
-   * Loads the state as it was at a version, or at a time: after the last event that is not later. It uses no snapshot of
-   * a newer version, and saves none.
+   * Loads the state as it was at a version, or at a time: after the last event that is not later. A number is a version,
+   * and never a time in milliseconds. It uses no snapshot of a newer version, and saves none.
    *
    * Fails with `VersionNotReached` if the aggregate has no such version yet. At version 0, and at a time before the first
    * event, the state is the initial one. A time reads the events after it too.

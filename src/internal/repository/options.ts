@@ -135,9 +135,9 @@ export interface ExecuteOptions {
    */
   readonly commandId?: string | undefined
   /**
-   * The version of the state on which the caller bases the command. If the aggregate is at another version, the command
-   * fails with a `VersionConflict` at once and is not decided. After a lost race it is decided again only if the new
-   * version is an expected one too. Default: any version.
+   * The version of the state on which the caller bases the command, such as `ExpectedVersion.exact(3)`. If the aggregate
+   * is at another version, the command fails with a `VersionConflict` at once and is not decided. After a lost race it is
+   * decided again only if the new version is an expected one too. Default: any version.
    */
   readonly expectedVersion?: ExpectedVersion.ExpectedVersion | undefined
   /**
