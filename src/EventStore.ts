@@ -265,9 +265,10 @@ export interface Encoded {
  */
 export const makeEncoded = (driver: Encoded): EventStore["Type"] =>
   EventStore.of({
-    append: (stream, events, options) =>
+    append: (given, events, options) =>
       Effect.clockWith((clock) =>
-        Input.whenReadable("append", stream, () => {
+        Input.whenReadable("append", given, () => {
+          const stream = Input.streamOf(given)
           const input = Input.encodeAppend(stream, events, options)
           if (Either.isLeft(input)) {
             const problem = input.left

@@ -256,6 +256,21 @@ describe("invalid input of an untyped program", () => {
         assert.strictEqual(yield* store.version(stream), 0)
       }).pipe(Effect.provide(layer)))
 
+    it.effect(`a stream whose accessor changes is the one that was checked (${name})`, () =>
+      Effect.gen(function*() {
+        const store = yield* EventStore.EventStore
+        const changing = () => {
+          let reads = 0
+          return Object.defineProperty({ ...stream }, "aggregate", {
+            get: () => ++reads === 1 ? stream.aggregate : "\u0000"
+          })
+        }
+        yield* store.append(changing(), [event], any)
+        const imported = { ...event, id: "imported", stream: changing() }
+        yield* Stream.runDrain(store.import(Stream.make(imported)))
+        assert.strictEqual(yield* store.version(stream), 2)
+      }).pipe(Effect.provide(layer)))
+
     it.effect(`to a snapshot store is a typed error, and deletes nothing (${name})`, () =>
       Effect.gen(function*() {
         const store = yield* SnapshotStore.SnapshotStore

@@ -48,6 +48,10 @@ const shown = (stream: StreamId.StreamId | null): StreamId.StreamId => {
   }
 }
 
+/** Reads the fields of a stream once: an accessor may give something else the next time. Gives what is not a stream as it is. */
+export const streamOf = (stream: StreamId.StreamId): StreamId.StreamId =>
+  isRecord(stream) ? StreamId.make(stream.aggregate, stream.id) : stream
+
 /** Encodes the events of an append, or gives a problem. */
 export const encodeAppend = (
   stream: StreamId.StreamId,

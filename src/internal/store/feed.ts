@@ -312,7 +312,7 @@ const partitionOf = (partition: Partition | undefined): Partition | string | und
   const wrong = unknownKey("the fields of partition", partition, ["index", "of"])
   if (wrong !== undefined) return wrong
   const { index, of } = partition
-  return Input.countProblem({ "of of partition": of }) ??
+  return Input.countProblem({ "the number of partitions": of }) ??
     (Number.isSafeInteger(index) && index >= 0 && index < of
       ? (of === 1 ? undefined : { index, of })
       : `index of partition is ${quote(index)}; it must be a whole number from 0 to ${of - 1}`)

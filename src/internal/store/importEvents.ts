@@ -5,7 +5,7 @@
 // Costs one walk over each payload, and one hash of it. Why: docs/decisions/0092-ids-of-imported-events.md.
 import * as Either from "effect/Either"
 import type * as Event from "../../Event.js"
-import * as StreamId from "../../StreamId.js"
+import type * as StreamId from "../../StreamId.js"
 import { maxVersion } from "../constants.js"
 import { isRecord } from "../options.js"
 import * as DerivedId from "../schema/derivedId.js"
@@ -30,7 +30,8 @@ export interface Item {
 export const read = (number: number, event: ImportedEvent): Either.Either<Item, string> => {
   if (!isRecord(event)) return Either.left("it is not an object")
   // each is read once: an accessor may give something else the next time
-  const { id, metadata, payload, stream, time, type, version } = event
+  const { id, metadata, payload, time, type, version } = event
+  const stream = Input.streamOf(event.stream)
   const problem = streamProblem(stream)
   if (problem !== undefined) return Either.left(`its stream: ${problem}`)
   if (version !== undefined && !(Number.isInteger(version) && version >= 1 && version <= maxVersion)) {
@@ -44,10 +45,9 @@ export const read = (number: number, event: ImportedEvent): Either.Either<Item, 
           `it is longer than ${Input.maxAppendLength} characters of JSON, more than a statement can take`
         )
       }
-      const { aggregate, id: streamId } = stream
       return Either.right({
         number,
-        stream: StreamId.make(aggregate, streamId),
+        stream,
         key: streamKey(stream),
         version,
         id: id === undefined ? undefined : encoded.id,
