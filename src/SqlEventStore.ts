@@ -12,13 +12,16 @@ import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import * as EventStore from "./EventStore.js"
+import { booleanProblem } from "./internal/options.js"
 import * as Append from "./internal/sql/append.js"
+import { Forced } from "./internal/sql/appendGroups.js"
 import type { EventStatements } from "./internal/sql/dialect.js"
 import { classify, eventStoreError } from "./internal/sql/failure.js"
 import * as Feed from "./internal/sql/feed.js"
 import * as Import from "./internal/sql/import.js"
 import type { Names } from "./internal/sql/names.js"
 import * as Row from "./internal/sql/row.js"
+import type { Services } from "./internal/sql/services.js"
 import { setUp } from "./internal/sql/setUp.js"
 import * as SnapshotRows from "./internal/sql/snapshotRows.js"
 import * as Spans from "./internal/sql/spans.js"
@@ -27,6 +30,20 @@ import type { InvalidOption } from "./InvalidOption.js"
 import type * as Snapshot from "./Snapshot.js"
 import type * as SqlMigrations from "./SqlMigrations.js"
 import * as StreamId from "./StreamId.js"
+
+/**
+ * The options of the event store.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Options extends SqlMigrations.Options {
+  /**
+   * Whether appends of several fibers may share a statement, and so a round trip and a commit. An append that finds the store
+   * idle goes alone and at once; those that have to wait go together. Each has its own result. Default true.
+   */
+  readonly groupAppends?: boolean | undefined
+}
 
 /**
  * Creates missing tables and returns the store.
@@ -42,15 +59,16 @@ import * as StreamId from "./StreamId.js"
  * @since 0.1.0
  * @category constructors
  */
-export const make: (options?: SqlMigrations.Options) => Effect.Effect<
+export const make: (options?: Options) => Effect.Effect<
   EventStore.EventStore["Type"],
   InvalidOption | SqlMigrations.MigrationError,
   SqlClient.SqlClient
 > = Effect.fnUntraced(function*(options) {
-  const { client, dialect, names } = yield* setUp(options)
+  const { client, dialect, names } = yield* setUp(options, ["groupAppends"])
+  const groups = yield* groupsOf(options)
   const statements = dialect.events(names)
   const { execute, executeValues, identity, inTransaction, repeat, swallow, transaction } = client
-  const services: Append.Services = { client, statements }
+  const services: Services = { client, statements }
   const feed = yield* Feed.make(client, names, statements)
   const span = Spans.make(client.sql)
   const select = (query: Query, stream?: StreamId.StreamId): Spans.Operation<ReadonlyArray<unknown>> => ({
@@ -61,7 +79,7 @@ export const make: (options?: SqlMigrations.Options) => Effect.Effect<
     result: found
   })
   return EventStore.makeEncoded({
-    append: span("EventStore.append", Append.make(services), (options) => ({
+    append: span("EventStore.append", Append.make(services, groups), (options) => ({
       name: "INSERT",
       collection: names.events,
       stream: options.stream,
@@ -140,7 +158,7 @@ export const make: (options?: SqlMigrations.Options) => Effect.Effect<
  * @category layers
  */
 export const layerWith = (
-  options: SqlMigrations.Options
+  options: Options
 ): Layer.Layer<EventStore.EventStore, InvalidOption | SqlMigrations.MigrationError, SqlClient.SqlClient> =>
   Layer.effect(EventStore.EventStore, make(options))
 
@@ -160,9 +178,16 @@ export const layerWith = (
  */
 export const layer = layerWith({})
 
+const groupsOf = (options: Options | undefined): Effect.Effect<Append.Groups, InvalidOption> =>
+  Effect.flatMap(Forced, (forced) => {
+    const problem = booleanProblem("groupAppends", options?.groupAppends)
+    if (problem !== undefined) return problem
+    return Effect.succeed(options?.groupAppends === false ? "alone" : forced ? "forced" : "grouped")
+  })
+
 const found = (events: ReadonlyArray<unknown>) => ({ "eventsourcing.events": events.length })
 
-const importing = (services: Append.Services, names: Names, span: Spans.Spans): EventStore.ImportDriver => {
+const importing = (services: Services, names: Names, span: Spans.Spans): EventStore.ImportDriver => {
   const driver = Import.make(services)
   return {
     ...driver,

@@ -34,9 +34,11 @@ import * as SqlSnapshotStore from "./SqlSnapshotStore.js"
  * @category layers
  */
 export const layerWith = (
-  options: SqlMigrations.Options
-): Layer.Layer<EventStore | SnapshotStore, InvalidOption | SqlMigrations.MigrationError, SqlClient.SqlClient> =>
-  Layer.merge(SqlEventStore.layerWith(options), SqlSnapshotStore.layerWith(options))
+  options: SqlEventStore.Options
+): Layer.Layer<EventStore | SnapshotStore, InvalidOption | SqlMigrations.MigrationError, SqlClient.SqlClient> => {
+  const { groupAppends: _, ...tables } = { ...options }
+  return Layer.merge(SqlEventStore.layerWith(options), SqlSnapshotStore.layerWith(tables))
+}
 
 /**
  * Provides the event store and the snapshot store in tables that begin with `eventsourcing_`.

@@ -2,7 +2,14 @@ import type { SqlClient } from "@effect/sql"
 import { Layer } from "effect"
 import { EventStoreContract, SnapshotStoreContract } from "effect-eventsourcing/testing"
 import { afterAll, describe, it } from "vitest"
-import { kinds, postgresTemporaryDatabase, sqliteFile, sqliteTemporaryFile, sqlStores } from "./utils/backends.js"
+import {
+  groupingStores,
+  kinds,
+  postgresTemporaryDatabase,
+  sqliteFile,
+  sqliteTemporaryFile,
+  sqlStores
+} from "./utils/backends.js"
 import { everything, sizes } from "./utils/mode.js"
 import { tamper } from "./utils/tamper.js"
 
@@ -17,6 +24,12 @@ const clients: ReadonlyArray<readonly [name: string, client: Layer.Layer<SqlClie
   ["SQLite file", sqliteTemporaryFile],
   ["PostgreSQL", postgresTemporaryDatabase]
 ]
+
+if (everything) {
+  for (const [name, client] of clients) {
+    EventStoreContract.suite(runner, `${name}, in groups`, Layer.provideMerge(groupingStores, client), tamper)
+  }
+}
 
 for (const [name, client] of clients.filter(([name]) => everything || name !== "SQLite file")) {
   EventStoreContract.suite(runner, name, Layer.provideMerge(sqlStores, client), tamper)

@@ -4,6 +4,7 @@ import { EventStore, SnapshotStore, Sqlite, SqlStores } from "effect-eventsourci
 import * as fs from "node:fs"
 import * as os from "node:os"
 import * as path from "node:path"
+import { Forced } from "../../src/internal/sql/appendGroups.js"
 
 export type Stores = EventStore.EventStore | SnapshotStore.SnapshotStore
 
@@ -19,5 +20,8 @@ export const sqliteTemporaryFile = Layer.unwrapScoped(
 )
 
 export const sqlStores = SqlStores.layer
+
+/** The stores, where every append outside a transaction is in a group. */
+export const groupingStores = Layer.provide(sqlStores, Layer.succeed(Forced, true))
 
 export const memoryStores = Layer.merge(EventStore.layerMemory, SnapshotStore.layerMemory)

@@ -11,21 +11,31 @@ import * as EventTime from "../eventTime.js"
 import { liveClock } from "../liveClock.js"
 import { judge } from "../store/appendVerdict.js"
 import * as Overtaking from "../store/overtaking.js"
-import type { StoreClient } from "./client.js"
-import type { AppendOptions, EventStatements } from "./dialect.js"
+import * as AppendGroups from "./appendGroups.js"
+import type { AppendOptions } from "./dialect.js"
 import { classify, eventStoreError } from "./failure.js"
 import * as Row from "./row.js"
+import type { Services } from "./services.js"
 
-export interface Services {
-  readonly client: StoreClient
-  readonly statements: EventStatements
+/** Whether appends share statements: never, if they have to wait anyway, or always. */
+export type Groups = "alone" | "grouped" | "forced"
+
+export const make = (services: Services, groups: Groups): EventStore.Encoded["append"] => {
+  const send = groups === "alone"
+    ? AppendGroups.alone(services)
+    : AppendGroups.make(services, { forced: groups === "forced" })
+  return (options) => append(services, send, options)
 }
 
-export const make = (services: Services): EventStore.Encoded["append"] => (options) =>
+const append = (
+  services: Services,
+  send: AppendGroups.Send,
+  options: AppendOptions
+): ReturnType<EventStore.Encoded["append"]> =>
   Effect.suspend(() => {
     const { stream } = options
     const tries: Tries = { mayHaveAppended: false, overtakenAt: undefined }
-    const once = appendOnce(services, options, tries)
+    const once = appendOnce(services, send, options, tries)
     return once.pipe(
       Effect.catchTag("Overtaken", (error) =>
         error.forGood
@@ -49,9 +59,7 @@ export const make = (services: Services): EventStore.Encoded["append"] => (optio
 export const version = ({ client, statements }: Services, stream: StreamId.StreamId): Effect.Effect<number, SqlError> =>
   Effect.map(client.repeat(client.execute(statements.version(stream))), ([row]) => Row.number(row.version))
 
-interface Tries {
-  /** One of the tries may have appended, even if the last one did not. */
-  mayHaveAppended: boolean
+interface Tries extends AppendGroups.Tries {
   /** The head of the stream after the last try that violated an index and left no other trace. */
   overtakenAt: number | undefined
 }
@@ -68,14 +76,12 @@ type Failure = SqlError | Overtaken | EventStore.VersionConflict | EventStore.Du
 
 const appendOnce = (
   services: Services,
+  send: AppendGroups.Send,
   options: AppendOptions,
   tries: Tries
 ): Effect.Effect<EventStore.AppendResult, Failure> => {
-  const { client: { attempt, executeValues }, statements } = services
-  const inserted = Effect.tapError(executeValues(statements.append(options)), (error) =>
-    Effect.sync(() => {
-      tries.mayHaveAppended ||= classify(error).mayHaveHappened
-    }))
+  const { client: { attempt }, statements } = services
+  const inserted = Effect.tapError(send(options, tries), (error) => Effect.sync(() => AppendGroups.note(error, tries)))
   return attempt(inserted).pipe(
     Effect.flatMap((rows) => {
       const last = statements.appended(rows, options)

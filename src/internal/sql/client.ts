@@ -8,6 +8,7 @@ import * as Statement from "@effect/sql/Statement"
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
+import type * as Fiber from "effect/Fiber"
 import { identity } from "effect/Function"
 import * as Option from "effect/Option"
 import { isTraced } from "../tracing.js"
@@ -48,6 +49,8 @@ export interface StoreClient {
   readonly transaction: <A, E>(effect: Effect.Effect<A, E>) => Effect.Effect<A, E | SqlError>
   /** Whether the caller is inside a transaction of this client. */
   readonly inTransaction: Effect.Effect<boolean>
+  /** Whether a fiber's statement may be sent with those of others: it is in no transaction, and nothing transforms it. */
+  readonly mayShare: (fiber: Fiber.RuntimeFiber<unknown, unknown>) => boolean
 }
 
 export const make: Effect.Effect<StoreClient, SqlError, SqlClient.SqlClient> = Effect.gen(function*() {
@@ -95,7 +98,13 @@ export const make: Effect.Effect<StoreClient, SqlError, SqlClient.SqlClient> = E
         const traced = isTraced(fiber) ? Effect.withTracerEnabled(effect, true) : effect
         return Effect.withTracerEnabled(Transactions.begin(sql, traced, (_, error) => error), false)
       }),
-    inTransaction: Effect.contextWith((context: Context.Context<never>) => ownTransaction(parts, context) !== undefined)
+    inTransaction: Effect.contextWith((context: Context.Context<never>) =>
+      ownTransaction(parts, context) !== undefined
+    ),
+    mayShare: (fiber) =>
+      (isPostgres || parts.sqlite !== undefined) &&
+      Option.isNone(fiber.getFiberRef(Statement.currentTransformer)) &&
+      ownTransaction(parts, fiber.currentContext) === undefined
   }
 })
 

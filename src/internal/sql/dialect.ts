@@ -1,4 +1,5 @@
 import type * as Option from "effect/Option"
+import type * as Order from "effect/Order"
 import type * as EventStore from "../../EventStore.js"
 import type * as Position from "../../Position.js"
 import type * as StreamId from "../../StreamId.js"
@@ -23,6 +24,8 @@ export interface EventStatements {
   readonly append: (options: AppendOptions) => Query
   /** The last event of an append, from its rows; `undefined` where the stream's version was not as expected. */
   readonly appended: (rows: ReadonlyArray<ReadonlyArray<unknown>>, options: AppendOptions) => AppendedRow | undefined
+  /** Several appends in one statement, in an order in which two groups do not block each other. */
+  readonly appendGroup?: AppendGroup | undefined
   /** Where the events with these ids are: `event_id`, `aggregate`, `stream_id`, `version`, the position and `time`. */
   readonly standing: (ids: ReadonlyArray<string>) => Query
   /** One row with `version`. */
@@ -45,6 +48,14 @@ export interface EventStatements {
    * event id a JSON array of event id, schema version, fingerprint and time; its own time is null.
    */
   readonly readWithSnapshot: (snapshots: string) => (options: LoadOptions) => Query
+}
+
+export interface AppendGroup {
+  readonly query: (appends: ReadonlyArray<AppendOptions>) => Query
+  /** The rows of each append, as its own statement gives them. */
+  readonly split: (rows: ReadonlyArray<ReadonlyArray<unknown>>) => ReadonlyArray<ReadonlyArray<ReadonlyArray<unknown>>>
+  /** Puts the appends of a group in order. */
+  readonly order: Order.Order<AppendOptions>
 }
 
 /** The statements of an import. */

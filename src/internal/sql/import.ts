@@ -3,9 +3,9 @@ import type { SqlError } from "@effect/sql/SqlError"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import type * as EventStore from "../../EventStore.js"
-import type { Services } from "./append.js"
 import { classify, eventStoreError } from "./failure.js"
 import * as Row from "./row.js"
+import type { Services } from "./services.js"
 
 export const make = (
   { client: { attempt, execute, executeValues, repeat }, statements }: Services

@@ -66,9 +66,14 @@ export interface Options {
 }
 
 export const run = (options?: Options): Effect.Effect<void, InvalidOption | MigrationError, SqlClient.SqlClient> =>
+  Effect.flatMap(Tables.names(options), (names) => runOn(names, options))
+
+export const runOn = (
+  names: Tables.Names,
+  options: Options | undefined
+): Effect.Effect<void, InvalidOption | MigrationError, SqlClient.SqlClient> =>
   Effect.gen(function*() {
     const sql = (yield* SqlClient.SqlClient).withoutTransforms()
-    const names = yield* Tables.names(options)
     const migrated = Effect.retry(attempt(sql, names, options?.migrate !== false), {
       schedule: Schedule.exponential("10 millis").pipe(Schedule.jittered, Schedule.intersect(Schedule.recurs(6))),
       while: (error) => error.cause !== undefined && !mayNotWrite(error.cause)

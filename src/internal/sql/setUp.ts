@@ -11,13 +11,13 @@ import * as Postgres from "./postgres/statements.js"
 import { asDurable, lowerBusyTimeout } from "./sqlite/pragmas.js"
 import * as Sqlite from "./sqlite/statements.js"
 
-/** Prepares the client and the tables when a SQL store is built. */
-export const setUp = (options: Migrate.Options | undefined): Effect.Effect<
+/** Prepares the client and the tables when a SQL store is built. `more` are the options that this store has besides. */
+export const setUp = (options: Migrate.Options | undefined, more: ReadonlyArray<string> = []): Effect.Effect<
   { readonly client: Client.StoreClient; readonly dialect: Dialect; readonly names: Tables.Names },
   InvalidOption | Migrate.MigrationError,
   SqlClient.SqlClient
 > =>
-  Effect.flatMap(Tables.names(options), (names) =>
+  Effect.flatMap(Tables.names(options, more), (names) =>
     Effect.gen(function*() {
       const client = yield* Client.make
       const { identity, run, sql } = client
@@ -28,7 +28,7 @@ export const setUp = (options: Migrate.Options | undefined): Effect.Effect<
         mssql: () => unknownDialect("mssql"),
         clickhouse: () => unknownDialect("clickhouse")
       })
-      yield* run(Effect.provideService(Migrate.run(options), SqlClient.SqlClient, identity))
+      yield* run(Effect.provideService(Migrate.runOn(names, options), SqlClient.SqlClient, identity))
       const schema = Tables.schemaOf(names)
       if (schema !== undefined && dialect === Sqlite.dialect) yield* run(asDurable(sql, schema))
       return { client, dialect, names }

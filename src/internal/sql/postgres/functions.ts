@@ -56,6 +56,7 @@ RETURN head_version + cardinality($3) || ' ' || last_transaction || ' ' || last_
       };
 END`
     },
+    appendGroup: appendGroup(names, transaction),
     load: {
       name: `${names.prefix}_load_2`,
       // aggregate, stream id, schema version, fingerprint or NULL for any, migratable schemas, limit
@@ -77,6 +78,76 @@ RETURN QUERY ${tail(names.events, "$3", "$4")};
 END`
     }
   } as const satisfies Record<string, Function>
+}
+
+/**
+ * Appends to several streams in turn, each append with its own verdict. The appends are ordered by stream, so that two groups
+ * wait for each other in one direction only. Where the first one has to wait for an uncommitted append of another
+ * transaction, the group fails after a moment, and its appends are sent alone: they must not wait for a stream of another.
+ */
+const appendGroup = (names: Names, transaction: string): Function => {
+  const insert = `INSERT INTO ${quoted(names.events)}
+      (transaction, version, aggregate, stream_id, event_id, type, payload, metadata, time)`
+  const more = (first: string, others: string) => `${first} || ${others}[taken + 1 : taken + item.count - 1]`
+  return {
+    name: `${names.prefix}_append_many_1`,
+    // for each append: aggregate, stream id, number of events, lowest and highest version to append to, and its first event
+    // (id, type, payload, metadata, time or NULL); then the other events of all appends
+    parameters: [
+      ...["text[]", "text[]", "integer[]", "bigint[]", "bigint[]"],
+      ...["text[]", "text[]", "text[]", "text[]", "bigint[]"],
+      ...["text[]", "text[]", "text[]", "text[]", "bigint[]"]
+    ],
+    // a line for each append: what append returns, or nothing
+    returns: "text",
+    volatility: "VOLATILE",
+    settings: ["lock_timeout = '20ms'"],
+    body: `DECLARE
+  item record;
+  taken integer := 0;
+  head_version bigint;
+  head_transaction bigint;
+  last_transaction bigint;
+  last_position bigint;
+  last_time timestamptz;
+  verdicts text := '';
+BEGIN
+FOR item IN SELECT * FROM unnest($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)
+  AS row (aggregate, stream_id, count, low, high, event_id, type, payload, metadata, time)
+LOOP
+  SELECT version, transaction INTO head_version, head_transaction FROM ${quoted(names.events)}
+  WHERE aggregate = item.aggregate AND stream_id = item.stream_id ORDER BY version DESC LIMIT 1;
+  head_version := coalesce(head_version, 0);
+  IF head_version BETWEEN item.low AND item.high THEN
+    IF item.count = 1 THEN
+      last_time := ${PgTime.ofMillis("item.time")};
+      ${insert}
+      VALUES (${transaction}, head_version + 1, item.aggregate, item.stream_id, item.event_id, item.type, item.payload,
+        item.metadata, last_time)
+      RETURNING transaction, position INTO last_transaction, last_position;
+    ELSE
+      last_time := ${PgTime.ofMillis("$15[taken + item.count - 1]")};
+      WITH inserted AS (
+        ${insert}
+        SELECT ${transaction}, head_version + row.number, item.aggregate, item.stream_id, row.event_id, row.type,
+          row.payload, row.metadata, ${PgTime.ofMillis("row.time")}
+        FROM unnest(${more("item.event_id", "$11")}, ${more("item.type", "$12")}, ${more("item.payload", "$13")},
+          ${more("item.metadata", "$14")}, ${more("item.time", "$15")})
+          WITH ORDINALITY AS row (event_id, type, payload, metadata, time, number)
+        ORDER BY row.number
+        RETURNING transaction, position
+      )
+      SELECT max(transaction), max(position) INTO last_transaction, last_position FROM inserted;
+    END IF;
+    verdicts := verdicts || (head_version + item.count || ' ' || last_transaction || ' ' || last_position || ' ' ||
+      ${PgTime.column("last_time")});
+  END IF;
+  verdicts := verdicts || chr(10);
+  taken := taken + item.count - 1;
+END LOOP;
+RETURN verdicts;
+END`
+  }
 }
 
 // in a query around the one that chooses the ids: the last event of the stream is looked for once
@@ -139,6 +210,8 @@ export interface Function {
   readonly parameters: ReadonlyArray<string>
   readonly returns: string
   readonly volatility: "STABLE" | "VOLATILE"
+  /** Settings beside those of all functions. */
+  readonly settings?: ReadonlyArray<string> | undefined
   readonly body: string
 }
 
@@ -149,10 +222,10 @@ export const statements = (names: Names): ReadonlyArray<{ readonly name: string;
     statement: create(created)
   }))
 
-export const create = ({ body, name, parameters, returns, volatility }: Function): string =>
+export const create = ({ body, name, parameters, returns, settings: own = [], volatility }: Function): string =>
   `CREATE OR REPLACE FUNCTION ${quoted(name)} (${parameters.join(", ")})
 RETURNS ${returns} LANGUAGE plpgsql ${volatility}
-${settings.map((setting) => `SET ${setting}`).join(" ")}
+${[...settings, ...own].map((setting) => `SET ${setting}`).join(" ")}
 AS $body$
 #variable_conflict use_column
 ${body}

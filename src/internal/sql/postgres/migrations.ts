@@ -13,8 +13,14 @@ import { pgText } from "./text.js"
 export const all = (names: Names): Migrations["all"] => [
   { name: "create_tables", statements: PgTables.statements(names) },
   { name: "create_functions", statements: PgOlderFunctions.make(names).map(PgFunctions.create) },
-  { name: "create_functions_with_times", statements: PgFunctions.statements(names).map(({ statement }) => statement) }
+  { name: "create_functions_with_times", statements: created(PgFunctions.make(names), ["append", "load", "tail"]) },
+  { name: "create_function_of_groups", statements: created(PgFunctions.make(names), ["appendGroup"]) }
 ]
+
+const created = <K extends string>(
+  functions: Readonly<Record<K, PgFunctions.Function>>,
+  keys: ReadonlyArray<K>
+): ReadonlyArray<string> => keys.map((key) => PgFunctions.create(functions[key]))
 
 export const migrations = (sql: SqlClient.SqlClient, names: Names): Migrations => {
   const exists = (what: string) =>

@@ -1,3 +1,5 @@
+import * as Order from "effect/Order"
+import type { EncodedEvent } from "../../../Event.js"
 import * as ExpectedVersion from "../../../ExpectedVersion.js"
 import * as Position from "../../../Position.js"
 import { shortPage } from "../../constants.js"
@@ -49,6 +51,7 @@ const events = (names: Names): EventStatements => {
   const events = quoted(names.events)
   const functions = PgFunctions.make(names)
   const append = prepared(`SELECT ${pgText(PgFunctions.call(functions.append), "text")}`)
+  const appendGroup = prepared(`SELECT ${pgText(PgFunctions.call(functions.appendGroup), "text")}`)
   const version = prepared(`SELECT ${pgText("coalesce(max(version), 0)", "integer")} AS version FROM ${events}
 WHERE aggregate = $1 AND stream_id = $2`)
   const standing = write(`SELECT ${Feed.select(where)} FROM ${events} WHERE event_id = ANY (:ids::text[])`)
@@ -66,7 +69,11 @@ ORDER BY event.version${reverse ? " DESC" : ""} LIMIT ${limit}`)
       const [version, transaction, position, time] = Row.text(last).split(" ")
       return { version: Row.number(version), transaction, position, time: PgTime.millis(time) }
     },
-
+    appendGroup: {
+      query: (appends) => ({ text: appendGroup, params: appendGroupParams(appends) }),
+      split: ([[verdicts]]) => Row.text(verdicts).split("\n").map((line) => [[line === "" ? null : line]]),
+      order: byStream
+    },
     standing: (ids) => standing({ ids }),
     version: ({ aggregate, id }) => ({ text: version, params: [aggregate, id] }),
     isOurs: ({ violated }) => ({
@@ -112,6 +119,31 @@ const appendParams = ({ events, expected, stream }: AppendOptions): ReadonlyArra
     min,
     max,
     events.some(({ time }) => time !== undefined) ? events.map(({ time }) => time ?? null) : null
+  ]
+}
+
+const byStream = Order.combine(
+  Order.mapInput(Order.string, ({ stream }: AppendOptions) => stream.aggregate),
+  Order.mapInput(Order.string, ({ stream }: AppendOptions) => stream.id)
+)
+
+const appendGroupParams = (appends: ReadonlyArray<AppendOptions>): ReadonlyArray<unknown> => {
+  const bounds = appends.map(({ expected }) => ExpectedVersion.bounds(expected))
+  const columns = (events: ReadonlyArray<EncodedEvent>) => [
+    events.map(({ id }) => id),
+    events.map(({ type }) => type),
+    events.map(({ payload }) => payload),
+    events.map(({ metadata }) => metadata),
+    events.map(({ time }) => time ?? null)
+  ]
+  return [
+    appends.map(({ stream }) => stream.aggregate),
+    appends.map(({ stream }) => stream.id),
+    appends.map(({ events }) => events.length),
+    bounds.map(({ min }) => min),
+    bounds.map(({ max }) => max),
+    ...columns(appends.map(({ events }) => events[0])),
+    ...columns(appends.flatMap(({ events }) => events.slice(1)))
   ]
 }
 

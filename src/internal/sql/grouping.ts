@@ -1,0 +1,78 @@
+// Operations of many fibers that are sent together. `lanes.ts` and `rounds.ts` say when; here is the queue of both.
+import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+
+export interface Grouping<in Item, in out Answer> {
+  /** Runs an operation: as `alone` does, or in a group. */
+  readonly run: <E>(item: Item, alone: Effect.Effect<Answer, E>) => Effect.Effect<Answer, E>
+}
+
+export interface Options<in Item, out Answer> {
+  /** The highest sum of weights in a group. An operation that weighs more than a quarter of it always goes alone. */
+  readonly capacity: number
+  readonly weigh: (item: Item) => number
+  /** Sends a group, and gives an answer for each item. An item without one is run alone, and so are all if this fails. */
+  readonly send: (items: ReadonlyArray<Item>) => Effect.Effect<ReadonlyArray<Answer | undefined>, unknown>
+}
+
+export const isHeavy = <Item, Answer>({ capacity, weigh }: Options<Item, Answer>, item: Item): boolean =>
+  weigh(item) * 4 > capacity
+
+/** Runs an operation whose answer is that of a group, or alone if the group has none for it. */
+export const orAlone = <Answer, E>(
+  answer: Effect.Effect<Answer | undefined>,
+  alone: Effect.Effect<Answer, E>
+): Effect.Effect<Answer, E> => Effect.flatMap(answer, (answer) => answer === undefined ? alone : Effect.succeed(answer))
+
+interface Waiting<out Item, in Answer> {
+  readonly item: Item
+  readonly resume: (answer: Answer | undefined) => void
+}
+
+/** The operations that wait, first come, first served. */
+export class Queue<Item, Answer> {
+  private readonly waiting = new Set<Waiting<Item, Answer>>()
+
+  constructor(private readonly options: Options<Item, Answer>) {}
+
+  get size(): number {
+    return this.waiting.size
+  }
+
+  /** Waits for the answer. An interruption takes the item out of the queue; after it was sent, only the waiting ends. */
+  wait(item: Item): Effect.Effect<Answer | undefined> {
+    return Effect.async((resume) => {
+      const waiting: Waiting<Item, Answer> = { item, resume: (answer) => resume(Effect.succeed(answer)) }
+      this.waiting.add(waiting)
+      return Effect.sync(() => this.waiting.delete(waiting))
+    })
+  }
+
+  /** Sends as many of those that wait as fit into a group, and gives their number. */
+  send(): Effect.Effect<number> {
+    return Effect.suspend(() => {
+      const group = this.take()
+      if (group.length === 0) return Effect.succeed(0)
+      const sent = Effect.suspend(() => this.options.send(group.map(({ item }) => item)))
+      return Effect.map(Effect.exit(sent), (exit) => {
+        for (const [index, { resume }] of group.entries()) {
+          resume(Exit.isSuccess(exit) ? exit.value[index] : undefined)
+        }
+        return group.length
+      })
+    })
+  }
+
+  private take(): ReadonlyArray<Waiting<Item, Answer>> {
+    const { capacity, weigh } = this.options
+    const group: Array<Waiting<Item, Answer>> = []
+    let weight = 0
+    for (const waiting of this.waiting) {
+      weight += weigh(waiting.item)
+      if (group.length > 0 && weight > capacity) break
+      group.push(waiting)
+      this.waiting.delete(waiting)
+    }
+    return group
+  }
+}

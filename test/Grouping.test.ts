@@ -1,0 +1,290 @@
+// operations of many fibers that are sent together
+import { assert, describe, it } from "@effect/vitest"
+import { Deferred, Effect, Exit, FastCheck as fc, Fiber } from "effect"
+import { afterEach, beforeEach, vi } from "vitest"
+import type * as Grouping from "../src/internal/sql/grouping.js"
+import * as Lanes from "../src/internal/sql/lanes.js"
+import * as Rounds from "../src/internal/sql/rounds.js"
+
+type Answer = string
+
+/** Sends that end when the test says so. */
+const makeSends = () => {
+  const sends: Array<{ readonly items: ReadonlyArray<string>; readonly end: Deferred.Deferred<void, string> }> = []
+  const alone: Array<string> = []
+  return {
+    sends,
+    alone,
+    options: {
+      capacity: 100,
+      weigh: (item: string) => Number(item.split("*")[1] ?? 10),
+      send: (items: ReadonlyArray<string>) =>
+        Effect.gen(function*() {
+          const end = yield* Deferred.make<void, string>()
+          sends.push({ items, end })
+          yield* Deferred.await(end)
+          return items.map((item): Answer | undefined => item.startsWith("none") ? undefined : `${item} in a group`)
+        })
+    } satisfies Grouping.Options<string, Answer>,
+    /** Runs alone until the deferred is done. */
+    on: (run: Grouping.Grouping<string, Answer>["run"]) => (item: string, until: Effect.Effect<void> = Effect.void) =>
+      run(
+        item,
+        Effect.suspend(() => {
+          alone.push(item)
+          return Effect.as(until, `${item} alone`)
+        })
+      )
+  }
+}
+
+/** The timers of 20 ms, which end when the test says so. Effect's scheduler has timers of its own, which go on. */
+const timers = new Map<unknown, () => void>()
+const fire = () => {
+  const due = Array.from(timers.values())
+  timers.clear()
+  for (const callback of due) callback()
+}
+
+/** Lets all fibers run that can. */
+const settle = Effect.repeatN(Effect.yieldNow({ priority: 2 }), 5)
+
+describe("lanes", () => {
+  beforeEach(() => {
+    timers.clear()
+    const { clearTimeout, setTimeout } = globalThis
+    vi.stubGlobal("setTimeout", (callback: () => void, millis?: number): unknown => {
+      if (millis !== 20) return setTimeout(callback, millis)
+      const timer = {}
+      timers.set(timer, callback)
+      return timer
+    })
+    vi.stubGlobal("clearTimeout", (timer: ReturnType<typeof setTimeout>) => {
+      if (!timers.delete(timer)) clearTimeout(timer)
+    })
+  })
+  afterEach(() => {
+    vi.unstubAllGlobals()
+  })
+
+  const lanes = (sends: ReturnType<typeof makeSends>) =>
+    sends.on(Lanes.make({ ...sends.options, lanes: 1, patience: 20 }).run)
+
+  it.effect("what finds a free lane goes alone and at once, one after the other", () =>
+    Effect.gen(function*() {
+      const sends = makeSends()
+      const run = lanes(sends)
+      assert.deepStrictEqual(yield* Effect.all([run("a"), run("b")]), ["a alone", "b alone"])
+      assert.strictEqual(timers.size, 0)
+    }))
+
+  it.effect("those that wait for a lane go together when it gets free, each with its own answer", () =>
+    Effect.gen(function*() {
+      const sends = makeSends()
+      const run = lanes(sends)
+      const until = yield* Deferred.make<void>()
+      const fibers = yield* Effect.forEach(
+        ["a", "b", "none", "c"],
+        (item) => Effect.fork(run(item, Deferred.await(until)))
+      )
+      yield* settle
+      assert.deepStrictEqual(sends.alone, ["a"])
+      assert.lengthOf(sends.sends, 0)
+      yield* Deferred.succeed(until, undefined)
+      yield* settle
+      assert.deepStrictEqual(sends.sends.map(({ items }) => items), [["b", "none", "c"]])
+      // these find the lane taken by the group
+      const late = yield* Effect.fork(run("d"))
+      yield* settle
+      yield* Deferred.succeed(sends.sends[0].end, undefined)
+      yield* settle
+      yield* Deferred.succeed(sends.sends[1].end, undefined)
+      assert.deepStrictEqual(yield* Fiber.join(Fiber.all(fibers)), [
+        "a alone",
+        "b in a group",
+        "none alone",
+        "c in a group"
+      ])
+      assert.strictEqual(yield* Fiber.join(late), "d in a group")
+      assert.strictEqual(yield* run("e"), "e alone")
+      assert.strictEqual(timers.size, 0)
+    }))
+
+  it.effect("a group has what fits, and what is heavy goes alone although no lane is free", () =>
+    Effect.gen(function*() {
+      const sends = makeSends()
+      const run = lanes(sends)
+      const until = yield* Deferred.make<void>()
+      yield* Effect.fork(run("a", Deferred.await(until)))
+      yield* settle
+      yield* Effect.forEach(["b*25", "c*25", "d*25", "e*25", "f*25"], (item) => Effect.fork(run(item)))
+      assert.strictEqual(yield* run("heavy*26"), "heavy*26 alone")
+      yield* Deferred.succeed(until, undefined)
+      yield* settle
+      yield* Deferred.succeed(sends.sends[0].end, undefined)
+      yield* settle
+      assert.deepStrictEqual(sends.sends.map(({ items }) => items), [["b*25", "c*25", "d*25", "e*25"], ["f*25"]])
+    }))
+
+  it.effect("each is run alone if the group fails", () =>
+    Effect.gen(function*() {
+      const sends = makeSends()
+      const run = lanes(sends)
+      const until = yield* Deferred.make<void>()
+      yield* Effect.fork(run("a", Deferred.await(until)))
+      yield* settle
+      const fibers = yield* Effect.forEach(["b", "c"], (item) => Effect.fork(run(item)))
+      yield* settle
+      yield* Deferred.succeed(until, undefined)
+      yield* settle
+      yield* Deferred.fail(sends.sends[0].end, "lost")
+      assert.deepStrictEqual(yield* Fiber.join(Fiber.all(fibers)), ["b alone", "c alone"])
+    }))
+
+  it.effect("an interruption takes out what waits, and after the sending it ends the waiting alone", () =>
+    Effect.gen(function*() {
+      const sends = makeSends()
+      const run = lanes(sends)
+      const until = yield* Deferred.make<void>()
+      const first = yield* Effect.fork(run("a", Deferred.await(until)))
+      yield* settle
+      const [b, c, d] = yield* Effect.forEach(["b", "c", "d"], (item) => Effect.fork(run(item)))
+      yield* settle
+      yield* Fiber.interrupt(b)
+      // gives its lane back
+      yield* Fiber.interrupt(first)
+      yield* settle
+      assert.deepStrictEqual(sends.sends.map(({ items }) => items), [["c", "d"]])
+      yield* Fiber.interrupt(c)
+      yield* Deferred.succeed(sends.sends[0].end, undefined)
+      assert.strictEqual(yield* Fiber.join(d), "d in a group")
+      assert.deepStrictEqual(sends.alone, ["a"])
+    }))
+
+  it.effect("what waits behind a send that is held up is sent after a while", () =>
+    Effect.gen(function*() {
+      const sends = makeSends()
+      const run = lanes(sends)
+      yield* Effect.fork(run("a", Effect.never))
+      yield* settle
+      const b = yield* Effect.fork(run("b"))
+      yield* settle
+      assert.lengthOf(sends.sends, 0)
+      fire()
+      yield* settle
+      yield* Deferred.succeed(sends.sends[0].end, undefined)
+      assert.strictEqual(yield* Fiber.join(b), "b in a group")
+      // and again
+      const c = yield* Effect.fork(run("c"))
+      yield* settle
+      fire()
+      yield* settle
+      yield* Deferred.succeed(sends.sends[1].end, undefined)
+      assert.strictEqual(yield* Fiber.join(c), "c in a group")
+      assert.strictEqual(timers.size, 0)
+    }))
+
+  const step = fc.oneof(
+    fc.record({ tag: fc.constant("run" as const), weight: fc.integer({ min: 1, max: 40 }) }),
+    fc.record({
+      tag: fc.constantFrom("end" as const, "fail" as const, "interrupt" as const, "wait" as const, "free" as const),
+      index: fc.nat(9)
+    })
+  )
+
+  it.effect.prop(
+    "whatever happens, each that is not interrupted is answered once, and no lane is lost",
+    { steps: fc.array(step, { maxLength: 40 }), lanes: fc.integer({ min: 1, max: 3 }) },
+    ({ lanes, steps }) =>
+      Effect.gen(function*() {
+        const sends = makeSends()
+        const run = sends.on(Lanes.make({ ...sends.options, lanes, patience: 20 }).run)
+        const fibers: Array<Fiber.Fiber<Answer>> = []
+        const interrupted = new Set<number>()
+        const frees: Array<Deferred.Deferred<void>> = []
+        for (const each of steps) {
+          if (each.tag === "run") {
+            const free = yield* Deferred.make<void>()
+            frees.push(free)
+            fibers.push(yield* Effect.fork(run(`${fibers.length}*${each.weight}`, Deferred.await(free))))
+          } else if (each.tag === "end" && each.index < sends.sends.length) {
+            yield* Deferred.succeed(sends.sends[each.index].end, undefined)
+          } else if (each.tag === "fail" && each.index < sends.sends.length) {
+            yield* Deferred.fail(sends.sends[each.index].end, "lost")
+          } else if (each.tag === "interrupt" && each.index < fibers.length) {
+            interrupted.add(each.index)
+            yield* Fiber.interrupt(fibers[each.index])
+          } else if (each.tag === "free" && each.index < frees.length) {
+            yield* Deferred.succeed(frees[each.index], undefined)
+          } else fire()
+          yield* settle
+        }
+        for (const free of frees) yield* Deferred.succeed(free, undefined)
+        yield* settle
+        for (let n = 0; n < sends.sends.length; n++) {
+          yield* Deferred.succeed(sends.sends[n].end, undefined)
+          yield* settle
+        }
+        for (const [index, fiber] of fibers.entries()) {
+          const exit = yield* Fiber.await(fiber)
+          if (!interrupted.has(index)) assert.isTrue(Exit.isSuccess(exit))
+          if (Exit.isSuccess(exit)) assert.isTrue(exit.value.startsWith(`${index}*`), exit.value)
+        }
+        const sent = sends.sends.flatMap(({ items }) => items)
+        assert.strictEqual(new Set(sent).size, sent.length)
+        // all lanes are free again
+        assert.strictEqual(yield* run("last", Effect.void), "last alone")
+        assert.strictEqual(timers.size, 0)
+      }),
+    { fastCheck: { numRuns: 200 } }
+  )
+})
+
+describe("rounds", () => {
+  const rounds = (sends: ReturnType<typeof makeSends>) => sends.on(Rounds.make({ ...sends.options, forced: false }).run)
+  const endAll = (sends: ReturnType<typeof makeSends>) =>
+    Effect.forEach(sends.sends, ({ end }) => Deferred.succeed(end, undefined))
+
+  it.effect("the operations of one fiber go alone and at once", () =>
+    Effect.gen(function*() {
+      const sends = makeSends()
+      const run = rounds(sends)
+      assert.deepStrictEqual(yield* Effect.all([run("a"), run("b"), run("c")]), ["a alone", "b alone", "c alone"])
+    }))
+
+  it.effect("those of several fibers go together, until a fiber is alone again", () =>
+    Effect.gen(function*() {
+      const sends = makeSends()
+      const run = rounds(sends)
+      const fibers = yield* Effect.forEach(["a", "b", "c"], (item) => Effect.fork(run(item)))
+      yield* settle
+      assert.deepStrictEqual(sends.alone, ["a"])
+      assert.deepStrictEqual(sends.sends.map(({ items }) => items), [["b", "c"]])
+      yield* endAll(sends)
+      assert.deepStrictEqual(yield* Fiber.join(Fiber.all(fibers)), ["a alone", "b in a group", "c in a group"])
+      // the first one after a group of several may be one of many
+      const alone = yield* Effect.fork(Effect.all([run("d"), run("e")]))
+      yield* settle
+      yield* endAll(sends)
+      assert.deepStrictEqual(yield* Fiber.join(alone), ["d in a group", "e alone"])
+    }))
+
+  it.effect("what comes while a group is under way waits for the next, and each is run alone if a group fails", () =>
+    Effect.gen(function*() {
+      const sends = makeSends()
+      const run = rounds(sends)
+      const fibers = yield* Effect.forEach(["a", "b"], (item) => Effect.fork(run(item)))
+      yield* settle
+      const late = yield* Effect.forEach(["c", "none", "d"], (item) => Effect.fork(run(item)))
+      yield* settle
+      assert.deepStrictEqual(sends.sends.map(({ items }) => items), [["b"]])
+      yield* Deferred.fail(sends.sends[0].end, "lost")
+      assert.deepStrictEqual(yield* Fiber.join(Fiber.all(fibers)), ["a alone", "b alone"])
+      yield* settle
+      yield* Fiber.interrupt(late[0])
+      yield* endAll(sends)
+      assert.strictEqual(yield* Fiber.join(late[1]), "none alone")
+      assert.strictEqual(yield* Fiber.join(late[2]), "d in a group")
+      assert.deepStrictEqual(sends.sends.map(({ items }) => items), [["b"], ["c", "none", "d"]])
+    }))
+})

@@ -1,0 +1,267 @@
+// appends of several fibers in one statement or one transaction
+import { SqlClient } from "@effect/sql"
+import { assert, describe, it } from "@effect/vitest"
+import { Chunk, DateTime, Effect, Either, FastCheck as fc, Fiber, Layer, Option, Stream } from "effect"
+import { Event, EventStore, ExpectedVersion, SqlEventStore, SqlStores } from "effect-eventsourcing"
+import { event, stream } from "./fixtures/Account.js"
+import {
+  groupingStores,
+  migratedDatabase,
+  postgresTemporaryDatabase,
+  sqliteFile,
+  sqliteTemporaryFile
+} from "./utils/backends.js"
+import { pgClient } from "./utils/postgres.js"
+
+const { any, exact, noStream, streamExists } = ExpectedVersion
+
+type Store = EventStore.EventStore["Type"]
+
+const append = (store: Store, name: string, events: ReadonlyArray<Event.ProposedEvent>, expected = any) =>
+  store.append(stream(name), events, { expectedVersion: expected })
+
+const together = <A, E, R>(effects: ReadonlyArray<Effect.Effect<A, E, R>>) =>
+  Effect.all(effects.map(Effect.either), { concurrency: "unbounded" })
+
+/** The answer of an append, without what differs between stores. */
+const answer = (
+  result: Either.Either<EventStore.AppendResult, Effect.Effect.Error<ReturnType<Store["append"]>>>
+): unknown =>
+  Either.match(result, {
+    onLeft: (error) =>
+      error._tag === "VersionConflict"
+        ? { conflict: error.actual }
+        : error._tag === "DuplicateEventId"
+        ? { duplicate: error.eventId }
+        : { failed: error.message },
+    onRight: ({ duplicate, version }) => ({ version, repeated: duplicate })
+  })
+
+const kinds: ReadonlyArray<readonly [name: string, client: Layer.Layer<SqlClient.SqlClient, unknown>]> = [
+  ["SQLite", sqliteFile(":memory:")],
+  ["PostgreSQL", postgresTemporaryDatabase]
+]
+
+for (const [name, client] of kinds) {
+  const layer = Layer.provideMerge(groupingStores, client)
+
+  describe(`a group of appends on ${name}`, () => {
+    it.effect("each has its own result", () =>
+      Effect.gen(function*() {
+        const store = yield* EventStore.EventStore
+        const [first, second, third] = [event(), event(), event()]
+        yield* append(store, "there", [first, second])
+        yield* append(store, "far", [event()])
+        const results = yield* together([
+          append(store, "new", [event(), event(), event()], noStream),
+          append(store, "far", [event()], exact(7)),
+          append(store, "there", [third], exact(2)),
+          append(store, "there", [first, second], noStream),
+          append(store, "missing", [event()], streamExists),
+          append(store, "other", [first]),
+          append(store, "other", [event()])
+        ])
+        assert.deepStrictEqual(results.map(answer), [
+          { version: 3, repeated: false },
+          { conflict: 1 },
+          { version: 3, repeated: false },
+          { version: 2, repeated: true },
+          { conflict: 0 },
+          { duplicate: first.id },
+          { version: 1, repeated: false }
+        ])
+        // the positions and times are those that a reader sees
+        for (const [stream, result] of [["new", results[0]], ["there", results[2]], ["other", results[6]]] as const) {
+          const found = yield* Effect.flatMap(
+            store.readPage({ aggregates: ["Account"], limit: 100 }),
+            ({ events }) => Effect.succeed(events.filter((event) => event.stream.id === stream).at(-1))
+          )
+          const { position, time } = Either.getOrThrow(result)
+          assert.strictEqual(found?.position, Option.getOrThrow(position))
+          if (found === undefined || Event.isUnreadable(found)) return assert.fail("it is unreadable")
+          assert.deepStrictEqual(found.time, Option.getOrThrow(time))
+        }
+      }).pipe(Effect.provide(layer)))
+
+    it.effect("those to one stream see one another in the order in which they came", () =>
+      Effect.gen(function*() {
+        const store = yield* EventStore.EventStore
+        const names = Array.from({ length: 60 }, (_, n) => `s-${n % 3}`)
+        const results = yield* together(
+          names.map((name, n) => append(store, name, [event(), event()], exact(2 * Math.floor(n / 3))))
+        )
+        assert.deepStrictEqual(
+          results.map(answer),
+          names.map((_, n) => ({ version: 2 * Math.floor(n / 3) + 2, repeated: false }))
+        )
+      }).pipe(Effect.provide(layer)))
+
+    it.effect("events keep their own times, in a group with others", () =>
+      Effect.gen(function*() {
+        const store = yield* EventStore.EventStore
+        const time = Option.getOrThrow(DateTime.make("1999-12-31T23:59:59.999Z"))
+        yield* together([
+          append(store, "a", [event(), { ...event(), time }]),
+          append(store, "b", [{ ...event(), time }]),
+          append(store, "c", [event(), event()])
+        ])
+        const times = yield* Effect.forEach(["a", "b", "c"], (name) => Stream.runCollect(store.read(stream(name))))
+        const isOld = times.map((events) =>
+          Chunk.toReadonlyArray(events).map((event) => DateTime.Equivalence(event.time, time))
+        )
+        assert.deepStrictEqual(isOld, [[false, true], [true], [false, false]])
+      }).pipe(Effect.provide(layer)))
+
+    it.effect("inside a transaction of the caller an append is part of that alone", () =>
+      Effect.gen(function*() {
+        const store = yield* EventStore.EventStore
+        const [rolledBack, ...others] = yield* Effect.all([
+          Effect.either(SqlStores.transaction(Effect.zipRight(append(store, "inside", [event()]), Effect.fail("no")))),
+          ...["a", "b", "c"].map((name) => Effect.either(append(store, name, [event()])))
+        ], { concurrency: "unbounded" })
+        assert.isTrue(Either.isLeft(rolledBack))
+        assert.isTrue(others.every(Either.isRight))
+        assert.strictEqual(yield* store.version(stream("inside")), 0)
+      }).pipe(Effect.provide(layer)))
+
+    const drawn = fc.record({
+      stream: fc.nat(2),
+      count: fc.integer({ min: 1, max: 3 }),
+      expected: fc.oneof(fc.constantFrom(any, noStream, streamExists), fc.nat(5).map(exact)),
+      // the ids of an earlier append, or new ones
+      again: fc.option(fc.nat(9), { nil: undefined })
+    })
+
+    it.effect.prop(
+      "what is answered is what is stored",
+      { appends: fc.array(drawn, { minLength: 2, maxLength: 12 }) },
+      ({ appends }) =>
+        Effect.gen(function*() {
+          const store = yield* EventStore.EventStore
+          const run = crypto.randomUUID()
+          const proposed: Array<{ readonly name: string; readonly events: ReadonlyArray<Event.ProposedEvent> }> = []
+          for (const { again, count, stream } of appends) {
+            const earlier = again === undefined ? undefined : proposed[again]
+            const name = `${run}-${stream}`
+            proposed.push(
+              earlier?.name === name ? earlier : { name, events: Array.from({ length: count }, () => event()) }
+            )
+          }
+          const results = yield* together(
+            proposed.map(({ events, name }, n) => append(store, name, events, appends[n].expected))
+          )
+          const stored = new Map<string, ReadonlyArray<string>>()
+          for (const { name } of proposed) {
+            const read = Chunk.toReadonlyArray(yield* Stream.runCollect(store.read(stream(name))))
+            assert.deepStrictEqual(read.map(({ version }) => version), read.map((_, index) => index + 1))
+            stored.set(name, read.map(({ id }) => id))
+          }
+          const written = new Set<string>()
+          for (const [n, result] of results.entries()) {
+            const { events, name } = proposed[n]
+            const ids = stored.get(name) ?? []
+            const own = events.map(({ id }) => id)
+            if (Either.isRight(result)) {
+              const { version } = result.right
+              assert.deepStrictEqual(ids.slice(version - own.length, version), own)
+              for (const id of own) written.add(id)
+            } else {
+              assert.isTrue(result.left._tag === "VersionConflict" || result.left._tag === "DuplicateEventId")
+              if (result.left._tag === "VersionConflict") assert.isAtMost(result.left.actual, ids.length)
+            }
+          }
+          const all = Array.from(stored.values()).flat()
+          assert.deepStrictEqual([...all].sort(), Array.from(written).sort())
+        }).pipe(Effect.provide(layer), Effect.orDie),
+      { fastCheck: { numRuns: name === "SQLite" ? 50 : 20 } }
+    )
+
+    it.effect("an option turns groups off, and is checked", () =>
+      Effect.gen(function*() {
+        const store = yield* SqlEventStore.make({ groupAppends: false })
+        const results = yield* together(["a", "b", "c"].map((name) => append(store, name, [event()])))
+        assert.isTrue(results.every(Either.isRight))
+        const wrong = yield* Effect.flip(SqlEventStore.make(JSON.parse(`{"groupAppends":"yes"}`)))
+        assert.include(wrong.message, "groupAppends")
+      }).pipe(Effect.provide(client)))
+  })
+}
+
+describe("a group on PostgreSQL", () => {
+  const stores = Layer.provideMerge(groupingStores, postgresTemporaryDatabase)
+
+  it.live("does not wait for a stream to which another transaction appends", () =>
+    Effect.gen(function*() {
+      const store = yield* EventStore.EventStore
+      const sql = yield* SqlClient.SqlClient
+      const appended = yield* Effect.makeLatch(false)
+      const end = yield* Effect.makeLatch(false)
+      const blocking = yield* Effect.fork(sql.withTransaction(
+        append(store, "blocked", [event()]).pipe(Effect.zipRight(appended.open), Effect.zipRight(end.await))
+      ))
+      yield* appended.await
+      const blocked = yield* Effect.fork(Effect.either(append(store, "blocked", [event()], noStream)))
+      const others = yield* together(["a", "b", "c"].map((name) => append(store, name, [event()])))
+      assert.isTrue(others.every(Either.isRight))
+      assert.isTrue(Option.isNone(yield* Fiber.poll(blocked)))
+      yield* end.open
+      yield* Fiber.join(blocking)
+      assert.deepStrictEqual(answer(yield* Fiber.join(blocked)), { conflict: 1 })
+    }).pipe(Effect.scoped, Effect.provide(stores)))
+
+  it.live("that loses its connection is sent again, and no event is there twice", () =>
+    Effect.gen(function*() {
+      const url = yield* migratedDatabase
+      yield* Effect.gen(function*() {
+        const store = yield* EventStore.EventStore
+        const sql = yield* SqlClient.SqlClient
+        const killing = Effect.forever(
+          Effect.zipRight(
+            Effect.ignore(sql`SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+WHERE datname = current_database() AND pid <> pg_backend_pid() AND query LIKE '%append_many%'`),
+            Effect.yieldNow()
+          )
+        )
+        const killer = yield* Effect.fork(killing)
+        const ids = Array.from({ length: 200 }, (_, n) => ({ name: `s-${n % 20}`, event: event() }))
+        const results = yield* together(ids.map(({ event, name }) => append(store, name, [event])))
+        yield* Fiber.interrupt(killer)
+        const found = yield* store.find(ids.map(({ event }) => event.id))
+        const stored = new Set(found.map(({ eventId }) => eventId))
+        for (const [index, result] of results.entries()) {
+          if (Either.isRight(result)) assert.isTrue(stored.has(ids[index].event.id))
+          else {
+            assert.isTrue(result.left._tag === "EventStoreError" && result.left.reason === "Unavailable")
+            if (result.left._tag === "EventStoreError" && !result.left.mayHaveAppended) {
+              assert.isFalse(stored.has(ids[index].event.id))
+            }
+          }
+        }
+        const streams = yield* store.streams({ aggregate: "Account", limit: 100 })
+        assert.strictEqual(streams.reduce((sum, { version }) => sum + version, 0), stored.size)
+      }).pipe(Effect.provide(Layer.provideMerge(groupingStores, pgClient(url, { maxConnections: 8 }))))
+    }).pipe(Effect.scoped))
+})
+
+describe("a group on a SQLite file", () => {
+  it.effect("is one transaction", () =>
+    Effect.gen(function*() {
+      const store = yield* EventStore.EventStore
+      const sql = yield* SqlClient.SqlClient
+      // fails one append of the group
+      yield* sql.unsafe(`CREATE TRIGGER refuse BEFORE INSERT ON eventsourcing_events WHEN NEW.stream_id = 'bad'
+BEGIN SELECT RAISE(ABORT, 'refused'); END`)
+      const results = yield* together(["a", "bad", "b"].map((name) => append(store, name, [event()])))
+      assert.deepStrictEqual(results.map(Either.isRight), [true, false, true])
+      // ends the whole transaction
+      yield* sql.unsafe(`CREATE TRIGGER undo BEFORE INSERT ON eventsourcing_events WHEN NEW.stream_id = 'worse'
+BEGIN SELECT RAISE(ROLLBACK, 'undone'); END`)
+      const again = yield* together(["c", "worse", "d"].map((name) => append(store, name, [event()])))
+      assert.deepStrictEqual(again.map(Either.isRight), [true, false, true])
+      const versions = yield* Effect.forEach(
+        ["a", "bad", "b", "c", "worse", "d"],
+        (name) => store.version(stream(name))
+      )
+      assert.deepStrictEqual(versions, [1, 0, 1, 1, 0, 1])
+    }).pipe(Effect.provide(Layer.provideMerge(groupingStores, sqliteTemporaryFile))))
+})
