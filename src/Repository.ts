@@ -140,7 +140,7 @@ export interface Repository<in out A extends Aggregate.Any> {
   /**
    * Reads the events of an aggregate in their envelopes, decoded as a replay decodes them, page by page. Events that are
    * ignored on purpose are `Retired`. The stream fails with `HistoryGap` where a version is missing, after the events
-   * before it.
+   * before it, and with `HistoryRewritten` if the events that it gave are replaced meanwhile.
    */
   readonly history: (
     id: Aggregate.Id<A>,

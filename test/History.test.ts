@@ -82,6 +82,40 @@ describe("history", () => {
       assert.deepStrictEqual(replayed, (yield* orders.load("o-1")).state)
     }))
 
+  for (const reverse of [false, true]) {
+    it.scoped(`fails if the stream is rewritten between two pages (${reverse ? "backwards" : "forwards"})`, () =>
+      Effect.gen(function*() {
+        const accounts = yield* Repository.make(Account)
+        const sql = yield* SqlClient.SqlClient
+        const write = (amount: number) => accounts.execute(id("a"), deposit(amount, 50)).pipe(Effect.repeatN(23))
+        yield* accounts.execute(id("a"), open)
+        yield* write(1)
+        let count = 0
+        const rewrites = accounts.history(id("a"), { reverse }).pipe(Stream.tap(() =>
+          ++count === 1_000
+            ? Effect.zipRight(
+              sql`DELETE FROM eventsourcing_events`,
+              Effect.zipRight(accounts.execute(id("a"), open), write(2))
+            )
+            : Effect.void
+        ))
+        const { error, given } = yield* until(rewrites)
+        assert.strictEqual(error._tag, "HistoryRewritten")
+        assert.strictEqual(given.length, 1_000)
+        for (const decoded of given) {
+          if (decoded._tag === "Event" && decoded.event._tag === "Deposited") {
+            assert.strictEqual(decoded.event.amount, 1)
+          }
+        }
+        // a stream that only grows is the same history
+        count = 0
+        const grows = accounts.history(id("a"), { reverse }).pipe(
+          Stream.tap(() => ++count === 1_000 ? write(3) : Effect.void)
+        )
+        assert.strictEqual((yield* collect(grows)).length, reverse ? 1_201 : 2_401)
+      }).pipe(Effect.provide(Layer.provideMerge(sqlStores, sqliteFile(":memory:")))))
+  }
+
   inProcess("an id that does not encode, and a range that is none, are typed errors", () =>
     Effect.gen(function*() {
       const accounts = yield* Repository.make(Account)

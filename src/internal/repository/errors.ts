@@ -31,6 +31,7 @@ export type HistoryError =
   | EventStore.EventDecodeError
   | EventStore.EventStoreError
   | EventStore.HistoryGap
+  | HistoryRewritten
   | IdEncodeError
 
 /**
@@ -128,8 +129,8 @@ export class IdEncodeError extends Schema.TaggedError<IdEncodeError>("effect-eve
 }
 
 /**
- * Signals that the history of the stream was rewritten between two pages of a load, and again each time that the load
- * began anew, as a restore may do. Load again when the stream is at rest.
+ * Signals that the history of the stream was rewritten between two pages, as a restore may do. A load begins anew, and
+ * fails only if that happens each time; a `history` has given events already. Read again when the stream is at rest.
  *
  * @example
  * ```ts
@@ -149,8 +150,8 @@ export class HistoryRewritten extends Schema.TaggedError<HistoryRewritten>("effe
 ) {
   /** @since 0.1.0 */
   override get message(): string {
-    return `the history of ${StreamId.format(this.stream)} was rewritten each time between two pages of it: load ` +
-      "again when the stream is at rest"
+    return `the history of ${StreamId.format(this.stream)} was rewritten between two pages of it: read it again ` +
+      "when the stream is at rest"
   }
 }
 

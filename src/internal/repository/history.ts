@@ -1,7 +1,8 @@
 // Reads the events of a stream, decoded and in their envelopes.
 // Mechanism: the pages of the store are decoded one by one. A version that the stream lacks, between two events or at an
-// end of the range, is an error.
-// Cost: one statement a page, and no Effect for an event. One more where the stream ends before `toVersion`.
+// end of the range, is an error, and so is a page before which another event stands than the one that was read there.
+// Cost: two statements a page, the first one excepted, and no Effect for an event. One more where the stream ends before
+// `toVersion`.
 import * as Chunk from "effect/Chunk"
 import * as Effect from "effect/Effect"
 import * as Either from "effect/Either"
@@ -10,7 +11,7 @@ import * as Stream from "effect/Stream"
 import type * as Event from "../../Event.js"
 import * as EventStore from "../../EventStore.js"
 import type * as StreamId from "../../StreamId.js"
-import type { HistoryError } from "./errors.js"
+import { type HistoryError, HistoryRewritten } from "./errors.js"
 import type { HistoryOptions } from "./options.js"
 import type { Services } from "./services.js"
 
@@ -40,6 +41,7 @@ const pages = <Id, State, Event>(reading: Reading<Id, State, Event>): History<Ev
     const { events, fromVersion, reverse, stream, toVersion } = reading
     /** The version before the next one. Unknown before the first event of a stream that is read backwards. */
     let last = reverse ? undefined : fromVersion - 1
+    let before: Event.RecordedEvent | undefined
     const page = (recorded: Chunk.Chunk<Event.RecordedEvent>): History<Event> => {
       const first = Chunk.head(recorded)
       const begins = last === undefined && Option.isSome(first)
@@ -49,7 +51,9 @@ const pages = <Id, State, Event>(reading: Reading<Id, State, Event>): History<Ev
       last = decoded.last
       const sound = Stream.fromChunk(Chunk.unsafeFromArray(decoded.events))
       const failure = decoded.failure === undefined ? Stream.empty : Stream.fail(decoded.failure)
-      return Stream.concat(begins, Stream.concat(sound, failure))
+      const follows = before === undefined ? Stream.empty : stands(reading, before)
+      before = Option.getOrElse(Chunk.last(recorded), () => before)
+      return Stream.concat(Stream.concat(follows, begins), Stream.concat(sound, failure))
     }
     const ends = Stream.suspend((): Stream.Stream<never, HistoryError> => {
       if (!reverse || last === undefined) return nothingAfter(reading, last ?? fromVersion - 1)
@@ -58,6 +62,25 @@ const pages = <Id, State, Event>(reading: Reading<Id, State, Event>): History<Ev
     const read = Stream.chunks(events.read(stream, { fromVersion, toVersion, reverse }))
     return Stream.concat(Stream.flatMap(read, page), ends)
   })
+
+/** Fails if the stream holds another event now where this one was read: the page after it may be of another history. */
+const stands = <Id, State, E>(
+  { events, stream }: Reading<Id, State, E>,
+  { id, time, version }: Event.RecordedEvent
+): Stream.Stream<never, HistoryError> => {
+  const held = Stream.runHead(events.read(stream, { fromVersion: version, toVersion: version, pageSize: 1 }))
+  return Stream.drain(
+    Stream.fromEffect(
+      Effect.flatMap(
+        held,
+        (event) =>
+          Option.isSome(event) && event.value.id === id && event.value.time.epochMillis === time.epochMillis
+            ? Effect.void
+            : new HistoryRewritten({ stream })
+      )
+    )
+  )
+}
 
 const decodePage = <Id, State, Event>(
   { decode, reverse, stream }: Reading<Id, State, Event>,
