@@ -62,7 +62,7 @@ export class VersionNotReached extends Schema.TaggedError<VersionNotReached>("ef
   /** @since 0.1.0 */
   override get message(): string {
     return `${StreamId.format(this.stream)} is at version ${this.head} and has not reached version ${this.version}: ` +
-      "ask for a version up to the last one"
+      "ask for a version up to the last one, or give a time as a DateTime"
   }
 }
 
