@@ -278,18 +278,23 @@ describe("an import that breaks off", () => {
   const runs = fc.array(fc.record({ batches: fc.nat(4), batchSize: fc.integer({ min: 1, max: 9 }) }), { maxLength: 4 })
   let aggregates = 0
 
-  /** Gives the events streams of their own; some of them bring their id or their version. */
-  const prepare = (history: ReadonlyArray<Omit<Imported, "id" | "version"> & { id: boolean; version: boolean }>) => {
+  /** Gives the events streams of their own, which hold some events; some bring their id or their version. */
+  const prepare = (
+    history: ReadonlyArray<Omit<Imported, "id" | "version"> & { id: boolean; version: boolean }>,
+    held: number
+  ) => {
     const aggregate = `import-${++aggregates}`
     const reached = new Map<string, number>()
     return history.map(({ id, stream, version, ...event }, index): Imported => {
-      const next = (reached.get(stream.id) ?? 0) + 1
+      const next = (reached.get(stream.id) ?? held) + 1
+      const isFirst = !reached.has(stream.id)
       reached.set(stream.id, next)
       return {
         ...event,
         stream: StreamId.make(aggregate, stream.id),
         ...(id ? { id: `${aggregate}-${index}` } : {}),
-        ...(version ? { version: next } : {})
+        // the first one tells that it continues a stream
+        ...(version || (isFirst && held > 0 && !id) ? { version: next } : {})
       }
     })
   }
@@ -298,34 +303,41 @@ describe("an import that breaks off", () => {
     Effect.gen(function*() {
       const runtime = yield* Effect.runtime<EventStore.EventStore>()
       const store = yield* EventStore.EventStore
-      const check = fc.asyncProperty(histories, runs, (history, runs) =>
+      const check = fc.asyncProperty(histories, runs, fc.nat(2), (history, runs, held) =>
         Effect.runPromise(Effect.provide(
           Effect.gen(function*() {
-            const events = prepare(history)
+            const events = prepare(history, held)
+            const streams = new Map(events.map(({ stream }) => [stream.id, stream]))
+            for (const stream of streams.values()) {
+              const before = Array.from({ length: held }, () =>
+                event())
+              yield* store.append(stream, before, { expectedVersion: ExpectedVersion.noStream })
+            }
             for (const { batchSize, batches } of runs) {
               const some = Stream.take(store.import(Stream.fromIterable(events), { batchSize }), batches)
               yield* Stream.runDrain(some)
             }
             const stored = yield* Effect.map(
-              Effect.forEach(
-                new Set(events.map(({ stream }) => stream.id)),
-                (id) => store.version(StreamId.make(events[0].stream.aggregate, id))
-              ),
-              (versions) => versions.reduce((sum, version) => sum + version, 0)
+              Effect.forEach(streams.values(), store.version),
+              (versions) =>
+                versions.reduce((sum, version) =>
+                  sum + version - held, 0)
             )
             const progress = (yield* importAll(events, { batchSize: 7 })).at(-1)
             assert.deepStrictEqual([progress?.imported ?? 0, progress?.skipped ?? 0], [events.length - stored, stored])
             for (const own of Object.values(Arr.groupBy(events, ({ stream }) => stream.id))) {
-              const found = yield* read(own[0].stream)
+              const found = (yield* read(own[0].stream)).slice(held)
               assert.deepStrictEqual(
                 found.map(({ payload, type, version }) => ({ payload, type, version })),
-                own.map(({ payload, type }, index) => ({ payload, type, version: index + 1 }))
+                own.map(({ payload, type }, index) => ({ payload, type, version: held + index + 1 }))
               )
             }
           }),
           runtime
         )))
-      yield* Effect.promise(() => fc.assert(check, { numRuns: everything ? 300 : 40 }))
+      yield* Effect.promise(() =>
+        fc.assert(check, { numRuns: everything ? 300 : 40 })
+      )
     }))
 })
 

@@ -81,7 +81,7 @@ const store = (driver: Driver, state: State, batch: Batches.Batch): Effect.Effec
       )
     const before = yield* reachedAt(driver, Events.placesBefore(batch, state.reached))
     const numbering = yield* number(state, batch, before)
-    if (!state.lookFirst) {
+    if (!state.lookFirst && !numbering.isMistaken) {
       const position = yield* insert(numbering.events)
       if (Option.isSome(position)) return done(state, numbering, batch.length, position.value)
     }
@@ -168,13 +168,17 @@ const look = (
     const heads = new Map(Array.from(streams.keys(), (key, index) => [key, versions[index]]))
     // after the versions: an event that is stored in between is then found
     const stored = yield* storedOf(driver, numbering)
-    const places = Array.from(
+    const firsts = Array.from(
       numbering.assumed.values(),
       (event): Events.Place => ({ ...event, version: firstOf(event, { heads, stored }) - 1 })
-    ).filter(({ version }) => version > 0)
-    if (places.length === 0) return { numbering, verdict: yield* judge(numbering.events, { heads, stored }) }
+    )
+    const places = firsts.filter(({ version }) => version > 0)
+    if (places.length === 0 && !numbering.isMistaken) {
+      return { numbering, verdict: yield* judge(numbering.events, { heads, stored }) }
+    }
+    const beginning = firsts.filter(({ version }) => version === 0).map(({ key }) => [key, Events.beginning] as const)
     const more = yield* reachedAt(driver, places)
-    const renumbered = yield* number(state, batch, new Map([...before, ...more]))
+    const renumbered = yield* number(state, batch, new Map([...before, ...beginning, ...more]))
     const found = yield* storedOf(driver, renumbered)
     return { numbering: renumbered, verdict: yield* judge(renumbered.events, { heads, stored: found }) }
   })

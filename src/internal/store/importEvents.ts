@@ -74,7 +74,7 @@ export interface Reached {
   readonly link: string
 }
 
-const beginning: Reached = { version: 0, link: "" }
+export const beginning: Reached = { version: 0, link: "" }
 
 export interface Numbering {
   readonly events: ReadonlyArray<Numbered>
@@ -82,6 +82,8 @@ export interface Numbering {
   readonly reached: ReadonlyMap<string, Reached>
   /** The first events of streams whose first version is assumed to be 1, as the events have an id and no version. */
   readonly assumed: ReadonlyMap<string, Numbered>
+  /** Whether a later event brings a version that does not fit an assumed one. */
+  readonly isMistaken: boolean
 }
 
 /** A version of a stream, and the key of the stream. */
@@ -118,15 +120,19 @@ export const number = (
   const events: Array<Numbered> = []
   const own = new Map<string, Reached>()
   const assumed = new Map<string, Numbered>()
+  let isMistaken = false
   for (const item of items) {
     const { event, id, key, number, stream, version: given } = item
     const known = own.get(key) ?? reached.get(key) ?? before.get(key)
     const last = known ?? beginning
     const version = last.version + 1
     if (given !== undefined && given !== version) {
-      return Either.left(
-        `event ${number} of the import: its version is ${given}, and the next one of its stream is ${version}`
-      )
+      if (!assumed.has(key)) {
+        return Either.left(
+          `event ${number} of the import: its version is ${given}, and the next one of its stream is ${version}`
+        )
+      }
+      isMistaken = true
     }
     if (version > maxVersion) {
       return Either.left(`event ${number} of the import: a stream has at most ${maxVersion} events`)
@@ -146,7 +152,7 @@ export const number = (
     own.set(key, { version, link })
     events.push(numbered)
   }
-  return Either.right({ events, reached: own, assumed })
+  return Either.right({ events, reached: own, assumed, isMistaken })
 }
 
 /** Derives the id of an event. Also an event with an id of its own is linked by its content. */

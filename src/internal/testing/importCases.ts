@@ -115,6 +115,21 @@ const stored: ReadonlyArray<Case<EventStore.EventStore>> = [
     const { version } = yield* append("a", eventsOf(1), ExpectedVersion.exact(9))
     assert.equal(version, 10)
     assert.deepEqual(versions(yield* read("a")), range(1, 10))
+    // an id, then a version
+    const [eleventh, other] = eventsOf(2).map((event) => ({ ...event, stream: stream("a") }))
+    const mixed = [eleventh, { ...derived, version: 12 }, derived]
+    for (const [batchSize, expected] of [[3, [3, 0]], [1, [0, 3]], [2, [0, 3]], [3, [0, 3]]] as const) {
+      assert.deepEqual(counts(yield* importAll(store, mixed, { batchSize })).at(-1), expected)
+    }
+    for (
+      const [first, at] of [[eleventh, 13], [other, 16], [{ ...other, stream: stream("new") }, 3]] as const
+    ) {
+      const wrong = [first, { ...derived, stream: first.stream, version: at }]
+      const failure = yield* failureOf(importAll(store, wrong))
+      assert.equal(failure._tag === "EventStoreError" && failure.reason, "InvalidInput")
+      assert.ok(failure.message.includes(`its version is ${at}, and the next one of its stream is ${at - 1}`))
+    }
+    assert.deepEqual([yield* store.version(stream("a")), yield* store.version(stream("new"))], [13, 0])
   }),
 
   withFresh("a batch of several thousand events and streams", function*({ store, stream }) {
