@@ -30,6 +30,7 @@ import {
   sqlStores
 } from "./utils/backends.js"
 import { everything } from "./utils/mode.js"
+import { typedFailure } from "./utils/observe.js"
 
 const each = on(kinds)
 
@@ -295,6 +296,26 @@ describe("a repeat reads the events of its command", () => {
       assert.deepInclude(yield* Effect.flip(repeat("c")), { _tag: "EventDecodeError", version: 23 })
       yield* sql`UPDATE eventsourcing_events SET payload = 'not json' WHERE version = 22`
       assert.deepInclude(yield* repeat("long"), { duplicate: true, version: 21 })
+    }).pipe(Effect.provide(Layer.provideMerge(sqlStores, sqliteFile(":memory:")))))
+
+  it.scoped("and fails where one is missing, although a snapshot hides that from its load", () =>
+    Effect.gen(function*() {
+      const sql = yield* SqlClient.SqlClient
+      const accounts = yield* Repository.make(Account, { snapshots: SnapshotPolicy.manual })
+      yield* accounts.execute(id("a"), open)
+      // between two events, at the end, and on both sides of the border of the short page
+      const missing: Array<number> = []
+      for (const [commandId, times, at] of [["c1", 4, 2], ["c2", 3, 3], ["c3", 30, 7], ["c4", 30, 21]] as const) {
+        const { version } = yield* accounts.execute(id("a"), deposit(1, times), { commandId })
+        missing.push(version - times + at)
+      }
+      yield* accounts.execute(id("a"), deposit(1))
+      yield* accounts.createSnapshot(id("a"))
+      for (const version of missing) yield* sql`DELETE FROM eventsourcing_events WHERE version = ${version}`
+      for (const [index, expected] of missing.entries()) {
+        const exit = yield* Effect.exit(accounts.execute(id("a"), deposit(1), { commandId: `c${index + 1}` }))
+        assert.deepInclude(typedFailure(exit), { _tag: "HistoryGap", expected, actual: expected + 1 })
+      }
     }).pipe(Effect.provide(Layer.provideMerge(sqlStores, sqliteFile(":memory:")))))
 
   inProcess("in a short page, and those of a large command in long ones", () =>

@@ -8,6 +8,7 @@ import * as Either from "effect/Either"
 import * as Option from "effect/Option"
 import * as Stream from "effect/Stream"
 import type * as Event from "../../Event.js"
+import * as EventStore from "../../EventStore.js"
 import { isSameStream } from "../streamKey.js"
 import type { Baseline } from "./baseline.js"
 import * as CommandIds from "./commandIds.js"
@@ -55,6 +56,11 @@ const read = <Id, State, Event>(
   const isOwn = (id: string, version: number) => id === idOf(version - first)
   const from = (fromVersion: number, pageSize: number) =>
     services.events.read(stream, { fromVersion, pageSize }).pipe(
+      // a snapshot behind it may hide a hole in the history, and the answer would lack an event
+      Stream.mapAccumEffect(fromVersion, (expected, event) =>
+        event.version === expected
+          ? Effect.succeed([expected + 1, event] as const)
+          : Effect.fail(new EventStore.HistoryGap({ stream, expected, actual: event.version }))),
       Stream.takeWhile(({ id, version }) => isOwn(id, version)),
       // the stream reads on behind the command's last event: an unreadable event of another command is only its end
       Stream.catchSome((error) =>
