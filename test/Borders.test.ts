@@ -313,7 +313,18 @@ describe("invalid input of an untyped program", () => {
         for (const options of [...wrong, { removed: false }, { remove: "false" }, { remove: 0 }]) {
           yield* refused("the options of verify", boxes.verify("a", untyped(options)))
         }
-        for (const commands of [undefined, ...wrong.filter((value) => value === revoked || !Array.isArray(value))]) {
+        const fail = () => {
+          throw new Error("unreadable")
+        }
+        // as long as they say, and not to be read
+        const unreadable = [new Proxy([keep], { get: fail }), Object.defineProperty([keep], 0, { get: fail })]
+        for (
+          const commands of [
+            undefined,
+            ...unreadable,
+            ...wrong.filter((value) => value === revoked || !Array.isArray(value))
+          ]
+        ) {
           const failure = yield* Effect.flip(boxes.executeAll("a", untyped(commands)))
           assert.instanceOf(failure, Repository.InvalidCommand)
         }

@@ -51,13 +51,14 @@ export const decideStored = <State, Event, Command, Rejection>(
   state: State,
   commands: ReadonlyArray<Command>
 ): Decision<State, Event, Rejection> => {
-  if (!isArray(commands)) {
-    return { _tag: "Invalid", index: 1, command: commands, cause: new TypeError("the commands are not an array") }
+  const given = listOf(commands)
+  if (given === undefined) {
+    const cause = new TypeError("the commands are not an array that can be read")
+    return { _tag: "Invalid", index: 1, command: commands, cause }
   }
   const events: Array<Stored<Event>> = []
   let current = state
-  for (let index = 0; index < commands.length; index++) {
-    const command = commands[index]
+  for (const [index, command] of given.entries()) {
     let decision: Either.Either<ReadonlyArray<Event>, Rejection>
     try {
       decision = aggregate.decide(current, command)
@@ -81,12 +82,12 @@ export const decideStored = <State, Event, Command, Rejection>(
   return { _tag: "Decided", state: current, events }
 }
 
-const isArray = (value: unknown): boolean => {
+/** Reads the commands, once. Untyped code may give another value, and an array may be a proxy or have accessors. */
+const listOf = <Command>(commands: ReadonlyArray<Command>): ReadonlyArray<Command> | undefined => {
   try {
-    return Array.isArray(value)
+    return Array.isArray(commands) ? Array.from<Command>(commands) : undefined
   } catch {
-    // a proxy that was revoked
-    return false
+    return undefined
   }
 }
 
