@@ -3,7 +3,7 @@ import { assert, describe, it } from "@effect/vitest"
 import { Chunk, DateTime, Effect, Layer, Option, Schema, Stream, TestClock } from "effect"
 import { Aggregate, EventStore, ExpectedVersion, Repository, SnapshotPolicy, StreamId } from "effect-eventsourcing"
 import * as fs from "node:fs"
-import { Account, AccountEvent, type AccountId, deposit, id, open, stream } from "./fixtures/Account.js"
+import { Account, AccountEvent, type AccountId, deposit, event, id, open, stream } from "./fixtures/Account.js"
 import { Order, OrderEvent } from "./fixtures/Order.js"
 import { each as inProcess, kinds, on, sqliteFile, sqlStores } from "./utils/backends.js"
 
@@ -329,6 +329,34 @@ describe("loadAt", () => {
         assert.deepInclude(error, { _tag: "EventStoreError", reason: "InvalidInput", operation: "read" })
       }
     }))
+
+  it.scoped("a stream that is rewritten before it is folded is looked at again", () =>
+    Effect.gen(function*() {
+      const store = yield* EventStore.EventStore
+      const sql = yield* SqlClient.SqlClient
+      const write = (times: ReadonlyArray<number>) =>
+        store.append(
+          stream("a"),
+          times.map((millis) => ({ ...event(millis), time: DateTime.unsafeMake(millis) })),
+          { expectedVersion: ExpectedVersion.noStream }
+        )
+      yield* write([1, 2, 3])
+      let rewrites = 0
+      const rewrite = Effect.suspend(() =>
+        rewrites-- > 0 ? Effect.zipRight(sql`DELETE FROM eventsourcing_events`, write([3, 20, 30])) : Effect.void
+      )
+      const rewritten = EventStore.EventStore.of({
+        ...store,
+        read: (stream, options) => Stream.ensuring(store.read(stream, options), Effect.orDie(rewrite))
+      })
+      const accounts = yield* Effect.provideService(Repository.make(Account), EventStore.EventStore, rewritten)
+      rewrites = 1
+      const { state, version } = yield* accounts.loadAt(id("a"), DateTime.unsafeMake(10))
+      assert.deepStrictEqual([version, state.balance], [1, 3])
+      rewrites = Infinity
+      const error = yield* Effect.flip(accounts.loadAt(id("a"), DateTime.unsafeMake(50)))
+      assert.strictEqual(error._tag, "HistoryRewritten")
+    }).pipe(Effect.provide(Layer.provideMerge(sqlStores, sqliteFile(":memory:")))))
 
   it.scoped("a hole below the version is an error", () =>
     Effect.gen(function*() {

@@ -1,13 +1,15 @@
 // Loads the state of an aggregate as it was at a version or at a time.
 // Mechanism: a time is turned into the version of the last event that is not later. The state is folded up to the version,
-// from a snapshot if one stands at it or below.
+// from a snapshot if one stands at it or below. If another event stands there by then, the history was rewritten, and the
+// load begins again.
 // Cost: that of a load, and one more page if the store omits the ids within a page. A time reads the events after it too, newest first.
 import * as DateTime from "effect/DateTime"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import * as Stream from "effect/Stream"
+import type * as Event from "../../Event.js"
 import type { Baseline } from "./baseline.js"
-import { type HistoryError, type LoadError, VersionNotReached } from "./errors.js"
+import { type HistoryError, HistoryRewritten, type LoadError, VersionNotReached } from "./errors.js"
 import type { Services } from "./services.js"
 
 export const loadAt = <Id, State, Event>(
@@ -17,7 +19,15 @@ export const loadAt = <Id, State, Event>(
 ): Effect.Effect<Baseline<State>, LoadError | VersionNotReached> => {
   const { loader, loads } = services
   const atVersion = (version: number) => loader.loadTo(id, version, { onRefused: loads.refused })
-  if (DateTime.isDateTime(point)) return Effect.flatMap(versionAt(services, id, point), atVersion)
+  if (DateTime.isDateTime(point)) {
+    const atTime = Effect.flatMap(lastAt(services, id, point), (last) =>
+      Effect.filterOrFail(
+        atVersion(Option.match(last, { onNone: () => 0, onSome: ({ version }) => version })),
+        (baseline) => Option.isNone(last) || endsWith(baseline, last.value),
+        ({ stream }) => new HistoryRewritten({ stream })
+      ))
+    return Effect.retry(atTime, { while: ({ _tag }) => _tag === "HistoryRewritten", times: 10 })
+  }
   return Effect.filterOrElse(
     atVersion(point),
     ({ version }) => version === point,
@@ -25,14 +35,18 @@ export const loadAt = <Id, State, Event>(
   )
 }
 
-const versionAt = <Id, State, Event>(
-  { events, loadable }: Services<Id, State, Event>,
+const lastAt = <Id, State, E>(
+  { events, loadable }: Services<Id, State, E>,
   id: Id,
   time: DateTime.DateTime
-): Effect.Effect<number, HistoryError> =>
+): Effect.Effect<Option.Option<Event.RecordedEvent>, HistoryError> =>
   Effect.flatMap(loadable.streamOf(id), (stream) =>
     events.read(stream, { reverse: true }).pipe(
       Stream.dropWhile((event) => event.time.epochMillis > time.epochMillis),
-      Stream.runHead,
-      Effect.map(Option.match({ onNone: () => 0, onSome: ({ version }) => version }))
+      Stream.runHead
     ))
+
+// a store may give no ids, or no times
+const endsWith = ({ eventId, time, version }: Baseline<unknown>, last: Event.RecordedEvent): boolean =>
+  version === last.version && (eventId === null || eventId === last.id) &&
+  (time === null || time === last.time.epochMillis)
