@@ -23,6 +23,7 @@ import {
   type Event,
   type Id,
   type Rejection,
+  type SchemasOf,
   type State,
   TypeId
 } from "./internal/schema/model.js"
@@ -51,6 +52,7 @@ export {
   type IsHandled,
   type Rejection,
   type RejectionOf,
+  type SchemasOf,
   type State,
   TypeId
 } from "./internal/schema/model.js"
@@ -144,7 +146,7 @@ export const make = <
   Command,
   Decision,
   Decisions,
-  Types.SchemasOf<IdSchema, StateSchema, EventSchema, CommandSchema, RejectionSchema>
+  SchemasOf<IdSchema, StateSchema, EventSchema, CommandSchema, RejectionSchema>
 > => {
   const { migrations, schemaVersion = 1 } = definition
   const own = fingerprint(definition.state)

@@ -116,4 +116,59 @@ export const loads: Equals<Effect.Effect.Error<typeof load>,
     const ours = stdout.split("\n").filter((line) => /^(main\.ts|node_modules\/effect-eventsourcing)/.test(line))
     assert.deepStrictEqual(ours, [])
   })
+
+  it.runIf(everything)("the declarations of a program that uses it name its public modules alone", async () => {
+    const project = await consumer("declarations", tarball, [...peers, "@types/node", "undici-types"])
+    fs.writeFileSync(
+      path.join(project, "main.ts"),
+      `import { Aggregate, Event, EventStore, ExpectedVersion, Metrics, Position, Repository, Snapshot, SnapshotPolicy,
+  SnapshotStore, SqlEventStore, SqlMigrations, SqlSnapshotStore, SqlStores, StreamId, Versions } from "effect-eventsourcing"
+import { AggregateLaws, AggregateTest, EventStoreContract, Faults, RecordingStores } from "effect-eventsourcing/testing"
+import { Effect, Either, Schema } from "effect"
+class Counted extends Schema.TaggedClass<Counted>()("Counted", { by: Schema.Int }) {}
+class Count extends Schema.TaggedClass<Count>()("Count", { by: Schema.Int }) {}
+class Refused extends Schema.TaggedError<Refused>()("Refused", { reason: Schema.String }) {}
+const common = { id: Schema.String, state: Schema.Struct({ sum: Schema.Int }), event: Counted, command: Count,
+  initial: () => ({ sum: 0 }) }
+export const Functions = Aggregate.make({ ...common, name: "Functions", rejection: Refused,
+  evolve: (state, event) => ({ sum: state.sum + event.by }),
+  decide: (_state, command) => command.by < 0 ? Either.left(new Refused({ reason: "less" })) : Either.right([new Counted(command)]) })
+export const Handlers = Aggregate.make({ ...common, name: "Handlers",
+  evolve: { Counted: (state, event) => ({ sum: state.sum + event.by }) },
+  decide: { Count: (_state, command) => command.by < 0 ? Either.left("less" as const) : Either.right([new Counted(command)]) } })
+export const command = Functions.schemas.command
+export const repository = Repository.make(Functions, { snapshots: SnapshotPolicy.background({ every: 10 }) })
+export const handled = Repository.make(Handlers)
+export class Service extends Effect.Service<Service>()("Service", { scoped: Repository.make(Handlers) }) {}
+export const executed = Effect.flatMap(handled, (handlers) => handlers.execute("a", new Count({ by: 1 })))
+export const loaded = Effect.flatMap(repository, (functions) => functions.load("a"))
+export const verified = Effect.flatMap(repository, (functions) => functions.verify("a"))
+export const created = Effect.flatMap(repository, (functions) => functions.createSnapshot("a"))
+export const history = Effect.map(repository, (functions) => functions.history("a"))
+export const decode = Aggregate.decoder(Functions, Handlers)
+export const decodeOne = (event: Event.RecordedEvent) => Aggregate.decodeRecorded(Functions, event)
+export const decided = Aggregate.decide(Functions, { sum: 0 }, [new Count({ by: 1 })])
+export const store = EventStore.makeMemory
+export const page = Effect.flatMap(EventStore.EventStore, ({ readPage }) => readPage({ partition: { index: 0, of: 2 } }))
+export const streams = Effect.flatMap(EventStore.EventStore, (store) => store.streams({ aggregate: "A", limit: 1 }))
+export const found = Effect.flatMap(EventStore.EventStore, (store) => store.find(["a"]))
+export const appended = Effect.flatMap(EventStore.EventStore, (store) =>
+  store.append(StreamId.make("A", "a"), [], { expectedVersion: ExpectedVersion.any }))
+export const stores = [SqlStores.layer, SqlEventStore.layerWith({}), SqlSnapshotStore.layerWith({}), SqlMigrations.run()]
+export const laws = AggregateLaws.laws(Functions)
+export const tested = AggregateTest
+export const contract = EventStoreContract.cases()
+export const faults = Faults.seeded({ seed: 1, rate: 0.1, faults: [Faults.fail] })
+export const recording = RecordingStores
+export const rest = [Metrics, Position, Snapshot, SnapshotStore, Versions] as const
+`
+    )
+    const problems = await tsc([
+      ...["--declaration", "--emitDeclarationOnly", "--strict", "--exactOptionalPropertyTypes", "--target", "es2022"],
+      ...["--module", "nodenext", "--types", "node", "--lib", "es2023,dom,dom.iterable", "--skipLibCheck", "main.ts"]
+    ], project)
+    assert.strictEqual(problems, "")
+    const declared = fs.readFileSync(path.join(project, "main.d.ts"), "utf8")
+    assert.deepStrictEqual(declared.match(/import\("effect-eventsourcing\/internal[^)]*\)[.\w]*/g) ?? [], [])
+  })
 })

@@ -163,10 +163,6 @@ type OnlyRejectionsOf<Decided, Rejection> = [LeftOf<Decided>] extends [Rejection
   : [AnyDecision] extends [Decided] ? unknown
   : { readonly decide: "decide rejects with a value that the rejection schema does not have" }
 
-export type SchemasOf<Id, State, Event, Command, Rejection> =
-  & { readonly id: Id; readonly state: State; readonly event: Event; readonly command: Command }
-  & ([Rejection] extends [never] ? unknown : { readonly rejection: Rejection })
-
 /** The aggregate that `make` gives: with the rejections of each command, if `decide` is a record of handlers. */
 export type Made<
   Name extends string,

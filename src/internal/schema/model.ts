@@ -72,6 +72,17 @@ export interface Handled<
 }
 
 /**
+ * The type of the `schemas` of an aggregate, from the types of its schemas. `Rejection` is `never` without a rejection
+ * schema.
+ *
+ * @since 0.1.0
+ * @category type helpers
+ */
+export type SchemasOf<Id, State, Event, Command, Rejection> =
+  & { readonly id: Id; readonly state: State; readonly event: Event; readonly command: Command }
+  & ([Rejection] extends [never] ? unknown : { readonly rejection: Rejection })
+
+/**
  * Any aggregate, for constraints: `A extends Aggregate.Any`.
  *
  * @since 0.1.0

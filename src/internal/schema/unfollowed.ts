@@ -2,7 +2,8 @@
 // the relation.
 import type * as Either from "effect/Either"
 import type * as Schema from "effect/Schema"
-import type { AnyDecisions, DecidedOf, LeftOf, Made, SchemasOf } from "./definitionTypes.js"
+import type { AnyDecisions, DecidedOf, LeftOf, Made } from "./definitionTypes.js"
+import type { SchemasOf } from "./model.js"
 import type { Aggregate } from "./model.js"
 
 /** `OnlyInitial` checks that `initial` gives a state. */
