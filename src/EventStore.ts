@@ -274,8 +274,7 @@ export const makeEncoded = (driver: Encoded): EventStore["Type"] =>
             const problem = input.left
             return typeof problem === "string" ? problem : () => problem
           }
-          const encoded = input.right
-          const expected = options.expectedVersion
+          const { events: encoded, expected } = input.right
           if (!Arr.isNonEmptyReadonlyArray(encoded)) return () => checkVersion(driver, stream, expected)
           const time = clock.unsafeCurrentTimeMillis()
           // a time outside the range of a date could be stored, but not read back

@@ -248,6 +248,18 @@ describe("invalid input of an untyped program", () => {
         for (const value of [undefined, ...wrong, ...listings, { aggregate: "Box", from: "a" }]) {
           yield* refused(`${typeof value} for the options of streams`, store.streams(untyped(value)))
         }
+        for (const key of ["_tag", "version"]) {
+          for (const times of [1, 2, 3, 4]) {
+            let reads = 0
+            const changing = Object.defineProperty({ ...ExpectedVersion.exact(7) }, key, {
+              get: () => reads++ < times ? (key === "_tag" ? "Exact" : 7) : "changed",
+              enumerable: true
+            })
+            // it is refused, or it is what it was at first
+            const error = yield* Effect.flip(store.append(stream, [event], { expectedVersion: untyped(changing) }))
+            assert.include(["EventStoreError", "VersionConflict"], error._tag)
+          }
+        }
         yield* refused("a misspelt option", store.append(stream, [event], untyped({ ...any, expected: 3 })))
         yield* refused(
           "an accessor that throws",

@@ -8,11 +8,10 @@ import type * as EventStore from "../../EventStore.js"
 import type * as ExpectedVersion from "../../ExpectedVersion.js"
 import type { InvalidOption } from "../../InvalidOption.js"
 import * as SnapshotPolicy from "../../SnapshotPolicy.js"
-import { expectedProblem } from "../expectedProblem.js"
+import { expectedOf } from "../expectedVersion.js"
 import {
   booleanProblem,
   finiteDurationProblem,
-  isRecord,
   recordProblem,
   requiredCount,
   scheduleProblem,
@@ -248,11 +247,10 @@ export const ofCommand = (
     const detail = commandId === undefined ? undefined : CommandIds.problem(commandId)
     if (detail !== undefined) return Either.left(new InvalidCommandId({ aggregate, detail }))
     if (metadata !== undefined && !isPlainRecord(metadata)) return Either.left("the metadata is not a plain record")
-    const expected = isRecord(expectedVersion) ? { ...expectedVersion } : expectedVersion
-    const wrong = expected === undefined ? undefined : expectedProblem(expected)
-    return wrong === undefined
-      ? Either.right({ commandId, expectedVersion: expected, metadata: { ...metadata } })
-      : Either.left(wrong)
+    const own = { commandId, metadata: { ...metadata } }
+    return expectedVersion === undefined
+      ? Either.right(own)
+      : Either.map(expectedOf(expectedVersion), (expectedVersion) => ({ ...own, expectedVersion }))
   } catch {
     return Either.left(unreadable)
   }

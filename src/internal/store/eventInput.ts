@@ -8,7 +8,7 @@ import * as Event from "../../Event.js"
 import type * as ExpectedVersion from "../../ExpectedVersion.js"
 import * as StreamId from "../../StreamId.js"
 import * as EventTime from "../eventTime.js"
-import { expectedProblem } from "../expectedProblem.js"
+import { expectedOf } from "../expectedVersion.js"
 import { isRecord, unknownKey } from "../options.js"
 import * as Json from "../schema/json.js"
 import { streamProblem } from "../streamProblem.js"
@@ -52,14 +52,21 @@ const shown = (stream: StreamId.StreamId | null): StreamId.StreamId => {
 export const streamOf = (stream: StreamId.StreamId): StreamId.StreamId =>
   isRecord(stream) ? StreamId.make(stream.aggregate, stream.id) : stream
 
-/** Encodes the events of an append, or gives a problem. */
+interface EncodedAppend {
+  readonly events: ReadonlyArray<Event.EncodedEvent>
+  readonly expected: ExpectedVersion.ExpectedVersion
+}
+
+/** Encodes the events of an append and copies the expected version, or gives a problem. */
 export const encodeAppend = (
   stream: StreamId.StreamId,
   events: ReadonlyArray<Event.ProposedEvent>,
   options: { readonly expectedVersion: ExpectedVersion.ExpectedVersion }
-): Either.Either<ReadonlyArray<Event.EncodedEvent>, string | DuplicateEventId> => {
+): Either.Either<EncodedAppend, string | DuplicateEventId> => {
   const problem = streamProblem(stream) ?? appendProblem(events, options)
   if (problem !== undefined) return Either.left(problem)
+  const expected = expectedOf(options.expectedVersion)
+  if (Either.isLeft(expected)) return Either.left(expected.left)
   const encoded: Array<Event.EncodedEvent> = []
   let length = 0
   const ids = new Set<string>()
@@ -78,7 +85,7 @@ export const encodeAppend = (
       )
     }
   }
-  return Either.right(encoded)
+  return Either.right({ events: encoded, expected: expected.right })
 }
 
 /** Escaped in one text, this is still below the longest string of V8, the longest value of SQLite and of PostgreSQL. */
@@ -89,8 +96,9 @@ const appendProblem = (
   options: { readonly expectedVersion: ExpectedVersion.ExpectedVersion } | undefined
 ): string | undefined => {
   if (!Array.isArray(events)) return `the events are ${typeof events}, not an array`
-  return expectedProblem(options?.expectedVersion) ??
-    unknownKey("the options of append", options, ["expectedVersion"])
+  return options === undefined
+    ? "the options of append are undefined; they must be a record with expectedVersion"
+    : unknownKey("the options of append", options, ["expectedVersion"])
 }
 
 /** Encodes an event, or gives a problem. */
