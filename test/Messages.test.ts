@@ -1,19 +1,6 @@
 // errors, log lines and spans say where and why, and no value of the user's: a value that is a secret stands nowhere
 import { SqlClient } from "@effect/sql"
-import {
-  Cause,
-  Data,
-  Effect,
-  Either,
-  Exit,
-  Layer,
-  Logger,
-  ParseResult,
-  Redacted,
-  Schedule,
-  Schema,
-  Stream
-} from "effect"
+import { Cause, Data, Effect, Either, Layer, Logger, ParseResult, Redacted, Schedule, Schema, Stream } from "effect"
 import {
   Aggregate,
   EventStore,
@@ -126,7 +113,8 @@ const observed = <A, E, R>(effect: (seen: { readonly lines: Map<string, Array<st
       text([
         name,
         Array.from(attributes),
-        status._tag === "Ended" && Exit.isFailure(status.exit) ? Cause.pretty(status.exit.cause) : ""
+        // an exporter may write all of it
+        status._tag === "Ended" ? status.exit : ""
       ])
     )
     for (const line of [...Array.from(lines.values()).flat(), ...shown]) {

@@ -1,11 +1,13 @@
 // Makes spans where a tracer is configured, and nothing where none is: a span costs as much as a statement.
 // A tracer or a span that throws changes nothing for the operation: its events may be stored already.
+import * as Cause from "effect/Cause"
 import * as Context from "effect/Context"
 import * as DefaultServices from "effect/DefaultServices"
 import * as Effect from "effect/Effect"
-import type * as Exit from "effect/Exit"
+import * as Exit from "effect/Exit"
 import type * as Fiber from "effect/Fiber"
 import * as FiberRef from "effect/FiberRef"
+import * as Option from "effect/Option"
 import * as Tracer from "effect/Tracer"
 
 // Effect's own tracer makes spans that are not exported
@@ -45,7 +47,7 @@ const ended = (span: Tracer.Span, exit: Exit.Exit<unknown, unknown>): Effect.Eff
   Effect.withFiberRuntime((fiber) =>
     Effect.clockWith((clock) => {
       const isTimed = fiber.getFiberRef(FiberRef.currentTracerTimingEnabled)
-      return contained(() => span.end(isTimed ? clock.unsafeCurrentTimeNanos() : BigInt(0), exit))
+      return contained(() => span.end(isTimed ? clock.unsafeCurrentTimeNanos() : BigInt(0), withoutValues(exit)))
     })
   )
 
@@ -61,6 +63,38 @@ export const annotate = (attributes: () => Attributes): Effect.Effect<void> =>
       : Effect.void
   )
 
+/**
+ * The exit as a span may have it. Exporters write the message of an error, its stack and its causes to the trace: a rejection
+ * may show the values of its fields there, and the cause of a library error the values that did not decode.
+ */
+const withoutValues = (exit: Exit.Exit<unknown, unknown>): Exit.Exit<unknown, unknown> => {
+  if (Exit.isSuccess(exit)) return Exit.void
+  const { cause } = exit
+  if (Cause.isInterruptedOnly(cause)) return exit
+  return Option.match(Cause.failureOption(cause), {
+    onNone: () => Exit.die(told(Cause.squash(cause), "a defect")),
+    onSome: (error) => Exit.fail(told(error, "an error"))
+  })
+}
+
+const told = (error: unknown, other: string): Error => {
+  const name = tagOf(error)
+  const told = new Error(isOwn(error) ? error.message : name ?? other)
+  told.name = name ?? "Error"
+  told.stack = `${told.name}: ${told.message}`
+  return told
+}
+
+// the messages of the library's own errors have no values
+const isOwn = (error: unknown): error is Error => {
+  try {
+    const identifier: unknown = error instanceof Error ? Reflect.get(error.constructor, "identifier") : undefined
+    return typeof identifier === "string" && identifier.startsWith("effect-eventsourcing/")
+  } catch {
+    return false
+  }
+}
+
 const contained = (act: () => void): Effect.Effect<void> => {
   try {
     act()
@@ -71,14 +105,14 @@ const contained = (act: () => void): Effect.Effect<void> => {
 }
 
 /** The tag of an error, by the conventions `_OTHER` if it has none. */
-export const errorTypeOf = (error: unknown): string => {
+export const errorTypeOf = (error: unknown): string => tagOf(error) ?? "_OTHER"
+
+const tagOf = (error: unknown): string | undefined => {
   try {
     const tag: unknown = typeof error === "object" && error !== null ? Reflect.get(error, "_tag") : undefined
-    return typeof tag === "string" ? tag : other
+    return typeof tag === "string" ? tag : undefined
   } catch {
     // a rejection is a value of the program, and may be a proxy
-    return other
+    return undefined
   }
 }
-
-const other = "_OTHER"
