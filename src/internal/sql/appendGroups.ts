@@ -41,13 +41,11 @@ export class Forced extends Context.Reference<Forced>()("effect-eventsourcing/in
 export const make = (services: Services, { forced }: { readonly forced: boolean }): Send => {
   const { client: { mayShare }, statements: { appendGroup } } = services
   const sendAlone = alone(services)
+  const sendGroup = appendGroup === undefined ? inTransaction(services) : inStatement(services, appendGroup)
+  const options = { ...group, send: forced ? sendGroup : unlessOne(sendGroup, sendAlone) }
   const { run } = appendGroup === undefined
-    ? Rounds.make<Item, Rows>({ ...group, forced, send: inTransaction(services) })
-    : Lanes.make<Item, Rows>({
-      ...group,
-      ...(forced ? { lanes: 0, patience: 1 } : { lanes: 2, patience: 20 }),
-      send: inStatement(services, appendGroup)
-    })
+    ? Rounds.make<Item, Rows>({ ...options, forced })
+    : Lanes.make<Item, Rows>({ ...options, ...(forced ? { lanes: 0, patience: 1 } : { lanes: 2, patience: 20 }) })
   return (options, tries) =>
     Effect.withFiberRuntime((fiber) =>
       mayShare(fiber) ? run({ options, tries }, sendAlone(options, tries)) : sendAlone(options, tries)
@@ -62,6 +60,14 @@ const group: Pick<Grouping.Options<Item, Rows>, "capacity" | "weigh"> = {
 }
 
 type SendGroup = Grouping.Options<Item, Rows>["send"]
+
+// a group costs more than a statement of its own
+const unlessOne = (sendGroup: SendGroup, sendAlone: Send): SendGroup => (items) => {
+  const [{ options, tries }] = items
+  return items.length === 1
+    ? Effect.map(Effect.tapError(sendAlone(options, tries), noteAll(items)), (rows) => [rows])
+    : sendGroup(items)
+}
 
 const inStatement = ({ client: { executeValues } }: Services, appendGroup: AppendGroup): SendGroup => {
   const order = Order.mapInput(appendGroup.order, ({ options }: Item) => options)

@@ -1,7 +1,7 @@
 // Runs the operations of many fibers on a database in this process together: each of them would run at once, and none waits.
-// Mechanism: as long as one fiber alone comes, its operations run alone and at once. When another one comes, operations wait
-// until the fibers that can run have run, and go in one group. A group of one ends this.
-// Cost: a comparison for the operations of one fiber; a fork and a round of the scheduler for each group.
+// Mechanism: as long as one fiber alone comes in a turn of the event loop, its operations run alone and at once. When another
+// one comes, operations wait until the fibers that can run have run, and go in one group. A group of one ends this.
+// Cost: a microtask for the operations of one fiber; a fork and a round of the scheduler for each group.
 import * as Effect from "effect/Effect"
 import * as Grouping from "./grouping.js"
 
@@ -24,7 +24,7 @@ export const make = <Item, Answer>(options: Options<Item, Answer>): Grouping.Gro
 
 class Rounds<Item, Answer> {
   private readonly queue: Grouping.Queue<Item, Answer>
-  /** The fiber that came last. */
+  /** The fiber that came last, in this turn of the event loop. */
   private last: number | undefined
   /** Whether several fibers came lately. */
   private shared = false
@@ -35,9 +35,15 @@ class Rounds<Item, Answer> {
   }
 
   isAlone(fiber: number): boolean {
-    this.shared ||= this.last !== undefined && this.last !== fiber
+    // requests that come one after the other are in fibers of their own, but not in one turn
+    if (this.last === undefined) queueMicrotask(this.forget)
+    else this.shared ||= this.last !== fiber
     this.last = fiber
     return !this.shared && !this.options.forced
+  }
+
+  private readonly forget = (): void => {
+    this.last = undefined
   }
 
   wait(item: Item): Effect.Effect<Answer | undefined> {
