@@ -183,6 +183,7 @@ describe("Repository", () => {
       | EventStore.EventDecodeError
       | EventStore.HistoryGap
       | EventStore.EventStoreError
+      | Repository.HistoryRewritten
       | Repository.IdEncodeError
     >()
   })
