@@ -63,12 +63,14 @@ export type { Decodable, Decoded, DecodedEvent, ForeignEvent, RetiredEvent } fro
  *
  * - `event` is a union of members with a literal `_tag` (`Schema.TaggedStruct`, `Schema.TaggedClass`), or one such
  *   member. The tag is the stored type of the event.
- * - `evolve` is total and pure.
- * - `decide` is pure. It returns the new events, or a typed rejection.
+ * - `evolve` is total and pure. It is a function, or a record with one handler for each `_tag` of the events.
+ * - `decide` is pure. It returns the new events, or a typed rejection. It is a function, or a record with one handler
+ *   for each `_tag` of the commands.
+ * - `rejection` is an optional schema of the rejections. It must accept every rejection of `decide`.
  * - `schemaVersion` is the version of the state's schema: a positive integer, by default 1. Raise it when the meaning
  *   of the state changes. Loads then migrate older snapshots if `migrations` lead from their version to this one, and
  *   replay all events otherwise.
- * - `upcasts` define by stored type how the events of older code are read.
+ * - `upcasts` define by stored type how to read the events of older code.
  *
  * A command fails if one of its events has a field that the event's schema lacks, because the field would be dropped
  * without an error. A schema allows such fields with `.annotations({ parseOptions: { onExcessProperty: "ignore" } })`.
@@ -320,8 +322,8 @@ export const decodeRecorded: <Name extends string, Id, Event>(
 ) => Either.Either<DecodedEvent<Name, Id, Event> | RetiredEvent<Name>, EventDecodeError> = Recorded.decodeRecorded
 
 /**
- * Makes a decoder of the stored events of several aggregates, as a feed gives them. `aggregate` tells the results
- * apart. The events of other aggregates are `Foreign`, whether or not they could be decoded.
+ * Makes a decoder of the stored events of several aggregates, as a feed gives them. The field `aggregate` of a result
+ * names its aggregate. The events of other aggregates are `Foreign`, even if they are unreadable.
  *
  * The decoder fails like {@link decodeRecorded}. Throws `InvalidOption` if two aggregates have the same name.
  *

@@ -37,8 +37,8 @@ export interface ProposedEvent {
   readonly payload: unknown
   readonly metadata?: Metadata | undefined
   /**
-   * The time to store with the event, for events of another system. It does not change the order of the events. From
-   * 4714-11-24 BC on. Default: the time of the append.
+   * The time to store with the event, for events of another system. The time does not change the order of the events.
+   * The earliest time is 4714-11-24 BC. Default: the time of the append.
    */
   readonly time?: DateTime.Utc | undefined
 }
@@ -60,16 +60,16 @@ export interface RecordedEvent {
   /** The encoded event, as `JSON.parse` returned it. */
   readonly payload: unknown
   /**
-   * The time that the proposed event had, otherwise the time of the append: by the writer's `Clock`, and on PostgreSQL by
-   * that of the server.
+   * The time of the proposed event if it had one, otherwise the time of the append. The time of the append comes from
+   * the writer's `Clock`, and on PostgreSQL from the server.
    */
   readonly time: DateTime.Utc
   readonly metadata: Metadata
 }
 
 /**
- * A stored event that does not decode: its payload or its metadata is not JSON, or its time is not a date. A page of the
- * feed holds it in the place of the event, so that a reader may stop there, report it, or go on after it.
+ * A stored event that does not decode: its payload or its metadata is not JSON, or its time is not a date. A page of
+ * the feed has it in the place of the event, so that a reader can stop there, report it, or continue after it.
  *
  * @example
  * ```ts
@@ -248,9 +248,10 @@ export class CurrentMetadata extends Context.Reference<CurrentMetadata>()(
  * Links the spans of an effect to the span of the command that appended an event. A consumer of events wraps its handler
  * in it, and a trace of the handler then leads to the trace of the command.
  *
- * Only the outermost spans of the effect have the link. It is a link and not a parent, as an event may be handled again
- * years later. The link has the id of the event as its attribute `eventsourcing.event_id`. The effect runs unchanged if
- * no tracer is configured, if the event was appended without one, or if its `traceparent` is not a W3C trace context.
+ * Only the outermost spans of the effect have the link. The span of the command is a link and not a parent, because an
+ * event may be handled again years later. The link has the id of the event as its attribute `eventsourcing.event_id`.
+ * The effect runs unchanged if no tracer is configured, if the event was appended without one, or if its `traceparent`
+ * is not a W3C trace context.
  *
  * @example
  * ```ts

@@ -71,8 +71,8 @@ export class EventStore extends Context.Tag("effect-eventsourcing/EventStore")<E
    * Appends events to a stream, all or none, if the stream is at the expected version.
    *
    * An append may be repeated after a lost acknowledgement. If the stream already holds these event ids in this order,
-   * the append succeeds with their original versions. If an exact version is expected, they must follow it directly. An
-   * append of no events only checks the version.
+   * the append succeeds with their original versions. If an exact version is expected, the stored events must follow it
+   * directly. An append of no events only checks the version.
    */
   readonly append: (
     stream: StreamId.StreamId,
@@ -87,29 +87,31 @@ export class EventStore extends Context.Tag("effect-eventsourcing/EventStore")<E
   ) => Stream.Stream<Event.RecordedEvent, EventDecodeError | EventStoreError>
 
   /**
-   * Reads the feed, the events of all streams in the order of their positions, up to the end. It includes events that are
-   * appended meanwhile. A reader misses no event: if appends may commit out of order, the store holds events back until no
-   * earlier position can still be filled. The stream fails at an event that does not decode.
+   * Reads the feed, the events of all streams in the order of their positions, up to the end. The result includes
+   * events that are appended during the read. A reader misses no event: if appends may commit out of order, the store
+   * holds events back until no event can appear at an earlier position. The stream fails at an event that does not
+   * decode.
    */
   readonly readAll: (
     options?: Feed.ReadAllOptions
   ) => Stream.Stream<Event.RecordedEvent, EventDecodeError | EventStoreError>
 
   /**
-   * Reads one page of the feed, and how far a reader with this filter has seen. An event that does not decode is a value in
-   * the page. Fails with `InvalidInput` if it is certain that `after` is not a position of this store.
+   * Reads one page of the feed. The page has the position from which a reader with this filter continues. An event that
+   * does not decode is a value in the page. Fails with `InvalidInput` if it is certain that `after` is not a position
+   * of this store.
    */
   readonly readPage: (options?: Feed.ReadPageOptions) => Effect.Effect<Feed.Page, EventStoreError>
 
   /**
-   * Reads the position of the last event of the feed, or `Position.start` if it has none. Every event at this position and
-   * before it that will ever exist can be read.
+   * Reads the position of the last event of the feed, or `Position.start` if it has none. No further event can appear
+   * at this position or before it.
    */
   readonly head: Effect.Effect<Position.Position, EventStoreError>
 
   /**
-   * Lists the streams of an aggregate with their versions, in the order of the UTF-8 bytes of their ids. The work depends on
-   * `limit`, and not on the number of events.
+   * Lists the streams of an aggregate with their versions, in the order of the UTF-8 bytes of their ids. The cost
+   * depends on `limit`, and not on the number of events.
    */
   readonly streams: (options: Feed.StreamsOptions) => Effect.Effect<ReadonlyArray<Feed.ListedStream>, EventStoreError>
 
@@ -117,8 +119,8 @@ export class EventStore extends Context.Tag("effect-eventsourcing/EventStore")<E
   readonly version: (stream: StreamId.StreamId) => Effect.Effect<number, EventStoreError>
 
   /**
-   * Finds where the events with these ids are stored, in the order of the ids. Ids that are not stored are left out. It
-   * takes one statement for each thousand ids, and none for an empty list.
+   * Finds where the events with these ids are stored, in the order of the ids. The result omits ids that are not
+   * stored. A look-up takes one statement for each thousand ids, and no statement for an empty list.
    */
   readonly find: (eventIds: ReadonlyArray<string>) => Effect.Effect<ReadonlyArray<FoundEvent>, EventStoreError>
 
@@ -126,10 +128,10 @@ export class EventStore extends Context.Tag("effect-eventsourcing/EventStore")<E
    * Imports a history: events of any number of streams, in the order given, with their own times and ids. Each batch is
    * stored as a whole or not at all, and gives one element of progress.
    *
-   * An import that broke off is run again with the same events: it skips those that are stored. It fails with a
-   * `VersionConflict` if a stream holds another event at the version of one of its events, or does not reach up to it, and
-   * with a `DuplicateEventId` if an id belongs to an event elsewhere. It remembers the last event of each stream that it
-   * meets.
+   * To resume an import that failed, run it again with the same events: it skips the events that are stored. The import
+   * fails with a `VersionConflict` if a stream holds another event at the version of an imported event, or has too few
+   * events before that version. It fails with a `DuplicateEventId` if an id belongs to another event. The import keeps
+   * the last event of each of its streams in memory.
    */
   readonly import: <E, R>(
     events: Stream.Stream<ImportedEvent, E, R>,
@@ -157,8 +159,8 @@ export interface AppendResult {
    */
   readonly time: Option.Option<DateTime.Utc>
   /**
-   * Whether the store already held these events. Then version, position and time are those of the stored events, whose
-   * payloads may differ from the ones given.
+   * Whether the store already held these events. The version, position and time are then those of the stored events.
+   * The stored payloads may differ from the given ones.
    */
   readonly duplicate: boolean
 }

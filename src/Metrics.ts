@@ -201,8 +201,8 @@ export const stateCache: Metric.Metric.Counter<number> = Metric.fromMetricKey(Co
 export const commands: Metric.Metric.Counter<number> = Metric.fromMetricKey(Counters.commands)
 
 /**
- * Counts the appends of commands that met an event of another writer, also where the command then went through. Off by
- * default, see {@link CommandMetrics}.
+ * Counts the appends of commands that failed because another writer had appended first. It also counts those of
+ * commands that then succeeded. Off by default, see {@link CommandMetrics}.
  *
  * @example
  * ```ts
@@ -218,8 +218,8 @@ export const commands: Metric.Metric.Counter<number> = Metric.fromMetricKey(Coun
 export const commandConflicts: Metric.Metric.Counter<number> = Metric.fromMetricKey(Counters.commandConflicts)
 
 /**
- * Shows the attempts of commands until they ended: 1, and 1 more for each lost race after which they were decided again. A
- * command that is refused because of its expected version has 1. Off by default, see {@link CommandMetrics}.
+ * Shows how many attempts commands took: 1, and 1 more for each lost race after which the command was decided again. A
+ * command that is refused because of its expected version has 1 attempt. Off by default, see {@link CommandMetrics}.
  *
  * @example
  * ```ts
@@ -235,8 +235,8 @@ export const commandConflicts: Metric.Metric.Counter<number> = Metric.fromMetric
 export const commandAttempts: Metric.Metric.Histogram<number> = Metric.fromMetricKey(Counters.commandAttempts)
 
 /**
- * Shows the durations of `load`, and of the loads of commands, in milliseconds, also of those that failed. The loads of
- * background snapshots and verifications are not included. Off by default, see {@link CommandMetrics}.
+ * Shows the durations, in milliseconds, of `load` and of the loads of commands, including those that failed. The loads
+ * of background snapshots and verifications are not included. Off by default, see {@link CommandMetrics}.
  *
  * @example
  * ```ts
@@ -252,7 +252,7 @@ export const commandAttempts: Metric.Metric.Histogram<number> = Metric.fromMetri
 export const loadDuration: Metric.Metric.Histogram<number> = Metric.fromMetricKey(Counters.loadDuration)
 
 /**
- * Shows the durations of the appends of commands in milliseconds, also of those that failed. Off by default, see
+ * Shows the durations of the appends of commands in milliseconds, including those that failed. Off by default, see
  * {@link CommandMetrics}.
  *
  * @example
@@ -270,7 +270,7 @@ export const appendDuration: Metric.Metric.Histogram<number> = Metric.fromMetric
 
 /**
  * Tells whether a repository counts its commands and measures their loads and appends. A repository reads it when it is
- * made. Default: `false`, because the measurements are on the way of every command.
+ * made. Default: `false`, because every command pays for the measurements.
  *
  * @example
  * ```ts

@@ -104,8 +104,8 @@ export interface Repository<in out A extends Aggregate.Any> {
   /**
    * Loads the aggregate, decides the command and appends its events. If another writer appended first, the command
    * folds the new events onto the loaded state and decides again, as often as the `retry` schedule allows. A command
-   * that decides no events appends nothing. If `decide` is a record of handlers, it fails only with the rejections of
-   * the handler of this command.
+   * that decides no events appends nothing. If `decide` is a record of handlers, `execute` fails only with the
+   * rejections of the handler of this command.
    */
   readonly execute: Execute<A>
 
@@ -126,11 +126,12 @@ export interface Repository<in out A extends Aggregate.Any> {
   readonly load: (id: Aggregate.Id<A>) => Effect.Effect<Loaded<Aggregate.Id<A>, Aggregate.State<A>>, LoadError>
 
   /**
-   * Loads the state as it was at a version, or at a time: after the last event that is not later. A number is a version,
-   * and never a time in milliseconds. It uses no snapshot of a newer version, and saves none.
+   * Loads the state as it was at a version or at a time. The state at a time is the state after the last event that is
+   * not later. A number is always a version, not a time in milliseconds. The load uses no snapshot of a newer version,
+   * and saves no snapshot.
    *
-   * Fails with `VersionNotReached` if the aggregate has no such version yet. At version 0, and at a time before the first
-   * event, the state is the initial one. A time reads the events after it too.
+   * Fails with `VersionNotReached` if the aggregate has no such version yet. At version 0, and at a time before the
+   * first event, the state is the initial one. For a time, the load also reads the events after it.
    */
   readonly loadAt: (
     id: Aggregate.Id<A>,
@@ -138,9 +139,10 @@ export interface Repository<in out A extends Aggregate.Any> {
   ) => Effect.Effect<Loaded<Aggregate.Id<A>, Aggregate.State<A>>, LoadError | VersionNotReached>
 
   /**
-   * Reads the events of an aggregate in their envelopes, decoded as a replay decodes them, page by page. Events that are
-   * ignored on purpose are `Retired`. The stream fails with `HistoryGap` where a version is missing, after the events
-   * before it, and with `HistoryRewritten` if the events that it gave are replaced meanwhile.
+   * Reads the events of an aggregate in their envelopes, decoded as a replay decodes them, page by page. Events that
+   * are ignored on purpose are `Retired`. If a version is missing, the stream gives the events before it and then fails
+   * with `HistoryGap`. It fails with `HistoryRewritten` if events that it has already given are replaced during the
+   * read.
    */
   readonly history: (
     id: Aggregate.Id<A>,
@@ -233,7 +235,7 @@ export const make: <A extends Aggregate.Any>(
   EventStore.EventStore | SnapshotStore.SnapshotStore | Scope.Scope
 > = makeOf
 
-// the checker cannot follow that the types of an aggregate are those of its interface
+// the type checker does not see that the types of an aggregate are those of its interface
 function makeOf<A extends Aggregate.Any>(
   aggregate: A,
   options?: Options.Options<Aggregate.State<A>, Aggregate.Event<A>>

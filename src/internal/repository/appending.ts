@@ -1,6 +1,6 @@
 // Appends the events of a command, and takes its snapshot.
 // Mechanism: one append at the loaded version. No interruption can come between an append and its snapshot. In mode
-// inline both are written in one transaction; if that fails, the append is tried without it.
+// inline both are written in one transaction. If that fails, the append is tried without the transaction.
 // Cost: one round trip, and the snapshot if one is due.
 import * as Cause from "effect/Cause"
 import * as DateTime from "effect/DateTime"
@@ -66,7 +66,7 @@ export const append = <Id, State, Event>(
         const both = shared.value.transaction(
           Effect.tap(appended, (result) => saveInTime(services, id, after, when, commanded(result)))
         )
-        // a transaction that the caller began can only be repeated by the caller
+        // only the caller can repeat a transaction that the caller began
         return open ? both : Effect.catchIf(both, isUnavailable, (first) => alone(thenSnapshot, first))
       })
   )
@@ -81,7 +81,7 @@ const commandedBy = <Id, State, Event>(
   // the append was interrupted
   const interrupted = result === undefined
   const time = interrupted ? null : Option.match(result.time, { onNone: () => null, onSome: DateTime.toEpochMillis })
-  // a snapshot of an event with a derived id needs the time, which a store of the program's own may not give
+  // a snapshot at an event with a derived id needs its time, which a user-provided store may not give
   const unproved = proofOf({ eventId: after.eventId, time }) === null
   const mayBeOthers = unproved || (interrupted ? derived : result.duplicate)
   return {

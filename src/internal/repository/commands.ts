@@ -1,6 +1,6 @@
 // Executes commands.
 // Mechanism: load, decide, append at the loaded version. If another writer appended first, the command folds the new
-// events onto its state and decides again. A command with an id that has not appended anything looks for an earlier try
+// events onto its state and decides again. If a command with an id has appended nothing, it looks for an earlier try
 // before it answers.
 // Cost: the load, one round trip for the append, and two more for each lost race.
 import * as Clock from "effect/Clock"
@@ -44,8 +44,8 @@ export interface Execution<in out Id, in out State, in out Event, out Rejection>
 }
 
 /**
- * Keeps a rejection, and the refusal of a version that the caller does not expect, as a value until the end. As a failure
- * either could be taken for a lost race and decided again.
+ * Keeps a rejection, and the conflict with a version that the caller does not expect, as a value until the end. As a
+ * failure, either could be mistaken for a lost race, and the command would be decided again.
  */
 type Outcome<State, Event, Rejection> = Effect.Effect<
   Either.Either<Executed<State, Event>, Rejection | EventStore.VersionConflict>,
@@ -116,7 +116,7 @@ const decide = <Id, State, Event, Rejection>(
 
 const nothing = { events: [], recorded: [], position: Option.none(), duplicate: false } as const
 
-/** Gives the answer of a try that appended nothing, unless an earlier try of the command has appended its events. */
+/** Returns the answer of a try that appended nothing, unless an earlier try of the command has appended events. */
 const orEarlier = <Id, State, Event, Rejection>(
   { commandId, id, services, source }: Execution<Id, State, Event, Rejection>,
   baseline: Baseline<State>,
@@ -140,11 +140,11 @@ const append = <Id, State, Event, Rejection>(
   return Appending.append({ services, id, before, source, decided, events, proposed, derived }).pipe(
     Effect.flatMap((result): Outcome<State, Event, Rejection> => {
       const at = (time: DateTime.Utc) => Either.right(executedOf(stream, decided.state, events, proposed, result, time))
-      // a store of the program's own may give no time
+      // a user-provided store may give no time
       const executed = Option.isSome(result.time)
         ? Effect.succeed(at(result.time.value))
         : Effect.map(DateTime.now, at)
-      // the store may hold what another decision of the same command gave
+      // the store may hold the events of another decision of the same command
       return result.duplicate ? orEarlier(execution, before, executed) : executed
     }),
     Effect.catchTag("DuplicateEventId", (error) =>

@@ -35,7 +35,7 @@ export type HistoryError =
   | IdEncodeError
 
 /**
- * Signals that a stream has not reached the version at which its state was asked for.
+ * Signals that a stream has not reached the requested version.
  *
  * @example
  * ```ts
@@ -53,7 +53,7 @@ export class VersionNotReached extends Schema.TaggedError<VersionNotReached>("ef
   "VersionNotReached",
   {
     stream: StreamId.StreamId,
-    /** The version that was asked for. */
+    /** The requested version. */
     version: Schema.Number,
     /** The version of the stream. */
     head: Schema.Number
@@ -129,8 +129,9 @@ export class IdEncodeError extends Schema.TaggedError<IdEncodeError>("effect-eve
 }
 
 /**
- * Signals that the history of the stream was rewritten between two pages, as a restore may do. A load begins anew, and
- * fails only if that happens each time; a `history` has given events already. Read again when the stream is at rest.
+ * Signals that the history of the stream was rewritten between two pages, as a restore may do. A load then begins
+ * again, and fails only if that happens each time. A `history` fails at once, because it has already given events. Read
+ * again when the rewrite has ended.
  *
  * @example
  * ```ts

@@ -25,7 +25,7 @@ export interface Executed<out State, out Event> {
   readonly position: Option.Option<Position.Position>
   /**
    * Whether the events were stored already, by an earlier try of the command with this `commandId`. The result is then
-   * that of the earlier try. Always false for a command without an id.
+   * that of the earlier try, except for the state. Always false for a command without an id.
    */
   readonly duplicate: boolean
 }
@@ -37,7 +37,10 @@ export interface Executed<out State, out Event> {
  * @category models
  */
 export interface Written<out E> extends Omit<Event.Envelope<E>, "position"> {
-  /** The position in the order over all streams. An append gives that of its last event only. */
+  /**
+   * The position in the order over all streams. An append returns only that of its last event, so it is `None` for the
+   * other events unless they are those of a duplicate.
+   */
   readonly position: Option.Option<Position.Position>
 }
 

@@ -116,27 +116,28 @@ export interface CacheOptions {
  */
 export interface ExecuteOptions {
   /**
-   * The id under which the command counts once for its aggregate, however often and by however many processes it is
-   * sent. A repeat gives the events of the first try and the current state, with `duplicate: true`, whatever command it
-   * brings. `executeAll` has one id for all of its commands. The same id may go to other aggregates.
+   * The id under which the command counts once for its aggregate, even if several processes send it several times. A
+   * repeat returns the events of the first try and the current state, with `duplicate: true`, even if its command is a
+   * different one. `executeAll` has one id for all of its commands. The same id may be used with other aggregates.
    *
-   * A command that was rejected, or that decided no events, is not remembered: its repeat is decided anew.
+   * A command that was rejected, or that decided no events, is not remembered: its repeat is decided again.
    *
-   * `duplicate` may be true for the only call of a command: if the acknowledgement of its append was lost, the retry finds
-   * the events of the same call.
+   * `duplicate` may be true even if the command was sent only once: if the acknowledgement of its append was lost, the
+   * store's retry finds the events of the same call.
    *
-   * A try finds what its transaction can see. In a transaction of the caller with the isolation `REPEATABLE READ` or
-   * `SERIALIZABLE`, a try that is stored by another process after the transaction's first statement is not visible. The
-   * command is then decided on the old state: it may be rejected, or its append fails. Run the whole transaction again.
+   * A repeat finds an earlier try only if its transaction can see the events. In a caller's transaction with the
+   * isolation `REPEATABLE READ` or `SERIALIZABLE`, events that another process stores after the transaction's first
+   * statement are not visible. The command is then decided on the old state. It may be rejected, or its append fails.
+   * Run the whole transaction again.
    *
-   * A text of 1 to 1,024 bytes. Version 7 UUIDs and ULIDs keep the index of event ids compact. The id is part of the
-   * metadata as `commandId`, and the default of `correlationId` and `causationId`.
+   * A text of 1 to 1,024 bytes. Version 7 UUIDs and ULIDs keep the index of event ids compact. The metadata has the id
+   * as `commandId`. It is also the default of `correlationId` and `causationId`.
    */
   readonly commandId?: string | undefined
   /**
-   * The version of the state on which the caller bases the command, such as `ExpectedVersion.exact(3)`. If the aggregate
-   * is at another version, the command fails with a `VersionConflict` at once and is not decided. After a lost race it is
-   * decided again only if the new version is an expected one too. Default: any version.
+   * The version of the state on which the caller bases the command, such as `ExpectedVersion.exact(3)`. If the
+   * aggregate is at another version, the command fails with a `VersionConflict` at once and is not decided. After a
+   * lost race the command is decided again only if the new version is also an expected one. Default: any version.
    */
   readonly expectedVersion?: ExpectedVersion.ExpectedVersion | undefined
   /**
@@ -242,7 +243,7 @@ export const ofCommand = (
   try {
     const problem = unknownKey("the options of execute", options, ["commandId", "expectedVersion", "metadata"])
     if (problem !== undefined) return Either.left(problem)
-    // each is read once: an accessor may give something else the next time
+    // each option is read once, because an accessor may return another value the next time
     const { commandId, expectedVersion, metadata } = options
     const detail = commandId === undefined ? undefined : CommandIds.problem(commandId)
     if (detail !== undefined) return Either.left(new InvalidCommandId({ aggregate, detail }))

@@ -1,7 +1,7 @@
-// Finds what an earlier try of a command has appended.
-// Mechanism: the id of the command's first event is derived from the command id, so that the store finds it by its index.
-// The stored events are read from there on, as long as their ids are those of the command.
-// Cost: one statement where there was no earlier try, three where there was one. A first try that appends costs nothing.
+// Finds the events that an earlier try of a command has appended.
+// Mechanism: the id of the command's first event is derived from the command id, so the store finds it by its index.
+// The stored events are read from there on, as long as their ids belong to the command.
+// Cost: one statement if there was no earlier try, and three if there was one. A first try that appends costs nothing.
 import * as Chunk from "effect/Chunk"
 import * as Effect from "effect/Effect"
 import * as Either from "effect/Either"
@@ -23,7 +23,7 @@ export interface Repeat<in out Id, in out State, in out Event> {
   readonly services: Services<Id, State, Event>
   readonly id: Id
   readonly commandId: string
-  /** The state that this try has loaded, and what it is folded from. */
+  /** The state that this try has loaded. It may be folded again from the source. */
   readonly baseline: Baseline<State>
   readonly source: Source<State>
 }
@@ -56,13 +56,13 @@ const read = <Id, State, Event>(
   const isOwn = (id: string, version: number) => id === idOf(version - first)
   const from = (fromVersion: number, pageSize: number) =>
     services.events.read(stream, { fromVersion, pageSize }).pipe(
-      // a snapshot behind it may hide a hole in the history, and the answer would lack an event
+      // a later snapshot may hide a gap in the history, and the answer would lack an event
       Stream.mapAccumEffect(fromVersion, (expected, event) =>
         event.version === expected
           ? Effect.succeed([expected + 1, event] as const)
           : Effect.fail(new EventStore.HistoryGap({ stream, expected, actual: event.version }))),
       Stream.takeWhile(({ id, version }) => isOwn(id, version)),
-      // the stream reads on behind the command's last event: an unreadable event of another command is only its end
+      // the stream reads beyond the command's last event, so an unreadable event of another command only ends it
       Stream.catchSome((error) =>
         error._tag === "EventDecodeError" && error.eventId !== undefined && !isOwn(error.eventId, error.version)
           ? Option.some(Stream.empty)
@@ -92,7 +92,7 @@ const resultOf = <Id, State, Event>(
     const written = envelopes.flatMap((envelope) =>
       envelope._tag === "Retired" ? [] : [{ ...envelope, position: Option.some(envelope.position) }]
     )
-    // `decide` may have changed the state in hand
+    // `decide` may have changed the loaded state
     const current = yield* loader.advance(id, baseline, { source, onRefused: loads.refused })
     yield* afterLoad(services, id, current, source)
     const last = recorded[recorded.length - 1]

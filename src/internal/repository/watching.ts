@@ -1,5 +1,5 @@
-// Watches commands: one span for each if a tracer is configured, and the command metrics if the program asks for them.
-// Mechanism: a record beside the command notes its attempts, and its result at the end becomes attributes and counts.
+// Watches commands: makes a span for each if a tracer is configured, and counts them if the metrics of commands are on.
+// Mechanism: a record beside the command notes its attempts. At the end, the result becomes attributes and counts.
 // Cost: two comparisons for a command that neither a tracer nor a meter watches.
 import * as Cause from "effect/Cause"
 import * as Effect from "effect/Effect"
@@ -21,7 +21,10 @@ import { tagOf } from "./storedEvents.js"
 export interface Watch {
   /** How often the command was decided, or was refused because of its expected version. */
   attempts: number
-  /** Whether the expected version refused it. Its answer looks like a rejection, which may be any value. */
+  /**
+   * Whether the expected version refused the command. The conflict alone does not show it, because a rejection may be
+   * any value.
+   */
   refused: boolean
   readonly ended: (exit: Ended) => Effect.Effect<void>
 }
@@ -40,7 +43,7 @@ interface Watched<in Id> extends Pick<Services<Id, never, never>, "commandTags" 
   readonly loadable: Pick<Loadable<Id, never>, "name" | "streamOf">
 }
 
-/** Runs commands, watched if a tracer or a meter asks for it. Their events carry the span. */
+/** Runs commands, and watches them if a tracer or a meter exists. Their events carry the trace context of the span. */
 export const command = <Id, A, E>(
   watched: Watched<Id>,
   fiber: Fiber.RuntimeFiber<unknown, unknown>,
@@ -53,7 +56,7 @@ export const command = <Id, A, E>(
   const watch = makeWatch(watched.meter, tags)
   if (!traced) return run({}, watch)
   const inSpan = Effect.withFiberRuntime<A, E>((inner) =>
-    // a tracer that throws leaves the command without a span, whose context would be the caller's
+    // if the tracer throws, the command has no span, and the context would be that of the caller's span
     run(Tracing.isTraced(inner) ? TraceContext.metadataOf(inner.currentContext) : {}, watch)
   )
   const ofCommand = tags.length === 0 ? {} : { "eventsourcing.command": Array.from(new Set(tags)).join(", ") }
@@ -76,7 +79,7 @@ export const operation = <Id, A, E>(
 const attributesOf = <Id>({ loadable }: Watched<Id>, id: Id): Tracing.Attributes => {
   const aggregate = { "eventsourcing.aggregate": loadable.name }
   const stream = Option.getRight(loadable.streamOf(id))
-  // an id that no store takes may be of any length
+  // an id that no store accepts may have any length
   return Option.isNone(stream) || streamProblem(stream.value) !== undefined
     ? aggregate
     : { ...aggregate, "eventsourcing.id": stream.value.id }
@@ -123,7 +126,9 @@ const resultOf = (exit: Ended): Tracing.Attributes => {
   }
 }
 
-/** The tag of each command. A tag that the command schema does not declare could be any text, and is `unknown`. */
+/**
+ * The tag of each command, or `unknown` for a tag that the command schema does not declare, which could be any text.
+ */
 const tagsIn = (known: ReadonlySet<string>, commands: ReadonlyArray<unknown>): ReadonlyArray<string> => {
   try {
     // untyped code may give another value than an array, and the array may be a proxy

@@ -17,7 +17,7 @@ import { classify, eventStoreError } from "./failure.js"
 import * as Row from "./row.js"
 import type { Services } from "./services.js"
 
-/** Whether appends share statements: never, if they have to wait anyway, or always. */
+/** Whether appends share statements: never (`alone`), if they have to wait (`grouped`), or always (`forced`). */
 export type Groups = "alone" | "grouped" | "forced"
 
 export const make = (services: Services, groups: Groups): EventStore.Encoded["append"] => {
@@ -60,7 +60,10 @@ export const version = ({ client, statements }: Services, stream: StreamId.Strea
   Effect.map(client.repeat(client.execute(statements.version(stream))), ([row]) => Row.number(row.version))
 
 interface Tries extends AppendGroups.Tries {
-  /** The head of the stream after the last try that violated an index and left no other trace. */
+  /**
+   * The head of the stream after the last try that violated an index, if the stored events do not explain the
+   * violation.
+   */
   overtakenAt: number | undefined
 }
 
@@ -100,8 +103,9 @@ const appendOnce = (
   )
 }
 
-// The events in the store do not explain the violation. An index that is not ours is violated again at every try, also one
-// on our columns that compares them in another way. After a real race the stream has grown
+// The stored events do not explain the violation, so it is a race or a violation of an index that is not ours. Such an
+// index is violated at every try, even one on our columns that compares them in another way. After a race the stream
+// has grown.
 const isRace = (
   { client: { execute, repeat }, statements }: Services,
   error: SqlError,
@@ -117,7 +121,7 @@ const isRace = (
     : Effect.map(repeat(execute(ours)), (rows) => rows.length > 0)
 }
 
-/** Finds out what an append met that inserted nothing. */
+/** Finds out why an append inserted nothing. */
 const explain = (services: Services, options: AppendOptions): Effect.Effect<EventStore.AppendResult, Failure> =>
   Effect.gen(function*() {
     const { client: { execute, repeat }, statements } = services

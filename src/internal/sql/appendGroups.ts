@@ -1,6 +1,6 @@
-// Sends the statements of appends: alone, or those of several fibers in one. Why: docs/decisions/0110-grouped-appends.md.
-// Mechanism: a group gives the rows of each append as its own statement would. If the group fails as a whole, each append is
-// sent alone, with the same event ids.
+// Sends each append alone, or with those of other fibers. Why: docs/decisions/0110-grouped-appends.md.
+// Mechanism: a group is one statement on PostgreSQL, and one transaction on SQLite. It returns the rows of each append
+// as a single statement would. If the group fails as a whole, each append is sent alone, with the same event ids.
 import type { SqlError } from "@effect/sql/SqlError"
 import * as Arr from "effect/Array"
 import * as Context from "effect/Context"
@@ -15,9 +15,9 @@ import type { Services } from "./services.js"
 
 type Rows = ReadonlyArray<ReadonlyArray<unknown>>
 
-/** What is known of the tries of one append. */
+/** The record of the tries of one append. */
 export interface Tries {
-  /** One of the tries may have appended, even if the last one did not. */
+  /** Whether one of the tries may have appended, even if the last one did not. */
   mayHaveAppended: boolean
 }
 
@@ -33,7 +33,7 @@ export const note = (error: SqlError, tries: Tries): void => {
 export const alone = ({ client, statements }: Services): Send => (options) =>
   client.executeValues(statements.append(options))
 
-/** Groups appends also where they would go alone. Tests of the stores provide it. */
+/** Groups all appends, even those that would be sent alone. Tests of the stores provide it. */
 export class Forced extends Context.Reference<Forced>()("effect-eventsourcing/internal/ForcedGroups", {
   defaultValue: () => false
 }) {}
@@ -52,7 +52,7 @@ export const make = (services: Services, { forced }: { readonly forced: boolean 
     )
 }
 
-// the weight is about the number of bytes: a group has at most some hundred events, and at most a million characters
+// the weight is roughly the size in bytes: a group has at most about 250 events, and at most a million characters
 const group: Pick<Grouping.Options<Item, Rows>, "capacity" | "weigh"> = {
   capacity: 1_000_000,
   weigh: ({ options: { events } }) =>
@@ -61,7 +61,7 @@ const group: Pick<Grouping.Options<Item, Rows>, "capacity" | "weigh"> = {
 
 type SendGroup = Grouping.Options<Item, Rows>["send"]
 
-// a group costs more than a statement of its own
+// for one append, a group costs more than a single statement
 const unlessOne = (sendGroup: SendGroup, sendAlone: Send): SendGroup => (items) => {
   const [{ options, tries }] = items
   return items.length === 1
@@ -83,7 +83,7 @@ const inStatement = ({ client: { executeValues } }: Services, appendGroup: Appen
   }
 }
 
-// a statement that fails undoes itself alone, and if the transaction is lost the commit fails
+// a statement that fails undoes only itself; if the whole transaction is lost, the commit fails
 const inTransaction = ({ client: { executeValues, transaction }, statements }: Services): SendGroup => (items) =>
   transaction(
     Effect.forEach(items, ({ options }) =>

@@ -1,9 +1,12 @@
-// Operations of many fibers that are sent together. `lanes.ts` and `rounds.ts` say when; here is the queue of both.
+// Queues the operations of many fibers, and sends those that wait in groups.
+// Mechanism: one queue in the order of arrival. `lanes.ts` and `rounds.ts` decide when operations wait, and when to
+// send.
+// Cost: an entry in a set for each operation that waits.
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 
 export interface Grouping<in Item, in out Answer> {
-  /** Runs an operation: as `alone` does, or in a group. */
+  /** Runs an operation alone, with the given effect, or in a group. */
   readonly run: <E>(item: Item, alone: Effect.Effect<Answer, E>) => Effect.Effect<Answer, E>
 }
 
@@ -11,14 +14,17 @@ export interface Options<in Item, out Answer> {
   /** The highest sum of weights in a group. An operation that weighs more than a quarter of it always goes alone. */
   readonly capacity: number
   readonly weigh: (item: Item) => number
-  /** Sends a group, and gives an answer for each item. An item without one is run alone, and so are all if this fails. */
+  /**
+   * Sends a group, and gives an answer for each item. An item without an answer is run alone. If the send fails, all
+   * are.
+   */
   readonly send: (items: ReadonlyArray<Item>) => Effect.Effect<ReadonlyArray<Answer | undefined>, unknown>
 }
 
 export const isHeavy = <Item, Answer>({ capacity, weigh }: Options<Item, Answer>, item: Item): boolean =>
   weigh(item) * 4 > capacity
 
-/** Runs an operation whose answer is that of a group, or alone if the group has none for it. */
+/** Takes the answer of a group, or runs the operation alone if the group has no answer for it. */
 export const orAlone = <Answer, E>(
   answer: Effect.Effect<Answer | undefined>,
   alone: Effect.Effect<Answer, E>
@@ -29,7 +35,7 @@ interface Waiting<out Item, in Answer> {
   readonly resume: (answer: Answer | undefined) => void
 }
 
-/** The operations that wait, first come, first served. */
+/** The operations that wait, in the order of their arrival. */
 export class Queue<Item, Answer> {
   private readonly waiting = new Set<Waiting<Item, Answer>>()
 
@@ -39,7 +45,7 @@ export class Queue<Item, Answer> {
     return this.waiting.size
   }
 
-  /** Waits for the answer. An interruption takes the item out of the queue; after it was sent, only the waiting ends. */
+  /** Waits for the answer. An interruption removes the item from the queue. After the send it only ends the waiting. */
   wait(item: Item): Effect.Effect<Answer | undefined> {
     return Effect.async((resume) => {
       const waiting: Waiting<Item, Answer> = { item, resume: (answer) => resume(Effect.succeed(answer)) }
@@ -48,7 +54,7 @@ export class Queue<Item, Answer> {
     })
   }
 
-  /** Sends as many of those that wait as fit into a group, and gives their number. */
+  /** Sends as many of the waiting operations as fit into a group, and returns their number. */
   send(): Effect.Effect<number> {
     return Effect.suspend(() => {
       const group = this.take()

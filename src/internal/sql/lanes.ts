@@ -1,16 +1,16 @@
-// Sends the operations of many fibers to a server together, if they have to wait anyway.
-// Mechanism: a few lanes, each with one send under way. An operation that finds a free lane goes alone and at once. The
-// others queue, and when a lane gets free, those that wait are sent in one group.
+// Sends the operations of many fibers to a server together if they have to wait.
+// Mechanism: a few lanes, each with one send in progress. An operation that finds a free lane is sent alone and at
+// once. Otherwise it waits in a queue. When a lane becomes free, the waiting operations are sent in one group.
 // Cost: a counter for an operation that finds a free lane; a timer only while operations wait.
 import * as Effect from "effect/Effect"
 import * as Grouping from "./grouping.js"
 
 export interface Options<in Item, out Answer> extends Grouping.Options<Item, Answer> {
-  /** How many sends may be under way. */
+  /** How many sends may be in progress. */
   readonly lanes: number
   /**
-   * Milliseconds after which those that wait are sent although no lane is free: a send may be held up by a lock that does
-   * not concern the others.
+   * Milliseconds after which the waiting operations are sent although no lane is free. A send may be waiting for a lock
+   * that does not concern the others.
    */
   readonly patience: number
 }
@@ -37,7 +37,7 @@ class Lanes<Item, Answer> {
     this.queue = new Grouping.Queue(options)
   }
 
-  /** Takes a free lane, unless operations wait for one. */
+  /** Takes a free lane, unless other operations wait for a lane. */
   enter(): boolean {
     if (this.underWay >= this.options.lanes || this.queue.size > 0) return false
     this.underWay++
@@ -65,7 +65,7 @@ class Lanes<Item, Answer> {
     if (this.queue.size > 0) this.timer = setTimeout(() => this.loseHope(), this.options.patience)
   }
 
-  // in a fiber of its own: each of the waiting ones may be interrupted
+  // a separate fiber sends the group, because each of the waiting fibers may be interrupted
   private send(): void {
     this.underWay++
     Effect.runFork(this.queue.send()).addObserver(() => this.leave())

@@ -1,6 +1,7 @@
-// Runs the operations of many fibers on a database in this process together: each of them would run at once, and none waits.
-// Mechanism: as long as one fiber alone comes in a turn of the event loop, its operations run alone and at once. When another
-// one comes, operations wait until the fibers that can run have run, and go in one group. A group of one ends this.
+// Runs the operations of many fibers together on a database in this process, where a statement blocks the thread.
+// Mechanism: while only one fiber arrives in a turn of the event loop, its operations run alone and at once. When
+// another fiber arrives in the same turn, operations wait until all fibers that are ready have run, and are then sent
+// in one group. After a group of one operation, operations run alone again.
 // Cost: a microtask for the operations of one fiber; a fork and a round of the scheduler for each group.
 import * as Effect from "effect/Effect"
 import * as Grouping from "./grouping.js"
@@ -24,9 +25,9 @@ export const make = <Item, Answer>(options: Options<Item, Answer>): Grouping.Gro
 
 class Rounds<Item, Answer> {
   private readonly queue: Grouping.Queue<Item, Answer>
-  /** The fiber that came last, in this turn of the event loop. */
+  /** The fiber that arrived last in this turn of the event loop. */
   private last: number | undefined
-  /** Whether several fibers came lately. */
+  /** Whether several fibers arrived in one turn since the last group of one. */
   private shared = false
   private pending = false
 
@@ -35,7 +36,7 @@ class Rounds<Item, Answer> {
   }
 
   isAlone(fiber: number): boolean {
-    // requests that come one after the other are in fibers of their own, but not in one turn
+    // requests that arrive one after the other have separate fibers, but not in the same turn
     if (this.last === undefined) queueMicrotask(this.forget)
     else this.shared ||= this.last !== fiber
     this.last = fiber
@@ -56,7 +57,7 @@ class Rounds<Item, Answer> {
   }
 
   private readonly sendAll: Effect.Effect<void> = Effect.suspend(() =>
-    // fibers that can run come first
+    // the other fibers that are ready run first, and may add operations
     Effect.zipRight(
       Effect.yieldNow({ priority: 1 }),
       Effect.flatMap(this.queue.send(), (sent) => {

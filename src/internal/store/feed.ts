@@ -1,5 +1,6 @@
 // Reads the feed, the events of all streams in one order, page by page: checks the filter, asks the driver and decodes.
-// A page tells how far its reader has seen, also over events that are not for it, so that a checkpoint moves on.
+// A page has the position from which its reader continues. The position also advances past events that the filter
+// excludes.
 // Costs one statement of the driver a page, and no Effect for an event.
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
@@ -28,13 +29,13 @@ export interface FeedFilter {
   /** Reads the streams of these aggregates only. An empty list matches no event. Default: those of all aggregates. */
   readonly aggregates?: ReadonlyArray<string> | undefined
   /**
-   * Reads events of these types only, as they are stored. A type that no event has matches none, and so does an empty list.
+   * Reads events of these types only, as they are stored. A type that no event has, or an empty list, matches no event.
    * Default: events of all types.
    */
   readonly types?: ReadonlyArray<string> | undefined
   /**
-   * Reads the streams of one partition only, see `StreamId.partition`. A page of a partition looks at 1,000 stored events at
-   * most. Default: all streams.
+   * Reads the streams of one partition only, see `StreamId.partition`. A page of a partition examines at most 1,000
+   * stored events. Default: all streams.
    */
   readonly partition?: Partition | undefined
 }
@@ -77,8 +78,8 @@ export interface ReadAllOptions extends FeedFilter {
 /**
  * A page of the feed.
  *
- * A page is bounded work: it looks at a limited number of stored events. If the filter matches few of them, it may have few
- * events, or none, although more come later.
+ * The work of a page is bounded: it examines a limited number of stored events. If the filter matches few of them, the
+ * page may have few events, or none, although matching events come later.
  *
  * @since 0.1.0
  * @category models
@@ -87,8 +88,8 @@ export interface Page {
   /** The events in the order of their positions. */
   readonly events: ReadonlyArray<Event.RecordedEvent | Event.UnreadableEvent>
   /**
-   * The position up to which a reader with this filter has seen every event that there will ever be. It is never before
-   * `after`. Store it as the checkpoint, and pass it as `after` of the next page.
+   * The position from which a reader with this filter continues: no further event that matches the filter can appear up
+   * to it. It is never before `after`. Store it as the checkpoint, and pass it as `after` of the next page.
    */
   readonly settled: Position.Position
   /** Whether the page reached the end of the feed. Otherwise read the next page at once. */
@@ -110,7 +111,7 @@ export interface EncodedPage {
 }
 
 /**
- * The options of a driver's `readPage`. The lists have no element twice.
+ * The options of a driver's `readPage`. The elements of a list are all different.
  *
  * @since 0.1.0
  * @category drivers
@@ -152,7 +153,7 @@ export interface ListedStream {
 
 /** The part of a driver that reads the feed. */
 export interface Driver {
-  /** Reads a page in bounded work. Its `settled` and `atEnd` are of the same moment as its records. */
+  /** Reads a page in bounded work. Its `settled`, `atEnd` and records belong to the same moment. */
   readonly readPage: (options: EncodedPageOptions) => Effect.Effect<EncodedPage, EventStoreError>
   readonly head: Effect.Effect<Position.Position, EventStoreError>
   /** Lists streams in the order of the UTF-8 bytes of their ids, by an index. */
@@ -164,8 +165,9 @@ export interface Driver {
 }
 
 /**
- * How many stored events a page looks at, at most. For a partition the ids of all their streams leave the database and are
- * hashed, so that fewer are looked at, whatever the limit is. Why: docs/decisions/0094-pages-of-the-feed.md.
+ * The maximal number of stored events that a page examines. For a partition the number is lower, whatever the limit is,
+ * because the ids of all their streams leave the database and are hashed. Why:
+ * docs/decisions/0094-pages-of-the-feed.md.
  */
 export const mostLooked = ({ limit, partition }: Pick<EncodedPageOptions, "limit" | "partition">): number =>
   partition === undefined ? Math.max(limit, 2_000) : 1_000
@@ -204,7 +206,9 @@ export const streams = (
     return problem ?? (() => driver.streams({ aggregate, after, limit }))
   })
 
-/** How far a reader has seen: to the last event of a full page, to the last event looked at, or to the end of the feed. */
+/**
+ * How far a reader has read: to the last event of a full page, to the last event examined, or to the end of the feed.
+ */
 export const seen = ({ after, full, head, looked }: {
   readonly after: Position.Position
   readonly full: Position.Position | undefined
@@ -236,7 +240,7 @@ const page = (
   )
 }
 
-/** Gives the page of a filter that matches no event. After the head, a page of all events tells whether the store knows it. */
+/** Gives the page of a filter that matches no event. If `after` is beyond the head, a page of all events checks it. */
 const emptyPage = (
   driver: Driver,
   after: Position.Position,
@@ -306,7 +310,7 @@ const keysOf = (
   return Array.from(keys)
 }
 
-/** The partition, or a problem. One of one is all streams, whose ids need not be looked at. */
+/** The partition, or a problem. A single partition holds all streams, so their ids need not be hashed. */
 const partitionOf = (partition: Partition | undefined): Partition | string | undefined => {
   if (partition === undefined) return undefined
   const wrong = unknownKey("the fields of partition", partition, ["index", "of"])

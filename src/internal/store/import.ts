@@ -1,9 +1,10 @@
 // Imports histories in batches, each of which is stored as a whole or not at all.
-// Mechanism: a batch is numbered and inserted by one statement, which checks the versions of all its streams. Only if that
-// inserts nothing, the store is asked which events it holds: those are skipped, the rest is inserted, and a stream that
-// holds other events is an error. After a batch of events that are all stored the next one is looked up first.
-// Costs one statement a batch, or two for a batch that is stored already, and one map entry for each stream. A batch that
-// meets streams in which the import begins after version 1 reads the events before: one statement more.
+// Mechanism: the events of a batch get their versions, and one statement inserts them and checks the versions of all
+// their streams. If the statement inserts nothing, the import asks the store which events it holds, skips those and
+// inserts the rest. A stream that holds other events is an error. If all events of a batch were already stored, the
+// next batch is looked up before it is inserted.
+// Costs one statement a batch, or two for a batch that is already stored, and one map entry for each stream. If the
+// import of a stream begins after version 1, the batch reads the event before it, with one statement more.
 import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
 import * as Either from "effect/Either"
@@ -60,7 +61,7 @@ export const run = <E, R>(
 interface State {
   /** The last event of each stream. */
   readonly reached: Map<string, Events.Reached>
-  /** Whether the batch before this one was stored already. */
+  /** Whether the batch before this one was already stored. */
   lookFirst: boolean
   progress: ImportProgress
 }
@@ -131,7 +132,7 @@ const number = (
   return Effect.succeed(numbering.right)
 }
 
-/** Reads the events that the first ones of an import follow. Those are stored before the import, and do not change. */
+/** Reads the events that precede the first imported ones. They were stored before the import, and do not change. */
 const reachedAt = (
   driver: Driver,
   places: ReadonlyArray<Events.Place>
@@ -156,7 +157,7 @@ interface Met {
   readonly numbering: Events.Numbering
 }
 
-/** Looks at the part of the store that a batch meets. */
+/** Looks up which events of a batch are stored, and the versions of its streams. */
 const look = (
   driver: Driver,
   state: State,
@@ -166,7 +167,7 @@ const look = (
     const streams = new Map(numbering.events.map(({ key, stream }) => [key, stream]))
     const versions = yield* driver.import.versions(Array.from(streams.values()))
     const heads = new Map(Array.from(streams.keys(), (key, index) => [key, versions[index]]))
-    // after the versions: an event that is stored in between is then found
+    // the look-up comes after the versions, so that it finds an event that is stored in between
     const stored = yield* storedOf(driver, numbering)
     const firsts = Array.from(
       numbering.assumed.values(),
@@ -189,7 +190,7 @@ const storedOf = (driver: Driver, { events }: Events.Numbering): Effect.Effect<L
     (found) => new Map(found.map((event) => [event.eventId, event]))
   )
 
-// an event with an id is where the stream holds it, or follows the last one
+// an event with an id has the version at which the stream holds the id, or follows the last event
 const firstOf = ({ id, key, stream }: Events.Numbered, { heads, stored }: Look): number => {
   const found = stored.get(id)
   return found !== undefined && isSameStream(found.stream, stream)

@@ -1,7 +1,7 @@
-// Reads the events of an import, and numbers them within their streams.
-// An event without a version follows the one before it in its stream, and the first one is version 1. An event without an
-// id gets one that is derived from its content and from all events before it in the import of its stream: a repeated import
-// gives it the same id, and a corrected history gives other ids from its first correction on.
+// Reads the events of an import, and numbers them within their streams. An event without a version follows the event
+// before it in its stream, and the first event is version 1. An event without an id gets a derived id, from its content
+// and from all events before it in the import of its stream. A repeated import gives the event the same id. A corrected
+// history gives other ids from its first correction on.
 // Costs one walk over each payload, and one hash of it. Why: docs/decisions/0092-ids-of-imported-events.md.
 import * as Either from "effect/Either"
 import type * as Event from "../../Event.js"
@@ -15,7 +15,7 @@ import { quote } from "../text.js"
 import * as Input from "./eventInput.js"
 import type { EncodedImport, ImportedEvent } from "./importModel.js"
 
-/** An event that has neither its version nor its id yet, unless it brought them. */
+/** An event before it is numbered. It has a version or an id only if the source gave one. */
 export interface Item {
   /** Its number in the import, from 1 on. */
   readonly number: number
@@ -29,7 +29,7 @@ export interface Item {
 /** Reads an event. `Left` is a problem. */
 export const read = (number: number, event: ImportedEvent): Either.Either<Item, string> => {
   if (!isRecord(event)) return Either.left("it is not an object")
-  // each is read once: an accessor may give something else the next time
+  // each field is read once, because an accessor may return another value the next time
   const { id, metadata, payload, time, type, version } = event
   const stream = Input.streamOf(event.stream)
   const problem = streamProblem(stream)
@@ -66,11 +66,14 @@ export interface Numbered extends EncodedImport {
   readonly key: string
 }
 
-/** The last event of a stream that the next one follows. */
+/** The last event of a stream, which the next event follows. */
 export interface Reached {
   /** 0 before the first event. */
   readonly version: number
-  /** The text that the id of the next event is derived from. It names this event, its content, and those before it. */
+  /**
+   * The text from which the id of the next event is derived. It depends on this event, its content, and the events
+   * before it.
+   */
   readonly link: string
 }
 
@@ -80,7 +83,9 @@ export interface Numbering {
   readonly events: ReadonlyArray<Numbered>
   /** The last event of each stream of the batch. */
   readonly reached: ReadonlyMap<string, Reached>
-  /** The first events of streams whose first version is assumed to be 1, as the events have an id and no version. */
+  /**
+   * The first events of streams whose first version is assumed to be 1, because these events have an id and no version.
+   */
   readonly assumed: ReadonlyMap<string, Numbered>
   /** Whether a later event brings a version that does not fit an assumed one. */
   readonly isMistaken: boolean
@@ -93,7 +98,7 @@ export interface Place {
   readonly version: number
 }
 
-/** Gives the places before the first events of streams that are new to the import, where those begin after version 1. */
+/** Returns the places before the first events of streams that are new to the import and begin after version 1. */
 export const placesBefore = (
   items: ReadonlyArray<Item>,
   reached: ReadonlyMap<string, unknown>
@@ -155,7 +160,7 @@ export const number = (
   return Either.right({ events, reached: own, assumed, isMistaken })
 }
 
-/** Derives the id of an event. Also an event with an id of its own is linked by its content. */
+/** Derives the id of an event. The content of an event with its own id is a part of the link too. */
 const linkOf = ({ event, id, stream }: Item, version: number, before: string): string => {
   const { metadata, payload, time, type } = event
   return DerivedId.of(

@@ -19,17 +19,17 @@ export interface ImportedEvent {
   /** The encoded event: a JSON value. */
   readonly payload: unknown
   /**
-   * Default: derived from the content of the event and of those before it in the import of its stream. A repeated import
-   * gives the event the same id, and an import of a corrected history does not.
+   * Default: derived from the content of the event and of the events before it in the import of its stream. A repeated
+   * import gives the event the same id. An import of a corrected history gives it another id.
    */
   readonly id?: string | undefined
   /** Default: the time of the import. */
   readonly time?: DateTime.Utc | undefined
   readonly metadata?: Event.Metadata | undefined
   /**
-   * The version of the event in its stream. Default: the one after the event before it in the import. A first event
-   * without version and id is version 1. A first event with an id is what the stream holds under this id, otherwise it
-   * follows the last event of the stream.
+   * The version of the event in its stream. Default: the version after the event before it in the import. A first event
+   * without version and id is version 1. A first event with an id has the version at which the stream holds this id. If
+   * the stream does not hold the id, the event follows the last event of the stream.
    */
   readonly version?: number | undefined
 }
@@ -43,7 +43,7 @@ export interface ImportedEvent {
 export interface ImportProgress {
   /** The number of events that were stored. */
   readonly imported: number
-  /** The number of events that the store already held, from an import that broke off. */
+  /** The number of events that the store already held, from an earlier run of the import. */
   readonly skipped: number
   /** The highest position of these events. */
   readonly position: Position.Position
@@ -89,7 +89,7 @@ export interface ImportDriver {
     readonly events: ReadonlyArray<EncodedImport>
     /** The time of the events that have none, as for an append. */
     readonly time: number
-    /** A position that the store has given. Those of the events are higher. */
+    /** A position that the store has given. The positions of the events must be higher. */
     readonly after: Position.Position
   }) => Effect.Effect<
     {
