@@ -39,8 +39,9 @@ import * as StreamId from "./StreamId.js"
  */
 export interface Options extends SqlMigrations.Options {
   /**
-   * Whether appends of several fibers may share a statement, and so a round trip and a commit. An append that finds the store
-   * idle goes alone and at once; those that have to wait go together. Each has its own result. Default true.
+   * Whether appends of several fibers may share a statement or a transaction, and so a round trip and a commit. An
+   * append that finds the store idle is sent alone and at once. Appends that have to wait are sent together. Each
+   * append has its own result. Default true.
    */
   readonly groupAppends?: boolean | undefined
 }

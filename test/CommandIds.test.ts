@@ -65,7 +65,7 @@ describe("the id of a command's event", () => {
     }))
   })
 
-  it("does not clash where one part goes on in the next", () => {
+  it("differs if text moves from one part to the next", () => {
     const letters = fc.stringMatching(/^[a1:,]{5,12}$/)
     const cut = (text: string, first: number, second: number, third: number): Parts => ({
       aggregate: text.slice(0, first),
@@ -107,7 +107,7 @@ describe("the id of a command's event", () => {
     }))
   })
 
-  it("takes no time from what only looks like one", () => {
+  it("takes no time from an id that only looks like a version 7 UUID or a ULID", () => {
     const others = [
       "018f4e5a-1c2d-4abc-8def-0123456789ab",
       "018f4e5a-1c2d-7abc-cdef-0123456789ab",

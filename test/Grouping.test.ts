@@ -70,7 +70,7 @@ describe("lanes", () => {
   const lanes = (sends: ReturnType<typeof makeSends>) =>
     sends.on(Lanes.make({ ...sends.options, lanes: 1, patience: 20 }).run)
 
-  it.effect("what finds a free lane goes alone and at once, one after the other", () =>
+  it.effect("an operation that finds a free lane runs alone and at once, one after the other", () =>
     Effect.gen(function*() {
       const sends = makeSends()
       const run = lanes(sends)
@@ -78,7 +78,7 @@ describe("lanes", () => {
       assert.strictEqual(timers.size, 0)
     }))
 
-  it.effect("those that wait for a lane go together when it gets free, each with its own answer", () =>
+  it.effect("operations that wait for a lane are sent together when it becomes free, each with its own answer", () =>
     Effect.gen(function*() {
       const sends = makeSends()
       const run = lanes(sends)
@@ -110,7 +110,7 @@ describe("lanes", () => {
       assert.strictEqual(timers.size, 0)
     }))
 
-  it.effect("a group has what fits, and what is heavy goes alone although no lane is free", () =>
+  it.effect("a group has the operations that fit, and a heavy one runs alone although no lane is free", () =>
     Effect.gen(function*() {
       const sends = makeSends()
       const run = lanes(sends)
@@ -126,7 +126,7 @@ describe("lanes", () => {
       assert.deepStrictEqual(sends.sends.map(({ items }) => items), [["b*25", "c*25", "d*25", "e*25"], ["f*25"]])
     }))
 
-  it.effect("each is run alone if the group fails", () =>
+  it.effect("each operation is run alone if the group fails", () =>
     Effect.gen(function*() {
       const sends = makeSends()
       const run = lanes(sends)
@@ -141,7 +141,7 @@ describe("lanes", () => {
       assert.deepStrictEqual(yield* Fiber.join(Fiber.all(fibers)), ["b alone", "c alone"])
     }))
 
-  it.effect("an interruption takes out what waits, and after the sending it ends the waiting alone", () =>
+  it.effect("an interruption removes a waiting operation, and after the send it only ends the waiting", () =>
     Effect.gen(function*() {
       const sends = makeSends()
       const run = lanes(sends)
@@ -161,7 +161,7 @@ describe("lanes", () => {
       assert.deepStrictEqual(sends.alone, ["a"])
     }))
 
-  it.effect("what waits behind a send that is held up is sent after a while", () =>
+  it.effect("operations that wait for a slow send are sent after a while", () =>
     Effect.gen(function*() {
       const sends = makeSends()
       const run = lanes(sends)
@@ -245,14 +245,14 @@ describe("rounds", () => {
   const endAll = (sends: ReturnType<typeof makeSends>) =>
     Effect.forEach(sends.sends, ({ end }) => Deferred.succeed(end, undefined))
 
-  it.effect("the operations of one fiber go alone and at once", () =>
+  it.effect("the operations of one fiber run alone and at once", () =>
     Effect.gen(function*() {
       const sends = makeSends()
       const run = rounds(sends)
       assert.deepStrictEqual(yield* Effect.all([run("a"), run("b"), run("c")]), ["a alone", "b alone", "c alone"])
     }))
 
-  it.effect("those of several fibers go together, until a fiber is alone again", () =>
+  it.effect("the operations of several fibers are sent together, until a fiber is alone again", () =>
     Effect.gen(function*() {
       const sends = makeSends()
       const run = rounds(sends)
@@ -269,7 +269,7 @@ describe("rounds", () => {
       assert.deepStrictEqual(yield* Fiber.join(alone), ["d in a group", "e alone"])
     }))
 
-  it.effect("what comes while a group is under way waits for the next, and each is run alone if a group fails", () =>
+  it.effect("an operation that arrives during a send waits for the next group, and each is run alone if a group fails", () =>
     Effect.gen(function*() {
       const sends = makeSends()
       const run = rounds(sends)

@@ -46,7 +46,7 @@ for (const [name, client] of kinds) {
   const layer = Layer.provideMerge(groupingStores, client)
 
   describe(`a group of appends on ${name}`, () => {
-    it.effect("each has its own result", () =>
+    it.effect("each append has its own result", () =>
       Effect.gen(function*() {
         const store = yield* EventStore.EventStore
         const [first, second, third] = [event(), event(), event()]
@@ -83,7 +83,7 @@ for (const [name, client] of kinds) {
         }
       }).pipe(Effect.provide(layer)))
 
-    it.effect("those to one stream see one another in the order in which they came", () =>
+    it.effect("appends to one stream see one another in the order of their arrival", () =>
       Effect.gen(function*() {
         const store = yield* EventStore.EventStore
         const names = Array.from({ length: 60 }, (_, n) => `s-${n % 3}`)
@@ -112,7 +112,7 @@ for (const [name, client] of kinds) {
         assert.deepStrictEqual(isOld, [[false, true], [true], [false, false]])
       }).pipe(Effect.provide(layer)))
 
-    it.effect("inside a transaction of the caller an append is part of that alone", () =>
+    it.effect("an append inside a transaction of the caller belongs only to that transaction", () =>
       Effect.gen(function*() {
         const store = yield* EventStore.EventStore
         const [rolledBack, ...others] = yield* Effect.all([
@@ -209,7 +209,7 @@ describe("a group on PostgreSQL", () => {
       assert.deepStrictEqual(answer(yield* Fiber.join(blocked)), { conflict: 1 })
     }).pipe(Effect.scoped, Effect.provide(stores)))
 
-  it.live("that loses its connection is sent again, and no event is there twice", () =>
+  it.live("that loses its connection is sent again, and no event is stored twice", () =>
     Effect.gen(function*() {
       const url = yield* migratedDatabase
       yield* Effect.gen(function*() {

@@ -57,7 +57,7 @@ const refusal = (definition: Partial<Record<"decide" | "evolve" | "rejection", u
 }
 
 describe("handlers by tag", () => {
-  it.scoped("decide and evolve as functions do", () =>
+  it.scoped("decide and evolve like functions", () =>
     Effect.gen(function*() {
       const boxes = yield* Repository.make(Box)
       assert.deepStrictEqual(yield* Effect.flip(boxes.execute("a", Take.make())), new Missing())
@@ -105,7 +105,7 @@ describe("handlers by tag", () => {
       }).pipe(Effect.provide(stores)))
   }
 
-  it.scoped("what is no command is refused as an invalid one", () =>
+  it.scoped("a value that is not a command is refused as an invalid command", () =>
     Effect.gen(function*() {
       const boxes = yield* Repository.make(Box)
       for (const command of [null, undefined, 1, "Put", {}, { _tag: 1 }, { _tag: ["Put"] }, []]) {
@@ -170,7 +170,7 @@ describe("a definition is refused", () => {
 })
 
 describe("schemas", () => {
-  it("are the very schemas of the definition", () => {
+  it("are the same objects as in the definition", () => {
     assert.deepStrictEqual(Object.keys(Box.schemas).sort(), ["command", "event", "id", "state"])
     assert.strictEqual(Box.schemas.command, base.command)
     assert.strictEqual(Box.schemas.event, base.event)

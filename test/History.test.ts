@@ -137,7 +137,7 @@ describe("history", () => {
     }))
 })
 
-describe("a history with holes and bad events", () => {
+describe("a history with gaps and unreadable events", () => {
   const stores = Layer.provideMerge(sqlStores, sqliteFile(":memory:"))
   const with20 = (statement: string) =>
     Effect.gen(function*() {
@@ -330,7 +330,7 @@ describe("loadAt", () => {
       }
     }))
 
-  it.scoped("a stream that is rewritten before it is folded is looked at again", () =>
+  it.scoped("a stream that is rewritten before it is folded is read again", () =>
     Effect.gen(function*() {
       const store = yield* EventStore.EventStore
       const sql = yield* SqlClient.SqlClient
@@ -358,7 +358,7 @@ describe("loadAt", () => {
       assert.strictEqual(error._tag, "HistoryRewritten")
     }).pipe(Effect.provide(Layer.provideMerge(sqlStores, sqliteFile(":memory:")))))
 
-  it.scoped("a hole below the version is an error", () =>
+  it.scoped("a gap before the version is an error", () =>
     Effect.gen(function*() {
       const accounts = yield* Repository.make(Account)
       yield* accounts.execute(id("a"), open)

@@ -280,7 +280,7 @@ describe("a repeat", () => {
 })
 
 describe("a repeat reads the events of its command", () => {
-  it.scoped("and does not fail for an unreadable event behind them, but for one among them", () =>
+  it.scoped("and fails for an unreadable event among them, but not for one after them", () =>
     Effect.gen(function*() {
       const sql = yield* SqlClient.SqlClient
       const accounts = yield* Repository.make(Account, { snapshots: SnapshotPolicy.manual })
@@ -298,7 +298,7 @@ describe("a repeat reads the events of its command", () => {
       assert.deepInclude(yield* repeat("long"), { duplicate: true, version: 21 })
     }).pipe(Effect.provide(Layer.provideMerge(sqlStores, sqliteFile(":memory:")))))
 
-  it.scoped("and fails where one is missing, although a snapshot hides that from its load", () =>
+  it.scoped("and fails if one is missing, although a snapshot hides the gap from its load", () =>
     Effect.gen(function*() {
       const sql = yield* SqlClient.SqlClient
       const accounts = yield* Repository.make(Account, { snapshots: SnapshotPolicy.manual })

@@ -95,7 +95,7 @@ describe("derived event ids", () => {
     { minLength: 1, maxLength: 6 }
   )
 
-  it.prop("stand for the whole history before them", [histories, histories], ([one, other]) => {
+  it.prop("depend on the whole history before them", [histories, histories], ([one, other]) => {
     const [first, second] = [one, other].map(numbered)
     const contentOf = (events: typeof first) =>
       events.map(({ id: _, ...event }, index) => ({ ...event, own: one[index] }))
@@ -228,7 +228,7 @@ describe("the batches of an import", () => {
       assert.strictEqual(given, 11)
     }))
 
-  it.effect("have no event that is too long for a statement", () =>
+  it.effect("do not accept an event that is too long for a statement", () =>
     Effect.gen(function*() {
       const store = yield* EventStore.makeMemory
       const long = { stream: stream("a"), type: "E", payload: "x".repeat(200_000_000) }
@@ -264,7 +264,7 @@ describe("the batches of an import", () => {
     }))
 })
 
-describe("an import that breaks off", () => {
+describe("an import that fails in the middle", () => {
   const histories = fc.array(
     fc.record({
       stream: fc.constantFrom("a", "b", "c").map(stream),

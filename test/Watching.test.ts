@@ -342,7 +342,7 @@ const throwing = (native: Tracer.Tracer, of: string, point: string) => {
   return { state, tracer }
 }
 
-describe("a tracer that throws fails no command", () => {
+describe("a command does not fail if the tracer throws", () => {
   const points: ReadonlyArray<readonly [span: string, points: ReadonlyArray<string>]> = [
     ["Repository.execute", [
       "begin",
@@ -531,7 +531,7 @@ describe("the metrics of commands", () => {
     "load_duration aggregate=Account": 3
   }
 
-  it.effect("are on where the layer is provided to the repository, or to the program that builds it", () =>
+  it.effect("are on if the layer is provided to the repository, or to the program that builds it", () =>
     Effect.gen(function*() {
       const provided = Effect.provide(program, Layer.provide(live, [stores, Metrics.layerCommandMetrics]))
       assert.deepStrictEqual(counts(yield* added(provided)), expected)

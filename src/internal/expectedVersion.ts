@@ -4,7 +4,9 @@ import { ExpectedVersion } from "../ExpectedVersion.js"
 
 const isExpectedVersion = Schema.is(ExpectedVersion)
 
-/** Copies an expected version, or says why a value is none. What was checked is thus what is compared. */
+/**
+ * Copies an expected version, or says why a value is not one. The copy is compared later, exactly as it was checked.
+ */
 export const expectedOf = (value: unknown): Either.Either<ExpectedVersion, string> => {
   const expected: unknown = typeof value === "object" && value !== null ? { ...value } : value
   if (!isExpectedVersion(expected)) return Either.left("the expected version was not made by ExpectedVersion")

@@ -152,7 +152,7 @@ export class HistoryRewritten extends Schema.TaggedError<HistoryRewritten>("effe
   /** @since 0.1.0 */
   override get message(): string {
     return `the history of ${StreamId.format(this.stream)} was rewritten between two pages of it: read it again ` +
-      "when the stream is at rest"
+      "when the rewrite has ended"
   }
 }
 

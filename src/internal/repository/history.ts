@@ -1,8 +1,8 @@
 // Reads the events of a stream, decoded and in their envelopes.
-// Mechanism: the pages of the store are decoded one by one. A version that the stream lacks, between two events or at an
-// end of the range, is an error, and so is a page before which another event stands than the one that was read there.
-// Cost: two statements a page, the first one excepted, and no Effect for an event. One more where the stream ends before
-// `toVersion`.
+// Mechanism: the pages of the store are decoded one by one. It is an error if the stream lacks a version, between two
+// events or at an end of the range. It is also an error if the event before a page is not the one that was read there.
+// Cost: one statement for the first page and two for each further page, and no Effect for an event. One statement more
+// if the stream ends before `toVersion`.
 import * as Chunk from "effect/Chunk"
 import * as Effect from "effect/Effect"
 import * as Either from "effect/Either"

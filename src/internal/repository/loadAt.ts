@@ -1,8 +1,9 @@
 // Loads the state of an aggregate as it was at a version or at a time.
-// Mechanism: a time is turned into the version of the last event that is not later. The state is folded up to the version,
-// from a snapshot if one stands at it or below. If another event stands there by then, the history was rewritten, and the
-// load begins again.
-// Cost: that of a load, and one more page if the store omits the ids within a page. A time reads the events after it too, newest first.
+// Mechanism: a time is turned into the version of the last event that is not later. The state is folded up to the
+// version, from a snapshot if there is one of that version or an older one. If the stream then has another event at the
+// version, the history was rewritten, and the load begins again.
+// Cost: that of a load, and one more page if the store omits the ids within a page. For a time, the load also reads the
+// events after it, newest first.
 import * as DateTime from "effect/DateTime"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"

@@ -195,7 +195,7 @@ const replayAll = <Id, State>(
   )
 }
 
-/** Tells why the snapshot was not used, if the load fails. A load that begins again tells it once, at its end. */
+/** Reports why the snapshot was not used, if the load fails. A load that begins again reports it once, at its end. */
 const tellRefused = <State>(
   { onRefused }: Pick<Replay.Request<never, State>, "onRefused">,
   refused: Snapshot.SnapshotFailure,

@@ -81,8 +81,8 @@ export const afterAppend = <Id, State, Event>(
 
 /**
  * Saves before the load or the command returns. Only a state that the program cannot have changed is saved as it is:
- * `decide` may have changed the state of a command, so that it is folded again. A state that came by a snapshot or by the
- * cache is read again, as that snapshot may have been refuted and removed since.
+ * `decide` may have changed the state of a command, so that state is folded again. A state from a snapshot or from the
+ * cache is read again, because the snapshot may have been refuted and removed since.
  */
 export const saveInTime = <Id, State, Event>(
   services: Services<Id, State, Event>,

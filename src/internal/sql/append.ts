@@ -49,7 +49,8 @@ const append = (
           stream,
           reason: "Unavailable",
           mayHaveAppended: tries.mayHaveAppended,
-          detail: "another writer was first every time, or the open transaction cannot see what that one appended: " +
+          detail:
+            "another writer was first at every try, or the open transaction cannot see the events of that writer: " +
             "begin it again"
         })
       })

@@ -112,8 +112,8 @@ const overtaken = (): EventStoreError =>
     operation: "import",
     reason: "Unavailable",
     mayHaveAppended: false,
-    detail: "another writer was first every time, or the open transaction cannot see what that one stored: begin it " +
-      "again, and run the import again"
+    detail: "another writer was first at every try, or the open transaction cannot see the events of that writer: " +
+      "begin it again, and run the import again"
   })
 
 const number = (

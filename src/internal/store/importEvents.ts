@@ -114,8 +114,9 @@ export const placesBefore = (
 }
 
 /**
- * Numbers the events of a batch. `reached` has the last event of each stream that the import has met, and `before` the event
- * before the first one of streams that are new to it and do not begin at version 1. `Left` is a problem.
+ * Numbers the events of a batch. `reached` has the last event of each stream that the import has stored. `before` has
+ * the event before the first one, for streams that are new to the import and do not begin at version 1. `Left` is a
+ * problem.
  */
 export const number = (
   items: ReadonlyArray<Item>,

@@ -81,9 +81,9 @@ END`
 }
 
 /**
- * Appends to several streams in turn, each append with its own verdict. The appends are ordered by stream, so that two groups
- * wait for each other in one direction only. Where the first one has to wait for an uncommitted append of another
- * transaction, the group fails after a moment, and its appends are sent alone: they must not wait for a stream of another.
+ * Appends to several streams in turn, each append with its own verdict. The appends are ordered by stream, so that two
+ * groups wait for each other in one direction only. If an append has to wait for an uncommitted append of another
+ * transaction, the group fails after a moment, and its appends are sent alone. Otherwise all would wait for one stream.
  */
 const appendGroup = (names: Names, transaction: string): Function => {
   const insert = `INSERT INTO ${quoted(names.events)}
