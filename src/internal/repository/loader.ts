@@ -1,7 +1,7 @@
-// Loads the state of an aggregate: from the newest snapshot that proves itself and its tail, else from all events.
-// A load finds the snapshot (snapshotSource), folds the events behind it (replay), and begins again if the history was
-// rewritten meanwhile. A cache of states (stateCache) may stand before that.
-// Costs one round trip if both stores share a database, else two, and one more for each further page.
+// Loads the state of an aggregate: from the newest snapshot that passes the proof and the events after it, or from all
+// events. A load finds the snapshot (snapshotSource), folds the events behind it (replay), and begins again if the
+// history was rewritten meanwhile. A cache of states (stateCache) may stand before that.
+// Costs one round trip if both stores share a database, otherwise two, and one more for each further page.
 import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Either from "effect/Either"
@@ -74,7 +74,7 @@ export const make = <Id, State>(
       : replayAll(replay, request, SnapshotSource.unused(SnapshotSource.none))
   }
 
-  // 1. find the snapshot  2. fold the events behind it, or all of them
+  // 1. find the snapshot 2. fold the events after it, or all events
   const loadStored: StateCache.Uncached<Id, State>["load"] = (request) =>
     Effect.flatMap(
       Effect.suspend(() => find(request.stream, request.limits.first)),

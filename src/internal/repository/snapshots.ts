@@ -35,7 +35,10 @@ export interface Commanded<in out State, in out Event> {
   readonly interrupted: boolean
 }
 
-/** Takes a snapshot after a load, or a command without events: neither keeps a lock until its transaction ends. */
+/**
+ * Takes a snapshot after a load, or after a command without events. In the sync modes it takes none inside a
+ * transaction, because the save would keep a lock until the transaction ends.
+ */
 export const afterLoad = <Id, State, Event>(
   services: Services<Id, State, Event>,
   id: Id,

@@ -1,10 +1,11 @@
-// Reads pages of the feed: the events of all streams in one order. A filtered page comes with the end of the feed and with
-// the last event that was looked at, all of one statement, so that a reader's checkpoint moves on over what is not for it.
+// Reads pages of the feed: the events of all streams in one order. One statement reads a filtered page, the end of the
+// feed and the last event that was examined, so that a reader's checkpoint advances past events that the filter
+// excludes.
 //
-// On PostgreSQL the order follows transaction ids. The rows of a logical subscriber have the ids of the publisher, so that
-// it cannot tell which events are settled, and the feed is refused there. A page has no rows while the table has a
-// subscription, and the statement that measures the lag at the end of the feed asks for one. A store that has met a
-// subscription has not counted positions on, and refuses until it is built again.
+// On PostgreSQL the order follows transaction ids. The rows of a logical subscriber have the ids of the publisher. The
+// subscriber therefore does not know which events are settled, and the store refuses to read the feed there. A page has
+// no rows while the table has a subscription. The statement that measures the lag at the end of the feed looks for a
+// subscription. A store that has found one has not advanced its positions, so it refuses until it is built again.
 import type { SqlError } from "@effect/sql/SqlError"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
