@@ -1,5 +1,5 @@
-// Makes spans where a tracer is configured, and nothing where none is: a span costs as much as a statement.
-// A tracer or a span that throws changes nothing for the operation: its events may be stored already.
+// Makes spans only if a tracer is configured, because a span costs as much as a statement. An operation does not fail
+// if its tracer or span throws, because its events may already be stored.
 import * as Cause from "effect/Cause"
 import * as Context from "effect/Context"
 import * as DefaultServices from "effect/DefaultServices"

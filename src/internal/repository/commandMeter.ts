@@ -1,5 +1,7 @@
-// Measures the commands of an aggregate. Exists only if the program asks for it: docs/decisions/0100-command-metrics.md.
-// Cost: a counter for each command and conflict, and a histogram and two looks at the clock for each load and append.
+// Measures the commands of an aggregate. It exists only if the metrics of commands are on. Why:
+// docs/decisions/0100-command-metrics.md.
+// Cost: a counter for each command and conflict, and a histogram and two readings of the clock for each load and
+// append.
 import * as Effect from "effect/Effect"
 import * as Metric from "effect/Metric"
 import * as MetricKey from "effect/MetricKey"

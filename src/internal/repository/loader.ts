@@ -1,6 +1,6 @@
 // Loads the state of an aggregate: from the newest snapshot that passes the proof and the events after it, or from all
-// events. A load finds the snapshot (snapshotSource), folds the events behind it (replay), and begins again if the
-// history was rewritten meanwhile. A cache of states (stateCache) may stand before that.
+// events. A load finds the snapshot (snapshotSource), folds the events after it (replay), and begins again if the
+// history was rewritten meanwhile. If the repository has a cache (stateCache), the load looks for a state there first.
 // Costs one round trip if both stores share a database, otherwise two, and one more for each further page.
 import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"

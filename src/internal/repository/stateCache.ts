@@ -1,7 +1,6 @@
-// Keeps the states that loads folded, as snapshots in the process's own memory.
-// A load reads on from the cached state, and with its tail the event that proves it; otherwise the stored snapshot is
-// looked for. An entry is text, because a caller may change the state that it was given.
-// A hit costs one read.
+// Keeps the states that loads folded, as snapshots in the memory of the process. A load reads the event that proves the
+// cached state, and the events after it. If the proof fails, the load looks for the stored snapshot. An entry is text,
+// because a caller may change the state that a load returned. A hit costs one read.
 import * as DateTime from "effect/DateTime"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"

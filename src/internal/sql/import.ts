@@ -1,4 +1,5 @@
-// Inserts a batch of an import in one statement, which checks the versions of all its streams and inserts only if all hold.
+// Inserts a batch of an import in one statement, which checks the versions of all its streams and inserts only if all
+// match.
 import type { SqlError } from "@effect/sql/SqlError"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"

@@ -1,5 +1,6 @@
-// Begins transactions of a client, and tells them from those of other clients. PostgreSQL gets a transaction of our own,
-// with failures where the client's dies; SQLite has the client's, on the connection that Sqlite.layer has prepared.
+// Begins transactions of a client, and distinguishes them from those of other clients. PostgreSQL has our own
+// transaction, which fails where the client's transaction dies. SQLite has the client's transaction, on the connection
+// that Sqlite.layer has prepared.
 import * as SqlClient from "@effect/sql/SqlClient"
 import type * as Connection from "@effect/sql/SqlConnection"
 import { SqlError } from "@effect/sql/SqlError"

@@ -1,6 +1,5 @@
-// Decodes the events that a driver reads, and reads on from page to page.
-// An event that does not decode becomes a value in its page, so that it never costs the events beside it. A stream gives the
-// events before it, and then fails.
+// Decodes the events that a driver reads, and reads on from page to page. An event that does not decode becomes a value
+// in its page, so that the other events of the page are not lost. A stream gives the events before it, and then fails.
 // Costs one parse of each payload and metadata, and no Effect for an event.
 import * as Chunk from "effect/Chunk"
 import * as Effect from "effect/Effect"

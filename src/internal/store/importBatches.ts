@@ -1,7 +1,7 @@
-// Reads the events of an import in batches, as many at a time as a statement should take.
-// Mechanism: each event is checked and encoded as it arrives, and a batch is given on as soon as it is full. So an import
-// holds one batch, and a source that never ends is stored as it goes.
-// Costs one pass over the events. No Effect for an event.
+// Reads the events of an import in batches, each small enough for one statement.
+// Mechanism: each event is checked and encoded as it arrives, and a batch is emitted as soon as it is full. So an
+// import holds one batch, and can store a source that never ends.
+// Costs one pass over the events, and no Effect for an event.
 import * as Channel from "effect/Channel"
 import * as Chunk from "effect/Chunk"
 import * as Either from "effect/Either"

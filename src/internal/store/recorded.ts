@@ -1,6 +1,7 @@
 // Decodes recorded events to the events of their aggregates.
 // Mechanism: the aggregate is looked up by the name in the stream, the decoder by the stored type.
-// Costs two look-ups in maps and the decoding of the payload; of a feed, that of the id too. No Effect per event.
+// Costs two look-ups in maps and the decoding of the payload, and in a feed the decoding of the id. No Effect per
+// event.
 import * as Either from "effect/Either"
 import type * as ParseResult from "effect/ParseResult"
 import * as Event from "../../Event.js"
