@@ -74,7 +74,7 @@ export const make = <Id, State>(
       : replayAll(replay, request, SnapshotSource.unused(SnapshotSource.none))
   }
 
-  // 1. find the snapshot 2. fold the events after it, or all events
+  // 1. find the snapshot  2. fold the events after it, or all events
   const loadStored: StateCache.Uncached<Id, State>["load"] = (request) =>
     Effect.flatMap(
       Effect.suspend(() => find(request.stream, request.limits.first)),
