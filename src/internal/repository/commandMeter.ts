@@ -1,4 +1,4 @@
-// Measures the commands of an aggregate. It exists only if the metrics of commands are on. Why:
+// Measures the commands of an aggregate. The meter exists only if the metrics of commands are on. Why:
 // docs/decisions/0100-command-metrics.md.
 // Cost: a counter for each command and conflict, and a histogram and two readings of the clock for each load and
 // append.
