@@ -193,7 +193,7 @@ describe("lanes", () => {
   )
 
   it.effect.prop(
-    "whatever happens, each that is not interrupted is answered once, and no lane is lost",
+    "every operation that is not interrupted is answered once, and no lane is lost",
     { steps: fc.array(step, { maxLength: 40 }), lanes: fc.integer({ min: 1, max: 3 }) },
     ({ lanes, steps }) =>
       Effect.gen(function*() {

@@ -133,7 +133,7 @@ for (const [name, client] of kinds) {
     })
 
     it.effect.prop(
-      "what is answered is what is stored",
+      "the answers agree with the stored events",
       { appends: fc.array(drawn, { minLength: 2, maxLength: 12 }) },
       ({ appends }) =>
         Effect.gen(function*() {

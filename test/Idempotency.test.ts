@@ -245,7 +245,7 @@ describe("a repeat", () => {
       }
     }))
 
-  inProcess("what was rejected or decided nothing is not remembered", () =>
+  inProcess("a command that was rejected, or that decided no events, is not remembered", () =>
     Effect.gen(function*() {
       const accounts = yield* Repository.make(Account)
       assert.instanceOf(yield* Effect.flip(accounts.execute(id("a"), deposit(3), { commandId: "d" })), NotOpen)
