@@ -389,8 +389,9 @@ export const runVariant = async (
         for (let n = 0; n < killsPerDatabase && done < options.kills && book.problems.length === 0; n++) {
           await writer.ready
           writer.tell("go")
-          // some are hit while they open the database, most while they write
-          if (random.number() < 0.15) await pause(random.number() * 60)
+          // some are hit while they open the database, most while they write, and the first one always
+          const early = random.number() < 0.15 && done > 0
+          if (early) await pause(random.number() * 60)
           else {
             await writer.told("Ok")
             await pause(random.number() * 250)
