@@ -1,6 +1,6 @@
 // operations of many fibers that are sent together
 import { assert, describe, it } from "@effect/vitest"
-import { Deferred, Effect, Exit, FastCheck as fc, Fiber } from "effect"
+import { Cause, Deferred, Effect, Exit, FastCheck as fc, Fiber, Option, Scheduler } from "effect"
 import { afterEach, beforeEach, vi } from "vitest"
 import type * as Grouping from "../src/internal/sql/grouping.js"
 import * as Lanes from "../src/internal/sql/lanes.js"
@@ -12,9 +12,13 @@ type Answer = string
 const makeSends = () => {
   const sends: Array<{ readonly items: ReadonlyArray<string>; readonly end: Deferred.Deferred<void, string> }> = []
   const alone: Array<string> = []
+  let interrupted = 0
   return {
     sends,
     alone,
+    get interrupted() {
+      return interrupted
+    },
     options: {
       capacity: 100,
       weigh: (item: string) => Number(item.split("*")[1] ?? 10),
@@ -22,19 +26,21 @@ const makeSends = () => {
         Effect.gen(function*() {
           const end = yield* Deferred.make<void, string>()
           sends.push({ items, end })
-          yield* Deferred.await(end)
+          yield* Effect.onInterrupt(Deferred.await(end), () => Effect.sync(() => interrupted++))
           return items.map((item): Answer | undefined => item.startsWith("none") ? undefined : `${item} in a group`)
         })
-    } satisfies Grouping.Options<string, Answer>,
+    } satisfies Grouping.Options<string, Answer, string>,
     /** Runs alone until the deferred is done. */
-    on: (run: Grouping.Grouping<string, Answer>["run"]) => (item: string, until: Effect.Effect<void> = Effect.void) =>
-      run(
-        item,
-        Effect.suspend(() => {
-          alone.push(item)
-          return Effect.as(until, `${item} alone`)
-        })
-      )
+    on:
+      (run: Grouping.Grouping<string, Answer, string>["run"]) =>
+      (item: string, until: Effect.Effect<void> = Effect.void) =>
+        run(
+          item,
+          Effect.suspend(() => {
+            alone.push(item)
+            return Effect.as(until, `${item} alone`)
+          })
+        )
   }
 }
 
@@ -44,6 +50,19 @@ const fire = () => {
   const due = Array.from(timers.values())
   timers.clear()
   for (const callback of due) callback()
+}
+
+const isLost = (exit: Exit.Exit<unknown, string>): boolean =>
+  Exit.isFailure(exit) && Option.contains(Cause.failureOption(exit.cause), "lost")
+
+/** Lets other fibers run after so many steps of those that have it. */
+const yieldingAt = (
+  at: number,
+  priority: number,
+  scheduleTask = Scheduler.defaultScheduler.scheduleTask.bind(Scheduler.defaultScheduler)
+): Scheduler.Scheduler => {
+  let step = 0
+  return { scheduleTask, shouldYield: () => ++step === at && priority }
 }
 
 /** Lets all fibers run that can. */
@@ -126,19 +145,67 @@ describe("lanes", () => {
       assert.deepStrictEqual(sends.sends.map(({ items }) => items), [["b*25", "c*25", "d*25", "e*25"], ["f*25"]])
     }))
 
-  it.effect("each operation is run alone if the group fails", () =>
+  it.effect("each operation fails if the group fails, and is run alone if the group dies", () =>
+    Effect.gen(function*() {
+      for (
+        const [cause, answers] of [
+          [Cause.fail("lost"), ["lost", "lost"]],
+          [Cause.die("a mistake"), ["b alone", "c alone"]]
+        ] as const
+      ) {
+        const sends = makeSends()
+        const run = lanes(sends)
+        const until = yield* Deferred.make<void>()
+        yield* Effect.fork(run("a", Deferred.await(until)))
+        yield* settle
+        const fibers = yield* Effect.forEach(["b", "c"], (item) => Effect.fork(Effect.merge(run(item))))
+        yield* settle
+        yield* Deferred.succeed(until, undefined)
+        yield* settle
+        yield* Deferred.failCause(sends.sends[0].end, cause)
+        assert.deepStrictEqual(yield* Fiber.join(Fiber.all(fibers)), [...answers])
+      }
+    }))
+
+  it.effect("a group for which no fiber waits any more is interrupted, and gives its lane back", () =>
     Effect.gen(function*() {
       const sends = makeSends()
       const run = lanes(sends)
-      const until = yield* Deferred.make<void>()
-      yield* Effect.fork(run("a", Deferred.await(until)))
+      const first = yield* Effect.fork(run("a", Effect.never))
       yield* settle
-      const fibers = yield* Effect.forEach(["b", "c"], (item) => Effect.fork(run(item)))
+      const [b, c] = yield* Effect.forEach(["b", "c"], (item) => Effect.fork(run(item)))
       yield* settle
-      yield* Deferred.succeed(until, undefined)
+      yield* Fiber.interrupt(first)
       yield* settle
-      yield* Deferred.fail(sends.sends[0].end, "lost")
-      assert.deepStrictEqual(yield* Fiber.join(Fiber.all(fibers)), ["b alone", "c alone"])
+      yield* Fiber.interrupt(b)
+      assert.strictEqual(sends.interrupted, 0)
+      yield* Fiber.interrupt(c)
+      assert.strictEqual(sends.interrupted, 1)
+      assert.strictEqual(yield* run("d"), "d alone")
+    }))
+
+  it.effect("an operation is sent at once if a lane becomes free before it is in the queue", () =>
+    Effect.gen(function*() {
+      for (let steps = 1; steps < 40; steps++) {
+        const sends = makeSends()
+        const run = lanes(sends)
+        const until = yield* Deferred.make<void>()
+        yield* Effect.fork(run("a", Deferred.await(until)))
+        yield* settle
+        const held: Array<() => void> = []
+        const scheduler = yieldingAt(steps, 0, (task) => held.push(task))
+        const b = yield* Effect.fork(Effect.withScheduler(run("b"), scheduler))
+        yield* settle
+        yield* Deferred.succeed(until, undefined)
+        yield* settle
+        for (let n = 0; n < 20; n++) {
+          for (const task of held.splice(0)) task()
+          for (const { end } of sends.sends) yield* Deferred.succeed(end, undefined)
+          assert.strictEqual(timers.size, 0, `${steps} steps`)
+          yield* settle
+        }
+        assert.include(yield* Fiber.join(b), "b ")
+      }
     }))
 
   it.effect("an interruption removes a waiting operation, and after the send it only ends the waiting", () =>
@@ -161,7 +228,7 @@ describe("lanes", () => {
       assert.deepStrictEqual(sends.alone, ["a"])
     }))
 
-  it.effect("operations that wait for a slow send are sent after a while", () =>
+  it.effect("operations that wait for a slow send are sent after a while, and that send loses its lane", () =>
     Effect.gen(function*() {
       const sends = makeSends()
       const run = lanes(sends)
@@ -172,15 +239,17 @@ describe("lanes", () => {
       assert.lengthOf(sends.sends, 0)
       fire()
       yield* settle
-      yield* Deferred.succeed(sends.sends[0].end, undefined)
-      assert.strictEqual(yield* Fiber.join(b), "b in a group")
-      // and again
       const c = yield* Effect.fork(run("c"))
       yield* settle
+      assert.lengthOf(sends.sends, 1)
       fire()
       yield* settle
       yield* Deferred.succeed(sends.sends[1].end, undefined)
       assert.strictEqual(yield* Fiber.join(c), "c in a group")
+      yield* Deferred.succeed(sends.sends[0].end, undefined)
+      assert.strictEqual(yield* Fiber.join(b), "b in a group")
+      // the send that is held up has no lane any more
+      assert.deepStrictEqual(yield* Effect.all([run("d"), run("e")]), ["d alone", "e alone"])
       assert.strictEqual(timers.size, 0)
     }))
 
@@ -199,7 +268,7 @@ describe("lanes", () => {
       Effect.gen(function*() {
         const sends = makeSends()
         const run = sends.on(Lanes.make({ ...sends.options, lanes, patience: 20 }).run)
-        const fibers: Array<Fiber.Fiber<Answer>> = []
+        const fibers: Array<Fiber.Fiber<Answer, string>> = []
         const interrupted = new Set<number>()
         const frees: Array<Deferred.Deferred<void>> = []
         for (const each of steps) {
@@ -227,7 +296,7 @@ describe("lanes", () => {
         }
         for (const [index, fiber] of fibers.entries()) {
           const exit = yield* Fiber.await(fiber)
-          if (!interrupted.has(index)) assert.isTrue(Exit.isSuccess(exit))
+          if (!interrupted.has(index)) assert.isTrue(Exit.isSuccess(exit) || isLost(exit))
           if (Exit.isSuccess(exit)) assert.isTrue(exit.value.startsWith(`${index}*`), exit.value)
         }
         const sent = sends.sends.flatMap(({ items }) => items)
@@ -269,7 +338,7 @@ describe("rounds", () => {
       assert.deepStrictEqual(yield* Fiber.join(alone), ["d in a group", "e alone"])
     }))
 
-  it.effect("an operation that arrives during a send waits for the next group, and each is run alone if a group fails", () =>
+  it.effect("an operation that arrives during a send waits for the next group, and each is run alone if a group dies", () =>
     Effect.gen(function*() {
       const sends = makeSends()
       const run = rounds(sends)
@@ -278,7 +347,7 @@ describe("rounds", () => {
       const late = yield* Effect.forEach(["c", "none", "d"], (item) => Effect.fork(run(item)))
       yield* settle
       assert.deepStrictEqual(sends.sends.map(({ items }) => items), [["b"]])
-      yield* Deferred.fail(sends.sends[0].end, "lost")
+      yield* Deferred.die(sends.sends[0].end, "a mistake")
       assert.deepStrictEqual(yield* Fiber.join(Fiber.all(fibers)), ["a alone", "b alone"])
       yield* settle
       yield* Fiber.interrupt(late[0])
@@ -286,5 +355,54 @@ describe("rounds", () => {
       assert.strictEqual(yield* Fiber.join(late[1]), "none alone")
       assert.strictEqual(yield* Fiber.join(late[2]), "d in a group")
       assert.deepStrictEqual(sends.sends.map(({ items }) => items), [["b"], ["c", "none", "d"]])
+    }))
+
+  it.effect("an operation that is slow to join a group is not forgotten", () =>
+    Effect.gen(function*() {
+      // others run after so many steps of it
+      for (let steps = 1; steps < 150; steps++) {
+        const sends = makeSends()
+        const run = rounds(sends)
+        const scheduler = yieldingAt(steps, 9)
+        const slow = yield* Effect.forEach(
+          ["a", "b"],
+          (item) => Effect.fork(Effect.withScheduler(run(item), scheduler))
+        )
+        for (let n = 0; n < 20; n++) {
+          yield* Effect.yieldNow({ priority: 10 })
+          yield* endAll(sends)
+        }
+        assert.isTrue((yield* Effect.forEach(slow, Fiber.poll)).every(Option.isSome), `${steps} steps`)
+      }
+    }))
+
+  it.effect("the next group is sent after one for which no fiber waits any more", () =>
+    Effect.gen(function*() {
+      const sends = makeSends()
+      const run = rounds(sends)
+      const [, b, c] = yield* Effect.forEach(["a", "b", "c"], (item) => Effect.fork(run(item)))
+      yield* settle
+      const d = yield* Effect.fork(run("d"))
+      yield* settle
+      yield* Fiber.interrupt(b)
+      assert.strictEqual(sends.interrupted, 0)
+      yield* Fiber.interrupt(c)
+      assert.strictEqual(sends.interrupted, 1)
+      yield* settle
+      assert.deepStrictEqual(sends.sends.map(({ items }) => items), [["b", "c"], ["d"]])
+      yield* endAll(sends)
+      assert.strictEqual(yield* Fiber.join(d), "d in a group")
+    }))
+
+  it.effect("no fiber waits for the scheduler of another", () =>
+    Effect.gen(function*() {
+      const sends = makeSends()
+      const run = rounds(sends)
+      const stopped = new Scheduler.ControlledScheduler()
+      yield* Effect.fork(run("a"))
+      yield* Effect.forkDaemon(Effect.withScheduler(run("b"), stopped))
+      yield* settle
+      assert.strictEqual(yield* run("c"), "c alone")
+      assert.strictEqual(Effect.runSync(run("d")), "d alone")
     }))
 })

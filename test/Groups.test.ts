@@ -1,17 +1,19 @@
 // appends of several fibers in one statement or one transaction
 import { SqlClient } from "@effect/sql"
 import { assert, describe, it } from "@effect/vitest"
-import { Chunk, DateTime, Effect, Either, FastCheck as fc, Fiber, Layer, Option, Stream } from "effect"
+import { Chunk, Context, DateTime, Effect, Either, FastCheck as fc, Fiber, Layer, Option, Stream } from "effect"
 import { Event, EventStore, ExpectedVersion, SqlEventStore, SqlStores } from "effect-eventsourcing"
+import * as path from "node:path"
 import { event, stream } from "./fixtures/Account.js"
 import {
   groupingStores,
   migratedDatabase,
   postgresTemporaryDatabase,
   sqliteFile,
-  sqliteTemporaryFile
+  sqliteTemporaryFile,
+  temporaryFolder
 } from "./utils/backends.js"
-import { pgClient } from "./utils/postgres.js"
+import { pgClient, poolClient } from "./utils/postgres.js"
 
 const { any, exact, noStream, streamExists } = ExpectedVersion
 
@@ -209,6 +211,20 @@ describe("a group on PostgreSQL", () => {
       assert.deepStrictEqual(answer(yield* Fiber.join(blocked)), { conflict: 1 })
     }).pipe(Effect.scoped, Effect.provide(stores)))
 
+  it.live("tells each append its own result where a trigger skips the event of one", () =>
+    Effect.gen(function*() {
+      const store = yield* EventStore.EventStore
+      const sql = yield* SqlClient.SqlClient
+      yield* sql.unsafe(`CREATE FUNCTION skip() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RETURN NULL; END $$`)
+      yield* sql.unsafe(`CREATE TRIGGER skip BEFORE INSERT ON eventsourcing_events
+FOR EACH ROW WHEN (NEW.stream_id = 'skipped') EXECUTE FUNCTION skip()`)
+      const [a, skipped, b] = yield* together(
+        ["a", "skipped", "z"].map((name) => append(store, name, [event()], noStream))
+      )
+      assert.deepStrictEqual([a, b].map(answer), [{ version: 1, repeated: false }, { version: 1, repeated: false }])
+      assert.isTrue(Either.isLeft(skipped))
+    }).pipe(Effect.provide(stores)))
+
   it.live("that loses its connection is sent again, and no event is stored twice", () =>
     Effect.gen(function*() {
       const url = yield* migratedDatabase
@@ -243,7 +259,120 @@ WHERE datname = current_database() AND pid <> pg_backend_pid() AND query LIKE '%
     }).pipe(Effect.scoped))
 })
 
+describe("appends behind two that wait for a lock on PostgreSQL", () => {
+  /** Runs with a stream to which an open transaction has appended, and two appends to it that take both lanes. */
+  const behindTwo = <A, E>(
+    run: (store: Store, held: ReadonlyArray<Fiber.Fiber<unknown, unknown>>) => Effect.Effect<A, E, SqlClient.SqlClient>
+  ) =>
+    Effect.gen(function*() {
+      const store = yield* EventStore.EventStore
+      const sql = yield* SqlClient.SqlClient
+      const appended = yield* Effect.makeLatch(false)
+      const end = yield* Effect.makeLatch(false)
+      const blocking = yield* Effect.fork(sql.withTransaction(
+        append(store, "blocked", [event()]).pipe(Effect.zipRight(appended.open), Effect.zipRight(end.await))
+      ))
+      yield* appended.await
+      const held = yield* Effect.forEach([1, 2], () => Effect.fork(append(store, "blocked", [event()])))
+      assert.strictEqual(yield* waitingForLocks(2), 2)
+      const result = yield* run(store, held)
+      yield* end.open
+      yield* Fiber.join(blocking)
+      return result
+    })
+
+  const waitingForLocks = (count: number) =>
+    Effect.flatMap(SqlClient.SqlClient, (sql) =>
+      Effect.map(
+        Effect.repeat(
+          sql`SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'`,
+          { until: (rows) => rows.length === count, times: 1_000 }
+        ),
+        ({ length }) => length
+      ))
+
+  it.live("are cancelled at the server when no fiber waits for them any more", () =>
+    behindTwo((store, held) =>
+      Effect.gen(function*() {
+        const behind = yield* Effect.fork(append(store, "blocked", [event()]))
+        assert.strictEqual(yield* waitingForLocks(3), 3)
+        yield* Fiber.interruptAll([...held, behind])
+        assert.strictEqual(yield* waitingForLocks(0), 0)
+      })
+    ).pipe(Effect.provide(Layer.provideMerge(SqlStores.layer, postgresTemporaryDatabase))))
+
+  it.live("are sent once if they are alone in a group", () =>
+    Effect.gen(function*() {
+      const sql = yield* SqlClient.SqlClient
+      // a sequence counts also what is undone
+      yield* sql.unsafe("CREATE SEQUENCE tries")
+      yield* sql.unsafe(`CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN PERFORM nextval('tries'); RAISE EXCEPTION 'refused'; END $$`)
+      yield* sql.unsafe(`CREATE TRIGGER refuse BEFORE INSERT ON eventsourcing_events
+FOR EACH ROW WHEN (NEW.stream_id = 'bad') EXECUTE FUNCTION refuse()`)
+      yield* behindTwo((store) => Effect.flip(append(store, "bad", [event()])))
+      const [{ tries }] = yield* sql<{ readonly tries: string }>`SELECT last_value::text AS tries FROM tries`
+      assert.strictEqual(tries, "1")
+    }).pipe(Effect.provide(Layer.provideMerge(SqlStores.layer, postgresTemporaryDatabase))))
+
+  it.live("do not wait for a connection twice", () =>
+    Effect.gen(function*() {
+      const url = yield* migratedDatabase
+      let waits = 0
+      const client = poolClient(url, (pool) => {
+        pool.options.connectionTimeoutMillis = 100
+        const connect = pool.connect.bind(pool)
+        return Object.assign(pool, {
+          connect: (...args: Parameters<typeof connect>) => {
+            waits++
+            return connect(...args)
+          }
+        })
+      })
+      yield* Effect.gen(function*() {
+        const store = yield* EventStore.EventStore
+        yield* SqlStores.transaction(Effect.gen(function*() {
+          waits = 0
+          const outside = yield* Effect.forEach(["a", "b", "c", "d", "e"], (name) =>
+            append(store, name, [event()]).pipe(
+              Effect.mapInputContext((_: Context.Context<never>) => Context.empty()),
+              Effect.flip,
+              Effect.fork
+            ))
+          for (const error of yield* Fiber.join(Fiber.all(outside))) {
+            assert.isTrue(error._tag === "EventStoreError" && !error.mayHaveAppended)
+          }
+        }))
+        // two alone and a group
+        assert.strictEqual(waits, 3)
+      }).pipe(Effect.provide(Layer.provideMerge(SqlStores.layer, client)))
+    }).pipe(Effect.scoped))
+})
+
 describe("a group on a SQLite file", () => {
+  it.live("leaves out an append that was interrupted while another process held the file", () =>
+    Effect.gen(function*() {
+      const folder = yield* temporaryFolder
+      const file = path.join(folder, "test.db")
+      yield* Effect.gen(function*() {
+        const store = yield* EventStore.EventStore
+        const other = yield* Layer.build(Layer.fresh(sqliteFile(file)))
+        const held = yield* Effect.makeLatch(false)
+        const end = yield* Effect.makeLatch(false)
+        const holder = Context.get(other, SqlClient.SqlClient)
+        const holding = yield* Effect.fork(holder.withTransaction(Effect.zipRight(held.open, end.await)))
+        yield* held.await
+        const [a, b] = yield* Effect.forEach(["a", "b"], (name) => Effect.fork(append(store, name, [event()])))
+        // the group is sent, and waits for the file
+        for (let n = 0; n < 20; n++) yield* Effect.yieldNow({ priority: 2 })
+        yield* Fiber.interrupt(a)
+        yield* end.open
+        yield* Fiber.join(holding)
+        assert.strictEqual((yield* Fiber.join(b)).version, 1)
+        assert.strictEqual(yield* store.version(stream("a")), 0)
+      }).pipe(Effect.provide(Layer.provideMerge(groupingStores, sqliteFile(file))))
+    }).pipe(Effect.scoped))
+
   it.effect("is one transaction", () =>
     Effect.gen(function*() {
       const store = yield* EventStore.EventStore

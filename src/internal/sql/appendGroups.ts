@@ -1,15 +1,17 @@
 // Sends each append alone, or with those of other fibers. Why: docs/decisions/0110-grouped-appends.md.
 // Mechanism: a group is one statement on PostgreSQL, and one transaction on SQLite. It returns the rows of each append
-// as a single statement would. If the group fails as a whole, each append is sent alone, with the same event ids.
+// as a single statement would. If the group fails as a whole, each append is sent alone, with the same event ids. If no
+// statement of the group was sent, each append fails with the failure of the group, and is tried again as a single one.
 import type { SqlError } from "@effect/sql/SqlError"
 import * as Arr from "effect/Array"
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Order from "effect/Order"
 import type { AppendGroup, AppendOptions } from "./dialect.js"
-import { classify } from "./failure.js"
+import { classify, isUnreachable } from "./failure.js"
 import type * as Grouping from "./grouping.js"
 import * as Lanes from "./lanes.js"
+import * as Retry from "./retry.js"
 import * as Rounds from "./rounds.js"
 import type { Services } from "./services.js"
 
@@ -41,11 +43,16 @@ export class Forced extends Context.Reference<Forced>()("effect-eventsourcing/in
 export const make = (services: Services, { forced }: { readonly forced: boolean }): Send => {
   const { client: { mayShare }, statements: { appendGroup } } = services
   const sendAlone = alone(services)
-  const sendGroup = appendGroup === undefined ? inTransaction(services) : inStatement(services, appendGroup)
+  const sendGroup = orEachAlone(
+    appendGroup === undefined ? inTransaction(services) : inStatement(services, appendGroup)
+  )
   const options = { ...group, send: forced ? sendGroup : unlessOne(sendGroup, sendAlone) }
   const { run } = appendGroup === undefined
-    ? Rounds.make<Item, Rows>({ ...options, forced })
-    : Lanes.make<Item, Rows>({ ...options, ...(forced ? { lanes: 0, patience: 1 } : { lanes: 2, patience: 20 }) })
+    ? Rounds.make<Item, Rows, SqlError>({ ...options, forced })
+    : Lanes.make<Item, Rows, SqlError>({
+      ...options,
+      ...(forced ? { lanes: 0, patience: 1 } : { lanes: 2, patience: 20 })
+    })
   return (options, tries) =>
     Effect.withFiberRuntime((fiber) =>
       mayShare(fiber) ? run({ options, tries }, sendAlone(options, tries)) : sendAlone(options, tries)
@@ -53,50 +60,52 @@ export const make = (services: Services, { forced }: { readonly forced: boolean 
 }
 
 // the weight is roughly the size in bytes: a group has at most about 250 events, and at most a million characters
-const group: Pick<Grouping.Options<Item, Rows>, "capacity" | "weigh"> = {
+const group: Pick<Grouping.Options<Item, Rows, SqlError>, "capacity" | "weigh"> = {
   capacity: 1_000_000,
   weigh: ({ options: { events } }) =>
     events.reduce((sum, { metadata, payload }) => sum + 4_000 + payload.length + metadata.length, 0)
 }
 
-type SendGroup = Grouping.Options<Item, Rows>["send"]
+type SendGroup = Grouping.Options<Item, Rows, SqlError>["send"]
 
-// for one append, a group costs more than a single statement
-const unlessOne = (sendGroup: SendGroup, sendAlone: Send): SendGroup => (items) => {
+// for one append, a group costs more than a single statement, whose failure is that of the append
+const unlessOne = (sendGroup: SendGroup, sendAlone: Send): SendGroup => (items, isWanted) => {
   const [{ options, tries }] = items
-  return items.length === 1
-    ? Effect.map(Effect.tapError(sendAlone(options, tries), noteAll(items)), (rows) => [rows])
-    : sendGroup(items)
+  return items.length === 1 ? Effect.map(sendAlone(options, tries), (rows) => [rows]) : sendGroup(items, isWanted)
 }
+
+// without a connection each append would wait for a connection once more
+const orEachAlone = (sendGroup: SendGroup): SendGroup => (items, isWanted) =>
+  Effect.catchAll(sendGroup(items, isWanted), (error) => {
+    if (isUnreachable(error)) return Effect.fail(error)
+    for (const { tries } of items) note(error, tries)
+    return Effect.succeed([])
+  })
 
 const inStatement = ({ client: { executeValues } }: Services, appendGroup: AppendGroup): SendGroup => {
   const order = Order.mapInput(appendGroup.order, ({ options }: Item) => options)
   return (items) => {
     const sorted = Arr.sort(items, order)
-    return executeValues(appendGroup.query(sorted.map(({ options }) => options))).pipe(
-      Effect.map((rows) => {
-        const answers = new Map(Arr.zip(sorted, appendGroup.split(rows)))
-        return items.map((item) => answers.get(item))
-      }),
-      Effect.tapError(noteAll(items))
-    )
+    return Effect.map(executeValues(appendGroup.query(sorted.map(({ options }) => options))), (rows) => {
+      const answers = new Map(Arr.zip(sorted, appendGroup.split(rows)))
+      return items.map((item) => answers.get(item))
+    })
   }
 }
 
-// a statement that fails undoes only itself; if the whole transaction is lost, the commit fails
-const inTransaction = ({ client: { executeValues, transaction }, statements }: Services): SendGroup => (items) =>
-  transaction(
-    Effect.forEach(items, ({ options }) =>
-      Effect.matchEffect(executeValues(statements.append(options)), {
-        onFailure: () => Effect.succeed(undefined),
-        onSuccess: Effect.succeed
-      }))
-  ).pipe(Effect.tapError(noteAll(items)))
-
-const noteAll = (items: ReadonlyArray<Item>) => (error: SqlError) =>
-  Effect.sync(() => {
-    for (const { tries } of items) note(error, tries)
-  })
+// A statement that fails undoes only itself; if the whole transaction is lost, the commit fails. The group waits only for a
+// moment for a file that another process holds, because each append measures how long it has waited.
+const inTransaction =
+  ({ client: { executeValues, transaction }, statements }: Services): SendGroup => (items, isWanted) =>
+    transaction(
+      Effect.forEach(items, ({ options }, index) =>
+        Effect.suspend(() =>
+          // an interrupted append that did not run yet does not run afterwards
+          isWanted(index)
+            ? Effect.orElseSucceed(executeValues(statements.append(options)), () => undefined)
+            : Effect.succeed(undefined)
+        ))
+    ).pipe(Effect.provideService(Retry.BusyPatience, "100 millis"))
 
 interface Item {
   readonly options: AppendOptions

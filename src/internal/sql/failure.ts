@@ -57,7 +57,7 @@ export const classify = (error: SqlError): SqlFailure => {
   if (code !== undefined && field(error.cause, "severity") !== undefined) {
     return { ...postgres(code, text), code, violated: field(error.cause, "constraint") }
   }
-  if (error.message?.startsWith("Failed to acquire connection") !== true) {
+  if (!hasNoConnection(error)) {
     // a client that knows of the lost connection sends nothing
     const mayHaveHappened = !text.endsWith("and is not queryable")
     return { kind: "ConnectionLost", mayHaveHappened, detail: `${text}: the connection to the database was lost` }
@@ -65,6 +65,15 @@ export const classify = (error: SqlError): SqlFailure => {
   // a pool that was waited for in vain was waited for long enough
   const kind = /timeout/i.test(text) ? "Other" : "Transient"
   return { kind, mayHaveHappened: false, detail: `${text}: there is no connection to the database` }
+}
+
+const hasNoConnection = ({ message }: SqlError): boolean => message?.startsWith("Failed to acquire connection") === true
+
+/** Nothing was sent: there is no connection, the database is closed, or another process holds it. */
+export const isUnreachable = (error: SqlError): boolean => {
+  const { kind, mayHaveHappened } = classify(error)
+  return kind === "Busy" || kind === "Closed" || hasNoConnection(error) ||
+    (error.cause instanceof Refusal && !mayHaveHappened)
 }
 
 const sqlite = (code: string, text: string): SqlFailure => {

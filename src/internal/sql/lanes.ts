@@ -1,73 +1,101 @@
 // Sends the operations of many fibers to a server together if they have to wait.
 // Mechanism: a few lanes, each with one send in progress. An operation that finds a free lane is sent alone and at
-// once. Otherwise it waits in a queue. When a lane becomes free, the waiting operations are sent in one group.
-// Cost: a counter for an operation that finds a free lane; a timer only while operations wait.
+// once. Otherwise it waits in a queue. When a lane becomes free, the waiting operations are sent in one group. A send
+// that takes too long loses its lane.
+// Cost: an entry in a set for an operation that finds a free lane; a timer only while operations wait.
 import * as Effect from "effect/Effect"
 import * as Grouping from "./grouping.js"
 
-export interface Options<in Item, out Answer> extends Grouping.Options<Item, Answer> {
+export interface Options<in Item, out Answer, out E> extends Grouping.Options<Item, Answer, E> {
   /** How many sends may be in progress. */
   readonly lanes: number
   /**
    * Milliseconds after which the waiting operations are sent although no lane is free. A send may be waiting for a lock
-   * that does not concern the others.
+   * that does not concern the others. A send that has lasted so long loses its lane.
    */
   readonly patience: number
 }
 
-export const make = <Item, Answer>(options: Options<Item, Answer>): Grouping.Grouping<Item, Answer> => {
+export const make = <Item, Answer, E>(options: Options<Item, Answer, E>): Grouping.Grouping<Item, Answer, E> => {
   const lanes = new Lanes(options)
   return {
     run: (item, alone) =>
       Effect.uninterruptibleMask((restore) => {
         if (Grouping.isHeavy(options, item)) return restore(alone)
-        return lanes.enter()
-          ? Effect.ensuring(restore(alone), Effect.sync(() => lanes.leave()))
-          : restore(Grouping.orAlone(lanes.wait(item), alone))
+        const send = lanes.enter()
+        return send === undefined
+          ? restore(Grouping.orAlone(lanes.wait(item), alone))
+          : Effect.ensuring(restore(alone), Effect.sync(() => lanes.leave(send)))
       })
   }
 }
 
-class Lanes<Item, Answer> {
-  private readonly queue: Grouping.Queue<Item, Answer>
-  private underWay = 0
-  private timer: ReturnType<typeof setTimeout> | undefined
+/** A send in progress. */
+type Send = object
 
-  constructor(private readonly options: Options<Item, Answer>) {
+class Lanes<Item, Answer, E> {
+  private readonly queue: Grouping.Queue<Item, Answer, E>
+  /** The sends that have a lane. */
+  private readonly underWay = new Set<Send>()
+  /** The sends that had a lane when the timer began. */
+  private suspects: ReadonlyArray<Send> = []
+  private timer: ReturnType<typeof setTimeout> | undefined
+  private sending = false
+
+  constructor(private readonly options: Options<Item, Answer, E>) {
     this.queue = new Grouping.Queue(options)
   }
 
   /** Takes a free lane, unless other operations wait for a lane. */
-  enter(): boolean {
-    if (this.underWay >= this.options.lanes || this.queue.size > 0) return false
-    this.underWay++
-    return true
+  enter(): Send | undefined {
+    return this.isFull() || this.queue.size > 0 ? undefined : this.take()
   }
 
-  leave(): void {
-    this.underWay--
-    while (this.underWay < this.options.lanes && this.queue.size > 0) this.send()
-    if (this.queue.size > 0) return
-    clearTimeout(this.timer)
-    this.timer = undefined
+  leave(send: Send): void {
+    this.underWay.delete(send)
+    this.sendWaiting()
   }
 
-  wait(item: Item): Effect.Effect<Answer | undefined> {
-    return Effect.suspend(() => {
-      this.timer ??= setTimeout(() => this.loseHope(), this.options.patience)
-      return this.queue.wait(item)
-    })
+  wait(item: Item): Effect.Effect<Answer | undefined, E> {
+    // a lane may have become free since this fiber found none
+    return this.queue.wait(item, () => this.sendWaiting())
+  }
+
+  private isFull(): boolean {
+    return this.underWay.size >= this.options.lanes
+  }
+
+  private take(): Send {
+    const send = {}
+    this.underWay.add(send)
+    return send
+  }
+
+  private sendWaiting(): void {
+    // a send that ends at once comes here again, and many of them would fill the stack
+    if (this.sending) return
+    this.sending = true
+    while (!this.isFull() && this.queue.size > 0) this.send()
+    this.sending = false
+    if (this.queue.size === 0) {
+      clearTimeout(this.timer)
+      this.timer = undefined
+    } else if (this.timer === undefined) {
+      this.suspects = Array.from(this.underWay)
+      this.timer = setTimeout(() => this.loseHope(), this.options.patience)
+    }
   }
 
   private loseHope(): void {
     this.timer = undefined
-    if (this.queue.size > 0) this.send()
-    if (this.queue.size > 0) this.timer = setTimeout(() => this.loseHope(), this.options.patience)
+    for (const send of this.suspects) this.underWay.delete(send)
+    if (this.isFull() && this.queue.size > 0) this.send()
+    this.sendWaiting()
   }
 
   // a separate fiber sends the group, because each of the waiting fibers may be interrupted
   private send(): void {
-    this.underWay++
-    Effect.runFork(this.queue.send()).addObserver(() => this.leave())
+    const send = this.take()
+    Effect.runFork(this.queue.send()).addObserver(() => this.leave(send))
   }
 }

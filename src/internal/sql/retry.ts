@@ -1,4 +1,6 @@
 import { SqlError } from "@effect/sql/SqlError"
+import * as Context from "effect/Context"
+import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Schedule from "effect/Schedule"
 import { liveClock } from "../liveClock.js"
@@ -9,28 +11,41 @@ export interface Run {
   <A, E>(effect: Effect.Effect<A, E | SqlError>): Effect.Effect<A, E | SqlError>
 }
 
-const busySchedule = Schedule.exponential("1 millis", 1.5).pipe(
-  Schedule.union(Schedule.spaced("25 millis")),
-  Schedule.jittered,
-  Schedule.upTo("5 seconds")
-)
+/** How long a busy SQLite is asked again. */
+export class BusyPatience extends Context.Reference<BusyPatience>()("effect-eventsourcing/internal/BusyPatience", {
+  defaultValue: (): Duration.DurationInput => "5 seconds"
+}) {}
+
+const busySchedule = Effect.map(BusyPatience, (patience) =>
+  Schedule.exponential("1 millis", 1.5).pipe(
+    Schedule.union(Schedule.spaced("25 millis")),
+    Schedule.jittered,
+    Schedule.upTo(patience)
+  ))
 
 // a server that restarts is back within seconds; the callers should hear of one that is gone before they give up
-const serverSchedule = Schedule.exponential("5 millis", 2).pipe(
-  Schedule.jittered,
-  Schedule.intersect(Schedule.recurs(8)),
-  Schedule.upTo("2 seconds")
+const serverSchedule = Effect.succeed(
+  Schedule.exponential("5 millis", 2).pipe(
+    Schedule.jittered,
+    Schedule.intersect(Schedule.recurs(8)),
+    Schedule.upTo("2 seconds")
+  )
 )
 
 const isOneOf = (kinds: ReadonlyArray<SqlFailure["kind"]>) => (error: unknown): boolean =>
   error instanceof SqlError && kinds.includes(classify(error).kind)
 
-const whileKind = (kinds: ReadonlyArray<SqlFailure["kind"]>, schedule: Schedule.Schedule<unknown>): Run => {
+const whileKind = (
+  kinds: ReadonlyArray<SqlFailure["kind"]>,
+  schedule: Effect.Effect<Schedule.Schedule<unknown>>
+): Run => {
   const fits = isOneOf(kinds)
   return (effect) =>
     Effect.catchAll(effect, (error) =>
       fits(error)
-        ? Effect.retry(effect, { schedule, while: fits }).pipe(Effect.withClock(liveClock))
+        ? Effect.flatMap(schedule, (schedule) => Effect.retry(effect, { schedule, while: fits })).pipe(
+          Effect.withClock(liveClock)
+        )
         : Effect.fail(error))
 }
 

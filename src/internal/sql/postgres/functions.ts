@@ -139,8 +139,9 @@ LOOP
       )
       SELECT max(transaction), max(position) INTO last_transaction, last_position FROM inserted;
     END IF;
-    verdicts := verdicts || (head_version + item.count || ' ' || last_transaction || ' ' || last_position || ' ' ||
-      ${PgTime.column("last_time")});
+    -- a trigger may have skipped the event
+    verdicts := verdicts || coalesce(head_version + item.count || ' ' || last_transaction || ' ' || last_position ||
+      ' ' || ${PgTime.column("last_time")}, '');
   END IF;
   verdicts := verdicts || chr(10);
   taken := taken + item.count - 1;
