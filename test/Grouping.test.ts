@@ -55,14 +55,21 @@ const fire = () => {
 const isLost = (exit: Exit.Exit<unknown, string>): boolean =>
   Exit.isFailure(exit) && Option.contains(Cause.failureOption(exit.cause), "lost")
 
-/** Lets other fibers run after so many steps of those that have it. */
-const yieldingAt = (
-  at: number,
-  priority: number,
-  scheduleTask = Scheduler.defaultScheduler.scheduleTask.bind(Scheduler.defaultScheduler)
-): Scheduler.Scheduler => {
+/** Stops a fiber after so many steps, until the test goes on with it. */
+const stoppingAt = (at: number) => {
+  const stopped: Array<() => void> = []
   let step = 0
-  return { scheduleTask, shouldYield: () => ++step === at && priority }
+  const scheduler: Scheduler.Scheduler = {
+    scheduleTask: (task, priority, fiber) =>
+      priority === 9 ? stopped.push(task) : Scheduler.defaultScheduler.scheduleTask(task, priority, fiber),
+    shouldYield: () => ++step === at && 9
+  }
+  return {
+    scheduler,
+    goOn: () => {
+      for (const task of stopped.splice(0)) task()
+    }
+  }
 }
 
 /** Lets all fibers run that can. */
@@ -192,14 +199,13 @@ describe("lanes", () => {
         const until = yield* Deferred.make<void>()
         yield* Effect.fork(run("a", Deferred.await(until)))
         yield* settle
-        const held: Array<() => void> = []
-        const scheduler = yieldingAt(steps, 0, (task) => held.push(task))
-        const b = yield* Effect.fork(Effect.withScheduler(run("b"), scheduler))
+        const { goOn, scheduler } = stoppingAt(steps)
+        const b = yield* Effect.forkDaemon(Effect.withScheduler(run("b"), scheduler))
         yield* settle
         yield* Deferred.succeed(until, undefined)
         yield* settle
         for (let n = 0; n < 20; n++) {
-          for (const task of held.splice(0)) task()
+          goOn()
           for (const { end } of sends.sends) yield* Deferred.succeed(end, undefined)
           assert.strictEqual(timers.size, 0, `${steps} steps`)
           yield* settle
@@ -359,20 +365,22 @@ describe("rounds", () => {
 
   it.effect("an operation that is slow to join a group is not forgotten", () =>
     Effect.gen(function*() {
-      // others run after so many steps of it
-      for (let steps = 1; steps < 150; steps++) {
+      for (let steps = 1; steps < 60; steps++) {
         const sends = makeSends()
         const run = rounds(sends)
-        const scheduler = yieldingAt(steps, 9)
-        const slow = yield* Effect.forEach(
+        const { goOn, scheduler } = stoppingAt(steps)
+        const fibers = yield* Effect.forEach(
           ["a", "b"],
-          (item) => Effect.fork(Effect.withScheduler(run(item), scheduler))
+          (item) => Effect.forkDaemon(Effect.withScheduler(run(item), scheduler))
         )
-        for (let n = 0; n < 20; n++) {
-          yield* Effect.yieldNow({ priority: 10 })
+        yield* settle
+        for (let n = 0; n < 5; n++) {
+          goOn()
+          yield* settle
           yield* endAll(sends)
         }
-        assert.isTrue((yield* Effect.forEach(slow, Fiber.poll)).every(Option.isSome), `${steps} steps`)
+        yield* settle
+        assert.isTrue((yield* Effect.forEach(fibers, Fiber.poll)).every(Option.isSome), `${steps} steps`)
       }
     }))
 
