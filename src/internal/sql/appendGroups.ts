@@ -46,7 +46,10 @@ export const make = (services: Services, { forced }: { readonly forced: boolean 
   const sendGroup = orEachAlone(
     appendGroup === undefined ? inTransaction(services) : inStatement(services, appendGroup)
   )
-  const options = { ...group, send: forced ? sendGroup : unlessOne(sendGroup, sendAlone) }
+  const options = {
+    ...groupOn(appendGroup === undefined ? "thread" : "server"),
+    send: forced ? sendGroup : unlessOne(sendGroup, sendAlone)
+  }
   const { run } = appendGroup === undefined
     ? Rounds.make<Item, Rows, SqlError>({ ...options, forced })
     : Lanes.make<Item, Rows, SqlError>({
@@ -59,11 +62,15 @@ export const make = (services: Services, { forced }: { readonly forced: boolean 
     )
 }
 
-// the weight is roughly the size in bytes: a group has at most about 250 events, and at most a million characters
-const group: Pick<Grouping.Options<Item, Rows, SqlError>, "capacity" | "weigh"> = {
-  capacity: 1_000_000,
-  weigh: ({ options: { events } }) =>
-    events.reduce((sum, { metadata, payload }) => sum + 4_000 + payload.length + metadata.length, 0)
+// The weight is roughly the size in bytes: a group has at most about 250 events, and at most a million characters. On SQLite
+// it also has at most 62 appends: their fibers go on in the turn of the event loop in which the group may have ended
+const groupOn = (database: "server" | "thread"): Pick<Grouping.Options<Item, Rows, SqlError>, "capacity" | "weigh"> => {
+  const least = database === "server" ? 0 : 12_000
+  return {
+    capacity: 1_000_000,
+    weigh: ({ options: { events } }) =>
+      events.reduce((sum, { metadata, payload }) => sum + 4_000 + payload.length + metadata.length, least)
+  }
 }
 
 type SendGroup = Grouping.Options<Item, Rows, SqlError>["send"]
