@@ -94,30 +94,16 @@ export type Checks<
   Decision,
   Decisions,
   RejectionSchema
-> = string extends keyof Decisions ? [AnyDecision] extends [Decision]
-    // the second question is for `any`
-    ? unknown extends Decision ?
-      All<Id, State, Event, Command, Initial, Evolved, Evolutions, Decision, Decisions, RejectionSchema>
-    : unknown
-  : All<Id, State, Event, Command, Initial, Evolved, Evolutions, Decision, Decisions, RejectionSchema>
-  : All<Id, State, Event, Command, Initial, Evolved, Evolutions, Decision, Decisions, RejectionSchema>
-
-type All<
-  Id,
-  State,
-  Event extends { readonly _tag: string },
-  Command,
-  Initial,
-  Evolved,
-  Evolutions,
-  Decision,
-  Decisions,
-  RejectionSchema
-> =
+> = IsUndecided<Decision, Decisions> extends true ? unknown :
   & OnlyInitial<Initial, NoInfer<Id>, NoInfer<State>>
   & OnlyStates<Evolved, Evolutions, Event, NoInfer<State>>
   & OnlyEvents<Decision, Decisions, Command, Event>
   & OnlyRejections<Decision, Decisions, RejectionSchema>
+
+// the third question is for `any`
+type IsUndecided<Decision, Decisions> = string extends keyof Decisions
+  ? [AnyDecision] extends [Decision] ? unknown extends Decision ? false : true : false
+  : false
 
 /**
  * Checks that a function gives events of the schema, or that each handler does, and that no handler is of another command.

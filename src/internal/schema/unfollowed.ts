@@ -3,8 +3,7 @@
 import type * as Either from "effect/Either"
 import type * as Schema from "effect/Schema"
 import type { AnyDecisions, DecidedOf, LeftOf, Made } from "./definitionTypes.js"
-import type { SchemasOf } from "./model.js"
-import type { Aggregate } from "./model.js"
+import type { Aggregate, SchemasOf } from "./model.js"
 
 /** `OnlyInitial` checks that `initial` gives a state. */
 export function asState<State, Initial>(initial: Initial): State
