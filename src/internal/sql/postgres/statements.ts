@@ -112,15 +112,22 @@ const appendParams = ({ events, expected, stream }: AppendOptions): ReadonlyArra
   return [
     stream.aggregate,
     stream.id,
-    events.map(({ id }) => id),
-    events.map(({ type }) => type),
-    events.map(({ payload }) => payload),
-    events.map(({ metadata }) => metadata),
+    ...textsOf(events),
     min,
     max,
-    events.some(({ time }) => time !== undefined) ? events.map(({ time }) => time ?? null) : null
+    events.some(({ time }) => time !== undefined) ? timesOf(events) : null
   ]
 }
+
+const textsOf = (events: ReadonlyArray<EncodedEvent>): ReadonlyArray<ReadonlyArray<string>> => [
+  events.map(({ id }) => id),
+  events.map(({ type }) => type),
+  events.map(({ payload }) => payload),
+  events.map(({ metadata }) => metadata)
+]
+
+const timesOf = (events: ReadonlyArray<EncodedEvent>): ReadonlyArray<number | null> =>
+  events.map(({ time }) => time ?? null)
 
 const byStream = Order.combine(
   Order.mapInput(Order.string, ({ stream }: AppendOptions) => stream.aggregate),
@@ -129,21 +136,18 @@ const byStream = Order.combine(
 
 const appendGroupParams = (appends: ReadonlyArray<AppendOptions>): ReadonlyArray<unknown> => {
   const bounds = appends.map(({ expected }) => ExpectedVersion.bounds(expected))
-  const columns = (events: ReadonlyArray<EncodedEvent>) => [
-    events.map(({ id }) => id),
-    events.map(({ type }) => type),
-    events.map(({ payload }) => payload),
-    events.map(({ metadata }) => metadata),
-    events.map(({ time }) => time ?? null)
-  ]
+  const first = appends.map(({ events }) => events[0])
+  const others = appends.flatMap(({ events }) => events.slice(1))
   return [
     appends.map(({ stream }) => stream.aggregate),
     appends.map(({ stream }) => stream.id),
     appends.map(({ events }) => events.length),
     bounds.map(({ min }) => min),
     bounds.map(({ max }) => max),
-    ...columns(appends.map(({ events }) => events[0])),
-    ...columns(appends.flatMap(({ events }) => events.slice(1)))
+    ...textsOf(first),
+    timesOf(first),
+    ...textsOf(others),
+    timesOf(others)
   ]
 }
 
