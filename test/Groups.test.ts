@@ -189,25 +189,31 @@ for (const [name, client] of kinds) {
   })
 }
 
+/** Appends to the stream "blocked" in a transaction that stays open. Gives the effect that ends it. */
+const holdStream = (store: Store) =>
+  Effect.gen(function*() {
+    const sql = yield* SqlClient.SqlClient
+    const appended = yield* Effect.makeLatch(false)
+    const end = yield* Effect.makeLatch(false)
+    const holding = yield* Effect.fork(sql.withTransaction(
+      append(store, "blocked", [event()]).pipe(Effect.zipRight(appended.open), Effect.zipRight(end.await))
+    ))
+    yield* appended.await
+    return Effect.zipRight(end.open, Fiber.join(holding))
+  })
+
 describe("a group on PostgreSQL", () => {
   const stores = Layer.provideMerge(groupingStores, postgresTemporaryDatabase)
 
   it.live("does not wait for a stream to which another transaction appends", () =>
     Effect.gen(function*() {
       const store = yield* EventStore.EventStore
-      const sql = yield* SqlClient.SqlClient
-      const appended = yield* Effect.makeLatch(false)
-      const end = yield* Effect.makeLatch(false)
-      const blocking = yield* Effect.fork(sql.withTransaction(
-        append(store, "blocked", [event()]).pipe(Effect.zipRight(appended.open), Effect.zipRight(end.await))
-      ))
-      yield* appended.await
+      const release = yield* holdStream(store)
       const blocked = yield* Effect.fork(Effect.either(append(store, "blocked", [event()], noStream)))
       const others = yield* together(["a", "b", "c"].map((name) => append(store, name, [event()])))
       assert.isTrue(others.every(Either.isRight))
       assert.isTrue(Option.isNone(yield* Fiber.poll(blocked)))
-      yield* end.open
-      yield* Fiber.join(blocking)
+      yield* release
       assert.deepStrictEqual(answer(yield* Fiber.join(blocked)), { conflict: 1 })
     }).pipe(Effect.scoped, Effect.provide(stores)))
 
@@ -266,18 +272,11 @@ describe("appends behind two that wait for a lock on PostgreSQL", () => {
   ) =>
     Effect.gen(function*() {
       const store = yield* EventStore.EventStore
-      const sql = yield* SqlClient.SqlClient
-      const appended = yield* Effect.makeLatch(false)
-      const end = yield* Effect.makeLatch(false)
-      const blocking = yield* Effect.fork(sql.withTransaction(
-        append(store, "blocked", [event()]).pipe(Effect.zipRight(appended.open), Effect.zipRight(end.await))
-      ))
-      yield* appended.await
+      const release = yield* holdStream(store)
       const held = yield* Effect.forEach([1, 2], () => Effect.fork(append(store, "blocked", [event()])))
       assert.strictEqual(yield* waitingForLocks(2), 2)
       const result = yield* run(store, held)
-      yield* end.open
-      yield* Fiber.join(blocking)
+      yield* release
       return result
     })
 
