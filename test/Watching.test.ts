@@ -1,5 +1,18 @@
 import { assert, describe, it } from "@effect/vitest"
-import { Effect, Either, Exit, Fiber, Layer, Metric, Schedule, Schema, Stream, TestClock, Tracer } from "effect"
+import {
+  Effect,
+  Either,
+  Exit,
+  Fiber,
+  Layer,
+  Metric,
+  MetricState,
+  Schedule,
+  Schema,
+  Stream,
+  TestClock,
+  Tracer
+} from "effect"
 import {
   Aggregate,
   EventStore,
@@ -40,16 +53,25 @@ const racing = (store: Store) => {
   return { state, store: EventStore.EventStore.of({ ...store, append }) }
 }
 
+interface Measure {
+  readonly count: number
+  readonly sum: number
+}
+
 /** The metrics of commands by name and tags: a counter's count, or the count and the sum of a histogram. */
 const measured = Effect.map(
   Metric.snapshot,
   (pairs) =>
-    new Map(pairs.flatMap(({ metricKey: { name, tags }, metricState }) => {
+    new Map(pairs.flatMap(({ metricKey: { name, tags }, metricState }): ReadonlyArray<readonly [string, Measure]> => {
       const short = name.replace("effect_eventsourcing_", "")
       if (!/^(command|append_duration|load_duration)/.test(short)) return []
       const key = [short, ...tags.map(({ key, value }) => `${key}=${value}`)].join(" ")
-      const { count, sum = 0 } = metricState as unknown as { readonly count: number; readonly sum?: number }
-      return [[key, { count, sum }]] as const
+      if (MetricState.isHistogramState(metricState)) {
+        const { count, sum } = metricState
+        return [[key, { count, sum }]]
+      }
+      if (MetricState.isCounterState(metricState)) return [[key, { count: Number(metricState.count), sum: 0 }]]
+      return assert.fail(`${name} is another kind of metric`)
     }))
 )
 
