@@ -1,6 +1,8 @@
 /** @since 0.1.0 */
 export * as Aggregate from "./Aggregate.js"
 /** @since 0.1.0 */
+export * as CheckpointStore from "./CheckpointStore.js"
+/** @since 0.1.0 */
 export * as Event from "./Event.js"
 /** @since 0.1.0 */
 export * as EventStore from "./EventStore.js"

@@ -30,7 +30,8 @@ const rooms: Readonly<Record<string, ReadonlyArray<string>>> = {
   schema: ["leaf", "InvalidOption", "StreamId", "Versions"],
   repository: ["leaf", "schema", ...models],
   store: ["leaf", "schema", ...models],
-  sql: ["leaf", "schema", "store", ...models],
+  projection: ["leaf", "schema", "store", ...models],
+  sql: ["leaf", "schema", "store", "projection", ...models],
   laws: ["leaf", "schema", "repository", ...models],
   testing: ["leaf", ...models]
 }

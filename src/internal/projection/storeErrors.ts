@@ -1,0 +1,110 @@
+// The errors of CheckpointStore, which exports them.
+import * as Schema from "effect/Schema"
+import { quote } from "../text.js"
+
+/**
+ * Signals that the checkpoint store refused an operation.
+ *
+ * - `InvalidInput`: no store can keep the input.
+ * - `Refused`: this store would refuse it again, because a right or a table is missing.
+ * - `Unavailable`: a later try may succeed.
+ *
+ * @example
+ * ```ts
+ * import type { CheckpointStore } from "effect-eventsourcing"
+ * import { Effect } from "effect"
+ *
+ * const retried = <A>(effect: Effect.Effect<A, CheckpointStore.CheckpointStoreError>) =>
+ *   Effect.retry(effect, { times: 3, while: ({ reason }) => reason === "Unavailable" })
+ * ```
+ *
+ * @since 0.1.0
+ * @category errors
+ */
+export class CheckpointStoreError extends Schema.TaggedError<CheckpointStoreError>(
+  "effect-eventsourcing/CheckpointStoreError"
+)("CheckpointStoreError", {
+  operation: Schema.String,
+  name: Schema.optional(Schema.String),
+  reason: Schema.Literal("InvalidInput", "Refused", "Unavailable"),
+  /** Whether the operation may have been committed all the same, because the connection was lost during the commit. */
+  mayHaveHappened: Schema.Boolean,
+  detail: Schema.String,
+  cause: Schema.optional(Schema.Defect)
+}) {
+  /** @since 0.1.0 */
+  override get message(): string {
+    const subject = this.name === undefined ? "" : ` of ${quote(this.name)}`
+    return `CheckpointStore.${this.operation}${subject}: ${this.detail}`
+  }
+}
+
+/**
+ * Signals that another process owns the partition now, or that the partitions changed.
+ *
+ * @example
+ * ```ts
+ * import type { CheckpointStore } from "effect-eventsourcing"
+ * import { Effect } from "effect"
+ *
+ * const quiet = <A>(effect: Effect.Effect<A, CheckpointStore.LeaseLost>) =>
+ *   Effect.catchTag(effect, "LeaseLost", ({ index, name }) => Effect.logDebug(`${name} ${index} has a new owner`))
+ * ```
+ *
+ * @since 0.1.0
+ * @category errors
+ */
+export class LeaseLost extends Schema.TaggedError<LeaseLost>("effect-eventsourcing/LeaseLost")("LeaseLost", {
+  name: Schema.String,
+  version: Schema.Number,
+  index: Schema.Number,
+  epoch: Schema.Number
+}) {
+  /** @since 0.1.0 */
+  override get message(): string {
+    return `the lease of partition ${this.index} of ${quote(this.name)}, version ${this.version}, is lost: ` +
+      `epoch ${this.epoch} has passed`
+  }
+}
+
+/**
+ * Signals that a subscription does not fit the one that is stored, or that its state does not allow the operation.
+ *
+ * - `Unknown`: no process has registered it.
+ * - `OtherDefinition`: the stored version reads other events, or is of another kind. Raise the version.
+ * - `OlderVersion`: it is a new version, and a higher one is stored.
+ * - `Active`: the active version cannot be removed.
+ * - `Owned`: a process still works for the version.
+ *
+ * @example
+ * ```ts
+ * import type { CheckpointStore } from "effect-eventsourcing"
+ * import { Effect } from "effect"
+ *
+ * const explained = <A>(effect: Effect.Effect<A, CheckpointStore.SubscriptionMismatch>) =>
+ *   Effect.tapErrorTag(effect, "SubscriptionMismatch", ({ message }) => Effect.logError(message))
+ * ```
+ *
+ * @since 0.1.0
+ * @category errors
+ */
+export class SubscriptionMismatch extends Schema.TaggedError<SubscriptionMismatch>(
+  "effect-eventsourcing/SubscriptionMismatch"
+)("SubscriptionMismatch", {
+  name: Schema.String,
+  version: Schema.Number,
+  reason: Schema.Literal("Unknown", "OtherDefinition", "OlderVersion", "Active", "Owned")
+}) {
+  /** @since 0.1.0 */
+  override get message(): string {
+    return `${quote(this.name)}, version ${this.version}, ${explanations[this.reason]}`
+  }
+}
+
+const explanations: Readonly<Record<SubscriptionMismatch["reason"], string>> = {
+  Unknown: "is not registered: start its layer first",
+  OtherDefinition: "is stored with another definition: raise its version, so that it is rebuilt beside the old one",
+  OlderVersion: "is not registered, and a higher version is: a new version must be the highest",
+  Active: "is the active version: promote another one first",
+  Owned: "still has an owner: stop the processes that work for it first"
+}
