@@ -9,44 +9,19 @@ import { globalValue } from "effect/GlobalValue"
 import * as Option from "effect/Option"
 import * as Position from "../../Position.js"
 import { later } from "../store/later.js"
-import type {
-  Advanced,
-  AdvanceOptions,
-  Attendance,
-  Key,
-  Lease,
-  ParkedEvent,
-  PartitionState,
-  Registered,
-  Registration,
-  Stopped
-} from "./model.js"
+import {
+  common,
+  holdOf,
+  isLeased,
+  makePartitions,
+  membersOf,
+  type Partition,
+  registered,
+  stateOf,
+  type Subscriptions
+} from "./memoryTables.js"
+import type { Advanced, AdvanceOptions, Attendance, Key, Lease, ParkedEvent, Registration, Stopped } from "./model.js"
 import { LeaseLost, SubscriptionMismatch } from "./storeErrors.js"
-
-interface Partition {
-  readonly index: number
-  readonly of: number
-  readonly lock: Effect.Semaphore
-  position: Position.Position
-  handled: number
-  owner: string | undefined
-  leasedUntil: number
-  epoch: number
-  stopped: Stopped | undefined
-  hold: { readonly at: Position.Position; readonly until: number } | undefined
-}
-
-interface Subscription {
-  readonly registration: Registration
-  wanted: number
-  active: boolean
-  partitions: ReadonlyArray<Partition>
-  /** When each process that works for the subscription has to report again. */
-  readonly members: Map<string, number>
-  readonly parked: Map<Position.Position, ParkedEvent>
-}
-
-type Subscriptions = Map<string, Subscription>
 
 /** What the transaction of the fiber does when it ends. */
 const pending = globalValue(
@@ -110,25 +85,11 @@ type ParkedOptions = {
 
 const text = ({ name, version }: Key): string => `${version} ${name}`
 
-const versionsOf = (all: Subscriptions, name: string): ReadonlyArray<Subscription> =>
+const versionsOf = (all: Subscriptions, name: string) =>
   Array.from(all.values()).filter(({ registration }) => registration.name === name)
 
 const partitionsOf = (all: Subscriptions, keys: ReadonlyArray<Key>): ReadonlyArray<Partition> =>
   keys.flatMap((key) => all.get(text(key))?.partitions ?? [])
-
-const makePartitions = (of: number, position: Position.Position, epoch: number): ReadonlyArray<Partition> =>
-  Array.from({ length: of }, (_, index) => ({
-    index,
-    of,
-    lock: Effect.unsafeMakeSemaphore(1),
-    position,
-    handled: 0,
-    owner: undefined,
-    leasedUntil: 0,
-    epoch,
-    stopped: undefined,
-    hold: undefined
-  }))
 
 const mismatch = ({ name, version }: Key, reason: SubscriptionMismatch["reason"]) =>
   new SubscriptionMismatch({ name, version, reason })
@@ -179,36 +140,6 @@ const attend = (
     partitions: subscription.partitions.map((partition) => stateOf(partition, now))
   }
 }
-
-const membersOf = ({ members }: Subscription, now: number): number =>
-  Array.from(members.values()).filter((until) => until > now).length
-
-const stateOf = (partition: Partition, now: number): PartitionState => ({
-  index: partition.index,
-  of: partition.of,
-  position: partition.position,
-  handled: partition.handled,
-  owner: isLeased(partition, now) ? Option.fromNullable(partition.owner) : Option.none(),
-  epoch: partition.epoch,
-  stopped: Option.fromNullable(partition.stopped),
-  hold: Option.fromNullable(holdOf(partition, now))
-})
-
-const isLeased = (partition: Partition, now: number): boolean =>
-  partition.owner !== undefined && partition.leasedUntil > now
-
-const holdOf = ({ hold }: Partition, now: number): Position.Position | undefined =>
-  hold !== undefined && hold.until > now ? hold.at : undefined
-
-const registered = (subscription: Subscription, now: number): Registered => ({
-  name: subscription.registration.name,
-  version: subscription.registration.version,
-  kind: subscription.registration.kind,
-  active: subscription.active,
-  members: membersOf(subscription, now),
-  parked: subscription.parked.size,
-  partitions: subscription.partitions.map((partition) => stateOf(partition, now))
-})
 
 const acquire = (all: Subscriptions, key: Key, { index, of, owner, ttl }: Acquisition) =>
   Effect.suspend(() => {
@@ -359,13 +290,6 @@ const hold = (all: Subscriptions, keys: ReadonlyArray<Key>, ttl: number): Effect
       })
     )
   })
-
-/** The position of all partitions, if that is one, and none is stopped. */
-const common = (partitions: ReadonlyArray<Partition>): Position.Position | undefined => {
-  const [first] = partitions
-  const isCommon = partitions.every(({ position, stopped }) => position === first?.position && stopped === undefined)
-  return isCommon ? first?.position : undefined
-}
 
 const repartition = (all: Subscriptions, key: Key): Effect.Effect<boolean> => {
   const old = partitionsOf(all, [key])
