@@ -1,23 +1,27 @@
 import type { SqlClient } from "@effect/sql"
 import { Effect, type ManagedRuntime } from "effect"
 import type { EventStore, SnapshotStore, StreamId } from "effect-eventsourcing"
-import type { AccountEvent } from "./fixtures.js"
+import { type AccountEvent, type AccountState, decide, deposit, evolve } from "./fixtures.js"
 import type { Work } from "./measure.js"
 
 export type Services = EventStore.EventStore | SnapshotStore.SnapshotStore | SqlClient.SqlClient
 
 /** A database with the library on it, and the driver beside it. */
 export interface Backend {
-  readonly name: "SQLite" | "PostgreSQL" | "PostgreSQL, prepared"
+  readonly name: "SQLite" | "SQLite, FULL" | `PostgreSQL${"" | ", prepared"}${"" | ", fsync"}`
   /** The file, or the URL. */
   readonly database: string
   readonly runtime: ManagedRuntime.ManagedRuntime<Services, unknown>
+  /** The same stores whose operations never share a statement, on connections of their own. */
+  readonly alone: ManagedRuntime.ManagedRuntime<Services, unknown>
   readonly driver: Driver
   readonly version: () => Promise<string>
   /** What the server does by itself after a while: counts the rows that were seeded. */
   readonly settle: () => Promise<void>
   /** How many statements reach the database while the effect runs. */
   readonly countStatements: (effect: Effect.Effect<unknown, unknown, Services>) => Promise<number>
+  /** Milliseconds from sending each statement to its result, of all statements that are sent while the work runs. */
+  readonly timeStatements?: ((work: () => Promise<unknown>) => Promise<ReadonlyArray<number>>) | undefined
   readonly close: () => Promise<void>
 }
 
@@ -49,13 +53,36 @@ export interface Driver {
   ) => void | Promise<void>
   /** Events of many streams, with times of their own, by one statement. */
   readonly insertMany: (events: ReadonlyArray<HistoricEvent>) => void | Promise<void>
-  /** So many writers at once, each on a stream of its own, each with so many inserts of one event. */
-  readonly writeAtOnce: (
+  /** Workers on so many connections of their own. */
+  readonly workers: (connections: number) => Workers
+}
+
+/** The driver in the hands of several workers at once. */
+export interface Workers {
+  /** A worker for each stream, each with so many inserts of one event in turn. */
+  readonly insert: (
     streams: ReadonlyArray<StreamId.StreamId>,
     version: number,
     times: number,
     event: AccountEvent
   ) => Promise<void>
+  /**
+   * A worker for each list of streams, each with a command on one after the other: selects the snapshot, parses it,
+   * decides, reduces, and inserts the event at the next version.
+   */
+  readonly command: (streams: ReadonlyArray<ReadonlyArray<StreamId.StreamId>>) => Promise<void>
+  readonly close: () => Promise<void>
+}
+
+/** What a floor does between its select and its insert: the events of a command, and the state after them. */
+export const decideOn = (state: AccountState): readonly [events: ReadonlyArray<AccountEvent>, state: AccountState] => {
+  const events = decide(state, deposit)
+  return [events, events.reduce(evolve, state)]
+}
+
+export const existing = <Row>(row: Row | undefined): Row => {
+  if (row === undefined) throw new Error("a row is missing")
+  return row
 }
 
 /** An effect as the work of a contender: run after run in one fiber. */

@@ -125,8 +125,10 @@ const measure = async (backend: Backend) => {
   await add("append, 16 writers", backend, sixteen(work(runtime, writers)), 160)
   const rawStreams = streams.map(({ id }) => streamOf(`${id}-raw`))
   let written = 0
-  const rawWriters = repeat(() => driver.writeAtOnce(rawStreams, ++written, 1, deposited))
+  const workers = driver.workers(16)
+  const rawWriters = repeat(() => workers.insert(rawStreams, ++written, 1, deposited))
   await add("driver insert, 16 writers", backend, sixteen(rawWriters), 160)
+  await workers.close()
 }
 
 const server = await Postgres.start()

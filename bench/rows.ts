@@ -22,18 +22,18 @@ import {
   seed,
   streamOf
 } from "./fixtures.js"
-import { type Contender, interleave, quantile, ratio, type Samples, spread } from "./measure.js"
+import { type Contender, interleave, quantile, ratio, spread } from "./measure.js"
 import type { Peer } from "./peer.js"
 import type { Suite } from "./suite.js"
 
-const library = "effect-eventsourcing"
+export const library = "effect-eventsourcing"
 
 export const repeat = (run: () => unknown): Contender["run"] => async (times) => {
   for (let i = 0; i < times; i++) await run()
 }
 
 // without background fibers a repository may outlive its scope
-const repository = (backend: Backend, options: Repository.Options) =>
+export const repository = (backend: Pick<Backend, "runtime">, options: Repository.Options) =>
   backend.runtime.runPromise(Effect.scoped(Repository.make(Account, options)))
 
 const prepared = async (backend: Backend, size: number) => {
@@ -232,13 +232,18 @@ export const loadAtHead = async (
   })
 }
 
-const exactly = (value: number) => ({ median: value, low: value, high: value })
+export const exactly = (value: number) => ({ median: value, low: value, high: value })
 
 /** An append with the version as a condition. */
 export const append = async (
   suite: Suite,
   backend: Backend,
-  options: { readonly one: number; readonly hundred: number; readonly peers: ReadonlyArray<Peer> }
+  options: {
+    readonly one: number
+    readonly hundred: number
+    readonly peers: ReadonlyArray<Peer>
+    readonly peerTarget?: ((peer: string) => number) | undefined
+  }
 ): Promise<void> => {
   const store = await backend.runtime.runPromise(EventStore.EventStore)
   const ours = (stream: StreamId.StreamId, size: number): Contender => {
@@ -280,6 +285,7 @@ export const append = async (
       backend: backend.name,
       size: 1,
       target: options.one,
+      peerTarget: options.peerTarget,
       contenders: [
         ours(emptyStream("append-1"), 1),
         { name: "@effect/sql insert", run: work(backend.runtime, inserts(emptyStream("append-1-plain"))) },
@@ -368,7 +374,7 @@ WHERE aggregate = ${stream.aggregate} AND stream_id = ${stream.id} ORDER BY vers
 export const shortCommand = async (
   suite: Suite,
   backend: Backend,
-  options: { readonly peers: ReadonlyArray<Peer> }
+  options: { readonly peers: ReadonlyArray<Peer>; readonly peerTarget?: ((peer: string) => number) | undefined }
 ): Promise<void> => {
   const name = "command on short streams"
   const size = 10
@@ -392,6 +398,7 @@ export const shortCommand = async (
     name,
     backend: backend.name,
     size,
+    peerTarget: options.peerTarget,
     contenders: [
       {
         name: library,
@@ -435,7 +442,7 @@ FROM eventsourcing_events WHERE aggregate = ${stream.aggregate} AND stream_id = 
 export const read = async (
   suite: Suite,
   backend: Backend,
-  options: { readonly peers: ReadonlyArray<Peer> }
+  options: { readonly peers: ReadonlyArray<Peer>; readonly peerTarget?: ((peer: string) => number) | undefined }
 ): Promise<void> => {
   const size = 5
   const name = `read of ${size} events`
@@ -447,11 +454,12 @@ export const read = async (
     name,
     backend: backend.name,
     size,
+    peerTarget: options.peerTarget,
     contenders: [
-      { name: library, run: work(backend.runtime, Stream.runDrain(store.read(stream))) },
+      { name: library, run: work(backend.runtime, Stream.runCollect(store.read(stream))) },
       {
         name: "@effect/sql select, as a Stream",
-        run: work(backend.runtime, Stream.runDrain(Stream.fromIterableEffect(selectEvents(stream))))
+        run: work(backend.runtime, Stream.runCollect(Stream.fromIterableEffect(selectEvents(stream))))
       },
       ...options.peers.map((peer) => ({ name: peer.name, run: repeat(() => peer.read(stream.id)) }))
     ]
@@ -536,72 +544,6 @@ export const background = async (suite: Suite, backend: Backend, rounds: number)
     target: 1.05,
     p99: [quantile(samples.background, 0.99), quantile(samples.manual, 0.99)]
   })
-}
-
-/** Sixteen writers in one process, each on a stream of its own. */
-export const writers = async (
-  suite: Suite,
-  backend: Backend,
-  options: { readonly target: number; readonly peers: ReadonlyArray<Peer> }
-): Promise<void> => {
-  const name = "16 writers at once"
-  if (!suite.wants(name, backend.name)) return
-  const count = 16
-  const each = 8
-  const store = await backend.runtime.runPromise(EventStore.EventStore)
-  const names = Array.from({ length: count }, (_, index) => emptyStream(`writer-${index}`).id)
-  const streams = names.map(streamOf)
-  const writeOurs = (version: number) =>
-    Effect.forEach(streams, (stream) =>
-      Effect.gen(function*() {
-        for (let i = 0; i < each; i++) {
-          const event = { id: newId(), type: deposited._tag, payload: deposited }
-          yield* store.append(stream, [event], { expectedVersion: ExpectedVersion.exact(version + i) })
-        }
-      }), { concurrency: "unbounded", discard: true })
-  const counting = (run: (version: number) => Effect.Effect<void, unknown> | Promise<void>): Contender["run"] => {
-    let version = 0
-    return async (times) => {
-      for (let i = 0; i < times; i++) {
-        const running = run(version)
-        version += each
-        await (Effect.isEffect(running) ? Effect.runPromise(running) : running)
-      }
-    }
-  }
-  const raw = names.map((name) => streamOf(`${name}-plain`))
-  const contenders: ReadonlyArray<Contender> = [
-    { name: library, run: counting(writeOurs) },
-    {
-      name: "driver",
-      run: counting((version) => backend.driver.writeAtOnce(raw, version + 1, each, deposited))
-    },
-    ...options.peers.map((peer): Contender => ({
-      name: peer.name,
-      run: counting(async (version) => {
-        await Promise.all(names.map(async (name) => {
-          for (let i = 0; i < each; i++) await peer.append(name, version + i, 1)
-        }))
-      })
-    }))
-  ]
-  const samples = await interleave(contenders, suite.effort)
-  const perSecond = (samples: Samples) => samples.map((millis) => count * each * 1_000 / millis)
-  for (const [index, contender] of contenders.entries()) {
-    if (index === 0) continue
-    suite.add({
-      name,
-      backend: backend.name,
-      size: 1,
-      unit: "appends/s",
-      measured: spread(perSecond(samples[0])),
-      against: contender.name,
-      floor: spread(perSecond(samples[index])),
-      ratio: ratio(samples[index], samples[0]),
-      target: index === 1 ? options.target : 1,
-      higherIsBetter: true
-    })
-  }
 }
 
 /** The stores in memory beside a peer's, which keeps live objects where ours keep what a database would. */

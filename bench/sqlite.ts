@@ -1,27 +1,32 @@
 import { SqliteClient } from "@effect/sql-sqlite-node"
 import Database from "better-sqlite3"
 import { Layer, ManagedRuntime } from "effect"
-import { Sqlite, SqlStores } from "effect-eventsourcing"
+import { type SqlEventStore, Sqlite, SqlStores } from "effect-eventsourcing"
 import * as fs from "node:fs"
 import * as os from "node:os"
 import * as path from "node:path"
-import type { Backend, Driver } from "./backend.js"
+import { type Backend, decideOn, type Driver, existing } from "./backend.js"
 import { newId } from "./fixtures.js"
 
-/** The settings of every contender: a write-ahead log, whose commits the operating system has. */
-export const settings = "journal_mode = WAL, synchronous = NORMAL"
+type Synchronous = "NORMAL" | "FULL"
 
-export const storesOn = (filename: string) =>
-  SqlStores.layer.pipe(
-    Layer.provideMerge(Sqlite.layer(SqliteClient.layer, { filename, synchronous: "NORMAL" }))
+/** The settings of every contender. With NORMAL a commit waits for the operating system, with FULL for the disk. */
+export const settings = (synchronous: Synchronous): string => `journal_mode = WAL, synchronous = ${synchronous}`
+
+export const storesOn = (
+  filename: string,
+  { synchronous = "NORMAL", ...options }: SqlEventStore.Options & { readonly synchronous?: Synchronous } = {}
+) =>
+  SqlStores.layerWith(options).pipe(
+    Layer.provideMerge(Sqlite.layer(SqliteClient.layer, { filename, synchronous }))
   )
 
 export const temporaryFolder = () => fs.mkdtempSync(path.join(os.tmpdir(), "eventsourcing-bench-"))
 
-export const openDriver = (filename: string) => {
+export const openDriver = (filename: string, synchronous: Synchronous = "NORMAL") => {
   const database = new Database(filename)
   database.pragma("journal_mode = WAL")
-  database.pragma("synchronous = NORMAL")
+  database.pragma(`synchronous = ${synchronous}`)
   return database
 }
 
@@ -43,6 +48,10 @@ SELECT ?, ?, ? + key, value->>0, value->>1, value->>2, '{}', ? FROM json_each(?)
   const insertMany = database.prepare(
     `INSERT INTO eventsourcing_events (aggregate, stream_id, version, event_id, type, payload, metadata, time)
 SELECT value->>0, value->>1, value->>2, value->>3, value->>4, value->>5, '{}', value->>6 FROM json_each(?)`
+  )
+  const selectSnapshot = database.prepare<[string, string], { version: number; state: string }>(
+    `SELECT version, state FROM eventsourcing_snapshots
+WHERE aggregate = ? AND stream_id = ? AND schema_version = 1`
   )
   const insertOne: Driver["insert"] = ({ aggregate, id }, version, event) => {
     insert.run(aggregate, id, version, newId(), event._tag, JSON.stringify(event), Date.now())
@@ -72,25 +81,39 @@ SELECT value->>0, value->>1, value->>2, value->>3, value->>4, value->>5, '{}', v
         time
       ])))
     },
-    // the driver is synchronous: writers at once are writers in turn
-    writeAtOnce: async (streams, version, times, event) => {
-      for (let i = 0; i < times; i++) {
-        for (const stream of streams) insertOne(stream, version + i, event)
-      }
-    }
+    // the driver is synchronous: workers at once are workers in turn
+    workers: () => ({
+      insert: async (streams, version, times, event) => {
+        for (let i = 0; i < times; i++) {
+          for (const stream of streams) insertOne(stream, version + i, event)
+        }
+      },
+      command: async (streams) => {
+        for (const list of streams) {
+          for (const stream of list) {
+            const { state, version } = existing(selectSnapshot.get(stream.aggregate, stream.id))
+            const [events] = decideOn(JSON.parse(state))
+            for (const [index, event] of events.entries()) insertOne(stream, version + index + 1, event)
+          }
+        }
+      },
+      close: async () => {}
+    })
   }
 }
 
-export const open = async (): Promise<Backend> => {
+export const open = async (synchronous: Synchronous = "NORMAL"): Promise<Backend> => {
   const folder = temporaryFolder()
   const filename = path.join(folder, "bench.db")
-  const runtime = ManagedRuntime.make(storesOn(filename))
+  const runtime = ManagedRuntime.make(storesOn(filename, { synchronous }))
+  const alone = ManagedRuntime.make(storesOn(filename, { synchronous, groupAppends: false }))
   await runtime.runtime()
-  const database = openDriver(filename)
+  const database = openDriver(filename, synchronous)
   return {
-    name: "SQLite",
+    name: synchronous === "NORMAL" ? "SQLite" : "SQLite, FULL",
     database: filename,
     runtime,
+    alone,
     driver: driverOn(database),
     version: async () => String(database.prepare("SELECT sqlite_version()").pluck().get()),
     settle: async () => {},
@@ -113,6 +136,7 @@ export const open = async (): Promise<Backend> => {
     close: async () => {
       database.close()
       await runtime.dispose()
+      await alone.dispose()
       fs.rmSync(folder, { recursive: true, force: true })
     }
   }

@@ -25,9 +25,11 @@ export class Suite {
     readonly backend: string
     readonly size: number
     readonly target?: number | undefined
+    /** What the library may take beside a peer: no longer than it, unless given. */
+    readonly peerTarget?: ((peer: string) => number) | undefined
     readonly contenders: readonly [library: Contender, floor: Contender, ...peers: ReadonlyArray<Contender>]
   }): Promise<ReadonlyArray<Samples>> {
-    const { backend, contenders, name, size, target } = options
+    const { backend, contenders, name, peerTarget = () => 1, size, target } = options
     const samples = await interleave(contenders, this.effort)
     for (const [index, contender] of contenders.entries()) {
       if (index === 0) continue
@@ -40,9 +42,43 @@ export class Suite {
         against: contender.name,
         floor: spread(samples[index]),
         ratio: ratio(samples[0], samples[index]),
-        target: index === 1 ? target : 1
+        target: index === 1 ? target : peerTarget(contender.name)
       })
     }
     return samples
+  }
+
+  /** Measures how much each contender gets done in a second: the first one, and a row for each of the others. */
+  async throughput(options: {
+    readonly name: string
+    readonly backend: string
+    readonly size: number
+    /** What is done, in the plural. */
+    readonly unit: string
+    /** How much of it is done by one run. */
+    readonly count: number
+    readonly contenders: readonly [
+      library: Contender,
+      ...others: ReadonlyArray<Contender & { readonly target?: number | undefined }>
+    ]
+  }): Promise<void> {
+    const { backend, contenders, count, name, size, unit } = options
+    const samples = await interleave(contenders, this.effort)
+    const perSecond = (samples: Samples) => spread(samples.map((millis) => count * 1_000 / millis))
+    const [, ...others] = contenders
+    for (const [index, { name: against, target }] of others.entries()) {
+      this.add({
+        name,
+        backend,
+        size,
+        unit: `${unit}/s`,
+        measured: perSecond(samples[0]),
+        against,
+        floor: perSecond(samples[index + 1]),
+        ratio: ratio(samples[index + 1], samples[0]),
+        target,
+        higherIsBetter: true
+      })
+    }
   }
 }
