@@ -2,15 +2,15 @@ import { assert, describe, it } from "vitest"
 import { everything } from "../utils/mode.js"
 import * as Library from "./library.js"
 import { breathe, chosen, explain, from, only, simulations } from "./seeds.js"
-import { simulate, simulateUnderTestClock } from "./simulation.js"
+import { type Options, simulate, simulateUnderTestClock } from "./simulation.js"
 import { simulateSnapshotter } from "./snapshotter.js"
 
 const seeds = chosen(everything ? 2_000 : 60)
 const total = new Map<string, number>()
 
-const check = async (seed: number, backend: "memory" | "sqlite") => {
+const check = async (seed: number, options: Options) => {
   await breathe()
-  const report = simulate(Library, seed, { backend })
+  const report = simulate(Library, seed, options)
   for (const [name, n] of Object.entries(report.counts)) total.set(name, (total.get(name) ?? 0) + n)
   if (report.problems.length > 0) throw new Error(explain(seed, report))
 }
@@ -56,12 +56,17 @@ if (only > 0) {
     for (let start = 0; start < seeds.length; start += chunk) {
       const some = seeds.slice(start, start + chunk)
       it(`seeds ${some[0]} to ${some.at(-1)} in memory`, async () => {
-        for (const seed of some) await check(seed, "memory")
+        for (const seed of some) await check(seed, { backend: "memory" })
       })
     }
 
     it("some of them on SQLite", async () => {
-      for (const seed of seeds.slice(0, Math.ceil(seeds.length / 20))) await check(seed, "sqlite")
+      for (const seed of seeds.slice(0, Math.ceil(seeds.length / 20))) await check(seed, { backend: "sqlite" })
+    })
+
+    it("others of them on SQLite, with every append in a group", async () => {
+      const some = seeds.slice(-Math.ceil(seeds.length / 20))
+      for (const seed of some) await check(seed, { backend: "sqlite", grouped: true })
     })
 
     it("a few under Effect's own clock and scheduler", async () => {

@@ -21,6 +21,7 @@ import {
   Stream
 } from "effect"
 import { Faults } from "effect-eventsourcing/testing"
+import { Forced } from "../../src/internal/sql/appendGroups.js"
 import type * as Library from "./library.js"
 import { Dice, type Outcome, run, runUnderTestClock } from "./virtual.js"
 
@@ -29,6 +30,8 @@ export type Subject = typeof Library
 
 export interface Options {
   readonly backend?: "memory" | "sqlite" | undefined
+  /** Whether every append on SQLite is in a group. */
+  readonly grouped?: boolean | undefined
   /** Plants a bug in a store, below the injected faults. */
   readonly plant?:
     | ((stores: Stores) => Stores)
@@ -237,6 +240,7 @@ const prepare = (subject: Subject, seed: number, options: Options) => {
       const memory = Effect.all({ events: EventStore.makeMemory, snapshots: SnapshotStore.makeMemory })
       const sqlite = Layer.buildWithScope(
         subject.SqlStores.layer.pipe(
+          Layer.provide(Layer.succeed(Forced, options.grouped === true)),
           Layer.provideMerge(subject.Sqlite.layer(SqliteClient.layer, { filename: ":memory:" })),
           Layer.orDie
         ),

@@ -18,6 +18,7 @@ import {
 } from "effect"
 import type * as Library from "effect-eventsourcing"
 import { SqlFaults } from "effect-eventsourcing/testing"
+import { Forced } from "../../src/internal/sql/appendGroups.js"
 import {
   evolve,
   initial,
@@ -139,7 +140,8 @@ export const simulateTransactions = async (subject: Subject, seed: number, datab
     const scope = yield* Scope.make()
     const context = yield* Layer.buildWithScope(
       Layer.provideMerge(
-        subject.SqlStores.layer,
+        // in half of the runs every append outside of a transaction is in a group
+        Layer.provide(subject.SqlStores.layer, Layer.succeed(Forced, seed % 2 === 0)),
         database.client(subject, SqlFaults.layer(plan, { onStatement }))
       ),
       scope
