@@ -8,7 +8,7 @@ import { type Result, runVariant, variants } from "./rounds.js"
 
 const usage = `npm run crash -- [options]
 
-  --kills N     how many kills in all (default 1000)
+  --kills N     how many kills in all (default 1300)
   --quick       40 kills in all
   --seed N      other moments (default: a random one, which is printed)
   --only TEXT   only the variants whose name contains this
@@ -16,7 +16,7 @@ const usage = `npm run crash -- [options]
   --help`
 
 const values = argumentsOf({
-  kills: { type: "string", default: "1000" },
+  kills: { type: "string", default: "1300" },
   quick: { type: "boolean", default: false },
   seed: { type: "string", default: String(Math.floor(Math.random() * 2 ** 31)) },
   only: { type: "string", default: "" },
@@ -72,6 +72,8 @@ const row = (name: string, of: (field: (result: Result) => number) => number) =>
   ...[
     (result: Result) => result.kills,
     (result: Result) => result.acknowledged,
+    (result: Result) => result.groups,
+    (result: Result) => result.amidst,
     (result: Result) => result.maybe,
     (result: Result) => result.refused,
     (result: Result) => result.events,
@@ -80,7 +82,19 @@ const row = (name: string, of: (field: (result: Result) => number) => number) =>
     (result: Result) => Math.round(result.seconds)
   ].map((field) => of(field).toLocaleString("en"))
 ]
-const head = ["", "kills", "acknowledged", "outcome unknown", "refused", "events", "snapshots", "problems", "seconds"]
+const head = [
+  "",
+  "kills",
+  "acknowledged",
+  "groups",
+  "in a group",
+  "outcome unknown",
+  "refused",
+  "events",
+  "snapshots",
+  "problems",
+  "seconds"
+]
 const rows = [...results.map((result) => row(result.name, (field) => field(result))), row("all", sum)]
 console.log(`\n${table(head, rows)}`)
 
@@ -91,7 +105,8 @@ if (values.write !== "") {
     page(
       "Crashes",
       `npm run crash -- --kills ${all} --seed ${seed}`,
-      "A kill is counted when it ended something, and everything was checked after it. An outcome is unknown where a command " +
+      "A kill is counted when it ended something, and everything was checked after it. In a group are the kills while a group " +
+        "of appends was in progress, where the writer watches its groups. An outcome is unknown where a command " +
         "failed and said that its append may have happened; refused is what failed and said that nothing was done.",
       markdown(head, rows),
       problems === 0

@@ -10,6 +10,8 @@ export interface Orders {
   readonly seed: number
   readonly streams: number
   readonly fibers: number
+  /** The size of the pool on PostgreSQL. */
+  readonly connections: number
 }
 
 /** What a writer says, a line each. It is said after the fact: a line that came is true whatever happens next. */
@@ -23,6 +25,8 @@ export type Said =
     readonly from: number
     readonly to: number
   }
+  /** A group of at least so many appends was sent, or is about to be committed. */
+  | { readonly _tag: "Group"; readonly appends: number }
   /** The append may have happened. */
   | { readonly _tag: "Maybe"; readonly command: string; readonly error: string }
   /** It has not. */

@@ -34,6 +34,9 @@ export class Book {
   readonly refused = new Map<string, string>()
   readonly problems: Array<string> = []
   maybe = 0
+  groups = 0
+  /** How many appends of the last group have no answer yet, at least. */
+  unanswered = 0
 }
 
 const startWriter = (orders: Orders, book: Book) => {
@@ -55,13 +58,20 @@ const startWriter = (orders: Orders, book: Book) => {
       break
     }
     switch (said._tag) {
+      case "Group":
+        book.groups++
+        book.unanswered = said.appends
+        break
       case "Ok":
+        book.unanswered--
         book.ok.push(said)
         break
       case "Maybe":
+        book.unanswered--
         book.maybe++
         break
       case "No":
+        book.unanswered--
         book.refused.set(said.command, said.error)
         break
       case "Bad":
@@ -214,7 +224,9 @@ interface Hit {
 
 export interface Variant {
   readonly name: string
-  /** Out of 1,000 kills in all. */
+  /** Whether so many fibers write at once that their appends are in groups. */
+  readonly groups?: boolean
+  /** Out of 1,300 kills in all. */
   readonly kills: number
   readonly needs: "sqlite" | "postgres"
   readonly synchronous: "NORMAL" | "FULL"
@@ -240,60 +252,60 @@ const administer = (url: string, statement: string) =>
     Effect.runPromise
   )
 
+const terminateBackends: Hit = {
+  fatal: false,
+  strike: async (_, { orders }) => {
+    const rows = await administer(
+      orders.target,
+      "SELECT pg_terminate_backend(pid) AS ended FROM pg_stat_activity " +
+        "WHERE datname = current_database() AND pid <> pg_backend_pid() " +
+        "AND backend_type = 'client backend'"
+    )
+    return rows.some(({ ended }) => ended)
+  }
+}
+
+const stopServer = (server: Server | undefined): Hit => ({
+  fatal: false,
+  strike: async () => {
+    // both say so when it is done, and fail otherwise
+    await server?.stop("immediate")
+    await server?.start()
+    return server !== undefined
+  }
+})
+
+const sqlite = { needs: "sqlite", hit: () => killWriter } as const
+const postgres = { needs: "postgres", synchronous: "FULL" } as const
+
 export const variants: ReadonlyArray<Variant> = [
+  { ...sqlite, name: "SQLite, synchronous NORMAL, writer killed", kills: 250, synchronous: "NORMAL" },
+  { ...sqlite, name: "SQLite, synchronous FULL, writer killed", kills: 250, synchronous: "FULL" },
+  { ...postgres, name: "PostgreSQL, client killed", kills: 250, hit: () => killWriter },
+  { ...postgres, name: "PostgreSQL, backends terminated", kills: 150, hit: () => terminateBackends },
+  { ...postgres, name: "PostgreSQL, server stopped with -m immediate", kills: 100, hit: stopServer },
+  { ...sqlite, name: "groups: SQLite, synchronous FULL, writer killed", kills: 100, groups: true, synchronous: "FULL" },
   {
-    name: "SQLite, synchronous NORMAL, writer killed",
-    kills: 250,
-    needs: "sqlite",
-    synchronous: "NORMAL",
-    hit: () => killWriter
+    ...sqlite,
+    name: "groups: SQLite, synchronous NORMAL, writer killed",
+    kills: 50,
+    groups: true,
+    synchronous: "NORMAL"
+  },
+  { ...postgres, name: "groups: PostgreSQL, client killed", kills: 75, groups: true, hit: () => killWriter },
+  {
+    ...postgres,
+    name: "groups: PostgreSQL, backends terminated",
+    kills: 45,
+    groups: true,
+    hit: () => terminateBackends
   },
   {
-    name: "SQLite, synchronous FULL, writer killed",
-    kills: 250,
-    needs: "sqlite",
-    synchronous: "FULL",
-    hit: () => killWriter
-  },
-  {
-    name: "PostgreSQL, client killed",
-    kills: 250,
-    needs: "postgres",
-    synchronous: "FULL",
-    hit: () => killWriter
-  },
-  {
-    name: "PostgreSQL, backends terminated",
-    kills: 150,
-    needs: "postgres",
-    synchronous: "FULL",
-    hit: () => ({
-      fatal: false,
-      strike: async (_, { orders }) => {
-        const rows = await administer(
-          orders.target,
-          "SELECT pg_terminate_backend(pid) AS ended FROM pg_stat_activity " +
-            "WHERE datname = current_database() AND pid <> pg_backend_pid() " +
-            "AND backend_type = 'client backend'"
-        )
-        return rows.some(({ ended }) => ended)
-      }
-    })
-  },
-  {
-    name: "PostgreSQL, server stopped with -m immediate",
-    kills: 100,
-    needs: "postgres",
-    synchronous: "FULL",
-    hit: (server) => ({
-      fatal: false,
-      strike: async () => {
-        // both say so when it is done, and fail otherwise
-        await server?.stop("immediate")
-        await server?.start()
-        return server !== undefined
-      }
-    })
+    ...postgres,
+    name: "groups: PostgreSQL, server stopped with -m immediate",
+    kills: 30,
+    groups: true,
+    hit: stopServer
   }
 ]
 
@@ -332,6 +344,9 @@ export interface Result {
   /** Those that hit something, each followed by a check. */
   readonly kills: number
   readonly acknowledged: number
+  /** Groups of appends, and kills while a group was in progress. */
+  readonly groups: number
+  readonly amidst: number
   /** Commands that failed and said that the append may have happened. */
   readonly maybe: number
   /** Commands and loads that failed and said that nothing was done. */
@@ -361,7 +376,7 @@ export const runVariant = async (
   const server = variant.needs === "postgres"
     ? await startServer({ fsync: "on", full_page_writes: "on" })
     : undefined
-  const total = { acknowledged: 0, maybe: 0, refused: 0, events: 0, snapshots: 0 }
+  const total = { acknowledged: 0, groups: 0, amidst: 0, maybe: 0, refused: 0, events: 0, snapshots: 0 }
   const problems: Array<string> = []
   let writers = 0
   let done = 0
@@ -377,7 +392,8 @@ export const runVariant = async (
           name: `w${++writers}`,
           seed: Math.floor(random.number() * 2 ** 31),
           streams,
-          fibers: 6
+          fibers: variant.groups === true ? 24 : 6,
+          connections: 6
         }, book)
         const ready = writer.told("Ready")
         ready.catch(() => {})
@@ -395,7 +411,13 @@ export const runVariant = async (
           else {
             await writer.told("Ok")
             await pause(random.number() * 250)
+            // the moment in which a group is in progress
+            if (variant.groups === true) {
+              await writer.told("Group")
+              await pause(random.number() * 2)
+            }
           }
+          const amidst = book.unanswered > 0
           const killed = await strike(writer, database)
           if (fatal) {
             if (writer.errors() !== "") book.problems.push(writer.errors())
@@ -413,6 +435,8 @@ export const runVariant = async (
           )
           if (killed) {
             done++
+            if (amidst) total.amidst++
+            book.unanswered = 0
             options.onKill?.()
           }
           if (Exit.isSuccess(checked)) found = checked.value
@@ -431,7 +455,9 @@ export const runVariant = async (
         if (book.maybe > 0) problems.push(`${book.maybe} commands did not know their outcome`)
       }
       problems.push(...book.problems)
+      if (variant.groups === true && book.groups === 0) problems.push("no group formed")
       total.acknowledged += book.ok.length
+      total.groups += book.groups
       total.maybe += book.maybe
       total.refused += book.refused.size
       total.events += found.events

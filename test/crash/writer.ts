@@ -4,6 +4,7 @@ import { PgClient } from "@effect/sql-pg"
 import { SqliteClient } from "@effect/sql-sqlite-node"
 import { Cause, Effect, Exit, Layer, Logger, LogLevel, Option, Redacted, Schedule } from "effect"
 import { Event, Repository, SnapshotPolicy, Sqlite, SqlStores } from "effect-eventsourcing"
+import { SqlFaults } from "effect-eventsourcing/testing"
 import { PCGRandom } from "effect/Utils"
 import * as fs from "node:fs"
 import * as readline from "node:readline"
@@ -34,9 +35,23 @@ const random = new PCGRandom(orders.seed)
 const below = (n: number) => Math.floor(random.number() * n)
 const streamOf = () => `s${below(3) === 0 ? below(3) : below(orders.streams)}`
 
+// the appends of the open transaction of SQLite
+let appends = 0
+const watched = SqlFaults.layer(SqlFaults.none, {
+  onStatement: ({ kind, text, transaction }) => {
+    if (/append_many/.test(text)) say({ _tag: "Group", appends: 2 })
+    if (kind === "Begin") appends = 0
+    if (transaction !== undefined && /^\s*INSERT INTO "eventsourcing_events"/.test(text)) appends++
+    if (kind === "Commit" && appends > 1) say({ _tag: "Group", appends })
+  }
+})
+
 const client: Layer.Layer<SqlClient.SqlClient, unknown> = orders.backend === "sqlite"
-  ? Sqlite.layer(SqliteClient.layer, { filename: orders.target, synchronous: orders.synchronous })
-  : PgClient.layer({ url: Redacted.make(orders.target), maxConnections: orders.fibers })
+  ? Sqlite.layer((config: SqliteClient.SqliteClientConfig) => watched(SqliteClient.layer(config)), {
+    filename: orders.target,
+    synchronous: orders.synchronous
+  })
+  : watched(PgClient.layer({ url: Redacted.make(orders.target), maxConnections: orders.connections }))
 
 const stores = SqlStores.layer.pipe(Layer.provide(client))
 

@@ -4,7 +4,13 @@ import * as fs from "node:fs"
 import * as os from "node:os"
 import * as path from "node:path"
 import { assert, describe, it } from "vitest"
-import { postgresTemporaryDatabase, sqliteFile, sqliteTemporaryFile, sqlStores } from "../utils/backends.js"
+import {
+  groupingStores,
+  postgresTemporaryDatabase,
+  sqliteFile,
+  sqliteTemporaryFile,
+  sqlStores
+} from "../utils/backends.js"
 import { everything } from "../utils/mode.js"
 import { contend } from "./contend.js"
 import { besideLock, holding, overtaken } from "./fair.js"
@@ -15,10 +21,12 @@ describe("a few seconds of each; `npm run soak` works ten minutes", () => {
   for (
     const [name, stores] of [
       ["SQLite", Layer.provide(sqlStores, sqliteTemporaryFile)],
-      ["PostgreSQL", Layer.provide(sqlStores, postgresTemporaryDatabase)]
+      ["PostgreSQL", Layer.provide(sqlStores, postgresTemporaryDatabase)],
+      ["SQLite, in groups", Layer.provide(groupingStores, sqliteTemporaryFile)],
+      ["PostgreSQL, in groups", Layer.provide(groupingStores, postgresTemporaryDatabase)]
     ] as const
   ) {
-    it.runIf(everything || name === "SQLite")(name, async () => {
+    it.runIf(everything || name.startsWith("SQLite"))(name, async () => {
       const seed = Math.floor(Math.random() * 2 ** 31)
       const needed = ["execute ok", "load ok", "snapshot Hit", "feed events", "events"]
       // longer on a machine that is too slow to come to all of it
