@@ -1,6 +1,6 @@
 import type { SqlClient } from "@effect/sql"
 import { Effect, type ManagedRuntime } from "effect"
-import type { EventStore, SnapshotStore, StreamId } from "effect-eventsourcing"
+import type { EventStore, SnapshotStore, SqlEventStore, StreamId } from "effect-eventsourcing"
 import { type AccountEvent, type AccountState, decide, deposit, evolve } from "./fixtures.js"
 import type { Work } from "./measure.js"
 
@@ -12,8 +12,8 @@ export interface Backend {
   /** The file, or the URL. */
   readonly database: string
   readonly runtime: ManagedRuntime.ManagedRuntime<Services, unknown>
-  /** The same stores whose operations never share a statement, on connections of their own. */
-  readonly alone: ManagedRuntime.ManagedRuntime<Services, unknown>
+  /** Other stores on the same tables, with connections of their own. */
+  readonly stores: (options: SqlEventStore.Options) => ManagedRuntime.ManagedRuntime<Services, unknown>
   readonly driver: Driver
   readonly version: () => Promise<string>
   /** What the server does by itself after a while: counts the rows that were seeded. */

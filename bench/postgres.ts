@@ -188,8 +188,8 @@ export const open = async (url: string, options: {
   readonly fsync?: boolean | undefined
 } = {}): Promise<Backend> => {
   const { fsync = false, prepared = false } = options
-  const runtime = ManagedRuntime.make(storesOn(url, { prepared }))
-  const alone = ManagedRuntime.make(storesOn(url, { prepared, groupAppends: false }))
+  const stores: Backend["stores"] = (options) => ManagedRuntime.make(storesOn(url, { ...options, prepared }))
+  const runtime = stores({})
   await runtime.runPromise(others)
   const client = new pg.Client({ connectionString: url })
   // the server is stopped at the end while connections are idle
@@ -199,7 +199,7 @@ export const open = async (url: string, options: {
     name: `PostgreSQL${prepared ? ", prepared" : ""}${fsync ? ", fsync" : ""}`,
     database: url,
     runtime,
-    alone,
+    stores,
     driver: driverOn(url, client),
     version: async () => (await client.query<{ server_version: string }>("SHOW server_version")).rows[0].server_version,
     settle: async () => {
@@ -224,7 +224,6 @@ export const open = async (url: string, options: {
     close: async () => {
       await client.end()
       await runtime.dispose()
-      await alone.dispose()
     }
   }
 }

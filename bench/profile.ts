@@ -35,28 +35,65 @@ session.connect()
 await session.post("Profiler.enable")
 await session.post("Profiler.setSamplingInterval", { interval: 100 })
 
-/** Microseconds for one run, and for how many of them each part was on the stack's top. */
-const profile = async (run: Work, times: number) => {
-  const millis = 2_500
-  for (const until = performance.now() + millis; performance.now() < until;) await run(times)
+const now = () => Number(process.hrtime.bigint() / 1_000n)
+
+/** What a profile counts: all but what is done between the runs. */
+interface Profiled {
+  readonly run: Work
+  readonly times: number
+  readonly after?: (() => Promise<unknown>) | undefined
+}
+
+/** Microseconds for one run, for how many of them each part was on the stack's top, and the functions most often there. */
+const profile = async ({ after, run, times }: Profiled) => {
+  const micros = 2_500_000
+  const windows: Array<readonly [from: number, until: number]> = []
+  const runFor = async () => {
+    windows.length = 0
+    for (const until = now() + micros; now() < until;) {
+      const from = now()
+      await run(times)
+      windows.push([from, now()])
+      await after?.()
+    }
+  }
+  await runFor()
   await session.post("Profiler.start")
-  const start = performance.now()
-  let runs = 0
-  while (performance.now() - start < millis) {
-    await run(times)
-    runs += times
-  }
-  const each = (performance.now() - start) * 1_000 / runs
-  const { profile: { nodes, samples = [], timeDeltas = [] } } = await session.post("Profiler.stop")
-  const byNode = new Map(nodes.map((node) => [node.id, partOf(node.callFrame)]))
-  const time = new Map<Part, number>()
+  await runFor()
+  const { profile: { nodes, samples = [], startTime, timeDeltas = [] } } = await session.post("Profiler.stop")
+  const spent = windows.reduce((sum, [from, until]) => sum + until - from, 0)
+  const each = spent / (windows.length * times)
+
+  const frames = new Map(nodes.map((node) => [node.id, node.callFrame]))
+  const byPart = new Map<Part, number>()
+  const byFunction = new Map<string, number>()
+  const add = <Key>(to: Map<Key, number>, key: Key, delta: number) => to.set(key, (to.get(key) ?? 0) + delta)
   let total = 0
+  let time = startTime
+  let window = 0
   for (const [index, sample] of samples.entries()) {
-    const part = byNode.get(sample) ?? "node"
-    time.set(part, (time.get(part) ?? 0) + timeDeltas[index])
-    total += timeDeltas[index]
+    const delta = timeDeltas[index]
+    time += delta
+    while (window < windows.length && windows[window][1] < time) window++
+    const frame = frames.get(sample)
+    if (frame === undefined || window === windows.length || time < windows[window][0]) continue
+    total += delta
+    add(byPart, partOf(frame), delta)
+    if (partOf(frame) !== "waiting") add(byFunction, nameOf(frame), delta)
   }
-  return { each, time: parts.map((part) => (time.get(part) ?? 0) / total * each) }
+  const share = (time: number | undefined) => (time ?? 0) / total * each
+  return {
+    each,
+    time: parts.map((part) => share(byPart.get(part))),
+    hottest: Array.from(byFunction, ([name, time]) => ({ name, micros: share(time) }))
+      .toSorted((a, b) => b.micros - a.micros)
+      .slice(0, 12)
+  }
+}
+
+const nameOf = (frame: Profiler.ProfileNode["callFrame"]): string => {
+  const file = frame.url.replace(/^.*\/(?:node_modules|bench|dist)\//, "").replace(/(?:dist\/esm|src)\//, "")
+  return `${frame.functionName || "(anonymous)"}${file === "" ? "" : `, ${file}:${frame.lineNumber + 1}`}`
 }
 
 const shown = (micros: number) =>
@@ -66,10 +103,25 @@ const table: Array<string> = [
   line(["what", "backend", "microseconds", ...parts]),
   line(["---", "---", ...["", ...parts].map(() => "---:")])
 ]
-const add = async (name: string, backend: Backend, run: Work, times: number) => {
-  const { each, time } = await profile(run, times)
+/** The functions of an operation that take longest, in a table of their own. */
+const functions: Array<string> = []
+const add = async (
+  name: string,
+  backend: Backend,
+  run: Work,
+  times: number,
+  more: { readonly after?: Profiled["after"]; readonly functions?: boolean } = {}
+) => {
+  const { each, hottest, time } = await profile({ run, times, after: more.after })
   table.push(line([name, backend.name, shown(each), ...time.map(shown)]))
   console.log(table[table.length - 1])
+  if (more.functions !== true) return
+  functions.push(
+    `\n**${name}, ${backend.name}**\n`,
+    line(["function", "microseconds"]),
+    line(["---", "---:"]),
+    ...hottest.map((hot) => line([`\`${hot.name}\``, shown(hot.micros)]))
+  )
 }
 
 const measure = async (backend: Backend) => {
@@ -97,11 +149,22 @@ const measure = async (backend: Backend) => {
       expectedVersion: ExpectedVersion.exact(version++)
     })
   )
-  await add("append of one event", backend, work(runtime, append), 100)
+  await add("append of one event", backend, work(runtime, append), 100, { functions: true })
   await add("@effect/sql insert", backend, work(runtime, inserts(emptyStream("profiled-plain"))), 100)
   const raw = emptyStream("profiled-raw")
   let last = 0
   await add("driver insert", backend, repeat(() => driver.insert(raw, ++last, deposited)), 100)
+
+  // each command finds the snapshot of its stream at the head: they are taken anew between the runs
+  const snapshotted = Array.from({ length: 100 }, () => emptyStream("profiled-snapshot"))
+  await runtime.runPromise(Effect.forEach(snapshotted, (stream) => seed(stream, 20), { discard: true }))
+  const takeSnapshots = () =>
+    runtime.runPromise(Effect.forEach(snapshotted, (stream) => manual.createSnapshot(id(stream.id)), { discard: true }))
+  await takeSnapshots()
+  await backend.settle()
+  const commands = Effect.forEach(snapshotted, (stream) => manual.execute(id(stream.id), deposit), { discard: true })
+  const inTurn: Work = () => runtime.runPromise(commands)
+  await add("command, snapshot at the head", backend, inTurn, 100, { after: takeSnapshots, functions: true })
 
   // the state is cached: what a snapshot close to the head comes to, again and again
   const cached = await runtime.runPromise(Effect.scoped(Repository.make(Account, { cache: { capacity: 10 } })))
@@ -144,7 +207,9 @@ if (options.write !== undefined) {
     "# Profiles\n\nMicroseconds for one operation, and for how many of them each part was at work, by the sampling profiler of V8, " +
     "which itself takes its share. What V8 has inlined counts to where it was inlined; " +
     "`node` has the native calls in it, those of SQLite too. The server of PostgreSQL works while the program waits.\n"
-  fs.writeFileSync(file, `${title}\n${table.join("\n")}\n`)
+  const heading =
+    "\n## The functions that take longest\n\nOnce more in microseconds for one operation, without waiting.\n"
+  fs.writeFileSync(file, `${title}\n${table.join("\n")}\n${heading}${functions.join("\n")}\n`)
   console.log(`Wrote ${file}`)
 }
 process.exit()

@@ -105,15 +105,15 @@ WHERE aggregate = ? AND stream_id = ? AND schema_version = 1`
 export const open = async (synchronous: Synchronous = "NORMAL"): Promise<Backend> => {
   const folder = temporaryFolder()
   const filename = path.join(folder, "bench.db")
-  const runtime = ManagedRuntime.make(storesOn(filename, { synchronous }))
-  const alone = ManagedRuntime.make(storesOn(filename, { synchronous, groupAppends: false }))
+  const stores: Backend["stores"] = (options) => ManagedRuntime.make(storesOn(filename, { ...options, synchronous }))
+  const runtime = stores({})
   await runtime.runtime()
   const database = openDriver(filename, synchronous)
   return {
     name: synchronous === "NORMAL" ? "SQLite" : "SQLite, FULL",
     database: filename,
     runtime,
-    alone,
+    stores,
     driver: driverOn(database),
     version: async () => String(database.prepare("SELECT sqlite_version()").pluck().get()),
     settle: async () => {},
@@ -136,7 +136,6 @@ export const open = async (synchronous: Synchronous = "NORMAL"): Promise<Backend
     close: async () => {
       database.close()
       await runtime.dispose()
-      await alone.dispose()
       fs.rmSync(folder, { recursive: true, force: true })
     }
   }

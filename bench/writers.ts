@@ -10,10 +10,53 @@ import type { Suite } from "./suite.js"
 
 const notGrouped = "not grouped"
 
+/** Gives stores that group and stores that do not, which nothing else has used: a connection keeps traces of its past. */
+const withBoth = async (
+  backend: Backend,
+  use: (grouped: Backend["runtime"], alone: Backend["runtime"]) => Promise<void>
+): Promise<void> => {
+  const grouped = backend.stores({})
+  const alone = backend.stores({ groupAppends: false })
+  try {
+    await use(grouped, alone)
+  } finally {
+    await grouped.dispose()
+    await alone.dispose()
+  }
+}
+
 const writing = (store: EventStore.EventStore["Type"]) => (stream: StreamId.StreamId, version: number) =>
   store.append(stream, [{ id: newId(), type: deposited._tag, payload: deposited }], {
     expectedVersion: ExpectedVersion.exact(version)
   })
+
+/** Runs of writers on streams that nobody else writes. No writer waits for another one within a run. */
+const running = (
+  each: number,
+  run: (version: number, times: number) => Promise<unknown>
+): Contender["run"] => {
+  let version = 0
+  return async (times) => {
+    const from = version
+    version += times * each
+    await run(from, times * each)
+  }
+}
+
+const storing = async (
+  stores: Backend["runtime"],
+  streams: ReadonlyArray<StreamId.StreamId>,
+  each: number
+): Promise<Contender["run"]> => {
+  const append = writing(await stores.runPromise(EventStore.EventStore))
+  return running(each, (version, times) =>
+    Effect.runPromise(
+      Effect.forEach(streams, (stream) => {
+        let next = version
+        return Effect.repeatN(Effect.suspend(() => append(stream, next++)), times - 1)
+      }, { concurrency: "unbounded", discard: true })
+    ))
+}
 
 /** Many writers in one process, each on a stream of its own, each with one append after the other. */
 export const writers = async (
@@ -31,72 +74,37 @@ export const writers = async (
   const name = `${count} writers at once`
   if (!suite.wants(name, backend.name)) return
   const each = 128 / count
-  const store = await backend.runtime.runPromise(EventStore.EventStore)
-  const alone = await backend.alone.runPromise(EventStore.EventStore)
   const names = Array.from({ length: count }, (_, index) => emptyStream(`writer-${index}`).id)
+  const streams = (suffix: string) => names.map((name) => streamOf(`${name}${suffix}`))
 
-  // one sample is one run of the writers, however long: none of them waits for the others in between
-  const running = (run: (version: number, times: number) => Promise<unknown>): Contender["run"] => {
-    let version = 0
-    return async (times) => {
-      const from = version
-      version += times * each
-      await run(from, times * each)
-    }
-  }
-  const storing = (store: EventStore.EventStore["Type"], suffix: string): Contender["run"] => {
-    const streams = names.map((name) => streamOf(`${name}${suffix}`))
-    const append = writing(store)
-    return running((version, times) =>
-      Effect.runPromise(
-        Effect.forEach(streams, (stream) => {
-          let next = version
-          return Effect.repeatN(Effect.suspend(() => append(stream, next++)), times - 1)
-        }, { concurrency: "unbounded", discard: true })
-      )
-    )
-  }
   const drivers = floors.map(({ connections, target }, index) => {
     const workers = backend.driver.workers(connections)
-    const streams = names.map((name) => streamOf(`${name}-driver-${index}`))
+    const mine = streams(`-driver-${index}`)
     return {
-      // a synchronous driver has one
+      // a synchronous driver has one connection, whatever it is given
       name: floors.length === 1 ? "driver" : `driver, ${connections} connections`,
       target,
-      run: running((version, times) => workers.insert(streams, version + 1, times, deposited)),
+      run: running(each, (version, times) => workers.insert(mine, version + 1, times, deposited)),
       close: workers.close
     }
   })
   const theirs = peers.map((peer) => ({
     name: peer.name,
     target: peerTarget,
-    run: running((version, times) =>
+    run: running(each, (version, times) =>
       Promise.all(names.map(async (name) => {
         for (let i = 0; i < times; i++) await peer.append(name, version + i, 1)
-      }))
-    )
+      })))
   }))
-  const grouped = storing(store, "")
-  const single = storing(alone, "-alone")
-  try {
-    await suite.throughput({
-      name,
-      backend: backend.name,
-      size: 1,
-      unit: "appends",
-      count: count * each,
-      contenders: [
-        { name: library, run: grouped },
-        ...drivers,
-        { name: notGrouped, run: single },
-        ...theirs
-      ]
-    })
-  } finally {
-    for (const { close } of drivers) await close()
-  }
-  if (backend.timeStatements === undefined) return
-  await statementTimes(suite, backend, { name, timed: backend.timeStatements, grouped, alone: single })
+  await withBoth(backend, async (grouped, alone) => {
+    const ours = { name: library, run: await storing(grouped, streams(""), each) }
+    const single = { name: notGrouped, run: await storing(alone, streams("-alone"), each) }
+    const contenders = [ours, ...drivers, single, ...theirs] as const
+    await suite.throughput({ name, backend: backend.name, size: 1, unit: "appends", count: count * each, contenders })
+    if (backend.timeStatements === undefined) return
+    await statementTimes(suite, backend, { name, timed: backend.timeStatements, grouped: ours.run, alone: single.run })
+  })
+  for (const { close } of drivers) await close()
 }
 
 /** As long as a group may wait for a lock: a longer one would hold the events of others back in the feed. */
@@ -151,8 +159,7 @@ export const commands = async (
   const name = `commands of ${fibers} fibers`
   if (!suite.wants(name, backend.name)) return
   const manual = { snapshots: SnapshotPolicy.manual }
-  const ours = await repository(backend, manual)
-  const single = await repository({ runtime: backend.alone }, manual)
+  const own = await repository(backend, manual)
 
   // each run finds every snapshot at the head: they are taken anew after it, outside its time
   const contender = async (
@@ -160,7 +167,7 @@ export const commands = async (
     run: (streams: ReadonlyArray<ReadonlyArray<StreamId.StreamId>>) => unknown
   ) => {
     const streams = Array.from({ length: fibers }, () => Array.from({ length: each }, () => emptyStream("fiber")))
-    const snapshots = Effect.forEach(streams.flat(), ({ id: stream }) => ours.createSnapshot(id(stream)), {
+    const snapshots = Effect.forEach(streams.flat(), ({ id: stream }) => own.createSnapshot(id(stream)), {
       concurrency: fibers,
       discard: true
     })
@@ -168,7 +175,7 @@ export const commands = async (
     await backend.runtime.runPromise(snapshots)
     return { name, run: repeat(() => run(streams)), after: () => backend.runtime.runPromise(snapshots) }
   }
-  const executing = (accounts: typeof ours) => (streams: ReadonlyArray<ReadonlyArray<StreamId.StreamId>>) =>
+  const executing = (accounts: typeof own) => (streams: ReadonlyArray<ReadonlyArray<StreamId.StreamId>>) =>
     Effect.runPromise(
       Effect.forEach(
         streams,
@@ -177,11 +184,11 @@ export const commands = async (
       )
     )
   const workers = backend.driver.workers(options.connections)
-  try {
+  await withBoth(backend, async (grouped, alone) => {
     const contenders = [
-      await contender(library, executing(ours)),
+      await contender(library, executing(await repository({ runtime: grouped }, manual))),
       { ...await contender("driver, select and insert", workers.command), target: options.target },
-      await contender(notGrouped, executing(single))
+      await contender(notGrouped, executing(await repository({ runtime: alone }, manual)))
     ] as const
     await backend.settle()
     await suite.throughput({
@@ -192,9 +199,8 @@ export const commands = async (
       count: fibers * each,
       contenders
     })
-  } finally {
-    await workers.close()
-  }
+  })
+  await workers.close()
 }
 
 /** The latency of a single writer, which finds no other to share a statement with, one append at a time. */
@@ -204,45 +210,52 @@ export const latency = async (suite: Suite, backend: Backend, options: {
 }): Promise<void> => {
   const name = "append, one writer"
   if (!suite.wants(name, backend.name)) return
-  const size = 500
-  const appending = async (runtime: Backend["runtime"], stream: StreamId.StreamId) => {
-    const append = writing(await runtime.runPromise(EventStore.EventStore))
-    let version = 0
-    return Effect.suspend(() => append(stream, version++))
-  }
-  const contenders = {
-    grouped: await appending(backend.runtime, emptyStream("latency")),
-    alone: await appending(backend.alone, emptyStream("latency-alone"))
-  }
-  const block = Effect.gen(function*() {
+  await withBoth(backend, async (grouped, alone) => {
+    const contenders = {
+      grouped: await appending(grouped, emptyStream("latency")),
+      alone: await appending(alone, emptyStream("latency-alone"))
+    }
+    const blocks = []
+    for (let i = -2; i < options.blocks; i++) {
+      const times = await Effect.runPromise(block(contenders))
+      if (i >= 0) blocks.push(times)
+    }
+    for (const { at, label } of [{ at: 0.5, label: "median" }, { at: 0.99, label: "99th percentile" }]) {
+      const grouped = blocks.map((times) => quantile(times.grouped, at))
+      const alone = blocks.map((times) => quantile(times.alone, at))
+      suite.add({
+        name: `${name}: ${label}`,
+        backend: backend.name,
+        size: 1,
+        unit: "ms",
+        measured: spread(grouped),
+        against: notGrouped,
+        floor: spread(alone),
+        ratio: ratio(grouped, alone),
+        target: options.target
+      })
+    }
+  })
+}
+
+const appending = async (stores: Backend["runtime"], stream: StreamId.StreamId) => {
+  const append = writing(await stores.runPromise(EventStore.EventStore))
+  let version = 0
+  return Effect.suspend(() => append(stream, version++))
+}
+
+/** Ten appends of each in turn: on SQLite a connection pays for what another one wrote before it. */
+const block = <E>(contenders: Readonly<Record<"grouped" | "alone", Effect.Effect<unknown, E>>>) =>
+  Effect.gen(function*() {
     const times = { grouped: new Array<number>(), alone: new Array<number>() }
-    for (let i = 0; i < size; i++) {
-      for (const kind of i % 2 === 0 ? ["grouped", "alone"] as const : ["alone", "grouped"] as const) {
-        const start = performance.now()
-        yield* contenders[kind]
-        times[kind].push(performance.now() - start)
+    for (let turn = 0; turn < 50; turn++) {
+      for (const kind of turn % 2 === 0 ? ["grouped", "alone"] as const : ["alone", "grouped"] as const) {
+        for (let i = 0; i < 10; i++) {
+          const start = performance.now()
+          yield* contenders[kind]
+          times[kind].push(performance.now() - start)
+        }
       }
     }
     return times
   })
-  const blocks = []
-  for (let i = -2; i < options.blocks; i++) {
-    const times = await Effect.runPromise(block)
-    if (i >= 0) blocks.push(times)
-  }
-  for (const { at, label } of [{ at: 0.5, label: "median" }, { at: 0.99, label: "99th percentile" }]) {
-    const grouped = blocks.map((times) => quantile(times.grouped, at))
-    const alone = blocks.map((times) => quantile(times.alone, at))
-    suite.add({
-      name: `${name}: ${label}`,
-      backend: backend.name,
-      size: 1,
-      unit: "ms",
-      measured: spread(grouped),
-      against: notGrouped,
-      floor: spread(alone),
-      ratio: ratio(grouped, alone),
-      target: options.target
-    })
-  }
-}
