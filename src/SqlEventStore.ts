@@ -19,6 +19,7 @@ import type { EventStatements } from "./internal/sql/dialect.js"
 import { classify, eventStoreError } from "./internal/sql/failure.js"
 import * as Feed from "./internal/sql/feed.js"
 import * as Import from "./internal/sql/import.js"
+import * as LoadGroups from "./internal/sql/loadGroups.js"
 import type { Names } from "./internal/sql/names.js"
 import * as Row from "./internal/sql/row.js"
 import type { Services } from "./internal/sql/services.js"
@@ -44,6 +45,12 @@ export interface Options extends SqlMigrations.Options {
    * append has its own result. Default true.
    */
   readonly groupAppends?: boolean | undefined
+  /**
+   * Whether loads of several fibers may share a statement on PostgreSQL, and so a round trip. A load that finds the store
+   * idle is sent alone and at once. Loads that have to wait are sent together. Each load has its own result. Default
+   * true.
+   */
+  readonly groupLoads?: boolean | undefined
 }
 
 /**
@@ -65,8 +72,8 @@ export const make: (options?: Options) => Effect.Effect<
   InvalidOption | SqlMigrations.MigrationError,
   SqlClient.SqlClient
 > = Effect.fnUntraced(function*(options) {
-  const { client, dialect, names } = yield* setUp(options, ["groupAppends"])
-  const groups = yield* groupsOf(options)
+  const { client, dialect, names } = yield* setUp(options, ["groupAppends", "groupLoads"])
+  const groups = { appends: yield* groupsOf(options, "groupAppends"), loads: yield* groupsOf(options, "groupLoads") }
   const statements = dialect.events(names)
   const { execute, executeValues, identity, inTransaction, repeat, swallow, transaction } = client
   const services: Services = { client, statements }
@@ -80,7 +87,7 @@ export const make: (options?: Options) => Effect.Effect<
     result: found
   })
   return EventStore.makeEncoded({
-    append: span("EventStore.append", Append.make(services, groups), (options) => ({
+    append: span("EventStore.append", Append.make(services, groups.appends), (options) => ({
       name: "INSERT",
       collection: names.events,
       stream: options.stream,
@@ -120,16 +127,17 @@ export const make: (options?: Options) => Effect.Effect<
       const table = SnapshotRows.StoreWithTable.tableOf(snapshots)
       if (table === undefined || table.client !== identity) return Option.none()
       const load = statements.readWithSnapshot(table.name)
+      const send = LoadGroups.make(client, load, groups.loads)
       return Option.some({
         read: span(
           "EventStore.load",
           (stream, options) =>
-            Effect.mapBoth(repeat(executeValues(load({ ...options, stream }))), {
+            Effect.mapBoth(repeat(send({ ...options, stream })), {
               onFailure: eventStoreError("read", stream),
               onSuccess: (rows) => split(statements, stream, rows)
             }),
           (stream, options) => ({
-            ...select(load({ ...options, stream }), stream),
+            ...select(load.one({ ...options, stream }), stream),
             result: ({ events }) => found(events)
           })
         ),
@@ -179,11 +187,15 @@ export const layerWith = (
  */
 export const layer = layerWith({})
 
-const groupsOf = (options: Options | undefined): Effect.Effect<Append.Groups, InvalidOption> =>
+const groupsOf = (
+  options: Options | undefined,
+  option: "groupAppends" | "groupLoads"
+): Effect.Effect<Append.Groups, InvalidOption> =>
   Effect.flatMap(Forced, (forced) => {
-    const problem = booleanProblem("groupAppends", options?.groupAppends)
+    const value = options?.[option]
+    const problem = booleanProblem(option, value)
     if (problem !== undefined) return problem
-    return Effect.succeed(options?.groupAppends === false ? "alone" : forced ? "forced" : "grouped")
+    return Effect.succeed(value === false ? "alone" : forced ? "forced" : "grouped")
   })
 
 const found = (events: ReadonlyArray<unknown>) => ({ "eventsourcing.events": events.length })

@@ -36,7 +36,7 @@ import * as SqlSnapshotStore from "./SqlSnapshotStore.js"
 export const layerWith = (
   options: SqlEventStore.Options
 ): Layer.Layer<EventStore | SnapshotStore, InvalidOption | SqlMigrations.MigrationError, SqlClient.SqlClient> => {
-  const { groupAppends: _, ...tables } = { ...options }
+  const { groupAppends: _, groupLoads: __, ...tables } = { ...options }
   return Layer.merge(SqlEventStore.layerWith(options), SqlSnapshotStore.layerWith(tables))
 }
 

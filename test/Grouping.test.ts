@@ -136,6 +136,58 @@ describe("lanes", () => {
       assert.strictEqual(timers.size, 0)
     }))
 
+  it.effect("after a group, operations wait for the fibers that are ready, until a group has one operation", () =>
+    Effect.gen(function*() {
+      const sends = makeSends()
+      const run = lanes(sends)
+      const until = yield* Deferred.make<void>()
+      yield* Effect.fork(run("a", Deferred.await(until)))
+      yield* settle
+      yield* Effect.forEach(["b", "c"], (item) => Effect.fork(Effect.zip(run(item), run(`${item} again`))))
+      yield* settle
+      yield* Deferred.succeed(until, undefined)
+      yield* settle
+      yield* Deferred.succeed(sends.sends[0].end, undefined)
+      yield* settle
+      assert.deepStrictEqual(sends.sends.map(({ items }) => items), [["b", "c"], ["b again", "c again"]])
+      yield* Deferred.succeed(sends.sends[1].end, undefined)
+      yield* settle
+      const last = yield* Effect.fork(Effect.zip(run("d"), run("e")))
+      yield* settle
+      assert.deepStrictEqual(sends.sends[2].items, ["d"])
+      yield* Deferred.succeed(sends.sends[2].end, undefined)
+      assert.deepStrictEqual(yield* Fiber.join(last), ["d in a group", "e alone"])
+      assert.deepStrictEqual(sends.alone, ["a", "e"])
+    }))
+
+  it.effect("after a group, an operation does not wait for the fibers of another scheduler", () =>
+    Effect.gen(function*() {
+      const sends = makeSends()
+      const run = lanes(sends)
+      const until = yield* Deferred.make<void>()
+      yield* Effect.fork(run("a", Deferred.await(until)))
+      yield* settle
+      yield* Effect.forEach(["b", "c"], (item) => Effect.fork(run(item)))
+      yield* settle
+      yield* Deferred.succeed(until, undefined)
+      yield* settle
+      yield* Deferred.succeed(sends.sends[0].end, undefined)
+      yield* settle
+      const tasks: Array<() => void> = []
+      const slow: Scheduler.Scheduler = {
+        scheduleTask: (task, priority, fiber) =>
+          priority === 1 ? tasks.push(task) : Scheduler.defaultScheduler.scheduleTask(task, priority, fiber),
+        shouldYield: () => false
+      }
+      const waiting = yield* Effect.forkDaemon(Effect.withScheduler(run("d"), slow))
+      yield* settle
+      assert.strictEqual(yield* run("e"), "e alone")
+      for (const task of tasks) task()
+      yield* settle
+      yield* Deferred.succeed(sends.sends[1].end, undefined)
+      assert.strictEqual(yield* Fiber.join(waiting), "d in a group")
+    }))
+
   it.effect("a group has the operations that fit, and a heavy one runs alone although no lane is free", () =>
     Effect.gen(function*() {
       const sends = makeSends()
@@ -307,8 +359,13 @@ describe("lanes", () => {
         }
         const sent = sends.sends.flatMap(({ items }) => items)
         assert.strictEqual(new Set(sent).size, sent.length)
+        // after a group, the next operation is one too
+        const last = yield* Effect.fork(run("last"))
+        yield* settle
+        for (const { end } of sends.sends) yield* Deferred.succeed(end, undefined)
+        assert.match(yield* Fiber.join(last), /^last /)
         // all lanes are free again
-        assert.strictEqual(yield* run("last", Effect.void), "last alone")
+        assert.strictEqual(yield* run("more"), "more alone")
         assert.strictEqual(timers.size, 0)
       }),
     { fastCheck: { numRuns: 200 } }

@@ -108,7 +108,9 @@ describe("migrations", () => {
       const sql = yield* SqlClient.SqlClient
       const functions = sql`SELECT 1 FROM pg_proc WHERE proname LIKE 'eventsourcing\\_%'`
       yield* SqlMigrations.run()
-      for (const name of ["append_1", "append_2", "append_many_1", "load_1", "load_2", "tail_1", "tail_2"]) {
+      for (
+        const name of ["append_1", "append_2", "append_many_1", "load_1", "load_2", "load_many_1", "tail_1", "tail_2"]
+      ) {
         yield* sql.unsafe(`DROP FUNCTION eventsourcing_${name}`)
       }
       assert.lengthOf(yield* functions, 0)
@@ -116,7 +118,7 @@ describe("migrations", () => {
       const older = yield* Effect.flip(SqlEventStore.make({ migrate: false }))
       assert.include(older.message, "older than this program")
       yield* SqlEventStore.make()
-      assert.lengthOf(yield* functions, 7)
+      assert.lengthOf(yield* functions, 8)
     }).pipe(Effect.provide(emptyDatabase)))
 
   it.scoped("a program of an older version goes on with its own functions on migrated tables", () =>

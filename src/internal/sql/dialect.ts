@@ -47,7 +47,23 @@ export interface EventStatements {
    * The snapshot and the tail in the same columns. The row of the snapshot has no type, its state as payload, and as
    * event id a JSON array of event id, schema version, fingerprint and time; its own time is null.
    */
-  readonly readWithSnapshot: (snapshots: string) => (options: LoadOptions) => Query
+  readonly readWithSnapshot: (snapshots: string) => LoadStatements
+}
+
+/** The statements that read a snapshot and its tail. */
+export interface LoadStatements {
+  readonly one: (options: LoadOptions) => Query
+  /** Several loads in one statement. Absent where one statement is not faster. */
+  readonly group?: LoadGroup | undefined
+}
+
+export interface LoadGroup {
+  readonly query: (loads: ReadonlyArray<LoadOptions>) => Query
+  /** The rows of each load, as its own statement gives them; `undefined` for a load whose rows are too many or too long. */
+  readonly split: (
+    rows: ReadonlyArray<ReadonlyArray<unknown>>,
+    loads: ReadonlyArray<LoadOptions>
+  ) => ReadonlyArray<ReadonlyArray<ReadonlyArray<unknown>> | undefined>
 }
 
 export interface AppendGroup {

@@ -1,9 +1,12 @@
 // Sends the operations of many fibers to a server together if they have to wait.
 // Mechanism: a few lanes, each with one send in progress. An operation that finds a free lane is sent alone and at
 // once. Otherwise it waits in a queue. When a lane becomes free, the waiting operations are sent in one group. A send
-// that takes too long loses its lane.
+// that takes too long loses its lane. The operations of a group go on together, and often their fibers come back together.
+// So after a group an operation waits until all fibers that are ready have run, even if a lane is free.
 // Cost: an entry in a set for an operation that finds a free lane; a timer only while operations wait.
 import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import type { Scheduler } from "effect/Scheduler"
 import * as Grouping from "./grouping.js"
 
 export interface Options<in Item, out Answer, out E> extends Grouping.Options<Item, Answer, E> {
@@ -20,13 +23,16 @@ export const make = <Item, Answer, E>(options: Options<Item, Answer, E>): Groupi
   const lanes = new Lanes(options)
   return {
     run: (item, alone) =>
-      Effect.uninterruptibleMask((restore) => {
-        if (Grouping.isHeavy(options, item)) return restore(alone)
-        const send = lanes.enter()
-        return send === undefined
-          ? restore(Grouping.orAlone(lanes.wait(item), alone))
-          : Effect.ensuring(restore(alone), Effect.sync(() => lanes.leave(send)))
-      })
+      Effect.uninterruptibleMask((restore) =>
+        Effect.withFiberRuntime((fiber) => {
+          if (Grouping.isHeavy(options, item)) return restore(alone)
+          const { currentScheduler } = fiber
+          const send = lanes.enter(currentScheduler)
+          return send === undefined
+            ? restore(Grouping.orAlone(lanes.wait(item, currentScheduler), alone))
+            : Effect.ensuring(restore(alone), Effect.sync(() => lanes.leave(send)))
+        })
+      )
   }
 }
 
@@ -41,14 +47,21 @@ class Lanes<Item, Answer, E> {
   private suspects: ReadonlyArray<Send> = []
   private timer: ReturnType<typeof setTimeout> | undefined
   private sending = false
+  /** Whether the last group had several operations. */
+  private shared = false
+  /** The scheduler whose ready fibers run before the waiting operations are sent. */
+  private round: Scheduler | undefined
 
   constructor(private readonly options: Options<Item, Answer, E>) {
     this.queue = new Grouping.Queue(options)
   }
 
-  /** Takes a free lane, unless other operations wait for a lane. */
-  enter(): Send | undefined {
-    return this.isFull() || this.queue.size > 0 ? undefined : this.take()
+  /** Takes a free lane, unless other operations wait, or are likely to come in this round of the scheduler. */
+  enter(scheduler: Scheduler): Send | undefined {
+    if (this.isFull()) return undefined
+    if (this.round === undefined) return this.shared || this.queue.size > 0 ? undefined : this.take()
+    // a fiber does not wait for another scheduler, which may be slower
+    return this.round === scheduler ? undefined : this.take()
   }
 
   leave(send: Send): void {
@@ -56,9 +69,17 @@ class Lanes<Item, Answer, E> {
     this.sendWaiting()
   }
 
-  wait(item: Item): Effect.Effect<Answer | undefined, E> {
-    // a lane may have become free since this fiber found none
-    return this.queue.wait(item, () => this.sendWaiting())
+  wait(item: Item, scheduler: Scheduler): Effect.Effect<Answer | undefined, E> {
+    return this.queue.wait(item, () => {
+      // a lane may have become free since this fiber found none
+      if (!this.shared || this.isFull()) return this.sendWaiting()
+      if (this.round !== undefined) return
+      this.round = scheduler
+      scheduler.scheduleTask(() => {
+        this.round = undefined
+        this.sendWaiting()
+      }, 1)
+    })
   }
 
   private isFull(): boolean {
@@ -73,7 +94,7 @@ class Lanes<Item, Answer, E> {
 
   private sendWaiting(): void {
     // a send that ends at once comes here again, and many of them would fill the stack
-    if (this.sending) return
+    if (this.sending || this.round !== undefined) return
     this.sending = true
     while (!this.isFull() && this.queue.size > 0) this.send()
     this.sending = false
@@ -96,6 +117,9 @@ class Lanes<Item, Answer, E> {
   // a separate fiber sends the group, because each of the waiting fibers may be interrupted
   private send(): void {
     const send = this.take()
-    Effect.runFork(this.queue.send()).addObserver(() => this.leave(send))
+    Effect.runFork(this.queue.send()).addObserver((exit) => {
+      this.shared = Exit.isSuccess(exit) && exit.value > 1
+      this.leave(send)
+    })
   }
 }

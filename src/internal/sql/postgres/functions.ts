@@ -67,6 +67,17 @@ END`
 RETURN QUERY ${load(names.events, names.snapshots)};
 END`
     },
+    loadGroup: {
+      name: `${names.prefix}_load_many_1`,
+      // for each load: aggregate, stream id, schema version, fingerprint or NULL for any, migratable schemas in lines; then the
+      // most events of each, and the most bytes of a state or an event
+      parameters: ["text[]", "text[]", "bigint[]", "text[]", "text[]", "bigint", "bigint"],
+      returns: "TABLE (version integer, type text, payload text, proof text, \"time\" text, number bigint)",
+      volatility: "STABLE",
+      body: `BEGIN
+RETURN QUERY ${loadGroup(names.events, names.snapshots)};
+END`
+    },
     tail: {
       name: `${names.prefix}_tail_2`,
       // aggregate, stream id, first version, limit
@@ -174,6 +185,42 @@ UNION ALL (
   ${tail(events, "(SELECT version FROM start)", "$6")}
 )`
 
+// Like `load`, for many streams. One plan reads them all; to call `load` for each takes twice as long. A state or an event
+// that is too long is NULL.
+const loadGroup = (events: string, snapshots: string): string => {
+  const migratable = (column: string) => `${column} = ANY (string_to_array(item.migratable, chr(10)))`
+  const short = (column: string) => `CASE WHEN octet_length(${column}) <= $7 THEN ${column} END`
+  return `SELECT loaded.version, loaded.type, loaded.payload, loaded.proof, loaded.time, item.number
+FROM unnest($1, $2, $3, $4, $5) WITH ORDINALITY
+  AS item (aggregate, stream_id, schema_version, fingerprint, migratable, number),
+LATERAL (
+  WITH snapshot AS (
+    SELECT version, state, event_id, schema_version, fingerprint, time FROM ${quoted(snapshots)} AS stored
+    WHERE stored.aggregate = item.aggregate AND stored.stream_id = item.stream_id
+    ORDER BY stored.schema_version = item.schema_version DESC,
+      ${migratable("stored.schema_version || ' ' || stored.fingerprint")} DESC,
+      stored.schema_version <= item.schema_version DESC, stored.schema_version DESC
+    LIMIT 1
+  ), start AS (
+    SELECT coalesce((
+      SELECT version FROM snapshot WHERE ${migratable("snapshot.schema_version || ' ' || snapshot.fingerprint")}
+        OR snapshot.schema_version = item.schema_version
+        AND (item.fingerprint IS NULL OR snapshot.fingerprint = item.fingerprint)
+    ), 1) AS version
+  )
+  SELECT version, NULL AS type, ${short("state")} AS payload,
+    json_build_array(event_id, schema_version, fingerprint, time)::text AS proof, NULL AS time
+  FROM snapshot
+  UNION ALL (
+    SELECT version, type, ${short("payload")}, event_id, ${PgTime.column("time")}
+    FROM ${quoted(events)} AS event
+    WHERE event.aggregate = item.aggregate AND event.stream_id = item.stream_id
+      AND event.version >= (SELECT version FROM start)
+    ORDER BY event.version LIMIT $6
+  )
+) AS loaded`
+}
+
 /**
  * The tail as a statement, for long ones. The server sends the first rows while it still reads the last ones; a function
  * sends nothing before its end. The server plans the statement at every run, which is cheap compared with a thousand rows.
@@ -243,6 +290,10 @@ const settings = [
 /** Selects the result of a function as the columns of a tail. */
 export const select = (source: string, last: "event_id" | "proof"): string =>
   `SELECT ${tailColumns(last, "time")} FROM ${source}`
+
+/** Selects the result of `loadGroup`: the columns of a tail, and the number of the load. */
+export const selectGroup = (source: string): string =>
+  `SELECT ${tailColumns("proof", "time")}, ${pgText("number", "bigint")} FROM ${source}`
 
 const tailColumns = (id: string, time: string): string =>
   [

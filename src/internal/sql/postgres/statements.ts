@@ -3,7 +3,7 @@ import type { EncodedEvent } from "../../../Event.js"
 import * as ExpectedVersion from "../../../ExpectedVersion.js"
 import * as Position from "../../../Position.js"
 import { shortPage } from "../../constants.js"
-import type { AppendOptions, Dialect, EventStatements, LoadOptions, ReadOptions } from "../dialect.js"
+import type { AppendOptions, Dialect, EventStatements, LoadGroup, LoadOptions, ReadOptions } from "../dialect.js"
 import { eventKeys, type Names, quoted } from "../names.js"
 import * as Row from "../row.js"
 import { keyOf, ofStream } from "../snapshotChoice.js"
@@ -95,7 +95,10 @@ WHERE indrelid = to_regclass($1) AND index.relname = $2 AND ${keyOfIndex} = ANY 
           ? PgFunctions.select(PgFunctions.call(functions.load), "proof")
           : PgFunctions.select(`(${PgFunctions.load(names.events, table)}) AS load`, "proof")
       )
-      return (options) => ({ text: load, params: loadParams(options) })
+      return {
+        one: (options) => ({ text: load, params: loadParams(options) }),
+        group: table === names.snapshots ? loadGroup(functions.loadGroup) : undefined
+      }
     }
   }
 }
@@ -151,14 +154,52 @@ const appendGroupParams = (appends: ReadonlyArray<AppendOptions>): ReadonlyArray
   ]
 }
 
-const loadParams = ({ fingerprint, limit, migratable = [], schemaVersion, stream }: LoadOptions) => [
+const loadParams = ({ fingerprint, limit, migratable, schemaVersion, stream }: LoadOptions) => [
   stream.aggregate,
   stream.id,
   schemaVersion,
   fingerprint ?? null,
-  migratable.map(({ fingerprint, schemaVersion }) => `${schemaVersion} ${fingerprint}`),
+  schemasOf({ migratable }),
   limit
 ]
+
+const schemasOf = ({ migratable = [] }: Pick<LoadOptions, "migratable">): ReadonlyArray<string> =>
+  migratable.map(({ fingerprint, schemaVersion }) => `${schemaVersion} ${fingerprint}`)
+
+// A load whose rows are more or longer goes alone: a group must not keep the others waiting, nor hold much more than the
+// loads would need
+const mostInGroup = { rows: 100, bytes: 16_384 }
+
+const loadGroup = (called: PgFunctions.Function): LoadGroup => {
+  const text = prepared(PgFunctions.selectGroup(PgFunctions.call(called)))
+  return {
+    query: (loads) => ({
+      text,
+      params: [
+        loads.map(({ stream }) => stream.aggregate),
+        loads.map(({ stream }) => stream.id),
+        loads.map(({ schemaVersion }) => schemaVersion),
+        loads.map(({ fingerprint }) => fingerprint ?? null),
+        loads.map((options) => schemasOf(options).join("\n")),
+        mostInGroup.rows,
+        mostInGroup.bytes
+      ]
+    }),
+    split: (rows, loads) => {
+      const parts = loads.map(() => new Array<ReadonlyArray<unknown>>())
+      for (const row of rows) parts[Row.number(row[5]) - 1].push(row)
+      return parts.map((rows, index) => {
+        const { limit } = loads[index]
+        const events = rows.filter(isEvent)
+        const isWhole = rows.every((row) => row[2] !== null) && events.length < mostInGroup.rows
+        if (isWhole && events.length <= limit) return rows
+        return undefined
+      })
+    }
+  }
+}
+
+const isEvent = ([, type]: ReadonlyArray<unknown>): boolean => type !== null
 
 const tail = (events: string, called: PgFunctions.Function): EventStatements["readTail"] => {
   const short = prepared(PgFunctions.select(PgFunctions.call(called), "event_id"))

@@ -71,7 +71,7 @@ ORDER BY version LIMIT ${limit}`)
           `${limit} ${migratable?.length ?? 0} ${fingerprint === undefined}`,
         (options) => write(load(events, quoted(table), options))
       )
-      return (options) => statement(options)(SnapshotChoice.values(options))
+      return { one: (options) => statement(options)(SnapshotChoice.values(options)) }
     }
   }
 }
