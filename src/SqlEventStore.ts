@@ -73,7 +73,7 @@ export const make: (options?: Options) => Effect.Effect<
   SqlClient.SqlClient
 > = Effect.fnUntraced(function*(options) {
   const { client, dialect, names } = yield* setUp(options, ["groupAppends", "groupLoads"])
-  const groups = { appends: yield* groupsOf(options, "groupAppends"), loads: yield* groupsOf(options, "groupLoads") }
+  const groups = yield* groupsOf(options)
   const statements = dialect.events(names)
   const { execute, executeValues, identity, inTransaction, repeat, swallow, transaction } = client
   const services: Services = { client, statements }
@@ -141,11 +141,7 @@ export const make: (options?: Options) => Effect.Effect<
             result: ({ events }) => found(events)
           })
         ),
-        transaction: (effect) =>
-          Effect.mapError(transaction(effect), (error) =>
-            error instanceof SqlError
-              ? eventStoreError("append", undefined, classify(error).mayHaveHappened)(error)
-              : error)
+        transaction: (effect) => Effect.mapError(transaction(effect), transactionError)
       })
     },
     inTransaction,
@@ -188,15 +184,18 @@ export const layerWith = (
 export const layer = layerWith({})
 
 const groupsOf = (
-  options: Options | undefined,
-  option: "groupAppends" | "groupLoads"
-): Effect.Effect<Append.Groups, InvalidOption> =>
+  options: Options = {}
+): Effect.Effect<{ readonly appends: Append.Groups; readonly loads: Append.Groups }, InvalidOption> =>
   Effect.flatMap(Forced, (forced) => {
-    const value = options?.[option]
-    const problem = booleanProblem(option, value)
+    const { groupAppends = true, groupLoads = true } = options
+    const problem = booleanProblem("groupAppends", groupAppends) ?? booleanProblem("groupLoads", groupLoads)
     if (problem !== undefined) return problem
-    return Effect.succeed(value === false ? "alone" : forced ? "forced" : "grouped")
+    const groups = (on: boolean): Append.Groups => !on ? "alone" : forced ? "forced" : "grouped"
+    return Effect.succeed({ appends: groups(groupAppends), loads: groups(groupLoads) })
   })
+
+const transactionError = <E>(error: E | SqlError): E | EventStore.EventStoreError =>
+  error instanceof SqlError ? eventStoreError("append", undefined, classify(error).mayHaveHappened)(error) : error
 
 const found = (events: ReadonlyArray<unknown>) => ({ "eventsourcing.events": events.length })
 
