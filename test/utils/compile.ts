@@ -7,7 +7,7 @@ const root = fileURLToPath(new URL("../..", import.meta.url))
 
 /** The programs that tests start as processes. */
 const programs = [
-  ...["ctrl-c", "file-limit", "hold-lock", "importHistory", "increment", "rival"].map((name) =>
+  ...["ctrl-c", "file-limit", "hold-lock", "importHistory", "increment", "rival", "appender"].map((name) =>
     `test/utils/${name}.ts`
   ),
   "test/crash/writer.ts",
