@@ -7,6 +7,7 @@ import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import type * as Option from "effect/Option"
+import * as Local from "./internal/projection/local.js"
 import * as Memory from "./internal/projection/memory.js"
 import type * as Model from "./internal/projection/model.js"
 import { CheckpointStoreError, LeaseLost, SubscriptionMismatch } from "./internal/projection/storeErrors.js"
@@ -155,6 +156,9 @@ export class CheckpointStore extends Context.Tag("effect-eventsourcing/Checkpoin
 
   /** Tells whether an effect that uses this context writes into the database of the checkpoints. */
   readonly sharesDatabase: (context: Context.Context<never>) => boolean
+
+  /** What this process knows of its own work. A store makes it with `CheckpointStore.makeLocal`. */
+  readonly local: Local.Local
 }>() {}
 
 export type {
@@ -170,7 +174,24 @@ export type {
   Stopped
 } from "./internal/projection/model.js"
 
+export type { Local, LocalReport } from "./internal/projection/local.js"
+
 export { CheckpointStoreError, LeaseLost, SubscriptionMismatch }
+
+/**
+ * Makes what a store keeps of the work of its own process, for drivers.
+ *
+ * @example
+ * ```ts
+ * import { CheckpointStore } from "effect-eventsourcing"
+ *
+ * const local = CheckpointStore.makeLocal()
+ * ```
+ *
+ * @since 0.1.0
+ * @category drivers
+ */
+export const makeLocal: () => Local.Local = Local.make
 
 /**
  * Makes a store in memory. A failed effect of `advance` leaves the store as it was, but what the effect changed in

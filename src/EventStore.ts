@@ -34,6 +34,7 @@ import type {
   ImportOptions,
   ImportProgress
 } from "./internal/store/importModel.js"
+import * as Listeners from "./internal/store/listeners.js"
 import * as Memory from "./internal/store/memory.js"
 import type {
   ReaderOptions,
@@ -265,8 +266,9 @@ export interface Encoded {
  * @since 0.1.0
  * @category constructors
  */
-export const makeEncoded = (driver: Encoded): EventStore["Type"] =>
-  EventStore.of({
+export const makeEncoded = (driver: Encoded): EventStore["Type"] => {
+  const listeners = Listeners.make()
+  return EventStore.of({
     append: (given, events, options) =>
       Effect.clockWith((clock) =>
         Input.whenReadable("append", given, () => {
@@ -281,7 +283,7 @@ export const makeEncoded = (driver: Encoded): EventStore["Type"] =>
           const time = clock.unsafeCurrentTimeMillis()
           // a time outside the range of a date could be stored, but not read back
           if (!isDate(time)) return `the Clock gives ${time} for the time, which is ${noDate}`
-          return () => driver.append({ stream, events: encoded, expected, time: Math.trunc(time) })
+          return () => listeners.after(driver.append({ stream, events: encoded, expected, time: Math.trunc(time) }))
         })
       ),
     read: (stream, options) =>
@@ -309,7 +311,9 @@ export const makeEncoded = (driver: Encoded): EventStore["Type"] =>
     import: (events, options) =>
       Stream.unwrap(Input.whenReadable("import", undefined, () => {
         const input = Import.input(events, options)
-        return typeof input === "string" ? input : () => Effect.succeed(Import.run(driver, events, input))
+        return typeof input === "string"
+          ? input
+          : () => Effect.succeed(Import.run(driver, events, input).pipe(Stream.tap(() => listeners.ring)))
       })),
     replay: {
       readTail: (stream, options) =>
@@ -327,9 +331,11 @@ export const makeEncoded = (driver: Encoded): EventStore["Type"] =>
                 (() => shared.read(stream, options)))
         })),
       inTransaction: driver.inTransaction,
-      attempt: driver.attempt ?? Effect.exit
+      attempt: driver.attempt ?? Effect.exit,
+      onAppend: listeners.add
     }
   })
+}
 
 /**
  * Makes a store in memory. It keeps events as text, so that reading returns new objects.

@@ -17,6 +17,10 @@ export * as Position from "./Position.js"
 /** @since 0.1.0 */
 export * as Postgres from "./Postgres.js"
 /** @since 0.1.0 */
+export * as Projection from "./Projection.js"
+/** @since 0.1.0 */
+export * as Projections from "./Projections.js"
+/** @since 0.1.0 */
 export * as Repository from "./Repository.js"
 /** @since 0.1.0 */
 export * as Snapshot from "./Snapshot.js"
@@ -37,4 +41,8 @@ export * as SqlStores from "./SqlStores.js"
 /** @since 0.1.0 */
 export * as StreamId from "./StreamId.js"
 /** @since 0.1.0 */
+export * as Subscription from "./Subscription.js"
+/** @since 0.1.0 */
 export * as Versions from "./Versions.js"
+/** @since 0.1.0 */
+export * as Wakeup from "./Wakeup.js"

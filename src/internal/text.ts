@@ -18,6 +18,10 @@ export const keyProblem = (text: unknown, maxBytes: number): string | undefined 
   return undefined
 }
 
+/** Removes from a text what a database cannot store: NUL and lone surrogates. */
+export const storable = (text: string): string =>
+  text.replaceAll("\u0000", "").replace(new RegExp(loneSurrogate, "g"), "\uFFFD")
+
 /** Quotes a value for an error message, in at most 80 characters. */
 export const quote = (value: unknown): string => {
   let text: string

@@ -9,6 +9,7 @@ import { globalValue } from "effect/GlobalValue"
 import * as Option from "effect/Option"
 import * as Position from "../../Position.js"
 import { later } from "../store/later.js"
+import * as Local from "./local.js"
 import {
   common,
   holdOf,
@@ -71,7 +72,8 @@ export const make = Effect.sync(() => {
     promote: <A, E, R>(key: Key, effect: Effect.Effect<A, E, R>) => promote(all, key, effect),
     remove: (key: Key) => Effect.flatMap(Clock.currentTimeMillis, (now) => remove(all, key, now)),
     list: Effect.map(Clock.currentTimeMillis, (now) => Array.from(all.values(), (one) => registered(one, now))),
-    sharesDatabase: (_: Context.Context<never>) => true
+    sharesDatabase: (_: Context.Context<never>) => true,
+    local: Local.make()
   }
 })
 

@@ -39,6 +39,12 @@ export interface ReplaySeam {
    * usable. If the transaction itself is lost, `attempt` fails.
    */
   readonly attempt: <A, E>(effect: Effect.Effect<A, E>) => Effect.Effect<Exit.Exit<A, unknown>, EventStoreError>
+
+  /**
+   * Calls a function after each append and import of this store that succeeded, and returns how to end that. An event
+   * that was appended in an open transaction is not in the feed yet.
+   */
+  readonly onAppend: (listener: () => void) => () => void
 }
 
 /**

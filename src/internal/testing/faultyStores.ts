@@ -65,7 +65,8 @@ export const eventStore = (store: EventStore.EventStore["Type"], next: Next): Ev
           transaction: (effect) => inject(at("transaction"), shared.transaction(effect))
         })),
       inTransaction: store.replay.inTransaction,
-      attempt: store.replay.attempt
+      attempt: store.replay.attempt,
+      onAppend: store.replay.onAppend
     }
   })
 }

@@ -1,0 +1,235 @@
+/**
+ * Watches and operates projections and subscriptions: their lag, their owners, parked events, and the switch to a new
+ * version.
+ *
+ * @since 0.1.0
+ */
+import type * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import { CheckpointStore, type CheckpointStoreError, type SubscriptionMismatch } from "./CheckpointStore.js"
+import type { EventStore, EventStoreError } from "./EventStore.js"
+import * as Awaiting from "./internal/projection/awaiting.js"
+import type { Key, ParkedEvent } from "./internal/projection/model.js"
+import * as Parked from "./internal/projection/parked.js"
+import * as Promotion from "./internal/projection/promotion.js"
+import * as Status from "./internal/projection/status.js"
+import * as Position from "./Position.js"
+import type { Projection } from "./Projection.js"
+import type { Subscription } from "./Subscription.js"
+
+export { AwaitTimeout, ProjectionStopped } from "./internal/projection/awaiting.js"
+export type { AwaitError } from "./internal/projection/awaiting.js"
+export type { Retried } from "./internal/projection/parked.js"
+export { PromotionTimeout } from "./internal/projection/promotion.js"
+export type { PromotionError } from "./internal/projection/promotion.js"
+export type { Lag, LocalStatus, PartitionStatus, Status } from "./internal/projection/status.js"
+
+/**
+ * Waits until the active version of a projection has handled the events up to a position: that of an append, or of the
+ * result of a command. Fails with `AwaitTimeout` after `timeout`, by default 5 seconds, and with `ProjectionStopped` if
+ * it stopped before the position.
+ *
+ * @example
+ * ```ts
+ * import { Projections, type Repository } from "effect-eventsourcing"
+ * import { Effect, Option } from "effect"
+ *
+ * const visible = (executed: { readonly position: Repository.Executed<unknown, unknown>["position"] }) =>
+ *   Option.match(executed.position, {
+ *     onNone: () => Effect.void,
+ *     onSome: (position) => Projections.awaitPosition("balances", position, { timeout: "2 seconds" })
+ *   })
+ * ```
+ *
+ * @since 0.1.0
+ * @category waiting
+ */
+export const awaitPosition = (
+  name: string,
+  position: Position.Position,
+  options?: { readonly timeout?: Duration.DurationInput | undefined }
+): Effect.Effect<void, Awaiting.AwaitError, CheckpointStore> =>
+  Awaiting.awaitPosition(name, position, options?.timeout ?? "5 seconds")
+
+/**
+ * Describes the projections and subscriptions that are registered, or those with a name: checkpoints, lag, owners,
+ * stopped partitions, parked events, and the work of this process.
+ *
+ * @example
+ * ```ts
+ * import { Projections } from "effect-eventsourcing"
+ * import { Effect, Option } from "effect"
+ *
+ * const unhealthy = Effect.map(Projections.status(), (all) =>
+ *   all.filter(({ active, partitions }) =>
+ *     active && partitions.some(({ owner, stopped }) => Option.isNone(owner) || Option.isSome(stopped))
+ *   ))
+ * ```
+ *
+ * @since 0.1.0
+ * @category operating
+ */
+export const status: (
+  name?: string
+) => Effect.Effect<
+  ReadonlyArray<Status.Status>,
+  CheckpointStoreError | EventStoreError,
+  CheckpointStore | EventStore
+> = Status.status
+
+/**
+ * Resumes the stopped partitions of a version, and returns how many there were. Their next event is tried again.
+ *
+ * @example
+ * ```ts
+ * import { Projections } from "effect-eventsourcing"
+ *
+ * const resumed = Projections.resume({ name: "balances", version: 2 })
+ * ```
+ *
+ * @since 0.1.0
+ * @category operating
+ */
+export const resume = (key: Key): Effect.Effect<number, CheckpointStoreError, CheckpointStore> =>
+  Effect.flatMap(CheckpointStore, (checkpoints) => checkpoints.resume(key))
+
+/**
+ * Lists parked events in the order of their positions: by default the first 100 of them.
+ *
+ * @example
+ * ```ts
+ * import { Projections } from "effect-eventsourcing"
+ * import { Effect } from "effect"
+ *
+ * const reasons = Effect.map(
+ *   Projections.parked({ name: "balances", version: 2 }),
+ *   (parked) => parked.map(({ eventId, reason }) => `${eventId}: ${reason}`)
+ * )
+ * ```
+ *
+ * @since 0.1.0
+ * @category operating
+ */
+export const parked = (
+  key: Key,
+  options?: { readonly after?: Position.Position | undefined; readonly limit?: number | undefined }
+): Effect.Effect<ReadonlyArray<ParkedEvent>, CheckpointStoreError, CheckpointStore> =>
+  Effect.flatMap(
+    CheckpointStore,
+    (checkpoints) => checkpoints.parked(key, { after: options?.after ?? Position.start, limit: options?.limit ?? 100 })
+  )
+
+/**
+ * Tries all parked events of a projection or a subscription again, in order. Those that are handled are no longer parked.
+ * After a failure, later events of its stream are not tried.
+ *
+ * @example
+ * ```ts
+ * import { type Projection, Projections } from "effect-eventsourcing"
+ * import { Effect } from "effect"
+ *
+ * const repaired = <E, R>(projection: Projection.Projection<E, unknown, R>) =>
+ *   Effect.map(Projections.retryParked(projection), ({ failed }) => failed.length === 0)
+ * ```
+ *
+ * @since 0.1.0
+ * @category operating
+ */
+export const retryParked: {
+  <E, Err, R>(
+    projection: Projection<E, Err, R>
+  ): Effect.Effect<Parked.Retried, CheckpointStoreError | EventStoreError, CheckpointStore | EventStore | R>
+  <E, Err, R>(
+    subscription: Subscription<E, Err, R>
+  ): Effect.Effect<Parked.Retried, CheckpointStoreError | EventStoreError, CheckpointStore | EventStore | R>
+} = <E, Err, R>(definition: Projection<E, Err, R> | Subscription<E, Err, R>) =>
+  isProjection(definition)
+    ? Parked.retry(
+      definition,
+      definition.reading,
+      (checkpoints, key, position, event: E) => checkpoints.unpark(key, [position], definition.handle([event]))
+    )
+    : Parked.retry(
+      { name: definition.name, version: 1 },
+      definition.reading,
+      (checkpoints, key, position, event: E) =>
+        Effect.zipRight(definition.handle(event), checkpoints.unpark(key, [position], Effect.void))
+    )
+
+const isProjection = <E, Err, R>(
+  definition: Projection<E, Err, R> | Subscription<E, Err, R>
+): definition is Projection<E, Err, R> => "version" in definition
+
+/**
+ * Drops parked events: they are never handled. Returns whether all of them were parked; if not, none is dropped.
+ *
+ * @example
+ * ```ts
+ * import { type CheckpointStore, Projections } from "effect-eventsourcing"
+ *
+ * const drop = ({ position }: CheckpointStore.ParkedEvent) =>
+ *   Projections.dropParked({ name: "balances", version: 2 }, [position])
+ * ```
+ *
+ * @since 0.1.0
+ * @category operating
+ */
+export const dropParked = (
+  key: Key,
+  positions: ReadonlyArray<Position.Position>
+): Effect.Effect<boolean, CheckpointStoreError, CheckpointStore> =>
+  Effect.flatMap(
+    CheckpointStore,
+    (checkpoints) => Effect.map(checkpoints.unpark(key, positions, Effect.void), ({ _tag }) => _tag === "Some")
+  )
+
+/**
+ * Makes a version of a projection the active one, when it stands at the same position as the version that is active now.
+ * `swap` runs in the same transaction: it may rename tables, or replace a view. The former version stays up to date as
+ * long as its layer is in use, and is promoted in the same way if the new one disappoints.
+ *
+ * Fails with `PromotionTimeout` after `timeout`, by default one minute, and with `SubscriptionMismatch` if a version is
+ * not registered. Then nothing has changed.
+ *
+ * @example
+ * ```ts
+ * import { SqlClient } from "@effect/sql"
+ * import { Projections } from "effect-eventsourcing"
+ * import { Effect } from "effect"
+ *
+ * const promoted = Projections.promote({ name: "balances", version: 3 }, {
+ *   swap: Effect.flatMap(SqlClient.SqlClient, (sql) =>
+ *     sql`CREATE OR REPLACE VIEW balances AS SELECT * FROM balances_3`)
+ * })
+ * ```
+ *
+ * @since 0.1.0
+ * @category rebuilding
+ */
+export const promote = <E = never, R = never>(
+  key: Key,
+  options?: {
+    readonly swap?: Effect.Effect<unknown, E, R> | undefined
+    readonly timeout?: Duration.DurationInput | undefined
+  }
+): Effect.Effect<void, E | Promotion.PromotionError, CheckpointStore | R> =>
+  Effect.asVoid(Promotion.promote<unknown, E, R>(key, options?.swap ?? Effect.void, options?.timeout ?? "1 minute"))
+
+/**
+ * Removes a version that is no longer used: its checkpoints and parked events. Its tables are the program's. Returns
+ * whether the version existed. Fails with `SubscriptionMismatch` if it is active or has an owner.
+ *
+ * @example
+ * ```ts
+ * import { Projections } from "effect-eventsourcing"
+ *
+ * const removed = Projections.remove({ name: "balances", version: 2 })
+ * ```
+ *
+ * @since 0.1.0
+ * @category rebuilding
+ */
+export const remove = (
+  key: Key
+): Effect.Effect<boolean, SubscriptionMismatch | CheckpointStoreError, CheckpointStore> =>
+  Effect.flatMap(CheckpointStore, (checkpoints) => checkpoints.remove(key))

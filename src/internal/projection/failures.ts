@@ -1,0 +1,99 @@
+// Tells failures that pass by themselves from those of an event.
+//
+// An outage that is taken for a poison event would stop or park what is sound. A failure of a statement passes unless the
+// database refused its values. The failure of a handler is that of its event, unless it was caused by one that passes.
+import * as Cause from "effect/Cause"
+import * as Option from "effect/Option"
+import { storable } from "../text.js"
+import { CheckpointStoreError, LeaseLost } from "./storeErrors.js"
+
+/** Why a batch was not handled. */
+export type Failed =
+  | { readonly _tag: "Lost" }
+  | { readonly _tag: "Passing"; readonly reason: string }
+  | { readonly _tag: "Poison"; readonly reason: string }
+  /** The batch may have been committed. */
+  | { readonly _tag: "Unknown"; readonly reason: string }
+
+export const classify = (cause: Cause.Cause<unknown>, isPassing: (error: unknown) => boolean): Failed => {
+  const failure = Cause.failureOption(cause)
+  if (Option.isNone(failure)) return { _tag: "Poison", reason: reasonOf(cause) }
+  const error = failure.value
+  if (error instanceof LeaseLost) return { _tag: "Lost" }
+  if (error instanceof CheckpointStoreError && error.mayHaveHappened) {
+    return { _tag: "Unknown", reason: describe(error) }
+  }
+  return { _tag: isPassing(error) || hasPassing(error) ? "Passing" : "Poison", reason: describe(error) }
+}
+
+/** Whether an error, or the cause of it, passes by itself. */
+export const hasPassing = (error: unknown): boolean => {
+  let current = error
+  // a cause may be its own cause
+  for (let depth = 0; depth < 10 && typeof current === "object" && current !== null; depth++) {
+    const verdict = passes(current)
+    if (verdict !== undefined) return verdict
+    current = field(current, "cause")
+  }
+  return false
+}
+
+const passes = (error: object): boolean | undefined => {
+  const code = field(error, "code")
+  if (typeof code === "string") {
+    if (code.startsWith("SQLITE_")) return passingSqlite.test(code)
+    if (field(error, "severity") !== undefined) return !refusedByPostgres.test(code)
+    // of the network: the server was not reached
+    if (network.test(code)) return true
+  }
+  const reason = field(error, "reason")
+  switch (field(error, "_tag")) {
+    case "SnapshotStoreError":
+    case "CheckpointStoreError":
+      return reason === "Unavailable"
+    case "EventStoreError":
+      // a statement that the database refused is "Unavailable" too, and has its code in the cause
+      return reason !== "Unavailable" ? false : field(error, "cause") === undefined ? true : undefined
+    case "SqlError": {
+      const cause = field(error, "cause")
+      // a driver without a code: there was no connection, or it was lost
+      return typeof cause === "object" && cause !== null && field(cause, "code") !== undefined ? undefined : true
+    }
+    default:
+      return undefined
+  }
+}
+
+const passingSqlite = /^SQLITE_(BUSY|LOCKED|IOERR|FULL|NOMEM|INTERRUPT|PROTOCOL|CANTOPEN)/
+
+// values, constraints, names, rights, raised by a function, and statements after a failure that the handler caught
+const refusedByPostgres = /^(0A|21|22|23|25P02|42|44|54|P0)/
+
+const network = /^(ECONN|EPIPE|ETIMEDOUT|EHOSTUNREACH|ENETUNREACH|ENOTFOUND|EAI_AGAIN)/
+
+const field = (value: object, name: string): unknown => {
+  try {
+    return Reflect.get(value, name)
+  } catch {
+    return undefined
+  }
+}
+
+const maxReason = 2_000
+
+/** The reason of a failure as text that every store can keep. */
+export const reasonOf = (cause: Cause.Cause<unknown>): string =>
+  Cause.isInterruptedOnly(cause) ? "the handler interrupted itself" : describe(Cause.squash(cause))
+
+const describe = (error: unknown): string => {
+  const shown = (() => {
+    try {
+      if (!(error instanceof Error)) return String(field(Object(error), "_tag") ?? error)
+      const name = field(error, "_tag") ?? error.name
+      return error.message === "" ? String(name) : `${String(name)}: ${error.message}`
+    } catch {
+      return "an error that cannot be shown"
+    }
+  })()
+  return storable(shown.slice(0, maxReason))
+}

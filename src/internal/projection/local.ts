@@ -1,0 +1,75 @@
+// What a process knows of the subscriptions that it works for itself. Each checkpoint store has one.
+import * as Signal from "../signal.js"
+import type { Key } from "./model.js"
+
+/**
+ * What a process knows of the subscriptions that it works for itself.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Local {
+  /** Rings when a checkpoint advanced in this process, or a partition stopped. */
+  readonly advanced: Signal.Signal
+  /** The work of this process, by subscription. */
+  readonly reports: Map<string, LocalReport>
+}
+
+/**
+ * The work of a process for a subscription.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface LocalReport {
+  readonly key: Key
+  /** The partitions that this process has the lease of. */
+  readonly owned: Set<number>
+  /** The number of events handled by this process. */
+  handled: number
+  /** The number of events handled in each of the last seconds, by second. */
+  readonly seconds: Map<number, number>
+  /** The last failure. It stays after the subscription recovered. */
+  lastError: { readonly reason: string; readonly time: number } | undefined
+  /** How often a lease was lost to another process. */
+  lost: number
+}
+
+export const make = (): Local => ({ advanced: Signal.make(), reports: new Map() })
+
+/** The report of a subscription, or `undefined` if this process works for it already. */
+export const claim = ({ reports }: Local, key: Key): LocalReport | undefined => {
+  const name = nameOf(key)
+  if (reports.has(name)) return undefined
+  const report: LocalReport = {
+    key,
+    owned: new Set(),
+    handled: 0,
+    seconds: new Map(),
+    lastError: undefined,
+    lost: 0
+  }
+  reports.set(name, report)
+  return report
+}
+
+export const release = ({ reports }: Local, key: Key): void => void reports.delete(nameOf(key))
+
+export const reportOf = ({ reports }: Local, key: Key): LocalReport | undefined => reports.get(nameOf(key))
+
+/** The events handled a second, over the last ten seconds. */
+export const rateOf = ({ seconds }: LocalReport, now: number): number => {
+  const since = Math.floor(now / 1_000) - rateSeconds
+  return Array.from(seconds).reduce((sum, [second, events]) => second > since ? sum + events : sum, 0) / rateSeconds
+}
+
+export const count = (report: LocalReport, events: number, now: number): void => {
+  const second = Math.floor(now / 1_000)
+  report.handled += events
+  report.seconds.set(second, (report.seconds.get(second) ?? 0) + events)
+  for (const old of report.seconds.keys()) if (old <= second - rateSeconds) report.seconds.delete(old)
+}
+
+const rateSeconds = 10
+
+const nameOf = ({ name, version }: Key): string => `${version} ${name}`

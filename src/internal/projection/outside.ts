@@ -1,0 +1,149 @@
+// Delivers the events of a subscription: its handler runs outside of any transaction, and the checkpoint follows.
+// Events of a stream are handled in their order. Streams are handled side by side. The checkpoint advances to the lowest
+// event that is not finished, never past it. The lease is extended while handlers run; if it is lost, they are
+// interrupted.
+import * as Arr from "effect/Array"
+import * as Clock from "effect/Clock"
+import * as Effect from "effect/Effect"
+import * as Either from "effect/Either"
+import * as Exit from "effect/Exit"
+import * as Schedule from "effect/Schedule"
+import type * as Position from "../../Position.js"
+import type { Item } from "./definition.js"
+import * as Failures from "./failures.js"
+import { within } from "./handlerTimeout.js"
+import { followingOf } from "./inTransaction.js"
+import type { Lease, ParkedEvent } from "./model.js"
+import { type LeaseLost } from "./storeErrors.js"
+import type { Deliver, Delivered, Site } from "./worker.js"
+
+export const make = <E, Err, R>(options: {
+  readonly handle: (event: E) => Effect.Effect<unknown, Err, R>
+  /** The number of streams that are handled at the same time. */
+  readonly concurrency: number
+}): Deliver<E, R> =>
+(site, lease, { items, to }) =>
+  Effect.gen(function*() {
+    const { checkpoints, options: { poison, ttl } } = site
+    const streams = poison === "parkStream" ? Arr.dedupe(items.map(({ stream }) => stream)) : []
+    // checks and extends the lease before anything is sent
+    const checked = yield* checkpoints.advance(
+      lease,
+      { to: lease.position, handled: 0, ttl, streams },
+      (parked) => Effect.succeed(parked)
+    )
+    if (checked._tag === "Held") return checked
+    const outcomes: Outcomes<E> = new Map()
+    const byStream = Object.values(Arr.groupBy(items, ({ stream }) => stream))
+    const handled = Effect.forEach(
+      byStream,
+      (events) => handleStream(site, options.handle, events, checked.value, outcomes),
+      { concurrency: options.concurrency, discard: true }
+    )
+    yield* Effect.raceFirst(handled, renewing(site, lease))
+    return yield* finish(site, checked.lease, { items, to, outcomes })
+  })
+
+/** What became of the events. One that is missing was not handled. */
+type Outcomes<E> = Map<Item<E>, { readonly _tag: "Done" | "Following" } | Poison>
+
+type Poison = { readonly _tag: "Poison"; readonly reason: string }
+
+const handleStream = <E, Err, R>(
+  site: Site,
+  handle: (event: E) => Effect.Effect<unknown, Err, R>,
+  items: ReadonlyArray<Item<E>>,
+  parked: ReadonlySet<string>,
+  outcomes: Outcomes<E>
+): Effect.Effect<void, never, R> =>
+  Effect.gen(function*() {
+    const { poison } = site.options
+    let isParked = parked.has(items[0].stream)
+    for (const item of items) {
+      if (isParked) {
+        outcomes.set(item, { _tag: "Following" })
+        continue
+      }
+      if (site.isClosing()) return
+      const outcome = yield* handleOne(site, handle, item)
+      outcomes.set(item, outcome)
+      if (outcome._tag === "Done") continue
+      if (poison === "stop") return
+      isParked = poison === "parkStream"
+    }
+  })
+
+/** Handles an event, and repeats it: without end after a failure that passes, else by the schedule of the options. */
+const handleOne = <E, Err, R>(
+  site: Site,
+  handle: (event: E) => Effect.Effect<unknown, Err, R>,
+  { event }: Item<E>
+): Effect.Effect<{ readonly _tag: "Done" } | Poison, never, R> =>
+  Effect.gen(function*() {
+    const { isPassing, retry, timeout } = site.options
+    if (Either.isLeft(event)) return { _tag: "Poison", reason: event.left.message }
+    const driver = yield* Schedule.driver(retry)
+    let passing = 0
+    while (true) {
+      const exit = yield* Effect.exit(within(Effect.suspend(() => handle(event.right)), timeout))
+      if (Exit.isSuccess(exit)) return { _tag: "Done" }
+      const failure = Failures.classify(exit.cause, isPassing)
+      const reason = Failures.reasonOf(exit.cause)
+      site.report.lastError = { reason, time: yield* Clock.currentTimeMillis }
+      if (failure._tag === "Passing") {
+        passing += 1
+        yield* Effect.sleep(Math.min(10 * 2 ** Math.min(passing, 12), 5_000))
+      } else if (Exit.isFailure(yield* Effect.exit(driver.next(reason)))) {
+        return { _tag: "Poison", reason }
+      }
+    }
+  })
+
+const renewing = ({ checkpoints, options }: Site, lease: Lease): Effect.Effect<never, LeaseLost> =>
+  Effect.sleep(options.ttl / 3).pipe(
+    Effect.zipRight(checkpoints.renew(lease, options.ttl)),
+    // a store that is away for a moment does not end the handlers: if the lease ran out, the next advance is refused
+    Effect.catchTag("CheckpointStoreError", () => Effect.void),
+    Effect.forever
+  )
+
+const finish = <E>(
+  { checkpoints, key, options }: Site,
+  lease: Lease,
+  { items, outcomes, to }: {
+    readonly items: ReadonlyArray<Item<E>>
+    readonly to: Position.Position
+    readonly outcomes: Outcomes<E>
+  }
+): Effect.Effect<Delivered, unknown> =>
+  Effect.gen(function*() {
+    const time = yield* Clock.currentTimeMillis
+    const isFinished = (item: Item<E>) => {
+      const outcome = outcomes.get(item)
+      return outcome !== undefined && (options.poison !== "stop" || outcome._tag === "Done")
+    }
+    const unfinished = items.findIndex((item) => !isFinished(item))
+    const finished = unfinished < 0 ? items : items.slice(0, unfinished)
+    const end = unfinished < 0 ? to : finished.at(-1)?.position ?? lease.position
+    const parked = finished.flatMap((item) => parkedOf(item, outcomes.get(item), time))
+    const advanced = yield* checkpoints.advance(
+      lease,
+      { to: end, handled: finished.length, ttl: options.ttl, streams: [] },
+      () => parked.length === 0 ? Effect.void : checkpoints.park(key, parked)
+    )
+    if (advanced._tag === "Held") return advanced
+    const outcome = unfinished < 0 ? undefined : outcomes.get(items[unfinished])
+    return outcome?._tag === "Poison"
+      ? { _tag: "Stopped", lease: advanced.lease, position: items[unfinished].position, reason: outcome.reason }
+      : advanced
+  })
+
+const parkedOf = <E>(
+  item: Item<E>,
+  outcome: ReturnType<Outcomes<E>["get"]>,
+  time: number
+): ReadonlyArray<ParkedEvent> => {
+  if (outcome?._tag === "Following") return [followingOf(item, time)]
+  if (outcome?._tag !== "Poison") return []
+  return [{ ...followingOf(item, time), reason: outcome.reason, kind: "Poison" }]
+}

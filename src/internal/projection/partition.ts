@@ -1,0 +1,295 @@
+// Follows the feed for one partition of a subscription, for as long as this process has its lease.
+//
+//   1. Read a page after the checkpoint, and decode it. No transaction is open meanwhile.
+//   2. Hand it on in batches: handle a batch and advance the checkpoint.
+//   3. At the end of the feed wait for an append, or look again after a while.
+//
+// A batch that fails is halved, until the event that fails is alone. A failure that passes by itself repeats without end.
+import * as Cause from "effect/Cause"
+import * as Clock from "effect/Clock"
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Either from "effect/Either"
+import * as Exit from "effect/Exit"
+import * as Option from "effect/Option"
+import * as Schedule from "effect/Schedule"
+import type * as EventStore from "../../EventStore.js"
+import * as Position from "../../Position.js"
+import { batches } from "./batches.js"
+import type { Item } from "./definition.js"
+import * as Failures from "./failures.js"
+import * as Local from "./local.js"
+import type { Lease } from "./model.js"
+import type { Batch, Delivered, Worker } from "./worker.js"
+
+/** Ends when the lease is lost or the partition is stopped, or when the layer is closed. */
+export const follow = <E, R>(worker: Worker<E, R>, lease: Lease): Effect.Effect<void, never, R> =>
+  Effect.flatMap(Clock.currentTimeMillis, (renewed) => {
+    const run: Run<E, R> = { worker, lease, size: worker.options.pageSize, idle: 0, hold: undefined, renewed }
+    return Effect.iterate(true, {
+      while: (goesOn) => goesOn && !worker.isClosing(),
+      body: () =>
+        Effect.catchAll(turn(run), (ended) => {
+          if (ended._tag === "Ended") return Effect.succeed(false)
+          return Effect.as(backOff(run, ended.reason), true)
+        })
+    })
+  })
+
+interface Run<in out E, out R> {
+  readonly worker: Worker<E, R>
+  lease: Lease
+  /** The number of events in a batch, by how long the last ones took. */
+  size: number
+  /** How often the page was empty, or failed, since the last event. */
+  idle: number
+  /** The position that the partition must not pass for now. */
+  hold: Position.Position | undefined
+  /** When the lease was extended, in milliseconds of this process. */
+  renewed: number
+}
+
+/** Why a turn ended early: the partition has another owner or is stopped, or a failure that passes. */
+type Ended = { readonly _tag: "Ended" } | { readonly _tag: "Passing"; readonly reason: string }
+
+const ended: Ended = { _tag: "Ended" }
+
+/** Reads and handles one page. */
+const turn = <E, R>(run: Run<E, R>): Effect.Effect<boolean, Ended, R> =>
+  Effect.gen(function*() {
+    const { worker } = run
+    const rings = worker.appended.count()
+    const page = yield* readPage(run)
+    const { atEnd, batches: found } = held(run, page)
+    for (const batch of found) {
+      yield* Either.match(batch, {
+        onLeft: ({ item, to }) => unreadable(run, item, to),
+        onRight: (batch) => handle(run, batch)
+      })
+      if (worker.isClosing() || run.hold !== undefined) return true
+    }
+    if (atEnd) yield* rest(run, rings, found.length > 0)
+    return true
+  })
+
+const readPage = <E, R>(run: Run<E, R>): Effect.Effect<EventStore.Page, Ended> => {
+  const { lease, worker } = run
+  const { index, of, position: after } = lease
+  const page = worker.events.readPage({
+    after,
+    aggregates: worker.reading.aggregates,
+    limit: worker.options.pageSize,
+    ...(of === 1 ? {} : { partition: { index, of } })
+  })
+  return Effect.catchAllCause(page, (cause) => {
+    const failure = Failures.classify(cause, worker.options.isPassing)
+    return failure._tag === "Poison"
+      ? stop(run, Option.none(), failure.reason)
+      : Effect.fail<Ended>({ _tag: "Passing", reason: Failures.reasonOf(cause) })
+  })
+}
+
+/** The batches of a page, up to the position that the partition must not pass. */
+const held = <E, R>(run: Run<E, R>, page: EventStore.Page) => {
+  const { hold, size, worker } = run
+  run.hold = undefined
+  const isBeyond = hold !== undefined && Position.Order(page.settled, hold) > 0
+  const events = isBeyond ? page.events.filter(({ position }) => Position.Order(position, hold) <= 0) : page.events
+  const settled = isBeyond ? hold : page.settled
+  const items = events.flatMap((recorded) => Option.toArray(worker.reading.item(recorded)))
+  const isMoved = settled !== run.lease.position
+  return {
+    atEnd: page.atEnd || (isBeyond && !isMoved),
+    batches: isMoved ? batches(items, size, settled) : []
+  }
+}
+
+/** Handles a batch, however often it takes. */
+const handle = <E, R>(run: Run<E, R>, batch: Batch<E>): Effect.Effect<void, Ended, R> =>
+  Effect.flatMap(attempt(run, batch), (failure) => {
+    if (failure === undefined) return Effect.void
+    if (failure._tag !== "Poison") return settle(run, failure)
+    const half = batch.items.length >> 1
+    if (half === 0) return again(run, batch, failure.reason)
+    const first = batch.items.slice(0, half)
+    return Effect.zipRight(
+      handle(run, { items: first, to: first[half - 1].position }),
+      Effect.suspend(() =>
+        run.hold === undefined ? handle(run, { ...batch, items: batch.items.slice(half) }) : Effect.void
+      )
+    )
+  })
+
+/** Tries an event that failed alone again, by the schedule of the options. Then it is poison. */
+const again = <E, R>(run: Run<E, R>, batch: Batch<E>, reason: string): Effect.Effect<void, Ended, R> =>
+  Effect.gen(function*() {
+    const driver = yield* Schedule.driver(run.worker.options.retry)
+    const [item] = batch.items
+    let last = reason
+    while (true) {
+      const exit = yield* Effect.exit(driver.next(last))
+      if (Exit.isFailure(exit)) return yield* poison(run, item, batch.to, last)
+      const failure = yield* attempt(run, batch)
+      if (failure === undefined) return
+      if (failure._tag !== "Poison") return yield* settle(run, failure)
+      last = failure.reason
+    }
+  })
+
+type Failure = Failures.Failed | Extract<Delivered, { readonly _tag: "Stopped" }>
+
+/** Delivers a batch once, and notes the new checkpoint. Gives the failure if there is one. */
+const attempt = <E, R>(run: Run<E, R>, batch: Batch<E>): Effect.Effect<Failure | undefined, never, R> =>
+  Effect.flatMap(
+    Clock.currentTimeMillis,
+    (start) =>
+      Effect.matchCauseEffect(run.worker.deliver(run.worker, run.lease, batch), {
+        onFailure: (cause): Effect.Effect<Failures.Failed> => {
+          const failure = Failures.classify(cause, run.worker.options.isPassing)
+          if (failure._tag !== "Poison" && failure._tag !== "Passing") return Effect.succeed(failure)
+          return Effect.map(Clock.currentTimeMillis, (now) => {
+            run.worker.report.lastError = { reason: failure.reason, time: now }
+            return failure
+          })
+        },
+        onSuccess: (delivered) =>
+          Effect.map(Clock.currentTimeMillis, (now) => {
+            note(run, delivered, batch, start, now)
+            return delivered._tag === "Stopped" ? delivered : undefined
+          })
+      })
+  )
+
+const note = <E, R>(run: Run<E, R>, delivered: Delivered, { items }: Batch<E>, start: number, now: number): void => {
+  const { local, options, report } = run.worker
+  const millis = now - start
+  if (delivered._tag === "Held") {
+    run.hold = delivered.hold
+    return
+  }
+  run.lease = delivered.lease
+  run.renewed = now
+  run.idle = 0
+  // a long transaction holds the feed of all readers back
+  if (millis > longBatch) run.size = Math.max(1, Math.min(run.size, items.length) >> 1)
+  else if (millis < shortBatch) run.size = Math.min(options.pageSize, run.size * 2)
+  Local.count(report, items.length, now)
+  local.advanced.ring()
+}
+
+const longBatch = 1_000
+
+const shortBatch = 250
+
+/** Reads where the checkpoint is after a commit whose outcome is unknown. Other failures end the turn. */
+const settle = <E, R>(
+  run: Run<E, R>,
+  failure: Exclude<Failure, { readonly _tag: "Poison" }>
+): Effect.Effect<never, Ended> => {
+  if (failure._tag === "Stopped") return stop(run, Option.some(failure.position), failure.reason)
+  if (failure._tag === "Lost") {
+    run.worker.report.lost += 1
+    return Effect.fail(ended)
+  }
+  const { checkpoints, options } = run.worker
+  const passing = Effect.fail<Ended>({ _tag: "Passing", reason: failure.reason })
+  if (failure._tag === "Passing") return passing
+  return Effect.matchEffect(checkpoints.renew(run.lease, options.ttl), {
+    onFailure: (error) => error._tag === "LeaseLost" ? Effect.fail(ended) : passing,
+    onSuccess: (lease) => {
+      run.lease = lease
+      return passing
+    }
+  })
+}
+
+const unreadable = <E, R>(
+  run: Run<E, R>,
+  item: Item<E>,
+  to: Position.Position
+): Effect.Effect<void, Ended, R> =>
+  poison(run, item, to, Either.match(item.event, { onLeft: ({ message }) => message, onRight: () => "" }))
+
+/** Stops at an event that cannot be handled, or parks it. */
+const poison = <E, R>(
+  run: Run<E, R>,
+  item: Item<E>,
+  to: Position.Position,
+  reason: string
+): Effect.Effect<void, Ended> => {
+  const { checkpoints, key, options } = run.worker
+  if (options.poison === "stop") return stop(run, Option.some(item.position), reason)
+  return Effect.gen(function*() {
+    const time = yield* Clock.currentTimeMillis
+    const advanced = yield* checkpoints.advance(
+      run.lease,
+      { to, handled: 0, ttl: options.ttl, streams: [item.stream] },
+      (parked) =>
+        checkpoints.park(key, [{
+          position: item.position,
+          eventId: item.id,
+          stream: item.stream,
+          reason,
+          kind: options.poison === "parkStream" && parked.size > 0 ? "Following" : "Poison",
+          time
+        }])
+    )
+    note(run, advanced, { items: [], to }, time, time)
+  }).pipe(Effect.catchAll((error) => settle(run, asFailed(error))))
+}
+
+const asFailed = (error: { readonly message: string }): Exclude<Failures.Failed, { readonly _tag: "Poison" }> => {
+  const failure = Failures.classify(Cause.fail(error), () => true)
+  // what parks an event writes texts that every store can keep: a refusal may pass after a repair
+  return failure._tag === "Poison" ? { _tag: "Passing", reason: failure.reason } : failure
+}
+
+const stop = <E, R>(
+  run: Run<E, R>,
+  position: Option.Option<Position.Position>,
+  reason: string
+): Effect.Effect<never, Ended> =>
+  Effect.gen(function*() {
+    const { checkpoints, local } = run.worker
+    const time = yield* Clock.currentTimeMillis
+    yield* checkpoints.stop(run.lease, { position, reason, time })
+    local.advanced.ring()
+    yield* Effect.logError(
+      `${run.lease.name}, version ${run.lease.version}, partition ${run.lease.index} stopped: ${reason}`
+    )
+  }).pipe(
+    Effect.catchAll((error) => settle(run, asFailed(error))),
+    Effect.zipRight(Effect.fail(ended))
+  )
+
+/** Waits at the end of the feed. The first looks come soon, because an append may not be settled yet when it rings. */
+const rest = <E, R>(run: Run<E, R>, rings: number, wasBusy: boolean): Effect.Effect<void, Ended> =>
+  Effect.suspend(() => {
+    const { appended, options } = run.worker
+    run.idle = wasBusy || appended.count() > rings ? 0 : run.idle + 1
+    const delay = Math.min(5 * 2 ** Math.min(run.idle, 12), Duration.toMillis(options.maxDelay), options.ttl / 3)
+    return appended.wait(rings, delay)
+  }).pipe(Effect.zipRight(renewInTime(run)))
+
+/** Extends the lease of a partition for which nothing came for a third of it. */
+const renewInTime = <E, R>(run: Run<E, R>): Effect.Effect<void, Ended> =>
+  Effect.flatMap(Clock.currentTimeMillis, (now) => {
+    const { checkpoints, options } = run.worker
+    if (now - run.renewed < options.ttl / 3) return Effect.void
+    return Effect.matchEffect(checkpoints.renew(run.lease, options.ttl), {
+      onFailure: (error) => settle(run, asFailed(error)),
+      onSuccess: (lease) =>
+        Effect.sync(() => {
+          run.lease = lease
+          run.renewed = now
+        })
+    })
+  })
+
+const backOff = <E, R>(run: Run<E, R>, reason: string): Effect.Effect<void> =>
+  Effect.gen(function*() {
+    const now = yield* Clock.currentTimeMillis
+    run.worker.report.lastError = { reason, time: now }
+    run.idle += 1
+    yield* Effect.sleep(Math.min(10 * 2 ** Math.min(run.idle, 12), 5_000))
+  })

@@ -1,0 +1,100 @@
+// Makes another version of a projection the active one.
+//
+//   1. Wait until the new version has caught up with the active one.
+//   2. Hold both at the higher of their checkpoints, until all partitions stand there.
+//   3. Switch in one transaction, together with what the program does for the switch.
+//
+// Under a hold the active version stands still for the time that the other one needs for the last few events.
+import type * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Option from "effect/Option"
+import * as Schema from "effect/Schema"
+import { CheckpointStore } from "../../CheckpointStore.js"
+import * as Position from "../../Position.js"
+import { quote } from "../text.js"
+import { activeOf, lowest } from "./awaiting.js"
+import type { Key, Registered } from "./model.js"
+import { type CheckpointStoreError, SubscriptionMismatch } from "./storeErrors.js"
+
+/**
+ * Signals that a version could not be promoted in time. The active version is the same as before.
+ *
+ * @example
+ * ```ts
+ * import type { Projections } from "effect-eventsourcing"
+ * import { Effect } from "effect"
+ *
+ * const patient = <A>(effect: Effect.Effect<A, Projections.PromotionTimeout>) =>
+ *   Effect.retry(effect, { times: 3, while: ({ _tag }) => _tag === "PromotionTimeout" })
+ * ```
+ *
+ * @since 0.1.0
+ * @category errors
+ */
+export class PromotionTimeout extends Schema.TaggedError<PromotionTimeout>("effect-eventsourcing/PromotionTimeout")(
+  "PromotionTimeout",
+  { name: Schema.String, version: Schema.Number, detail: Schema.String }
+) {
+  /** @since 0.1.0 */
+  override get message(): string {
+    return `${quote(this.name)}, version ${this.version}, was not promoted: ${this.detail}`
+  }
+}
+
+/**
+ * The errors of `promote`.
+ *
+ * @since 0.1.0
+ * @category errors
+ */
+export type PromotionError = PromotionTimeout | SubscriptionMismatch | CheckpointStoreError
+
+export const promote = <A, E, R>(
+  key: Key,
+  swap: Effect.Effect<A, E, R>,
+  timeout: Duration.DurationInput
+): Effect.Effect<A, E | PromotionError, CheckpointStore | R> =>
+  Effect.flatMap(CheckpointStore, (checkpoints) => {
+    const state = { detail: "it did not catch up with the active version" }
+    const attempt: Effect.Effect<A, E | PromotionError, R> = Effect.gen(function*() {
+      const active = yield* activeOf(checkpoints, key.name)
+      yield* until(checkpoints, key, (next) => Position.Order(lowest(next), highest(active)) >= 0)
+      state.detail = "the partitions of both versions did not reach the same position"
+      const at = yield* checkpoints.hold([active, key], holdMillis)
+      const isThere = ({ partitions }: Registered) => partitions.every(({ position }) => position === at)
+      const together = Effect.zip(until(checkpoints, active, isThere), until(checkpoints, key, isThere))
+      yield* Effect.timeoutOption(together, holdMillis)
+      const swapped = yield* checkpoints.promote(key, swap)
+      return yield* Option.match(swapped, { onNone: () => attempt, onSome: Effect.succeed })
+    })
+    return Effect.timeoutFail(attempt, {
+      duration: timeout,
+      onTimeout: () => new PromotionTimeout({ ...key, detail: state.detail })
+    })
+  })
+
+const holdMillis = 5_000
+
+const highest = ({ partitions }: Registered): Position.Position =>
+  partitions.map(({ position }) => position).reduce((one, other) => Position.Order(one, other) >= 0 ? one : other)
+
+const until = (
+  checkpoints: CheckpointStore["Type"],
+  { name, version }: Key,
+  isReached: (registered: Registered) => boolean
+): Effect.Effect<void, SubscriptionMismatch | CheckpointStoreError> =>
+  Effect.suspend(() => {
+    const rings = checkpoints.local.advanced.count()
+    return Effect.flatMap(checkpoints.list, (all): Effect.Effect<void, SubscriptionMismatch | CheckpointStoreError> => {
+      const found = all.find((one) => one.name === name && one.version === version)
+      if (found === undefined) return new SubscriptionMismatch({ name, version, reason: "Unknown" })
+      return isReached(found)
+        ? Effect.void
+        : Effect.zipRight(
+          checkpoints.local.advanced.wait(rings, lookMillis),
+          until(checkpoints, { name, version }, isReached)
+        )
+    })
+  })
+
+const lookMillis = 20

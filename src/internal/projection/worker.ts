@@ -1,0 +1,69 @@
+// What the loops of a subscription work with.
+import type * as Duration from "effect/Duration"
+import type * as Effect from "effect/Effect"
+import type * as Schedule from "effect/Schedule"
+import type { CheckpointStore } from "../../CheckpointStore.js"
+import type { EventStore } from "../../EventStore.js"
+import type * as Position from "../../Position.js"
+import type { Signal } from "../signal.js"
+import type { Item, Reading } from "./definition.js"
+import type { Local, LocalReport } from "./local.js"
+import type { Key, Lease } from "./model.js"
+
+/** What happens to an event that cannot be handled. */
+export type Poison = "stop" | "park" | "parkStream"
+
+export interface Options {
+  readonly pageSize: number
+  readonly partitions: number
+  /** Milliseconds. */
+  readonly ttl: number
+  readonly timeout: Duration.Duration
+  readonly retry: Schedule.Schedule<unknown, unknown>
+  readonly isPassing: (error: unknown) => boolean
+  readonly poison: Poison
+  readonly maxDelay: Duration.Duration
+}
+
+/** A batch of sound events, in the order of their positions. */
+export interface Batch<out E> {
+  readonly items: ReadonlyArray<Item<E>>
+  /** The checkpoint after the batch. */
+  readonly to: Position.Position
+}
+
+/** Handles a batch and advances the checkpoint. */
+export interface Deliver<in E, out R> {
+  (site: Site, lease: Lease, batch: Batch<E>): Effect.Effect<Delivered, unknown, R>
+}
+
+export type Delivered =
+  | { readonly _tag: "Advanced"; readonly lease: Lease }
+  | { readonly _tag: "Held"; readonly hold: Position.Position }
+  /** The checkpoint is before an event that cannot be handled. */
+  | {
+    readonly _tag: "Stopped"
+    readonly lease: Lease
+    readonly position: Position.Position
+    readonly reason: string
+  }
+
+export interface Worker<in out E, out R> extends Site {
+  readonly reading: Reading<E>
+  readonly deliver: Deliver<E, R>
+}
+
+/** The part of a worker that does not depend on the types of its events. */
+export interface Site {
+  readonly key: Key
+  readonly owner: string
+  readonly checkpoints: CheckpointStore["Type"]
+  readonly events: EventStore["Type"]
+  readonly options: Options
+  /** Rings when events were appended. */
+  readonly appended: Signal
+  readonly local: Local
+  readonly report: LocalReport
+  /** Whether the layer is being closed. */
+  readonly isClosing: () => boolean
+}
