@@ -188,6 +188,24 @@ describe("lanes", () => {
       assert.strictEqual(yield* Fiber.join(waiting), "d in a group")
     }))
 
+  it.effect("a group has its lane's share of the operations", () =>
+    Effect.gen(function*() {
+      const sends = makeSends()
+      const run = sends.on(Lanes.make({ ...sends.options, lanes: 2, patience: 20 }).run)
+      const until = yield* Deferred.make<void>()
+      yield* Effect.fork(run("a", Deferred.await(until)))
+      const other = yield* Deferred.make<void>()
+      yield* Effect.fork(run("b", Deferred.await(other)))
+      yield* settle
+      yield* Effect.forEach(["c", "d", "e", "f"], (item) => Effect.fork(run(item)))
+      yield* settle
+      yield* Deferred.succeed(until, undefined)
+      yield* settle
+      yield* Deferred.succeed(other, undefined)
+      yield* settle
+      assert.deepStrictEqual(sends.sends.map(({ items }) => items), [["c", "d", "e"], ["f"]])
+    }))
+
   it.effect("a group has the operations that fit, and a heavy one runs alone although no lane is free", () =>
     Effect.gen(function*() {
       const sends = makeSends()

@@ -114,6 +114,38 @@ for (const [name, client] of kinds) {
         assert.deepStrictEqual(isOld, [[false, true], [true], [false, false]])
       }).pipe(Effect.provide(layer)))
 
+    it.effect("texts are stored as they are", () =>
+      Effect.gen(function*() {
+        const store = yield* EventStore.EventStore
+        const texts = [
+          "\"",
+          "\\",
+          "\\\"",
+          "{a,b}",
+          "NULL",
+          " a ",
+          "\n\t\u0001\u007f",
+          "\u2028\ud83d\ude00",
+          "\\n",
+          "', $1 %s"
+        ]
+        const proposed = texts.map((text) => ({
+          id: `id ${text}`,
+          type: text,
+          payload: { [text]: [text, "\ud800", "\u0000"] },
+          metadata: { [text]: text }
+        }))
+        const results = yield* together(proposed.map((event) => append(store, event.type, [event], noStream)))
+        assert.isTrue(results.every(Either.isRight))
+        for (const { id, metadata, payload, type } of proposed) {
+          const [read] = yield* Stream.runCollect(store.read(stream(type)))
+          assert.deepStrictEqual(
+            { id: read.id, type: read.type, payload: read.payload, metadata: read.metadata },
+            { id, type, payload, metadata }
+          )
+        }
+      }).pipe(Effect.provide(layer)))
+
     it.effect("an append inside a transaction of the caller belongs only to that transaction", () =>
       Effect.gen(function*() {
         const store = yield* EventStore.EventStore
@@ -342,8 +374,8 @@ FOR EACH ROW WHEN (NEW.stream_id = 'bad') EXECUTE FUNCTION refuse()`)
             assert.isTrue(error._tag === "EventStoreError" && !error.mayHaveAppended)
           }
         }))
-        // two alone and a group
-        assert.strictEqual(waits, 3)
+        // two alone, and two groups
+        assert.strictEqual(waits, 4)
       }).pipe(Effect.provide(Layer.provideMerge(SqlStores.layer, client)))
     }).pipe(Effect.scoped))
 })

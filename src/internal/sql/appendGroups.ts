@@ -3,10 +3,8 @@
 // as a single statement would. If the group fails as a whole, each append is sent alone, with the same event ids. If no
 // statement of the group was sent, each append fails with the failure of the group, and is tried again as a single one.
 import type { SqlError } from "@effect/sql/SqlError"
-import * as Arr from "effect/Array"
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
-import * as Order from "effect/Order"
 import type { AppendGroup, AppendOptions } from "./dialect.js"
 import { classify, isUnreachable } from "./failure.js"
 import type * as Grouping from "./grouping.js"
@@ -89,15 +87,9 @@ const orEachAlone = (sendGroup: SendGroup): SendGroup => (items, isWanted) =>
     return Effect.succeed([])
   })
 
-const inStatement = ({ client: { executeValues } }: Services, appendGroup: AppendGroup): SendGroup => {
-  const order = Order.mapInput(appendGroup.order, ({ options }: Item) => options)
-  return (items) => {
-    const sorted = Arr.sort(items, order)
-    return Effect.map(executeValues(appendGroup.query(sorted.map(({ options }) => options))), (rows) => {
-      const answers = new Map(Arr.zip(sorted, appendGroup.split(rows)))
-      return items.map((item) => answers.get(item))
-    })
-  }
+const inStatement = ({ client: { executeValues } }: Services, appendGroup: AppendGroup): SendGroup => (items) => {
+  const { query, split } = appendGroup(items.map(({ options }) => options))
+  return Effect.map(executeValues(query), split)
 }
 
 // A statement that fails undoes only itself; if the whole transaction is lost, the commit fails. The group waits only for a

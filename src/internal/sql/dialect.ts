@@ -1,5 +1,4 @@
 import type * as Option from "effect/Option"
-import type * as Order from "effect/Order"
 import type * as EventStore from "../../EventStore.js"
 import type * as Position from "../../Position.js"
 import type * as StreamId from "../../StreamId.js"
@@ -24,7 +23,7 @@ export interface EventStatements {
   readonly append: (options: AppendOptions) => Query
   /** The last event of an append, from its rows; `undefined` where the stream's version was not as expected. */
   readonly appended: (rows: ReadonlyArray<ReadonlyArray<unknown>>, options: AppendOptions) => AppendedRow | undefined
-  /** Several appends in one statement, in an order in which two groups do not block each other. */
+  /** Several appends in one statement, in an order in which two groups hardly block each other. */
   readonly appendGroup?: AppendGroup | undefined
   /** Where the events with these ids are: `event_id`, `aggregate`, `stream_id`, `version`, the position and `time`. */
   readonly standing: (ids: ReadonlyArray<string>) => Query
@@ -66,13 +65,16 @@ export interface LoadGroup {
   ) => ReadonlyArray<ReadonlyArray<ReadonlyArray<unknown>> | undefined>
 }
 
+/** Writes appends as one statement. */
 export interface AppendGroup {
-  readonly query: (appends: ReadonlyArray<AppendOptions>) => Query
-  /** The rows of each append, as its own statement gives them. */
-  readonly split: (rows: ReadonlyArray<ReadonlyArray<unknown>>) => ReadonlyArray<ReadonlyArray<ReadonlyArray<unknown>>>
-  /** Puts the appends of a group in order. */
-  readonly order: Order.Order<AppendOptions>
+  (appends: ReadonlyArray<AppendOptions>): {
+    readonly query: Query
+    /** The rows of each append, as its own statement gives them. */
+    readonly split: (rows: Rows) => ReadonlyArray<Rows>
+  }
 }
+
+type Rows = ReadonlyArray<ReadonlyArray<unknown>>
 
 /** The statements of an import. */
 export interface ImportStatements {

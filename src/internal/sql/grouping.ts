@@ -74,10 +74,14 @@ export class Queue<Item, Answer, E> {
     })
   }
 
-  /** Sends as many of the waiting operations as fit into a group, and returns their number. It needs its own fiber. */
-  send(): Effect.Effect<number> {
+  /**
+   * Sends as many of the waiting operations as fit into a group, and returns their number. It needs its own fiber. A
+   * group has at most `most` operations. `began` is told the number.
+   */
+  send(most = Infinity, began: (size: number) => void = () => {}): Effect.Effect<number> {
     return Effect.withFiberRuntime((fiber) => {
-      const group = this.take()
+      const group = this.take(most)
+      began(group.length)
       if (group.length === 0) return Effect.succeed(0)
       const sent: Sent = { fiber, wanted: group.length }
       for (const waiting of group) waiting.sent = sent
@@ -99,13 +103,13 @@ export class Queue<Item, Answer, E> {
     return sent.wanted === 0 ? Fiber.interrupt(sent.fiber) : Effect.void
   }
 
-  private take(): ReadonlyArray<Waiting<Item, Answer, E>> {
+  private take(most: number): ReadonlyArray<Waiting<Item, Answer, E>> {
     const { capacity, weigh } = this.options
     const group: Array<Waiting<Item, Answer, E>> = []
     let weight = 0
     for (const waiting of this.waiting) {
       weight += weigh(waiting.item)
-      if (group.length > 0 && weight > capacity) break
+      if (group.length > 0 && (group.length >= most || weight > capacity)) break
       group.push(waiting)
       this.waiting.delete(waiting)
     }

@@ -1,8 +1,9 @@
 // Sends the operations of many fibers to a server together if they have to wait.
 // Mechanism: a few lanes, each with one send in progress. An operation that finds a free lane is sent alone and at
-// once. Otherwise it waits in a queue. When a lane becomes free, the waiting operations are sent in one group. A send
-// that takes too long loses its lane. The operations of a group go on together, and often their fibers come back together.
-// So after a group an operation waits until all fibers that are ready have run, even if a lane is free.
+// once. Otherwise it waits in a queue. When a lane becomes free, waiting operations are sent in one group: an equal
+// share for each lane, so that the server works on one group while this program works on the other. A send that takes
+// too long loses its lane. The operations of a group go on together, and often their fibers come back together. So after
+// a group an operation waits until all fibers that are ready have run, even if a lane is free.
 // Cost: an entry in a set for an operation that finds a free lane; a timer only while operations wait.
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
@@ -37,7 +38,10 @@ export const make = <Item, Answer, E>(options: Options<Item, Answer, E>): Groupi
 }
 
 /** A send in progress. */
-type Send = object
+interface Send {
+  /** The number of its operations. */
+  size: number
+}
 
 class Lanes<Item, Answer, E> {
   private readonly queue: Grouping.Queue<Item, Answer, E>
@@ -87,7 +91,7 @@ class Lanes<Item, Answer, E> {
   }
 
   private take(): Send {
-    const send = {}
+    const send: Send = { size: 1 }
     this.underWay.add(send)
     return send
   }
@@ -116,10 +120,16 @@ class Lanes<Item, Answer, E> {
 
   // a separate fiber sends the group, because each of the waiting fibers may be interrupted
   private send(): void {
+    const share = this.share()
     const send = this.take()
-    Effect.runFork(this.queue.send()).addObserver((exit) => {
+    Effect.runFork(this.queue.send(share, (size) => send.size = size)).addObserver((exit) => {
       this.shared = Exit.isSuccess(exit) && exit.value > 1
       this.leave(send)
     })
+  }
+  private share(): number {
+    let operations = this.queue.size
+    for (const { size } of this.underWay) operations += size
+    return Math.ceil(operations / Math.max(1, this.options.lanes))
   }
 }

@@ -56,7 +56,7 @@ RETURN head_version + cardinality($3) || ' ' || last_transaction || ' ' || last_
       };
 END`
     },
-    appendGroup: appendGroup(names, transaction),
+    appendGroup: appendGroup(names),
     load: {
       name: `${names.prefix}_load_2`,
       // aggregate, stream id, schema version, fingerprint or NULL for any, migratable schemas, limit
@@ -92,75 +92,71 @@ END`
 }
 
 /**
- * Appends to several streams in turn, each append with its own verdict. The appends are ordered by stream, so that two
- * groups wait for each other in one direction only. If an append has to wait for an uncommitted append of another
- * transaction, the group fails after a moment, and its appends are sent alone. Otherwise all would wait for one stream.
+ * Appends to several streams, each append with its own verdict. The appends come in rounds, with one append of a stream
+ * in a round at most. A round is one statement: the executor is started once for all events. If an append has to wait for
+ * an uncommitted append of another transaction, the group fails after a moment, and its appends are sent alone. Otherwise
+ * all would wait for one stream.
  */
-const appendGroup = (names: Names, transaction: string): Function => {
-  const insert = `INSERT INTO ${quoted(names.events)}
-      (transaction, version, aggregate, stream_id, event_id, type, payload, metadata, time)`
-  const more = (first: string, others: string) => `${first} || ${others}[taken + 1 : taken + item.count - 1]`
-  return {
-    name: `${names.prefix}_append_many_1`,
-    // for each append: aggregate, stream id, number of events, lowest and highest version to append to, and its first event
-    // (id, type, payload, metadata, time or NULL); then the other events of all appends
-    parameters: [
-      ...["text[]", "text[]", "integer[]", "bigint[]", "bigint[]"],
-      ...["text[]", "text[]", "text[]", "text[]", "bigint[]"],
-      ...["text[]", "text[]", "text[]", "text[]", "bigint[]"]
-    ],
-    // a line for each append: what append returns, or nothing
-    returns: "text",
-    volatility: "VOLATILE",
-    settings: ["lock_timeout = '20ms'"],
-    body: `DECLARE
-  item record;
-  taken integer := 0;
-  head_version bigint;
-  head_transaction bigint;
-  last_transaction bigint;
-  last_position bigint;
-  last_time timestamptz;
-  verdicts text := '';
+const appendGroup = (names: Names): Function => ({
+  name: `${names.prefix}_append_many_2`,
+  // for each event: aggregate, stream id, event id, type, payload, metadata, lowest and highest version to append to, its
+  // number in its append; the number of events up to the end of each round; the times of the events or NULL
+  parameters: [
+    ...["text[]", "text[]", "text[]", "text[]", "text[]", "text[]"],
+    ...["bigint[]", "bigint[]", "integer[]", "integer[]", "bigint[]"]
+  ],
+  // the time of the statement, and a line for each event: version, transaction and position, or nothing
+  returns: "text",
+  volatility: "VOLATILE",
+  settings: ["lock_timeout = '20ms'"],
+  body: `DECLARE
+  own_transaction bigint := ${base(names)} + pg_current_xact_id()::text::bigint;
+  first integer := 1;
+  last integer;
+  ids text[];
+  lines text;
+  verdicts text := ${PgTime.column("statement_timestamp()")};
 BEGIN
-FOR item IN SELECT * FROM unnest($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)
-  AS row (aggregate, stream_id, count, low, high, event_id, type, payload, metadata, time)
-LOOP
-  SELECT version, transaction INTO head_version, head_transaction FROM ${quoted(names.events)}
-  WHERE aggregate = item.aggregate AND stream_id = item.stream_id ORDER BY version DESC LIMIT 1;
-  head_version := coalesce(head_version, 0);
-  IF head_version BETWEEN item.low AND item.high THEN
-    IF item.count = 1 THEN
-      last_time := ${PgTime.ofMillis("item.time")};
-      ${insert}
-      VALUES (${transaction}, head_version + 1, item.aggregate, item.stream_id, item.event_id, item.type, item.payload,
-        item.metadata, last_time)
-      RETURNING transaction, position INTO last_transaction, last_position;
-    ELSE
-      last_time := ${PgTime.ofMillis("$15[taken + item.count - 1]")};
-      WITH inserted AS (
-        ${insert}
-        SELECT ${transaction}, head_version + row.number, item.aggregate, item.stream_id, row.event_id, row.type,
-          row.payload, row.metadata, ${PgTime.ofMillis("row.time")}
-        FROM unnest(${more("item.event_id", "$11")}, ${more("item.type", "$12")}, ${more("item.payload", "$13")},
-          ${more("item.metadata", "$14")}, ${more("item.time", "$15")})
-          WITH ORDINALITY AS row (event_id, type, payload, metadata, time, number)
-        ORDER BY row.number
-        RETURNING transaction, position
-      )
-      SELECT max(transaction), max(position) INTO last_transaction, last_position FROM inserted;
-    END IF;
-    -- a trigger may have skipped the event
-    verdicts := verdicts || coalesce(head_version + item.count || ' ' || last_transaction || ' ' || last_position ||
-      ' ' || ${PgTime.column("last_time")}, '');
+FOREACH last IN ARRAY $10 LOOP
+  WITH inserted AS (
+    INSERT INTO ${quoted(names.events)}
+      (transaction, version, aggregate, stream_id, event_id, type, payload, metadata, time)
+    SELECT greatest(own_transaction, head.transaction), coalesce(head.version, 0) + row.number, row.aggregate,
+      row.stream_id, row.event_id, row.type, row.payload, row.metadata, ${PgTime.ofMillis("row.time")}
+    FROM unnest($1[first : last], $2[first : last], $3[first : last], $4[first : last], $5[first : last],
+      $6[first : last], $7[first : last], $8[first : last], $9[first : last], $11[first : last])
+      WITH ORDINALITY AS row (aggregate, stream_id, event_id, type, payload, metadata, low, high, number, time, place)
+    LEFT JOIN LATERAL ${
+    head(names, { aggregate: "row.aggregate", id: "row.stream_id", low: "row.low" })
+  } AS head ON true
+    WHERE coalesce(head.version, 0) BETWEEN row.low AND row.high
+    ORDER BY row.place
+    RETURNING event_id, version, transaction, position
+  )
+  SELECT array_agg(event_id), string_agg(version || ' ' || transaction || ' ' || position, chr(10)) INTO ids, lines
+  FROM inserted;
+  IF cardinality(ids) IS DISTINCT FROM last - first + 1 THEN
+    SELECT string_agg(coalesce(row.line, ''), chr(10) ORDER BY event.place) INTO lines
+    FROM unnest($3[first : last]) WITH ORDINALITY AS event (id, place)
+    LEFT JOIN unnest(ids, string_to_array(lines, chr(10))) AS row (id, line) ON row.id = event.id;
   END IF;
-  verdicts := verdicts || chr(10);
-  taken := taken + item.count - 1;
+  verdicts := verdicts || chr(10) || lines;
+  first := last + 1;
 END LOOP;
 RETURN verdicts;
 END`
-  }
-}
+})
+
+/**
+ * The head of a stream, if its version is not below the lowest that is expected. An index scan reads all matching entries
+ * of a page before it gives the first one, and without the lowest version that is most of the stream.
+ */
+const head = (
+  names: Names,
+  { aggregate, id, low }: { readonly aggregate: string; readonly id: string; readonly low: string }
+): string =>
+  `(SELECT version, transaction FROM ${quoted(names.events)}
+    WHERE aggregate = ${aggregate} AND stream_id = ${id} AND version >= ${low} ORDER BY version DESC LIMIT 1)`
 
 // in a query around the one that chooses the ids: the last event of the stream is looked for once
 const timeWithId = `CASE WHEN event_id IS NOT NULL THEN ${PgTime.column("time")} END`

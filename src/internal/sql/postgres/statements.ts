@@ -1,4 +1,3 @@
-import * as Order from "effect/Order"
 import type { EncodedEvent } from "../../../Event.js"
 import * as ExpectedVersion from "../../../ExpectedVersion.js"
 import * as Position from "../../../Position.js"
@@ -10,6 +9,7 @@ import { keyOf, ofStream } from "../snapshotChoice.js"
 import { byShape, postgres as write, type Query } from "../statement.js"
 import * as Feed from "./feedStatements.js"
 import * as PgFunctions from "./functions.js"
+import * as GroupStatement from "./groupStatement.js"
 import * as Import from "./importStatements.js"
 import * as PreparedTexts from "./preparedTexts.js"
 import { keyOfIndex } from "./tables.js"
@@ -64,16 +64,13 @@ ORDER BY event.version${reverse ? " DESC" : ""} LIMIT ${limit}`)
   )
   return {
     append: (options) => ({ text: append, params: appendParams(options) }),
-    appended: ([[last]]) => {
+    appended: ([[last]], { events }) => {
       if (last === null) return undefined
       const [version, transaction, position, time] = Row.text(last).split(" ")
-      return { version: Row.number(version), transaction, position, time: PgTime.millis(time) }
+      const own = events[events.length - 1].time
+      return { version: Row.number(version), transaction, position, time: own ?? PgTime.millis(time) }
     },
-    appendGroup: {
-      query: (appends) => ({ text: appendGroup, params: appendGroupParams(appends) }),
-      split: ([[verdicts]]) => Row.text(verdicts).split("\n").map((line) => [[line === "" ? null : line]]),
-      order: byStream
-    },
+    appendGroup: GroupStatement.make(appendGroup),
     standing: (ids) => standing({ ids }),
     version: ({ aggregate, id }) => ({ text: version, params: [aggregate, id] }),
     isOurs: ({ violated }) => ({
@@ -131,28 +128,6 @@ const textsOf = (events: ReadonlyArray<EncodedEvent>): ReadonlyArray<ReadonlyArr
 
 const timesOf = (events: ReadonlyArray<EncodedEvent>): ReadonlyArray<number | null> =>
   events.map(({ time }) => time ?? null)
-
-const byStream = Order.combine(
-  Order.mapInput(Order.string, ({ stream }: AppendOptions) => stream.aggregate),
-  Order.mapInput(Order.string, ({ stream }: AppendOptions) => stream.id)
-)
-
-const appendGroupParams = (appends: ReadonlyArray<AppendOptions>): ReadonlyArray<unknown> => {
-  const bounds = appends.map(({ expected }) => ExpectedVersion.bounds(expected))
-  const first = appends.map(({ events }) => events[0])
-  const others = appends.flatMap(({ events }) => events.slice(1))
-  return [
-    appends.map(({ stream }) => stream.aggregate),
-    appends.map(({ stream }) => stream.id),
-    appends.map(({ events }) => events.length),
-    bounds.map(({ min }) => min),
-    bounds.map(({ max }) => max),
-    ...textsOf(first),
-    timesOf(first),
-    ...textsOf(others),
-    timesOf(others)
-  ]
-}
 
 const loadParams = ({ fingerprint, limit, migratable, schemaVersion, stream }: LoadOptions) => [
   stream.aggregate,
