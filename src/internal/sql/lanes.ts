@@ -118,11 +118,16 @@ class Lanes<Item, Answer, E> {
     this.sendWaiting()
   }
 
-  // a separate fiber sends the group, because each of the waiting fibers may be interrupted
+  // A separate fiber sends the group, because each of the waiting fibers may be interrupted. It has its lane until the
+  // fibers of the group have run: otherwise a few that waited would go now, and these later, in groups too small.
   private send(): void {
     const share = this.share()
     const send = this.take()
-    Effect.runFork(this.queue.send(share, (size) => send.size = size)).addObserver((exit) => {
+    const sending = Effect.tap(
+      this.queue.send(share, (size) => send.size = size),
+      (size) => size > 1 ? Effect.yieldNow({ priority: 1 }) : Effect.void
+    )
+    Effect.runFork(sending).addObserver((exit) => {
       this.shared = Exit.isSuccess(exit) && exit.value > 1
       this.leave(send)
     })
