@@ -26,6 +26,8 @@ interface Members<in out E, out R> {
   readonly owned: Map<number, Owned>
   /** Rings when a partition ends. */
   readonly ended: Signal.Signal
+  /** For how many ticks a partition has been left to a process that has fewer. */
+  waited: number
   isClosing: boolean
 }
 
@@ -35,7 +37,7 @@ export const run = <E, R>(
   closeWithin: Duration.Duration
 ): Effect.Effect<void, never, R | Scope.Scope> =>
   Effect.gen(function*() {
-    const members: Members<E, R> = { worker, owned: new Map(), ended: Signal.make(), isClosing: false }
+    const members: Members<E, R> = { worker, owned: new Map(), ended: Signal.make(), waited: 0, isClosing: false }
     const fiber = yield* Effect.forkDaemon(Effect.interruptible(attending(members)))
     yield* Effect.addFinalizer(() => close(members, fiber, closeWithin))
   }).pipe(Effect.uninterruptible)
@@ -58,17 +60,22 @@ const tick = <E, R>(members: Members<E, R>) =>
   Effect.gen(function*() {
     const { checkpoints, key, options: { ttl }, owner } = members.worker
     const attendance = yield* checkpoints.attend(key, { owner, ttl })
-    if (attendance.partitions.length !== attendance.wanted) {
+    const isChanging = attendance.partitions.length !== attendance.wanted
+    if (isChanging) {
       // the owners stop at the same position, and then the number can change
       yield* checkpoints.hold([key], ttl)
-      return (yield* checkpoints.repartition(key)) ? 0 : repartitionMillis
+      if (yield* checkpoints.repartition(key)) return 0
     }
     const surplus = Shares.toGiveBack(attendance, owner)
     if (surplus !== undefined) giveBack(members, surplus)
-    return (yield* takeOne(members, attendance)) ? 0 : ttl / 3
+    if (yield* takeOne(members, attendance)) return 0
+    return isChanging ? repartitionMillis : ttl / 3
   })
 
 const repartitionMillis = 20
+
+/** How many ticks a process leaves a free partition to others. */
+const patience = 2
 
 const giveBack = <E, R>({ owned, worker }: Members<E, R>, index: number): void => {
   const partition = owned.get(index)
@@ -80,7 +87,9 @@ const giveBack = <E, R>({ owned, worker }: Members<E, R>, index: number): void =
 const takeOne = <E, R>(members: Members<E, R>, attendance: Attendance) =>
   Effect.gen(function*() {
     const { owned, worker: { checkpoints, key, options: { ttl }, owner } } = members
-    for (const index of Shares.toTake(attendance, owner)) {
+    const candidates = Shares.toTake(attendance, owner, members.waited >= patience)
+    members.waited = candidates.length === 0 && Shares.free(attendance).length > 0 ? members.waited + 1 : 0
+    for (const index of candidates) {
       if (owned.has(index)) continue
       const of = attendance.partitions.length
       const taken = yield* Effect.uninterruptible(

@@ -294,7 +294,7 @@ const hold = (all: Subscriptions, keys: ReadonlyArray<Key>, ttl: number): Effect
   })
 
 const repartition = (all: Subscriptions, key: Key): Effect.Effect<boolean> => {
-  const old = partitionsOf(all, [key])
+  const old = all.get(text(key))?.partitions ?? []
   return locked(
     old,
     Effect.sync(() => {

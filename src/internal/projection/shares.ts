@@ -13,29 +13,41 @@ const counts = ({ partitions }: Attendance): ReadonlyMap<string, number> => {
   return owned
 }
 
-/** The free partitions that a process may take now, in the order in which it tries them. */
-export const toTake = (attendance: Attendance, owner: string): ReadonlyArray<number> => {
-  const { members, partitions } = attendance
-  const most = Math.ceil(partitions.length / Math.max(members, 1))
-  const room = most - (counts(attendance).get(owner) ?? 0)
-  return room <= 0 ? [] : partitions
+/** The smallest number of partitions that a process has. */
+const fewestOf = ({ members }: Attendance, owned: ReadonlyMap<string, number>): number =>
+  members > owned.size ? 0 : Math.min(...owned.values())
+
+/**
+ * The free partitions that a process may take now. It leaves them to processes that have fewer than itself, unless it
+ * is `impatient`, because those have not taken them for a while.
+ */
+export const toTake = (
+  attendance: Attendance,
+  owner: string,
+  isImpatient: boolean
+): ReadonlyArray<number> => {
+  const owned = counts(attendance)
+  const mine = owned.get(owner) ?? 0
+  const most = Math.ceil(attendance.partitions.length / Math.max(attendance.members, 1))
+  const mayTake = mine <= fewestOf(attendance, owned) || (isImpatient && mine < most)
+  return mayTake ? free(attendance) : []
+}
+
+/** The partitions that have no owner and are not stopped. */
+export const free = ({ partitions }: Attendance): ReadonlyArray<number> =>
+  partitions
     .filter((partition) => ownerOf(partition) === undefined && Option.isNone(partition.stopped))
     .map(({ index }) => index)
-}
 
 /** The partition that a process gives back because another process has too few, or `undefined`. */
 export const toGiveBack = (attendance: Attendance, owner: string): number | undefined => {
-  const { members, partitions } = attendance
   const owned = counts(attendance)
   const mine = owned.get(owner) ?? 0
-  const least = Math.floor(partitions.length / Math.max(members, 1))
-  const sizes = Array.from(owned.values())
-  const fewest = members > owned.size ? 0 : Math.min(...sizes)
   // the process with most partitions gives back: of two with as many, the one whose name comes last
   const isLargest = Array.from(owned).every(([other, size]) => size < mine || (size === mine && other <= owner))
-  // a free partition is taken by the process that has too few
-  const isNeeded = fewest < least && mine > least && isLargest && toTake(attendance, "").length === 0
-  return isNeeded
-    ? partitions.filter((partition) => ownerOf(partition) === owner).at(-1)?.index
+  const isUneven = mine > fewestOf(attendance, owned) + 1
+  // a free partition is for the process that has too few
+  return isLargest && isUneven && free(attendance).length === 0
+    ? attendance.partitions.filter((partition) => ownerOf(partition) === owner).at(-1)?.index
     : undefined
 }

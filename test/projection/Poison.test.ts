@@ -1,0 +1,172 @@
+import { assert, describe, it } from "@effect/vitest"
+import { Effect, Layer, Ref, Schedule, TestClock } from "effect"
+import { CheckpointStore, Projection, Projections, Subscription } from "effect-eventsourcing"
+import { Account } from "../fixtures/Account.js"
+import { amountOf, append, memory, settle } from "./fixture.js"
+
+const key = { name: "sums", version: 1 }
+
+/** A handler that fails for amounts in `bad`, and remembers the others with their accounts. */
+const recorder = Effect.gen(function*() {
+  const seen = yield* Ref.make<ReadonlyArray<string>>([])
+  const bad = yield* Ref.make<ReadonlyArray<number>>([])
+  const handle = (
+    event: { readonly aggregateId: string; readonly event: { readonly _tag: string; readonly amount?: number } }
+  ) =>
+    Effect.gen(function*() {
+      if ((yield* Ref.get(bad)).includes(amountOf(event))) return yield* Effect.fail(new Error("too much"))
+      yield* Ref.update(seen, (all) => [...all, `${event.aggregateId}${amountOf(event)}`])
+    })
+  return { seen, bad, handle }
+})
+
+const options = { retry: Schedule.recurs(1) }
+
+for (
+  const [kind, start] of [
+    ["a projection", (recorded: Effect.Effect.Success<typeof recorder>, poison: "park" | "parkStream") => {
+      // all or nothing, as in a transaction
+      const projection = Projection.make({
+        name: "sums",
+        on: [Account],
+        handle: (events) =>
+          Effect.flatMap(
+            Ref.get(recorded.seen),
+            (before) => Effect.tapError(Effect.forEach(events, recorded.handle), () => Ref.set(recorded.seen, before))
+          )
+      })
+      return {
+        layer: Projection.layer(projection, { ...options, poison }),
+        retry: Projections.retryParked(projection)
+      }
+    }],
+    ["a subscription", (recorded: Effect.Effect.Success<typeof recorder>, poison: "park" | "parkStream") => {
+      const subscription = Subscription.make({ name: "sums", on: [Account], from: "start", handle: recorded.handle })
+      return {
+        layer: Subscription.layer(subscription, { ...options, poison, concurrency: 3 }),
+        retry: Projections.retryParked(subscription)
+      }
+    }]
+  ] as const
+) {
+  describe(`${kind} that meets an event it cannot handle`, () => {
+    it.scoped("parks the event, and goes on with the stream", () =>
+      Effect.gen(function*() {
+        const recorded = yield* recorder
+        yield* Ref.set(recorded.bad, [2])
+        const last = yield* append("a", [1, 2, 3])
+        const { layer, retry } = start(recorded, "park")
+        yield* Layer.build(layer)
+        yield* Projections.awaitPosition("sums", last)
+        assert.deepStrictEqual(yield* Ref.get(recorded.seen), ["a1", "a3"])
+        const parked = yield* Projections.parked(key)
+        assert.deepStrictEqual(parked.map(({ kind, reason }) => [kind, reason]), [["Poison", "Error: too much"]])
+
+        assert.strictEqual((yield* retry).failed.length, 1)
+        yield* Ref.set(recorded.bad, [])
+        assert.deepStrictEqual(yield* retry, { handled: 1, failed: [] })
+        assert.deepStrictEqual(yield* Ref.get(recorded.seen), ["a1", "a3", "a2"])
+        assert.deepStrictEqual(yield* Projections.parked(key), [])
+      }).pipe(Effect.provide(memory)))
+
+    it.scoped("parks the stream from there on, and no other", () =>
+      Effect.gen(function*() {
+        const recorded = yield* recorder
+        yield* Ref.set(recorded.bad, [2])
+        yield* append("a", [1, 2, 3])
+        const last = yield* append("b", [2.5, 4])
+        const { layer, retry } = start(recorded, "parkStream")
+        yield* Layer.build(layer)
+        yield* Projections.awaitPosition("sums", last)
+        const later = yield* append("a", [5])
+        yield* Projections.awaitPosition("sums", later)
+        // an amount of 2.5 does not decode
+        assert.deepStrictEqual(yield* Ref.get(recorded.seen), ["a1"])
+        const parked = yield* Projections.parked(key)
+        assert.deepStrictEqual(parked.map(({ kind }) => kind), [
+          "Poison",
+          "Following",
+          "Poison",
+          "Following",
+          "Following"
+        ])
+
+        yield* Ref.set(recorded.bad, [])
+        const retried = yield* retry
+        assert.strictEqual(retried.handled, 3)
+        assert.strictEqual(retried.failed.length, 1)
+        assert.deepStrictEqual(yield* Ref.get(recorded.seen), ["a1", "a2", "a3", "a5"])
+        const dropped = (yield* Projections.parked(key)).map(({ position }) => position)
+        assert.isTrue(yield* Projections.dropParked(key, dropped))
+        const after = yield* append("b", [6])
+        yield* Projections.awaitPosition("sums", after)
+        assert.deepStrictEqual(yield* Ref.get(recorded.seen), ["a1", "a2", "a3", "a5", "b6"])
+      }).pipe(Effect.provide(memory)))
+  })
+}
+
+describe("failures that pass", () => {
+  it.scoped("repeat without end, and are not poison", () =>
+    Effect.gen(function*() {
+      const tries = yield* Ref.make(0)
+      const away = new CheckpointStore.CheckpointStoreError({
+        operation: "test",
+        reason: "Unavailable",
+        mayHaveHappened: false,
+        detail: "away"
+      })
+      const projection = Projection.make({
+        name: "sums",
+        on: [Account],
+        handle: () =>
+          Effect.flatMap(Ref.updateAndGet(tries, (n) => n + 1), (n) => n < 20 ? Effect.fail(away) : Effect.void)
+      })
+      const last = yield* append("a", [1, 2, 3])
+      yield* Layer.build(Projection.layer(projection, options))
+      for (let i = 0; i < 20; i++) {
+        yield* TestClock.adjust("5 seconds")
+        yield* settle
+      }
+      yield* Projections.awaitPosition("sums", last)
+      assert.strictEqual(yield* Ref.get(tries), 20)
+    }).pipe(Effect.provide(memory)))
+
+  it.scoped("a handler that throws, interrupts itself or hangs is poison", () =>
+    Effect.gen(function*() {
+      const projection = Projection.make({
+        name: "sums",
+        on: [Account],
+        handle: ([event]) => {
+          switch (amountOf(event)) {
+            case 1:
+              throw new Error("thrown")
+            case 2:
+              return Effect.interrupt
+            case 3:
+              return Effect.never
+            default:
+              return Effect.void
+          }
+        }
+      })
+      const last = yield* append("a", [1, 2, 3, 4])
+      yield* Layer.build(Projection.layer(projection, {
+        ...options,
+        pageSize: 1,
+        poison: "park",
+        timeout: "1 second",
+        lease: "1 minute"
+      }))
+      for (let i = 0; i < 5; i++) {
+        yield* settle
+        yield* TestClock.adjust("1 second")
+      }
+      yield* Projections.awaitPosition("sums", last)
+      const parked = yield* Projections.parked(key)
+      assert.deepStrictEqual(parked.map(({ reason }) => reason), [
+        "Error: thrown",
+        "the handler interrupted itself",
+        "HandlerTimeout: the handler took longer than 1s"
+      ])
+    }).pipe(Effect.provide(memory)))
+})
