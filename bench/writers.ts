@@ -16,7 +16,7 @@ const withBoth = async (
   use: (grouped: Backend["runtime"], alone: Backend["runtime"]) => Promise<void>
 ): Promise<void> => {
   const grouped = backend.stores({})
-  const alone = backend.stores({ groupAppends: false })
+  const alone = backend.stores({ groupAppends: false, groupLoads: false })
   try {
     await use(grouped, alone)
   } finally {
