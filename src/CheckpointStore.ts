@@ -11,6 +11,7 @@ import * as Local from "./internal/projection/local.js"
 import * as Memory from "./internal/projection/memory.js"
 import type * as Model from "./internal/projection/model.js"
 import { CheckpointStoreError, LeaseLost, SubscriptionMismatch } from "./internal/projection/storeErrors.js"
+import * as Input from "./internal/projection/storeInput.js"
 import type * as Position from "./Position.js"
 
 /**
@@ -194,6 +195,71 @@ export { CheckpointStoreError, LeaseLost, SubscriptionMismatch }
 export const makeLocal: () => Local.Local = Local.make
 
 /**
+ * Makes a checkpoint store from a driver. Input that no backend can keep fails with a typed error before it reaches the
+ * driver: names and owners have at most 255 bytes, and a subscription at most 1,024 partitions. Long reasons are cut.
+ *
+ * @example
+ * ```ts
+ * import { CheckpointStore } from "effect-eventsourcing"
+ * import { Layer } from "effect"
+ *
+ * const layer = (driver: CheckpointStore.CheckpointStore["Type"]) =>
+ *   Layer.succeed(CheckpointStore.CheckpointStore, CheckpointStore.makeEncoded(driver))
+ * ```
+ *
+ * @since 0.1.0
+ * @category constructors
+ */
+export const makeEncoded = (driver: CheckpointStore["Type"]): CheckpointStore["Type"] => {
+  const { guard } = Input
+  /** An operation on a version, or on a lease of one. */
+  const on = <A, E, R>(
+    operation: string,
+    of: Model.Key,
+    problem: () => string | undefined,
+    run: () => Effect.Effect<A, E, R>
+  ) => guard(operation, () => of.name, () => Input.key(of) ?? problem(), run)
+  return CheckpointStore.of({
+    register: (registration) =>
+      on("register", registration, () => Input.registration(registration), () => driver.register(registration)),
+    attend: (key, options) => on("attend", key, () => Input.member(options), () => driver.attend(key, options)),
+    leave: (key, owner) => on("leave", key, () => Input.owner(owner), () => driver.leave(key, owner)),
+    acquire: (key, options) => on("acquire", key, () => Input.acquisition(options), () => driver.acquire(key, options)),
+    renew: (lease, ttl) =>
+      on("renew", lease, () => Input.lease(lease) ?? Input.ttl(ttl), () => driver.renew(lease, ttl)),
+    release: (lease) => on("release", lease, () => Input.lease(lease), () => driver.release(lease)),
+    advance: (lease, options, effect) =>
+      on(
+        "advance",
+        lease,
+        () => Input.lease(lease) ?? Input.advance(lease, options),
+        () => driver.advance(lease, options, effect)
+      ),
+    stop: (lease, stopped) =>
+      on(
+        "stop",
+        lease,
+        () => Input.lease(lease) ?? Input.stopped(stopped),
+        () => driver.stop(lease, Input.readable(stopped))
+      ),
+    resume: (key) => on("resume", key, () => undefined, () => driver.resume(key)),
+    park: (key, events) =>
+      on("park", key, () => Input.events(events), () => driver.park(key, events.map(Input.readable))),
+    parked: (key, options) => on("parked", key, () => Input.parked(options), () => driver.parked(key, options)),
+    unpark: (key, positions, effect) =>
+      on("unpark", key, () => Input.positions(positions), () => driver.unpark(key, positions, effect)),
+    hold: (keys, ttl) =>
+      guard("hold", () => keys[0].name, () => Input.keys(keys) ?? Input.ttl(ttl), () => driver.hold(keys, ttl)),
+    repartition: (key) => on("repartition", key, () => undefined, () => driver.repartition(key)),
+    promote: (key, effect) => on("promote", key, () => undefined, () => driver.promote(key, effect)),
+    remove: (key) => on("remove", key, () => undefined, () => driver.remove(key)),
+    list: driver.list,
+    sharesDatabase: driver.sharesDatabase,
+    local: driver.local
+  })
+}
+
+/**
  * Makes a store in memory. A failed effect of `advance` leaves the store as it was, but what the effect changed in
  * memory stays changed.
  *
@@ -208,7 +274,9 @@ export const makeLocal: () => Local.Local = Local.make
  * @since 0.1.0
  * @category constructors
  */
-export const makeMemory: Effect.Effect<CheckpointStore["Type"]> = Effect.suspend(() => Memory.make)
+export const makeMemory: Effect.Effect<CheckpointStore["Type"]> = Effect.suspend(() =>
+  Effect.map(Memory.make, makeEncoded)
+)
 
 /**
  * Provides a store in memory, for tests and experiments.

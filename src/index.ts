@@ -31,6 +31,8 @@ export * as SnapshotStore from "./SnapshotStore.js"
 /** @since 0.1.0 */
 export * as Sqlite from "./Sqlite.js"
 /** @since 0.1.0 */
+export * as SqlCheckpointStore from "./SqlCheckpointStore.js"
+/** @since 0.1.0 */
 export * as SqlEventStore from "./SqlEventStore.js"
 /** @since 0.1.0 */
 export * as SqlMigrations from "./SqlMigrations.js"

@@ -11,6 +11,7 @@ import type * as Position from "../../Position.js"
 import { tagsOf } from "../schema/tags.js"
 import type { EventDecodeError } from "../store/eventErrors.js"
 import { type AnyDecodable, type Decodable, type DecodedEvent, decoder } from "../store/recorded.js"
+import { streamText } from "../streamKey.js"
 import { keyProblem, quote } from "../text.js"
 import type { Linkable } from "../traceContext.js"
 
@@ -180,6 +181,6 @@ const placeOf = (recorded: Event.RecordedEvent | Event.UnreadableEvent) => ({
   id: recorded.id,
   position: recorded.position,
   // unlike the key of a map in memory, this text has no NUL
-  stream: JSON.stringify([recorded.stream.aggregate, recorded.stream.id]),
+  stream: streamText(recorded.stream),
   metadata: Event.isUnreadable(recorded) ? {} : recorded.metadata
 })

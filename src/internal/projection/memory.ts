@@ -22,12 +22,18 @@ import {
   type Subscriptions
 } from "./memoryTables.js"
 import type { Advanced, AdvanceOptions, Attendance, Key, Lease, ParkedEvent, Registration, Stopped } from "./model.js"
+import { verdict } from "./registering.js"
 import { LeaseLost, SubscriptionMismatch } from "./storeErrors.js"
 
 /** What the transaction of the fiber does when it ends. */
+interface Pending {
+  open: boolean
+  readonly changes: Array<() => void>
+}
+
 const pending = globalValue(
   "effect-eventsourcing/internal/projection/pending",
-  () => FiberRef.unsafeMake<Array<() => void> | undefined>(undefined)
+  () => FiberRef.unsafeMake<Pending | undefined>(undefined)
 )
 
 export const make = Effect.sync(() => {
@@ -55,22 +61,20 @@ export const make = Effect.sync(() => {
         free(partition)
       }),
     resume: (key: Key) =>
-      locked(
-        partitionsOf(all, [key]),
+      locking(all, () => [key], (partitions) =>
         Effect.sync(() => {
-          const stopped = partitionsOf(all, [key]).filter((partition) => partition.stopped !== undefined)
+          const stopped = partitions.filter((partition) => partition.stopped !== undefined)
           for (const partition of stopped) partition.stopped = undefined
           return stopped.length
-        })
-      ),
+        })),
     park: (key: Key, events: ReadonlyArray<ParkedEvent>) => park(all, key, events),
     parked: (key: Key, options: ParkedOptions) => Effect.sync(() => parkedOf(all, key, options)),
     unpark: <A, E, R>(key: Key, positions: ReadonlyArray<Position.Position>, effect: Effect.Effect<A, E, R>) =>
       unpark(all, key, positions, effect),
     hold: (keys: ReadonlyArray<Key>, ttl: number) => hold(all, keys, ttl),
-    repartition: (key: Key) => Effect.suspend(() => repartition(all, key)),
+    repartition: (key: Key) => repartition(all, key),
     promote: <A, E, R>(key: Key, effect: Effect.Effect<A, E, R>) => promote(all, key, effect),
-    remove: (key: Key) => Effect.flatMap(Clock.currentTimeMillis, (now) => remove(all, key, now)),
+    remove: (key: Key) => remove(all, key),
     list: Effect.map(Clock.currentTimeMillis, (now) => Array.from(all.values(), (one) => registered(one, now))),
     sharesDatabase: (_: Context.Context<never>) => true,
     local: Local.make()
@@ -90,8 +94,9 @@ const text = ({ name, version }: Key): string => `${version} ${name}`
 const versionsOf = (all: Subscriptions, name: string) =>
   Array.from(all.values()).filter(({ registration }) => registration.name === name)
 
+/** The partitions of versions, always in the same order. */
 const partitionsOf = (all: Subscriptions, keys: ReadonlyArray<Key>): ReadonlyArray<Partition> =>
-  keys.flatMap((key) => all.get(text(key))?.partitions ?? [])
+  Array.from(new Set(keys.map(text))).sort().flatMap((key) => all.get(key)?.partitions ?? [])
 
 const mismatch = ({ name, version }: Key, reason: SubscriptionMismatch["reason"]) =>
   new SubscriptionMismatch({ name, version, reason })
@@ -100,21 +105,14 @@ const register = (
   all: Subscriptions,
   registration: Registration
 ): Effect.Effect<void, SubscriptionMismatch> => {
-  const known = all.get(text(registration))
-  if (known !== undefined) {
-    const { definition, kind } = known.registration
-    if (kind !== registration.kind || definition !== registration.definition) {
-      return mismatch(registration, "OtherDefinition")
-    }
-    known.wanted = registration.partitions
-    return Effect.void
-  }
   const versions = versionsOf(all, registration.name)
-  if (versions.some((one) => one.registration.kind !== registration.kind)) {
-    return mismatch(registration, "OtherDefinition")
-  }
-  if (versions.some((one) => one.registration.version > registration.version)) {
-    return mismatch(registration, "OlderVersion")
+  const known = verdict(versions.map(({ registration }) => registration), registration)
+  if (known instanceof SubscriptionMismatch) return known
+  if (known === "Known") {
+    for (const version of versions) {
+      if (version.registration.version === registration.version) version.wanted = registration.partitions
+    }
+    return Effect.void
   }
   all.set(text(registration), {
     registration,
@@ -149,6 +147,8 @@ const acquire = (all: Subscriptions, key: Key, { index, of, owner, ttl }: Acquis
     if (partition === undefined || partition.of !== of) return Effect.succeed(Option.none<Lease>())
     const taken = Effect.map(Clock.currentTimeMillis, (now): Option.Option<Lease> => {
       if (isLeased(partition, now) || partition.stopped !== undefined) return Option.none()
+      // the partitions may have changed until the lock was free
+      if (all.get(text(key))?.partitions[index] !== partition) return Option.none()
       partition.owner = owner
       partition.leasedUntil = now + ttl
       partition.epoch += 1
@@ -190,21 +190,58 @@ const locked = <A, E, R>(
   effect: Effect.Effect<A, E, R>
 ): Effect.Effect<A, E, R> => partitions.reduceRight((inner, { lock }) => lock.withPermits(1)(inner), effect)
 
-/** Runs an effect whose changes of the store take place together, if it succeeds. */
-const transaction = <A, E, R>(effect: Effect.Effect<A, E, R>): Effect.Effect<A, E, R> =>
+/** Runs an effect with the locks of all partitions of versions. If they changed meanwhile, it locks the new ones. */
+const locking = <A, E, R>(
+  all: Subscriptions,
+  keysOf: () => ReadonlyArray<Key>,
+  use: (partitions: ReadonlyArray<Partition>) => Effect.Effect<A, E, R>
+): Effect.Effect<A, E, R> =>
   Effect.suspend(() => {
-    const changes: Array<() => void> = []
-    return Effect.tap(
-      Effect.locally(effect, pending, changes),
-      () => Effect.sync(() => changes.forEach((change) => change()))
+    const partitions = partitionsOf(all, keysOf())
+    const unlessChanged = Effect.suspend(() => {
+      const now = partitionsOf(all, keysOf())
+      const isSame = now.length === partitions.length &&
+        now.every((partition, index) => partition === partitions[index])
+      return isSame ? Effect.asSome(use(partitions)) : Effect.succeedNone
+    })
+    return Effect.flatMap(
+      locked(partitions, unlessChanged),
+      Option.match({ onNone: () => locking(all, keysOf, use), onSome: (value) => Effect.succeed(value) })
     )
+  })
+
+/** Runs an effect whose changes of the store take place together with those of `end`, if it succeeds. */
+const transaction = <A, B, E, R>(
+  effect: Effect.Effect<A, E, R>,
+  end: (value: A, now: number) => B,
+  begin?: () => void
+): Effect.Effect<B, E, R> =>
+  Effect.flatMap(FiberRef.get(pending), (outer) => {
+    const mine: Pending = { open: true, changes: begin === undefined ? [] : [begin] }
+    const within = Effect.ensuring(
+      Effect.locally(effect, pending, mine),
+      Effect.sync(() => {
+        mine.open = false
+      })
+    )
+    return Effect.flatMap(within, (value) =>
+      // one step: an interruption does not come in between
+      Effect.clockWith((clock) =>
+        Effect.sync(() => {
+          for (const change of mine.changes) {
+            if (outer?.open === true) outer.changes.push(change)
+            else change()
+          }
+          return end(value, clock.unsafeCurrentTimeMillis())
+        })
+      ))
   })
 
 /** Changes the store at the end of the open transaction, or at once. */
 const change = (run: () => void): Effect.Effect<void> =>
   Effect.flatMap(
     FiberRef.get(pending),
-    (changes) => Effect.sync(() => changes === undefined ? run() : changes.push(run))
+    (transaction) => Effect.sync(() => transaction?.open === true ? transaction.changes.push(run) : run())
   )
 
 const advance = <A, E, R>(
@@ -224,10 +261,9 @@ const advance = <A, E, R>(
         if (partition.position !== lease.position) return lost(lease)
         const hold = holdOf(partition, now)
         if (hold !== undefined && Position.Order(to, hold) > 0) return Effect.succeed({ _tag: "Held", hold })
-        return Effect.zipWith(
-          transaction(Effect.suspend(() => effect(parkedStreams(all, lease, streams)))),
-          Clock.currentTimeMillis,
-          (value, end) => {
+        return transaction(
+          Effect.suspend(() => effect(parkedStreams(all, lease, streams))),
+          (value, end): Advanced<A> => {
             partition.position = to
             partition.handled += handled
             partition.leasedUntil = end + ttl
@@ -266,40 +302,28 @@ const unpark = <A, E, R>(
   positions: ReadonlyArray<Position.Position>,
   effect: Effect.Effect<A, E, R>
 ): Effect.Effect<Option.Option<A>, E, R> =>
-  Effect.suspend(() =>
-    locked(
-      partitionsOf(all, [key]),
-      Effect.suspend((): Effect.Effect<Option.Option<A>, E, R> => {
-        const parked = all.get(text(key))?.parked
-        if (parked === undefined || positions.some((position) => !parked.has(position))) return Effect.succeedNone
-        return Effect.map(transaction(effect), (value) => {
-          for (const position of positions) parked.delete(position)
-          return Option.some(value)
-        })
-      })
-    )
-  )
-
-const hold = (all: Subscriptions, keys: ReadonlyArray<Key>, ttl: number): Effect.Effect<Position.Position> =>
-  Effect.suspend(() => {
-    const partitions = partitionsOf(all, keys)
-    return locked(
-      partitions,
-      Effect.map(Clock.currentTimeMillis, (now) => {
-        const at = partitions.map(({ position }) => position).reduce(later, Position.start)
-        for (const partition of partitions) partition.hold = { at, until: now + ttl }
-        return at
-      })
-    )
+  locking(all, () => [key], (): Effect.Effect<Option.Option<A>, E, R> => {
+    const parked = all.get(text(key))?.parked
+    if (parked === undefined || positions.some((position) => !parked.has(position))) return Effect.succeedNone
+    // before the effect, which may park some of them again
+    return transaction(effect, Option.some, () => {
+      for (const position of positions) parked.delete(position)
+    })
   })
 
-const repartition = (all: Subscriptions, key: Key): Effect.Effect<boolean> => {
-  const old = all.get(text(key))?.partitions ?? []
-  return locked(
-    old,
+const hold = (all: Subscriptions, keys: ReadonlyArray<Key>, ttl: number): Effect.Effect<Position.Position> =>
+  locking(all, () => keys, (partitions) =>
+    Effect.map(Clock.currentTimeMillis, (now) => {
+      const at = partitions.map(({ position }) => position).reduce(later, Position.start)
+      for (const partition of partitions) partition.hold = { at, until: now + ttl }
+      return at
+    }))
+
+const repartition = (all: Subscriptions, key: Key): Effect.Effect<boolean> =>
+  locking(all, () => [key], (old) =>
     Effect.sync(() => {
       const subscription = all.get(text(key))
-      if (subscription === undefined || subscription.partitions !== old) return false
+      if (subscription === undefined) return false
       if (old.length === subscription.wanted) return true
       const position = common(old)
       if (position === undefined) return false
@@ -308,40 +332,36 @@ const repartition = (all: Subscriptions, key: Key): Effect.Effect<boolean> => {
       subscription.partitions = makePartitions(subscription.wanted, position, epoch)
       subscription.partitions[0].handled = handled
       return true
-    })
-  )
-}
+    }))
 
 const promote = <A, E, R>(
   all: Subscriptions,
   key: Key,
   effect: Effect.Effect<A, E, R>
-): Effect.Effect<Option.Option<A>, E | SubscriptionMismatch, R> =>
-  Effect.suspend((): Effect.Effect<Option.Option<A>, E | SubscriptionMismatch, R> => {
+): Effect.Effect<Option.Option<A>, E | SubscriptionMismatch, R> => {
+  const activeOf = () => versionsOf(all, key.name).find((one) => one.active)
+  const keysOf = () => {
+    const active = activeOf()
+    return active === undefined ? [key] : [active.registration, key]
+  }
+  return locking(all, keysOf, (partitions): Effect.Effect<Option.Option<A>, E | SubscriptionMismatch, R> => {
     const next = all.get(text(key))
     if (next === undefined) return mismatch(key, "Unknown")
-    const active = versionsOf(all, key.name).find((one) => one.active)
-    const partitions = active === undefined || active === next
-      ? next.partitions
-      : [active, next].sort((a, b) => a.registration.version - b.registration.version).flatMap((one) => one.partitions)
-    return locked(
-      partitions,
-      Effect.suspend((): Effect.Effect<Option.Option<A>, E, R> => {
-        if (active?.active === false || common(partitions) === undefined) return Effect.succeedNone
-        return Effect.map(transaction(effect), (value) => {
-          if (active !== undefined) active.active = false
-          next.active = true
-          for (const partition of partitions) partition.hold = undefined
-          return Option.some(value)
-        })
-      })
-    )
+    if (common(partitions) === undefined) return Effect.succeedNone
+    return transaction(effect, (value) => {
+      for (const version of versionsOf(all, key.name)) version.active = version === next
+      for (const partition of partitions) partition.hold = undefined
+      return Option.some(value)
+    })
   })
-
-const remove = (all: Subscriptions, key: Key, now: number): Effect.Effect<boolean, SubscriptionMismatch> => {
-  const subscription = all.get(text(key))
-  if (subscription === undefined) return Effect.succeed(false)
-  if (subscription.active) return mismatch(key, "Active")
-  if (subscription.partitions.some((partition) => isLeased(partition, now))) return mismatch(key, "Owned")
-  return Effect.sync(() => all.delete(text(key)))
 }
+
+const remove = (all: Subscriptions, key: Key): Effect.Effect<boolean, SubscriptionMismatch> =>
+  locking(all, () => [key], (partitions) =>
+    Effect.flatMap(Clock.currentTimeMillis, (now) => {
+      const subscription = all.get(text(key))
+      if (subscription === undefined) return Effect.succeed(false)
+      if (subscription.active) return mismatch(key, "Active")
+      if (partitions.some((partition) => isLeased(partition, now))) return mismatch(key, "Owned")
+      return Effect.sync(() => all.delete(text(key)))
+    }))

@@ -2,6 +2,7 @@ import type * as Option from "effect/Option"
 import type * as EventStore from "../../EventStore.js"
 import type * as Position from "../../Position.js"
 import type * as StreamId from "../../StreamId.js"
+import type { Spec } from "./checkpointSpec.js"
 import type { SqlFailure } from "./failure.js"
 import type { Names } from "./names.js"
 import type { pgText } from "./postgres/text.js"
@@ -16,6 +17,7 @@ export interface Dialect {
   /** A DELETE whose rows are counted by the database, where it can do that. */
   readonly counted: (deletion: string) => string
   readonly events: (names: Names) => EventStatements
+  readonly checkpoints: (names: Names) => Spec
 }
 
 /** The statements of the event store. */

@@ -58,7 +58,7 @@ export class MigrationError extends Schema.TaggedError<MigrationError>("effect-e
 export interface Options {
   /**
    * The beginning of the names of the tables, with or without a schema name and a dot before it. Default
-   * `eventsourcing`: `eventsourcing_events`, `eventsourcing_snapshots` and `eventsourcing_migrations`.
+   * `eventsourcing`: `eventsourcing_events`, `eventsourcing_snapshots`, `eventsourcing_migrations` and so on.
    */
   readonly prefix?: string | undefined
   /** Whether the layers create missing tables. Default true. With false they only check the tables. */
@@ -66,15 +66,17 @@ export interface Options {
 }
 
 export const run = (options?: Options): Effect.Effect<void, InvalidOption | MigrationError, SqlClient.SqlClient> =>
-  Effect.flatMap(Tables.names(options), (names) => runOn(names, options))
+  Effect.flatMap(Tables.names(options), (names) => runOn(names, options, ["events", "checkpoints"]))
 
+/** Creates missing tables, and checks those of some groups. */
 export const runOn = (
   names: Tables.Names,
-  options: Options | undefined
+  options: Options | undefined,
+  groups: ReadonlyArray<Tables.Group>
 ): Effect.Effect<void, InvalidOption | MigrationError, SqlClient.SqlClient> =>
   Effect.gen(function*() {
     const sql = (yield* SqlClient.SqlClient).withoutTransforms()
-    const migrated = Effect.retry(attempt(sql, names, options?.migrate !== false), {
+    const migrated = Effect.retry(attempt(sql, names, groups, options?.migrate !== false), {
       schedule: Schedule.exponential("10 millis").pipe(Schedule.jittered, Schedule.intersect(Schedule.recurs(6))),
       while: (error) => error.cause !== undefined && !mayNotWrite(error.cause)
     }).pipe(Effect.withClock(liveClock))
@@ -92,7 +94,12 @@ export const dialectOf = (sql: SqlClient.SqlClient, names: Tables.Names): Migrat
 const mayNotWrite = (error: unknown): boolean =>
   error instanceof SqlError && ["42501", "25006"].includes(classify(error).code ?? "")
 
-const attempt = (sql: SqlClient.SqlClient, names: Tables.Names, migrate: boolean) => {
+const attempt = (
+  sql: SqlClient.SqlClient,
+  names: Tables.Names,
+  groups: ReadonlyArray<Tables.Group>,
+  migrate: boolean
+) => {
   const dialect = dialectOf(sql, names)
   const failure = (detail: string, cause?: unknown) =>
     new MigrationError({ table: names.migrations, detail, ...(cause === undefined ? {} : { cause }) })
@@ -126,8 +133,10 @@ const attempt = (sql: SqlClient.SqlClient, names: Tables.Names, migrate: boolean
       }
       yield* migrateAll
     }
-    const mismatch = yield* dialect.mismatch
-    if (mismatch !== undefined) return yield* failure(mismatch)
+    for (const group of groups) {
+      const mismatch = yield* dialect.mismatch(group)
+      if (mismatch !== undefined) return yield* failure(mismatch)
+    }
     const gone = yield* dialect.gone
     if (gone.length > 0) {
       if (!migrate) {

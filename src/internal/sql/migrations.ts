@@ -19,8 +19,8 @@ export interface Migrations {
   /** The number of the last migration that ran. */
   readonly applied: Effect.Effect<number, SqlError>
   readonly all: ReadonlyArray<{ readonly name: string; readonly statements: ReadonlyArray<string> }>
-  /** Why the tables are not those of the stores, or `undefined`. */
-  readonly mismatch: Effect.Effect<string | undefined, SqlError>
+  /** Why the tables of a group are not those of the stores, or `undefined`. */
+  readonly mismatch: (group: Tables.Group) => Effect.Effect<string | undefined, SqlError>
   /** Functions that are gone: a restore of the tables alone leaves them out. */
   readonly gone: Effect.Effect<ReadonlyArray<{ readonly name: string; readonly statement: string }>, SqlError>
   /** Counts transaction ids on after a restore. */

@@ -12,11 +12,15 @@ export interface Names {
   readonly migrations: string
   /** The base to which the transaction ids of this cluster are added. PostgreSQL only. */
   readonly cluster: string
+  readonly subscriptions: string
+  readonly checkpoints: string
+  readonly parked: string
+  readonly members: string
 }
 
 const defaultPrefix = "eventsourcing"
 
-// PostgreSQL cuts names at 63 bytes without an error, and our longest suffix has 14
+// PostgreSQL cuts names at 63 bytes without an error, and our longest suffix, `_subscriptions_active`, has 21
 const pattern = /^(?:[A-Za-z_][A-Za-z0-9_]{0,39}\.)?[A-Za-z_][A-Za-z0-9_]{0,39}$/
 
 export const names = (
@@ -34,7 +38,11 @@ export const names = (
       events: `${prefix}_events`,
       snapshots: `${prefix}_snapshots`,
       migrations: `${prefix}_migrations`,
-      cluster: `${prefix}_cluster`
+      cluster: `${prefix}_cluster`,
+      subscriptions: `${prefix}_subscriptions`,
+      checkpoints: `${prefix}_checkpoints`,
+      parked: `${prefix}_parked`,
+      members: `${prefix}_members`
     })
     : new InvalidOption({
       option: "prefix",
@@ -60,8 +68,21 @@ export const unqualified = (name: string): string => name.slice(name.indexOf("."
 /** The columns of the unique indexes that decide between appends: an index may be rebuilt under another name. */
 export const eventKeys: ReadonlyArray<string> = ["event_id", "aggregate,stream_id,version"]
 
+/** The tables of the events and their snapshots, or those of the checkpoints. */
+export type Group = "events" | "checkpoints"
+
 /** The columns and unique indexes that the stores need in each table. */
-export const required = (names: Names, dialect: { readonly eventColumns: ReadonlyArray<string> }) => [
+export const required = (
+  names: Names,
+  group: Group,
+  dialect: { readonly eventColumns: ReadonlyArray<string> }
+): ReadonlyArray<{
+  readonly table: string
+  readonly columns: ReadonlyArray<string>
+  readonly uniqueKeys: ReadonlyArray<string>
+}> => group === "events" ? requiredOfEvents(names, dialect) : requiredOfCheckpoints(names)
+
+const requiredOfEvents = (names: Names, dialect: { readonly eventColumns: ReadonlyArray<string> }) => [
   {
     table: names.events,
     columns: ["aggregate", "stream_id", "version", "event_id", "type", "payload", "metadata", ...dialect.eventColumns],
@@ -72,4 +93,26 @@ export const required = (names: Names, dialect: { readonly eventColumns: Readonl
     columns: ["aggregate", "stream_id", "schema_version", "version", "event_id", "fingerprint", "state", "time"],
     uniqueKeys: ["aggregate,stream_id,schema_version"]
   }
+]
+
+const requiredOfCheckpoints = ({ checkpoints, members, parked, subscriptions }: Names) => [
+  {
+    table: subscriptions,
+    columns: ["name", "version", "kind", "definition", "wanted", "active"],
+    uniqueKeys: ["name,version"]
+  },
+  {
+    table: checkpoints,
+    columns: [
+      ...["name", "version", "part", "parts", "position", "handled", "owner", "epoch", "lease_until"],
+      ...["stopped_at", "stopped_position", "stopped_reason", "hold", "hold_until"]
+    ],
+    uniqueKeys: ["name,version,part"]
+  },
+  {
+    table: parked,
+    columns: ["name", "version", "position", "event_id", "stream", "kind", "reason", "parked_at"],
+    uniqueKeys: ["name,version,position"]
+  },
+  { table: members, columns: ["name", "version", "owner", "until"], uniqueKeys: ["name,version,owner"] }
 ]

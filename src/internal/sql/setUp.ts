@@ -12,7 +12,11 @@ import { asDurable, lowerBusyTimeout } from "./sqlite/pragmas.js"
 import * as Sqlite from "./sqlite/statements.js"
 
 /** Prepares the client and the tables when a SQL store is built. `more` are the options that this store has besides. */
-export const setUp = (options: Migrate.Options | undefined, more: ReadonlyArray<string> = []): Effect.Effect<
+export const setUp = (
+  options: Migrate.Options | undefined,
+  more: ReadonlyArray<string> = [],
+  group: Tables.Group = "events"
+): Effect.Effect<
   { readonly client: Client.StoreClient; readonly dialect: Dialect; readonly names: Tables.Names },
   InvalidOption | Migrate.MigrationError,
   SqlClient.SqlClient
@@ -28,7 +32,7 @@ export const setUp = (options: Migrate.Options | undefined, more: ReadonlyArray<
         mssql: () => unknownDialect("mssql"),
         clickhouse: () => unknownDialect("clickhouse")
       })
-      yield* run(Effect.provideService(Migrate.runOn(names, options), SqlClient.SqlClient, identity))
+      yield* run(Effect.provideService(Migrate.runOn(names, options, [group]), SqlClient.SqlClient, identity))
       const schema = Tables.schemaOf(names)
       if (schema !== undefined && dialect === Sqlite.dialect) yield* run(asDurable(sql, schema))
       return { client, dialect, names }

@@ -15,7 +15,8 @@ export const all = (names: Names): Migrations["all"] => [
   { name: "create_functions", statements: PgOlderFunctions.make(names).map(PgFunctions.create) },
   { name: "create_functions_with_times", statements: created(PgFunctions.make(names), ["append", "load", "tail"]) },
   { name: "create_function_of_groups", statements: created(PgFunctions.make(names), ["appendGroup"]) },
-  { name: "create_function_of_grouped_loads", statements: created(PgFunctions.make(names), ["loadGroup"]) }
+  { name: "create_function_of_grouped_loads", statements: created(PgFunctions.make(names), ["loadGroup"]) },
+  { name: "create_checkpoints", statements: PgTables.checkpoints(names) }
 ]
 
 const created = <K extends string>(
@@ -73,20 +74,8 @@ ON CONFLICT (id) DO UPDATE SET base = excluded.base WHERE cluster.base < exclude
       (exists) => exists ? applied(sql, names) : Effect.succeed(0)
     ),
     all: all(names),
-    mismatch: mismatch(required(names, { eventColumns: ["transaction", "position", "time"] }), {
-      columns: (table) =>
-        sql.unsafe(
-          `SELECT ${pgText("attname", "name")} AS name FROM pg_attribute
-WHERE attrelid = to_regclass($1) AND attnum > 0 AND NOT attisdropped`,
-          [quoted(table)]
-        ),
-      uniqueKeys: (table) =>
-        sql.unsafe(
-          `SELECT ${pgText(PgTables.keyOfIndex, "text")} AS columns FROM pg_index
-WHERE indrelid = to_regclass($1) AND indisunique AND indisvalid AND indpred IS NULL`,
-          [quoted(table)]
-        )
-    }),
+    mismatch: (group) =>
+      mismatch(required(names, group, { eventColumns: ["transaction", "position", "time"] }), catalogue(sql)),
     gone: Effect.map(
       sql.unsafe<Row.Row>(
         `SELECT ${pgText("name", "text")} AS name FROM unnest($1::text[]) AS name WHERE to_regprocedure(name) IS NULL`,
@@ -103,6 +92,21 @@ WHERE indrelid = to_regclass($1) AND indisunique AND indisvalid AND indpred IS N
       )
   }
 }
+
+const catalogue = (sql: SqlClient.SqlClient): Parameters<typeof mismatch>[1] => ({
+  columns: (table) =>
+    sql.unsafe(
+      `SELECT ${pgText("attname", "name")} AS name FROM pg_attribute
+WHERE attrelid = to_regclass($1) AND attnum > 0 AND NOT attisdropped`,
+      [quoted(table)]
+    ),
+  uniqueKeys: (table) =>
+    sql.unsafe(
+      `SELECT ${pgText(PgTables.keyOfIndex, "text")} AS columns FROM pg_index
+WHERE indrelid = to_regclass($1) AND indisunique AND indisvalid AND indpred IS NULL`,
+      [quoted(table)]
+    )
+})
 
 const setting = (name: string): string => pgText(`current_setting('${name}')`, "text")
 

@@ -7,6 +7,7 @@ import { eventKeys, type Names, quoted } from "../names.js"
 import * as Row from "../row.js"
 import { keyOf, ofStream } from "../snapshotChoice.js"
 import { byShape, postgres as write, type Query } from "../statement.js"
+import * as Checkpoints from "./checkpointStatements.js"
 import * as Feed from "./feedStatements.js"
 import * as PgFunctions from "./functions.js"
 import * as GroupStatement from "./groupStatement.js"
@@ -104,7 +105,8 @@ export const dialect: Dialect = {
   write,
   column: pgText,
   counted: (deletion) => `WITH deleted AS (${deletion}) SELECT ${pgText("count(*)", "bigint")} AS count FROM deleted`,
-  events
+  events,
+  checkpoints: Checkpoints.spec
 }
 
 const appendParams = ({ events, expected, stream }: AppendOptions): ReadonlyArray<unknown> => {

@@ -38,6 +38,63 @@ export const statements = (names: Names): ReadonlyArray<string> => [
   `INSERT INTO ${quoted(names.cluster)} (base) VALUES (0) ON CONFLICT DO NOTHING`
 ]
 
+/**
+ * The tables of the checkpoints. The row of a partition changes with each batch, so its page has room for more versions of
+ * it. No index has a column that a batch changes.
+ */
+export const checkpoints = (names: Names): ReadonlyArray<string> => [
+  `CREATE TABLE IF NOT EXISTS ${quoted(names.subscriptions)} (
+  version integer NOT NULL,
+  wanted integer NOT NULL,
+  active boolean NOT NULL,
+  kind text COLLATE "C" NOT NULL,
+  name text COLLATE "C" NOT NULL,
+  definition text COLLATE "C" NOT NULL,
+  PRIMARY KEY (name, version)
+)`,
+  `CREATE UNIQUE INDEX IF NOT EXISTS ${quoted(`${unqualified(names.subscriptions)}_active`)} ON ${
+    quoted(names.subscriptions)
+  } (name) WHERE active`,
+  `CREATE TABLE IF NOT EXISTS ${quoted(names.checkpoints)} (
+  handled bigint NOT NULL,
+  epoch bigint NOT NULL,
+  lease_until bigint NOT NULL,
+  hold_until bigint,
+  stopped_at bigint,
+  version integer NOT NULL,
+  part integer NOT NULL,
+  parts integer NOT NULL,
+  name text COLLATE "C" NOT NULL,
+  position text COLLATE "C" NOT NULL,
+  owner text COLLATE "C",
+  hold text COLLATE "C",
+  stopped_position text COLLATE "C",
+  stopped_reason text,
+  PRIMARY KEY (name, version, part)
+) WITH (fillfactor = 50)`,
+  `CREATE TABLE IF NOT EXISTS ${quoted(names.parked)} (
+  parked_at bigint NOT NULL,
+  version integer NOT NULL,
+  name text COLLATE "C" NOT NULL,
+  position text COLLATE "C" NOT NULL,
+  event_id text COLLATE "C" NOT NULL,
+  stream text COLLATE "C" NOT NULL,
+  kind text COLLATE "C" NOT NULL,
+  reason text NOT NULL,
+  PRIMARY KEY (name, version, position)
+)`,
+  `CREATE INDEX IF NOT EXISTS ${quoted(`${unqualified(names.parked)}_stream`)} ON ${
+    quoted(names.parked)
+  } (name, version, stream, position)`,
+  `CREATE TABLE IF NOT EXISTS ${quoted(names.members)} (
+  until bigint NOT NULL,
+  version integer NOT NULL,
+  name text COLLATE "C" NOT NULL,
+  owner text COLLATE "C" NOT NULL,
+  PRIMARY KEY (name, version, owner)
+)`
+]
+
 export const schema = (names: Names): ReadonlyArray<string> => {
   const name = schemaOf(names)
   return name === undefined ? [] : [`CREATE SCHEMA IF NOT EXISTS ${quoted(name)}`]

@@ -3,12 +3,13 @@ import * as Effect from "effect/Effect"
 import { InvalidOption } from "../../../InvalidOption.js"
 import * as Position from "../../../Position.js"
 import { applied, type Migrations, mismatch } from "../migrations.js"
-import { identifier, type Names, required, schemaOf, unqualified } from "../names.js"
+import { type Group, identifier, type Names, required, schemaOf, unqualified } from "../names.js"
 import * as Row from "../row.js"
 import * as SqliteTables from "./tables.js"
 
 export const all = (names: Names): Migrations["all"] => [
-  { name: "create_tables", statements: SqliteTables.statements(names) }
+  { name: "create_tables", statements: SqliteTables.statements(names) },
+  { name: "create_checkpoints", statements: SqliteTables.checkpoints(names) }
 ]
 
 export const migrations = (sql: SqlClient.SqlClient, names: Names): Migrations => {
@@ -18,28 +19,31 @@ export const migrations = (sql: SqlClient.SqlClient, names: Names): Migrations =
 WHERE type = 'table' AND name = ${unqualified(names.migrations)} COLLATE NOCASE`
   const attached = sql`SELECT NULL AS found FROM pragma_database_list WHERE name = ${schema} COLLATE NOCASE`
   // SQLite takes names that differ only in case for the same
+  const tables = [
+    ...[names.events, names.snapshots, names.migrations],
+    ...[names.subscriptions, names.checkpoints, names.parked, names.members]
+  ].map(unqualified)
   const otherSpelling = Effect.map(
-    Effect.forEach(
-      [names.events, names.snapshots, names.migrations],
-      (name) =>
-        sql<{ readonly name: unknown }>`SELECT name FROM ${identifier(sql, catalogue)}
-WHERE name = ${unqualified(name)} COLLATE NOCASE AND name <> ${unqualified(name)}`
-    ),
-    (found) =>
-      found.flat().map(({ name }) =>
+    sql<{ readonly name: unknown }>`SELECT found.name AS name
+FROM json_each(${JSON.stringify(tables)}) AS wanted
+JOIN ${identifier(sql, catalogue)} AS found ON found.name = wanted.value COLLATE NOCASE AND found.name <> wanted.value
+ORDER BY wanted.key LIMIT 1`,
+    (rows) =>
+      rows.map(({ name }) =>
         `the table ${
           Row.text(name)
         } is there, whose name differs only in upper and lower case, which SQLite takes for ` +
         "the same: write the prefix as it was written first, or choose another"
       ).at(0)
   )
-  const mismatched = mismatch(required(names, { eventColumns: ["position", "time"] }), {
-    columns: (table) => sql`SELECT name FROM pragma_table_info(${unqualified(table)}, ${schema})`,
-    uniqueKeys: (table) =>
-      sql`SELECT (
+  const mismatched = (group: Group) =>
+    mismatch(required(names, group, { eventColumns: ["position", "time"] }), {
+      columns: (table) => sql`SELECT name FROM pragma_table_info(${unqualified(table)}, ${schema})`,
+      uniqueKeys: (table) =>
+        sql`SELECT (
 SELECT group_concat(name, ',') FROM (SELECT name FROM pragma_index_info(list.name, ${schema}) ORDER BY seqno)
 ) AS columns FROM pragma_index_list(${unqualified(table)}, ${schema}) AS list WHERE list."unique" = 1`
-  })
+    })
   return {
     problem: Effect.flatMap(attached, (rows) =>
       schema.toLowerCase() === "temp"
@@ -53,7 +57,11 @@ SELECT group_concat(name, ',') FROM (SELECT name FROM pragma_index_info(list.nam
     applied: Effect.flatMap(exists, (rows) => rows.length === 0 ? Effect.succeed(0) : applied(sql, names)),
     all: all(names),
     // checked again: another process may have created the tables meanwhile
-    mismatch: Effect.flatMap(otherSpelling, (problem) => problem === undefined ? mismatched : Effect.succeed(problem)),
+    mismatch: (group) =>
+      Effect.flatMap(
+        otherSpelling,
+        (problem) => problem === undefined ? mismatched(group) : Effect.succeed(problem)
+      ),
     gone: Effect.succeed([]),
     countOn: Effect.void,
     countOnAfter: (position) => {

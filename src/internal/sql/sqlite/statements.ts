@@ -5,6 +5,7 @@ import { eventKeys, type Names, quoted, unqualified } from "../names.js"
 import * as Row from "../row.js"
 import * as SnapshotChoice from "../snapshotChoice.js"
 import { byShape, sqlite as write } from "../statement.js"
+import * as Checkpoints from "./checkpointStatements.js"
 import * as Feed from "./feedStatements.js"
 import * as Import from "./importStatements.js"
 
@@ -80,7 +81,8 @@ export const dialect: Dialect = {
   write,
   column: (expression) => expression,
   counted: (deletion) => deletion,
-  events
+  events,
+  checkpoints: Checkpoints.spec
 }
 
 const append = (events: string): EventStatements["append"] => {

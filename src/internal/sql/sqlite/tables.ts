@@ -34,6 +34,60 @@ export const statements = (names: Names): ReadonlyArray<string> => [
 // SQLite takes the schema of an index from the index's name, and looks for the table there
 const feedIndex = (names: Names): string => quoted(`${names.events}_feed`)
 
+/** The tables of the checkpoints. */
+export const checkpoints = (names: Names): ReadonlyArray<string> => [
+  `CREATE TABLE IF NOT EXISTS ${quoted(names.subscriptions)} (
+  name TEXT NOT NULL,
+  version INTEGER NOT NULL,
+  kind TEXT NOT NULL,
+  definition TEXT NOT NULL,
+  wanted INTEGER NOT NULL,
+  active INTEGER NOT NULL,
+  PRIMARY KEY (name, version)
+) STRICT`,
+  `CREATE UNIQUE INDEX IF NOT EXISTS ${quoted(`${names.subscriptions}_active`)} ON ${
+    quoted(unqualified(names.subscriptions))
+  } (name) WHERE active`,
+  `CREATE TABLE IF NOT EXISTS ${quoted(names.checkpoints)} (
+  name TEXT NOT NULL,
+  version INTEGER NOT NULL,
+  part INTEGER NOT NULL,
+  parts INTEGER NOT NULL,
+  position TEXT NOT NULL,
+  handled INTEGER NOT NULL,
+  owner TEXT,
+  epoch INTEGER NOT NULL,
+  lease_until INTEGER NOT NULL,
+  stopped_at INTEGER,
+  stopped_position TEXT,
+  stopped_reason TEXT,
+  hold TEXT,
+  hold_until INTEGER,
+  PRIMARY KEY (name, version, part)
+) STRICT`,
+  `CREATE TABLE IF NOT EXISTS ${quoted(names.parked)} (
+  name TEXT NOT NULL,
+  version INTEGER NOT NULL,
+  position TEXT NOT NULL,
+  event_id TEXT NOT NULL,
+  stream TEXT NOT NULL,
+  kind TEXT NOT NULL,
+  reason TEXT NOT NULL,
+  parked_at INTEGER NOT NULL,
+  PRIMARY KEY (name, version, position)
+) STRICT`,
+  `CREATE INDEX IF NOT EXISTS ${quoted(`${names.parked}_stream`)} ON ${
+    quoted(unqualified(names.parked))
+  } (name, version, stream, position)`,
+  `CREATE TABLE IF NOT EXISTS ${quoted(names.members)} (
+  name TEXT NOT NULL,
+  version INTEGER NOT NULL,
+  owner TEXT NOT NULL,
+  until INTEGER NOT NULL,
+  PRIMARY KEY (name, version, owner)
+) STRICT`
+]
+
 export const migrations = (names: Names): string =>
   `CREATE TABLE IF NOT EXISTS ${quoted(names.migrations)} (
   migration_id INTEGER PRIMARY KEY NOT NULL,

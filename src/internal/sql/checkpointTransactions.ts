@@ -1,0 +1,273 @@
+// Runs the operations of the checkpoint store that change several rows, or run an effect, in a transaction.
+//
+// A batch updates the row of its partition first: this fences a former owner, and locks the row. The other transactions lock
+// the rows of their versions first, then those of the partitions, in one order, so that two of them do not block each other.
+import { SqlError } from "@effect/sql/SqlError"
+import * as Effect from "effect/Effect"
+import * as Option from "effect/Option"
+import * as Position from "../../Position.js"
+import type { Advanced, AdvanceOptions, Key, Lease, Registration } from "../projection/model.js"
+import { verdict } from "../projection/registering.js"
+import { CheckpointStoreError, type LeaseLost, SubscriptionMismatch } from "../projection/storeErrors.js"
+import { later } from "../store/later.js"
+import { isTraced } from "../tracing.js"
+import * as Rows from "./checkpointRows.js"
+import { failure, lost, type Services } from "./checkpoints.js"
+import * as Row from "./row.js"
+import type { Query } from "./statement.js"
+import * as Transactions from "./transactions.js"
+
+export const make = (services: Services) => ({
+  register: (registration: Registration) => register(services, registration),
+  advance: <A, E, R>(
+    lease: Lease,
+    options: AdvanceOptions,
+    effect: (parked: ReadonlySet<string>) => Effect.Effect<A, E, R>
+  ) => advance(services, lease, options, effect),
+  resume: (key: Key) => resume(services, key),
+  unpark: <A, E, R>(key: Key, positions: ReadonlyArray<Position.Position>, effect: Effect.Effect<A, E, R>) =>
+    unpark(services, key, positions, effect),
+  hold: (keys: ReadonlyArray<Key>, ttl: number) => hold(services, keys, ttl),
+  repartition: (key: Key) => repartition(services, key),
+  promote: <A, E, R>(key: Key, effect: Effect.Effect<A, E, R>) => promote(services, key, effect),
+  remove: (key: Key) => remove(services, key)
+})
+
+/** Runs an effect of the caller's in a transaction. Its failures stay as they are. */
+const transact = <A, E, R>(
+  { client }: Services,
+  operation: string,
+  name: string,
+  effect: Effect.Effect<A, E, R>
+): Effect.Effect<A, E | CheckpointStoreError, R> =>
+  Effect.withFiberRuntime((fiber) => {
+    // the client would make a span for the transaction
+    const traced = isTraced(fiber) ? Effect.withTracerEnabled(effect, true) : effect
+    const transaction = Transactions.beginOrNest(
+      client.sql,
+      traced,
+      (reason, error) => failure(operation, name, reason !== "Unknown")(error)
+    )
+    return Effect.withTracerEnabled(transaction, false)
+  })
+
+/** Runs statements in a transaction, again if it was undone. */
+const repeated = <A, E>(
+  { client }: Services,
+  operation: string,
+  name: string | undefined,
+  effect: Effect.Effect<A, E>
+): Effect.Effect<A, Exclude<E, SqlError> | CheckpointStoreError> =>
+  Effect.catchIf(client.run(client.transaction(effect)), isSqlError, failure(operation, name))
+
+const isSqlError = (error: unknown): error is SqlError => error instanceof SqlError
+
+/** Runs a statement of a transaction that runs an effect of the caller's too. */
+const stepOf = ({ client }: Services, operation: string, name: string) => {
+  const failed = failure(operation, name, true)
+  return (query: Query) => Effect.mapError(client.execute(query), failed)
+}
+
+const all = ({ client }: Services, queries: ReadonlyArray<Query>) =>
+  Effect.forEach(queries, client.execute, { discard: true })
+
+const register = (services: Services, registration: Registration) => {
+  const { client: { execute }, statements } = services
+  const { from, name, partitions } = registration
+  return repeated(
+    services,
+    "register",
+    name,
+    Effect.gen(function*() {
+      yield* execute(statements.registering(name))
+      const versions = (yield* execute(statements.versions(name))).map(Rows.version)
+      const known = verdict(versions, registration)
+      if (known instanceof SubscriptionMismatch) return yield* known
+      if (known === "New") {
+        yield* execute(statements.add(registration))
+        yield* execute(statements.addPartitions(registration, { of: partitions, position: from, handled: 0, epoch: 0 }))
+        return
+      }
+      yield* execute(statements.forget(registration))
+      // the row may be locked for a while: it is not touched without need
+      const isWanted = versions.some(({ version, wanted }) => version === registration.version && wanted === partitions)
+      if (!isWanted) yield* execute(statements.want(registration))
+    })
+  )
+}
+
+const advance = <A, E, R>(
+  services: Services,
+  lease: Lease,
+  options: AdvanceOptions,
+  effect: (parked: ReadonlySet<string>) => Effect.Effect<A, E, R>
+): Effect.Effect<Advanced<A>, E | LeaseLost | CheckpointStoreError, R> => {
+  const { client, statements } = services
+  const { name } = lease
+  const { streams, to, ttl } = options
+  const step = stepOf(services, "advance", name)
+  const parkedOf = (row: Row.Row) =>
+    streams.length === 0 || !Rows.flag(row.parked)
+      ? Effect.succeed(new Set<string>())
+      : Effect.map(step(statements.parkedOf(lease, streams)), (rows) =>
+        new Set(rows.map(({ stream }) => Row.text(stream))))
+  const run: Effect.Effect<Advanced<A>, E | LeaseLost | CheckpointStoreError, R> = Effect.flatMap(
+    step(statements.advance(lease, options)),
+    ([row]) =>
+      row === undefined
+        ? Effect.flatMap(step(statements.held(lease)), ([row]) =>
+          row === undefined ? lost(lease) : Option.match(Rows.hold(row), {
+            // the hold ended in between
+            onNone: () =>
+              run,
+            onSome: (hold) => Effect.succeed<Advanced<A>>({ _tag: "Held", hold })
+          }))
+        : Effect.flatMap(parkedOf(row), effect).pipe(
+          Effect.zipLeft(step(statements.extend(lease, ttl))),
+          Effect.map((value): Advanced<A> => ({ _tag: "Advanced", lease: { ...lease, position: to }, value }))
+        )
+  )
+  return Effect.flatMap(client.inTransaction, (inTransaction) =>
+    inTransaction
+      ? new CheckpointStoreError({
+        operation: "advance",
+        name,
+        reason: "InvalidInput",
+        mayHaveHappened: false,
+        detail: "it commits a transaction of its own, and must not run inside another one"
+      })
+      : transact(services, "advance", name, run))
+}
+
+/** Locks versions and their partitions. All partitions of the versions stay as they are until the transaction ends. */
+const lock = ({ client: { execute }, statements }: Services, keys: ReadonlyArray<Key>) =>
+  Effect.gen(function*() {
+    const versions = (yield* execute(statements.lockKeys(keys))).map(Rows.lockedVersion)
+    // a statement of its own, that sees the partitions of the version as it is now
+    const partitions = (yield* execute(statements.lockPartitions(keys))).map(Rows.lockedPartition)
+    return { versions, partitions }
+  })
+
+const resume = (services: Services, key: Key): Effect.Effect<number, CheckpointStoreError> =>
+  repeated(
+    services,
+    "resume",
+    key.name,
+    Effect.zipRight(
+      lock(services, [key]),
+      Effect.map(services.client.execute(services.statements.resume(key)), (rows) => rows.length)
+    )
+  )
+
+const hold = (
+  services: Services,
+  keys: ReadonlyArray<Key>,
+  ttl: number
+): Effect.Effect<Position.Position, CheckpointStoreError> =>
+  repeated(
+    services,
+    "hold",
+    keys.at(0)?.name,
+    Effect.gen(function*() {
+      const { partitions } = yield* lock(services, keys)
+      const at = partitions.map(({ position }) => position).reduce(later, Position.start)
+      yield* services.client.execute(services.statements.hold(keys, at, ttl))
+      return at
+    })
+  )
+
+const repartition = (services: Services, key: Key): Effect.Effect<boolean, CheckpointStoreError> =>
+  repeated(
+    services,
+    "repartition",
+    key.name,
+    Effect.gen(function*() {
+      const { partitions, versions: [version] } = yield* lock(services, [key])
+      if (version === undefined) return false
+      if (partitions.length === version.wanted) return true
+      const position = Rows.common(partitions)
+      if (position === undefined) return false
+      const { statements } = services
+      yield* all(services, [
+        statements.removePartitions(key),
+        statements.addPartitions(key, {
+          of: version.wanted,
+          position,
+          handled: partitions.reduce((sum, { handled }) => sum + handled, 0),
+          epoch: partitions.reduce((highest, { epoch }) => Math.max(highest, epoch), 0) + 1
+        })
+      ])
+      return true
+    })
+  )
+
+const unpark = <A, E, R>(
+  services: Services,
+  key: Key,
+  positions: ReadonlyArray<Position.Position>,
+  effect: Effect.Effect<A, E, R>
+): Effect.Effect<Option.Option<A>, E | CheckpointStoreError, R> => {
+  const { statements } = services
+  const step = stepOf(services, "unpark", key.name)
+  const distinct = Array.from(new Set(positions))
+  return transact(
+    services,
+    "unpark",
+    key.name,
+    Effect.gen(function*() {
+      const { versions } = yield* Effect.mapError(lock(services, [key]), failure("unpark", key.name, true))
+      const [row] = yield* step(statements.countParked(key, distinct))
+      if (versions.length === 0 || Row.number(row.count) < distinct.length) return Option.none<A>()
+      // before the effect, which may park some of them again
+      yield* step(statements.unpark(key, distinct))
+      return Option.some(yield* effect)
+    })
+  )
+}
+
+const promote = <A, E, R>(
+  services: Services,
+  key: Key,
+  effect: Effect.Effect<A, E, R>
+): Effect.Effect<Option.Option<A>, E | SubscriptionMismatch | CheckpointStoreError, R> => {
+  const { statements } = services
+  const step = stepOf(services, "promote", key.name)
+  return transact(
+    services,
+    "promote",
+    key.name,
+    Effect.gen(function*() {
+      const versions = (yield* step(statements.lockNamed(key.name))).map(Rows.lockedVersion)
+      if (!versions.some(({ version }) => version === key.version)) return yield* mismatch(key, "Unknown")
+      const both = versions
+        .filter(({ active, version }) => active || version === key.version)
+        .map(({ version }) => ({ name: key.name, version }))
+      const partitions = (yield* step(statements.lockPartitions(both))).map(Rows.lockedPartition)
+      if (Rows.common(partitions) === undefined) return Option.none<A>()
+      const value = yield* effect
+      yield* Effect.forEach([...statements.activate(key), statements.endHold(both)], step, { discard: true })
+      return Option.some(value)
+    })
+  )
+}
+
+const remove = (
+  services: Services,
+  key: Key
+): Effect.Effect<boolean, SubscriptionMismatch | CheckpointStoreError> =>
+  repeated(
+    services,
+    "remove",
+    key.name,
+    Effect.gen(function*() {
+      const { partitions, versions: [version] } = yield* lock(services, [key])
+      if (version === undefined) return false
+      if (version.active) return yield* mismatch(key, "Active")
+      if (partitions.some(({ leased }) => leased)) return yield* mismatch(key, "Owned")
+      yield* all(services, services.statements.remove(key))
+      return true
+    })
+  )
+
+const mismatch = ({ name, version }: Key, reason: SubscriptionMismatch["reason"]) =>
+  new SubscriptionMismatch({ name, version, reason })
