@@ -1,17 +1,20 @@
 import type { SqlClient } from "@effect/sql"
-import { Layer } from "effect"
-import { EventStoreContract, SnapshotStoreContract } from "effect-eventsourcing/testing"
+import { Clock, Effect, Layer } from "effect"
+import { CheckpointStore, Postgres, SqlCheckpointStore } from "effect-eventsourcing"
+import { CheckpointStoreContract, EventStoreContract, SnapshotStoreContract } from "effect-eventsourcing/testing"
 import { afterAll, describe, it } from "vitest"
 import {
   groupingStores,
   kinds,
+  migratedDatabase,
   postgresTemporaryDatabase,
   sqliteFile,
   sqliteTemporaryFile,
   sqlStores
 } from "./utils/backends.js"
 import { everything, sizes } from "./utils/mode.js"
-import { tamper } from "./utils/tamper.js"
+import { poolClient } from "./utils/postgres.js"
+import { expiry, tamper } from "./utils/tamper.js"
 
 const runner = { afterAll, describe, it }
 
@@ -33,4 +36,32 @@ if (everything) {
 
 for (const [name, client] of clients.filter(([name]) => everything || name !== "SQLite file")) {
   EventStoreContract.suite(runner, name, Layer.provideMerge(sqlStores, client), tamper)
+}
+
+// the time of the store in memory, which a case can let pass
+let passed = 0
+const real = Clock.make()
+const now = () => real.unsafeCurrentTimeMillis() + passed
+const hourPassing = Layer.setClock({
+  [Clock.ClockTypeId]: Clock.ClockTypeId,
+  unsafeCurrentTimeMillis: now,
+  currentTimeMillis: Effect.sync(now),
+  unsafeCurrentTimeNanos: () => real.unsafeCurrentTimeNanos(),
+  currentTimeNanos: real.currentTimeNanos,
+  sleep: (duration) => real.sleep(duration)
+})
+
+CheckpointStoreContract.suite(runner, memory, Layer.merge(CheckpointStore.layerMemory, hourPassing), {
+  expire: () =>
+    Effect.sync(() => {
+      passed += 3_600_000
+    })
+})
+
+const prepared = Layer.unwrapScoped(
+  Effect.map(migratedDatabase, (url) => poolClient(url, Postgres.preparePool))
+)
+
+for (const [name, client] of [...clients, ["PostgreSQL, prepared", prepared] as const]) {
+  CheckpointStoreContract.suite(runner, name, Layer.provideMerge(SqlCheckpointStore.layer, client), expiry)
 }

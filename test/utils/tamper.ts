@@ -1,7 +1,7 @@
 import { SqlClient } from "@effect/sql"
 import { Effect } from "effect"
-import type { StreamId } from "effect-eventsourcing"
-import type { EventStoreContract } from "effect-eventsourcing/testing"
+import type { CheckpointStore, StreamId } from "effect-eventsourcing"
+import type { CheckpointStoreContract, EventStoreContract } from "effect-eventsourcing/testing"
 
 export const ofStream = ({ aggregate, id }: StreamId.StreamId, sql: SqlClient.SqlClient) =>
   sql.and([sql`aggregate = ${aggregate}`, sql`stream_id = ${id}`])
@@ -17,4 +17,16 @@ export const tamper: EventStoreContract.Capabilities<SqlClient.SqlClient> = {
     change((sql) =>
       sql`UPDATE eventsourcing_events SET payload = '{' WHERE ${ofStream(stream, sql)} AND version = ${version}`
     )
+}
+
+/** Ends the time of what a subscription has, as hours without its processes do. */
+export const expiry: CheckpointStoreContract.Capabilities<SqlClient.SqlClient> = {
+  expire: ({ name, version }: CheckpointStore.Key) =>
+    change((sql) => {
+      const ofKey = sql.and([sql`name = ${name}`, sql`version = ${version}`])
+      return Effect.all([
+        sql`UPDATE eventsourcing_checkpoints SET lease_until = 1, hold_until = 1 WHERE ${ofKey}`,
+        sql`UPDATE eventsourcing_members SET until = 1 WHERE ${ofKey}`
+      ])
+    })
 }

@@ -165,7 +165,8 @@ const free = (partition: Partition): void => {
 
 const ownedNow = (all: Subscriptions, lease: Lease): Partition | LeaseLost => {
   const partition = all.get(text(lease))?.partitions[lease.index]
-  return partition !== undefined && partition.epoch === lease.epoch && partition.owner === lease.owner
+  return partition !== undefined && partition.of === lease.of && partition.epoch === lease.epoch &&
+      partition.owner === lease.owner
     ? partition
     : new LeaseLost({ name: lease.name, version: lease.version, index: lease.index, epoch: lease.epoch })
 }
