@@ -243,16 +243,18 @@ SELECT event_id AS id FROM eventsourcing_tail_1('Account', 'a', 1, 10)`
       }
       const tables = yield* sql<{ readonly name: string }>`SELECT schemaname || '.' || tablename AS name FROM pg_tables
 WHERE schemaname = 'es' ORDER BY 1`
-      assert.deepStrictEqual(tables.map(({ name }) => name), [
-        "es.four_cluster",
-        "es.four_events",
-        "es.four_migrations",
-        "es.four_snapshots",
-        "es.three_cluster",
-        "es.three_events",
-        "es.three_migrations",
-        "es.three_snapshots"
-      ])
+      assert.deepStrictEqual(
+        tables.map(({ name }) => name),
+        ["four", "three"].flatMap((prefix) =>
+          ["checkpoints", "cluster", "events", "members", "migrations", "parked", "snapshots", "subscriptions"]
+            .map((name) => `es.${prefix}_${name}`)
+        )
+      )
+      const longest = "x".repeat(40)
+      yield* SqlMigrations.run({ prefix: longest })
+      const indexes = yield* sql<{ readonly name: string }>`SELECT indexname AS name FROM pg_indexes
+WHERE indexname LIKE ${`${longest}%`} AND indexname LIKE '%\\_active'`
+      assert.deepStrictEqual(indexes.map(({ name }) => name), [`${longest}_subscriptions_active`])
       // names that PostgreSQL would cut are refused before
       const failure = yield* Effect.flip(SqlEventStore.make({ prefix: "x".repeat(41) }))
       assert.instanceOf(failure, InvalidOption.InvalidOption)

@@ -200,6 +200,11 @@ describe("opening a file", () => {
   }
 })
 
+const tablesOf = (prefix: string) =>
+  ["checkpoints", "events", "members", "migrations", "parked", "snapshots", "subscriptions"].map(
+    (name) => `${prefix}_${name}`
+  )
+
 describe("prefix", () => {
   it.scoped("SqlStores.layerWith gives it to both stores, which share the client", () =>
     Effect.gen(function*() {
@@ -270,7 +275,7 @@ describe("prefix", () => {
       const sql = yield* SqlClient.SqlClient
       const tables =
         yield* sql`SELECT name FROM sqlite_master WHERE type = 'table' AND name LIKE 'three%' ORDER BY name`
-      assert.deepStrictEqual(tables.map(({ name }) => name), ["three_events", "three_migrations", "three_snapshots"])
+      assert.deepStrictEqual(tables.map(({ name }) => name), tablesOf("three"))
     }).pipe(Effect.provide(sqliteFile(":memory:"))))
 
   it.scoped("one that differs from another only in case is rejected, and so is a database that is not attached", () =>
@@ -318,7 +323,7 @@ describe("prefix", () => {
       for (const statement of yield* SqlMigrations.statementsSqlite({ prefix: "bank" })) db.exec(statement)
       const names = db.prepare("SELECT name FROM sqlite_master WHERE type = 'table' AND name LIKE 'bank%'").pluck()
         .all()
-      assert.deepStrictEqual(names.sort(), ["bank_events", "bank_migrations", "bank_snapshots"])
+      assert.deepStrictEqual(names.sort(), tablesOf("bank"))
     }))
 })
 
