@@ -34,7 +34,8 @@ export class CheckpointStoreError extends Schema.TaggedError<CheckpointStoreErro
 }) {
   /** @since 0.1.0 */
   override get message(): string {
-    const subject = this.name === undefined ? "" : ` of ${quote(this.name)}`
+    // without a name of its own it has that of its class
+    const subject = Object.hasOwn(this, "name") ? ` of ${quote(this.name)}` : ""
     return `CheckpointStore.${this.operation}${subject}: ${this.detail}`
   }
 }

@@ -84,7 +84,7 @@ export const registration = (registration: Registration): Problem => {
   if (wrong !== undefined) return wrong
   const { definition, from, kind, partitions } = registration
   return (["Projection", "Subscription"].includes(kind) ? undefined : "the kind is not Projection or Subscription") ??
-    textOf("the definition", definition, maxDefinitionBytes) ??
+    (definition === "" ? undefined : textOf("the definition", definition, maxDefinitionBytes)) ??
     whole("the number of partitions", partitions, 1, maxPartitions) ??
     position("from", from)
 }

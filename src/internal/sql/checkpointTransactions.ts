@@ -13,6 +13,7 @@ import { later } from "../store/later.js"
 import { isTraced } from "../tracing.js"
 import * as Rows from "./checkpointRows.js"
 import { failure, lost, type Services } from "./checkpoints.js"
+import { isRefusal } from "./failure.js"
 import * as Row from "./row.js"
 import type { Query } from "./statement.js"
 import * as Transactions from "./transactions.js"
@@ -43,11 +44,11 @@ const transact = <A, E, R>(
   Effect.withFiberRuntime((fiber) => {
     // the client would make a span for the transaction
     const traced = isTraced(fiber) ? Effect.withTracerEnabled(effect, true) : effect
-    const transaction = Transactions.beginOrNest(
-      client.sql,
-      traced,
-      (reason, error) => failure(operation, name, reason !== "Unknown")(error)
-    )
+    const transaction = Transactions.beginOrNest(client.sql, traced, (reason, error) => {
+      // the effect caught the failure of a statement, and would do so again
+      const isRefused = reason === "RolledBack" && isRefusal(error)
+      return failure(operation, name, { isCommitting: reason === "Unknown", isRefused })(error)
+    })
     return Effect.withTracerEnabled(transaction, false)
   })
 
@@ -62,9 +63,11 @@ const repeated = <A, E>(
 
 const isSqlError = (error: unknown): error is SqlError => error instanceof SqlError
 
+const inside = { isCommitting: false }
+
 /** Runs a statement of a transaction that runs an effect of the caller's too. */
 const stepOf = ({ client }: Services, operation: string, name: string) => {
-  const failed = failure(operation, name, true)
+  const failed = failure(operation, name, inside)
   return (query: Query) => Effect.mapError(client.execute(query), failed)
 }
 
@@ -215,7 +218,7 @@ const unpark = <A, E, R>(
     "unpark",
     key.name,
     Effect.gen(function*() {
-      const { versions } = yield* Effect.mapError(lock(services, [key]), failure("unpark", key.name, true))
+      const { versions } = yield* Effect.mapError(lock(services, [key]), failure("unpark", key.name, inside))
       const [row] = yield* step(statements.countParked(key, distinct))
       if (versions.length === 0 || Row.number(row.count) < distinct.length) return Option.none<A>()
       // before the effect, which may park some of them again

@@ -17,15 +17,19 @@ export interface Services {
   readonly statements: CheckpointStatements
 }
 
-/** The error of an operation for a failed statement. */
-export const failure = (operation: string, name?: string, inTransaction = false) => (error: SqlError) => {
+/** The error of an operation for a failed statement. Inside a transaction a statement commits nothing. */
+export const failure = (
+  operation: string,
+  name?: string,
+  { isCommitting, isRefused }: { readonly isCommitting: boolean; readonly isRefused?: boolean } = { isCommitting: true }
+) =>
+(error: SqlError) => {
   const { detail, kind, mayHaveHappened } = classify(error)
   return new CheckpointStoreError({
     operation,
     ...(name === undefined ? {} : { name }),
-    reason: kind === "Refused" || kind === "UniqueViolation" ? "Refused" : "Unavailable",
-    // what is not committed has not happened
-    mayHaveHappened: mayHaveHappened && !inTransaction,
+    reason: isRefused === true || kind === "Refused" || kind === "UniqueViolation" ? "Refused" : "Unavailable",
+    mayHaveHappened: mayHaveHappened && isCommitting,
     detail,
     cause: withoutRows(error)
   })

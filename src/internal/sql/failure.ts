@@ -41,6 +41,9 @@ class Refusal extends Error {
   }
 }
 
+/** Whether the library itself refused the statement. */
+export const isRefusal = ({ cause }: SqlError): boolean => cause instanceof Refusal
+
 export const classify = (error: SqlError): SqlFailure => {
   if (error.cause instanceof Refusal) {
     const { mayHaveHappened, message } = error.cause

@@ -153,7 +153,6 @@ const alone = (fresh: Fresh, lease: CheckpointStore.Lease): Attempts => {
   return [
     register({ partitions: 1_025 }),
     register({ kind: untyped("Reactor") }),
-    register({ definition: "" }),
     register({ definition: "\u0000" }),
     register({ from: notAPosition }),
     ...onLease(store, { ...lease, position: notAPosition }),
