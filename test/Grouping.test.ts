@@ -197,13 +197,21 @@ describe("lanes", () => {
       const other = yield* Deferred.make<void>()
       yield* Effect.fork(run("b", Deferred.await(other)))
       yield* settle
-      yield* Effect.forEach(["c", "d", "e", "f"], (item) => Effect.fork(run(item)))
+      yield* Effect.forEach(
+        ["c", "d", "e", "f"],
+        (item) => Effect.fork(Effect.zip(run(item), run(`${item} again`)))
+      )
       yield* settle
       yield* Deferred.succeed(until, undefined)
       yield* settle
+      assert.deepStrictEqual(sends.sends.map(({ items }) => items), [["c", "d", "e"]])
+      // what waits goes with the fibers of the group that ends
+      yield* Deferred.succeed(sends.sends[0].end, undefined)
+      yield* settle
+      assert.deepStrictEqual(sends.sends[1]?.items, ["f", "c again", "d again"])
       yield* Deferred.succeed(other, undefined)
       yield* settle
-      assert.deepStrictEqual(sends.sends.map(({ items }) => items), [["c", "d", "e"], ["f"]])
+      assert.deepStrictEqual(sends.sends[2]?.items, ["e again"])
     }))
 
   it.effect("a group has the operations that fit, and a heavy one runs alone although no lane is free", () =>

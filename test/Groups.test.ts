@@ -102,12 +102,18 @@ for (const [name, client] of kinds) {
       Effect.gen(function*() {
         const store = yield* EventStore.EventStore
         const time = Option.getOrThrow(DateTime.make("1999-12-31T23:59:59.999Z"))
-        yield* together([
+        const results = yield* together([
           append(store, "a", [event(), { ...event(), time }]),
           append(store, "b", [{ ...event(), time }]),
           append(store, "c", [event(), event()])
         ])
-        const times = yield* Effect.forEach(["a", "b", "c"], (name) => Stream.runCollect(store.read(stream(name))))
+        const told = results.map((result) =>
+          Option.exists(Option.flatMap(Either.getRight(result), (appended) => appended.time), (told) =>
+            DateTime.Equivalence(told, time))
+        )
+        assert.deepStrictEqual(told, [true, true, false])
+        const times = yield* Effect.forEach(["a", "b", "c"], (name) =>
+          Stream.runCollect(store.read(stream(name))))
         const isOld = times.map((events) =>
           Chunk.toReadonlyArray(events).map((event) => DateTime.Equivalence(event.time, time))
         )
