@@ -20,7 +20,9 @@ import { classify, eventStoreError } from "./internal/sql/failure.js"
 import * as Feed from "./internal/sql/feed.js"
 import * as Import from "./internal/sql/import.js"
 import * as LoadGroups from "./internal/sql/loadGroups.js"
+import * as Loads from "./internal/sql/loads.js"
 import type { Names } from "./internal/sql/names.js"
+import * as Pages from "./internal/sql/pages.js"
 import * as Row from "./internal/sql/row.js"
 import type { Services } from "./internal/sql/services.js"
 import { setUp } from "./internal/sql/setUp.js"
@@ -28,7 +30,6 @@ import * as SnapshotRows from "./internal/sql/snapshotRows.js"
 import * as Spans from "./internal/sql/spans.js"
 import type { Query } from "./internal/sql/statement.js"
 import type { InvalidOption } from "./InvalidOption.js"
-import type * as Snapshot from "./Snapshot.js"
 import type * as SqlMigrations from "./SqlMigrations.js"
 import * as StreamId from "./StreamId.js"
 
@@ -75,7 +76,7 @@ export const make: (options?: Options) => Effect.Effect<
   const { client, dialect, names } = yield* setUp(options, ["groupAppends", "groupLoads"])
   const groups = yield* groupsOf(options)
   const statements = dialect.events(names)
-  const { execute, executeValues, identity, inTransaction, repeat, swallow, transaction } = client
+  const { execute, identity, inTransaction, repeat, swallow, transaction } = client
   const services: Services = { client, statements }
   const feed = yield* Feed.make(client, names, statements)
   const span = Spans.make(client.sql)
@@ -116,12 +117,8 @@ export const make: (options?: Options) => Effect.Effect<
     import: importing(services, names, span),
     readTail: span(
       "EventStore.readTail",
-      (stream, options) =>
-        Effect.mapBoth(repeat(executeValues(statements.readTail({ ...options, stream }))), {
-          onFailure: eventStoreError("read", stream),
-          onSuccess: (rows) => toTail(statements, rows)
-        }),
-      (stream, options) => select(statements.readTail({ ...options, stream }), stream)
+      Loads.readTail(services),
+      (stream, options) => select(statements.readTail({ ...options, ...Pages.first(options.limit), stream }), stream)
     ),
     withSnapshots: (snapshots) => {
       const table = SnapshotRows.StoreWithTable.tableOf(snapshots)
@@ -131,13 +128,9 @@ export const make: (options?: Options) => Effect.Effect<
       return Option.some({
         read: span(
           "EventStore.load",
-          (stream, options) =>
-            Effect.mapBoth(repeat(send({ ...options, stream })), {
-              onFailure: eventStoreError("read", stream),
-              onSuccess: (rows) => split(statements, stream, rows)
-            }),
+          Loads.readWithSnapshot(services, send),
           (stream, options) => ({
-            ...select(load.one({ ...options, stream }), stream),
+            ...select(load.one({ ...options, ...Pages.first(options.limit), stream }), stream),
             result: ({ events }) => found(events)
           })
         ),
@@ -218,43 +211,3 @@ const toFound = ({ position }: EventStatements, row: Row.Row): EventStore.FoundE
   version: Row.number(row.version),
   position: position(row)
 })
-
-// a fold needs the time of the last event alone, and to read all times costs a part of the fold
-const toTail = (
-  { millis }: EventStatements,
-  rows: ReadonlyArray<ReadonlyArray<unknown>>
-): ReadonlyArray<EventStore.TailEvent> =>
-  rows.map((row, index) => {
-    const time = index === 0 || index === rows.length - 1 ? row[4] : null
-    return {
-      version: Row.number(row[0]),
-      type: Row.text(row[1]),
-      payload: Row.text(row[2]),
-      eventId: Row.textOrNull(row[3]),
-      time: time === null ? null : millis(time)
-    }
-  })
-
-const split = (
-  statements: EventStatements,
-  stream: StreamId.StreamId,
-  rows: ReadonlyArray<ReadonlyArray<unknown>>
-): Effect.Effect.Success<ReturnType<EventStore.SnapshotReader>> => {
-  const events: Array<ReadonlyArray<unknown>> = []
-  let snapshot: Option.Option<Snapshot.EncodedSnapshot> = Option.none()
-  let ordered = true
-  for (const row of rows) {
-    if (row[1] === null) {
-      const [version, , state, proof] = row
-      const [event_id, schema_version, fingerprint, time] = JSON.parse(Row.text(proof))
-      const columns = { version, state, event_id, schema_version, fingerprint, time }
-      snapshot = Option.some(SnapshotRows.decode(stream, columns))
-    } else {
-      ordered &&= events.length === 0 || Row.number(events[events.length - 1][0]) <= Row.number(row[0])
-      events.push(row)
-    }
-  }
-  // the two halves of a union come in no promised order
-  if (!ordered) events.sort((a, b) => Row.number(a[0]) - Row.number(b[0]))
-  return { snapshot, events: toTail(statements, events) }
-}

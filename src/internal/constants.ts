@@ -4,6 +4,9 @@ export const maxVersion = 2_147_483_647
 /** The tail of a snapshot seldom has more events: the size of the first page of a load. */
 export const shortPage = 1_000
 
+/** The payloads of a page have about so many bytes, at most. */
+export const pageBytes = 16_000_000
+
 /** The last millisecond from 1970 that a JavaScript date can hold. */
 export const maxTime = 8_640_000_000_000_000
 

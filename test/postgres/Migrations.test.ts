@@ -109,7 +109,18 @@ describe("migrations", () => {
       const functions = sql`SELECT 1 FROM pg_proc WHERE proname LIKE 'eventsourcing\\_%'`
       yield* SqlMigrations.run()
       for (
-        const name of ["append_1", "append_2", "append_many_2", "load_1", "load_2", "load_many_1", "tail_1", "tail_2"]
+        const name of [
+          "append_1",
+          "append_2",
+          "append_many_2",
+          "load_1",
+          "load_2",
+          "load_3",
+          "load_many_1",
+          "tail_1",
+          "tail_2",
+          "tail_3"
+        ]
       ) {
         yield* sql.unsafe(`DROP FUNCTION eventsourcing_${name}`)
       }
@@ -118,7 +129,7 @@ describe("migrations", () => {
       const older = yield* Effect.flip(SqlEventStore.make({ migrate: false }))
       assert.include(older.message, "older than this program")
       yield* SqlEventStore.make()
-      assert.lengthOf(yield* functions, 8)
+      assert.lengthOf(yield* functions, 10)
     }).pipe(Effect.provide(emptyDatabase)))
 
   it.scoped("a program of an older version goes on with its own functions on migrated tables", () =>
@@ -150,7 +161,7 @@ SELECT event_id AS id FROM eventsourcing_tail_1('Account', 'a', 1, 10)`
     Effect.gen(function*() {
       const sql = yield* SqlClient.SqlClient
       yield* SqlEventStore.make()
-      for (const name of ["append_2", "append_many_2", "load_2", "tail_2"]) {
+      for (const name of ["append_2", "append_many_2", "load_3", "tail_3"]) {
         yield* sql.unsafe(`DROP FUNCTION eventsourcing_${name}`)
         const missing = yield* Effect.flip(SqlEventStore.make({ migrate: false }))
         assert.instanceOf(missing, SqlMigrations.MigrationError)

@@ -12,6 +12,10 @@ import { IdEncodeError } from "./errors.js"
 
 export type Page = ReadonlyArray<EventStore.TailEvent>
 
+/** Tells whether more events may follow a page that was read with a limit. */
+export const isContinued = (page: Page, limit: number): boolean =>
+  page.length === limit || page[page.length - 1]?.continued === true
+
 /** A state and the version up to which it is folded. */
 export interface Folded<out State> {
   readonly state: State

@@ -12,7 +12,7 @@ import type { SnapshotStore } from "../../SnapshotStore.js"
 import type * as StreamId from "../../StreamId.js"
 import { type Baseline, baselineOf } from "./baseline.js"
 import type { IdEncodeError, LoadError } from "./errors.js"
-import type { Folded, Loadable } from "./loadable.js"
+import { type Folded, isContinued, type Loadable } from "./loadable.js"
 import * as Replay from "./replay.js"
 import * as SnapshotSource from "./snapshotSource.js"
 import type { Source } from "./source.js"
@@ -160,7 +160,7 @@ const foldTail = <Id, State>(
   request.source?.begin(again, { version, eventId, time })
   const from = { state, version, eventId, time, replayed: 0 }
   return Effect.map(
-    replay.fold(request, from, page.slice(1), page.length === request.limits.first),
+    replay.fold(request, from, page.slice(1), isContinued(page, request.limits.first)),
     (folded) =>
       baselineOf(folded, {
         stream: request.stream,

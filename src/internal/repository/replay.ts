@@ -9,10 +9,10 @@ import * as Option from "effect/Option"
 import type * as EventStore from "../../EventStore.js"
 import type * as Snapshot from "../../Snapshot.js"
 import type * as StreamId from "../../StreamId.js"
-import { maxVersion, shortPage } from "../constants.js"
+import { maxVersion, pageBytes, shortPage } from "../constants.js"
 import type { Baseline } from "./baseline.js"
 import { HistoryRewritten, type LoadError, ReplayTooLong } from "./errors.js"
-import { type Folded, holds, type Loadable, type Page } from "./loadable.js"
+import { type Folded, holds, isContinued, type Loadable, type Page } from "./loadable.js"
 import type { Source } from "./source.js"
 
 /** One load of one stream. */
@@ -82,12 +82,18 @@ export const make = <Id, State>(
       source?.add(wanted)
       return more
         // a long replay lets other fibers run between its pages
-        ? Effect.zipRight(Effect.yieldNow(), readOn(request, folded.right))
+        ? Effect.zipRight(Effect.yieldNow(), readNext(request, folded.right, page))
         : Effect.succeed(folded.right)
     })
 
   const readOn: Replay<Id, State>["readOn"] = (request, from) =>
     from.version >= request.upTo ? Effect.succeed(from) : readPage(request, from, request.limits.page)
+
+  // a store reads a page of long events twice if it is asked for more of them than fit
+  const readNext = (request: Request<Id, State>, from: Folded<State>, page: Page): Folding<State> =>
+    from.version >= request.upTo
+      ? Effect.succeed(from)
+      : readPage(request, from, Math.min(request.limits.page, Math.max(1, fitting(page))))
 
   // only the ends of a page need have an id and a time: the page is read again, with the last event at its end
   const readTo = (request: Request<Id, State>, from: Folded<State>): Folding<State> =>
@@ -99,7 +105,7 @@ export const make = <Id, State>(
     return Effect.flatMap(events.readTail(request.stream, { fromVersion: from.version + 1 - known, limit }), (page) => {
       if (known === 1 && !continues(page, from)) return new Rewritten({ refused: undefined })
       const unread = page.slice(known, limit)
-      return unread.length === 0 ? Effect.succeed(from) : fold(request, from, unread, page.length === limit)
+      return unread.length === 0 ? Effect.succeed(from) : fold(request, from, unread, isContinued(page, limit))
     })
   }
 
@@ -117,12 +123,19 @@ export const make = <Id, State>(
       const start: Folded<State> = { state: aggregate.initial(id), version: 0, eventId: null, time: null, replayed: 0 }
       source?.begin(() => Option.some(aggregate.initial(id)), start)
       if (page === undefined) return capped(readOn(request, start))
-      return page.length < limits.first
+      return isContinued(page, limits.first)
+        ? capped(fold(request, start, page, true))
         // the page holds the whole stream: nothing is left to read
-        ? fold(request, start, page, false)
-        : capped(fold(request, start, page, true))
+        : fold(request, start, page, false)
     }
   }
+}
+
+/** How many events as long as those of a page fill half a page. */
+const fitting = (page: Page): number => {
+  let length = 0
+  for (const { payload } of page) length += payload.length
+  return Math.floor(page.length * pageBytes / 2 / Math.max(1, length))
 }
 
 // where the stream lacks the version and goes on behind it, the next event shows the gap

@@ -12,7 +12,7 @@ import type * as StreamId from "../../StreamId.js"
 import * as BackOff from "./backOff.js"
 import { type Baseline, baselineOf, type Used } from "./baseline.js"
 import * as Counters from "./counters.js"
-import { type Loadable, type Page, proofOf, proves } from "./loadable.js"
+import { isContinued, type Loadable, type Page, proofOf, proves } from "./loadable.js"
 import type { Loading, Request } from "./replay.js"
 import { type Found, prove } from "./snapshotSource.js"
 
@@ -73,7 +73,7 @@ export const make = <Id, State>(
       if (entry === undefined) return miss("Miss")
       const { encoded } = entry
       return Effect.flatMap(events.readTail(stream, { fromVersion: encoded.version, limit: limits.first }), (page) => {
-        if (proves(page, encoded) && page.length < limits.first) {
+        if (proves(page, encoded) && !isContinued(page, limits.first)) {
           if (!again) count("Hit")
           return resume(request, entry, page, now)
         }

@@ -138,8 +138,10 @@ export interface TailOptions {
   readonly stream: StreamId.StreamId
   readonly fromVersion: number
   readonly limit: number
+  /** The most bytes of a payload: a longer one is null, and the id of its event is its length. */
+  readonly bytes: number
 }
 
-export interface LoadOptions extends EventStore.ReaderOptions {
+export interface LoadOptions extends EventStore.ReaderOptions, Pick<TailOptions, "bytes"> {
   readonly stream: StreamId.StreamId
 }

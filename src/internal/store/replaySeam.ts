@@ -15,7 +15,10 @@ import type { EventStoreError } from "./eventErrors.js"
  * @category models
  */
 export interface ReplaySeam {
-  /** Reads one page of the events that a replay folds, with the fields that a fold needs. */
+  /**
+   * Reads one page of the events that a replay folds, with the fields that a fold needs. A page has at most `limit`
+   * events. If the payloads are long, it may have fewer, but at least two unless the stream or the limit ends before.
+   */
   readonly readTail: (
     stream: StreamId.StreamId,
     options: { readonly fromVersion: number; readonly limit: number }
@@ -64,6 +67,8 @@ export interface TailEvent {
    * The time of the event in milliseconds since 1970. It may be `null` except in the first and the last event of a page.
    */
   readonly time: number | null
+  /** Set at the last event of a page that ends before its limit, although more events may follow. */
+  readonly continued?: true | undefined
 }
 
 /**
@@ -93,7 +98,7 @@ export interface SnapshotReader {
       /** The snapshot that `SnapshotStore.get` would return. */
       readonly snapshot: Option.Option<Snapshot.EncodedSnapshot>
       /**
-       * At most `limit` events. They begin at the snapshot's own version if the options accept its schema version and
+       * At most `limit` events, or fewer as in a page of `readTail`. They begin at the snapshot's own version if the options accept its schema version and
        * fingerprint. Otherwise they begin at version 1.
        */
       readonly events: ReadonlyArray<TailEvent>

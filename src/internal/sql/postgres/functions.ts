@@ -58,9 +58,9 @@ END`
     },
     appendGroup: appendGroup(names),
     load: {
-      name: `${names.prefix}_load_2`,
-      // aggregate, stream id, schema version, fingerprint or NULL for any, migratable schemas, limit
-      parameters: ["text", "text", "bigint", "text", "text[]", "bigint"],
+      name: `${names.prefix}_load_3`,
+      // aggregate, stream id, schema version, fingerprint or NULL for any, migratable schemas, limit, most bytes of an event
+      parameters: ["text", "text", "bigint", "text", "text[]", "bigint", "bigint"],
       returns: "TABLE (version integer, type text, payload text, proof text, \"time\" text)",
       volatility: "STABLE",
       body: `BEGIN
@@ -79,13 +79,13 @@ RETURN QUERY ${loadGroup(names.events, names.snapshots)};
 END`
     },
     tail: {
-      name: `${names.prefix}_tail_2`,
-      // aggregate, stream id, first version, limit
-      parameters: ["text", "text", "bigint", "bigint"],
+      name: `${names.prefix}_tail_3`,
+      // aggregate, stream id, first version, limit, most bytes of an event
+      parameters: ["text", "text", "bigint", "bigint", "bigint"],
       returns: "TABLE (version integer, type text, payload text, event_id text, \"time\" text)",
       volatility: "STABLE",
       body: `BEGIN
-RETURN QUERY ${tail(names.events, "$3", "$4")};
+RETURN QUERY ${tail(names.events, "$3", "$4", "$5")};
 END`
     }
   } as const satisfies Record<string, Function>
@@ -178,7 +178,7 @@ export const load = (events: string, snapshots: string): string =>
 SELECT version, NULL AS type, state AS payload, json_build_array(event_id, schema_version, fingerprint, time)::text AS proof, NULL AS time
 FROM snapshot
 UNION ALL (
-  ${tail(events, "(SELECT version FROM start)", "$6")}
+  ${tail(events, "(SELECT version FROM start)", "$6", "$7")}
 )`
 
 // Like `load`, for many streams. One plan reads them all; to call `load` for each takes twice as long. A state or an event
@@ -228,9 +228,12 @@ export const longTail = (events: string, from: "beginning" | "later"): string =>
   const ofStream = `FROM ${quoted(events)} WHERE aggregate = (SELECT $1::text) AND stream_id = (SELECT $2::text)`
   const page = `${ofStream} AND version >= (SELECT $3::bigint)
 ORDER BY version LIMIT (SELECT $4::bigint)`
-  if (from === "beginning") return `SELECT ${tailColumns("event_id", PgTime.column("time"))} ${page}`
+  const columns = bounded("$5::bigint")
+  if (from === "beginning") {
+    return `SELECT ${tailColumns({ ...columns, time: PgTime.column("time") })} ${page}`
+  }
   const last = `SELECT version ${ofStream} AND version < (SELECT $3::bigint + $4::bigint) ORDER BY version DESC LIMIT 1`
-  return `SELECT ${tailColumns("event_id", timeWithId)}
+  return `SELECT ${tailColumns({ ...columns, time: timeWithId })}
 FROM (
   SELECT version, type, payload, time,
     CASE WHEN version = (SELECT $3::bigint) OR version = (${last}) THEN event_id END AS event_id
@@ -239,8 +242,9 @@ FROM (
 }
 
 // ids and times are a third of the data, and a load needs only the first and the last, of the stream or of a full page
-const tail = (events: string, from: string, limit: string): string =>
-  `SELECT version, type, payload, event_id, ${timeWithId}
+const tail = (events: string, from: string, limit: string, bytes: string): string => {
+  const { id, payload } = bounded(bytes)
+  return `SELECT version, type, ${payload}, ${id}, ${timeWithId}
   FROM (
     SELECT version, type, payload, time, CASE WHEN version IN (${from}, ${from} + ${limit}::bigint - 1) OR version = (
       SELECT version FROM ${quoted(events)} WHERE aggregate = $1 AND stream_id = $2 ORDER BY version DESC LIMIT 1
@@ -248,6 +252,13 @@ const tail = (events: string, from: string, limit: string): string =>
     FROM ${quoted(events)} WHERE aggregate = $1 AND stream_id = $2 AND version >= ${from}
     ORDER BY version LIMIT ${limit}
   ) AS tail ORDER BY version`
+}
+
+/** An event that is too long has no payload, and its length as id. The server does not read the text for that. */
+const bounded = (bytes: string): Pick<TailColumns, "id" | "payload"> => ({
+  payload: `CASE WHEN octet_length(payload) <= ${bytes} THEN payload END`,
+  id: `CASE WHEN octet_length(payload) <= ${bytes} THEN event_id ELSE octet_length(payload)::text END`
+})
 
 export interface Function {
   readonly name: string
@@ -285,18 +296,22 @@ const settings = [
 
 /** Selects the result of a function as the columns of a tail. */
 export const select = (source: string, last: "event_id" | "proof"): string =>
-  `SELECT ${tailColumns(last, "time")} FROM ${source}`
+  `SELECT ${tailColumns({ payload: "payload", id: last, time: "time" })} FROM ${source}`
 
 /** Selects the result of `loadGroup`: the columns of a tail, and the number of the load. */
 export const selectGroup = (source: string): string =>
-  `SELECT ${tailColumns("proof", "time")}, ${pgText("number", "bigint")} FROM ${source}`
+  `SELECT ${tailColumns({ payload: "payload", id: "proof", time: "time" })}, ${
+    pgText("number", "bigint")
+  } FROM ${source}`
 
-const tailColumns = (id: string, time: string): string =>
-  [
-    pgText("version", "integer"),
-    ...["type", "payload", id].map((column) => pgText(column, "text")),
-    pgText(time, "text")
-  ].join(", ")
+interface TailColumns {
+  readonly payload: string
+  readonly id: string
+  readonly time: string
+}
+
+const tailColumns = ({ id, payload, time }: TailColumns): string =>
+  [pgText("version", "integer"), ...["type", payload, id, time].map((column) => pgText(column, "text"))].join(", ")
 
 export const call = ({ name, parameters }: Function): string =>
   `${quoted(name)}(${parameters.map((_, index) => `$${index + 1}`).join(", ")})`

@@ -13,10 +13,17 @@ import { pgText } from "./text.js"
 export const all = (names: Names): Migrations["all"] => [
   { name: "create_tables", statements: PgTables.statements(names) },
   { name: "create_functions", statements: PgOlderFunctions.make(names).map(PgFunctions.create) },
-  { name: "create_functions_with_times", statements: created(PgFunctions.make(names), ["append", "load", "tail"]) },
+  {
+    name: "create_functions_with_times",
+    statements: [
+      ...created(PgFunctions.make(names), ["append"]),
+      ...PgOlderFunctions.withTimes(names).map(PgFunctions.create)
+    ]
+  },
   { name: "create_function_of_groups", statements: created(PgFunctions.make(names), ["appendGroup"]) },
   { name: "create_function_of_grouped_loads", statements: created(PgFunctions.make(names), ["loadGroup"]) },
-  { name: "create_checkpoints", statements: PgTables.checkpoints(names) }
+  { name: "create_checkpoints", statements: PgTables.checkpoints(names) },
+  { name: "create_functions_of_bounded_pages", statements: created(PgFunctions.make(names), ["load", "tail"]) }
 ]
 
 const created = <K extends string>(

@@ -1,5 +1,6 @@
 import { type Names, quoted } from "../names.js"
 import { base, type Function } from "./functions.js"
+import * as PgTime from "./time.js"
 
 /** The functions that older programs call. They stay as they were, because programs of two versions share a database. */
 export const make = (names: Names): ReadonlyArray<Function> => {
@@ -46,23 +47,7 @@ END`
       returns: "TABLE (version integer, type text, payload text, proof text)",
       volatility: "STABLE",
       body: `BEGIN
-RETURN QUERY WITH snapshot AS (
-  SELECT version, state, event_id, schema_version, fingerprint, time,
-    schema_version || ' ' || fingerprint = ANY ($5) AS migratable
-  FROM ${quoted(names.snapshots)} WHERE aggregate = $1 AND stream_id = $2
-  ORDER BY schema_version = $3 DESC, schema_version || ' ' || fingerprint = ANY ($5) DESC, schema_version <= $3 DESC,
-    schema_version DESC
-  LIMIT 1
-), start AS (
-  SELECT coalesce((
-    SELECT version FROM snapshot WHERE migratable OR schema_version = $3 AND ($4::text IS NULL OR fingerprint = $4)
-  ), 1) AS version
-)
-SELECT version, NULL AS type, state AS payload, json_build_array(event_id, schema_version, fingerprint, time)::text AS proof
-FROM snapshot
-UNION ALL (
-  ${tail(events, "(SELECT version FROM start)", "$6")}
-);
+RETURN QUERY ${load(names, "", tail(events, "(SELECT version FROM start)", "$6"))};
 END`
     },
     {
@@ -76,6 +61,60 @@ END`
     }
   ]
 }
+
+/** The functions of version 2, which also give times. */
+export const withTimes = (names: Names): ReadonlyArray<Function> => {
+  const events = quoted(names.events)
+  return [
+    {
+      name: `${names.prefix}_load_2`,
+      parameters: ["text", "text", "bigint", "text", "text[]", "bigint"],
+      returns: "TABLE (version integer, type text, payload text, proof text, \"time\" text)",
+      volatility: "STABLE",
+      body: `BEGIN
+RETURN QUERY ${load(names, ", NULL AS time", tailWithTimes(events, "(SELECT version FROM start)", "$6"))};
+END`
+    },
+    {
+      name: `${names.prefix}_tail_2`,
+      parameters: ["text", "text", "bigint", "bigint"],
+      returns: "TABLE (version integer, type text, payload text, event_id text, \"time\" text)",
+      volatility: "STABLE",
+      body: `BEGIN
+RETURN QUERY ${tailWithTimes(events, "$3", "$4")};
+END`
+    }
+  ]
+}
+
+const load = (names: Names, time: string, tail: string): string =>
+  `WITH snapshot AS (
+  SELECT version, state, event_id, schema_version, fingerprint, time,
+    schema_version || ' ' || fingerprint = ANY ($5) AS migratable
+  FROM ${quoted(names.snapshots)} WHERE aggregate = $1 AND stream_id = $2
+  ORDER BY schema_version = $3 DESC, schema_version || ' ' || fingerprint = ANY ($5) DESC, schema_version <= $3 DESC,
+    schema_version DESC
+  LIMIT 1
+), start AS (
+  SELECT coalesce((
+    SELECT version FROM snapshot WHERE migratable OR schema_version = $3 AND ($4::text IS NULL OR fingerprint = $4)
+  ), 1) AS version
+)
+SELECT version, NULL AS type, state AS payload, json_build_array(event_id, schema_version, fingerprint, time)::text AS proof${time}
+FROM snapshot
+UNION ALL (
+  ${tail}
+)`
+
+const tailWithTimes = (events: string, from: string, limit: string): string =>
+  `SELECT version, type, payload, event_id, CASE WHEN event_id IS NOT NULL THEN ${PgTime.column("time")} END
+  FROM (
+    SELECT version, type, payload, time, CASE WHEN version IN (${from}, ${from} + ${limit}::bigint - 1) OR version = (
+      SELECT version FROM ${events} WHERE aggregate = $1 AND stream_id = $2 ORDER BY version DESC LIMIT 1
+    ) THEN event_id END AS event_id
+    FROM ${events} WHERE aggregate = $1 AND stream_id = $2 AND version >= ${from}
+    ORDER BY version LIMIT ${limit}
+  ) AS tail ORDER BY version`
 
 const tail = (events: string, from: string, limit: string): string =>
   `SELECT version, type, payload, CASE WHEN version IN (${from}, ${from} + ${limit}::bigint - 1) OR version = (

@@ -131,13 +131,14 @@ const textsOf = (events: ReadonlyArray<EncodedEvent>): ReadonlyArray<ReadonlyArr
 const timesOf = (events: ReadonlyArray<EncodedEvent>): ReadonlyArray<number | null> =>
   events.map(({ time }) => time ?? null)
 
-const loadParams = ({ fingerprint, limit, migratable, schemaVersion, stream }: LoadOptions) => [
+const loadParams = ({ bytes, fingerprint, limit, migratable, schemaVersion, stream }: LoadOptions) => [
   stream.aggregate,
   stream.id,
   schemaVersion,
   fingerprint ?? null,
   schemasOf({ migratable }),
-  limit
+  limit,
+  bytes
 ]
 
 const schemasOf = ({ migratable = [] }: Pick<LoadOptions, "migratable">): ReadonlyArray<string> =>
@@ -182,8 +183,8 @@ const tail = (events: string, called: PgFunctions.Function): EventStatements["re
   const short = prepared(PgFunctions.select(PgFunctions.call(called), "event_id"))
   const fromBeginning = PgFunctions.longTail(events, "beginning")
   const later = PgFunctions.longTail(events, "later")
-  return ({ fromVersion, limit, stream }) => ({
+  return ({ bytes, fromVersion, limit, stream }) => ({
     text: limit <= shortPage ? short : fromVersion === 1 ? fromBeginning : later,
-    params: [stream.aggregate, stream.id, fromVersion, limit]
+    params: [stream.aggregate, stream.id, fromVersion, limit, bytes]
   })
 }

@@ -33,7 +33,7 @@ ORDER BY version${reverse ? " DESC" : ""} LIMIT ${limit}`)
   const tail = byShape(
     ({ limit }: TailOptions) => limit,
     ({ limit }) =>
-      write(`SELECT version, type, payload, event_id, time FROM ${events}
+      write(`SELECT version, type, ${bounded}, time FROM ${events}
 WHERE ${ofStream} AND version >= :fromVersion
 ORDER BY version LIMIT ${limit}`)
   )
@@ -65,14 +65,17 @@ ORDER BY version LIMIT ${limit}`)
     millis: Row.number,
     feed: Feed.make(names, columns, position),
     position: ({ position }) => Position.fromParts(0, Row.text(position)),
-    readTail: (options) => tail(options)({ ...keyOf(options.stream), fromVersion: options.fromVersion }),
+    readTail: (options) => {
+      const { bytes, fromVersion, stream } = options
+      return tail(options)({ ...keyOf(stream), fromVersion, bytes })
+    },
     readWithSnapshot: (table) => {
       const statement = byShape(
         ({ fingerprint, limit, migratable }: LoadOptions) =>
           `${limit} ${migratable?.length ?? 0} ${fingerprint === undefined}`,
         (options) => write(load(events, quoted(table), options))
       )
-      return { one: (options) => statement(options)(SnapshotChoice.values(options)) }
+      return { one: (options) => statement(options)({ ...SnapshotChoice.values(options), bytes: options.bytes }) }
     }
   }
 }
@@ -121,13 +124,17 @@ RETURNING version, ${position}`)
   }
 }
 
+// A payload that is too long is null, and the id of its event is its length. SQLite knows that without reading the text.
+const isShort = "CASE WHEN octet_length(payload) <= :bytes"
+const bounded = `${isShort} THEN payload END, ${isShort} THEN event_id ELSE octet_length(payload) END`
+
 // no common table expressions: SQLite materializes them, which costs more than all the rest
 const load = (events: string, snapshots: string, options: LoadOptions): string =>
   `SELECT version, NULL AS type, state AS payload, json_array(event_id, schema_version, fingerprint, time), NULL
 FROM ${snapshots} WHERE ${ofStream} AND schema_version = ${SnapshotChoice.schemaVersionOf(snapshots, options)}
 UNION ALL
 SELECT * FROM (
-  SELECT version, type, payload, event_id, time FROM ${events}
+  SELECT version, type, ${bounded}, time FROM ${events}
   WHERE ${ofStream} AND version >= ${SnapshotChoice.start(snapshots, options)}
   ORDER BY version LIMIT ${options.limit}
 )`
