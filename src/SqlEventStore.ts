@@ -16,6 +16,7 @@ import { booleanProblem } from "./internal/options.js"
 import * as Append from "./internal/sql/append.js"
 import { Forced } from "./internal/sql/appendGroups.js"
 import type { EventStatements } from "./internal/sql/dialect.js"
+import * as EventLoop from "./internal/sql/eventLoop.js"
 import { classify, eventStoreError } from "./internal/sql/failure.js"
 import * as Feed from "./internal/sql/feed.js"
 import * as Import from "./internal/sql/import.js"
@@ -75,6 +76,7 @@ export const make: (options?: Options) => Effect.Effect<
 > = Effect.fnUntraced(function*(options) {
   const { client, dialect, names } = yield* setUp(options, ["groupAppends", "groupLoads"])
   const groups = yield* groupsOf(options)
+  const eventLoop = yield* EventLoop.EventLoop
   const statements = dialect.events(names)
   const { execute, identity, inTransaction, repeat, swallow, transaction } = client
   const services: Services = { client, statements }
@@ -88,7 +90,7 @@ export const make: (options?: Options) => Effect.Effect<
     result: found
   })
   return EventStore.makeEncoded({
-    append: span("EventStore.append", Append.make(services, groups.appends), (options) => ({
+    append: span("EventStore.append", Append.make(services, { groups: groups.appends, eventLoop }), (options) => ({
       name: "INSERT",
       collection: names.events,
       stream: options.stream,

@@ -2,6 +2,7 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Cause, Deferred, Effect, Exit, FastCheck as fc, Fiber, Option, Scheduler } from "effect"
 import { afterEach, beforeEach, vi } from "vitest"
+import * as EventLoop from "../src/internal/sql/eventLoop.js"
 import type * as Grouping from "../src/internal/sql/grouping.js"
 import * as Lanes from "../src/internal/sql/lanes.js"
 import * as Rounds from "../src/internal/sql/rounds.js"
@@ -399,7 +400,28 @@ describe("lanes", () => {
 })
 
 describe("rounds", () => {
-  const rounds = (sends: ReturnType<typeof makeSends>) => sends.on(Rounds.make({ ...sends.options, forced: false }).run)
+  /** Operations take as long as the test says, and the sockets that are ready are read when the test says so. */
+  const loop = () => {
+    const callbacks: Array<() => void> = []
+    let millis = 0
+    let now = 0
+    return {
+      eventLoop: {
+        ...EventLoop.real,
+        now: () => now += millis,
+        afterSockets: (callback: () => void) => void callbacks.push(callback)
+      },
+      callbacks,
+      take: (each: number) => {
+        millis = each
+      },
+      next: () => {
+        for (const callback of callbacks.splice(0)) callback()
+      }
+    }
+  }
+  const rounds = (sends: ReturnType<typeof makeSends>, { eventLoop } = loop()) =>
+    sends.on(Rounds.make({ ...sends.options, forced: false, eventLoop }).run)
   const endAll = (sends: ReturnType<typeof makeSends>) =>
     Effect.forEach(sends.sends, ({ end }) => Deferred.succeed(end, undefined))
 
@@ -495,5 +517,100 @@ describe("rounds", () => {
       yield* settle
       assert.strictEqual(yield* run("c"), "c alone")
       assert.strictEqual(Effect.runSync(run("d")), "d alone")
+    }))
+
+  /** Lets a turn of the event loop go by. */
+  const turn = Effect.promise(() => new Promise<void>((resolve) => setImmediate(resolve)))
+
+  it.effect("after a slow one, operations of separate turns wait for the sockets that are ready, and share a group", () =>
+    Effect.gen(function*() {
+      const sends = makeSends()
+      const sockets = loop()
+      const run = rounds(sends, sockets)
+      sockets.take(2)
+      assert.strictEqual(yield* run("a"), "a alone")
+      const fibers: Array<Fiber.Fiber<Answer, string>> = []
+      for (const item of ["b", "c", "d"]) {
+        yield* turn
+        fibers.push(yield* Effect.fork(run(item)))
+        yield* settle
+      }
+      assert.lengthOf(sends.sends, 0)
+      assert.lengthOf(sockets.callbacks, 1)
+      sockets.next()
+      yield* settle
+      assert.deepStrictEqual(sends.sends.map(({ items }) => items), [["b", "c", "d"]])
+      sockets.take(0)
+      yield* endAll(sends)
+      assert.deepStrictEqual(yield* Fiber.join(Fiber.all(fibers)), ["b", "c", "d"].map((item) => `${item} in a group`))
+      // that was quick
+      yield* turn
+      assert.strictEqual(yield* run("e"), "e alone")
+      assert.lengthOf(sockets.callbacks, 0)
+    }))
+
+  it.effect("a single writer hardly waits for the sockets, however slow its operations are", () =>
+    Effect.gen(function*() {
+      const sends = makeSends()
+      const sockets = loop()
+      const run = rounds(sends, sockets)
+      sockets.take(2)
+      let waited = 0
+      const once = Effect.gen(function*() {
+        yield* turn
+        const fiber = yield* Effect.fork(run("a"))
+        yield* settle
+        waited += sockets.callbacks.length
+        sockets.next()
+        yield* settle
+        yield* endAll(sends)
+        yield* Fiber.join(fiber)
+      })
+      yield* Effect.repeatN(once, 299)
+      assert.isAbove(waited, 3)
+      assert.isBelow(waited, 12)
+      // it does not wait for itself when others come again
+      const before = sends.sends.length
+      for (let n = 0; n < 300 && sends.sends.length === before; n++) {
+        yield* turn
+        const fibers = yield* Effect.forEach(["b", "c"], (item) => Effect.fork(run(item)))
+        yield* settle
+        sockets.next()
+        yield* settle
+        yield* endAll(sends)
+        yield* Fiber.join(Fiber.all(fibers))
+      }
+      assert.isAbove(sends.sends.length, before)
+    }))
+
+  it.effect("an interrupted operation that waits for the sockets is not sent", () =>
+    Effect.gen(function*() {
+      const sends = makeSends()
+      const sockets = loop()
+      const run = rounds(sends, sockets)
+      sockets.take(2)
+      yield* run("a")
+      yield* turn
+      const b = yield* Effect.fork(run("b"))
+      yield* settle
+      yield* Fiber.interrupt(b)
+      sockets.take(0)
+      sockets.next()
+      yield* settle
+      assert.lengthOf(sends.sends, 0)
+      yield* turn
+      assert.strictEqual(yield* run("c"), "c alone")
+    }))
+
+  it.effect("no fiber of a scheduler that ends waits for the sockets", () =>
+    Effect.gen(function*() {
+      const sends = makeSends()
+      const sockets = loop()
+      const run = rounds(sends, sockets)
+      sockets.take(2)
+      yield* run("a")
+      yield* turn
+      assert.strictEqual(Effect.runSync(run("b")), "b alone")
+      assert.lengthOf(sockets.callbacks, 0)
     }))
 })

@@ -1,9 +1,12 @@
 // appends of several fibers in one statement or one transaction
 import { SqlClient } from "@effect/sql"
+import { SqliteClient } from "@effect/sql-sqlite-node"
 import { assert, describe, it } from "@effect/vitest"
 import { Chunk, Context, DateTime, Effect, Either, FastCheck as fc, Fiber, Layer, Option, Stream } from "effect"
-import { Event, EventStore, ExpectedVersion, SqlEventStore, SqlStores } from "effect-eventsourcing"
+import { Event, EventStore, ExpectedVersion, SqlEventStore, Sqlite, SqlStores } from "effect-eventsourcing"
+import { SqlFaults } from "effect-eventsourcing/testing"
 import * as path from "node:path"
+import * as EventLoop from "../src/internal/sql/eventLoop.js"
 import { event, stream } from "./fixtures/Account.js"
 import {
   groupingStores,
@@ -425,6 +428,43 @@ describe("a group on a SQLite file", () => {
         assert.strictEqual((yield* Fiber.join(b)).version, 1)
         assert.strictEqual(yield* store.version(stream("a")), 0)
       }).pipe(Effect.provide(Layer.provideMerge(groupingStores, sqliteFile(file))))
+    }).pipe(Effect.scoped))
+
+  it.live("takes in appends of separate turns of the event loop if the last append was slow", () =>
+    Effect.gen(function*() {
+      const folder = yield* temporaryFolder
+      const commits: Array<string> = []
+      const client = Sqlite.layer(
+        (config: SqliteClient.SqliteClientConfig) =>
+          SqlFaults.layer(SqlFaults.none, {
+            onStatement: ({ kind, text }) => {
+              if (kind === "Commit") commits.push(text)
+            }
+          })(SqliteClient.layer(config)),
+        { filename: path.join(folder, "test.db") }
+      )
+      const callbacks: Array<() => void> = []
+      let now = 0
+      const slow = Layer.succeed(EventLoop.EventLoop, {
+        ...EventLoop.real,
+        now: () => now += 2,
+        afterSockets: (callback) => void callbacks.push(callback)
+      })
+      yield* Effect.gen(function*() {
+        const store = yield* EventStore.EventStore
+        yield* append(store, "first", [event()])
+        commits.length = 0
+        const fibers: Array<Fiber.Fiber<EventStore.AppendResult, unknown>> = []
+        for (const name of ["a", "b", "c"]) {
+          yield* Effect.promise(() => new Promise<void>((resolve) => setImmediate(resolve)))
+          fibers.push(yield* Effect.fork(append(store, name, [event()])))
+          yield* Effect.yieldNow({ priority: 2 })
+        }
+        for (const callback of callbacks) callback()
+        const results = yield* Fiber.join(Fiber.all(fibers))
+        assert.deepStrictEqual(results.map(({ version }) => version), [1, 1, 1])
+        assert.lengthOf(commits, 1)
+      }).pipe(Effect.provide(Layer.provideMerge(Layer.provide(SqlStores.layer, slow), client)))
     }).pipe(Effect.scoped))
 
   it.effect("is one transaction", () =>

@@ -80,7 +80,7 @@ export const inGroups: ReadonlyArray<LibraryBug> = [
   {
     name: "an append that comes during a send is forgotten",
     file: "internal/sql/rounds.ts",
-    changes: [["if (this.queue.size > 0) return this.send(scheduler)", ""]]
+    changes: [["if (this.queue.size > 0) return this.fork(scheduler, done)", ""]]
   },
   {
     name: "an append that does not fit into a group is lost",

@@ -95,7 +95,12 @@ export const run = <A>(
     program({ jump: (by) => Effect.sync(() => clock.jump(by)) }).pipe(
       Effect.withClock(clock),
       Effect.provideService(RetryClock, clock),
-      Effect.provideService(EventLoop, { isOverdue: () => false, afterwards: (callback) => callback() }),
+      Effect.provideService(EventLoop, {
+        isOverdue: () => false,
+        afterwards: (callback) => callback(),
+        now: () => 0,
+        afterSockets: (callback) => callback()
+      }),
       Effect.withRandom(Random.make(dice.seed()))
     ),
     { scheduler }

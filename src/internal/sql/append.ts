@@ -13,6 +13,7 @@ import { judge } from "../store/appendVerdict.js"
 import * as Overtaking from "../store/overtaking.js"
 import * as AppendGroups from "./appendGroups.js"
 import type { AppendOptions } from "./dialect.js"
+import type * as EventLoop from "./eventLoop.js"
 import { classify, eventStoreError } from "./failure.js"
 import * as Row from "./row.js"
 import type { Services } from "./services.js"
@@ -20,10 +21,13 @@ import type { Services } from "./services.js"
 /** Whether appends share statements: never (`alone`), if they have to wait (`grouped`), or always (`forced`). */
 export type Groups = "alone" | "grouped" | "forced"
 
-export const make = (services: Services, groups: Groups): EventStore.Encoded["append"] => {
+export const make = (
+  services: Services,
+  { eventLoop, groups }: { readonly groups: Groups; readonly eventLoop: EventLoop.EventLoop["Type"] }
+): EventStore.Encoded["append"] => {
   const send = groups === "alone"
     ? AppendGroups.alone(services)
-    : AppendGroups.make(services, { forced: groups === "forced" })
+    : AppendGroups.make(services, { forced: groups === "forced", eventLoop })
   return (options) => append(services, send, options)
 }
 

@@ -6,6 +6,7 @@ import type { SqlError } from "@effect/sql/SqlError"
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import type { AppendGroup, AppendOptions } from "./dialect.js"
+import type * as EventLoop from "./eventLoop.js"
 import { classify, isUnreachable } from "./failure.js"
 import type * as Grouping from "./grouping.js"
 import * as Lanes from "./lanes.js"
@@ -38,7 +39,12 @@ export class Forced extends Context.Reference<Forced>()("effect-eventsourcing/in
   defaultValue: () => false
 }) {}
 
-export const make = (services: Services, { forced }: { readonly forced: boolean }): Send => {
+export interface Options {
+  readonly forced: boolean
+  readonly eventLoop: EventLoop.EventLoop["Type"]
+}
+
+export const make = (services: Services, { eventLoop, forced }: Options): Send => {
   const { client: { mayShare }, statements: { appendGroup } } = services
   const sendAlone = alone(services)
   const sendGroup = orEachAlone(
@@ -49,7 +55,7 @@ export const make = (services: Services, { forced }: { readonly forced: boolean 
     send: forced ? sendGroup : unlessOne(sendGroup, sendAlone)
   }
   const { run } = appendGroup === undefined
-    ? Rounds.make<Item, Rows, SqlError>({ ...options, forced })
+    ? Rounds.make<Item, Rows, SqlError>({ ...options, forced, eventLoop })
     : Lanes.make<Item, Rows, SqlError>({
       ...options,
       ...(forced ? { lanes: 0, patience: 1 } : { lanes: 2, patience: 20 })

@@ -15,6 +15,10 @@ interface Shape {
   readonly isOverdue: () => boolean
   /** Calls back once in the next turn of the event loop. Only after `isOverdue` was true. */
   readonly afterwards: (callback: () => void) => void
+  /** Milliseconds, to measure how long something took. */
+  readonly now: () => number
+  /** Calls back when the callbacks of all sockets that are ready have run. */
+  readonly afterSockets: (callback: () => void) => void
 }
 
 const isOverdue = (): boolean => {
@@ -33,7 +37,9 @@ export const real: Shape = {
   isOverdue,
   afterwards: (callback) => {
     waiting.add(callback)
-  }
+  },
+  now: () => performance.now(),
+  afterSockets: nextTurn
 }
 
 /** The event loop of a SQLite client. A simulation runs in one turn, and gives one that is never overdue. */
