@@ -105,6 +105,23 @@ for (const [name, client] of kinds) {
         ])
       }).pipe(Effect.provide(layer)))
 
+    it.effect("an append that is refused does not get the result of another one with the same event id", () =>
+      Effect.gen(function*() {
+        const store = yield* EventStore.EventStore
+        const reused = event()
+        const results = yield* together([
+          append(store, "missing", [reused], streamExists),
+          append(store, "other", [event()]),
+          append(store, "there", [reused])
+        ])
+        assert.deepStrictEqual(results.map(answer), [
+          { duplicate: reused.id },
+          { version: 1, repeated: false },
+          { version: 1, repeated: false }
+        ])
+        assert.strictEqual(yield* store.version(stream("missing")), 0)
+      }).pipe(Effect.provide(layer)))
+
     it.effect("appends to one stream see one another in the order of their arrival", () =>
       Effect.gen(function*() {
         const store = yield* EventStore.EventStore

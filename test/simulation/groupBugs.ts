@@ -87,7 +87,7 @@ export const inGroups: ReadonlyArray<LibraryBug> = [
     seed: 68,
     file: "internal/sql/grouping.ts",
     changes: [[
-      "if (group.length > 0 && weight > capacity) break",
+      "if (group.length > 0 && (group.length >= most || weight > capacity)) break",
       "if (group.length > 0 && weight > capacity) { this.waiting.delete(waiting); break }"
     ]]
   },
@@ -105,13 +105,18 @@ export const inGroups: ReadonlyArray<LibraryBug> = [
 export const inGroupsOnServer: ReadonlyArray<LibraryBug> = [
   {
     name: "the lines of the function are taken in the order of arrival",
-    file: "internal/sql/appendGroups.ts",
-    changes: [["Arr.zip(sorted, appendGroup.split(rows))", "Arr.zip(items, appendGroup.split(rows))"]]
+    file: "internal/sql/postgres/groupStatement.ts",
+    changes: [["for (const place of rounds.flat())", "for (const place of appends.keys())"]]
   },
   {
     name: "the appends to one stream are sent in the reverse order of arrival",
-    file: "internal/sql/appendGroups.ts",
-    changes: [["Arr.sort(items, order)", "Arr.sort([...items].reverse(), order)"]]
+    file: "internal/sql/postgres/groupStatement.ts",
+    changes: [["|| a - b)", "|| b - a)"]]
+  },
+  {
+    name: "an append has the line of another one with the same event id",
+    file: "internal/sql/postgres/groupStatement.ts",
+    changes: [["number = Math.max(number, rounds.length)", "number = Math.max(number, 0)"]]
   },
   {
     name: "the failure of the function is that of each append",

@@ -24,7 +24,7 @@ export const make = (text: string): AppendGroup => (appends) => {
 }
 
 /**
- * The places of the appends, in rounds. A round has one append of each stream at most. The statement of a round does not
+ * The places of the appends, in rounds. A round has one append of each stream and each event id at most. The statement of a round does not
  * see its own events, but those of earlier rounds. All groups have the same order within a round, so that two of them
  * wait for each other in one direction only.
  */
@@ -32,9 +32,14 @@ const inRounds = (appends: ReadonlyArray<AppendOptions>): ReadonlyArray<Readonly
   const places = appends.map((_, place) => place)
     .sort((a, b) => compare(appends[a], appends[b]) || a - b)
   const rounds: Array<Array<number>> = []
+  const eventIds = new Set<string>()
   let number = 0
   for (const [index, place] of places.entries()) {
     number = index > 0 && compare(appends[places[index - 1]], appends[place]) === 0 ? number + 1 : 0
+    const { events } = appends[place]
+    // the function tells the events of a round apart by their ids
+    if (events.some(({ id }) => eventIds.has(id))) number = Math.max(number, rounds.length)
+    for (const { id } of events) eventIds.add(id)
     const round = rounds[number] ??= []
     round.push(place)
   }
