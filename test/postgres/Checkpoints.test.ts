@@ -1,0 +1,165 @@
+import { SqlClient } from "@effect/sql"
+import { assert, describe, it } from "@effect/vitest"
+import { Deferred, Effect, Exit, Fiber, Layer, Option, Schedule } from "effect"
+import { CheckpointStore, SqlCheckpointStore, SqlMigrations, SqlStores } from "effect-eventsourcing"
+import { migratedDatabase, postgresTemporaryDatabase } from "../utils/backends.js"
+import { advance, key, progress, register, take, ttl } from "../utils/checkpoints.js"
+import { pgClient } from "../utils/postgres.js"
+import { connection, database } from "./setup.js"
+
+const storeOn = (url: string) =>
+  Layer.provideMerge(SqlCheckpointStore.layer, Layer.fresh(pgClient(url, { maxConnections: 4 })))
+
+const stores = Layer.provideMerge(SqlCheckpointStore.layer, postgresTemporaryDatabase)
+
+/** Locks the row of the partition on a connection of its own, as a batch of a frozen process does. */
+const locking = (url: string) =>
+  Effect.flatMap(
+    connection(url),
+    (client) => Effect.promise(() => client.query("BEGIN; UPDATE eventsourcing_checkpoints SET handled = handled"))
+  )
+
+describe("a process that is frozen within its batch", () => {
+  it.scopedLive("does not keep others waiting: acquire gives nothing, and the rest fails after a second", () =>
+    Effect.gen(function*() {
+      const url = yield* migratedDatabase
+      yield* Effect.gen(function*() {
+        const store = yield* CheckpointStore.CheckpointStore
+        yield* register()
+        const lease = yield* take("ada", 1)
+        yield* locking(url)
+        const options = { owner: "bob", ttl, index: 0, of: 1 }
+        assert.isTrue(Option.isNone(yield* store.acquire(key, options)))
+        assert.strictEqual((yield* store.attend(key, { owner: "bob", ttl })).members, 1)
+        assert.lengthOf(yield* store.list, 1)
+        const [renewed, released] = yield* Effect.all(
+          [store.renew(lease, ttl), store.release(lease)].map(Effect.exit),
+          {
+            concurrency: "unbounded"
+          }
+        )
+        for (const exit of [renewed, released]) {
+          assert.isTrue(Exit.isFailure(exit))
+          assert.include(String(exit), "55P03")
+        }
+        // inside a transaction the limit is undone afterwards
+        yield* SqlStores.transaction(Effect.gen(function*() {
+          const sql = yield* SqlClient.SqlClient
+          yield* Effect.exit(store.attend(key, { owner: "cleo", ttl }))
+          const [{ limit }] = yield* sql<{ readonly limit: string }>`SELECT current_setting('lock_timeout') AS limit`
+          assert.strictEqual(limit, "0")
+        }))
+      }).pipe(Effect.provide(storeOn(url)))
+    }))
+
+  it.scopedLive("loses its session, so that another one goes on, and its batch counts once", () =>
+    Effect.gen(function*() {
+      const url = yield* migratedDatabase
+      const isFrozen = yield* Deferred.make<void>()
+      const thaws = yield* Deferred.make<void>()
+      const write = (amount: number) =>
+        Effect.flatMap(SqlClient.SqlClient, (sql) => sql`INSERT INTO balances VALUES (${amount})`)
+      const frozen = Effect.gen(function*() {
+        const sql = yield* SqlClient.SqlClient
+        yield* sql`CREATE TABLE balances (amount integer)`
+        yield* register()
+        const lease = yield* take("ada", 1)
+        return yield* advance(
+          lease,
+          10,
+          write(1).pipe(Effect.zipRight(Deferred.succeed(isFrozen, undefined)), Effect.zipRight(Deferred.await(thaws))),
+          1
+        )
+      }).pipe(Effect.provide(storeOn(url)))
+      const fiber = yield* Effect.fork(Effect.flip(frozen))
+      yield* Deferred.await(isFrozen)
+      yield* Effect.gen(function*() {
+        const lease = yield* Effect.retry(
+          Effect.flatMap(
+            CheckpointStore.CheckpointStore,
+            (store) => Effect.flatten(store.acquire(key, { owner: "bob", ttl, index: 0, of: 1 }))
+          ),
+          Schedule.spaced("20 millis").pipe(Schedule.upTo("20 seconds"))
+        )
+        yield* advance(lease, 10, write(1))
+        yield* Deferred.succeed(thaws, undefined)
+        const failure = yield* Fiber.join(fiber)
+        assert.deepInclude(failure, { _tag: "CheckpointStoreError", reason: "Unavailable", mayHaveHappened: false })
+        assert.deepStrictEqual(yield* progress, { at: [10], handled: 1 })
+        const sql = yield* SqlClient.SqlClient
+        assert.lengthOf(yield* sql`SELECT FROM balances`, 1)
+      }).pipe(Effect.provide(storeOn(url)))
+    }))
+})
+
+describe("a batch on PostgreSQL", () => {
+  it.scopedLive("whose effect catches the failure of a statement is refused: nothing of it was committed", () =>
+    Effect.gen(function*() {
+      const sql = yield* SqlClient.SqlClient
+      const store = yield* CheckpointStore.CheckpointStore
+      yield* register()
+      const lease = yield* take("ada")
+      const caught = Effect.ignore(sql`SELECT 1 / 0`)
+      const failure = yield* Effect.flip(advance(lease, 10, caught))
+      assert.deepInclude(failure, { _tag: "CheckpointStoreError", mayHaveHappened: false })
+      assert.deepStrictEqual(yield* progress, { at: [0], handled: 0 })
+      const promoted = yield* Effect.flip(store.promote(key, caught))
+      assert.strictEqual(promoted._tag, "CheckpointStoreError")
+      yield* advance(lease, 10, Effect.void)
+    }).pipe(Effect.provide(stores)))
+
+  it.scopedLive("ends by its time if it is idle, and leaves the session as it was", () =>
+    Effect.gen(function*() {
+      const sql = yield* SqlClient.SqlClient
+      const limit = Effect.map(
+        sql<{ readonly limit: string }>`SELECT current_setting('idle_in_transaction_session_timeout') AS limit`,
+        ([{ limit }]) => limit
+      )
+      yield* register()
+      const before = yield* limit
+      for (const [leaseTtl, expected] of [[7_000, "7s"], [10, "1s"]] as const) {
+        yield* Effect.gen(function*() {
+          const store = yield* CheckpointStore.CheckpointStore
+          const lease = yield* take("ada", leaseTtl)
+          const advanced = yield* advance(lease, 10, limit, leaseTtl)
+          assert.strictEqual(advanced._tag === "Advanced" && advanced.value, expected)
+          assert.strictEqual(yield* limit, before)
+          yield* store.release(lease)
+        })
+      }
+    }).pipe(Effect.provide(stores)))
+
+  it.scopedLive("needs only the rights that the documentation names", () =>
+    Effect.gen(function*() {
+      const url = yield* database
+      const role = `app_${crypto.randomUUID().replaceAll("-", "")}`
+      const administer = (statements: string) =>
+        Effect.flatMap(SqlClient.SqlClient, (sql) => sql.unsafe(statements)).pipe(
+          Effect.provide(Layer.fresh(pgClient(url)))
+        )
+      yield* Effect.provide(SqlMigrations.run({ prefix: "bank" }), pgClient(url))
+      yield* administer(`CREATE ROLE ${role} LOGIN PASSWORD 'app';
+        GRANT SELECT ON bank_events, bank_migrations, bank_cluster TO ${role};
+        GRANT SELECT, INSERT, UPDATE, DELETE ON bank_subscriptions, bank_checkpoints, bank_parked, bank_members TO ${role}`)
+      yield* Effect.addFinalizer(() => Effect.orDie(administer(`DROP OWNED BY ${role}; DROP ROLE ${role}`)))
+      const asRole = new URL(url)
+      asRole.username = role
+      asRole.password = "app"
+      yield* Effect.gen(function*() {
+        const store = yield* CheckpointStore.CheckpointStore
+        yield* register()
+        yield* store.attend(key, { owner: "ada", ttl })
+        const lease = yield* take("ada")
+        yield* advance(lease, 10, store.park(key, []))
+        yield* store.hold([key], ttl)
+        yield* store.promote(key, Effect.void)
+        yield* administer(`REVOKE UPDATE ON bank_checkpoints FROM ${role}`)
+        const refused = yield* Effect.flip(store.renew(lease, ttl))
+        assert.deepInclude(refused, { _tag: "CheckpointStoreError", reason: "Refused" })
+        assert.include(refused.message, "42501")
+      }).pipe(Effect.provide(Layer.provide(
+        SqlCheckpointStore.layerWith({ prefix: "bank", migrate: false }),
+        Layer.fresh(pgClient(asRole.href))
+      )))
+    }))
+})
