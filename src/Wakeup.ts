@@ -6,10 +6,15 @@
  * @since 0.1.0
  */
 import * as Context from "effect/Context"
+import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import type * as Scope from "effect/Scope"
-import type { EventStore } from "./EventStore.js"
+import { EventStore } from "./EventStore.js"
+import { recordProblem, unless, waitProblem } from "./internal/options.js"
+import * as PostgresWakeup from "./internal/projection/postgresWakeup.js"
+import * as Signal from "./internal/signal.js"
+import type { InvalidOption } from "./InvalidOption.js"
 
 /**
  * Wakes the readers of the feed. Default: the appends of the same event store in this process wake them.
@@ -41,6 +46,8 @@ export interface Service {
   /** Calls `ring` after appends, until the scope closes. */
   readonly subscribe: (events: EventStore["Type"], ring: () => void) => Effect.Effect<void, never, Scope.Scope>
 }
+
+export type { Client, Notification } from "./internal/projection/postgresWakeup.js"
 
 const inProcess: Service = {
   name: "appends in this process",
@@ -85,3 +92,63 @@ export const layerMemory: Layer.Layer<never> = Layer.succeedContext(
 export const layerPolling: Layer.Layer<never> = Layer.succeedContext(
   Context.empty().pipe(Context.add(Wakeup, { name: "polling", subscribe: () => Effect.void }))
 )
+
+/**
+ * Wakes the readers of all processes on one PostgreSQL database. Each process that appends or reads needs this layer. It
+ * opens one connection beside the pool. A connection that is lost is opened again, and meanwhile readers look at the
+ * feed themselves.
+ *
+ * `every` is the shortest time between two hints of a process, by default 10 milliseconds. The connection must go to the
+ * server itself: a proxy such as PgBouncer in transaction mode does not pass notifications.
+ *
+ * Fails with `InvalidOption` if `every` or `channel` is invalid. The layer does not fail if there is no server.
+ *
+ * @example
+ * ```ts
+ * import { Wakeup } from "effect-eventsourcing"
+ * import pg from "pg"
+ *
+ * const WakeupLive = Wakeup.layerPostgres({
+ *   client: () => new pg.Client({ connectionString: "postgres://localhost/bank" })
+ * })
+ * ```
+ *
+ * @since 0.1.0
+ * @category layers
+ */
+export const layerPostgres = (options: {
+  /** Makes a client of the `pg` driver that is not connected yet. */
+  readonly client: () => PostgresWakeup.Client
+  readonly every?: Duration.DurationInput | undefined
+  /** The channel of the notifications. Default `effect_eventsourcing`. */
+  readonly channel?: string | undefined
+}): Layer.Layer<never, InvalidOption, EventStore> =>
+  Layer.unwrapScoped(Effect.gen(function*() {
+    const { channel = "effect_eventsourcing", client, every = "10 millis" } = options
+    const problem = recordProblem("the options of layerPostgres", options, ["client", "every", "channel"]) ??
+      waitProblem("layerPostgres every", every) ??
+      unless(typeof client === "function", "layerPostgres client", client, "a function that makes a client") ??
+      unless(
+        typeof channel === "string" && /^[a-z_][a-z0-9_]{0,62}$/.test(channel),
+        "layerPostgres channel",
+        channel,
+        "an identifier of at most 63 lower case letters, digits and underscores"
+      )
+    if (problem !== undefined) return yield* problem
+    const rings = new Set<() => void>()
+    const appended = Signal.make()
+    yield* inProcess.subscribe(yield* EventStore, appended.ring)
+    const ring = () => rings.forEach((one) => one())
+    yield* PostgresWakeup.run({ client, channel, every: Duration.decode(every), appended, ring })
+    const service: Service = {
+      name: "notifications of PostgreSQL",
+      subscribe: (events, ring) =>
+        Effect.zipRight(
+          inProcess.subscribe(events, ring),
+          Effect.asVoid(
+            Effect.acquireRelease(Effect.sync(() => rings.add(ring)), () => Effect.sync(() => rings.delete(ring)))
+          )
+        )
+    }
+    return Layer.succeedContext(Context.empty().pipe(Context.add(Wakeup, service)))
+  }))

@@ -1,0 +1,110 @@
+import { assert, describe, it } from "@effect/vitest"
+import { Deferred, Effect, Layer, type Scope } from "effect"
+import { CheckpointStore, EventStore, Projection, SqlStores, Wakeup } from "effect-eventsourcing"
+import pg from "pg"
+import { Account } from "../fixtures/Account.js"
+import { migratedDatabase } from "../utils/backends.js"
+import { eventually } from "../utils/observe.js"
+import { pgClient } from "../utils/postgres.js"
+import { append } from "./fixture.js"
+
+/** A projection that looks at the feed once an hour, and says when it has handled an event. */
+const reader = Effect.gen(function*() {
+  const handled = { next: yield* Deferred.make<void>() }
+  const projection = Projection.make({
+    name: "all",
+    on: [Account],
+    handle: () => Effect.suspend(() => Deferred.succeed(handled.next, undefined))
+  })
+  yield* Layer.build(
+    Layer.provide(Projection.layer(projection, { maxDelay: "1 hour", lease: "1 hour" }), CheckpointStore.layerMemory)
+  )
+  return {
+    awaitNext: Effect.suspend(() => Deferred.await(handled.next)),
+    reset: Effect.map(Deferred.make<void>(), (next) => void (handled.next = next))
+  }
+})
+
+/** The stores of a process, and how many different senders each of its listening connections has heard. */
+const processOn = (url: string) =>
+  Effect.gen(function*() {
+    const heard: Array<Set<string>> = []
+    const client = () => {
+      const client = new pg.Client({ connectionString: url })
+      const senders = new Set<string>()
+      heard.push(senders)
+      return client.on("notification", ({ payload = "" }) => senders.add(payload))
+    }
+    const stores = Layer.provide(SqlStores.layer, pgClient(url))
+    const context = yield* Layer.build(Layer.fresh(Layer.provideMerge(Wakeup.layerPostgres({ client }), stores)))
+    return { heard, context }
+  })
+
+describe("the wake-up of PostgreSQL", () => {
+  it.scopedLive(
+    "wakes the readers of another process, also after its connection was lost",
+    () =>
+      Effect.gen(function*() {
+        const url = yield* migratedDatabase
+        const reading = yield* processOn(url)
+        const writing = yield* processOn(url)
+        let rings = 0
+        const subscribed = Effect.gen(function*() {
+          const { subscribe } = yield* Wakeup.Wakeup
+          yield* subscribe(yield* EventStore.EventStore, () => rings += 1)
+        })
+        yield* Effect.provide(subscribed, reading.context)
+        // both the reading process itself and the writing one are heard
+        const isHeard = (connection: number) =>
+          eventually(Effect.map(
+            Effect.provide(append("a", [1]), writing.context),
+            () => reading.heard[connection]?.size === 2
+          ))
+        yield* isHeard(0)
+        const before = rings
+        const admin = yield* connection(url)
+        yield* Effect.promise(() =>
+          admin.query(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE query LIKE '%pg_notify%' AND pid <> pg_backend_pid()"
+          )
+        )
+        yield* isHeard(1)
+        assert.isAbove(rings, before)
+      }),
+    20_000
+  )
+
+  it.scopedLive("leaves readers to themselves while there is no server", () =>
+    Effect.gen(function*() {
+      const client = () => new pg.Client({ connectionString: "postgres://127.0.0.1:1/none" })
+      const stores = yield* Layer.build(Layer.provideMerge(Wakeup.layerPostgres({ client }), EventStore.layerMemory))
+      const { awaitNext } = yield* Effect.provide(reader, stores)
+      yield* Effect.provide(append("a", [1]), stores)
+      yield* awaitNext
+    }))
+
+  it.effect("refuses invalid options", () =>
+    Effect.gen(function*() {
+      const client = () => new pg.Client()
+      for (
+        const options of [{ client, channel: "a\"b" }, { client, channel: "" }, { client, every: -1 }, {
+          client,
+          every: NaN
+        }]
+      ) {
+        const layer = Layer.provide(Wakeup.layerPostgres(options), EventStore.layerMemory)
+        const error = yield* Effect.flip(Effect.scoped(Layer.build(layer)))
+        assert.strictEqual(error._tag, "InvalidOption")
+      }
+    }))
+})
+
+const connection = (url: string): Effect.Effect<pg.Client, never, Scope.Scope> =>
+  Effect.acquireRelease(
+    Effect.promise(async () => {
+      const client = new pg.Client({ connectionString: url })
+      await client.connect()
+      return client
+    }),
+    (client) => Effect.promise(() => client.end())
+  )
