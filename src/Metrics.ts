@@ -9,7 +9,7 @@
 import * as Context from "effect/Context"
 import * as Layer from "effect/Layer"
 import * as Metric from "effect/Metric"
-import * as Counters from "./internal/repository/counters.js"
+import * as Counters from "./internal/counters.js"
 
 /**
  * Counts loads, tagged with `aggregate` and `outcome`: `Hit`, `Migrated`, `Drifted`, `None`, `Disabled`, or the tag of
@@ -131,6 +131,17 @@ export const feedHeldBack: Metric.Metric.Gauge<number> = Metric.fromMetricKey(Co
  * @category metrics
  */
 export const feedLag: Metric.Metric.Gauge<number> = Metric.fromMetricKey(Counters.feedLag)
+
+export {
+  projectionFailures,
+  projectionHandled,
+  projectionLag,
+  projectionLost,
+  projectionOwned,
+  projectionParked,
+  projectionStopped,
+  projectionUnowned
+} from "./internal/projection/metrics.js"
 
 /**
  * Counts verifications of sampled loads, tagged with `aggregate` and `outcome`: `Verified`, `Refuted`, `NoSnapshot`

@@ -3,9 +3,11 @@ import * as SqlClient from "@effect/sql/SqlClient"
 import { assert, describe, it } from "@effect/vitest"
 import { Effect, Layer, MetricKey, Stream, type Tracer } from "effect"
 import {
+  CheckpointStore,
   EventStore,
   ExpectedVersion,
   Metrics,
+  Projection,
   Repository,
   SnapshotPolicy,
   SnapshotStore,
@@ -14,7 +16,7 @@ import {
 import * as fs from "node:fs"
 import * as path from "node:path"
 import ts from "typescript"
-import * as Counters from "../src/internal/repository/counters.js"
+import * as Counters from "../src/internal/counters.js"
 import { Account, deposit, event, id, open, stream } from "./fixtures/Account.js"
 import { postgresTemporaryDatabase, sqliteFile } from "./utils/backends.js"
 import { eventually, tracing } from "./utils/observe.js"
@@ -187,6 +189,11 @@ const everything = Effect.gen(function*() {
     yield* accounts.execute(id("a"), deposit(2), { commandId: "c" })
     yield* accounts.execute(id("a"), deposit(2), { commandId: "c" })
     yield* accounts.awaitPendingSnapshots
+    const projection = Projection.make({ name: "all", on: [Account], handle: () => Effect.void })
+    yield* Layer.build(Layer.provide(Projection.layer(projection), CheckpointStore.layerMemory))
+    yield* eventually(
+      Effect.sync(() => spans.some(({ name, status }) => name === "Projection.handle" && status._tag === "Ended"))
+    )
     yield* accounts.createSnapshot(id("a"))
     yield* accounts.verify(id("a"))
     yield* accounts.loadAt(id("a"), 1)

@@ -56,6 +56,17 @@ export const linked = <A, E, R>(effect: Effect.Effect<A, E, R>, recorded: Linkab
       : effect
   )
 
+/** Links to the spans that events carry, one for each span, up to a number. */
+export const linksTo = (events: ReadonlyArray<Linkable>, most: number): ReadonlyArray<Tracer.SpanLink> => {
+  const links = new Map<string, Tracer.SpanLink>()
+  for (const event of events) {
+    if (links.size >= most) break
+    const link = Option.getOrUndefined(linkTo(event))
+    if (link !== undefined && !links.has(link.span.spanId)) links.set(link.span.spanId, link)
+  }
+  return Array.from(links.values())
+}
+
 const linkTo = (recorded: Linkable): Option.Option<Tracer.SpanLink> => {
   try {
     const { id, metadata } = recorded

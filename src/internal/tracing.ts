@@ -23,6 +23,7 @@ export interface SpanOptions {
   readonly attributes: Attributes
   readonly kind?: Tracer.SpanKind | undefined
   readonly root?: boolean | undefined
+  readonly links?: ReadonlyArray<Tracer.SpanLink> | undefined
 }
 
 /** Runs an effect in a span if a tracer is configured. */
@@ -33,7 +34,11 @@ export const withSpan = <A, E>(
 ): Effect.Effect<A, E> => Effect.withFiberRuntime((fiber) => isTraced(fiber) ? inSpan(effect, name, options) : effect)
 
 /** Runs an effect in a span, for callers that know that a tracer is configured. */
-export const inSpan = <A, E>(effect: Effect.Effect<A, E>, name: string, options: SpanOptions): Effect.Effect<A, E> =>
+export const inSpan = <A, E, R>(
+  effect: Effect.Effect<A, E, R>,
+  name: string,
+  options: SpanOptions
+): Effect.Effect<A, E, R> =>
   // nothing can interrupt the fiber between the beginning of the span and its finalizer
   Effect.uninterruptibleMask((restore) =>
     Effect.matchCauseEffect(Effect.makeSpan(name, { ...options, captureStackTrace: false }), {

@@ -58,8 +58,10 @@ const attending = <E, R>(members: Members<E, R>): Effect.Effect<never, never, R>
 /** Gives the milliseconds until the next tick. */
 const tick = <E, R>(members: Members<E, R>) =>
   Effect.gen(function*() {
-    const { checkpoints, key, options: { ttl }, owner } = members.worker
+    const { checkpoints, key, meter, options: { ttl }, owner } = members.worker
     const attendance = yield* checkpoints.attend(key, { owner, ttl })
+    meter.unowned(Shares.free(attendance).length)
+    meter.stopped(attendance.partitions.filter(({ stopped }) => Option.isSome(stopped)).length)
     const isChanging = attendance.partitions.length !== attendance.wanted
     if (isChanging) {
       // the owners stop at the same position, and then the number can change
@@ -106,12 +108,13 @@ const takeOne = <E, R>(members: Members<E, R>, attendance: Attendance) =>
 /** Follows the feed for a partition in a fiber of its own, and gives the lease back at the end. */
 const follow = <E, R>(members: Members<E, R>, lease: Lease): Effect.Effect<void, never, R> => {
   const { ended, owned, worker } = members
-  const { checkpoints, report } = worker
+  const { checkpoints, meter, report } = worker
   const isClosing = () => members.isClosing || owned.get(lease.index)?.isClosing === true
   const given = Effect.ignore(checkpoints.release(lease)).pipe(
     Effect.zipRight(Effect.sync(() => {
       owned.delete(lease.index)
       report.owned.delete(lease.index)
+      meter.owned(report.owned.size)
       ended.ring()
     }))
   )
@@ -119,6 +122,7 @@ const follow = <E, R>(members: Members<E, R>, lease: Lease): Effect.Effect<void,
   return Effect.map(Effect.forkDaemon(Effect.interruptible(following)), (fiber) => {
     owned.set(lease.index, { fiber, isClosing: false })
     report.owned.add(lease.index)
+    meter.owned(report.owned.size)
   })
 }
 

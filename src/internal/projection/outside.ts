@@ -9,6 +9,7 @@ import * as Either from "effect/Either"
 import * as Exit from "effect/Exit"
 import * as Schedule from "effect/Schedule"
 import type * as Position from "../../Position.js"
+import { linked } from "../traceContext.js"
 import type { Item } from "./definition.js"
 import * as Failures from "./failures.js"
 import { within } from "./handlerTimeout.js"
@@ -77,18 +78,20 @@ const handleStream = <E, Err, R>(
 const handleOne = <E, Err, R>(
   site: Site,
   handle: (event: E) => Effect.Effect<unknown, Err, R>,
-  { event }: Item<E>
+  item: Item<E>
 ): Effect.Effect<{ readonly _tag: "Done" } | Poison, never, R> =>
   Effect.gen(function*() {
     const { isPassing, retry, timeout } = site.options
+    const { event } = item
     if (Either.isLeft(event)) return { _tag: "Poison", reason: event.left.message }
     const driver = yield* Schedule.driver(retry)
     let passing = 0
     while (true) {
-      const exit = yield* Effect.exit(within(Effect.suspend(() => handle(event.right)), timeout))
+      const exit = yield* Effect.exit(linked(within(Effect.suspend(() => handle(event.right)), timeout), item))
       if (Exit.isSuccess(exit)) return { _tag: "Done" }
       const failure = Failures.classify(exit.cause, isPassing)
       const reason = Failures.reasonOf(exit.cause)
+      site.meter.failed(failure._tag === "Passing" ? "Passing" : "Poison")
       site.report.lastError = { reason, time: yield* Clock.currentTimeMillis }
       if (failure._tag === "Passing") {
         passing += 1
@@ -108,7 +111,7 @@ const renewing = ({ checkpoints, options }: Site, lease: Lease): Effect.Effect<n
   )
 
 const finish = <E>(
-  { checkpoints, key, options }: Site,
+  { checkpoints, key, meter, options }: Site,
   lease: Lease,
   { items, outcomes, to }: {
     readonly items: ReadonlyArray<Item<E>>
@@ -132,6 +135,7 @@ const finish = <E>(
       () => parked.length === 0 ? Effect.void : checkpoints.park(key, parked)
     )
     if (advanced._tag === "Held") return advanced
+    if (parked.length > 0) meter.parked(parked.length)
     const outcome = unfinished < 0 ? undefined : outcomes.get(items[unfinished])
     return outcome?._tag === "Poison"
       ? { _tag: "Stopped", lease: advanced.lease, position: items[unfinished].position, reason: outcome.reason }

@@ -11,10 +11,14 @@ import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Either from "effect/Either"
 import * as Exit from "effect/Exit"
+import * as LogLevel from "effect/LogLevel"
 import * as Option from "effect/Option"
 import * as Schedule from "effect/Schedule"
+import * as Event from "../../Event.js"
 import type * as EventStore from "../../EventStore.js"
 import * as Position from "../../Position.js"
+import { linksTo } from "../traceContext.js"
+import { inSpan, isTraced } from "../tracing.js"
 import { batches } from "./batches.js"
 import type { Item } from "./definition.js"
 import * as Failures from "./failures.js"
@@ -61,6 +65,7 @@ const turn = <E, R>(run: Run<E, R>): Effect.Effect<boolean, Ended, R> =>
     const rings = worker.appended.count()
     const page = yield* readPage(run)
     const { atEnd, batches: found } = held(run, page)
+    yield* measureLag(run, page)
     for (const batch of found) {
       yield* Either.match(batch, {
         onLeft: ({ item, to }) => unreadable(run, item, to),
@@ -82,12 +87,19 @@ const readPage = <E, R>(run: Run<E, R>): Effect.Effect<EventStore.Page, Ended> =
     ...(of === 1 ? {} : { partition: { index, of } })
   })
   return Effect.catchAllCause(page, (cause) => {
-    const failure = Failures.classify(cause, worker.options.isPassing)
-    return failure._tag === "Poison"
-      ? stop(run, Option.none(), failure.reason)
-      : Effect.fail<Ended>({ _tag: "Passing", reason: Failures.reasonOf(cause) })
+    const reason = Failures.reasonOf(cause)
+    // the checkpoint is ahead of the store: it is of another database, or of events that a restore lost
+    const isForeign = Option.exists(Cause.failureOption(cause), (error) => error.reason === "InvalidInput")
+    return isForeign ? stop(run, Option.none(), reason) : Effect.fail<Ended>({ _tag: "Passing", reason })
   })
 }
+
+/** Shows how old the first event of a page is. */
+const measureLag = <E, R>({ lease, worker }: Run<E, R>, { events }: EventStore.Page): Effect.Effect<void> =>
+  Effect.map(Clock.currentTimeMillis, (now) => {
+    const first = events.find((recorded): recorded is Event.RecordedEvent => !Event.isUnreadable(recorded))
+    worker.meter.lag(lease.index, first === undefined ? 0 : Math.max(0, now - first.time.epochMillis))
+  })
 
 /** The batches of a page, up to the position that the partition must not pass. */
 const held = <E, R>(run: Run<E, R>, page: EventStore.Page) => {
@@ -136,6 +148,24 @@ const again = <E, R>(run: Run<E, R>, batch: Batch<E>, reason: string): Effect.Ef
     }
   })
 
+/** Delivers a batch, in a span that is linked to the commands whose events it has. */
+const traced = <E, R>({ lease, worker }: Run<E, R>, batch: Batch<E>): Effect.Effect<Delivered, unknown, R> =>
+  Effect.withFiberRuntime((fiber) => {
+    const delivered = worker.deliver(worker, lease, batch)
+    return !isTraced(fiber) || batch.items.length === 0 ? delivered : inSpan(delivered, "Projection.handle", {
+      root: true,
+      links: linksTo(batch.items, mostLinks),
+      attributes: {
+        "eventsourcing.projection": lease.name,
+        "eventsourcing.projection_version": lease.version,
+        "eventsourcing.partition": lease.index,
+        "eventsourcing.events": batch.items.length
+      }
+    })
+  })
+
+const mostLinks = 64
+
 type Failure = Failures.Failed | Extract<Delivered, { readonly _tag: "Stopped" }>
 
 /** Delivers a batch once, and notes the new checkpoint. Gives the failure if there is one. */
@@ -143,7 +173,7 @@ const attempt = <E, R>(run: Run<E, R>, batch: Batch<E>): Effect.Effect<Failure |
   Effect.flatMap(
     Clock.currentTimeMillis,
     (start) =>
-      Effect.matchCauseEffect(run.worker.deliver(run.worker, run.lease, batch), {
+      Effect.matchCauseEffect(traced(run, batch), {
         onFailure: (cause): Effect.Effect<Failures.Failed> => {
           const failure = Failures.classify(cause, run.worker.options.isPassing)
           if (failure._tag !== "Poison" && failure._tag !== "Passing") return Effect.succeed(failure)
@@ -161,7 +191,7 @@ const attempt = <E, R>(run: Run<E, R>, batch: Batch<E>): Effect.Effect<Failure |
   )
 
 const note = <E, R>(run: Run<E, R>, delivered: Delivered, { items }: Batch<E>, start: number, now: number): void => {
-  const { local, options, report } = run.worker
+  const { local, meter, options, report } = run.worker
   const millis = now - start
   if (delivered._tag === "Held") {
     run.hold = delivered.hold
@@ -174,7 +204,13 @@ const note = <E, R>(run: Run<E, R>, delivered: Delivered, { items }: Batch<E>, s
   if (millis > longBatch) run.size = Math.max(1, Math.min(run.size, items.length) >> 1)
   else if (millis < shortBatch) run.size = Math.min(options.pageSize, run.size * 2)
   Local.count(report, items.length, now)
+  meter.handled(items.length)
   local.advanced.ring()
+}
+
+const noteFailure = <E, R>({ worker }: Run<E, R>, kind: "Passing" | "Poison", reason: string, time: number): void => {
+  worker.meter.failed(kind)
+  worker.report.lastError = { reason, time }
 }
 
 const longBatch = 1_000
@@ -189,6 +225,7 @@ const settle = <E, R>(
   if (failure._tag === "Stopped") return stop(run, Option.some(failure.position), failure.reason)
   if (failure._tag === "Lost") {
     run.worker.report.lost += 1
+    run.worker.meter.lost()
     return Effect.fail(ended)
   }
   const { checkpoints, options } = run.worker
@@ -217,7 +254,7 @@ const poison = <E, R>(
   to: Position.Position,
   reason: string
 ): Effect.Effect<void, Ended> => {
-  const { checkpoints, key, options } = run.worker
+  const { checkpoints, key, meter, options } = run.worker
   if (options.poison === "stop") return stop(run, Option.some(item.position), reason)
   return Effect.gen(function*() {
     const time = yield* Clock.currentTimeMillis
@@ -234,6 +271,7 @@ const poison = <E, R>(
           time
         }])
     )
+    if (advanced._tag === "Advanced") meter.parked(1)
     note(run, advanced, { items: [], to }, time, time)
   }).pipe(Effect.catchAll((error) => settle(run, asFailed(error))))
 }
@@ -254,9 +292,12 @@ const stop = <E, R>(
     const time = yield* Clock.currentTimeMillis
     yield* checkpoints.stop(run.lease, { position, reason, time })
     local.advanced.ring()
-    yield* Effect.logError(
-      `${run.lease.name}, version ${run.lease.version}, partition ${run.lease.index} stopped: ${reason}`
-    )
+    yield* Effect.logWithLevel(LogLevel.Error, "a projection has stopped").pipe(Effect.annotateLogs({
+      projection: run.lease.name,
+      version: run.lease.version,
+      partition: run.lease.index,
+      position: Option.getOrElse(position, () => run.lease.position)
+    }))
   }).pipe(
     Effect.catchAll((error) => settle(run, asFailed(error))),
     Effect.zipRight(Effect.fail(ended))
@@ -289,7 +330,7 @@ const renewInTime = <E, R>(run: Run<E, R>): Effect.Effect<void, Ended> =>
 const backOff = <E, R>(run: Run<E, R>, reason: string): Effect.Effect<void> =>
   Effect.gen(function*() {
     const now = yield* Clock.currentTimeMillis
-    run.worker.report.lastError = { reason, time: now }
+    noteFailure(run, "Passing", reason, now)
     run.idle += 1
     yield* Effect.sleep(Math.min(10 * 2 ** Math.min(run.idle, 12), 5_000))
   })

@@ -7,6 +7,7 @@ import * as EventStore from "../../EventStore.js"
 import { InvalidOption } from "../../InvalidOption.js"
 import type * as Position from "../../Position.js"
 import { Wakeup } from "../../Wakeup.js"
+import * as Counters from "../counters.js"
 import * as Signal from "../signal.js"
 import { quote } from "../text.js"
 import type { Reading } from "./definition.js"
@@ -51,8 +52,9 @@ export const start = <E, R>(
     const owner = crypto.randomUUID()
     const isClosing = () => false
     const { local } = checkpoints
+    const meter = Counters.projections(name, version)
     yield* Members.run(
-      { key, owner, checkpoints, events, reading, deliver, options, appended, local, report, isClosing },
+      { key, owner, checkpoints, events, reading, deliver, options, appended, local, report, meter, isClosing },
       closeWithin
     )
   })

@@ -5,6 +5,7 @@ import type * as Schedule from "effect/Schedule"
 import type { CheckpointStore } from "../../CheckpointStore.js"
 import type { EventStore } from "../../EventStore.js"
 import type * as Position from "../../Position.js"
+import type * as Counters from "../counters.js"
 import type { Signal } from "../signal.js"
 import type { Item, Reading } from "./definition.js"
 import type { Local, LocalReport } from "./local.js"
@@ -64,6 +65,7 @@ export interface Site {
   readonly appended: Signal
   readonly local: Local
   readonly report: LocalReport
+  readonly meter: Counters.Projections
   /** Whether the layer is being closed. */
   readonly isClosing: () => boolean
 }

@@ -7,7 +7,7 @@ import * as Metric from "effect/Metric"
 import * as MetricKey from "effect/MetricKey"
 import * as MetricLabel from "effect/MetricLabel"
 import * as EventStore from "../../EventStore.js"
-import * as Counters from "./counters.js"
+import * as Counters from "../counters.js"
 
 /** The end of a command. An interrupted command may have appended its events or not. */
 export type Outcome = "Committed" | "Duplicate" | "Empty" | "Rejected" | "Conflict" | "Interrupted" | "Failed"

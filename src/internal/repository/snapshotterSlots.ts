@@ -1,6 +1,6 @@
 import * as Effect from "effect/Effect"
 import type * as StreamId from "../../StreamId.js"
-import type * as Counters from "./counters.js"
+import type * as Counters from "../counters.js"
 
 /** Asks for a background snapshot of a stream. */
 export interface Request {

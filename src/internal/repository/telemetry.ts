@@ -4,10 +4,10 @@ import * as FiberRef from "effect/FiberRef"
 import * as LogLevel from "effect/LogLevel"
 import type * as Snapshot from "../../Snapshot.js"
 import type * as StreamId from "../../StreamId.js"
+import * as Counters from "../counters.js"
 import { reason } from "../schema/reason.js"
 import { annotate, isTraced } from "../tracing.js"
 import type { Baseline } from "./baseline.js"
-import * as Counters from "./counters.js"
 
 const isLogged = (fiber: Fiber.RuntimeFiber<unknown, unknown>, level: LogLevel.LogLevel): boolean =>
   LogLevel.lessThanEqual(fiber.getFiberRef(FiberRef.currentMinimumLogLevel), level)

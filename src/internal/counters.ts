@@ -57,6 +57,51 @@ export const loadDuration = histogram("load_duration", "Milliseconds of the load
 
 export const appendDuration = histogram("append_duration", "Milliseconds of the appends of commands", milliseconds)
 
+export const projectionHandled = counter("projection_handled", "Events that projections and subscriptions handled")
+
+export const projectionFailures = counter("projection_failures", "Batches and events that were not handled")
+
+export const projectionParked = counter("projection_parked", "Events that were parked")
+
+export const projectionLost = counter("projection_lost", "Leases that another process took")
+
+export const projectionOwned = gauge("projection_owned", "Partitions that this process owns")
+
+export const projectionUnowned = gauge("projection_unowned", "Partitions that no process owns")
+
+export const projectionStopped = gauge("projection_stopped", "Partitions that are stopped at an event")
+
+export const projectionLag = gauge(
+  "projection_lag",
+  "Milliseconds since the oldest event that is not handled was appended"
+)
+
+export type Projections = ReturnType<typeof projections>
+
+/** Measures a version of a projection or a subscription. */
+export const projections = (name: string, version: number) => {
+  const labels = [MetricLabel.make("name", name), MetricLabel.make("version", String(version))]
+  const counting = (key: MetricKey.MetricKey.Counter<number>, ...more: ReadonlyArray<MetricLabel.MetricLabel>) =>
+    Metric.fromMetricKey(MetricKey.taggedWithLabels(key, [...labels, ...more]))
+  const showing = (key: MetricKey.MetricKey.Gauge<number>, ...more: ReadonlyArray<MetricLabel.MetricLabel>) =>
+    Metric.fromMetricKey(MetricKey.taggedWithLabels(key, [...labels, ...more]))
+  const [handled, parked, lost] = [projectionHandled, projectionParked, projectionLost].map((key) => counting(key))
+  const passing = counting(projectionFailures, MetricLabel.make("kind", "Passing"))
+  const poison = counting(projectionFailures, MetricLabel.make("kind", "Poison"))
+  const [owned, unowned, stopped] = [projectionOwned, projectionUnowned, projectionStopped].map((key) => showing(key))
+  return {
+    handled: (events: number) => handled.unsafeUpdate(events, []),
+    parked: (events: number) => parked.unsafeUpdate(events, []),
+    lost: () => lost.unsafeUpdate(1, []),
+    failed: (kind: "Passing" | "Poison") => (kind === "Passing" ? passing : poison).unsafeUpdate(1, []),
+    owned: (partitions: number) => owned.unsafeUpdate(partitions, []),
+    unowned: (partitions: number) => unowned.unsafeUpdate(partitions, []),
+    stopped: (partitions: number) => stopped.unsafeUpdate(partitions, []),
+    lag: (partition: number, millis: number) =>
+      showing(projectionLag, MetricLabel.make("partition", String(partition))).unsafeUpdate(millis, [])
+  }
+}
+
 export type Saves = ReturnType<typeof saves>
 
 /** Counts the saves of an aggregate. */
