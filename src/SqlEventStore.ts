@@ -145,7 +145,7 @@ export const make: (options?: Options) => Effect.Effect<
 })
 
 /**
- * Provides the event store with options. `SqlStores.layerWith` provides both stores with the same options.
+ * Provides the event store with options. `SqlStores.layerWith` provides all stores with the same options.
  *
  * @example
  * ```ts

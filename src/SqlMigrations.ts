@@ -60,6 +60,9 @@ export const run: (options?: Options) => Effect.Effect<void, InvalidOption | Mig
  *
  * On SQLite positions continue where the file ended, so that only `after` matters.
  *
+ * The checkpoints of this database went back together with its events, and are not readers in this sense. A projection
+ * goes on from there, and its tables fit. A subscription handles again what it had handled since the backup.
+ *
  * @example
  * ```ts
  * import { type Position, SqlMigrations } from "effect-eventsourcing"

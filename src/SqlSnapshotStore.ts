@@ -98,7 +98,7 @@ export const make: (options?: SqlMigrations.Options) => Effect.Effect<
 })
 
 /**
- * Provides the snapshot store with options. `SqlStores.layerWith` provides both stores with the same options.
+ * Provides the snapshot store with options. `SqlStores.layerWith` provides all stores with the same options.
  *
  * @example
  * ```ts

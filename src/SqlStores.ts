@@ -1,7 +1,7 @@
 /**
- * Provides both SQL stores in one layer, and transactions around them.
+ * Provides all SQL stores in one layer, and transactions around them.
  *
- * The layer builds both stores on one client, so that one statement reads a snapshot and the events after it. A
+ * The layer builds the stores on one client, so that one statement reads a snapshot and the events after it. A
  * transaction succeeds only if the database committed it, and costs a `BEGIN` and a `COMMIT`.
  *
  * @since 0.1.0
@@ -10,18 +10,20 @@ import * as SqlClient from "@effect/sql/SqlClient"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Schema from "effect/Schema"
+import type { CheckpointStore } from "./CheckpointStore.js"
 import type { EventStore } from "./EventStore.js"
 import { classify } from "./internal/sql/failure.js"
 import type { Failed } from "./internal/sql/postgres/transaction.js"
 import * as Transactions from "./internal/sql/transactions.js"
 import type { InvalidOption } from "./InvalidOption.js"
 import type { SnapshotStore } from "./SnapshotStore.js"
+import * as SqlCheckpointStore from "./SqlCheckpointStore.js"
 import * as SqlEventStore from "./SqlEventStore.js"
 import type * as SqlMigrations from "./SqlMigrations.js"
 import * as SqlSnapshotStore from "./SqlSnapshotStore.js"
 
 /**
- * Provides the event store and the snapshot store with options.
+ * Provides the event store, the snapshot store and the checkpoint store with options.
  *
  * @example
  * ```ts
@@ -35,13 +37,21 @@ import * as SqlSnapshotStore from "./SqlSnapshotStore.js"
  */
 export const layerWith = (
   options: SqlEventStore.Options
-): Layer.Layer<EventStore | SnapshotStore, InvalidOption | SqlMigrations.MigrationError, SqlClient.SqlClient> => {
+): Layer.Layer<
+  EventStore | SnapshotStore | CheckpointStore,
+  InvalidOption | SqlMigrations.MigrationError,
+  SqlClient.SqlClient
+> => {
   const { groupAppends: _, groupLoads: __, ...tables } = { ...options }
-  return Layer.merge(SqlEventStore.layerWith(options), SqlSnapshotStore.layerWith(tables))
+  return Layer.mergeAll(
+    SqlEventStore.layerWith(options),
+    SqlSnapshotStore.layerWith(tables),
+    SqlCheckpointStore.layerWith(tables)
+  )
 }
 
 /**
- * Provides the event store and the snapshot store in tables that begin with `eventsourcing_`.
+ * Provides the event store, the snapshot store and the checkpoint store in tables that begin with `eventsourcing_`.
  *
  * @example
  * ```ts
