@@ -112,6 +112,7 @@ describe("migrations", () => {
         const name of [
           "append_1",
           "append_2",
+          "append_3",
           "append_many_2",
           "load_1",
           "load_2",
@@ -129,7 +130,7 @@ describe("migrations", () => {
       const older = yield* Effect.flip(SqlEventStore.make({ migrate: false }))
       assert.include(older.message, "older than this program")
       yield* SqlEventStore.make()
-      assert.lengthOf(yield* functions, 10)
+      assert.lengthOf(yield* functions, 11)
     }).pipe(Effect.provide(emptyDatabase)))
 
   it.scoped("a program of an older version goes on with its own functions on migrated tables", () =>
@@ -161,7 +162,7 @@ SELECT event_id AS id FROM eventsourcing_tail_1('Account', 'a', 1, 10)`
     Effect.gen(function*() {
       const sql = yield* SqlClient.SqlClient
       yield* SqlEventStore.make()
-      for (const name of ["append_2", "append_many_2", "load_3", "tail_3"]) {
+      for (const name of ["append_3", "append_many_2", "load_3", "tail_3"]) {
         yield* sql.unsafe(`DROP FUNCTION eventsourcing_${name}`)
         const missing = yield* Effect.flip(SqlEventStore.make({ migrate: false }))
         assert.instanceOf(missing, SqlMigrations.MigrationError)

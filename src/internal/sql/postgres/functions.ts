@@ -11,51 +11,8 @@ export const base = (names: Names): string => `coalesce((SELECT base FROM ${quot
  * number and a migration of its own, and the older one stays (olderFunctions.ts). Why: docs/decisions/0052-functions.md.
  */
 export const make = (names: Names) => {
-  const events = quoted(names.events)
-  // the transaction does not decrease within a stream, although that of the caller may be older than that of the head
-  const transaction = `greatest(${base(names)} + pg_current_xact_id()::text::bigint, head_transaction)`
   return {
-    append: {
-      name: `${names.prefix}_append_2`,
-      // aggregate, stream id, event ids, types, payloads, metadata, lowest and highest version to append to, times or NULL
-      parameters: ["text", "text", "text[]", "text[]", "text[]", "text[]", "bigint", "bigint", "bigint[]"],
-      // version, transaction, position and time of the last event; NULL where the stream's version is not as expected
-      returns: "text",
-      volatility: "VOLATILE",
-      // a set of one costs more than the row
-      body: `DECLARE
-  head_version bigint;
-  head_transaction bigint;
-  last_transaction bigint;
-  last_position bigint;
-  last_time timestamptz := ${PgTime.ofMillis("$9[cardinality($3)]")};
-BEGIN
-SELECT version, transaction INTO head_version, head_transaction FROM ${events}
-WHERE aggregate = $1 AND stream_id = $2 ORDER BY version DESC LIMIT 1;
-head_version := coalesce(head_version, 0);
-IF head_version NOT BETWEEN $7 AND $8 THEN
-  RETURN NULL;
-END IF;
-IF cardinality($3) = 1 THEN
-  INSERT INTO ${events} (transaction, version, aggregate, stream_id, event_id, type, payload, metadata, time)
-  VALUES (${transaction}, head_version + 1, $1, $2, $3[1], $4[1], $5[1], $6[1], last_time)
-  RETURNING transaction, position INTO last_transaction, last_position;
-ELSE
-  WITH inserted AS (
-    INSERT INTO ${events} (transaction, version, aggregate, stream_id, event_id, type, payload, metadata, time)
-    SELECT ${transaction}, head_version + row.number, $1, $2, row.event_id, row.type, row.payload, row.metadata,
-      ${PgTime.ofMillis("row.time")}
-    FROM unnest($3, $4, $5, $6, $9) WITH ORDINALITY AS row (event_id, type, payload, metadata, time, number)
-    ORDER BY row.number
-    RETURNING transaction, position
-  )
-  SELECT max(transaction), max(position) INTO last_transaction, last_position FROM inserted;
-END IF;
-RETURN head_version + cardinality($3) || ' ' || last_transaction || ' ' || last_position || ' ' || ${
-        PgTime.column("last_time")
-      };
-END`
-    },
+    append: append(names),
     appendGroup: appendGroup(names),
     load: {
       name: `${names.prefix}_load_3`,
@@ -89,6 +46,54 @@ RETURN QUERY ${tail(names.events, "$3", "$4", "$5")};
 END`
     }
   } as const satisfies Record<string, Function>
+}
+
+/**
+ * Appends to one stream. A single event is checked and inserted by one statement, which starts the executor once. The
+ * transaction does not decrease within a stream, although that of the caller may be older than that of the head.
+ */
+const append = (names: Names): Function => {
+  const transaction = `greatest(${base(names)} + pg_current_xact_id()::text::bigint, head.transaction)`
+  const headOfStream = head(names, { aggregate: "$1", id: "$2", low: "$7" })
+  const insert = `INSERT INTO ${quoted(names.events)}
+    (transaction, version, aggregate, stream_id, event_id, type, payload, metadata, time)`
+  return {
+    name: `${names.prefix}_append_3`,
+    // aggregate, stream id, event ids, types, payloads, metadata, lowest and highest version to append to, times or NULL
+    parameters: ["text", "text", "text[]", "text[]", "text[]", "text[]", "bigint", "bigint", "bigint[]"],
+    // version, transaction, position and time of the last event; NULL where the stream's version is not as expected
+    returns: "text",
+    volatility: "VOLATILE",
+    // a set of one costs more than the row
+    body: `DECLARE
+  verdict text;
+BEGIN
+IF cardinality($3) = 1 THEN
+  ${insert}
+  SELECT ${transaction}, coalesce(head.version, 0) + 1, $1, $2, $3[1], $4[1], $5[1], $6[1], ${PgTime.ofMillis("$9[1]")}
+  FROM (SELECT) AS always LEFT JOIN LATERAL ${headOfStream} AS head ON true
+  WHERE coalesce(head.version, 0) BETWEEN $7 AND $8
+  RETURNING version || ' ' || transaction || ' ' || position || ' ' || ${PgTime.column("time")} INTO verdict;
+ELSE
+  WITH head AS MATERIALIZED (
+    SELECT coalesce(head.version, 0) AS version, ${transaction} AS transaction
+    FROM (SELECT) AS always LEFT JOIN LATERAL ${headOfStream} AS head ON true
+    WHERE coalesce(head.version, 0) BETWEEN $7 AND $8
+  ), inserted AS (
+    ${insert}
+    SELECT head.transaction, head.version + row.number, $1, $2, row.event_id, row.type, row.payload, row.metadata,
+      ${PgTime.ofMillis("row.time")}
+    FROM head CROSS JOIN unnest($3, $4, $5, $6, $9)
+      WITH ORDINALITY AS row (event_id, type, payload, metadata, time, number)
+    ORDER BY row.number
+    RETURNING version, transaction, position, time
+  )
+  SELECT max(version) || ' ' || max(transaction) || ' ' || max(position) || ' ' ||
+    ${PgTime.column(PgTime.ofMillis("$9[cardinality($3)]"))} INTO verdict FROM inserted;
+END IF;
+RETURN verdict;
+END`
+  }
 }
 
 /**

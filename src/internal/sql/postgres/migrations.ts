@@ -16,14 +16,15 @@ export const all = (names: Names): Migrations["all"] => [
   {
     name: "create_functions_with_times",
     statements: [
-      ...created(PgFunctions.make(names), ["append"]),
+      PgFunctions.create(PgOlderFunctions.append2(names)),
       ...PgOlderFunctions.withTimes(names).map(PgFunctions.create)
     ]
   },
   { name: "create_function_of_groups", statements: created(PgFunctions.make(names), ["appendGroup"]) },
   { name: "create_function_of_grouped_loads", statements: created(PgFunctions.make(names), ["loadGroup"]) },
   { name: "create_checkpoints", statements: PgTables.checkpoints(names) },
-  { name: "create_functions_of_bounded_pages", statements: created(PgFunctions.make(names), ["load", "tail"]) }
+  { name: "create_functions_of_bounded_pages", statements: created(PgFunctions.make(names), ["load", "tail"]) },
+  { name: "create_function_of_short_appends", statements: created(PgFunctions.make(names), ["append"]) }
 ]
 
 const created = <K extends string>(

@@ -122,3 +122,47 @@ const tail = (events: string, from: string, limit: string): string =>
   ) THEN event_id END
   FROM ${events} WHERE aggregate = $1 AND stream_id = $2 AND version >= ${from}
   ORDER BY version LIMIT ${limit}`
+
+/** The append that was created together with the current load and tail. */
+export const append2 = (names: Names): Function => {
+  const events = quoted(names.events)
+  const transaction = `greatest(${base(names)} + pg_current_xact_id()::text::bigint, head_transaction)`
+  return {
+    name: `${names.prefix}_append_2`,
+    parameters: ["text", "text", "text[]", "text[]", "text[]", "text[]", "bigint", "bigint", "bigint[]"],
+    returns: "text",
+    volatility: "VOLATILE",
+    body: `DECLARE
+  head_version bigint;
+  head_transaction bigint;
+  last_transaction bigint;
+  last_position bigint;
+  last_time timestamptz := ${PgTime.ofMillis("$9[cardinality($3)]")};
+BEGIN
+SELECT version, transaction INTO head_version, head_transaction FROM ${events}
+WHERE aggregate = $1 AND stream_id = $2 ORDER BY version DESC LIMIT 1;
+head_version := coalesce(head_version, 0);
+IF head_version NOT BETWEEN $7 AND $8 THEN
+  RETURN NULL;
+END IF;
+IF cardinality($3) = 1 THEN
+  INSERT INTO ${events} (transaction, version, aggregate, stream_id, event_id, type, payload, metadata, time)
+  VALUES (${transaction}, head_version + 1, $1, $2, $3[1], $4[1], $5[1], $6[1], last_time)
+  RETURNING transaction, position INTO last_transaction, last_position;
+ELSE
+  WITH inserted AS (
+    INSERT INTO ${events} (transaction, version, aggregate, stream_id, event_id, type, payload, metadata, time)
+    SELECT ${transaction}, head_version + row.number, $1, $2, row.event_id, row.type, row.payload, row.metadata,
+      ${PgTime.ofMillis("row.time")}
+    FROM unnest($3, $4, $5, $6, $9) WITH ORDINALITY AS row (event_id, type, payload, metadata, time, number)
+    ORDER BY row.number
+    RETURNING transaction, position
+  )
+  SELECT max(transaction), max(position) INTO last_transaction, last_position FROM inserted;
+END IF;
+RETURN head_version + cardinality($3) || ' ' || last_transaction || ' ' || last_position || ' ' || ${
+      PgTime.column("last_time")
+    };
+END`
+  }
+}
