@@ -123,7 +123,7 @@ const tail = (events: string, from: string, limit: string): string =>
   FROM ${events} WHERE aggregate = $1 AND stream_id = $2 AND version >= ${from}
   ORDER BY version LIMIT ${limit}`
 
-/** The append that was created together with the current load and tail. */
+/** The append of one or more events, before that of one event became a statement of its own. */
 export const append2 = (names: Names): Function => {
   const events = quoted(names.events)
   const transaction = `greatest(${base(names)} + pg_current_xact_id()::text::bigint, head_transaction)`
