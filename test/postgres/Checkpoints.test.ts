@@ -2,8 +2,9 @@ import { SqlClient } from "@effect/sql"
 import { assert, describe, it } from "@effect/vitest"
 import { Deferred, Effect, Exit, Fiber, Layer, Option, Schedule } from "effect"
 import { CheckpointStore, SqlCheckpointStore, SqlMigrations, SqlStores } from "effect-eventsourcing"
+import { beside } from "../../src/internal/testing/freshSubscription.js"
 import { migratedDatabase, postgresTemporaryDatabase } from "../utils/backends.js"
-import { advance, key, progress, register, take, ttl } from "../utils/checkpoints.js"
+import { advance, at, key, progress, register, take, ttl } from "../utils/checkpoints.js"
 import { pgClient } from "../utils/postgres.js"
 import { connection, database } from "./setup.js"
 
@@ -90,6 +91,23 @@ describe("a process that is frozen within its batch", () => {
         assert.lengthOf(yield* sql`SELECT FROM balances`, 1)
       }).pipe(Effect.provide(storeOn(url)))
     }))
+})
+
+describe("a change of the number of partitions", () => {
+  it.scopedLive("is waited for: a hold then holds the new partitions", () =>
+    Effect.gen(function*() {
+      const store = yield* CheckpointStore.CheckpointStore
+      yield* register()
+      yield* advance(yield* take("ada"), 10, Effect.void)
+      yield* register(3)
+      const { first, second } = yield* beside(
+        (inside) => SqlStores.transaction(Effect.zipLeft(store.repartition(key), inside)),
+        store.hold([key], ttl)
+      )
+      assert.deepStrictEqual([first, second], [Exit.succeed(true), Exit.succeed(at(10))])
+      const [{ partitions }] = yield* store.list
+      assert.deepStrictEqual(partitions.map(({ hold }) => Option.getOrNull(hold)), [at(10), at(10), at(10)])
+    }).pipe(Effect.provide(stores)))
 })
 
 describe("a batch on PostgreSQL", () => {
