@@ -60,7 +60,7 @@ const stored = options.quick ? { streams: 200, length: 50 } : { streams: 1_000, 
 
 // a single append is called through the driver alone by these
 const lean = { peerTarget: (peer: string) => peer === "castore-postgres" || peer === "message-db" ? 1.1 : 1 }
-const asStream = { peerTarget: (peer: string) => peer.startsWith("emmett") ? 1.2 : 1 }
+const asList = { peerTarget: (peer: string) => peer.startsWith("emmett") ? 1.2 : 1 }
 
 const versions = { sqlite: "", postgres: "" }
 
@@ -76,7 +76,7 @@ try {
   await Rows.command(suite, sqlite, { size: commanded, target: 1.2, peers: options.quick ? [] : sqlitePeers })
   await Rows.shortCommand(suite, sqlite, { peers: sqlitePeers })
   await Rows.cachedCommand(suite, sqlite, { size: commanded, target: 1.2 })
-  await Rows.read(suite, sqlite, { peers: sqlitePeers, ...asStream })
+  await Rows.read(suite, sqlite, { peers: sqlitePeers, ...asList })
   await Imports.imports(suite, sqlite)
   await Rows.background(suite, sqlite, options.quick ? 4 : 20)
   await Writers.latency(suite, sqlite, latency)
@@ -134,7 +134,7 @@ const server = await Postgres.start()
   await Rows.command(suite, postgres, { size: commanded, target: 1.2, peers: options.quick ? [] : postgresPeers })
   await Rows.shortCommand(suite, postgres, { peers: postgresPeers, ...lean })
   await Rows.cachedCommand(suite, postgres, { size: commanded, target: 1.2 })
-  await Rows.read(suite, postgres, { peers: postgresPeers, ...asStream })
+  await Rows.read(suite, postgres, { peers: postgresPeers, ...asList })
   await Imports.imports(suite, postgres)
   await Rows.background(suite, postgres, options.quick ? 4 : 20)
   await together(postgres, postgresPeers)
@@ -154,7 +154,7 @@ const server = await Postgres.start()
   await Rows.command(suite, prepared, { size: commanded, target: 1.2, peers: options.quick ? [] : preparedPeers })
   await Rows.shortCommand(suite, prepared, { peers: preparedPeers, ...lean })
   await Rows.cachedCommand(suite, prepared, { size: commanded, target: 1.2 })
-  await Rows.read(suite, prepared, { peers: preparedPeers, ...asStream })
+  await Rows.read(suite, prepared, { peers: preparedPeers, ...asList })
   await together(prepared, preparedPeers)
   for (const peer of preparedPeers) await peer.close()
   await prepared.close()

@@ -438,7 +438,7 @@ FROM eventsourcing_events WHERE aggregate = ${stream.aggregate} AND stream_id = 
       })
   )
 
-/** The events of a short stream as a consumer of them gets them, not a repository. */
+/** The events of a short stream as a consumer of them gets them, not a repository: as an array, and as a Stream. */
 export const read = async (
   suite: Suite,
   backend: Backend,
@@ -456,12 +456,21 @@ export const read = async (
     size,
     peerTarget: options.peerTarget,
     contenders: [
+      { name: library, run: work(backend.runtime, store.readEvents(stream, { limit: 1_000 })) },
+      { name: "@effect/sql select", run: work(backend.runtime, selectEvents(stream)) },
+      ...options.peers.map((peer) => ({ name: peer.name, run: repeat(() => peer.read(stream.id)) }))
+    ]
+  })
+  await suite.compare({
+    name: `${name} as a Stream`,
+    backend: backend.name,
+    size,
+    contenders: [
       { name: library, run: work(backend.runtime, Stream.runCollect(store.read(stream))) },
       {
         name: "@effect/sql select, as a Stream",
         run: work(backend.runtime, Stream.runCollect(Stream.fromIterableEffect(selectEvents(stream))))
-      },
-      ...options.peers.map((peer) => ({ name: peer.name, run: repeat(() => peer.read(stream.id)) }))
+      }
     ]
   })
 }

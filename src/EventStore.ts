@@ -88,6 +88,15 @@ export class EventStore extends Context.Tag("effect-eventsourcing/EventStore")<E
   ) => Stream.Stream<Event.RecordedEvent, EventDecodeError | EventStoreError>
 
   /**
+   * Reads at most `limit` events of a stream into an array, in order or backwards. For a few events it is many times as
+   * fast as running the stream of `read`. Fails with an `EventDecodeError` if one of the events does not decode.
+   */
+  readonly readEvents: (
+    stream: StreamId.StreamId,
+    options: ReadEventsOptions
+  ) => Effect.Effect<ReadonlyArray<Event.RecordedEvent>, EventDecodeError | EventStoreError>
+
+  /**
    * Reads the feed, the events of all streams in the order of their positions, up to the end. The result includes
    * events that are appended during the read. A reader misses no event: if appends may commit out of order, the store
    * holds events back until no event can appear at an earlier position. The stream fails at an event that does not
@@ -167,20 +176,40 @@ export interface AppendResult {
 }
 
 /**
- * The options of `read`.
+ * The events of a stream that a reader wants, and their order.
  *
  * @since 0.1.0
  * @category models
  */
-export interface ReadOptions {
+export interface ReadRange {
   /** The first version to read. Default 1. */
   readonly fromVersion?: number | undefined
   /** The last version to read. Default: up to the end. */
   readonly toVersion?: number | undefined
   /** Reads the newest event first, and ends at `fromVersion`. Default false. */
   readonly reverse?: boolean | undefined
+}
+
+/**
+ * The options of `read`.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface ReadOptions extends ReadRange {
   /** The number of events in a page. Default 1,000. */
   readonly pageSize?: number | undefined
+}
+
+/**
+ * The options of `readEvents`.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface ReadEventsOptions extends ReadRange {
+  /** The maximal number of events. If the result has as many, more may follow. */
+  readonly limit: number
 }
 
 export type {
@@ -297,6 +326,13 @@ export const makeEncoded = (driver: Encoded): EventStore["Type"] => {
         const page = Pages.whileFull(limit, read, ({ version }) => version + (reverse ? -1 : 1))
         return () => Effect.succeed(Pages.stream(reverse ? toVersion : fromVersion, page))
       })),
+    readEvents: (stream, options) =>
+      Input.whenReadable("read", stream, () => {
+        const input = Input.readEventsInput(stream, options)
+        return typeof input === "string"
+          ? input
+          : () => Effect.flatMap(driver.read({ stream, ...input }), Pages.decodeAll)
+      }),
     readAll: (options) => Feed.readAll(driver, options),
     readPage: (options) => Feed.readPage(driver, options),
     head: driver.head,

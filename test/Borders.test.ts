@@ -215,11 +215,15 @@ describe("invalid input of an untyped program", () => {
         }
         for (const value of [...wrong, { from: 1 }, { pageSize: Symbol("s") }, { pageSize: null }, { pageSize: 1n }]) {
           yield* refused(`${typeof value} for the options of read`, Stream.runDrain(store.read(stream, untyped(value))))
+          yield* refused(`${typeof value} for the options of readEvents`, store.readEvents(stream, untyped(value)))
           yield* refused(
             `${typeof value} for the options of import`,
             Stream.runDrain(store.import(Stream.empty, untyped(value)))
           )
           yield* refused(`${typeof value} for the options of readAll`, Stream.runDrain(store.readAll(untyped(value))))
+        }
+        for (const value of [undefined, {}, { limit: null }, { limit: "5" }, { limit: 5, reverse: 1 }]) {
+          yield* refused("the options of readEvents", store.readEvents(stream, untyped(value)))
         }
         for (const after of [null, 5, thrower, revoked]) {
           yield* refused("a position", Stream.runDrain(store.readAll(untyped({ after }))))

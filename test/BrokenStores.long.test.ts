@@ -81,6 +81,13 @@ const stores: ReadonlyArray<readonly [name: string, layer: ReturnType<typeof bro
     "the tail has the events and ids that a replay needs"
   ],
   [
+    "forgets the order and the end of a range in readEvents",
+    broken((store) => ({
+      readEvents: (stream, { fromVersion, limit }) => store.readEvents(stream, { fromVersion, limit })
+    })),
+    "readEvents gives the first 10 events of a range"
+  ],
+  [
     "swallows events that do not decode",
     broken((store) => ({
       read: (stream, options) =>

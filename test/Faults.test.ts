@@ -189,10 +189,12 @@ describe("faults of an event store", () => {
     Effect.gen(function*() {
       const { store } = yield* faulty(Faults.none)
       yield* store.append(stream, [event("1"), event("2")], exact(0))
-      for (const operation of ["EventStore.read", "EventStore.readAll"] as const) {
+      for (const operation of ["EventStore.read", "EventStore.readEvents", "EventStore.readAll"] as const) {
         const reading = (fault: Faults.Fault) => {
           const wrapped = Faults.makeEventStore(store, Faults.onCall(operation, 1, fault))
-          return Stream.runCollect(operation === "EventStore.read" ? wrapped.read(stream) : wrapped.readAll())
+          return operation === "EventStore.readEvents"
+            ? Effect.map(wrapped.readEvents(stream, { limit: 5 }), Chunk.fromIterable)
+            : Stream.runCollect(operation === "EventStore.read" ? wrapped.read(stream) : wrapped.readAll())
         }
         for (const fault of [Faults.fail, Faults.lostAcknowledgement, Faults.die, Faults.after(Faults.die)]) {
           assert.isTrue(Faults.isInjected(yield* ending(reading(fault))))

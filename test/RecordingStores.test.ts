@@ -233,6 +233,7 @@ describe("RecordingStores.layer", () => {
       assert.deepStrictEqual(yield* stores.saved, [snapshot])
 
       yield* Stream.runDrain(events.read(stream))
+      yield* events.readEvents(stream, { limit: 2 })
       yield* Stream.runDrain(events.readAll())
       yield* events.readPage()
       yield* events.head
@@ -246,6 +247,7 @@ describe("RecordingStores.layer", () => {
       assert.deepStrictEqual(yield* stores.counts, {
         append: 4,
         read: 1,
+        readEvents: 1,
         readAll: 1,
         readPage: 1,
         head: 1,

@@ -386,6 +386,26 @@ const basic: ReadonlyArray<Contract.Case<EventStore.EventStore>> = [
     })
   ),
 
+  ...[1, 2, 3, 10, 1_000].map((limit) =>
+    withFresh(`readEvents gives the first ${limit} events of a range`, function*({ append, read, store, stream }) {
+      yield* append("a", eventsOf(10))
+      yield* append("b", eventsOf(1))
+      const whole = yield* read("a")
+      const found = (options?: EventStore.ReadRange) => store.readEvents(stream("a"), { ...options, limit })
+      assert.deepEqual(yield* found(), whole.slice(0, limit))
+      assert.deepEqual(yield* found({ fromVersion: 4 }), whole.slice(3).slice(0, limit))
+      assert.deepEqual(yield* found({ fromVersion: 4, toVersion: 7 }), whole.slice(3, 7).slice(0, limit))
+      assert.deepEqual(yield* found({ reverse: true }), [...whole].reverse().slice(0, limit))
+      const inside = { fromVersion: 4, toVersion: 7, reverse: true }
+      assert.deepEqual(yield* found(inside), [...whole.slice(3, 7)].reverse().slice(0, limit))
+      for (const range of [{ fromVersion: 11 }, { fromVersion: 5, toVersion: 4 }, { toVersion: 0 }]) {
+        assert.deepEqual(yield* found(range), [])
+        assert.deepEqual(yield* found({ ...range, reverse: true }), [])
+      }
+      assert.deepEqual(yield* store.readEvents(stream("c"), { limit }), [])
+    })
+  ),
+
   withFresh("the tail has the events and ids that a replay needs", function*({ append, store, stream }) {
     const events = eventsOf(6)
     yield* append("a", events)
@@ -504,6 +524,7 @@ const basic: ReadonlyArray<Contract.Case<EventStore.EventStore>> = [
         append(id, eventsOf(1), expectedVersion),
         store.version(stream(id)),
         Stream.runDrain(store.read(stream(id))),
+        store.readEvents(stream(id), { limit: 1 }),
         store.replay.readTail(stream(id), { fromVersion: 1, limit: 1 })
       ]),
       store.version(StreamId.make("", "a")),
@@ -517,6 +538,8 @@ const basic: ReadonlyArray<Contract.Case<EventStore.EventStore>> = [
       ...[0, -1, 1.5, NaN, Infinity].flatMap((count) => [
         Stream.runDrain(store.read(stream("a"), { pageSize: count })),
         Stream.runDrain(store.read(stream("a"), { fromVersion: count })),
+        store.readEvents(stream("a"), { limit: count }),
+        store.readEvents(stream("a"), { fromVersion: count, limit: 1 }),
         Stream.runDrain(store.readAll({ pageSize: count })),
         store.replay.readTail(stream("a"), { fromVersion: 1, limit: count }),
         store.replay.readTail(stream("a"), { fromVersion: count, limit: 1 })
@@ -692,6 +715,12 @@ const corrupted = <R>(
           assert.deepEqual(read, [1])
         }
       }
+      const failure = yield* failureOf(store.readEvents(stream("a"), { limit: 10 }))
+      assert.ok(failure._tag === "EventDecodeError", failure.message)
+      assert.deepEqual([failure.version, failure.eventId, failure.position], [2, bad.id, bad.position])
+      // the sound events can be read without it
+      assert.deepEqual(versions(yield* store.readEvents(stream("a"), { limit: 1 })), [1])
+      assert.deepEqual(versions(yield* store.readEvents(stream("a"), { fromVersion: 3, limit: 10 })), [3])
       assert.deepEqual(versions(yield* store.replay.readTail(stream("a"), { fromVersion: 1, limit: 5 })), [1, 2, 3])
     }
   )

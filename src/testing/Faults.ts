@@ -151,7 +151,7 @@ export const duplicate: Fault = { _tag: "Duplicate" }
  * Corrupts one event or snapshot that the call reads or saves:
  *
  * - `EventStore.readTail`: one event gets a payload that is not JSON, an unknown type, or another version.
- * - `EventStore.read`, `readAll`: the stream fails with an `EventDecodeError` for one of the events.
+ * - `EventStore.read`, `readEvents`, `readAll`: the read fails with an `EventDecodeError` for one of the events.
  * - `EventStore.readPage`: one event of the page does not decode.
  * - `SnapshotStore.get`, `save`: a state that is not JSON, another event id or fingerprint, version 0 or one too high.
  * - `EventStore.readWithSnapshot`: one event or the snapshot, as above, but the fingerprint stays.

@@ -108,6 +108,11 @@ export type Call =
     readonly outcome: Outcome<ReadonlyArray<number>>
   }
   | { readonly operation: "read"; readonly stream: StreamId.StreamId }
+  | {
+    readonly operation: "readEvents"
+    readonly stream: StreamId.StreamId
+    readonly outcome: Outcome<ReadonlyArray<Event.RecordedEvent>>
+  }
   | { readonly operation: "readAll" }
   | { readonly operation: "readPage"; readonly outcome: Outcome<EventStore.Page> }
   | { readonly operation: "head"; readonly outcome: Outcome<Position.Position> }
@@ -226,6 +231,8 @@ const recordEvents = (events: EventStore.EventStore["Type"], loads: LoadRecorder
         outcome: Exit.map(exit, ({ version }) => version)
       })),
     read: (stream, options) => Stream.concat(begin({ operation: "read", stream }), events.read(stream, options)),
+    readEvents: (stream, options) =>
+      record(events.readEvents(stream, options), (outcome) => ({ operation: "readEvents", stream, outcome })),
     readAll: (options) => Stream.concat(begin({ operation: "readAll" }), events.readAll(options)),
     readPage: (options) => record(events.readPage(options), (outcome) => ({ operation: "readPage", outcome })),
     head: record(events.head, (outcome) => ({ operation: "head", outcome })),
@@ -276,6 +283,7 @@ const countsOf = (calls: ReadonlyArray<Call>): Counts => {
     append: 0,
     readTail: 0,
     read: 0,
+    readEvents: 0,
     readAll: 0,
     readPage: 0,
     head: 0,

@@ -2,7 +2,6 @@
 import * as Effect from "effect/Effect"
 import * as Either from "effect/Either"
 import * as Option from "effect/Option"
-import * as Stream from "effect/Stream"
 import { CheckpointStore } from "../../CheckpointStore.js"
 import { EventStore, type EventStoreError } from "../../EventStore.js"
 import * as Position from "../../Position.js"
@@ -84,9 +83,8 @@ const itemOf = <E>(
   Effect.gen(function*() {
     const [found] = yield* events.find([eventId])
     if (found === undefined || found.position !== position) return Option.none()
-    const read = events.read(found.stream, { fromVersion: found.version, toVersion: found.version })
-    const recorded = yield* Stream.runHead(read).pipe(
-      Effect.catchTag("EventDecodeError", () => Effect.succeedNone)
-    )
-    return Option.flatMap(recorded, reading.item)
+    const { stream, version } = found
+    const read = events.readEvents(stream, { fromVersion: version, toVersion: version, limit: 1 })
+    const [recorded] = yield* Effect.catchTag(read, "EventDecodeError", () => Effect.succeed([]))
+    return Option.flatMap(Option.fromNullable(recorded), reading.item)
   })

@@ -68,16 +68,13 @@ const stands = <Id, State, E>(
   { events, stream }: Reading<Id, State, E>,
   { id, time, version }: Event.RecordedEvent
 ): Stream.Stream<never, HistoryError> => {
-  const held = Stream.runHead(events.read(stream, { fromVersion: version, toVersion: version, pageSize: 1 }))
+  const held = events.readEvents(stream, { fromVersion: version, toVersion: version, limit: 1 })
   return Stream.drain(
     Stream.fromEffect(
-      Effect.flatMap(
-        held,
-        (event) =>
-          Option.isSome(event) && event.value.id === id && event.value.time.epochMillis === time.epochMillis
-            ? Effect.void
-            : new HistoryRewritten({ stream })
-      )
+      Effect.flatMap(held, ([event]) =>
+        event?.id === id && event.time.epochMillis === time.epochMillis
+          ? Effect.void
+          : new HistoryRewritten({ stream }))
     )
   )
 }
@@ -108,12 +105,10 @@ const nothingAfter = <Id, State, Event>(
   version: number
 ): Stream.Stream<never, HistoryError> => {
   if (toVersion === undefined || version >= toVersion) return Stream.empty
-  const next = Stream.runHead(events.read(stream, { fromVersion: version + 1, pageSize: 1 }))
-  return Stream.drain(Stream.fromEffect(Effect.flatMap(next, (event) =>
+  const next = events.readEvents(stream, { fromVersion: version + 1, limit: 1 })
+  return Stream.drain(Stream.fromEffect(Effect.flatMap(next, ([event]) =>
     // the stream may have grown meanwhile
-    Option.isSome(event) && event.value.version > version + 1
-      ? gap(stream, version, event.value.version)
-      : Effect.void)))
+    event !== undefined && event.version > version + 1 ? gap(stream, version, event.version) : Effect.void)))
 }
 
 const gap = (stream: StreamId.StreamId, before: number, after: number): EventStore.HistoryGap =>

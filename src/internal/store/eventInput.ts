@@ -126,22 +126,39 @@ const defaultPageSize = 1_000
 /** Checks the input of `read` and fills in its defaults, or gives a problem. */
 export const readInput = (
   stream: StreamId.StreamId,
-  options: {
-    readonly fromVersion?: number | undefined
-    readonly toVersion?: number | undefined
-    readonly reverse?: boolean | undefined
-    readonly pageSize?: number | undefined
-  } | undefined
+  options: Range & { readonly pageSize?: number | undefined } | undefined
 ) => {
-  const wrong = streamProblem(stream) ??
-    unknownKey("the options of read", options, ["fromVersion", "toVersion", "reverse", "pageSize"])
+  const wrong = streamProblem(stream) ?? unknownKey("the options of read", options, [...rangeKeys, "pageSize"])
   if (wrong !== undefined) return wrong
-  const { fromVersion = 1, pageSize = defaultPageSize, reverse = false, toVersion = Number.MAX_SAFE_INTEGER } =
-    options ?? {}
+  const { pageSize = defaultPageSize } = options ?? {}
+  const range = rangeOf(options)
+  return typeof range === "string" ? range : countProblem({ pageSize }) ?? { ...range, pageSize }
+}
+
+/** Checks the input of `readEvents` and fills in its defaults, or gives a problem. */
+export const readEventsInput = (stream: StreamId.StreamId, options: Range & { readonly limit: number } | undefined) => {
+  const wrong = streamProblem(stream) ?? unknownKey("the options of readEvents", options, [...rangeKeys, "limit"])
+  if (wrong !== undefined) return wrong
+  if (options === undefined) return "the options of readEvents are undefined; they must be a record with limit"
+  const { limit } = options
+  const range = rangeOf(options)
+  return typeof range === "string" ? range : countProblem({ limit }) ?? { ...range, limit }
+}
+
+interface Range {
+  readonly fromVersion?: number | undefined
+  readonly toVersion?: number | undefined
+  readonly reverse?: boolean | undefined
+}
+
+const rangeKeys = ["fromVersion", "toVersion", "reverse"] as const
+
+const rangeOf = (options: Range = {}) => {
+  const { fromVersion = 1, reverse = false, toVersion = Number.MAX_SAFE_INTEGER } = options
   if (typeof reverse !== "boolean") return `reverse is ${quote(reverse)}; it must be true or false`
-  return countProblem({ fromVersion, pageSize }) ??
+  return countProblem({ fromVersion }) ??
     (Number.isSafeInteger(toVersion) && toVersion >= 0
-      ? { fromVersion, pageSize, reverse, toVersion }
+      ? { fromVersion, reverse, toVersion }
       : `toVersion is ${quote(toVersion)}; it must be a whole number, 0 or more`)
 }
 

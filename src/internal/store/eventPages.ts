@@ -17,6 +17,19 @@ export const decode = (
   records: ReadonlyArray<Event.EncodedRecord>
 ): ReadonlyArray<Event.RecordedEvent | Event.UnreadableEvent> => records.map(decodeRecord)
 
+/** Decodes all of the events, or fails with the first that does not decode. */
+export const decodeAll = (
+  records: ReadonlyArray<Event.EncodedRecord>
+): Effect.Effect<ReadonlyArray<Event.RecordedEvent>, EventDecodeError> => {
+  const events: Array<Event.RecordedEvent> = []
+  for (const record of records) {
+    const event = decodeRecord(record)
+    if (Event.isUnreadable(event)) return Effect.fail(event.error)
+    events.push(event)
+  }
+  return Effect.succeed(events)
+}
+
 const decodeRecord = (record: Event.EncodedRecord): Event.RecordedEvent | Event.UnreadableEvent => {
   const payload = Json.parse(record.payload)
   if (Either.isLeft(payload)) return unreadable(record, payload.left)

@@ -17,6 +17,7 @@ type OperationsOf<Store extends string> = Operation extends infer O ? O extends 
 const operations: Readonly<Record<OperationsOf<"EventStore">, EventStore.EventStoreError["operation"]>> = {
   append: "append",
   read: "read",
+  readEvents: "read",
   readAll: "readAll",
   readPage: "readPage",
   head: "head",
@@ -49,6 +50,7 @@ export const eventStore = (store: EventStore.EventStore["Type"], next: Next): Ev
   return EventStore.EventStore.of({
     append: (stream, events, options) => inject(at("append", stream), store.append(stream, events, options)),
     read: (stream, options) => injectEvents(at("read", stream), store.read(stream, options)),
+    readEvents: (stream, options) => injectArray(at("readEvents", stream), store.readEvents(stream, options)),
     readAll: (options) => injectEvents(at("readAll"), store.readAll(options)),
     readPage: (options) => inject(at("readPage"), store.readPage(options), corruptFeedPage),
     head: inject(at("head"), store.head),
@@ -145,14 +147,33 @@ const injectEvents = <E, F>(
       Stream.mapChunksEffect(run, (page) =>
         Option.match(Chunk.get(page, call.n % Math.max(1, page.length)), {
           onNone: () => Effect.succeed(page),
-          onSome: ({ id, position, stream, type, version }) => {
+          onSome: (event) => {
             tell()
-            return Effect.fail(
-              new EventStore.EventDecodeError({ stream, version, type, eventId: id, position, cause: mark() })
-            )
+            return Effect.fail(undecodable(event, mark()))
           }
         }))
   )
+
+const injectArray = <E, F>(
+  site: Site<F>,
+  run: Effect.Effect<ReadonlyArray<Event.RecordedEvent>, E>
+): Effect.Effect<ReadonlyArray<Event.RecordedEvent>, E | F | EventStore.EventDecodeError> =>
+  Effect.suspend((): Effect.Effect<ReadonlyArray<Event.RecordedEvent>, E | F | EventStore.EventDecodeError> => {
+    const met = site.meet()
+    const { call, fault, mark, tell } = met
+    if (fault?._tag !== "Corrupt") return inject({ ...site, meet: () => met }, run)
+    return Effect.flatMap(run, (events) => {
+      if (events.length === 0) return Effect.succeed(events)
+      tell()
+      return Effect.fail(undecodable(events[call.n % events.length], mark()))
+    })
+  })
+
+const undecodable = (
+  { id, position, stream, type, version }: Event.RecordedEvent,
+  cause: unknown
+): EventStore.EventDecodeError =>
+  new EventStore.EventDecodeError({ stream, version, type, eventId: id, position, cause })
 
 const corruptFeedPage = (page: EventStore.Page, n: number, mark: () => unknown): Option.Option<EventStore.Page> => {
   const { events } = page
@@ -168,7 +189,7 @@ const unreadable = (
 ): Event.UnreadableEvent => {
   if (Event.isUnreadable(event)) return event
   const { id, position, stream, time, type, version } = event
-  const error = new EventStore.EventDecodeError({ stream, version, type, eventId: id, position, cause })
+  const error = undecodable(event, cause)
   return new Event.UnreadableEvent({ id, stream, version, position, type, time: Option.some(time), error })
 }
 

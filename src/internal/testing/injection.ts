@@ -41,6 +41,7 @@ export type Fault =
 export type Operation =
   | "EventStore.append"
   | "EventStore.read"
+  | "EventStore.readEvents"
   | "EventStore.readAll"
   | "EventStore.readPage"
   | "EventStore.head"
