@@ -147,13 +147,17 @@ export const retryParked: {
     ? Parked.retry(
       definition,
       definition.reading,
-      (checkpoints, key, position, event: E) => checkpoints.unpark(key, [position], definition.handle([event]))
+      (checkpoints, key, position, event: E) =>
+        checkpoints.unpark(key, [position], Effect.suspend(() => definition.handle([event])))
     )
     : Parked.retry(
       { name: definition.name, version: 1 },
       definition.reading,
       (checkpoints, key, position, event: E) =>
-        Effect.zipRight(definition.handle(event), checkpoints.unpark(key, [position], Effect.void))
+        Effect.zipRight(
+          Effect.suspend(() => definition.handle(event)),
+          checkpoints.unpark(key, [position], Effect.void)
+        )
     )
 
 const isProjection = <E, Err, R>(

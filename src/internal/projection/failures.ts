@@ -16,26 +16,45 @@ export type Failed =
   | { readonly _tag: "Unknown"; readonly reason: string }
 
 export const classify = (cause: Cause.Cause<unknown>, isPassing: (error: unknown) => boolean): Failed => {
-  const failure = Cause.failureOption(cause)
-  if (Option.isNone(failure)) return { _tag: "Poison", reason: reasonOf(cause) }
-  const error = failure.value
-  if (error instanceof LeaseLost) return { _tag: "Lost" }
-  if (error instanceof CheckpointStoreError && error.mayHaveHappened) {
-    return { _tag: "Unknown", reason: describe(error) }
+  const reason = reasonOf(cause)
+  const isFailure = Option.isSome(Cause.failureOption(cause))
+  // a program that does not expect the failures of its database makes defects of them
+  const error = Cause.squash(cause)
+  if (isFailure && is(error, LeaseLost)) return { _tag: "Lost" }
+  if (isFailure && is(error, CheckpointStoreError) && error.mayHaveHappened) return { _tag: "Unknown", reason }
+  return { _tag: passesFor(isPassing, error) || hasPassing(error) ? "Passing" : "Poison", reason }
+}
+
+/** Like `instanceof`, for errors of which each access may throw. */
+const is = <A>(error: unknown, type: abstract new(...args: never) => A): error is A => {
+  try {
+    return error instanceof type
+  } catch {
+    return false
   }
-  return { _tag: isPassing(error) || hasPassing(error) ? "Passing" : "Poison", reason: describe(error) }
+}
+
+const passesFor = (isPassing: (error: unknown) => boolean, error: unknown): boolean => {
+  try {
+    return isPassing(error) === true
+  } catch {
+    return false
+  }
 }
 
 /** Whether an error, or the cause of it, passes by itself. */
 export const hasPassing = (error: unknown): boolean => {
   let current = error
+  // of a store that is away, unless a cause says more
+  let otherwise = false
   // a cause may be its own cause
   for (let depth = 0; depth < 10 && typeof current === "object" && current !== null; depth++) {
     const verdict = passes(current)
     if (verdict !== undefined) return verdict
+    otherwise ||= field(current, "_tag") === "EventStoreError"
     current = field(current, "cause")
   }
-  return false
+  return otherwise
 }
 
 const passes = (error: object): boolean | undefined => {
@@ -53,7 +72,7 @@ const passes = (error: object): boolean | undefined => {
       return reason === "Unavailable"
     case "EventStoreError":
       // a statement that the database refused is "Unavailable" too, and has its code in the cause
-      return reason !== "Unavailable" ? false : field(error, "cause") === undefined ? true : undefined
+      return reason === "Unavailable" ? undefined : false
     case "SqlError": {
       const cause = field(error, "cause")
       // a driver without a code: there was no connection, or it was lost

@@ -10,6 +10,7 @@ import * as Option from "effect/Option"
 import type * as Scope from "effect/Scope"
 import { liveClock } from "../liveClock.js"
 import * as Signal from "../signal.js"
+import * as Failures from "./failures.js"
 import type { Attendance, Lease } from "./model.js"
 import * as Partition from "./partition.js"
 import * as Shares from "./shares.js"
@@ -48,9 +49,10 @@ const attending = <E, R>(members: Members<E, R>): Effect.Effect<never, never, R>
     const rings = ended.count()
     return Effect.flatMap(tick(members), (wait) => ended.wait(rings, wait))
   })
-  return Effect.forever(Effect.catchAll(once, ({ message }) =>
+  // a store that dies, or interrupts itself, is tried again too
+  return Effect.forever(Effect.catchAllCause(once, (cause) =>
     Effect.clockWith((clock) => {
-      worker.report.lastError = { reason: message, time: clock.unsafeCurrentTimeMillis() }
+      worker.report.lastError = { reason: Failures.reasonOf(cause), time: clock.unsafeCurrentTimeMillis() }
       return Effect.sleep(worker.options.ttl / 3)
     })))
 }
@@ -61,8 +63,10 @@ const tick = <E, R>(members: Members<E, R>) =>
     const { checkpoints, key, meter, options: { ttl }, owner } = members.worker
     const attendance = yield* checkpoints.attend(key, { owner, ttl })
     meter.unowned(Shares.free(attendance).length)
-    meter.stopped(attendance.partitions.filter(({ stopped }) => Option.isSome(stopped)).length)
-    const isChanging = attendance.partitions.length !== attendance.wanted
+    const stopped = attendance.partitions.filter(({ stopped }) => Option.isSome(stopped)).length
+    meter.stopped(stopped)
+    // a stopped partition cannot reach the others: a hold would stop these too, and not help
+    const isChanging = attendance.partitions.length !== attendance.wanted && stopped === 0
     if (isChanging) {
       // the owners stop at the same position, and then the number can change
       yield* checkpoints.hold([key], ttl)
@@ -110,7 +114,7 @@ const follow = <E, R>(members: Members<E, R>, lease: Lease): Effect.Effect<void,
   const { ended, owned, worker } = members
   const { checkpoints, meter, report } = worker
   const isClosing = () => members.isClosing || owned.get(lease.index)?.isClosing === true
-  const given = Effect.ignore(checkpoints.release(lease)).pipe(
+  const given = Effect.exit(checkpoints.release(lease)).pipe(
     Effect.zipRight(Effect.sync(() => {
       owned.delete(lease.index)
       report.owned.delete(lease.index)
@@ -144,5 +148,5 @@ const close = <E, R>(
       Effect.withClock(liveClock)
     )
     yield* Fiber.interruptAll(fibers)
-    yield* Effect.ignore(checkpoints.leave(key, owner))
+    yield* Effect.exit(checkpoints.leave(key, owner))
   })

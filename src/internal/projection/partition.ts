@@ -33,9 +33,13 @@ export const follow = <E, R>(worker: Worker<E, R>, lease: Lease): Effect.Effect<
     return Effect.iterate(true, {
       while: (goesOn) => goesOn && !worker.isClosing(),
       body: () =>
-        Effect.catchAll(turn(run), (ended) => {
-          if (ended._tag === "Ended") return Effect.succeed(false)
-          return Effect.as(backOff(run, ended.reason), true)
+        Effect.catchAllCause(turn(run), (cause) => {
+          // a store that dies, or interrupts itself, is away too
+          const failure = Option.getOrElse(
+            Cause.failureOption(cause),
+            (): Ended => ({ _tag: "Passing", reason: Failures.reasonOf(cause) })
+          )
+          return failure._tag === "Ended" ? Effect.succeed(false) : Effect.as(backOff(run, failure.reason), true)
         })
     })
   })

@@ -1,0 +1,100 @@
+import { assert, describe, it } from "@effect/vitest"
+import { Effect, Layer, Ref, TestClock } from "effect"
+import { CheckpointStore, EventStore, Projection, Projections } from "effect-eventsourcing"
+import { Account } from "../fixtures/Account.js"
+import { append, memory, settle } from "./fixture.js"
+
+// a defect in advance may be the handler's
+const operations = ["attend", "acquire", "renew", "release"] as const
+type Operation = (typeof operations)[number]
+
+type Store = CheckpointStore.CheckpointStore["Type"]
+
+/** A store of which every call of an operation does something else, as long as it is `away`. */
+const broken = (operation: Operation, away: Ref.Ref<boolean>, instead: Effect.Effect<never>) =>
+  Effect.map(CheckpointStore.CheckpointStore, (store): Store => {
+    const first = Effect.flatMap(Ref.get(away), (isAway) => isAway ? instead : Effect.void)
+    const all: Store = {
+      ...store,
+      attend: (...args) => Effect.zipRight(first, store.attend(...args)),
+      acquire: (...args) => Effect.zipRight(first, store.acquire(...args)),
+      renew: (...args) => Effect.zipRight(first, store.renew(...args)),
+      release: (...args) => Effect.zipRight(first, store.release(...args))
+    }
+    return { ...store, [operation]: all[operation] }
+  })
+
+const pass = Effect.forEach(
+  Array.from({ length: 12 }),
+  () => Effect.zipRight(TestClock.adjust("500 millis"), settle),
+  { discard: true }
+)
+
+const counting = Effect.map(Ref.make(0), (sum) => ({
+  sum,
+  projection: Projection.make({
+    name: "sums",
+    on: [Account],
+    handle: (events) => Ref.update(sum, (before) => before + events.length)
+  })
+}))
+
+for (const [what, instead] of [["dies", Effect.die("broken")], ["interrupts itself", Effect.interrupt]] as const) {
+  describe(`a projection whose checkpoint store ${what}`, () => {
+    for (const operation of operations) {
+      it.scoped(`in ${operation} goes on afterwards`, () =>
+        Effect.gen(function*() {
+          const { projection, sum } = yield* counting
+          const away = yield* Ref.make(true)
+          const store = yield* broken(operation, away, instead)
+          yield* append("a", [1, 2])
+          yield* Layer.build(Projection.layer(projection, { lease: "1 second" })).pipe(
+            Effect.provideService(CheckpointStore.CheckpointStore, store)
+          )
+          yield* pass
+          yield* Ref.set(away, false)
+          yield* pass
+          const last = yield* append("a", [3])
+          yield* pass
+          yield* Projections.awaitPosition("sums", last)
+          assert.strictEqual(yield* Ref.get(sum), 3)
+        }).pipe(Effect.provide(memory)))
+    }
+  })
+}
+
+describe("a projection whose event store", () => {
+  for (
+    const [what, instead] of [
+      ["dies", Effect.die("broken")],
+      ["interrupts itself", Effect.interrupt],
+      [
+        "is away for a reason of its own",
+        new EventStore.EventStoreError({
+          operation: "readPage",
+          reason: "Unavailable",
+          mayHaveAppended: false,
+          detail: "away",
+          cause: new Error("no code")
+        })
+      ]
+    ] as const
+  ) {
+    it.scoped(`${what} goes on afterwards, and does not stop`, () =>
+      Effect.gen(function*() {
+        const { projection, sum } = yield* counting
+        const away = yield* Ref.make(true)
+        const store = yield* EventStore.EventStore
+        const last = yield* append("a", [1, 2])
+        yield* Layer.build(Projection.layer(projection)).pipe(Effect.provideService(EventStore.EventStore, {
+          ...store,
+          readPage: (options) => Effect.flatMap(Ref.get(away), (isAway) => isAway ? instead : store.readPage(options))
+        }))
+        yield* pass
+        yield* Ref.set(away, false)
+        yield* pass
+        yield* Projections.awaitPosition("sums", last)
+        assert.strictEqual(yield* Ref.get(sum), 2)
+      }).pipe(Effect.provide(memory)))
+  }
+})
