@@ -52,6 +52,34 @@ export const awaitPosition = (
   Awaiting.awaitPosition(name, position, options?.timeout ?? "5 seconds")
 
 /**
+ * Gives the version of a projection that readers use: the first one that was registered, until another one is promoted.
+ * Queries choose their tables by it. Fails with `SubscriptionMismatch` if no version is registered.
+ *
+ * @example
+ * ```ts
+ * import { SqlClient } from "@effect/sql"
+ * import { Projections } from "effect-eventsourcing"
+ * import { Effect } from "effect"
+ *
+ * const balances = Effect.gen(function*() {
+ *   const sql = yield* SqlClient.SqlClient
+ *   const version = yield* Projections.activeVersion("balances")
+ *   return yield* sql`SELECT * FROM ${sql(`balances_${version}`)}`
+ * })
+ * ```
+ *
+ * @since 0.1.0
+ * @category rebuilding
+ */
+export const activeVersion = (
+  name: string
+): Effect.Effect<number, SubscriptionMismatch | CheckpointStoreError, CheckpointStore> =>
+  Effect.flatMap(
+    CheckpointStore,
+    (checkpoints) => Effect.map(Awaiting.activeOf(checkpoints, name), ({ version }) => version)
+  )
+
+/**
  * Describes the projections and subscriptions that are registered, or those with a name: checkpoints, lag, owners,
  * stopped partitions, parked events, and the work of this process.
  *

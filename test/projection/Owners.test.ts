@@ -167,7 +167,9 @@ describe("a new version", () => {
       yield* Layer.build(one.layer)
       yield* settle
       yield* Layer.build(two.layer)
+      assert.strictEqual(yield* Projections.activeVersion("sums"), 1)
       yield* Projections.promote({ ...key, version: 2 }, { swap: Ref.set(table, "balances_2") })
+      assert.strictEqual(yield* Projections.activeVersion("sums"), 2)
       assert.strictEqual(yield* Ref.get(table), "balances_2")
       assert.deepStrictEqual([yield* Ref.get(one.sum), yield* Ref.get(two.sum)], [40, 40])
       const active = Effect.map(Projections.status("sums"), (all) =>

@@ -1,6 +1,14 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Effect, Layer, Ref, Schedule, TestClock } from "effect"
-import { CheckpointStore, Projection, Projections, Subscription } from "effect-eventsourcing"
+import {
+  CheckpointStore,
+  EventStore,
+  ExpectedVersion,
+  Projection,
+  Projections,
+  StreamId,
+  Subscription
+} from "effect-eventsourcing"
 import { Account } from "../fixtures/Account.js"
 import { amountOf, append, memory, settle } from "./fixture.js"
 
@@ -106,29 +114,50 @@ for (
 }
 
 describe("failures that pass", () => {
-  it.scoped("repeat without end, and are not poison", () =>
+  const lost = { stream: StreamId.make("Account", "b"), expected: ExpectedVersion.exact(1), actual: 2 }
+  const passing = {
+    "an outage of the database": new CheckpointStore.CheckpointStoreError({
+      operation: "test",
+      reason: "Unavailable",
+      mayHaveHappened: false,
+      detail: "away"
+    }),
+    "a command that lost all its races": new EventStore.VersionConflict({ ...lost, attempts: 5 })
+  }
+  for (const [name, failure] of Object.entries(passing)) {
+    it.scoped(`${name} repeats without end, and is not poison`, () =>
+      Effect.gen(function*() {
+        const tries = yield* Ref.make(0)
+        const projection = Projection.make({
+          name: "sums",
+          on: [Account],
+          handle: () =>
+            Effect.flatMap(Ref.updateAndGet(tries, (n) => n + 1), (n) => n < 20 ? Effect.fail(failure) : Effect.void)
+        })
+        const last = yield* append("a", [1, 2, 3])
+        yield* Layer.build(Projection.layer(projection, options))
+        for (let i = 0; i < 20; i++) {
+          yield* TestClock.adjust("5 seconds")
+          yield* settle
+        }
+        yield* Projections.awaitPosition("sums", last)
+        assert.strictEqual(yield* Ref.get(tries), 20)
+      }).pipe(Effect.provide(memory)))
+  }
+
+  it.scoped("an expected version that is outdated does not pass", () =>
     Effect.gen(function*() {
-      const tries = yield* Ref.make(0)
-      const away = new CheckpointStore.CheckpointStoreError({
-        operation: "test",
-        reason: "Unavailable",
-        mayHaveHappened: false,
-        detail: "away"
-      })
       const projection = Projection.make({
         name: "sums",
         on: [Account],
-        handle: () =>
-          Effect.flatMap(Ref.updateAndGet(tries, (n) => n + 1), (n) => n < 20 ? Effect.fail(away) : Effect.void)
+        handle: () => Effect.fail(new EventStore.VersionConflict(lost))
       })
-      const last = yield* append("a", [1, 2, 3])
-      yield* Layer.build(Projection.layer(projection, options))
-      for (let i = 0; i < 20; i++) {
-        yield* TestClock.adjust("5 seconds")
-        yield* settle
-      }
+      const last = yield* append("a", [1])
+      yield* Layer.build(Projection.layer(projection, { ...options, poison: "park" }))
+      yield* settle
+      yield* TestClock.adjust("5 seconds")
       yield* Projections.awaitPosition("sums", last)
-      assert.strictEqual(yield* Ref.get(tries), 20)
+      assert.strictEqual((yield* Projections.parked(key)).length, 1)
     }).pipe(Effect.provide(memory)))
 
   it.scoped("a handler that throws, interrupts itself or hangs is poison", () =>

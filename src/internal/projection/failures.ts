@@ -73,6 +73,9 @@ const passes = (error: object): boolean | undefined => {
     case "EventStoreError":
       // a statement that the database refused is "Unavailable" too, and has its code in the cause
       return reason === "Unavailable" ? undefined : false
+    case "VersionConflict":
+      // a reactor lost races with other writers; a command with an expected version is not tried twice, and stays wrong
+      return Number(field(error, "attempts")) > 1
     case "SqlError": {
       const cause = field(error, "cause")
       // a driver without a code: there was no connection, or it was lost
