@@ -35,7 +35,7 @@ export interface Request<out Id, in out State> {
 export interface Limits {
   /** The most events that a load may fold. */
   readonly most: number
-  /** The size of the first page, where a snapshot or a cached state leaves few events. */
+  /** The size of the first page. Most streams are short, and so are most tails after a snapshot or a cached state. */
   readonly first: number
   /** The size of each other page. */
   readonly page: number
@@ -119,10 +119,10 @@ export const make = <Id, State>(
     fold,
     readOn,
     fromStart: (request, page) => {
-      const { id, limits, source } = request
+      const { id, limits, source, upTo } = request
       const start: Folded<State> = { state: aggregate.initial(id), version: 0, eventId: null, time: null, replayed: 0 }
       source?.begin(() => Option.some(aggregate.initial(id)), start)
-      if (page === undefined) return capped(readOn(request, start))
+      if (page === undefined) return capped(upTo > 0 ? readPage(request, start, limits.first) : Effect.succeed(start))
       return isContinued(page, limits.first)
         ? capped(fold(request, start, page, true))
         // the page holds the whole stream: nothing is left to read
