@@ -2,7 +2,20 @@
 import { SqlClient } from "@effect/sql"
 import { SqliteClient } from "@effect/sql-sqlite-node"
 import { assert, describe, it } from "@effect/vitest"
-import { Chunk, Context, DateTime, Effect, Either, FastCheck as fc, Fiber, Layer, Option, Stream } from "effect"
+import {
+  Chunk,
+  Context,
+  DateTime,
+  Deferred,
+  Effect,
+  Either,
+  Exit,
+  FastCheck as fc,
+  Fiber,
+  Layer,
+  Option,
+  Stream
+} from "effect"
 import { Event, EventStore, ExpectedVersion, SqlEventStore, Sqlite, SqlStores } from "effect-eventsourcing"
 import { SqlFaults } from "effect-eventsourcing/testing"
 import * as path from "node:path"
@@ -420,6 +433,41 @@ FOR EACH ROW WHEN (NEW.stream_id = 'bad') EXECUTE FUNCTION refuse()`)
         // two alone, and two groups
         assert.strictEqual(waits, 4)
       }).pipe(Effect.provide(Layer.provideMerge(SqlStores.layer, client)))
+    }).pipe(Effect.scoped))
+})
+
+describe("a group on PostgreSQL that waits for a connection", () => {
+  it.live("leaves out an append that was interrupted meanwhile", () =>
+    Effect.gen(function*() {
+      const url = yield* migratedDatabase
+      let asked = () => {}
+      const client = poolClient(url, (pool) => {
+        const connect = pool.connect.bind(pool)
+        return Object.assign(pool, {
+          connect: (...args: Parameters<typeof connect>) => {
+            asked()
+            return connect(...args)
+          }
+        })
+      })
+      yield* Effect.gen(function*() {
+        const store = yield* EventStore.EventStore
+        const names = ["a", "b", "c"]
+        const kept = yield* SqlStores.transaction(Effect.gen(function*() {
+          const waiting = yield* Deferred.make<void>()
+          asked = () => Deferred.unsafeDone(waiting, Exit.void)
+          const fibers = yield* Effect.forEach(names, (name) =>
+            append(store, name, [event()]).pipe(
+              Effect.mapInputContext((_: Context.Context<never>) => Context.empty()),
+              Effect.forkDaemon
+            ))
+          yield* Deferred.await(waiting)
+          yield* Fiber.interrupt(fibers[1])
+          return [fibers[0], fibers[2]]
+        }))
+        yield* Fiber.join(Fiber.all(kept))
+        assert.deepStrictEqual(yield* Effect.forEach(names, (name) => store.version(stream(name))), [1, 0, 1])
+      }).pipe(Effect.provide(Layer.provideMerge(groupingStores, client)))
     }).pipe(Effect.scoped))
 })
 

@@ -13,10 +13,14 @@ import {
   SqlSnapshotStore,
   SqlStores
 } from "effect-eventsourcing"
+import * as fs from "node:fs"
+import * as path from "node:path"
 import { names } from "../../src/internal/sql/names.js"
+import * as PgFunctions from "../../src/internal/sql/postgres/functions.js"
 import * as PgMigrations from "../../src/internal/sql/postgres/migrations.js"
 import { Account, deposit, event, id, open, stream } from "../fixtures/Account.js"
 import { sqlStores } from "../utils/backends.js"
+import { root } from "../utils/npm.js"
 import { typedFailure } from "../utils/observe.js"
 import { pgClient, poolClient } from "../utils/postgres.js"
 import { postgresUrl } from "../utils/server.js"
@@ -133,6 +137,14 @@ describe("migrations", () => {
       assert.lengthOf(yield* functions, 11)
     }).pipe(Effect.provide(emptyDatabase)))
 
+  it.effect("the documentation names the functions that a program calls", () =>
+    Effect.gen(function*() {
+      const page = fs.readFileSync(path.join(root, "docs", "postgres.md"), "utf8")
+      const named = Array.from(page.matchAll(/`bank(_[a-z_]+_\d+)`/g), ([, name]) => `eventsourcing${name}`)
+      const called = Object.values(PgFunctions.make(yield* names(undefined))).map(({ name }) => name)
+      assert.deepStrictEqual(named.sort(), called.sort())
+    }))
+
   it.scoped("a program of an older version goes on with its own functions on migrated tables", () =>
     Effect.gen(function*() {
       const sql = yield* SqlClient.SqlClient
@@ -162,11 +174,11 @@ SELECT event_id AS id FROM eventsourcing_tail_1('Account', 'a', 1, 10)`
     Effect.gen(function*() {
       const sql = yield* SqlClient.SqlClient
       yield* SqlEventStore.make()
-      for (const name of ["append_3", "append_many_2", "load_3", "tail_3"]) {
-        yield* sql.unsafe(`DROP FUNCTION eventsourcing_${name}`)
+      for (const { name } of Object.values(PgFunctions.make(yield* names(undefined)))) {
+        yield* sql.unsafe(`DROP FUNCTION ${name}`)
         const missing = yield* Effect.flip(SqlEventStore.make({ migrate: false }))
         assert.instanceOf(missing, SqlMigrations.MigrationError)
-        assert.include(missing.message, `"eventsourcing_${name}"(text`)
+        assert.include(missing.message, `"${name}"(text`)
         yield* SqlEventStore.make()
         const store = yield* SqlEventStore.make({ migrate: false })
         yield* store.append(stream("a"), events(1), { expectedVersion: ExpectedVersion.any })

@@ -2,6 +2,8 @@ import { SqlClient } from "@effect/sql"
 import { assert, describe, it } from "@effect/vitest"
 import { Chunk, Context, Effect, Layer, Stream } from "effect"
 import { EventStore, ExpectedVersion, SqlEventStore, SqlMigrations, StreamId } from "effect-eventsourcing"
+import { names } from "../../src/internal/sql/names.js"
+import * as PgFunctions from "../../src/internal/sql/postgres/functions.js"
 import { sqlStores } from "../utils/backends.js"
 import { pgClient, startServer, temporaryDatabase } from "../utils/postgres.js"
 import { postgresUrl } from "../utils/server.js"
@@ -68,7 +70,7 @@ describe("a user without write privileges, or a read-only server", () => {
       }
       yield* build(url)
       // one function is gone, as after a restore of the tables alone
-      yield* run(url, "DROP FUNCTION eventsourcing_tail_2")
+      yield* run(url, `DROP FUNCTION ${PgFunctions.make(yield* names(undefined)).tail.name}`)
       yield* role.grant
       for (const connected of [role.url, readOnly(url)]) {
         const failure = yield* Effect.flip(build(connected))

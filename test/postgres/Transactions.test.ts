@@ -2,6 +2,8 @@ import { SqlClient } from "@effect/sql"
 import { assert, describe, it } from "@effect/vitest"
 import { Context, Deferred, Effect, Either, Exit, Fiber, Layer, Option } from "effect"
 import { EventStore, ExpectedVersion, Repository, SnapshotPolicy, SnapshotStore, SqlStores } from "effect-eventsourcing"
+import { names } from "../../src/internal/sql/names.js"
+import * as PgFunctions from "../../src/internal/sql/postgres/functions.js"
 import { Account, deposit, event, id, open, stream } from "../fixtures/Account.js"
 import { migratedDatabase, sqlStores } from "../utils/backends.js"
 import { everything } from "../utils/mode.js"
@@ -27,8 +29,9 @@ const blocked = (count: number) =>
 // a look at the stream that ends only when it is made to
 const looksHang = Effect.gen(function*() {
   const sql = yield* SqlClient.SqlClient
+  const { tail } = PgFunctions.make(yield* names(undefined))
   const [{ definition }] = yield* sql<{ readonly definition: string }>`
-SELECT pg_get_functiondef('eventsourcing_tail_2'::regproc) AS definition`
+SELECT pg_get_functiondef(${tail.name}::regproc) AS definition`
   yield* sql.unsafe(definition.replace("BEGIN", "BEGIN\nIF $4 = 1 THEN PERFORM pg_sleep(60); END IF;"))
 })
 

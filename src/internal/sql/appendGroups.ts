@@ -93,10 +93,24 @@ const orEachAlone = (sendGroup: SendGroup): SendGroup => (items, isWanted) =>
     return Effect.succeed([])
   })
 
-const inStatement = ({ client: { executeValues } }: Services, appendGroup: AppendGroup): SendGroup => (items) => {
-  const { query, split } = appendGroup(items.map(({ options }) => options))
-  return Effect.map(executeValues(query), split)
-}
+// the group may wait long for a connection: an append that was interrupted meanwhile does not go with it
+const inStatement =
+  ({ client: { executeValuesOf } }: Services, appendGroup: AppendGroup): SendGroup => (items, isWanted) =>
+    Effect.suspend(() => {
+      const places: Array<number> = []
+      let split: ReturnType<AppendGroup>["split"] | undefined
+      const sent = executeValuesOf(() => {
+        for (const place of items.keys()) if (isWanted(place)) places.push(place)
+        const group = appendGroup(places.map((place) => items[place].options))
+        split = group.split
+        return group.query
+      })
+      return Effect.map(sent, (rows) => {
+        const answers: Array<Rows | undefined> = items.map(() => undefined)
+        for (const [index, answer] of (split?.(rows) ?? []).entries()) answers[places[index]] = answer
+        return answers
+      })
+    })
 
 // A statement that fails undoes only itself; if the whole transaction is lost, the commit fails. The group waits only for a
 // moment for a file that another process holds, because each append measures how long it has waited.

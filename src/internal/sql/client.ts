@@ -9,7 +9,7 @@ import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import type * as Fiber from "effect/Fiber"
-import { identity } from "effect/Function"
+import { identity, type LazyArg } from "effect/Function"
 import * as Option from "effect/Option"
 import { isTraced } from "../tracing.js"
 import { refusal } from "./failure.js"
@@ -31,6 +31,10 @@ export interface StoreClient {
   readonly execute: (query: Query) => Effect.Effect<ReadonlyArray<Row>, SqlError>
   /** Like `execute`, but a row is the list of its columns: for many rows. */
   readonly executeValues: (query: Query) => Effect.Effect<ReadonlyArray<ReadonlyArray<unknown>>, SqlError>
+  /** Like `executeValues`, for a query that is made when there is a connection for it. */
+  readonly executeValuesOf: (
+    query: LazyArg<Query>
+  ) => Effect.Effect<ReadonlyArray<ReadonlyArray<unknown>>, SqlError>
   /**
    * Runs statements on this client. All clients share the tag of an open transaction, so the statements of one would run
    * on the connection of another: this leaves a transaction of another client out. Outside a transaction it repeats for
@@ -77,6 +81,14 @@ export const make: Effect.Effect<StoreClient, SqlError, SqlClient.SqlClient> = E
       ),
     executeValues: ({ params, text }) =>
       execute((connection) => connection.executeValues(text, params), () => sql.unsafe(text, params).values),
+    executeValuesOf: (query) =>
+      execute((connection) => {
+        const { params, text } = query()
+        return connection.executeValues(text, params)
+      }, () => {
+        const { params, text } = query()
+        return sql.unsafe(text, params).values
+      }),
     run: (effect) => Effect.withTracerEnabled(runUndone(effect), false),
     repeat: run(parts, Retry.whileUndoneOrLost, joined),
     attempt: run(parts, Retry.whileUndoneOrLost, inSavepoint("long")),
