@@ -28,7 +28,7 @@ import { type CheckpointStoreError, SubscriptionMismatch } from "./storeErrors.j
 export class AwaitTimeout extends Schema.TaggedError<AwaitTimeout>("effect-eventsourcing/AwaitTimeout")(
   "AwaitTimeout",
   {
-    name: Schema.String,
+    subscription: Schema.String,
     position: Position.Position,
     /** The lowest checkpoint of the active version when the time was over. */
     reached: Position.Position
@@ -36,7 +36,7 @@ export class AwaitTimeout extends Schema.TaggedError<AwaitTimeout>("effect-event
 ) {
   /** @since 0.1.0 */
   override get message(): string {
-    return `${quote(this.name)} did not reach ${this.position} in time: it is at ${this.reached}`
+    return `${quote(this.subscription)} did not reach ${this.position} in time: it is at ${this.reached}`
   }
 }
 
@@ -57,11 +57,11 @@ export class AwaitTimeout extends Schema.TaggedError<AwaitTimeout>("effect-event
  */
 export class ProjectionStopped extends Schema.TaggedError<ProjectionStopped>("effect-eventsourcing/ProjectionStopped")(
   "ProjectionStopped",
-  { name: Schema.String, version: Schema.Number, reason: Schema.String }
+  { subscription: Schema.String, version: Schema.Number, reason: Schema.String }
 ) {
   /** @since 0.1.0 */
   override get message(): string {
-    return `${quote(this.name)}, version ${this.version}, is stopped: ${this.reason}`
+    return `${quote(this.subscription)}, version ${this.version}, is stopped: ${this.reason}`
   }
 }
 
@@ -92,7 +92,7 @@ export const awaitPosition = (
           )
           if (stopped !== undefined) {
             const reason = Option.match(stopped.stopped, { onNone: () => "", onSome: ({ reason }) => reason })
-            return new ProjectionStopped({ name, version: active.version, reason })
+            return new ProjectionStopped({ subscription: name, version: active.version, reason })
           }
           const delay = Math.min(2 ** attempt, 50)
           return Effect.zipRight(local.advanced.wait(rings, delay), look(attempt + 1))
@@ -100,7 +100,7 @@ export const awaitPosition = (
       })
     return Effect.timeoutFail(look(0), {
       duration: timeout,
-      onTimeout: () => new AwaitTimeout({ name, position, reached })
+      onTimeout: () => new AwaitTimeout({ subscription: name, position, reached })
     })
   })
 
@@ -111,7 +111,7 @@ export const activeOf = (
   Effect.flatMap(checkpoints.list, (all) => {
     const active = all.find((one) => one.name === name && one.active)
     return active === undefined
-      ? new SubscriptionMismatch({ name, version: 0, reason: "Unknown" })
+      ? new SubscriptionMismatch({ subscription: name, version: 0, reason: "Unknown" })
       : Effect.succeed(active)
   })
 

@@ -99,7 +99,7 @@ const partitionsOf = (all: Subscriptions, keys: ReadonlyArray<Key>): ReadonlyArr
   Array.from(new Set(keys.map(text))).sort().flatMap((key) => all.get(key)?.partitions ?? [])
 
 const mismatch = ({ name, version }: Key, reason: SubscriptionMismatch["reason"]) =>
-  new SubscriptionMismatch({ name, version, reason })
+  new SubscriptionMismatch({ subscription: name, version, reason })
 
 const register = (
   all: Subscriptions,
@@ -168,7 +168,7 @@ const ownedNow = (all: Subscriptions, lease: Lease): Partition | LeaseLost => {
   return partition !== undefined && partition.of === lease.of && partition.epoch === lease.epoch &&
       partition.owner === lease.owner
     ? partition
-    : new LeaseLost({ name: lease.name, version: lease.version, index: lease.index, epoch: lease.epoch })
+    : new LeaseLost({ subscription: lease.name, version: lease.version, index: lease.index, epoch: lease.epoch })
 }
 
 const owned = <A>(
@@ -275,7 +275,7 @@ const advance = <A, E, R>(
     )
   })
 
-const lost = ({ epoch, index, name, version }: Lease) => new LeaseLost({ name, version, index, epoch })
+const lost = ({ epoch, index, name, version }: Lease) => new LeaseLost({ subscription: name, version, index, epoch })
 
 const parkedStreams = (all: Subscriptions, key: Key, streams: ReadonlyArray<string>): ReadonlySet<string> => {
   const parked = new Set(Array.from(all.get(text(key))?.parked.values() ?? [], ({ stream }) => stream))

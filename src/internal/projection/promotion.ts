@@ -33,11 +33,11 @@ import { type CheckpointStoreError, SubscriptionMismatch } from "./storeErrors.j
  */
 export class PromotionTimeout extends Schema.TaggedError<PromotionTimeout>("effect-eventsourcing/PromotionTimeout")(
   "PromotionTimeout",
-  { name: Schema.String, version: Schema.Number, detail: Schema.String }
+  { subscription: Schema.String, version: Schema.Number, detail: Schema.String }
 ) {
   /** @since 0.1.0 */
   override get message(): string {
-    return `${quote(this.name)}, version ${this.version}, was not promoted: ${this.detail}`
+    return `${quote(this.subscription)}, version ${this.version}, was not promoted: ${this.detail}`
   }
 }
 
@@ -69,7 +69,7 @@ export const promote = <A, E, R>(
     })
     return Effect.timeoutFail(attempt, {
       duration: timeout,
-      onTimeout: () => new PromotionTimeout({ ...key, detail: state.detail })
+      onTimeout: () => new PromotionTimeout({ subscription: key.name, version: key.version, detail: state.detail })
     })
   })
 
@@ -87,7 +87,7 @@ const until = (
     const rings = checkpoints.local.advanced.count()
     return Effect.flatMap(checkpoints.list, (all): Effect.Effect<void, SubscriptionMismatch | CheckpointStoreError> => {
       const found = all.find((one) => one.name === name && one.version === version)
-      if (found === undefined) return new SubscriptionMismatch({ name, version, reason: "Unknown" })
+      if (found === undefined) return new SubscriptionMismatch({ subscription: name, version, reason: "Unknown" })
       return isReached(found)
         ? Effect.void
         : Effect.zipRight(

@@ -6,7 +6,8 @@ export const verdict = (
   versions: ReadonlyArray<Pick<Registration, "version" | "kind" | "definition">>,
   { definition, kind, name, version }: Registration
 ): "New" | "Known" | SubscriptionMismatch => {
-  const mismatch = (reason: SubscriptionMismatch["reason"]) => new SubscriptionMismatch({ name, version, reason })
+  const mismatch = (reason: SubscriptionMismatch["reason"]) =>
+    new SubscriptionMismatch({ subscription: name, version, reason })
   if (versions.some((one) => one.kind !== kind)) return mismatch("OtherDefinition")
   const known = versions.find((one) => one.version === version)
   if (known !== undefined) return known.definition === definition ? "Known" : mismatch("OtherDefinition")

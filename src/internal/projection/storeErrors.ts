@@ -25,7 +25,8 @@ export class CheckpointStoreError extends Schema.TaggedError<CheckpointStoreErro
   "effect-eventsourcing/CheckpointStoreError"
 )("CheckpointStoreError", {
   operation: Schema.String,
-  name: Schema.optional(Schema.String),
+  /** The name of the subscription or projection. */
+  subscription: Schema.optional(Schema.String),
   reason: Schema.Literal("InvalidInput", "Refused", "Unavailable"),
   /** Whether the operation may have been committed all the same, because the connection was lost during the commit. */
   mayHaveHappened: Schema.Boolean,
@@ -35,7 +36,7 @@ export class CheckpointStoreError extends Schema.TaggedError<CheckpointStoreErro
   /** @since 0.1.0 */
   override get message(): string {
     // without a name of its own it has that of its class
-    const subject = Object.hasOwn(this, "name") ? ` of ${quote(this.name)}` : ""
+    const subject = Object.hasOwn(this, "name") ? ` of ${quote(this.subscription)}` : ""
     return `CheckpointStore.${this.operation}${subject}: ${this.detail}`
   }
 }
@@ -49,21 +50,21 @@ export class CheckpointStoreError extends Schema.TaggedError<CheckpointStoreErro
  * import { Effect } from "effect"
  *
  * const quiet = <A>(effect: Effect.Effect<A, CheckpointStore.LeaseLost>) =>
- *   Effect.catchTag(effect, "LeaseLost", ({ index, name }) => Effect.logDebug(`${name} ${index} has a new owner`))
+ *   Effect.catchTag(effect, "LeaseLost", ({ index, subscription }) => Effect.logDebug(`${subscription} ${index} has a new owner`))
  * ```
  *
  * @since 0.1.0
  * @category errors
  */
 export class LeaseLost extends Schema.TaggedError<LeaseLost>("effect-eventsourcing/LeaseLost")("LeaseLost", {
-  name: Schema.String,
+  subscription: Schema.String,
   version: Schema.Number,
   index: Schema.Number,
   epoch: Schema.Number
 }) {
   /** @since 0.1.0 */
   override get message(): string {
-    return `the lease of partition ${this.index} of ${quote(this.name)}, version ${this.version}, is lost: ` +
+    return `the lease of partition ${this.index} of ${quote(this.subscription)}, version ${this.version}, is lost: ` +
       `epoch ${this.epoch} has passed`
   }
 }
@@ -92,13 +93,13 @@ export class LeaseLost extends Schema.TaggedError<LeaseLost>("effect-eventsourci
 export class SubscriptionMismatch extends Schema.TaggedError<SubscriptionMismatch>(
   "effect-eventsourcing/SubscriptionMismatch"
 )("SubscriptionMismatch", {
-  name: Schema.String,
+  subscription: Schema.String,
   version: Schema.Number,
   reason: Schema.Literal("Unknown", "OtherDefinition", "OlderVersion", "Active", "Owned")
 }) {
   /** @since 0.1.0 */
   override get message(): string {
-    return `${quote(this.name)}, version ${this.version}, ${explanations[this.reason]}`
+    return `${quote(this.subscription)}, version ${this.version}, ${explanations[this.reason]}`
   }
 }
 

@@ -40,7 +40,7 @@ export const guard = <A, E, R>(
     if (wrong === undefined) return run()
     return new CheckpointStoreError({
       operation,
-      ...(typeof name === "string" ? { name: cut(name, maxNameBytes) } : {}),
+      ...(typeof name === "string" ? { subscription: cut(name, maxNameBytes) } : {}),
       reason: "InvalidInput",
       mayHaveHappened: false,
       detail: wrong,

@@ -178,7 +178,8 @@ const advances = ({ column, names, spec, write }: Room) => {
   const checkpoints = quoted(names.checkpoints)
   const parked = quoted(names.parked)
   const { now } = spec
-  const advance = write(`UPDATE ${checkpoints} SET position = :to, handled = handled + :handled${from(spec.endsIdle)}
+  const advance = write(`UPDATE ${checkpoints} SET position = :to, handled = handled + :handled,
+  lease_until = ${now} + :ttl${from(spec.endsIdle)}
 WHERE ${owned} AND position = :position AND (hold IS NULL OR hold_until <= ${now} OR hold >= :to)
 RETURNING ${column(flag(`EXISTS (SELECT NULL FROM ${parked} WHERE ${ofKey})`), "integer")} AS parked`)
   const held = write(`SELECT ${column("hold", "text")} AS hold FROM ${checkpoints}
@@ -189,7 +190,7 @@ WHERE EXISTS (SELECT NULL FROM ${parked} WHERE ${ofKey} AND stream = given.value
   return {
     /** A row if the checkpoint was advanced. Its `parked` is 0 if nothing of the version is parked. */
     advance: (lease: Lease, { handled, to, ttl }: AdvanceOptions) =>
-      advance({ ...lease, handled, to, idle: idle(ttl) }),
+      advance({ ...lease, handled, to, ttl, idle: idle(ttl) }),
     /** A row if the lease is not lost, with the `hold`. */
     held: (lease: Lease) => held({ ...lease }),
     extend: (lease: Lease, ttl: number) => extend({ ...lease, ttl }),

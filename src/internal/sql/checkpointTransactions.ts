@@ -3,6 +3,7 @@
 // A batch updates the row of its partition first: this fences a former owner, and locks the row. The other transactions lock
 // the rows of their versions first, then those of the partitions, in one order, so that two of them do not block each other.
 import { SqlError } from "@effect/sql/SqlError"
+import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import * as Position from "../../Position.js"
@@ -114,8 +115,18 @@ const advance = <A, E, R>(
       ? Effect.succeed(new Set<string>())
       : Effect.map(step(statements.parkedOf(lease, streams)), (rows) =>
         new Set(rows.map(({ stream }) => Row.text(stream))))
+  // the first statement extends the lease too: another one is needed only after an effect that took long
+  let begun = 0
+  const extended = Effect.flatMap(
+    Clock.currentTimeMillis,
+    (now) => now - begun > ttl / 4 ? step(statements.extend(lease, ttl)) : Effect.void
+  )
+  const first = Effect.flatMap(Clock.currentTimeMillis, (now) => {
+    begun = now
+    return step(statements.advance(lease, options))
+  })
   const run: Effect.Effect<Advanced<A>, E | LeaseLost | CheckpointStoreError, R> = Effect.flatMap(
-    step(statements.advance(lease, options)),
+    first,
     ([row]) =>
       row === undefined
         ? Effect.flatMap(step(statements.held(lease)), ([row]) =>
@@ -126,7 +137,7 @@ const advance = <A, E, R>(
             onSome: (hold) => Effect.succeed<Advanced<A>>({ _tag: "Held", hold })
           }))
         : Effect.flatMap(parkedOf(row), effect).pipe(
-          Effect.zipLeft(step(statements.extend(lease, ttl))),
+          Effect.zipLeft(extended),
           Effect.map((value): Advanced<A> => ({ _tag: "Advanced", lease: { ...lease, position: to }, value }))
         )
   )
@@ -134,7 +145,7 @@ const advance = <A, E, R>(
     inTransaction
       ? new CheckpointStoreError({
         operation: "advance",
-        name,
+        subscription: name,
         reason: "InvalidInput",
         mayHaveHappened: false,
         detail: "it commits a transaction of its own, and must not run inside another one"
@@ -273,4 +284,4 @@ const remove = (
   )
 
 const mismatch = ({ name, version }: Key, reason: SubscriptionMismatch["reason"]) =>
-  new SubscriptionMismatch({ name, version, reason })
+  new SubscriptionMismatch({ subscription: name, version, reason })

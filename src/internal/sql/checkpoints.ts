@@ -27,7 +27,7 @@ export const failure = (
   const { detail, kind, mayHaveHappened } = classify(error)
   return new CheckpointStoreError({
     operation,
-    ...(name === undefined ? {} : { name }),
+    ...(name === undefined ? {} : { subscription: name }),
     reason: isRefused === true || kind === "Refused" || kind === "UniqueViolation" ? "Refused" : "Unavailable",
     mayHaveHappened: mayHaveHappened && isCommitting,
     detail,
@@ -36,7 +36,7 @@ export const failure = (
 }
 
 export const lost = ({ epoch, index, name, version }: Lease): LeaseLost =>
-  new LeaseLost({ name, version, index, epoch })
+  new LeaseLost({ subscription: name, version, index, epoch })
 
 // A renewal in the process of a frozen one must not wait for it: the statements of leases wait for a lock for a second only.
 // In a transaction of the caller they are in a savepoint, which gives the transaction its own limit back

@@ -1,3 +1,4 @@
+import type * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
 import * as Either from "effect/Either"
 import * as Option from "effect/Option"
@@ -239,8 +240,9 @@ export const expiring = <R>(
   withFresh("advance extends the lease after the effect", function*({ key, ...on }) {
     yield* on.register()
     const lease = yield* on.take("ada")
-    // an effect that takes longer than the lease
-    yield* on.advance(lease, 20, () => Effect.orDie(expire(key)))
+    // an effect that takes longer than the lease, for the database and for this process
+    const { clock, skip } = yield* skipping
+    yield* Effect.withClock(on.advance(lease, 20, () => Effect.zipRight(Effect.orDie(expire(key)), skip)), clock)
     assert.ok(Option.isNone(yield* on.tryTake("bob")))
   }),
 
@@ -263,3 +265,15 @@ export const expiring = <R>(
     assert.equal((yield* on.advance(lease, 20))._tag, "Advanced")
   })
 ]
+
+/** A clock that skips a day when it is told to. */
+const skipping = Effect.map(Effect.clock, (clock) => {
+  let skipped = 0
+  const skippingClock: Clock.Clock = {
+    ...clock,
+    sleep: (duration) => clock.sleep(duration),
+    unsafeCurrentTimeMillis: () => clock.unsafeCurrentTimeMillis() + skipped,
+    currentTimeMillis: Effect.map(clock.currentTimeMillis, (now) => now + skipped)
+  }
+  return { clock: skippingClock, skip: Effect.sync(() => skipped = 86_400_000) }
+})
