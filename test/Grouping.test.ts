@@ -189,6 +189,40 @@ describe("lanes", () => {
       assert.strictEqual(yield* Fiber.join(waiting), "d in a group")
     }))
 
+  it.effect("an operation that finds no lane does not wait for the fibers of another scheduler", () =>
+    Effect.gen(function*() {
+      const sends = makeSends()
+      const run = lanes(sends)
+      const until = yield* Deferred.make<void>()
+      yield* Effect.fork(run("a", Deferred.await(until)))
+      yield* settle
+      yield* Effect.forEach(["b", "c"], (item) => Effect.fork(run(item)))
+      yield* settle
+      yield* Deferred.succeed(until, undefined)
+      yield* settle
+      yield* Deferred.succeed(sends.sends[0].end, undefined)
+      yield* settle
+      // it never runs what waits for the other fibers
+      const stopped: Scheduler.Scheduler = {
+        scheduleTask: (task, priority, fiber) => {
+          if (priority !== 1) Scheduler.defaultScheduler.scheduleTask(task, priority, fiber)
+        },
+        shouldYield: () => false
+      }
+      yield* Effect.forkDaemon(Effect.withScheduler(run("d"), stopped))
+      yield* settle
+      const free = yield* Deferred.make<void>()
+      yield* Effect.fork(run("e", Deferred.await(free)))
+      yield* settle
+      const last = yield* Effect.fork(run("f"))
+      yield* settle
+      yield* Deferred.succeed(free, undefined)
+      yield* settle
+      assert.deepStrictEqual(sends.sends.slice(1).map(({ items }) => items), [["d", "f"]])
+      yield* Deferred.succeed(sends.sends[1].end, undefined)
+      assert.strictEqual(yield* Fiber.join(last), "f in a group")
+    }))
+
   it.effect("a group has its lane's share of the operations", () =>
     Effect.gen(function*() {
       const sends = makeSends()

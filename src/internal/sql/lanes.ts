@@ -75,6 +75,8 @@ class Lanes<Item, Answer, E> {
 
   wait(item: Item, scheduler: Scheduler): Effect.Effect<Answer | undefined, E> {
     return this.queue.wait(item, () => {
+      // a fiber that finds no lane does not wait for another scheduler either
+      if (this.round !== scheduler) this.round = undefined
       // a lane may have become free since this fiber found none
       if (!this.shared || this.isFull()) return this.sendWaiting()
       if (this.round !== undefined) return
