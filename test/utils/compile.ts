@@ -13,7 +13,8 @@ const programs = [
   "test/crash/writer.ts",
   "test/soak/writers.ts",
   "examples/tutorial.ts",
-  "examples/swap-backends.ts"
+  "examples/swap-backends.ts",
+  "examples/shop/main.ts"
 ]
 
 /**

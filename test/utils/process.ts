@@ -10,6 +10,8 @@ export const start = (
     readonly detached?: boolean | undefined
     /** In kilobytes. */
     readonly fileLimit?: number | undefined
+    /** Variables besides those of this process. `undefined` takes one away. */
+    readonly env?: Readonly<Record<string, string | undefined>> | undefined
   } = {}
 ) => {
   const command = [process.execPath, ...nodeArguments(file), ...args]
@@ -19,7 +21,11 @@ export const start = (
   const child = childProcess.spawn(
     program,
     rest,
-    { stdio: ["pipe", "pipe", "pipe"], detached: options.detached === true }
+    {
+      stdio: ["pipe", "pipe", "pipe"],
+      detached: options.detached === true,
+      env: { ...process.env, ...options.env }
+    }
   )
   const lines: Array<string> = []
   const waiting = new Set<() => void>()
@@ -41,7 +47,9 @@ export const start = (
       }
       waiting.add(look)
       look()
-      void exited.then((code) => reject(new Error(`${file} ended with ${code} before it said so: ${errors}`)))
+      void exited.then((code) =>
+        reject(new Error(`${file} ended with ${code} before it said so: ${lines.join("\n")}\n${errors}`))
+      )
     })
   return {
     child,

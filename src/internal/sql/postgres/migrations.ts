@@ -51,8 +51,8 @@ WHERE pg_current_xact_id_if_assigned() IS NULL AND needed.base > coalesce(cluste
       (rows) =>
         rows.length === 0
           ? Effect.void
-          : sql`INSERT INTO ${cluster} AS cluster (base) SELECT base FROM (${base}) AS needed
-ON CONFLICT (id) DO UPDATE SET base = excluded.base WHERE cluster.base < excluded.base`
+          : Effect.asVoid(sql`INSERT INTO ${cluster} AS cluster (base) SELECT base FROM (${base}) AS needed
+ON CONFLICT (id) DO UPDATE SET base = excluded.base WHERE cluster.base < excluded.base`)
     )
   const functions = PgFunctions.statements(names)
   return {

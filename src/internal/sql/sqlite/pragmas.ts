@@ -15,7 +15,7 @@ export const lowerBusyTimeout = (sql: SqlClient.SqlClient): Effect.Effect<void, 
     sql<{ readonly timeout: unknown }>`PRAGMA busy_timeout`,
     ([row]) =>
       Row.number(row?.timeout) === driverBusyTimeout
-        ? sql`PRAGMA busy_timeout = ${sql.literal(String(defaultBusyTimeout))}`
+        ? Effect.asVoid(sql`PRAGMA busy_timeout = ${sql.literal(String(defaultBusyTimeout))}`)
         : Effect.void
   )
 
