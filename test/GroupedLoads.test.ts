@@ -3,6 +3,9 @@ import { SqlClient } from "@effect/sql"
 import { assert, describe, it } from "@effect/vitest"
 import { Effect, Layer, Option } from "effect"
 import { EventStore, ExpectedVersion, SnapshotStore, SqlEventStore, SqlStores } from "effect-eventsourcing"
+import { pageBytes } from "../src/internal/constants.js"
+import * as Names from "../src/internal/sql/names.js"
+import { dialect } from "../src/internal/sql/postgres/statements.js"
 import { event, stream } from "./fixtures/Account.js"
 import { groupingStores, migratedDatabase, postgresTemporaryDatabase } from "./utils/backends.js"
 import { poolClient } from "./utils/postgres.js"
@@ -90,6 +93,19 @@ const answerOf = ({ events, snapshot }: Effect.Effect.Success<ReturnType<EventSt
 })
 
 describe("a group of loads on PostgreSQL", () => {
+  it.effect("asks for no more bytes of events than a page has", () =>
+    Effect.gen(function*() {
+      const tables = yield* Names.names(undefined)
+      const { group } = dialect.events(tables).readWithSnapshot(tables.snapshots)
+      for (const loads of [1, 9, 10, 33, 64]) {
+        const options = { stream: stream("a"), schemaVersion: 2, limit: 1_000, bytes: 16_000 }
+        const query = group?.query(Array.from({ length: loads }, () => options))
+        const [events, bytes] = query?.params.slice(-2).map(Number) ?? []
+        assert.isAtMost(loads * events * bytes, pageBytes)
+        assert.isAtLeast(bytes, 2_500)
+      }
+    }))
+
   const stores = Layer.provideMerge(groupingStores, postgresTemporaryDatabase)
 
   it.live("each load has the answer that it has alone", () =>

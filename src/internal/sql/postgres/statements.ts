@@ -1,7 +1,7 @@
 import type { EncodedEvent } from "../../../Event.js"
 import * as ExpectedVersion from "../../../ExpectedVersion.js"
 import * as Position from "../../../Position.js"
-import { shortPage } from "../../constants.js"
+import { pageBytes, shortPage } from "../../constants.js"
 import type { AppendOptions, Dialect, EventStatements, LoadGroup, LoadOptions, ReadOptions } from "../dialect.js"
 import { eventKeys, type Names, quoted } from "../names.js"
 import * as Row from "../row.js"
@@ -144,9 +144,11 @@ const loadParams = ({ bytes, fingerprint, limit, migratable, schemaVersion, stre
 const schemasOf = ({ migratable = [] }: Pick<LoadOptions, "migratable">): ReadonlyArray<string> =>
   migratable.map(({ fingerprint, schemaVersion }) => `${schemaVersion} ${fingerprint}`)
 
-// A load whose rows are more or longer goes alone: a group must not keep the others waiting, nor hold much more than the
-// loads would need
+// A load whose rows are more or longer goes alone: a group must not keep the others waiting, nor hold more than a page
 const mostInGroup = { rows: 100, bytes: 16_384 }
+
+const mostBytes = (loads: number): number =>
+  Math.min(mostInGroup.bytes, Math.floor(pageBytes / (mostInGroup.rows * loads)))
 
 const loadGroup = (called: PgFunctions.Function): LoadGroup => {
   const text = prepared(PgFunctions.selectGroup(PgFunctions.call(called)))
@@ -160,7 +162,7 @@ const loadGroup = (called: PgFunctions.Function): LoadGroup => {
         loads.map(({ fingerprint }) => fingerprint ?? null),
         loads.map((options) => schemasOf(options).join("\n")),
         mostInGroup.rows,
-        mostInGroup.bytes
+        mostBytes(loads.length)
       ]
     }),
     split: (rows, loads) => {
