@@ -8,6 +8,8 @@ import * as Cause from "effect/Cause"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Option from "effect/Option"
+import type { Scheduler } from "effect/Scheduler"
+import * as Scope from "effect/Scope"
 import { byKey } from "../byKey.js"
 import { classify, refusal } from "../failure.js"
 
@@ -37,6 +39,12 @@ export const make = (reserve: SqlClient.SqlClient["reserve"]): Pool => {
   const waiting = new Set<Turn>()
   let timer: ReturnType<typeof setInterval> | undefined
   let lastGiven = 0
+
+  const lend = Effect.flatMap(Scope.make(), (scope) =>
+    Effect.matchCauseEffect(Scope.extend(reserve, scope), {
+      onFailure: (cause) => Effect.zipRight(giveBack(scope), Effect.failCause(cause)),
+      onSuccess: (connection) => Effect.succeed({ connection, scope })
+    }))
 
   const failAll = (error: SqlError) => {
     for (const turn of waiting) turn.fail(error)
@@ -68,32 +76,34 @@ export const make = (reserve: SqlClient.SqlClient["reserve"]): Pool => {
     use: (f, failed) =>
       Effect.suspend(() => {
         let ended = false
-        let giveBack: (() => void) | undefined
+        let lent: Scope.CloseableScope | undefined
         const connection = Effect.async<Connection.Connection, ReturnType<typeof failed>>((resume) => {
           const turn: Turn = { since: performance.now(), fail: (error) => resume(Effect.fail(failed(error))) }
           wait(turn)
           // the driver forgets a connection that arrives after the waiting fiber was interrupted: wait in a fiber of our own
-          const lent = Effect.flatMap(reserve, (connection) =>
-            Effect.async<void>((returned) => {
-              lastGiven = performance.now()
-              waiting.delete(turn)
-              if (ended) return returned(Effect.void)
-              giveBack = () => returned(Effect.void)
-              resume(Effect.succeed(connection))
-            }))
-          Effect.runFork(Effect.scoped(lent)).addObserver((exit) => {
+          Effect.runFork(lend, { scheduler: atOnce }).addObserver((exit) => {
             waiting.delete(turn)
-            if (Exit.isFailure(exit)) resume(Effect.failCause(Cause.map(exit.cause, failed)))
+            if (Exit.isFailure(exit)) return resume(Effect.failCause(Cause.map(exit.cause, failed)))
+            lastGiven = performance.now()
+            const { connection, scope } = exit.value
+            if (ended) return void Effect.runFork(giveBack(scope))
+            lent = scope
+            resume(Effect.succeed(connection))
           })
         })
-        const end = Effect.sync(() => {
+        const end = Effect.suspend(() => {
           ended = true
-          giveBack?.()
+          return lent === undefined ? Effect.void : giveBack(lent)
         })
         return Effect.ensuring(Effect.flatMap(connection, f), end)
       })
   }
 }
+
+const giveBack = (scope: Scope.CloseableScope): Effect.Effect<void> => Scope.close(scope, Exit.void)
+
+// the waiting fiber goes on by its own scheduler: a round of another one before that would only delay it
+const atOnce: Scheduler = { shouldYield: () => false, scheduleTask: (task) => task() }
 
 const poolOf = byKey(make)
 
