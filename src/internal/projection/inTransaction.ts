@@ -24,7 +24,7 @@ export const make = <E, Err, R>(
 
   function parkAll(following: ReadonlyArray<Item<E>>) {
     return Effect.clockWith((clock) =>
-      checkpoints.park(key, following.map((item) => followingOf(item, clock.unsafeCurrentTimeMillis())))
+      checkpoints.park(key, following.map((item) => followingOf(item, Math.trunc(clock.unsafeCurrentTimeMillis()))))
     )
   }
 }

@@ -120,7 +120,7 @@ const finish = <E>(
   }
 ): Effect.Effect<Delivered, unknown> =>
   Effect.gen(function*() {
-    const time = yield* Clock.currentTimeMillis
+    const time = Math.trunc(yield* Clock.currentTimeMillis)
     const isFinished = (item: Item<E>) => {
       const outcome = outcomes.get(item)
       return outcome !== undefined && (options.poison !== "stop" || outcome._tag === "Done")

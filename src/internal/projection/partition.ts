@@ -261,7 +261,7 @@ const poison = <E, R>(
   const { checkpoints, key, meter, options } = run.worker
   if (options.poison === "stop") return stop(run, Option.some(item.position), reason)
   return Effect.gen(function*() {
-    const time = yield* Clock.currentTimeMillis
+    const time = Math.trunc(yield* Clock.currentTimeMillis)
     const advanced = yield* checkpoints.advance(
       run.lease,
       { to, handled: 0, ttl: options.ttl, streams: [item.stream] },
@@ -293,7 +293,7 @@ const stop = <E, R>(
 ): Effect.Effect<never, Ended> =>
   Effect.gen(function*() {
     const { checkpoints, local } = run.worker
-    const time = yield* Clock.currentTimeMillis
+    const time = Math.trunc(yield* Clock.currentTimeMillis)
     yield* checkpoints.stop(run.lease, { position, reason, time })
     local.advanced.ring()
     yield* Effect.logWithLevel(LogLevel.Error, "a projection has stopped").pipe(Effect.annotateLogs({
