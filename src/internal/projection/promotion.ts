@@ -58,6 +58,9 @@ export const promote = <A, E, R>(
     const state = { detail: "it did not catch up with the active version" }
     const attempt: Effect.Effect<A, E | PromotionError, R> = Effect.gen(function*() {
       const active = yield* activeOf(checkpoints, key.name)
+      // a stopped partition would never get there, and the hold would stop the others as well
+      yield* until(checkpoints, active, isRunning)
+      yield* until(checkpoints, key, isRunning)
       yield* until(checkpoints, key, (next) => Position.Order(lowest(next), highest(active)) >= 0)
       state.detail = "the partitions of both versions did not reach the same position"
       const at = yield* checkpoints.hold([active, key], holdMillis)
@@ -74,6 +77,8 @@ export const promote = <A, E, R>(
   })
 
 const holdMillis = 5_000
+
+const isRunning = ({ partitions }: Registered): boolean => partitions.every(({ stopped }) => Option.isNone(stopped))
 
 const highest = ({ partitions }: Registered): Position.Position =>
   partitions.map(({ position }) => position).reduce((one, other) => Position.Order(one, other) >= 0 ? one : other)

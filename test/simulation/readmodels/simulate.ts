@@ -307,6 +307,8 @@ const operate = (world: World, shape: Shape) =>
       retry(world, process, key),
       drop(world, key, () => dice.chance(0.3)),
       promote(world, key),
+      // the store itself refuses, however little the caller waited
+      Effect.flatMap(CheckpointStore.CheckpointStore, (store) => store.promote(key, swap(world, key))),
       Projections.remove(key),
       Projections.status(name),
       awaiting(world, name)
@@ -317,7 +319,7 @@ const operate = (world: World, shape: Shape) =>
       Effect.provideService(EventStore.EventStore, eventsOf(world, process)),
       Effect.exit
     )
-    const names = ["resume", "retry", "drop", "promote", "remove", "status", "await"]
+    const names = ["resume", "retry", "drop", "promote", "promote at once", "remove", "status", "await"]
     const result = Exit.isSuccess(exit)
       ? "ok"
       : Option.match(Cause.failureOption(exit.cause), {
@@ -382,14 +384,17 @@ const drop = (world: World, key: Key, isChosen: (event: Library.CheckpointStore.
 const promote = (world: World, key: Key) =>
   world.subject.Projections.promote(key, {
     timeout: world.dice.oneOf(["500 millis", "8 seconds"] as const),
-    swap: Effect.gen(function*() {
-      const active = (yield* keys(world)).find(({ active, name }) => active && name === key.name)
-      if (active === undefined) return wrong(world, `no version of ${key.name} is active`)
-      count(world, "swapped")
-      // readers see the same before and after, apart from what is set aside
-      const [before, after] = yield* Effect.forEach([active, key], (key) => contents(world, key))
-      if (before !== after) wrong(world, `${textOf(key)} was promoted with ${after} beside ${before}`)
-    })
+    swap: swap(world, key)
+  })
+
+/** Readers see the same before and after, apart from what is set aside. */
+const swap = (world: World, key: Key) =>
+  Effect.gen(function*() {
+    const active = (yield* keys(world)).find(({ active, name }) => active && name === key.name)
+    if (active === undefined) return wrong(world, `no version of ${key.name} is active`)
+    count(world, "swapped")
+    const [before, after] = yield* Effect.forEach([active, key], (key) => contents(world, key))
+    if (before !== after) wrong(world, `${textOf(key)} was promoted with ${after} beside ${before}`)
   })
 
 const contents = (world: World, key: Key) =>
