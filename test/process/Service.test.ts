@@ -1,3 +1,5 @@
+import { Schema } from "effect"
+import { Position } from "effect-eventsourcing"
 import { once } from "node:events"
 import * as fs from "node:fs"
 import * as http from "node:http"
@@ -73,13 +75,20 @@ describe("examples/shop", () => {
   })
 
   it("shows a client what it wrote", async () => {
-    const { body } = await shop.call("/products/mug", { _tag: "SetPrice", price: 950 })
-    assert.deepStrictEqual(await shop.list("products", body.position), [{
-      sku: "mug",
-      name: "Mug",
-      price: 950,
-      stock: 5
-    }])
+    const { body } = await shop.call("/products/mug", { _tag: "SetPrice", price: 920 })
+    const row = { sku: "mug", name: "Mug", price: 920, stock: 5 }
+    assert.deepStrictEqual(await shop.list("products", body.position), [row])
+
+    // the position of an event that comes later
+    const { sequence, transaction } = Position.toParts(Schema.decodeUnknownSync(Position.Position)(body.position))
+    let isAnswered = false
+    const list = shop.list("products", Position.fromParts(transaction, BigInt(sequence) + 1n)).finally(() => {
+      isAnswered = true
+    })
+    for (let i = 0; i < 5; i++) await shop.call("/status")
+    assert.isFalse(isAnswered)
+    await shop.call("/products/mug", { _tag: "SetPrice", price: 950 })
+    assert.deepStrictEqual(await list, [{ ...row, price: 950 }])
   })
 
   it("confirms orders as long as there is stock", async () => {
