@@ -15,6 +15,8 @@ export * as EventStoreContract from "./EventStoreContract.js"
 /** @since 0.1.0 */
 export * as Faults from "./Faults.js"
 /** @since 0.1.0 */
+export * as ProjectionTest from "./ProjectionTest.js"
+/** @since 0.1.0 */
 export * as SnapshotStoreContract from "./SnapshotStoreContract.js"
 /** @since 0.1.0 */
 export * as SqlFaults from "./SqlFaults.js"
