@@ -69,9 +69,10 @@ for (const backend of ["SQLite", "PostgreSQL"] as const) {
       assert.strictEqual(settled.filter(({ status }) => status === "confirmed").length, 30)
       assert.strictEqual(settled.filter(({ status }) => status === "refused").length, 10)
 
+      await shops[1].call("/products/mug", restock(6))
       const last = await shops[1].call("/products/mug", restock(5))
       assert.deepStrictEqual(await shops[1].list("products", last.body.position), [
-        { sku: "mug", name: "Mug", price: 900, stock: 5 }
+        { sku: "mug", name: "Mug", price: 900, stock: 11 }
       ])
       const rows = await shops[1].list("orders", last.body.position)
       assert.deepStrictEqual(
