@@ -1,5 +1,5 @@
 // What the service offers. The payloads, the states and the rejections are the schemas of the aggregates.
-import { HttpApi, HttpApiEndpoint, HttpApiError, HttpApiGroup, HttpApiSchema } from "@effect/platform"
+import { HttpApi, HttpApiEndpoint, HttpApiError, HttpApiGroup, HttpApiSchema, OpenApi } from "@effect/platform"
 import { Schema } from "effect"
 import { Position } from "effect-eventsourcing"
 import { CatalogueRow } from "./catalogue.js"
@@ -98,4 +98,10 @@ export class Api extends HttpApi.make("shop")
   .addError(HttpApiError.BadRequest)
   .addError(TryAgain)
   .addError(HttpApiError.InternalServerError)
+  .annotate(OpenApi.Title, "Shop")
+  .annotate(
+    OpenApi.Description,
+    "`Idempotency-Key` makes a command count once. `If-Match` is the `ETag` that the client saw last. A list shows what " +
+      "a client wrote if `after` is the `position` of the answer."
+  )
 {}

@@ -1,4 +1,4 @@
-// npm run service               serves the shop on PORT, by default 3000
+// npm run service               serves the shop on HOST and PORT, by default 127.0.0.1:3000
 // npm run service -- rebuild    switches to version 2 of the catalogue, while the service runs
 import { HttpApiBuilder, HttpApiSwagger, HttpServer } from "@effect/platform"
 import { NodeHttpServer, NodeRuntime } from "@effect/platform-node"
@@ -25,6 +25,8 @@ const ReadersLive = Layer.unwrapEffect(
 /** A server that ends when the requests in progress have been answered, or after ten seconds. */
 const ServerLive = Layer.unwrapScoped(Effect.gen(function*() {
   const port = yield* Config.withDefault(Config.integer("PORT"), 3000)
+  // a container needs 0.0.0.0
+  const host = yield* Config.withDefault(Config.string("HOST"), "127.0.0.1")
   const server = createServer()
   const closing = Effect.sync(() => {
     // a connection that is kept alive would hold the server up
@@ -32,7 +34,7 @@ const ServerLive = Layer.unwrapScoped(Effect.gen(function*() {
     setTimeout(() => server.closeAllConnections(), 10_000).unref()
   })
   return Layer.scopedDiscard(Effect.addFinalizer(() => closing)).pipe(
-    Layer.provideMerge(NodeHttpServer.layer(() => server, { port }))
+    Layer.provideMerge(NodeHttpServer.layer(() => server, { port, host }))
   )
 }))
 

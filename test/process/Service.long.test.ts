@@ -5,6 +5,7 @@ import * as http from "node:http"
 import * as os from "node:os"
 import * as path from "node:path"
 import { afterAll, assert, beforeAll, describe, it } from "vitest"
+import { root, run } from "../utils/npm.js"
 import { temporaryDatabase } from "../utils/postgres.js"
 import { postgresUrl } from "../utils/server.js"
 import { rebuildShop, type Shop, startShop } from "../utils/shop.js"
@@ -126,6 +127,26 @@ for (const backend of ["SQLite", "PostgreSQL"] as const) {
 }
 
 describe("examples/shop", () => {
+  it("answers the requests of README.md as it says", async () => {
+    const folder = fs.mkdtempSync(path.join(os.tmpdir(), "shop-"))
+    const env = { DATABASE_FILE: path.join(folder, "shop.db") }
+    const shop = await startShop(env)
+    try {
+      const [, script] = /```sh\n(json=[\s\S]*?)```/.exec(fs.readFileSync(path.join(root, "README.md"), "utf8")) ?? []
+      const commands = script.replaceAll("localhost:3000", `127.0.0.1:${shop.port}`).replaceAll("curl -i", "curl")
+        .replaceAll("curl ", "curl --silent --write-out ' %{http_code}\\n' ")
+      const printed = (await run("bash", ["-c", commands], folder)).trim().split("\n")
+      assert.deepStrictEqual(printed.map((line) => line.slice(-4)), Array.from(printed, () => " 200"))
+      assert.strictEqual(printed.length, 6)
+      assert.strictEqual((await shop.settled("o-1")).status, "confirmed")
+      const again = await shop.call("/products/mug", restock(5), { "idempotency-key": "k-1", "if-match": "\"1\"" })
+      assert.deepInclude(again.body, { version: 2, duplicate: true })
+    } finally {
+      await shop.stop()
+      fs.rmSync(folder, { recursive: true, force: true })
+    }
+  })
+
   it("exports traces, metrics and logs to the collector that is configured", async () => {
     const received = new Map<string, string>()
     const collector = http.createServer((request, response) => {
