@@ -1,8 +1,8 @@
 /** The highest version of a stream, and of a schema: what an integer column of PostgreSQL holds. */
 export const maxVersion = 2_147_483_647
 
-/** The tail of a snapshot seldom has more events: the size of the first page of a load. */
-export const shortPage = 1_000
+/** The size of the first page of a load. Most streams have fewer events, and so have most tails after a snapshot. */
+export const shortPage = 1_024
 
 /** The payloads of a page have about so many bytes, at most. */
 export const pageBytes = 16_000_000

@@ -226,17 +226,13 @@ LATERAL (
  * The tail as a statement, for long ones. The server sends the first rows while it still reads the last ones; a function
  * sends nothing before its end. The server plans the statement at every run, which is cheap compared with a thousand rows.
  * Subqueries hide the values from the planner, which then uses the index in its order. With known values it may sort, and
- * sends nothing before it has all rows. A stream that is read from its beginning may be short: to send all ids is then
- * cheaper than to look for the last version.
+ * sends nothing before it has all rows.
  */
-export const longTail = (events: string, from: "beginning" | "later"): string => {
+export const longTail = (events: string): string => {
   const ofStream = `FROM ${quoted(events)} WHERE aggregate = (SELECT $1::text) AND stream_id = (SELECT $2::text)`
   const page = `${ofStream} AND version >= (SELECT $3::bigint)
 ORDER BY version LIMIT (SELECT $4::bigint)`
   const columns = bounded("$5::bigint")
-  if (from === "beginning") {
-    return `SELECT ${tailColumns({ ...columns, time: PgTime.column("time") })} ${page}`
-  }
   const last = `SELECT version ${ofStream} AND version < (SELECT $3::bigint + $4::bigint) ORDER BY version DESC LIMIT 1`
   return `SELECT ${tailColumns({ ...columns, time: timeWithId })}
 FROM (

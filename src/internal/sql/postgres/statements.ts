@@ -183,10 +183,9 @@ const isEvent = ([, type]: ReadonlyArray<unknown>): boolean => type !== null
 
 const tail = (events: string, called: PgFunctions.Function): EventStatements["readTail"] => {
   const short = prepared(PgFunctions.select(PgFunctions.call(called), "event_id"))
-  const fromBeginning = PgFunctions.longTail(events, "beginning")
-  const later = PgFunctions.longTail(events, "later")
+  const long = PgFunctions.longTail(events)
   return ({ bytes, fromVersion, limit, stream }) => ({
-    text: limit <= shortPage ? short : fromVersion === 1 ? fromBeginning : later,
+    text: limit <= shortPage ? short : long,
     params: [stream.aggregate, stream.id, fromVersion, limit, bytes]
   })
 }
