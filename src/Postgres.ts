@@ -29,8 +29,9 @@ export interface Client {
 }
 
 /**
- * Prepares the loads and appends of the stores once on each connection of a pool. The server then does not parse their
- * texts again, which saves a quarter of its time for them. Other statements are not prepared.
+ * Prepares the loads and appends of the stores, the pages of the feed and the statements of checkpoints once on each
+ * connection of a pool. The server then does not parse their texts again, which saves a quarter of its time for them.
+ * Other statements are not prepared.
  *
  * Use it for connections to the server itself. A proxy that gives each transaction another connection, such as
  * PgBouncer in transaction mode, must support prepared statements.

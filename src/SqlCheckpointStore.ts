@@ -39,8 +39,8 @@ export const make: (options?: SqlMigrations.Options) => Effect.Effect<
   SqlClient.SqlClient
 > = Effect.fnUntraced(function*(options) {
   const { client, dialect, names } = yield* setUp(options, [], "checkpoints")
-  const { column, write } = dialect
-  const statements = Statements.make({ column, write, names, spec: dialect.checkpoints(names) })
+  const { column, write, writePrepared } = dialect
+  const statements = Statements.make({ column, write, writePrepared, names, spec: dialect.checkpoints(names) })
   const services = { client, statements }
   return CheckpointStore.makeEncoded({
     local: CheckpointStore.makeLocal(),

@@ -125,10 +125,10 @@ export const reading = <const Sources extends ReadonlyArray<Source>>(
     ).sort().join("; "),
     item: (recorded) => {
       const decoded = decode(recorded)
-      if (Either.isLeft(decoded)) return Option.some({ ...placeOf(recorded), event: Either.left(decoded.left) })
+      if (Either.isLeft(decoded)) return Option.some(new ReadItem(recorded, Either.left(decoded.left)))
       const event = decoded.right
       return event._tag === "Event" && isWanted(event)
-        ? Option.some({ ...placeOf(recorded), event: Either.right(event) })
+        ? Option.some(new ReadItem(recorded, Either.right(event)))
         : Option.none()
     }
   }
@@ -177,10 +177,22 @@ const quoted = (text: string): string => JSON.stringify(text)
 const selectionOf = (source: Source): { readonly aggregate: AnyDecodable; readonly tags?: ReadonlySet<string> } =>
   "_tag" in source ? { aggregate: source.aggregate, tags: new Set(source.tags) } : { aggregate: source }
 
-const placeOf = (recorded: Event.RecordedEvent | Event.UnreadableEvent) => ({
-  id: recorded.id,
-  position: recorded.position,
-  // unlike the key of a map in memory, this text has no NUL
-  stream: streamText(recorded.stream),
-  metadata: Event.isUnreadable(recorded) ? {} : recorded.metadata
-})
+/** An item whose stream is written as text only when it is asked for. */
+class ReadItem<out E> implements Item<E> {
+  constructor(
+    private readonly recorded: Event.RecordedEvent | Event.UnreadableEvent,
+    readonly event: Either.Either<E, EventDecodeError>
+  ) {}
+  get id(): string {
+    return this.recorded.id
+  }
+  get position(): Position.Position {
+    return this.recorded.position
+  }
+  get stream(): string {
+    return streamText(this.recorded.stream)
+  }
+  get metadata(): Linkable["metadata"] {
+    return Event.isUnreadable(this.recorded) ? {} : this.recorded.metadata
+  }
+}

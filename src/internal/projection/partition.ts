@@ -11,6 +11,7 @@ import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Either from "effect/Either"
 import * as Exit from "effect/Exit"
+import * as Fiber from "effect/Fiber"
 import * as LogLevel from "effect/LogLevel"
 import * as Option from "effect/Option"
 import * as Schedule from "effect/Schedule"
@@ -29,7 +30,15 @@ import type { Batch, Delivered, Worker } from "./worker.js"
 /** Ends when the lease is lost or the partition is stopped, or when the layer is closed. */
 export const follow = <E, R>(worker: Worker<E, R>, lease: Lease): Effect.Effect<void, never, R> =>
   Effect.flatMap(Clock.currentTimeMillis, (renewed) => {
-    const run: Run<E, R> = { worker, lease, size: worker.options.pageSize, idle: 0, hold: undefined, renewed }
+    const run: Run<E, R> = {
+      worker,
+      lease,
+      size: worker.options.pageSize,
+      idle: 0,
+      hold: undefined,
+      ahead: undefined,
+      renewed
+    }
     return Effect.iterate(true, {
       while: (goesOn) => goesOn && !worker.isClosing(),
       body: () =>
@@ -53,8 +62,15 @@ interface Run<in out E, out R> {
   idle: number
   /** The position that the partition must not pass for now. */
   hold: Position.Position | undefined
+  /** The next page, if it is being read already. */
+  ahead: Ahead | undefined
   /** When the lease was extended, in milliseconds of this process. */
   renewed: number
+}
+
+interface Ahead {
+  readonly after: Position.Position
+  readonly fiber: Fiber.Fiber<EventStore.Page, EventStore.EventStoreError>
 }
 
 /** Why a turn ended early: the partition has another owner or is stopped, or a failure that passes. */
@@ -67,7 +83,8 @@ const turn = <E, R>(run: Run<E, R>): Effect.Effect<boolean, Ended, R> =>
   Effect.gen(function*() {
     const { worker } = run
     const rings = worker.appended.count()
-    const page = yield* readPage(run)
+    const page = yield* nextPage(run)
+    if (!page.atEnd && run.hold === undefined) yield* readAhead(run, page.settled)
     const { atEnd, batches: found } = held(run, page)
     yield* measureLag(run, page)
     for (const batch of found) {
@@ -81,22 +98,40 @@ const turn = <E, R>(run: Run<E, R>): Effect.Effect<boolean, Ended, R> =>
     return true
   })
 
-const readPage = <E, R>(run: Run<E, R>): Effect.Effect<EventStore.Page, Ended> => {
-  const { lease, worker } = run
-  const { index, of, position: after } = lease
-  const page = worker.events.readPage({
+const pageAfter = <E, R>({ lease: { index, of }, worker }: Run<E, R>, after: Position.Position) =>
+  worker.events.readPage({
     after,
     aggregates: worker.reading.aggregates,
     limit: worker.options.pageSize,
     ...(of === 1 ? {} : { partition: { index, of } })
   })
-  return Effect.catchAllCause(page, (cause) => {
+
+/** Begins to read the next page while the batches of this one are handled. */
+const readAhead = <E, R>(run: Run<E, R>, after: Position.Position): Effect.Effect<void> =>
+  Effect.map(Effect.fork(pageAfter(run, after)), (fiber) => {
+    run.ahead = { after, fiber }
+  })
+
+/** The page after the checkpoint, which may have been read ahead. */
+const nextPage = <E, R>(run: Run<E, R>): Effect.Effect<EventStore.Page, Ended> => {
+  const { ahead, lease: { position } } = run
+  run.ahead = undefined
+  if (ahead === undefined) return explained(run, pageAfter(run, position))
+  return ahead.after === position
+    ? explained(run, Fiber.join(ahead.fiber))
+    : Effect.zipRight(Fiber.interrupt(ahead.fiber), explained(run, pageAfter(run, position)))
+}
+
+const explained = <E, R>(
+  run: Run<E, R>,
+  page: Effect.Effect<EventStore.Page, EventStore.EventStoreError>
+): Effect.Effect<EventStore.Page, Ended> =>
+  Effect.catchAllCause(page, (cause) => {
     const reason = Failures.reasonOf(cause)
     // the checkpoint is ahead of the store: it is of another database, or of events that a restore lost
     const isForeign = Option.exists(Cause.failureOption(cause), (error) => error.reason === "InvalidInput")
     return isForeign ? stop(run, Option.none(), reason) : Effect.fail<Ended>({ _tag: "Passing", reason })
   })
-}
 
 /** Shows how old the first event of a page is. */
 const measureLag = <E, R>({ lease, worker }: Run<E, R>, { events }: EventStore.Page): Effect.Effect<void> =>
@@ -112,7 +147,11 @@ const held = <E, R>(run: Run<E, R>, page: EventStore.Page) => {
   const isBeyond = hold !== undefined && Position.Order(page.settled, hold) > 0
   const events = isBeyond ? page.events.filter(({ position }) => Position.Order(position, hold) <= 0) : page.events
   const settled = isBeyond ? hold : page.settled
-  const items = events.flatMap((recorded) => Option.toArray(worker.reading.item(recorded)))
+  const items: Array<Item<E>> = []
+  for (const recorded of events) {
+    const item = worker.reading.item(recorded)
+    if (Option.isSome(item)) items.push(item.value)
+  }
   const isMoved = settled !== run.lease.position
   return {
     atEnd: page.atEnd || (isBeyond && !isMoved),

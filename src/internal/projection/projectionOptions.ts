@@ -20,7 +20,7 @@ import type { Options, Poison } from "./worker.js"
  * @category models
  */
 export interface CommonOptions {
-  /** The maximal number of events that are read at once. Default 500. */
+  /** The maximal number of events that are read at once. Default 1,000. */
   readonly pageSize?: number | undefined
   /**
    * The number of partitions, which several processes can share. Each stream belongs to one of them. Default 1. A
@@ -100,7 +100,7 @@ export const read = (
   if (ttl < minLease) return optionProblem(name("lease"), lease, `at least ${minLease} milliseconds`)
   return Effect.succeed({
     options: {
-      pageSize: pageSize ?? 500,
+      pageSize: pageSize ?? 1_000,
       partitions: partitions ?? 1,
       ttl,
       timeout: Duration.decode(timeout ?? "30 seconds"),

@@ -26,7 +26,7 @@ export const make = (room: Room) => ({
 export type CheckpointStatements = ReturnType<typeof make>
 
 /** What the statements of a database are made from. */
-interface Room extends Pick<Dialect, "column" | "write"> {
+interface Room extends Pick<Dialect, "column" | "write" | "writePrepared"> {
   readonly names: Names
   readonly spec: Spec
 }
@@ -50,7 +50,7 @@ const partition = (column: Dialect["column"], { now }: Spec): string =>
     `${column(`CASE WHEN hold_until > ${now} THEN hold END`, "text")} AS hold`
   ].join(", ")
 
-const registrations = ({ column, names, spec, write }: Room) => {
+const registrations = ({ column, names, spec, write, writePrepared }: Room) => {
   const subscriptions = quoted(names.subscriptions)
   const checkpoints = quoted(names.checkpoints)
   const members = quoted(names.members)
@@ -74,7 +74,7 @@ FROM part`)
     write(`DELETE FROM ${quoted(table)} WHERE ${ofKey}`)
   )
   const removePartitions = write(`DELETE FROM ${checkpoints} WHERE ${ofKey}`)
-  const list = write(`WITH subscription AS MATERIALIZED (
+  const list = writePrepared(`WITH subscription AS MATERIALIZED (
   SELECT name, version, kind, active,
     (SELECT count(*) FROM ${members} AS member
       WHERE member.name = known.name AND member.version = known.version AND until > ${spec.now}) AS members,
@@ -114,16 +114,16 @@ export interface NewPartitions {
   readonly epoch: number
 }
 
-const leases = ({ column, names, spec, write }: Room) => {
+const leases = ({ column, names, spec, write, writePrepared }: Room) => {
   const subscriptions = quoted(names.subscriptions)
   const checkpoints = quoted(names.checkpoints)
   const members = quoted(names.members)
   const { briefly, now, skipLocked } = spec
-  const attend = write(`INSERT INTO ${members} AS known (name, version, owner, until)
+  const attend = writePrepared(`INSERT INTO ${members} AS known (name, version, owner, until)
 SELECT name, version, CAST(:owner AS text), ${now} + CAST(:ttl AS bigint)
 FROM ${[subscriptions, ...briefly].join(", ")} WHERE ${ofKey}
 ON CONFLICT (name, version, owner) DO UPDATE SET until = excluded.until`)
-  const attended = write(
+  const attended = writePrepared(
     `SELECT ${column(`(SELECT count(*) FROM ${members} WHERE ${ofKey} AND until > ${now})`, "bigint")} AS members, ${
       column("wanted", "integer")
     } AS wanted, ${partition(column, spec)}
@@ -137,7 +137,7 @@ ORDER BY checkpoint.part`
   const acquire = write(`UPDATE ${checkpoints} SET owner = :owner, epoch = epoch + 1, lease_until = ${now} + :ttl
 WHERE ${ofKey} AND part = (SELECT part FROM ${checkpoints} WHERE ${ofPart} AND ${free}${skipLocked})
 RETURNING ${column("epoch", "bigint")} AS epoch, ${column("position", "text")} AS position`)
-  const renew = write(`UPDATE ${checkpoints} SET lease_until = ${now} + :ttl${from(briefly)}
+  const renew = writePrepared(`UPDATE ${checkpoints} SET lease_until = ${now} + :ttl${from(briefly)}
 WHERE ${owned} RETURNING ${column("position", "text")} AS position`)
   const release = write(`UPDATE ${checkpoints} SET owner = NULL, lease_until = 0${from(briefly)}
 WHERE ${owned}`)
@@ -174,17 +174,17 @@ export interface Acquisition extends Member {
   readonly of: number
 }
 
-const advances = ({ column, names, spec, write }: Room) => {
+const advances = ({ column, names, spec, write, writePrepared }: Room) => {
   const checkpoints = quoted(names.checkpoints)
   const parked = quoted(names.parked)
   const { now } = spec
-  const advance = write(`UPDATE ${checkpoints} SET position = :to, handled = handled + :handled,
+  const advance = writePrepared(`UPDATE ${checkpoints} SET position = :to, handled = handled + :handled,
   lease_until = ${now} + :ttl${from(spec.endsIdle)}
 WHERE ${owned} AND position = :position AND (hold IS NULL OR hold_until <= ${now} OR hold >= :to)
 RETURNING ${column(flag(`EXISTS (SELECT NULL FROM ${parked} WHERE ${ofKey})`), "integer")} AS parked`)
   const held = write(`SELECT ${column("hold", "text")} AS hold FROM ${checkpoints}
 WHERE ${owned} AND position = :position`)
-  const extend = write(`UPDATE ${checkpoints} SET lease_until = ${now} + :ttl WHERE ${ofPart}`)
+  const extend = writePrepared(`UPDATE ${checkpoints} SET lease_until = ${now} + :ttl WHERE ${ofPart}`)
   const parkedOf = write(`SELECT ${column("given.value", "text")} AS stream FROM ${spec.listed("streams")}
 WHERE EXISTS (SELECT NULL FROM ${parked} WHERE ${ofKey} AND stream = given.value)`)
   return {

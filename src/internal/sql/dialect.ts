@@ -12,6 +12,8 @@ import type { Query, Write } from "./statement.js"
 /** How statements that both databases share are written for one of them. */
 export interface Dialect {
   readonly write: Write
+  /** Like `write`, for a statement that runs often and has one plan: a driver may prepare it by name. */
+  readonly writePrepared: Write
   /** An expression as a column of a result, see {@link file://./row.ts}. */
   readonly column: typeof pgText
   /** A DELETE whose rows are counted by the database, where it can do that. */

@@ -50,7 +50,8 @@ export const make = (
       const { after } = options
       const page = Effect.zipRight(end.refused, read(searches(options)))
       return Effect.flatMap(page, (page) => {
-        if (!page.atEnd || (feed.subscribed === undefined && page.settled !== after)) return Effect.succeed(page)
+        // a reader that found events looks again soon
+        if (!page.atEnd || (page.settled !== after && !end.wasBehind())) return Effect.succeed(page)
         return end.measure.pipe(
           Effect.flatMap((last) => page.settled === after ? isAhead(after, last) : Effect.succeed(false)),
           Effect.map((isAhead) => ({ ...page, isAhead }))
@@ -166,6 +167,7 @@ const inOrder = (statements: EventStatements, rows: ReadonlyArray<Row.Row>) => {
 const makeEnd = (client: StoreClient, names: Names, { feed, position }: EventStatements) => {
   const { execute, repeat, swallow } = client
   let met = false
+  let behind = false
   const refused = Effect.suspend(() => met ? refusal(subscriber(names.events)) : Effect.void)
   const note = (row: Row.Row | undefined) => {
     met ||= row !== undefined && Row.boolean(row.subscribed)
@@ -174,11 +176,13 @@ const makeEnd = (client: StoreClient, names: Names, { feed, position }: EventSta
     ? Effect.void
     : Effect.map(repeat(execute(feed.subscribed)), ([row]) => note(row))
   const lastOf = (row: Row.Row) => row.position === null || row.transaction === null ? undefined : position(row)
-  const show = (row: Row.Row) =>
-    Effect.zipRight(
+  const show = (row: Row.Row) => {
+    behind = Row.number(row.events) > 0
+    return Effect.zipRight(
       Metric.set(Metric.tagged(Metrics.feedHeldBack, "events", names.events), Row.number(row.events)),
       Metric.set(Metric.tagged(Metrics.feedLag, "events", names.events), Math.max(0, Row.number(row.lag ?? 0)))
     )
+  }
 
   // a page does not fail with its metrics; then the question for a subscription is asked alone
   const measure = swallow(
@@ -190,7 +194,14 @@ const makeEnd = (client: StoreClient, names: Names, { feed, position }: EventSta
     Effect.flatMap((exit) => Exit.isSuccess(exit) ? Effect.succeed(exit.value) : Effect.as(look, undefined)),
     Effect.zipLeft(refused)
   )
-  return { look, measure, note, refused }
+  return {
+    look,
+    measure,
+    note,
+    refused,
+    /** Whether the feed held events back when it was measured last. */
+    wasBehind: () => behind
+  }
 }
 
 const subscriber = (events: string): string =>

@@ -11,6 +11,7 @@ import type { FeedStatements, PageOptions } from "../dialect.js"
 import { type Names, quoted } from "../names.js"
 import { byShape, postgres as write, type Query } from "../statement.js"
 import * as PgFunctions from "./functions.js"
+import * as PreparedTexts from "./preparedTexts.js"
 import { pgText } from "./text.js"
 
 /** The columns of a stored event, each as an expression, and those that the places of events have. */
@@ -39,7 +40,8 @@ export const make = (names: Names, { place, record }: Columns): FeedStatements =
   const page = byShape(
     ({ aggregates, branches, partition, types }: PageOptions) =>
       JSON.stringify([branches > 0, aggregates?.length === 1, [aggregates, types, partition].map(isGiven)]),
-    (options) => write(pageText(texts, options.partition === undefined ? record : place, options))
+    // the plan does not depend on the values, so it can be kept
+    (options) => PreparedTexts.write(pageText(texts, options.partition === undefined ? record : place, options))
   )
   const at = write(`SELECT ${select(record)}
 FROM unnest(:transactions::bigint[], :sequences::bigint[]) AS place (at_transaction, at_position)

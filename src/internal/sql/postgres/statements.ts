@@ -103,6 +103,7 @@ WHERE indrelid = to_regclass($1) AND index.relname = $2 AND ${keyOfIndex} = ANY 
 
 export const dialect: Dialect = {
   write,
+  writePrepared: PreparedTexts.write,
   column: pgText,
   counted: (deletion) => `WITH deleted AS (${deletion}) SELECT ${pgText("count(*)", "bigint")} AS count FROM deleted`,
   events,

@@ -82,6 +82,7 @@ ORDER BY version LIMIT ${limit}`)
 
 export const dialect: Dialect = {
   write,
+  writePrepared: write,
   column: (expression) => expression,
   counted: (deletion) => deletion,
   events,
