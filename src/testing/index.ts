@@ -9,6 +9,8 @@ export * as AggregateTest from "./AggregateTest.js"
 /** @since 0.1.0 */
 export * as CheckpointStoreContract from "./CheckpointStoreContract.js"
 /** @since 0.1.0 */
+export * as CheckpointFaults from "./CheckpointFaults.js"
+/** @since 0.1.0 */
 export * as Contract from "./Contract.js"
 /** @since 0.1.0 */
 export * as EventStoreContract from "./EventStoreContract.js"

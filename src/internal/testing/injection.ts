@@ -30,6 +30,9 @@ export type Fault =
   | { readonly _tag: "Delay"; readonly duration: Duration.DurationInput }
   | { readonly _tag: "Duplicate" }
   | { readonly _tag: "Corrupt" }
+  | { readonly _tag: "LoseLease" }
+  | { readonly _tag: "FailCommit" }
+  | { readonly _tag: "Freeze"; readonly duration: Duration.DurationInput }
 
 /**
  * The operations of the stores that can meet a fault. `EventStore.readWithSnapshot` is the one round trip of stores that
@@ -57,6 +60,23 @@ export type Operation =
   | "SnapshotStore.delete"
   | "SnapshotStore.exists"
   | "SnapshotStore.deleteByType"
+  | "CheckpointStore.register"
+  | "CheckpointStore.attend"
+  | "CheckpointStore.leave"
+  | "CheckpointStore.acquire"
+  | "CheckpointStore.renew"
+  | "CheckpointStore.release"
+  | "CheckpointStore.advance"
+  | "CheckpointStore.stop"
+  | "CheckpointStore.resume"
+  | "CheckpointStore.park"
+  | "CheckpointStore.parked"
+  | "CheckpointStore.unpark"
+  | "CheckpointStore.hold"
+  | "CheckpointStore.repartition"
+  | "CheckpointStore.promote"
+  | "CheckpointStore.remove"
+  | "CheckpointStore.list"
 
 /**
  * A call, as a plan receives it.
@@ -69,8 +89,8 @@ export interface Call {
   /** The number of the call among the calls of this operation, from 1. */
   readonly n: number
   /**
-   * `undefined` for `EventStore.readAll`, `readPage`, `head`, `streams`, `find`, `import` and `transaction`, and for
-   * `SnapshotStore.deleteByType`.
+   * `undefined` for `EventStore.readAll`, `readPage`, `head`, `streams`, `find`, `import` and `transaction`, for
+   * `SnapshotStore.deleteByType` and all operations of a `CheckpointStore`.
    */
   readonly stream: StreamId.StreamId | undefined
 }
@@ -111,12 +131,12 @@ export interface Site<out F> {
 }
 
 /** Injects the fault of a call into its effect. `corrupt` gives `none` if the value contains no row. */
-export const inject = <A, E, F>(
+export const inject = <A, E, F, R = never>(
   { failure, meet }: Site<F>,
-  run: Effect.Effect<A, E>,
+  run: Effect.Effect<A, E, R>,
   corrupt: (value: A, n: number, mark: () => Injected) => Option.Option<A> = Option.none
-): Effect.Effect<A, E | F> =>
-  Effect.suspend((): Effect.Effect<A, E | F> => {
+): Effect.Effect<A, E | F, R> =>
+  Effect.suspend((): Effect.Effect<A, E | F, R> => {
     const met = meet()
     const { call, fault, tell } = met
     if (fault === undefined) return run
@@ -133,6 +153,11 @@ export const inject = <A, E, F>(
           if (Option.isSome(corrupted)) tell()
           return Option.getOrElse(corrupted, () => value)
         })
+      case "LoseLease":
+      case "FailCommit":
+      case "Freeze":
+        // the call has no lease and no transaction
+        return run
       default: {
         const happens = happen(fault, met, failure)
         // a call that fails by itself has no acknowledgement to lose
