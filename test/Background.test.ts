@@ -28,6 +28,7 @@ import {
   SnapshotStore,
   StreamId
 } from "effect-eventsourcing"
+import * as EventLoop from "../src/internal/sql/eventLoop.js"
 import { Account, deposit, id, open, stream } from "./fixtures/Account.js"
 import {
   memoryStores,
@@ -438,6 +439,9 @@ describe("interruption at every step", () => {
       return yield* Fiber.interrupt(fiber)
     })
   const most = 40
+  // after a slow append the next one waits for the sockets, for more turns than these tests count
+  const quick = Layer.succeed(EventLoop.EventLoop, { ...EventLoop.real, now: () => 0 })
+  const stores = Layer.provideMerge(sqlStores, sqliteFile(":memory:")).pipe(Layer.provide(quick))
   const step = everything ? 1 : 3
 
   for (const mode of ["sync", "background", "inline"] as const) {
@@ -460,7 +464,7 @@ describe("interruption at every step", () => {
             outcomes.add(exit._tag)
           }
           assert.strictEqual(outcomes.size, 2)
-        }).pipe(Effect.provide(Layer.provideMerge(sqlStores, sqliteFile(":memory:")))))
+        }).pipe(Effect.provide(stores)))
     }
   }
 
@@ -481,7 +485,7 @@ describe("interruption at every step", () => {
           const after = version + 1
           assert.deepInclude(yield* accounts.load(id(name)), { version: after, snapshotVersion: after, replayed: 0 })
         }
-      }).pipe(Effect.provide(Layer.provideMerge(sqlStores, sqliteFile(":memory:")))))
+      }).pipe(Effect.provide(stores)))
   }
 })
 
