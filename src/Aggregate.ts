@@ -112,7 +112,7 @@ export const make = <
   Command,
   CommandEncoded,
   CommandSchema,
-  const Initial,
+  const Initial extends Types.EvolvedBound,
   const Evolved extends Types.EvolvedBound,
   const Evolutions extends Types.AnyEvolutions,
   Decision extends Types.AnyDecision | Types.Sentence,

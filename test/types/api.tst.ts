@@ -285,6 +285,37 @@ describe("literals in a state", () => {
     expect<Aggregate.State<typeof mutable>>().type.toBe<typeof Mutable.Type>()
   })
 
+  test("do not widen where the state is a literal itself", () => {
+    const Literal = Schema.Literal("new", "done")
+    const handlers = Aggregate.make({
+      ...common,
+      state: Literal,
+      initial: () => "new",
+      evolve: { Counted: () => "done" },
+      decide: () => Either.right([])
+    })
+    expect<Aggregate.State<typeof handlers>>().type.toBe<"new" | "done">()
+    const functions = Aggregate.make({
+      ...common,
+      state: Literal,
+      initial: (_id) => "new",
+      evolve: (state, event) => event.by > 1 ? state : "done",
+      decide: () => Either.right([])
+    })
+    expect<Aggregate.State<typeof functions>>().type.toBe<"new" | "done">()
+    const rest = { ...common, state: Literal, decide: () => Either.right([]) } as const
+    expect(Aggregate.make).type.not.toBeCallableWith({
+      ...rest,
+      initial: () => "old" as const,
+      evolve: () => "done" as const
+    })
+    expect(Aggregate.make).type.not.toBeCallableWith({
+      ...rest,
+      initial: () => "new" as const,
+      evolve: () => "old" as const
+    })
+  })
+
   test("that the state schema does not have do not compile", () => {
     const rest = { ...common, state: Status, decide: () => Either.right([]) } as const
     expect(Aggregate.make).type.not.toBeCallableWith({

@@ -34,8 +34,9 @@ export type AnyDecision = Either.Either<ReadonlyArray<EventLiteral | EventObject
 // the sentence is what the compiler prints for another value
 export type Sentence = "decide returns Either.right with a list of events, or Either.left with a rejection"
 
-// as wide as unknown, and yet it can be told from an `unknown` that is inferred
-export type EvolvedBound = {} | null | undefined
+// as wide as unknown, and yet it can be told from an `unknown` that is inferred. With the primitives named, a state that is a
+// literal does not widen
+export type EvolvedBound = {} | null | undefined | string | number | bigint | boolean | symbol
 
 /** The decisions of the handlers, by tag. It has an index signature if `decide` is a function. */
 export interface AnyDecisions {
