@@ -6,6 +6,7 @@
  */
 import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
+import * as Option from "effect/Option"
 import { CheckpointStore, type CheckpointStoreError, type SubscriptionMismatch } from "./CheckpointStore.js"
 import type { EventStore, EventStoreError } from "./EventStore.js"
 import * as Awaiting from "./internal/projection/awaiting.js"
@@ -26,19 +27,15 @@ export type { Lag, LocalStatus, PartitionStatus, Status } from "./internal/proje
 
 /**
  * Waits until the active version of a projection has handled the events up to a position: that of an append, or of the
- * result of a command. Fails with `AwaitTimeout` after `timeout`, by default 5 seconds, and with `ProjectionStopped` if
+ * result of a command. A command without events has no position, and is not waited for. Fails with `AwaitTimeout` after `timeout`, by default 5 seconds, and with `ProjectionStopped` if
  * it stopped before the position.
  *
  * @example
  * ```ts
  * import { Projections, type Repository } from "effect-eventsourcing"
- * import { Effect, Option } from "effect"
  *
- * const visible = (executed: { readonly position: Repository.Executed<unknown, unknown>["position"] }) =>
- *   Option.match(executed.position, {
- *     onNone: () => Effect.void,
- *     onSome: (position) => Projections.awaitPosition("balances", position, { timeout: "2 seconds" })
- *   })
+ * const visible = ({ position }: Pick<Repository.Executed<unknown, unknown>, "position">) =>
+ *   Projections.awaitPosition("balances", position, { timeout: "2 seconds" })
  * ```
  *
  * @since 0.1.0
@@ -46,10 +43,15 @@ export type { Lag, LocalStatus, PartitionStatus, Status } from "./internal/proje
  */
 export const awaitPosition = (
   name: string,
-  position: Position.Position,
+  position: Position.Position | Option.Option<Position.Position>,
   options?: { readonly timeout?: Duration.DurationInput | undefined }
-): Effect.Effect<void, Awaiting.AwaitError, CheckpointStore> =>
-  Awaiting.awaitPosition(name, position, options?.timeout ?? "5 seconds")
+): Effect.Effect<void, Awaiting.AwaitError, CheckpointStore> => {
+  const given = typeof position === "string" ? Option.some(position) : position
+  return Option.match(given, {
+    onNone: () => Effect.void,
+    onSome: (position) => Awaiting.awaitPosition(name, position, options?.timeout ?? "5 seconds")
+  })
+}
 
 /**
  * Gives the version of a projection that readers use: the first one that was registered, until another one is promoted.

@@ -12,7 +12,6 @@ import * as Effect from "effect/Effect"
 import * as Either from "effect/Either"
 import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
-import * as LogLevel from "effect/LogLevel"
 import * as Option from "effect/Option"
 import * as Schedule from "effect/Schedule"
 import * as Event from "../../Event.js"
@@ -25,6 +24,7 @@ import type { Item } from "./definition.js"
 import * as Failures from "./failures.js"
 import * as Local from "./local.js"
 import type { Lease } from "./model.js"
+import * as Telemetry from "./telemetry.js"
 import type { Batch, Delivered, Worker } from "./worker.js"
 
 /** Ends when the lease is lost or the partition is stopped, or when the layer is closed. */
@@ -335,12 +335,7 @@ const stop = <E, R>(
     const time = Math.trunc(yield* Clock.currentTimeMillis)
     yield* checkpoints.stop(run.lease, { position, reason, time })
     local.advanced.ring()
-    yield* Effect.logWithLevel(LogLevel.Error, "a projection has stopped").pipe(Effect.annotateLogs({
-      projection: run.lease.name,
-      version: run.lease.version,
-      partition: run.lease.index,
-      position: Option.getOrElse(position, () => run.lease.position)
-    }))
+    yield* Telemetry.stopped(run.lease, Option.getOrElse(position, () => run.lease.position))
   }).pipe(
     Effect.catchAll((error) => settle(run, asFailed(error))),
     Effect.zipRight(Effect.fail(ended))

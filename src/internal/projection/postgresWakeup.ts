@@ -5,10 +5,10 @@
 // if one does not arrive, it connects again. Readers that get no hint look at the feed themselves.
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
-import * as LogLevel from "effect/LogLevel"
 import * as Schedule from "effect/Schedule"
 import type * as Scope from "effect/Scope"
 import * as Signal from "../signal.js"
+import * as Telemetry from "./telemetry.js"
 
 /**
  * The part of a `Client` of the `pg` driver that `Wakeup.layerPostgres` needs.
@@ -55,7 +55,7 @@ export const run = (
 ): Effect.Effect<void, never, Scope.Scope> => {
   const listening = { ...options, id: crypto.randomUUID() }
   const always = Effect.scoped(session(listening)).pipe(
-    Effect.tapError((reason) => Effect.logWithLevel(LogLevel.Debug, `the wake-up lost its connection: ${reason}`)),
+    Effect.tapError(Telemetry.disconnected),
     Effect.retry(
       Schedule.exponential("50 millis").pipe(
         Schedule.jittered,

@@ -1,0 +1,15 @@
+// The log lines of projections and subscriptions.
+import * as Effect from "effect/Effect"
+import * as LogLevel from "effect/LogLevel"
+import type * as Position from "../../Position.js"
+import type { Lease } from "./model.js"
+
+/** Logs that a partition has stopped. The reason may have the program's values: the status has it. */
+export const stopped = ({ index, name, version }: Lease, position: Position.Position): Effect.Effect<void> =>
+  Effect.logWithLevel(LogLevel.Error, "a projection has stopped").pipe(
+    Effect.annotateLogs({ projection: name, version, partition: index, position })
+  )
+
+/** Logs that the wake-up has no connection. */
+export const disconnected = (reason: string): Effect.Effect<void> =>
+  Effect.logWithLevel(LogLevel.Debug, `the wake-up lost its connection: ${reason}`)
