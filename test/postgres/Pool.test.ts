@@ -76,7 +76,7 @@ describe("a pool without a connectTimeout", () => {
   )
 
   it.scopedLive(
-    "returns the connection of a statement that was interrupted while it waited",
+    "returns the connection of each of the many statements that were interrupted while they waited",
     () =>
       Effect.gen(function*() {
         const url = yield* migratedDatabase
@@ -86,11 +86,12 @@ describe("a pool without a connectTimeout", () => {
           yield* Effect.scoped(Effect.zipRight(
             sql.reserve,
             Effect.gen(function*() {
-              const fiber = yield* Effect.fork(append(store, "a"))
-              const transaction = yield* Effect.fork(SqlStores.transaction(append(store, "a")))
+              const waiting = yield* Effect.forEach(Array.from({ length: 2_000 }), (_, n) =>
+                Effect.fork<unknown, Failure, SqlClient.SqlClient>(
+                  n % 2 === 0 ? append(store, "a") : SqlStores.transaction(append(store, "a"))
+                ))
               yield* Effect.yieldNow()
-              yield* Fiber.interrupt(fiber)
-              yield* Fiber.interrupt(transaction)
+              yield* Fiber.interruptAll(waiting)
             })
           ))
           assert.strictEqual((yield* append(store, "a")).version, 1)

@@ -86,7 +86,8 @@ export const make = (reserve: SqlClient.SqlClient["reserve"]): Pool => {
             if (Exit.isFailure(exit)) return resume(Effect.failCause(Cause.map(exit.cause, failed)))
             lastGiven = performance.now()
             const { connection, scope } = exit.value
-            if (ended) return void Effect.runFork(giveBack(scope))
+            // not at once: the driver lends it to the next fiber meanwhile, and hundreds that were interrupted would nest
+            if (ended) return void Effect.runFork(giveBack(scope), { immediate: false })
             lent = scope
             resume(Effect.succeed(connection))
           })
