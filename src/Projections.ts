@@ -27,8 +27,8 @@ export type { Lag, LocalStatus, PartitionStatus, Status } from "./internal/proje
 
 /**
  * Waits until the active version of a projection has handled the events up to a position: that of an append, or of the
- * result of a command. A command without events has no position, and is not waited for. Fails with `AwaitTimeout` after `timeout`, by default 5 seconds, and with `ProjectionStopped` if
- * it stopped before the position.
+ * result of a command. A command without events has no position, and is not waited for. Fails with `AwaitTimeout` after
+ * `timeout`, by default 5 seconds, and with `ProjectionStopped` if the projection stopped before the position.
  *
  * @example
  * ```ts
