@@ -16,7 +16,7 @@ import { within } from "./handlerTimeout.js"
 import { followingOf } from "./inTransaction.js"
 import type { Lease, ParkedEvent } from "./model.js"
 import { type LeaseLost } from "./storeErrors.js"
-import type { Deliver, Delivered, Site } from "./worker.js"
+import type { Batch, Deliver, Delivered, Site } from "./worker.js"
 
 export const make = <E, Err, R>(options: {
   readonly handle: (event: E) => Effect.Effect<unknown, Err, R>
@@ -25,25 +25,38 @@ export const make = <E, Err, R>(options: {
 }): Deliver<E, R> =>
 (site, lease, { items, to }) =>
   Effect.gen(function*() {
-    const { checkpoints, options: { poison, ttl } } = site
-    const streams = poison === "parkStream" ? Arr.dedupe(items.map(({ stream }) => stream)) : []
-    // checks and extends the lease before anything is sent
-    const checked = yield* checkpoints.advance(
-      lease,
-      { to: lease.position, handled: 0, ttl, streams },
-      (parked) => Effect.succeed(parked)
-    )
-    if (checked._tag === "Held") return checked
+    if (items.length === 0) return yield* finish(site, lease, { items, to, outcomes: new Map() })
+    const checked = yield* check(site, lease, { items, to })
+    if (checked._tag !== "Checked") return checked
     const outcomes: Outcomes<E> = new Map()
     const byStream = Object.values(Arr.groupBy(items, ({ stream }) => stream))
     const handled = Effect.forEach(
       byStream,
-      (events) => handleStream(site, options.handle, events, checked.value, outcomes),
+      (events) => handleStream(site, options.handle, events, checked.parked, outcomes),
       { concurrency: options.concurrency, discard: true }
     )
     yield* Effect.raceFirst(handled, renewing(site, lease))
-    return yield* finish(site, checked.lease, { items, to, outcomes })
+    return yield* finish(site, lease, { items, to, outcomes })
   })
+
+/**
+ * Checks before anything is sent that the lease is not lost, and that the checkpoint may advance past the batch: it
+ * advances it, and takes that back.
+ */
+const check = <E>({ checkpoints, options: { poison, ttl } }: Site, lease: Lease, { items, to }: Batch<E>) => {
+  const streams = poison === "parkStream" ? Arr.dedupe(items.map(({ stream }) => stream)) : []
+  return checkpoints.advance(
+    lease,
+    { to, handled: 0, ttl, streams },
+    (parked): Effect.Effect<never, Checked> => Effect.fail({ _tag: "Checked", parked })
+  ).pipe(Effect.catchTag("Checked", Effect.succeed))
+}
+
+interface Checked {
+  readonly _tag: "Checked"
+  /** The streams from which events are parked. */
+  readonly parked: ReadonlySet<string>
+}
 
 /** What became of the events. One that is missing was not handled. */
 type Outcomes<E> = Map<Item<E>, { readonly _tag: "Done" | "Following" } | Poison>
