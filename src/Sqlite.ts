@@ -22,7 +22,7 @@ import { describe } from "./internal/sql/failure.js"
 import { whileBusy } from "./internal/sql/retry.js"
 import * as Row from "./internal/sql/row.js"
 import * as SqliteConnection from "./internal/sql/sqlite/connection.js"
-import { watch } from "./internal/sql/sqlite/file.js"
+import { unlessClosed, watch } from "./internal/sql/sqlite/file.js"
 import { defaultBusyTimeout } from "./internal/sql/sqlite/pragmas.js"
 import { quote } from "./internal/text.js"
 import type { InvalidOption } from "./InvalidOption.js"
@@ -161,7 +161,9 @@ const configure = Effect.fnUntraced(function*(sql: SqlClient.SqlClient, options:
   yield* whileBusy(run("SELECT 1 FROM sqlite_master"))
   const check = yield* Effect.try({ try: () => watch(filename, logged(connection)), catch: (cause) => cause })
   const eventLoop = yield* EventLoop.EventLoop
-  SqliteConnection.install(sql, connection, { check, whileBusy, eventLoop })
+  const execute = connection.execute.bind(connection)
+  const ask = Effect.suspend(() => execute("SELECT 1", [], undefined))
+  SqliteConnection.install(sql, connection, { check: unlessClosed(check, ask), whileBusy, eventLoop })
 })
 
 /** Returns the bytes of the write-ahead log that no checkpoint has emptied yet: a header, and a frame for each page. */

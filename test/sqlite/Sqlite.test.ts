@@ -558,7 +558,13 @@ describe("after a restore to an older backup", () => {
 describe("a database that was closed", () => {
   it.scopedLive("fails at once with an error that says that nothing was appended", () =>
     Effect.gen(function*() {
-      const clients: ReadonlyArray<Layer.Layer<SqlClient.SqlClient, unknown>> = [sqliteFile(":memory:"), plain]
+      const folder = yield* temporaryFolder
+      const clients: ReadonlyArray<Layer.Layer<SqlClient.SqlClient, unknown>> = [
+        sqliteFile(":memory:"),
+        // the close removes the write-ahead log
+        sqliteFile(path.join(folder, "test.db")),
+        plain
+      ]
       for (const client of clients) {
         const scope = yield* Scope.make()
         const stores = yield* Layer.buildWithScope(Layer.provideMerge(sqlStores, client), scope)

@@ -1,5 +1,6 @@
 import { SqlError } from "@effect/sql/SqlError"
 import * as Effect from "effect/Effect"
+import { classify } from "../failure.js"
 
 /** Says why a statement must not run on a file that is not the opened one. The effect asks the database, if needed. */
 export type Check = (statement: string) => Effect.Effect<void, SqlError> | undefined
@@ -48,6 +49,20 @@ export const watch = (filename: string, logged: Effect.Effect<number, unknown>):
       undefined
     )
   }
+}
+
+/**
+ * Lets a closed database fail as such: the last client that closes a file removes its log. `ask` is a statement that does
+ * not touch the file, and is not checked itself.
+ */
+export const unlessClosed = (check: Check, ask: Effect.Effect<unknown, SqlError>): Check => (statement) => {
+  const problem = check(statement)
+  if (problem === undefined) return undefined
+  return Effect.catchAll(problem, (error) =>
+    Effect.matchEffect(ask, {
+      onFailure: (failed) => Effect.fail(classify(failed).kind === "Closed" ? failed : error),
+      onSuccess: () => Effect.fail(error)
+    }))
 }
 
 interface Identity {
