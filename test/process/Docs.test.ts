@@ -1,4 +1,5 @@
 import { Effect, Exit, Scope } from "effect"
+import type { SqlEventStore } from "effect-eventsourcing"
 import * as fs from "node:fs"
 import * as path from "node:path"
 import { pathToFileURL } from "node:url"
@@ -104,9 +105,19 @@ describe("pages", () => {
     assert.deepStrictEqual(missing, [])
   })
 
-  it("list every option of a repository", () => {
-    const rows = fs.readFileSync(path.join(root, "docs/options.md"), "utf8").matchAll(/^\| `(\w+)`/gm)
-    assert.deepStrictEqual(Array.from(rows, ([, name]) => name).sort(), Object.keys(complete({})).sort())
+  it("list every option of a repository and of the stores", () => {
+    const page = fs.readFileSync(path.join(root, "docs/options.md"), "utf8")
+    const [, repository, stores] = page.split(/^## /m).map((part) =>
+      Array.from(part.matchAll(/^\| `(\w+)`/gm), ([, name]) => name).sort()
+    )
+    assert.deepStrictEqual(repository, Object.keys(complete({})).sort())
+    const ofStores: Record<keyof SqlEventStore.Options, true> = {
+      groupAppends: true,
+      groupLoads: true,
+      migrate: true,
+      prefix: true
+    }
+    assert.deepStrictEqual(stores, Object.keys(ofStores))
   })
 })
 
