@@ -34,7 +34,7 @@ export const inGroups: ReadonlyArray<LibraryBug> = [
   {
     name: "an append that failed in a group is acknowledged",
     file: "internal/sql/appendGroups.ts",
-    changes: [["() => undefined)", "() => [[7, 7, 7]])"]]
+    changes: [["options)), () => undefined)", "options)), () => [[7, 7, 7]])"]]
   },
   {
     name: "an interrupted append stays in the queue, and is sent",
