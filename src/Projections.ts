@@ -247,7 +247,7 @@ export const promote = <E = never, R = never>(
     readonly timeout?: Duration.DurationInput | undefined
   }
 ): Effect.Effect<void, E | Promotion.PromotionError, CheckpointStore | R> =>
-  Effect.asVoid(Promotion.promote<unknown, E, R>(key, options?.swap ?? Effect.void, options?.timeout ?? "1 minute"))
+  Promotion.promote<unknown, E, R>(key, options?.swap ?? Effect.void, options?.timeout ?? "1 minute")
 
 /**
  * Removes a version that is no longer used: its checkpoints and parked events. Its tables are the program's. Returns

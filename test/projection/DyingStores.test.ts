@@ -1,5 +1,5 @@
 import { assert, describe, it } from "@effect/vitest"
-import { Effect, Layer, Ref, TestClock } from "effect"
+import { Effect, Layer, Option, Ref, Schedule, TestClock } from "effect"
 import { CheckpointStore, EventStore, Projection, Projections } from "effect-eventsourcing"
 import { Account } from "../fixtures/Account.js"
 import { append, memory, settle } from "./fixture.js"
@@ -86,10 +86,12 @@ describe("a projection whose event store", () => {
         const away = yield* Ref.make(true)
         const store = yield* EventStore.EventStore
         const last = yield* append("a", [1, 2])
-        yield* Layer.build(Projection.layer(projection)).pipe(Effect.provideService(EventStore.EventStore, {
-          ...store,
-          readPage: (options) => Effect.flatMap(Ref.get(away), (isAway) => isAway ? instead : store.readPage(options))
-        }))
+        yield* Layer.build(Projection.layer(projection, { retry: Schedule.recurs(0) })).pipe(
+          Effect.provideService(EventStore.EventStore, {
+            ...store,
+            readPage: (options) => Effect.flatMap(Ref.get(away), (isAway) => isAway ? instead : store.readPage(options))
+          })
+        )
         yield* pass
         yield* Ref.set(away, false)
         yield* pass
@@ -98,3 +100,33 @@ describe("a projection whose event store", () => {
       }).pipe(Effect.provide(memory)))
   }
 })
+
+it.scoped("a checkpoint that is refused is no fault of an event, and is shown as it is", () =>
+  Effect.gen(function*() {
+    const away = yield* Ref.make(true)
+    const store = yield* CheckpointStore.CheckpointStore
+    const refused = new CheckpointStore.CheckpointStoreError({
+      operation: "advance",
+      reason: "Refused",
+      mayHaveHappened: false,
+      detail: "permission denied"
+    })
+    const advance: Store["advance"] = (...args) =>
+      Effect.flatMap(Ref.get(away), (isAway) => isAway ? refused : store.advance(...args))
+    const projection = Projection.make({
+      name: "sums",
+      on: [Projection.only(Account, ["Withdrawn"])],
+      handle: () => Effect.void
+    })
+    const last = yield* append("a", [1])
+    yield* Layer.build(Projection.layer(projection, { retry: Schedule.recurs(0) })).pipe(
+      Effect.provideService(CheckpointStore.CheckpointStore, { ...store, advance })
+    )
+    yield* pass
+    const [{ local }] = yield* Projections.status("sums")
+    const reason = Option.flatMap(local, ({ lastError }) => Option.map(lastError, ({ reason }) => reason))
+    assert.include(Option.getOrThrow(reason), "permission denied")
+    yield* Ref.set(away, false)
+    yield* pass
+    yield* Projections.awaitPosition("sums", last)
+  }).pipe(Effect.provide(memory)))

@@ -1,5 +1,5 @@
 import { assert, describe, it } from "@effect/vitest"
-import { Array as Arr, Effect, Either, Exit, Fiber, Layer, Option, Ref, Scope, TestClock } from "effect"
+import { Array as Arr, Effect, Either, Exit, Fiber, Layer, Option, Ref, Schedule, Scope, TestClock } from "effect"
 import { CheckpointStore, EventStore, Position, Projection, Projections } from "effect-eventsourcing"
 import { Account } from "../fixtures/Account.js"
 import { append, asKilled, asProcess, memory, settle } from "./fixture.js"
@@ -63,6 +63,42 @@ describe("several processes of one projection", () => {
       yield* reached(last)
       assert.deepStrictEqual(new Set(Object.values(yield* Ref.get(counts))), new Set([1]))
       assert.strictEqual(Object.keys(yield* Ref.get(counts)).length, 81)
+    }).pipe(Effect.provide(memory)))
+
+  it.scoped("leave an event that fails to the one that tries it again, however long that takes", () =>
+    Effect.gen(function*() {
+      const projection = Projection.make({ name: "sums", on: [Account], handle: () => Effect.fail("bad") })
+      const retry = Schedule.intersect(Schedule.spaced("4 seconds"), Schedule.recurs(3))
+      const layer = Projection.layer(projection, { lease: "1 second", poison: "park", retry })
+      yield* append("a", [1])
+      yield* asProcess(Layer.build(layer))
+      yield* asProcess(Layer.build(layer))
+      yield* settle
+      const [first] = yield* owners
+      yield* pass(13)
+      assert.deepStrictEqual(yield* owners, [first])
+      assert.strictEqual((yield* Projections.parked(key)).length, 1)
+    }).pipe(Effect.provide(memory)))
+
+  it.scoped("extend the lease after each slow failure, which has undone the extension of its batch", () =>
+    Effect.gen(function*() {
+      const calls: Array<number | "renew"> = []
+      const store = yield* CheckpointStore.CheckpointStore
+      const noting = CheckpointStore.CheckpointStore.of({
+        ...store,
+        renew: (...args) => Effect.suspend(() => (calls.push("renew"), store.renew(...args)))
+      })
+      const projection = Projection.make({
+        name: "sums",
+        on: [Account],
+        handle: ({ length }) =>
+          Effect.suspend(() => (calls.push(length), Effect.zipRight(Effect.sleep("900 millis"), Effect.fail("bad"))))
+      })
+      yield* append("a", [1, 2])
+      yield* Layer.build(Projection.layer(projection, { lease: "1 second", poison: "park", retry: Schedule.recurs(0) }))
+        .pipe(Effect.provideService(CheckpointStore.CheckpointStore, noting))
+      yield* pass(5)
+      assert.deepStrictEqual(calls.slice(0, 6), [2, "renew", 1, "renew", 1, "renew"])
     }).pipe(Effect.provide(memory)))
 
   it.scoped("replace one that was killed, after its lease", () =>
@@ -182,6 +218,29 @@ describe("a new version", () => {
       yield* Projections.promote(key)
       assert.deepStrictEqual(yield* active, [1])
       assert.strictEqual(yield* Ref.get(one.sum), 41)
+    }).pipe(Effect.provide(memory)))
+
+  it.scoped("is not said to be late when its commit had begun in time", () =>
+    Effect.gen(function*() {
+      const layer = (version: number) =>
+        Projection.layer(Projection.make({ name: "sums", version, on: [Account], handle: () => Effect.void }))
+      yield* Layer.build(layer(1))
+      yield* Layer.build(layer(2))
+      yield* settle
+      const store = yield* CheckpointStore.CheckpointStore
+      const slow = CheckpointStore.CheckpointStore.of({
+        ...store,
+        promote: (key, effect) =>
+          Effect.uninterruptible(Effect.zipLeft(store.promote(key, effect), Effect.sleep("2 seconds")))
+      })
+      const promoting = yield* Projections.promote({ ...key, version: 2 }, { timeout: "1 second" }).pipe(
+        Effect.provideService(CheckpointStore.CheckpointStore, slow),
+        Effect.fork
+      )
+      yield* settle
+      yield* pass(3)
+      yield* Fiber.join(promoting)
+      assert.strictEqual(yield* Projections.activeVersion("sums"), 2)
     }).pipe(Effect.provide(memory)))
 
   it.scoped("must be the highest, and an old one must not change", () =>

@@ -35,6 +35,22 @@ const stores = Layer.merge(SqlStores.layer, SqlCheckpointStore.layer)
 
 for (const [name, connect] of databases) {
   describe(`a projection on ${name}`, () => {
+    it.scopedLive("does not begin inside a transaction, where its work would go on after the end", () =>
+      Effect.gen(function*() {
+        const client = yield* connect
+        const context = yield* Layer.build(Layer.provideMerge(stores, client()))
+        const error = yield* Effect.provide(
+          Effect.flatMap(
+            SqlClient.SqlClient,
+            (sql) => Effect.flip(sql.withTransaction(Layer.build(Projection.layer(Log))))
+          ),
+          context
+        )
+        assert.strictEqual(error._tag, "CheckpointStoreError")
+        assert.include(error.message, "register")
+        assert.deepStrictEqual(yield* Effect.provide(Projections.status(), context), [])
+      }))
+
     it.scopedLive(
       "has each event once, with two processes and writers",
       () =>

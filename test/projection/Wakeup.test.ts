@@ -1,5 +1,5 @@
 import { assert, describe, it } from "@effect/vitest"
-import { Deferred, Effect, Layer, type Scope } from "effect"
+import { Deferred, Effect, Exit, Layer, Scope } from "effect"
 import { CheckpointStore, EventStore, Projection, SqlStores, Wakeup } from "effect-eventsourcing"
 import pg from "pg"
 import { Account } from "../fixtures/Account.js"
@@ -81,6 +81,26 @@ describe("the wake-up of PostgreSQL", () => {
       const { awaitNext } = yield* Effect.provide(reader, stores)
       yield* Effect.provide(append("a", [1]), stores)
       yield* awaitNext
+    }))
+
+  it.scoped("lets its layer close while a server does not answer", () =>
+    Effect.gen(function*() {
+      const connecting = yield* Deferred.make<void>()
+      let ends = 0
+      const client = (): Wakeup.Client => ({
+        connect: () => {
+          Deferred.unsafeDone(connecting, Effect.void)
+          return new Promise(() => {})
+        },
+        query: () => Promise.resolve(),
+        end: () => Promise.resolve(ends += 1),
+        on: () => undefined
+      })
+      const scope = yield* Scope.make()
+      yield* Layer.buildWithScope(Layer.provide(Wakeup.layerPostgres({ client }), EventStore.layerMemory), scope)
+      yield* Deferred.await(connecting)
+      yield* Scope.close(scope, Exit.void)
+      assert.strictEqual(ends, 1)
     }))
 
   it.effect("refuses invalid options", () =>

@@ -15,7 +15,7 @@ import * as Failures from "./failures.js"
 import { within } from "./handlerTimeout.js"
 import { followingOf } from "./inTransaction.js"
 import type { Lease, ParkedEvent } from "./model.js"
-import { type LeaseLost } from "./storeErrors.js"
+import { renewing } from "./renewing.js"
 import type { Batch, Deliver, Delivered, Site } from "./worker.js"
 
 export const make = <E, Err, R>(options: {
@@ -114,14 +114,6 @@ const handleOne = <E, Err, R>(
       }
     }
   })
-
-const renewing = ({ checkpoints, options }: Site, lease: Lease): Effect.Effect<never, LeaseLost> =>
-  Effect.sleep(options.ttl / 3).pipe(
-    Effect.zipRight(checkpoints.renew(lease, options.ttl)),
-    // a store that is away for a moment does not end the handlers: if the lease ran out, the next advance is refused
-    Effect.catchTag("CheckpointStoreError", () => Effect.void),
-    Effect.forever
-  )
 
 const finish = <E>(
   { checkpoints, key, meter, options }: Site,

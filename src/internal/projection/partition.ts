@@ -24,6 +24,7 @@ import type { Item } from "./definition.js"
 import * as Failures from "./failures.js"
 import * as Local from "./local.js"
 import type { Lease } from "./model.js"
+import { renewing } from "./renewing.js"
 import * as Telemetry from "./telemetry.js"
 import type { Batch, Delivered, Worker } from "./worker.js"
 
@@ -164,25 +165,36 @@ const handle = <E, R>(run: Run<E, R>, batch: Batch<E>): Effect.Effect<void, Ende
   Effect.flatMap(attempt(run, batch), (failure) => {
     if (failure === undefined) return Effect.void
     if (failure._tag !== "Poison") return settle(run, failure)
+    // the store refused the checkpoint: no event is to blame
+    if (batch.items.length === 0) return settle(run, { ...failure, _tag: "Passing" })
     const half = batch.items.length >> 1
     if (half === 0) return again(run, batch, failure.reason)
     const first = batch.items.slice(0, half)
-    return Effect.zipRight(
-      handle(run, { items: first, to: first[half - 1].position }),
-      Effect.suspend(() =>
-        run.hold === undefined ? handle(run, { ...batch, items: batch.items.slice(half) }) : Effect.void
+    return renewInTime(run).pipe(
+      Effect.zipRight(handle(run, { items: first, to: first[half - 1].position })),
+      Effect.zipRight(
+        Effect.suspend(() =>
+          run.hold === undefined ? handle(run, { ...batch, items: batch.items.slice(half) }) : Effect.void
+        )
       )
     )
   })
 
-/** Tries an event that failed alone again, by the schedule of the options. Then it is poison. */
+/**
+ * Tries an event that failed alone again, by the schedule of the options. Then it is poison. The lease is kept meanwhile:
+ * if other processes took it during the delays, each of them would begin the schedule again.
+ */
 const again = <E, R>(run: Run<E, R>, batch: Batch<E>, reason: string): Effect.Effect<void, Ended, R> =>
   Effect.gen(function*() {
     const driver = yield* Schedule.driver(run.worker.options.retry)
     const [item] = batch.items
     let last = reason
     while (true) {
-      const exit = yield* Effect.exit(driver.next(last))
+      // a failed attempt has not extended the lease
+      yield* renewInTime(run)
+      const exit = yield* Effect.raceFirst(Effect.exit(driver.next(last)), renewing(run.worker, run.lease)).pipe(
+        Effect.catchAll(() => settle(run, { _tag: "Lost" }))
+      )
       if (Exit.isFailure(exit)) return yield* poison(run, item, batch.to, last)
       const failure = yield* attempt(run, batch)
       if (failure === undefined) return

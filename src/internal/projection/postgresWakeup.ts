@@ -91,15 +91,19 @@ const connected = (
   onEnd: () => void
 ): Effect.Effect<Client, string, Scope.Scope> =>
   Effect.acquireRelease(
-    Effect.flatMap(attemptSync(make), (client) => {
+    attemptSync(() => {
+      const client = make()
       // a listener must be there before an error is
       client.on("error", onEnd)
       client.on("end", onEnd)
       client.on("notification", (message) => message.channel === channel ? onMessage(message) : undefined)
-      return Effect.as(attempt(() => client.connect()), client)
+      return client
     }),
     // a connection that is half open does not answer
     (client) => attempt(() => client.end()).pipe(Effect.timeoutOption("1 second"), Effect.disconnect, Effect.ignore)
+  ).pipe(
+    // outside of the acquisition, which cannot be interrupted: a server that does not answer must not keep the scope open
+    Effect.tap((client) => attempt(() => client.connect()))
   )
 
 /** Sends a hint after appends, or now and then to hear whether the connection still works. */

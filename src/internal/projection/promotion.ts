@@ -53,10 +53,10 @@ export const promote = <A, E, R>(
   key: Key,
   swap: Effect.Effect<A, E, R>,
   timeout: Duration.DurationInput
-): Effect.Effect<A, E | PromotionError, CheckpointStore | R> =>
+): Effect.Effect<void, E | PromotionError, CheckpointStore | R> =>
   Effect.flatMap(CheckpointStore, (checkpoints) => {
-    const state = { detail: "it did not catch up with the active version" }
-    const attempt: Effect.Effect<A, E | PromotionError, R> = Effect.gen(function*() {
+    const state = { detail: "it did not catch up with the active version", isSwitching: false }
+    const attempt: Effect.Effect<void, E | PromotionError, R> = Effect.gen(function*() {
       const active = yield* activeOf(checkpoints, key.name)
       // a stopped partition would never get there, and the hold would stop the others as well
       yield* until(checkpoints, active, isRunning)
@@ -67,13 +67,27 @@ export const promote = <A, E, R>(
       const isThere = ({ partitions }: Registered) => partitions.every(({ position }) => position === at)
       const together = Effect.zip(until(checkpoints, active, isThere), until(checkpoints, key, isThere))
       yield* Effect.timeoutOption(together, holdMillis)
+      state.isSwitching = true
       const swapped = yield* checkpoints.promote(key, swap)
-      return yield* Option.match(swapped, { onNone: () => attempt, onSome: Effect.succeed })
+      state.isSwitching = false
+      if (Option.isNone(swapped)) yield* attempt
     })
-    return Effect.timeoutFail(attempt, {
-      duration: timeout,
-      onTimeout: () => new PromotionTimeout({ subscription: key.name, version: key.version, detail: state.detail })
-    })
+    const failed = Effect.suspend(() =>
+      new PromotionTimeout({ subscription: key.name, version: key.version, detail: state.detail })
+    )
+    const late = Effect.suspend(() =>
+      // a commit that has begun goes on when the time is over
+      state.isSwitching
+        ? Effect.flatMap(
+          activeOf(checkpoints, key.name),
+          ({ version }) => version === key.version ? Effect.void : failed
+        )
+        : failed
+    )
+    return Effect.flatMap(
+      Effect.timeoutOption(attempt, timeout),
+      (promoted) => Option.isSome(promoted) ? Effect.void : late
+    )
   })
 
 const holdMillis = 5_000

@@ -78,25 +78,34 @@ const all = ({ client }: Services, queries: ReadonlyArray<Query>) =>
 const register = (services: Services, registration: Registration) => {
   const { client: { execute }, statements } = services
   const { from, name, partitions } = registration
-  return repeated(
+  return outside(
     services,
     "register",
     name,
-    Effect.gen(function*() {
-      yield* execute(statements.registering(name))
-      const versions = (yield* execute(statements.versions(name))).map(Rows.version)
-      const known = verdict(versions, registration)
-      if (known instanceof SubscriptionMismatch) return yield* known
-      if (known === "New") {
-        yield* execute(statements.add(registration))
-        yield* execute(statements.addPartitions(registration, { of: partitions, position: from, handled: 0, epoch: 0 }))
-        return
-      }
-      yield* execute(statements.forget(registration))
-      // the row may be locked for a while: it is not touched without need
-      const isWanted = versions.some(({ version, wanted }) => version === registration.version && wanted === partitions)
-      if (!isWanted) yield* execute(statements.want(registration))
-    })
+    repeated(
+      services,
+      "register",
+      name,
+      Effect.gen(function*() {
+        yield* execute(statements.registering(name))
+        const versions = (yield* execute(statements.versions(name))).map(Rows.version)
+        const known = verdict(versions, registration)
+        if (known instanceof SubscriptionMismatch) return yield* known
+        if (known === "New") {
+          yield* execute(statements.add(registration))
+          yield* execute(
+            statements.addPartitions(registration, { of: partitions, position: from, handled: 0, epoch: 0 })
+          )
+          return
+        }
+        yield* execute(statements.forget(registration))
+        // the row may be locked for a while: it is not touched without need
+        const isWanted = versions.some(({ version, wanted }) =>
+          version === registration.version && wanted === partitions
+        )
+        if (!isWanted) yield* execute(statements.want(registration))
+      })
+    )
   )
 }
 
@@ -106,7 +115,7 @@ const advance = <A, E, R>(
   options: AdvanceOptions,
   effect: (parked: ReadonlySet<string>) => Effect.Effect<A, E, R>
 ): Effect.Effect<Advanced<A>, E | LeaseLost | CheckpointStoreError, R> => {
-  const { client, statements } = services
+  const { statements } = services
   const { name } = lease
   const { streams, to, ttl } = options
   const step = stepOf(services, "advance", name)
@@ -141,16 +150,31 @@ const advance = <A, E, R>(
           Effect.map((value): Advanced<A> => ({ _tag: "Advanced", lease: { ...lease, position: to }, value }))
         )
   )
-  return Effect.flatMap(client.inTransaction, (inTransaction) =>
+  return outside(services, "advance", name, transact(services, "advance", name, run))
+}
+
+/** Refuses an operation inside a transaction of the caller. */
+const outside = <A, E, R>(
+  { client }: Services,
+  operation: keyof typeof whyOutside,
+  subscription: string,
+  effect: Effect.Effect<A, E, R>
+): Effect.Effect<A, E | CheckpointStoreError, R> =>
+  Effect.flatMap(client.inTransaction, (inTransaction): Effect.Effect<A, E | CheckpointStoreError, R> =>
     inTransaction
       ? new CheckpointStoreError({
-        operation: "advance",
-        subscription: name,
+        operation,
+        subscription,
         reason: "InvalidInput",
         mayHaveHappened: false,
-        detail: "it commits a transaction of its own, and must not run inside another one"
+        detail: `it ${whyOutside[operation]}, and must not run inside another one`
       })
-      : transact(services, "advance", name, run))
+      : effect)
+
+const whyOutside = {
+  advance: "commits a transaction of its own",
+  // the fibers of the layer would run statements in a transaction that has ended
+  register: "begins work that outlives a transaction"
 }
 
 /** Locks versions and their partitions. All partitions of the versions stay as they are until the transaction ends. */
