@@ -1,6 +1,6 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Effect, Layer, Option, Ref, Schedule, TestClock } from "effect"
-import { CheckpointStore, EventStore, Projection, Projections } from "effect-eventsourcing"
+import { CheckpointStore, EventStore, Projection, Projections, Subscription } from "effect-eventsourcing"
 import { Account } from "../fixtures/Account.js"
 import { append, memory, settle } from "./fixture.js"
 
@@ -62,6 +62,28 @@ for (const [what, instead] of [["dies", Effect.die("broken")], ["interrupts itse
     }
   })
 }
+
+it.scoped("a subscription goes on with its handler while its checkpoint store dies in renew", () =>
+  Effect.gen(function*() {
+    const calls = yield* Ref.make(0)
+    const subscription = Subscription.make({
+      name: "sums",
+      on: [Account],
+      from: "start",
+      handle: () => Effect.zipRight(Ref.update(calls, (n) => n + 1), Effect.sleep("3 seconds"))
+    })
+    const away = yield* Ref.make(true)
+    const store = yield* broken("renew", away, Effect.die("broken"))
+    const last = yield* append("a", [1])
+    yield* Layer.build(Subscription.layer(subscription, { lease: "1 second", retry: Schedule.recurs(0) })).pipe(
+      Effect.provideService(CheckpointStore.CheckpointStore, store)
+    )
+    yield* pass
+    yield* Ref.set(away, false)
+    yield* pass
+    yield* Projections.awaitPosition("sums", last)
+    assert.strictEqual(yield* Ref.get(calls), 1)
+  }).pipe(Effect.provide(memory)))
 
 describe("a projection whose event store", () => {
   for (
