@@ -205,7 +205,10 @@ const basic: ReadonlyArray<Contract.Case<EventStore.EventStore>> = [
         assert.deepEqual(Option.getOrUndefined(read.snapshot), expected)
         assert.deepEqual(read.snapshot, yield* snapshots.get(stream("a"), all))
         const tail = yield* store.replay.readTail(stream("a"), { fromVersion: from, limit: 100 })
-        assert.deepEqual(read.events, tail)
+        // the ids and times between the first and the last event may be missing
+        const promised = (page: typeof tail) =>
+          page.map((event, i) => i === 0 || i === page.length - 1 ? event : { ...event, eventId: null, time: null })
+        assert.deepEqual(promised(read.events), promised(tail))
         const [first, last] = [read.events[0], read.events[read.events.length - 1]]
         assert.deepEqual([first.eventId, last.eventId], [events[from - 1].id, events[5].id])
         assert.deepEqual([first.time, last.time], [at, at])
