@@ -6,7 +6,7 @@ import { bugs } from "./readmodels/bugs.js"
 import { simulateReadModels, simulateReadModelsUnderTestClock } from "./readmodels/simulate.js"
 import { breathe, chosen, explain, from, only } from "./seeds.js"
 
-const seeds = only > 0 ? [only] : chosen(everything ? 200 : 25)
+const seeds = only > 0 ? [only] : chosen(everything ? 100 : 25)
 const total = new Map<string, number>()
 
 /** What many seeds together must have met. */
@@ -60,12 +60,16 @@ describe("simulation of read models", () => {
     }
   })
 
-  it.skipIf(only > 0 || !everything)("a few under Effect's own clock and scheduler", async () => {
-    for (const seed of seeds.slice(0, 3)) {
-      const report = await simulateReadModelsUnderTestClock(Library, seed)
-      assert.deepStrictEqual(report.problems, [], explain(seed, report))
-    }
-  }, 600_000)
+  it.runIf(process.env.READ_MODELS_TEST_CLOCK !== undefined)(
+    "a few under Effect's own clock and scheduler",
+    async () => {
+      for (const seed of seeds.slice(0, 3)) {
+        const report = await simulateReadModelsUnderTestClock(Library, seed)
+        assert.deepStrictEqual(report.problems, [], explain(seed, report))
+      }
+    },
+    600_000
+  )
 })
 
 describe("a bug that is planted in read models is found by the seed beside it", () => {
@@ -76,7 +80,7 @@ describe("a bug that is planted in read models is found by the seed beside it", 
     it(bug.name, async () => {
       const subject = await plant(bug)
       // the library may have changed since: the hunt goes on
-      for (const candidate of everything ? [seed, ...from(1, 300)] : [seed, ...from(1, 20)]) {
+      for (const candidate of [seed, ...from(1, 20)]) {
         await breathe()
         const report = simulateReadModels(subject, candidate)
         if (report.problems.length === 0) continue
