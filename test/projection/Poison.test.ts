@@ -1,9 +1,10 @@
 import { assert, describe, it } from "@effect/vitest"
-import { Effect, Layer, Ref, Schedule, TestClock } from "effect"
+import { Effect, Layer, Metric, Ref, Schedule, TestClock } from "effect"
 import {
   CheckpointStore,
   EventStore,
   ExpectedVersion,
+  Metrics,
   Projection,
   Projections,
   StreamId,
@@ -197,5 +198,29 @@ describe("failures that pass", () => {
         "the handler interrupted itself",
         "HandlerTimeout: the handler took longer than 1s"
       ])
+    }).pipe(Effect.provide(memory)))
+})
+
+describe("the metrics of a projection", () => {
+  it.scoped("count each failure once, and what was handled and parked", () =>
+    Effect.gen(function*() {
+      const recorded = yield* recorder
+      yield* Ref.set(recorded.bad, [2])
+      const projection = Projection.make({
+        name: "measured",
+        on: [Account],
+        handle: (events) => Effect.forEach(events, recorded.handle, { discard: true })
+      })
+      const last = yield* append("a", [1, 2, 3])
+      yield* Layer.build(Projection.layer(projection, { ...options, poison: "park" }))
+      yield* Projections.awaitPosition("measured", last)
+      const tagged = <Type, In, Out>(metric: Metric.Metric<Type, In, Out>) =>
+        metric.pipe(Metric.tagged("name", "measured"), Metric.tagged("version", "1"))
+      const failures = (kind: string) =>
+        Effect.map(Metric.value(Metric.tagged(tagged(Metrics.projectionFailures), "kind", kind)), ({ count }) => count)
+      // the page, its second half, and the event twice
+      assert.deepStrictEqual([yield* failures("Poison"), yield* failures("Passing")], [4, 0])
+      assert.strictEqual((yield* Metric.value(tagged(Metrics.projectionHandled))).count, 2)
+      assert.strictEqual((yield* Metric.value(tagged(Metrics.projectionParked))).count, 1)
     }).pipe(Effect.provide(memory)))
 })

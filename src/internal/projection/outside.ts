@@ -15,6 +15,7 @@ import * as Failures from "./failures.js"
 import { within } from "./handlerTimeout.js"
 import { followingOf } from "./inTransaction.js"
 import type { Lease, ParkedEvent } from "./model.js"
+import { backOffMillis, noteFailure } from "./noteFailure.js"
 import { renewing } from "./renewing.js"
 import type { Batch, Deliver, Delivered, Site } from "./worker.js"
 
@@ -104,11 +105,10 @@ const handleOne = <E, Err, R>(
       if (Exit.isSuccess(exit)) return { _tag: "Done" }
       const failure = Failures.classify(exit.cause, isPassing)
       const reason = Failures.reasonOf(exit.cause)
-      site.meter.failed(failure._tag === "Passing" ? "Passing" : "Poison")
-      site.report.lastError = { reason, time: yield* Clock.currentTimeMillis }
+      noteFailure(site, failure._tag === "Passing" ? "Passing" : "Poison", reason, yield* Clock.currentTimeMillis)
       if (failure._tag === "Passing") {
         passing += 1
-        yield* Effect.sleep(Math.min(10 * 2 ** Math.min(passing, 12), 5_000))
+        yield* Effect.sleep(backOffMillis(passing))
       } else if (Exit.isFailure(yield* Effect.exit(driver.next(reason)))) {
         return { _tag: "Poison", reason }
       }

@@ -24,6 +24,7 @@ import type { Item } from "./definition.js"
 import * as Failures from "./failures.js"
 import * as Local from "./local.js"
 import type { Lease } from "./model.js"
+import { backOffMillis, noteFailure } from "./noteFailure.js"
 import { renewing } from "./renewing.js"
 import * as Telemetry from "./telemetry.js"
 import type { Batch, Delivered, Worker } from "./worker.js"
@@ -165,8 +166,6 @@ const handle = <E, R>(run: Run<E, R>, batch: Batch<E>): Effect.Effect<void, Ende
   Effect.flatMap(attempt(run, batch), (failure) => {
     if (failure === undefined) return Effect.void
     if (failure._tag !== "Poison") return settle(run, failure)
-    // the store refused the checkpoint: no event is to blame
-    if (batch.items.length === 0) return settle(run, { ...failure, _tag: "Passing" })
     const half = batch.items.length >> 1
     if (half === 0) return again(run, batch, failure.reason)
     const first = batch.items.slice(0, half)
@@ -230,10 +229,11 @@ const attempt = <E, R>(run: Run<E, R>, batch: Batch<E>): Effect.Effect<Failure |
     (start) =>
       Effect.matchCauseEffect(traced(run, batch), {
         onFailure: (cause): Effect.Effect<Failures.Failed> => {
-          const failure = Failures.classify(cause, run.worker.options.isPassing)
-          if (failure._tag !== "Poison" && failure._tag !== "Passing") return Effect.succeed(failure)
+          const failure = blamed(batch, Failures.classify(cause, run.worker.options.isPassing))
+          // a failure that passes is noted when the turn ends with it
+          if (failure._tag !== "Poison") return Effect.succeed(failure)
           return Effect.map(Clock.currentTimeMillis, (now) => {
-            run.worker.report.lastError = { reason: failure.reason, time: now }
+            noteFailure(run.worker, "Poison", failure.reason, now)
             return failure
           })
         },
@@ -244,6 +244,10 @@ const attempt = <E, R>(run: Run<E, R>, batch: Batch<E>): Effect.Effect<Failure |
           })
       })
   )
+
+/** The failure of a batch. Without events the store refused the checkpoint, and no event is to blame. */
+const blamed = ({ items }: Batch<unknown>, failure: Failures.Failed): Failures.Failed =>
+  failure._tag === "Poison" && items.length === 0 ? { ...failure, _tag: "Passing" } : failure
 
 const note = <E, R>(run: Run<E, R>, delivered: Delivered, { items }: Batch<E>, start: number, now: number): void => {
   const { local, meter, options, report } = run.worker
@@ -261,11 +265,6 @@ const note = <E, R>(run: Run<E, R>, delivered: Delivered, { items }: Batch<E>, s
   Local.count(report, items.length, now)
   meter.handled(items.length)
   local.advanced.ring()
-}
-
-const noteFailure = <E, R>({ worker }: Run<E, R>, kind: "Passing" | "Poison", reason: string, time: number): void => {
-  worker.meter.failed(kind)
-  worker.report.lastError = { reason, time }
 }
 
 const longBatch = 1_000
@@ -380,7 +379,7 @@ const renewInTime = <E, R>(run: Run<E, R>): Effect.Effect<void, Ended> =>
 const backOff = <E, R>(run: Run<E, R>, reason: string): Effect.Effect<void> =>
   Effect.gen(function*() {
     const now = yield* Clock.currentTimeMillis
-    noteFailure(run, "Passing", reason, now)
+    noteFailure(run.worker, "Passing", reason, now)
     run.idle += 1
-    yield* Effect.sleep(Math.min(10 * 2 ** Math.min(run.idle, 12), 5_000))
+    yield* Effect.sleep(backOffMillis(run.idle))
   })
