@@ -9,9 +9,9 @@ import { globalValue } from "effect/GlobalValue"
 import * as Option from "effect/Option"
 import * as Position from "../../Position.js"
 import { later } from "../store/later.js"
+import { common, inherited } from "./alignment.js"
 import * as Local from "./local.js"
 import {
-  common,
   holdOf,
   isLeased,
   makePartitions,
@@ -23,7 +23,7 @@ import {
 } from "./memoryTables.js"
 import type { Advanced, AdvanceOptions, Attendance, Key, Lease, ParkedEvent, Registration, Stopped } from "./model.js"
 import { verdict } from "./registering.js"
-import { LeaseLost, SubscriptionMismatch } from "./storeErrors.js"
+import { LeaseLost, lost, mismatch, SubscriptionMismatch } from "./storeErrors.js"
 
 /** What the transaction of the fiber does when it ends. */
 interface Pending {
@@ -98,9 +98,6 @@ const versionsOf = (all: Subscriptions, name: string) =>
 const partitionsOf = (all: Subscriptions, keys: ReadonlyArray<Key>): ReadonlyArray<Partition> =>
   Array.from(new Set(keys.map(text))).sort().flatMap((key) => all.get(key)?.partitions ?? [])
 
-const mismatch = ({ name, version }: Key, reason: SubscriptionMismatch["reason"]) =>
-  new SubscriptionMismatch({ subscription: name, version, reason })
-
 const register = (
   all: Subscriptions,
   registration: Registration
@@ -168,7 +165,7 @@ const ownedNow = (all: Subscriptions, lease: Lease): Partition | LeaseLost => {
   return partition !== undefined && partition.of === lease.of && partition.epoch === lease.epoch &&
       partition.owner === lease.owner
     ? partition
-    : new LeaseLost({ subscription: lease.name, version: lease.version, index: lease.index, epoch: lease.epoch })
+    : lost(lease)
 }
 
 const owned = <A>(
@@ -275,8 +272,6 @@ const advance = <A, E, R>(
     )
   })
 
-const lost = ({ epoch, index, name, version }: Lease) => new LeaseLost({ subscription: name, version, index, epoch })
-
 const parkedStreams = (all: Subscriptions, key: Key, streams: ReadonlyArray<string>): ReadonlySet<string> => {
   const parked = new Set(Array.from(all.get(text(key))?.parked.values() ?? [], ({ stream }) => stream))
   return new Set(streams.filter((stream) => parked.has(stream)))
@@ -328,8 +323,7 @@ const repartition = (all: Subscriptions, key: Key): Effect.Effect<boolean> =>
       if (old.length === subscription.wanted) return true
       const position = common(old)
       if (position === undefined) return false
-      const handled = old.reduce((sum, partition) => sum + partition.handled, 0)
-      const epoch = old.reduce((highest, partition) => Math.max(highest, partition.epoch), 0) + 1
+      const { epoch, handled } = inherited(old)
       subscription.partitions = makePartitions(subscription.wanted, position, epoch)
       subscription.partitions[0].handled = handled
       return true

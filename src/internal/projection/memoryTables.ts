@@ -72,10 +72,3 @@ export const registered = (subscription: Subscription, now: number): Registered 
   parked: subscription.parked.size,
   partitions: subscription.partitions.map((partition) => stateOf(partition, now))
 })
-
-/** The position of all partitions, if that is one, and none is stopped. */
-export const common = (partitions: ReadonlyArray<Partition>): Position.Position | undefined => {
-  const [first] = partitions
-  const isCommon = partitions.every(({ position, stopped }) => position === first?.position && stopped === undefined)
-  return isCommon ? first?.position : undefined
-}

@@ -12,8 +12,8 @@ import type * as Position from "../../Position.js"
 import { linked } from "../traceContext.js"
 import type { Item } from "./definition.js"
 import * as Failures from "./failures.js"
+import { followingOf, streamsToCheck } from "./following.js"
 import { within } from "./handlerTimeout.js"
-import { followingOf } from "./inTransaction.js"
 import type { Lease, ParkedEvent } from "./model.js"
 import { backOffMillis, noteFailure } from "./noteFailure.js"
 import { renewing } from "./renewing.js"
@@ -44,14 +44,12 @@ export const make = <E, Err, R>(options: {
  * Checks before anything is sent that the lease is not lost, and that the checkpoint may advance past the batch: it
  * advances it, and takes that back.
  */
-const check = <E>({ checkpoints, options: { poison, ttl } }: Site, lease: Lease, { items, to }: Batch<E>) => {
-  const streams = poison === "parkStream" ? Arr.dedupe(items.map(({ stream }) => stream)) : []
-  return checkpoints.advance(
+const check = <E>({ checkpoints, options }: Site, lease: Lease, { items, to }: Batch<E>) =>
+  checkpoints.advance(
     lease,
-    { to, handled: 0, ttl, streams },
+    { to, handled: 0, ttl: options.ttl, streams: streamsToCheck(options, items) },
     (parked): Effect.Effect<never, Checked> => Effect.fail({ _tag: "Checked", parked })
   ).pipe(Effect.catchTag("Checked", Effect.succeed))
-}
 
 interface Checked {
   readonly _tag: "Checked"

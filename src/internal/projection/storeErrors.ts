@@ -1,6 +1,7 @@
 // The errors of CheckpointStore, which exports them.
 import * as Schema from "effect/Schema"
 import { quote } from "../text.js"
+import type { Key, Lease } from "./model.js"
 
 /**
  * Signals that the checkpoint store refused an operation.
@@ -110,3 +111,9 @@ const explanations: Readonly<Record<SubscriptionMismatch["reason"], string>> = {
   Active: "is the active version: promote another one first",
   Owned: "still has an owner: stop the processes that work for it first"
 }
+
+export const lost = ({ epoch, index, name, version }: Lease): LeaseLost =>
+  new LeaseLost({ subscription: name, version, index, epoch })
+
+export const mismatch = ({ name, version }: Key, reason: SubscriptionMismatch["reason"]): SubscriptionMismatch =>
+  new SubscriptionMismatch({ subscription: name, version, reason })

@@ -66,12 +66,6 @@ export const lockedPartition = (row: Row.Row): LockedPartition => ({
   leased: flag(row.leased)
 })
 
-/** The position of all partitions, if that is one, and none is stopped. */
-export const common = (partitions: ReadonlyArray<LockedPartition>): Position.Position | undefined => {
-  const first = partitions.at(0)?.position
-  return partitions.every(({ position, stopped }) => position === first && !stopped) ? first : undefined
-}
-
 /** The versions in rows with a partition each, where those of a version follow each other. */
 export const registered = (rows: ReadonlyArray<Row.Row>): ReadonlyArray<Registered> => {
   const found: Array<Registered & { readonly partitions: Array<PartitionState> }> = []

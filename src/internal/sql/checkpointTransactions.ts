@@ -7,13 +7,20 @@ import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import * as Position from "../../Position.js"
+import { common, inherited } from "../projection/alignment.js"
 import type { Advanced, AdvanceOptions, Key, Lease, Registration } from "../projection/model.js"
 import { verdict } from "../projection/registering.js"
-import { CheckpointStoreError, type LeaseLost, SubscriptionMismatch } from "../projection/storeErrors.js"
+import {
+  CheckpointStoreError,
+  type LeaseLost,
+  lost,
+  mismatch,
+  SubscriptionMismatch
+} from "../projection/storeErrors.js"
 import { later } from "../store/later.js"
 import { isTraced } from "../tracing.js"
 import * as Rows from "./checkpointRows.js"
-import { failure, lost, type Services } from "./checkpoints.js"
+import { failure, type Services } from "./checkpoints.js"
 import { isRefusal } from "./failure.js"
 import * as Row from "./row.js"
 import type { Query } from "./statement.js"
@@ -223,7 +230,7 @@ const repartition = (services: Services, key: Key): Effect.Effect<boolean, Check
       const { partitions, versions: [version] } = yield* lock(services, [key])
       if (version === undefined) return false
       if (partitions.length === version.wanted) return true
-      const position = Rows.common(partitions)
+      const position = common(partitions)
       if (position === undefined) return false
       const { statements } = services
       yield* all(services, [
@@ -231,8 +238,7 @@ const repartition = (services: Services, key: Key): Effect.Effect<boolean, Check
         statements.addPartitions(key, {
           of: version.wanted,
           position,
-          handled: partitions.reduce((sum, { handled }) => sum + handled, 0),
-          epoch: partitions.reduce((highest, { epoch }) => Math.max(highest, epoch), 0) + 1
+          ...inherited(partitions)
         })
       ])
       return true
@@ -281,7 +287,7 @@ const promote = <A, E, R>(
         .filter(({ active, version }) => active || version === key.version)
         .map(({ version }) => ({ name: key.name, version }))
       const partitions = (yield* step(statements.lockPartitions(both))).map(Rows.lockedPartition)
-      if (Rows.common(partitions) === undefined) return Option.none<A>()
+      if (common(partitions) === undefined) return Option.none<A>()
       const value = yield* effect
       yield* Effect.forEach([...statements.activate(key), statements.endHold(both)], step, { discard: true })
       return Option.some(value)
@@ -306,6 +312,3 @@ const remove = (
       return true
     })
   )
-
-const mismatch = ({ name, version }: Key, reason: SubscriptionMismatch["reason"]) =>
-  new SubscriptionMismatch({ subscription: name, version, reason })

@@ -4,7 +4,7 @@ import type { SqlError } from "@effect/sql/SqlError"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import type { Attendance, Key, Lease, ParkedEvent, Registered, Stopped } from "../projection/model.js"
-import { CheckpointStoreError, LeaseLost } from "../projection/storeErrors.js"
+import { CheckpointStoreError, lost } from "../projection/storeErrors.js"
 import * as Rows from "./checkpointRows.js"
 import type { Acquisition, CheckpointStatements, ParkedOptions } from "./checkpointStatements.js"
 import type { StoreClient } from "./client.js"
@@ -34,9 +34,6 @@ export const failure = (
     cause: withoutRows(error)
   })
 }
-
-export const lost = ({ epoch, index, name, version }: Lease): LeaseLost =>
-  new LeaseLost({ subscription: name, version, index, epoch })
 
 // A renewal in the process of a frozen one must not wait for it: the statements of leases wait for a lock for a second only.
 // In a transaction of the caller they are in a savepoint, which gives the transaction its own limit back
