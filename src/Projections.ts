@@ -10,6 +10,7 @@ import * as Option from "effect/Option"
 import { CheckpointStore, type CheckpointStoreError, type SubscriptionMismatch } from "./CheckpointStore.js"
 import type { EventStore, EventStoreError } from "./EventStore.js"
 import * as Awaiting from "./internal/projection/awaiting.js"
+import * as Looking from "./internal/projection/looking.js"
 import type { Key, ParkedEvent } from "./internal/projection/model.js"
 import * as Parked from "./internal/projection/parked.js"
 import * as Promotion from "./internal/projection/promotion.js"
@@ -78,7 +79,7 @@ export const activeVersion = (
 ): Effect.Effect<number, SubscriptionMismatch | CheckpointStoreError, CheckpointStore> =>
   Effect.flatMap(
     CheckpointStore,
-    (checkpoints) => Effect.map(Awaiting.activeOf(checkpoints, name), ({ version }) => version)
+    (checkpoints) => Effect.map(Looking.activeOf(checkpoints, name), ({ version }) => version)
   )
 
 /**

@@ -6,8 +6,9 @@ import * as Schema from "effect/Schema"
 import { CheckpointStore } from "../../CheckpointStore.js"
 import * as Position from "../../Position.js"
 import { quote } from "../text.js"
+import * as Looking from "./looking.js"
 import type { Registered } from "./model.js"
-import { type CheckpointStoreError, SubscriptionMismatch } from "./storeErrors.js"
+import type { CheckpointStoreError, SubscriptionMismatch } from "./storeErrors.js"
 
 /**
  * Signals that a projection did not reach a position in time.
@@ -80,41 +81,20 @@ export const awaitPosition = (
 ): Effect.Effect<void, AwaitError, CheckpointStore> =>
   Effect.flatMap(CheckpointStore, (checkpoints) => {
     let reached = Position.start
-    const { local } = checkpoints
-    const look = (attempt: number): Effect.Effect<void, AwaitError> =>
-      Effect.suspend(() => {
-        const rings = local.advanced.count()
-        return Effect.flatMap(activeOf(checkpoints, name), (active) => {
-          reached = lowest(active)
-          if (Position.Order(reached, position) >= 0) return Effect.void
-          const stopped = active.partitions.find((partition) =>
-            Position.Order(partition.position, position) < 0 && Option.isSome(partition.stopped)
-          )
-          if (stopped !== undefined) {
-            const reason = Option.match(stopped.stopped, { onNone: () => "", onSome: ({ reason }) => reason })
-            return new ProjectionStopped({ subscription: name, version: active.version, reason })
-          }
-          const delay = Math.min(2 ** attempt, 50)
-          return Effect.zipRight(local.advanced.wait(rings, delay), look(attempt + 1))
-        })
+    const check = (active: Registered): Effect.Effect<boolean, ProjectionStopped> => {
+      reached = Looking.lowest(active)
+      if (Position.Order(reached, position) >= 0) return Effect.succeed(true)
+      const behind = active.partitions.filter((partition) => Position.Order(partition.position, position) < 0)
+      return Option.match(Option.firstSomeOf(behind.map(({ stopped }) => stopped)), {
+        onNone: () => Effect.succeed(false),
+        onSome: ({ reason }) => new ProjectionStopped({ subscription: name, version: active.version, reason })
       })
-    return Effect.timeoutFail(look(0), {
+    }
+    const looking = Looking.until(checkpoints, Looking.activeOf(checkpoints, name), check, delay)
+    return Effect.timeoutFail(looking, {
       duration: timeout,
       onTimeout: () => new AwaitTimeout({ subscription: name, position, reached })
     })
   })
 
-export const activeOf = (
-  checkpoints: CheckpointStore["Type"],
-  name: string
-): Effect.Effect<Registered, SubscriptionMismatch | CheckpointStoreError> =>
-  Effect.flatMap(checkpoints.list, (all) => {
-    const active = all.find((one) => one.name === name && one.active)
-    return active === undefined
-      ? new SubscriptionMismatch({ subscription: name, version: 0, reason: "Unknown" })
-      : Effect.succeed(active)
-  })
-
-/** The lowest checkpoint of a version. */
-export const lowest = ({ partitions }: Registered): Position.Position =>
-  partitions.map(({ position }) => position).reduce((one, other) => Position.Order(one, other) <= 0 ? one : other)
+const delay = (looks: number): number => Math.min(2 ** looks, 50)

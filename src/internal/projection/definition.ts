@@ -8,12 +8,14 @@ import type * as Schema from "effect/Schema"
 import * as Event from "../../Event.js"
 import { InvalidOption } from "../../InvalidOption.js"
 import type * as Position from "../../Position.js"
+import { maxVersion } from "../constants.js"
 import { tagsOf } from "../schema/tags.js"
 import type { EventDecodeError } from "../store/eventErrors.js"
 import { type AnyDecodable, type Decodable, type DecodedEvent, decoder } from "../store/recorded.js"
 import { streamText } from "../streamKey.js"
 import { keyProblem, quote } from "../text.js"
 import type { Linkable } from "../traceContext.js"
+import { maxNameBytes } from "./limits.js"
 
 /**
  * The part of an aggregate of which events can be selected by tag. Every aggregate has it.
@@ -166,11 +168,6 @@ export const only = <A extends AnySelectable, Tag extends string>(
   }
   return { _tag: "Only", aggregate, tags }
 }
-
-// names are parts of primary keys
-const maxNameBytes = 255
-
-const maxVersion = 2 ** 31 - 1
 
 const quoted = (text: string): string => JSON.stringify(text)
 

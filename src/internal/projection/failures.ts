@@ -5,6 +5,7 @@
 import * as Cause from "effect/Cause"
 import * as Option from "effect/Option"
 import { storable } from "../text.js"
+import { maxReason } from "./limits.js"
 import { CheckpointStoreError, LeaseLost } from "./storeErrors.js"
 
 /** Why a batch was not handled. */
@@ -100,8 +101,6 @@ const field = (value: object, name: string): unknown => {
     return undefined
   }
 }
-
-const maxReason = 2_000
 
 /** The reason of a failure as text that every store can keep. */
 export const reasonOf = (cause: Cause.Cause<unknown>): string =>

@@ -22,8 +22,11 @@ interface Owned {
   isClosing: boolean
 }
 
+/** A worker for all partitions. Each partition has its own `isClosing`. */
+type Work<E, R> = Omit<Worker<E, R>, "isClosing">
+
 interface Members<in out E, out R> {
-  readonly worker: Worker<E, R>
+  readonly worker: Work<E, R>
   readonly owned: Map<number, Owned>
   /** Rings when a partition ends. */
   readonly ended: Signal.Signal
@@ -34,7 +37,7 @@ interface Members<in out E, out R> {
 
 /** Works for a subscription until the scope closes. Then batches in progress may end, and leases are given back. */
 export const run = <E, R>(
-  worker: Worker<E, R>,
+  worker: Work<E, R>,
   closeWithin: Duration.Duration
 ): Effect.Effect<void, never, R | Scope.Scope> =>
   Effect.gen(function*() {

@@ -11,6 +11,7 @@ import {
   unless,
   wholeFromOne
 } from "../options.js"
+import { maxPartitions } from "./limits.js"
 import type { Options, Poison } from "./worker.js"
 
 /**
@@ -73,18 +74,15 @@ const names = [
 
 const poisons: ReadonlyArray<unknown> = ["stop", "park", "parkStream"]
 
-const maxPartitions = 1_024
-
-/** Checks the options, of which `more` are those of the kind, and fills in the defaults. */
+/** Checks the options and fills in the defaults. */
 export const read = (
   subject: string,
-  options: CommonOptions | undefined,
-  more: ReadonlyArray<string> = []
+  options: CommonOptions | undefined
 ): Effect.Effect<{ readonly options: Options; readonly closeWithin: Duration.Duration }, InvalidOption> => {
   const given = options ?? {}
   const { closeWithin, isPassing, lease, maxDelay, pageSize, partitions, poison = "stop", retry, timeout } = given
   const name = (option: string) => `${subject} ${option}`
-  const problem = recordProblem(`the options of ${subject}`, options, [...names, ...more]) ??
+  const problem = recordProblem(`the options of ${subject}`, options, names) ??
     wholeFromOne(name("pageSize"), pageSize) ??
     wholeFromOne(name("partitions"), partitions) ??
     unless((partitions ?? 1) <= maxPartitions, name("partitions"), partitions, `at most ${maxPartitions}`) ??

@@ -12,9 +12,9 @@ import * as Schema from "effect/Schema"
 import { CheckpointStore } from "../../CheckpointStore.js"
 import * as Position from "../../Position.js"
 import { quote } from "../text.js"
-import { activeOf, lowest } from "./awaiting.js"
+import * as Looking from "./looking.js"
 import type { Key, Registered } from "./model.js"
-import { type CheckpointStoreError, SubscriptionMismatch } from "./storeErrors.js"
+import type { CheckpointStoreError, SubscriptionMismatch } from "./storeErrors.js"
 
 /**
  * Signals that a version could not be promoted in time. The active version is the same as before.
@@ -57,11 +57,11 @@ export const promote = <A, E, R>(
   Effect.flatMap(CheckpointStore, (checkpoints) => {
     const state = { detail: "it did not catch up with the active version", isSwitching: false }
     const attempt: Effect.Effect<void, E | PromotionError, R> = Effect.gen(function*() {
-      const active = yield* activeOf(checkpoints, key.name)
+      const active = yield* Looking.activeOf(checkpoints, key.name)
       // a stopped partition would never get there, and the hold would stop the others as well
       yield* until(checkpoints, active, isRunning)
       yield* until(checkpoints, key, isRunning)
-      yield* until(checkpoints, key, (next) => Position.Order(lowest(next), highest(active)) >= 0)
+      yield* until(checkpoints, key, (next) => Position.Order(Looking.lowest(next), Looking.highest(active)) >= 0)
       state.detail = "the partitions of both versions did not reach the same position"
       const at = yield* checkpoints.hold([active, key], holdMillis)
       const isThere = ({ partitions }: Registered) => partitions.every(({ position }) => position === at)
@@ -79,7 +79,7 @@ export const promote = <A, E, R>(
       // a commit that has begun goes on when the time is over
       state.isSwitching
         ? Effect.flatMap(
-          activeOf(checkpoints, key.name),
+          Looking.activeOf(checkpoints, key.name),
           ({ version }) => version === key.version ? Effect.void : failed
         )
         : failed
@@ -94,26 +94,16 @@ const holdMillis = 5_000
 
 const isRunning = ({ partitions }: Registered): boolean => partitions.every(({ stopped }) => Option.isNone(stopped))
 
-const highest = ({ partitions }: Registered): Position.Position =>
-  partitions.map(({ position }) => position).reduce((one, other) => Position.Order(one, other) >= 0 ? one : other)
-
 const until = (
   checkpoints: CheckpointStore["Type"],
-  { name, version }: Key,
+  key: Key,
   isReached: (registered: Registered) => boolean
 ): Effect.Effect<void, SubscriptionMismatch | CheckpointStoreError> =>
-  Effect.suspend(() => {
-    const rings = checkpoints.local.advanced.count()
-    return Effect.flatMap(checkpoints.list, (all): Effect.Effect<void, SubscriptionMismatch | CheckpointStoreError> => {
-      const found = all.find((one) => one.name === name && one.version === version)
-      if (found === undefined) return new SubscriptionMismatch({ subscription: name, version, reason: "Unknown" })
-      return isReached(found)
-        ? Effect.void
-        : Effect.zipRight(
-          checkpoints.local.advanced.wait(rings, lookMillis),
-          until(checkpoints, { name, version }, isReached)
-        )
-    })
-  })
+  Looking.until(
+    checkpoints,
+    Looking.versionOf(checkpoints, key),
+    (registered) => Effect.succeed(isReached(registered)),
+    () => lookMillis
+  )
 
 const lookMillis = 20

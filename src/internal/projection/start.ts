@@ -31,13 +31,12 @@ export type StartError = InvalidOption | SubscriptionMismatch | CheckpointStoreE
 
 export const start = <E, R>(
   startable: Startable<E, R>,
-  given: ProjectionOptions.CommonOptions | undefined,
-  more: ReadonlyArray<string> = []
+  given: ProjectionOptions.CommonOptions | undefined
 ): Effect.Effect<void, StartError, EventStore.EventStore | CheckpointStore | Scope.Scope | R> =>
   Effect.gen(function*() {
     const { deliver, kind, name, reading, version } = startable
     const subject = `${kind} ${quote(name)}`
-    const { closeWithin, options } = yield* ProjectionOptions.read(subject, given, more)
+    const { closeWithin, options } = yield* ProjectionOptions.read(subject, given)
     const events = yield* EventStore.EventStore
     const checkpoints = yield* CheckpointStore
     if (kind === "Projection") yield* inOneDatabase(subject, checkpoints)
@@ -50,11 +49,10 @@ export const start = <E, R>(
     const wakeup = yield* Wakeup
     yield* wakeup.subscribe(events, appended.ring)
     const owner = crypto.randomUUID()
-    const isClosing = () => false
     const { local } = checkpoints
     const meter = Counters.projections(name, version)
     yield* Members.run(
-      { key, owner, checkpoints, events, reading, deliver, options, appended, local, report, meter, isClosing },
+      { key, owner, checkpoints, events, reading, deliver, options, appended, local, report, meter },
       closeWithin
     )
   })

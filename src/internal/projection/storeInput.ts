@@ -7,14 +7,12 @@ import * as Position from "../../Position.js"
 import { maxTime, maxVersion } from "../constants.js"
 import { isRecord } from "../options.js"
 import { cut, keyProblem, storable, unreadable } from "../text.js"
+import { maxNameBytes, maxPartitions, maxReason } from "./limits.js"
 import type { AdvanceOptions, Key, Lease, ParkedEvent, Registration, Stopped } from "./model.js"
 import { CheckpointStoreError } from "./storeErrors.js"
 
-const maxNameBytes = 255
 const maxStreamBytes = 2_300
 const maxDefinitionBytes = 1_000_000
-const maxPartitions = 1_024
-const maxReason = 2_000
 
 /** The first problem, or `undefined`. */
 type Problem = string | undefined

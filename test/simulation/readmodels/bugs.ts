@@ -13,7 +13,7 @@ export const bugs: ReadonlyArray<Bug & { readonly seed: number }> = [
         "  return Effect.zipRight(first, checkpoints.advance(lease, { to, handled: items.length, ttl, streams }, (parked) => {"
       ],
       ["? within(Effect.suspend(() => handle(events)), timeout)", "? Effect.void"],
-      ["Effect.zipRight(handled, parkAll(following))\n  })", "Effect.zipRight(handled, parkAll(following))\n  }))"]
+      ["parkAll(site, following))\n  })", "parkAll(site, following))\n  }))"]
     ]
   },
   {
