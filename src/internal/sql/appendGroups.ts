@@ -8,7 +8,7 @@ import * as Effect from "effect/Effect"
 import type { AppendGroup, AppendOptions } from "./dialect.js"
 import type * as EventLoop from "./eventLoop.js"
 import { classify, isUnreachable } from "./failure.js"
-import type * as Grouping from "./grouping.js"
+import * as Grouping from "./grouping.js"
 import * as Lanes from "./lanes.js"
 import * as Retry from "./retry.js"
 import * as Rounds from "./rounds.js"
@@ -52,14 +52,11 @@ export const make = (services: Services, { eventLoop, forced }: Options): Send =
   )
   const options = {
     ...groupOn(appendGroup === undefined ? "thread" : "server"),
-    send: forced ? sendGroup : unlessOne(sendGroup, sendAlone)
+    send: forced ? sendGroup : Grouping.unlessOne(sendGroup, ({ options, tries }) => sendAlone(options, tries))
   }
   const { run } = appendGroup === undefined
     ? Rounds.make<Item, Rows, SqlError>({ ...options, forced, eventLoop })
-    : Lanes.make<Item, Rows, SqlError>({
-      ...options,
-      ...(forced ? { lanes: 0, patience: 1 } : { lanes: 2, patience: 20 })
-    })
+    : Lanes.make<Item, Rows, SqlError>({ ...options, ...Lanes.limits(forced) })
   return (options, tries) =>
     Effect.withFiberRuntime((fiber) =>
       mayShare(fiber) ? run({ options, tries }, sendAlone(options, tries)) : sendAlone(options, tries)
@@ -78,12 +75,6 @@ const groupOn = (database: "server" | "thread"): Pick<Grouping.Options<Item, Row
 }
 
 type SendGroup = Grouping.Options<Item, Rows, SqlError>["send"]
-
-// for one append, a group costs more than a single statement, whose failure is that of the append
-const unlessOne = (sendGroup: SendGroup, sendAlone: Send): SendGroup => (items, isWanted) => {
-  const [{ options, tries }] = items
-  return items.length === 1 ? Effect.map(sendAlone(options, tries), (rows) => [rows]) : sendGroup(items, isWanted)
-}
 
 // without a connection each append would wait for a connection once more
 const orEachAlone = (sendGroup: SendGroup): SendGroup => (items, isWanted) =>

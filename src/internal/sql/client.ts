@@ -71,6 +71,14 @@ export const make: Effect.Effect<StoreClient, SqlError, SqlClient.SqlClient> = E
   const inSavepoint = isPostgres ? savepoint : () => joined
   const runUndone = run(parts, Retry.whileUndone, joined)
   const execute = executeOn(parts)
+  const executeValuesOf: StoreClient["executeValuesOf"] = (query) =>
+    execute((connection) => {
+      const { params, text } = query()
+      return connection.executeValues(text, params)
+    }, () => {
+      const { params, text } = query()
+      return sql.unsafe(text, params).values
+    })
   return {
     sql,
     identity: service,
@@ -79,16 +87,8 @@ export const make: Effect.Effect<StoreClient, SqlError, SqlClient.SqlClient> = E
         (connection) => connection.execute(text, params, undefined),
         () => sql.unsafe<Row>(text, params)
       ),
-    executeValues: ({ params, text }) =>
-      execute((connection) => connection.executeValues(text, params), () => sql.unsafe(text, params).values),
-    executeValuesOf: (query) =>
-      execute((connection) => {
-        const { params, text } = query()
-        return connection.executeValues(text, params)
-      }, () => {
-        const { params, text } = query()
-        return sql.unsafe(text, params).values
-      }),
+    executeValues: (query) => executeValuesOf(() => query),
+    executeValuesOf,
     run: (effect) => Effect.withTracerEnabled(runUndone(effect), false),
     repeat: run(parts, Retry.whileUndoneOrLost, joined),
     attempt: run(parts, Retry.whileUndoneOrLost, inSavepoint("long")),

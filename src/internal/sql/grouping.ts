@@ -36,6 +36,14 @@ export const orAlone = <Answer, E>(
   alone: Effect.Effect<Answer, E>
 ): Effect.Effect<Answer, E> => Effect.flatMap(answer, (answer) => answer === undefined ? alone : Effect.succeed(answer))
 
+/** Sends a group of one alone: a single statement costs less, and its failure is that of the operation. */
+export const unlessOne = <Item, Answer, E>(
+  sendGroup: Options<Item, Answer, E>["send"],
+  sendAlone: (item: Item) => Effect.Effect<Answer, E>
+): Options<Item, Answer, E>["send"] =>
+(items, isWanted) =>
+  items.length === 1 ? Effect.map(sendAlone(items[0]), (answer) => [answer]) : sendGroup(items, isWanted)
+
 interface Waiting<out Item, in Answer, in E> {
   readonly item: Item
   readonly resume: (answer: Effect.Effect<Answer | undefined, E>) => void

@@ -20,6 +20,10 @@ export interface Options<in Item, out Answer, out E> extends Grouping.Options<It
   readonly patience: number
 }
 
+/** The lanes of a store. Without a lane every operation waits for a moment, and is in a group. */
+export const limits = (forced: boolean): { readonly lanes: number; readonly patience: number } =>
+  forced ? { lanes: 0, patience: 1 } : { lanes: 2, patience: 20 }
+
 export const make = <Item, Answer, E>(options: Options<Item, Answer, E>): Grouping.Grouping<Item, Answer, E> => {
   const lanes = new Lanes(options)
   return {
@@ -134,6 +138,7 @@ class Lanes<Item, Answer, E> {
       this.leave(send)
     })
   }
+
   private share(): number {
     let operations = this.queue.size
     for (const { size } of this.underWay) operations += size

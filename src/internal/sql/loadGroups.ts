@@ -9,7 +9,7 @@ import type { Groups } from "./append.js"
 import type { StoreClient } from "./client.js"
 import type { LoadGroup, LoadOptions, LoadStatements } from "./dialect.js"
 import { isUnreachable } from "./failure.js"
-import type * as Grouping from "./grouping.js"
+import * as Grouping from "./grouping.js"
 import * as Lanes from "./lanes.js"
 
 type Rows = ReadonlyArray<ReadonlyArray<unknown>>
@@ -28,9 +28,8 @@ export const make = (client: StoreClient, { group, one }: LoadStatements, groups
   const { run } = Lanes.make<LoadOptions, Rows, SqlError>({
     capacity: mostLoads,
     weigh,
-    // the statement of a single load is faster
-    send: forced ? send : (loads) => loads.length === 1 ? Effect.map(alone(loads[0]), (rows) => [rows]) : send(loads),
-    ...(forced ? { lanes: 0, patience: 1 } : { lanes: 2, patience: 20 })
+    send: forced ? send : Grouping.unlessOne(send, alone),
+    ...Lanes.limits(forced)
   })
   return (options) =>
     Effect.withFiberRuntime((fiber) => mayShare(fiber) ? run(options, alone(options)) : alone(options))
