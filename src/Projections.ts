@@ -4,12 +4,13 @@
  *
  * @since 0.1.0
  */
-import type * as Duration from "effect/Duration"
+import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import { CheckpointStore, type CheckpointStoreError, type SubscriptionMismatch } from "./CheckpointStore.js"
 import type { EventStore, EventStoreError } from "./EventStore.js"
 import * as Awaiting from "./internal/projection/awaiting.js"
+import { within } from "./internal/projection/handlerTimeout.js"
 import * as Looking from "./internal/projection/looking.js"
 import type { Key, ParkedEvent } from "./internal/projection/model.js"
 import * as Parked from "./internal/projection/parked.js"
@@ -152,7 +153,8 @@ export const parked = (
 
 /**
  * Tries all parked events of a projection or a subscription again, in order. Those that are handled are no longer parked.
- * After a failure, later events of its stream are not tried.
+ * After a failure, later events of its stream are not tried. A call of the handler may take `timeout`, by default 30
+ * seconds. While it runs, no partition of a projection advances.
  *
  * @example
  * ```ts
@@ -166,30 +168,29 @@ export const parked = (
  * @since 0.1.0
  * @category operating
  */
-export const retryParked: {
-  <E, Err, R>(
-    projection: Projection<E, Err, R>
-  ): Effect.Effect<Parked.Retried, CheckpointStoreError | EventStoreError, CheckpointStore | EventStore | R>
-  <E, Err, R>(
-    subscription: Subscription<E, Err, R>
-  ): Effect.Effect<Parked.Retried, CheckpointStoreError | EventStoreError, CheckpointStore | EventStore | R>
-} = <E, Err, R>(definition: Projection<E, Err, R> | Subscription<E, Err, R>) =>
-  isProjection(definition)
+export const retryParked = <E, Err, R>(
+  definition: Projection<E, Err, R> | Subscription<E, Err, R>,
+  options?: { readonly timeout?: Duration.DurationInput | undefined }
+): Effect.Effect<Parked.Retried, CheckpointStoreError | EventStoreError, CheckpointStore | EventStore | R> => {
+  const timeout = Duration.decode(options?.timeout ?? "30 seconds")
+  const bounded = (handle: () => Effect.Effect<unknown, Err, R>) => within(Effect.suspend(handle), timeout)
+  return isProjection(definition)
     ? Parked.retry(
       definition,
       definition.reading,
       (checkpoints, key, position, event: E) =>
-        checkpoints.unpark(key, [position], Effect.suspend(() => definition.handle([event])))
+        checkpoints.unpark(key, [position], bounded(() => definition.handle([event])))
     )
     : Parked.retry(
       { name: definition.name, version: 1 },
       definition.reading,
       (checkpoints, key, position, event: E) =>
         Effect.zipRight(
-          Effect.suspend(() => definition.handle(event)),
+          bounded(() => definition.handle(event)),
           checkpoints.unpark(key, [position], Effect.void)
         )
     )
+}
 
 const isProjection = <E, Err, R>(
   definition: Projection<E, Err, R> | Subscription<E, Err, R>

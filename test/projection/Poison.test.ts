@@ -1,5 +1,5 @@
 import { assert, describe, it } from "@effect/vitest"
-import { Effect, Layer, Metric, Ref, Schedule, TestClock } from "effect"
+import { Effect, Fiber, Layer, Metric, Ref, Schedule, TestClock } from "effect"
 import {
   CheckpointStore,
   EventStore,
@@ -198,6 +198,37 @@ describe("failures that pass", () => {
         "the handler interrupted itself",
         "HandlerTimeout: the handler took longer than 1s"
       ])
+    }).pipe(Effect.provide(memory)))
+})
+
+describe("a parked event whose handler hangs", () => {
+  it.scoped("fails in time when it is tried again, and lets the projection go on", () =>
+    Effect.gen(function*() {
+      const tried = yield* Ref.make(0)
+      const projection = Projection.make({
+        name: "sums",
+        on: [Account],
+        handle: ([event]) =>
+          amountOf(event) !== 1 ? Effect.void : Effect.flatMap(
+            Ref.getAndUpdate(tried, (n) => n + 1),
+            // it fails until it is parked
+            (n) => n < 2 ? Effect.fail("one") : Effect.never
+          )
+      })
+      const last = yield* append("a", [1, 2])
+      yield* Layer.build(Projection.layer(projection, { ...options, pageSize: 1, poison: "park", lease: "1 minute" }))
+      yield* Projections.awaitPosition("sums", last)
+      const retrying = yield* Effect.fork(Projections.retryParked(projection, { timeout: "2 seconds" }))
+      yield* settle
+      const later = yield* append("b", [3])
+      yield* TestClock.adjust("2 seconds")
+      const { failed, handled } = yield* Fiber.join(retrying)
+      assert.deepStrictEqual(
+        [handled, ...failed.map(({ reason }) => reason)],
+        [0, "HandlerTimeout: the handler took longer than 2s"]
+      )
+      yield* Projections.awaitPosition("sums", later)
+      assert.strictEqual((yield* Projections.parked(key)).length, 1)
     }).pipe(Effect.provide(memory)))
 })
 
