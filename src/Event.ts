@@ -173,6 +173,8 @@ export interface EncodedRecord extends EncodedEvent {
   readonly position: Position.Position
   /** Milliseconds since 1970. */
   readonly time: number
+  /** Set at the last event of a page of a stream that ends before its limit, although more events may follow. */
+  readonly continued?: true | undefined
 }
 
 /**

@@ -13,7 +13,7 @@ import * as Option from "effect/Option"
 import * as Stream from "effect/Stream"
 import type * as Event from "./Event.js"
 import * as ExpectedVersion from "./ExpectedVersion.js"
-import { isDate, noDate } from "./internal/constants.js"
+import { isDate, mostInPage, noDate } from "./internal/constants.js"
 import {
   DuplicateEventId,
   EventDecodeError,
@@ -24,6 +24,7 @@ import {
 import * as Input from "./internal/store/eventInput.js"
 import * as Pages from "./internal/store/eventPages.js"
 import * as Feed from "./internal/store/feed.js"
+import type * as FeedModel from "./internal/store/feedModel.js"
 import * as Find from "./internal/store/find.js"
 import type { FoundEvent } from "./internal/store/find.js"
 import * as Import from "./internal/store/import.js"
@@ -103,7 +104,7 @@ export class EventStore extends Context.Tag("effect-eventsourcing/EventStore")<E
    * decode.
    */
   readonly readAll: (
-    options?: Feed.ReadAllOptions
+    options?: FeedModel.ReadAllOptions
   ) => Stream.Stream<Event.RecordedEvent, EventDecodeError | EventStoreError>
 
   /**
@@ -111,7 +112,7 @@ export class EventStore extends Context.Tag("effect-eventsourcing/EventStore")<E
    * does not decode is a value in the page. Fails with `InvalidInput` if it is certain that `after` is not a position
    * of this store.
    */
-  readonly readPage: (options?: Feed.ReadPageOptions) => Effect.Effect<Feed.Page, EventStoreError>
+  readonly readPage: (options?: FeedModel.ReadPageOptions) => Effect.Effect<FeedModel.Page, EventStoreError>
 
   /**
    * Reads the position of the last event of the feed, or `Position.start` if it has none. No further event can appear
@@ -123,7 +124,9 @@ export class EventStore extends Context.Tag("effect-eventsourcing/EventStore")<E
    * Lists the streams of an aggregate with their versions, in the order of the UTF-8 bytes of their ids. The cost
    * depends on `limit`, and not on the number of events.
    */
-  readonly streams: (options: Feed.StreamsOptions) => Effect.Effect<ReadonlyArray<Feed.ListedStream>, EventStoreError>
+  readonly streams: (
+    options: FeedModel.StreamsOptions
+  ) => Effect.Effect<ReadonlyArray<FeedModel.ListedStream>, EventStoreError>
 
   /** Reads the version of a stream: the version of its last event, or 0 if it has no events. */
   readonly version: (stream: StreamId.StreamId) => Effect.Effect<number, EventStoreError>
@@ -197,7 +200,10 @@ export interface ReadRange {
  * @category models
  */
 export interface ReadOptions extends ReadRange {
-  /** The number of events in a page. Default 1,000. */
+  /**
+   * The number of events in a page. Default 1,000. A page has at most 4,000, and fewer if they are long: its payloads and
+   * metadata have at most about 16 MB, or it has one event.
+   */
   readonly pageSize?: number | undefined
 }
 
@@ -229,6 +235,7 @@ export type {
 export type {
   EncodedPage,
   EncodedPageOptions,
+  ExcludedTypes,
   FeedFilter,
   ListedStream,
   Page,
@@ -236,7 +243,7 @@ export type {
   ReadAllOptions,
   ReadPageOptions,
   StreamsOptions
-} from "./internal/store/feed.js"
+} from "./internal/store/feedModel.js"
 
 export { DuplicateEventId, EventDecodeError, EventStoreError, HistoryGap, VersionConflict }
 
@@ -257,6 +264,10 @@ export interface Encoded {
      */
     readonly time: number
   }) => Effect.Effect<AppendResult, VersionConflict | DuplicateEventId | EventStoreError>
+  /**
+   * Reads a page of a stream. A page may end before its limit, if its last event is `continued`: a driver bounds the
+   * length of a page in this way.
+   */
   readonly read: (options: {
     readonly stream: StreamId.StreamId
     readonly fromVersion: number
@@ -319,19 +330,16 @@ export const makeEncoded = (driver: Encoded): EventStore["Type"] => {
       Stream.unwrap(Input.whenReadable("read", stream, () => {
         const input = Input.readInput(stream, options)
         if (typeof input === "string") return input
-        const { fromVersion, pageSize: limit, reverse, toVersion } = input
-        const read = reverse
-          ? (to: number) => driver.read({ stream, fromVersion, toVersion: to, limit, reverse })
-          : (from: number) => driver.read({ stream, fromVersion: from, toVersion, limit, reverse })
-        const page = Pages.whileFull(limit, read, ({ version }) => version + (reverse ? -1 : 1))
-        return () => Effect.succeed(Pages.stream(reverse ? toVersion : fromVersion, page))
+        const limit = Math.min(input.pageSize, mostInPage)
+        const { next, read, start } = inPages(driver, stream, input)
+        return () => Effect.succeed(Pages.stream(start, Pages.whileFull(limit, (at) => read(at, limit), next)))
       })),
     readEvents: (stream, options) =>
       Input.whenReadable("read", stream, () => {
         const input = Input.readEventsInput(stream, options)
-        return typeof input === "string"
-          ? input
-          : () => Effect.flatMap(driver.read({ stream, ...input }), Pages.decodeAll)
+        if (typeof input === "string") return input
+        const { next, read, start } = inPages(driver, stream, input)
+        return () => Effect.flatMap(Pages.upTo(input.limit, start, read, next), Pages.decodeAll)
       }),
     readAll: (options) => Feed.readAll(driver, options),
     readPage: (options) => Feed.readPage(driver, options),
@@ -404,6 +412,20 @@ export const makeMemory: Effect.Effect<EventStore["Type"]> = Effect.sync(() => m
  * @category layers
  */
 export const layerMemory: Layer.Layer<EventStore> = Layer.effect(EventStore, makeMemory)
+
+/** Reads a range of a stream from a version on, in the order of the range. */
+const inPages = (
+  driver: Encoded,
+  stream: StreamId.StreamId,
+  { fromVersion, reverse, toVersion }: Required<{ readonly [K in keyof ReadRange]-?: NonNullable<ReadRange[K]> }>
+) => ({
+  start: reverse ? toVersion : fromVersion,
+  read: (at: number, limit: number) =>
+    reverse
+      ? driver.read({ stream, fromVersion, toVersion: at, limit, reverse })
+      : driver.read({ stream, fromVersion: at, toVersion, limit, reverse }),
+  next: ({ version }: Event.EncodedRecord) => version + (reverse ? -1 : 1)
+})
 
 const checkVersion = (
   driver: Encoded,

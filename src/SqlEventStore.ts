@@ -24,6 +24,7 @@ import * as LoadGroups from "./internal/sql/loadGroups.js"
 import * as Loads from "./internal/sql/loads.js"
 import type { Names } from "./internal/sql/names.js"
 import * as Pages from "./internal/sql/pages.js"
+import * as Reads from "./internal/sql/reads.js"
 import * as Row from "./internal/sql/row.js"
 import type { Services } from "./internal/sql/services.js"
 import { setUp } from "./internal/sql/setUp.js"
@@ -80,7 +81,7 @@ export const make: (options?: Options) => Effect.Effect<
   const statements = dialect.events(names)
   const { execute, identity, inTransaction, repeat, swallow, transaction } = client
   const services: Services = { client, statements }
-  const feed = yield* Feed.make(client, names, statements)
+  const feed = yield* Feed.make(services, names)
   const span = Spans.make(client.sql)
   const select = (query: Query, stream?: StreamId.StreamId): Spans.Operation<ReadonlyArray<unknown>> => ({
     name: "SELECT",
@@ -98,11 +99,11 @@ export const make: (options?: Options) => Effect.Effect<
       attributes: { "eventsourcing.events": options.events.length },
       result: ({ duplicate, version }) => ({ "eventsourcing.version": version, "eventsourcing.duplicate": duplicate })
     })),
-    read: span("EventStore.read", (options) =>
-      Effect.mapBoth(repeat(execute(statements.read(options))), {
-        onFailure: eventStoreError("read", options.stream),
-        onSuccess: (rows) => rows.map((row) => Feed.toRecord(statements, row))
-      }), (options) => select(statements.read(options), options.stream)),
+    read: span(
+      "EventStore.read",
+      Reads.read(services),
+      (options) => select(statements.read(Reads.shared(options)), options.stream)
+    ),
     readPage: (options) => Effect.mapError(feed.readPage(options), eventStoreError("readPage")),
     head: Effect.mapError(feed.head, eventStoreError("head")),
     streams: (options) =>

@@ -19,6 +19,9 @@ const aggregateOf = (n: string) =>
 
 const others = (count: number) => Array.from({ length: count }, (_, n) => `Agg${n}`)
 
+// all types but one in five thousand
+const wellKnown = Array.from({ length: 7 }, (_, n) => `Type${n}`)
+
 const filters: ReadonlyArray<EventStore.FeedFilter> = [
   {},
   ...["Old", "Rare", "Common", "None"].map((aggregate) => ({ aggregates: [aggregate] })),
@@ -31,6 +34,11 @@ const filters: ReadonlyArray<EventStore.FeedFilter> = [
   { types: ["None", "Rare"] },
   { aggregates: ["Old"], types: ["None"] },
   { aggregates: ["Old", "Common"], types: ["Rare", "Type2"] },
+  { excludedTypes: [{ aggregate: "Old", types: wellKnown }] },
+  { aggregates: ["Old"], excludedTypes: [{ aggregate: "Old", types: wellKnown }] },
+  { aggregates: ["Old", "Common"], excludedTypes: [{ aggregate: "Old", types: wellKnown }] },
+  { aggregates: ["Old", ...others(16)], excludedTypes: [{ aggregate: "Old", types: wellKnown }] },
+  { partition: { index: 1, of: 2 }, aggregates: ["Old"], excludedTypes: [{ aggregate: "Old", types: wellKnown }] },
   { partition: { index: 3, of: 64 } },
   { partition: { index: 1, of: 2 }, aggregates: ["Old"] },
   { partition: { index: 1, of: 2 }, aggregates: ["Common"] },
@@ -41,7 +49,10 @@ const filters: ReadonlyArray<EventStore.FeedFilter> = [
 ]
 
 /** How many rows a search of a page may look at, at most. With several aggregates each search is rounded up. */
-const mostLooked = ({ partition }: EventStore.FeedFilter) => partition === undefined ? 2_001 : 1_003
+const mostLooked = ({ excludedTypes, partition, types }: EventStore.FeedFilter) => {
+  if (types !== undefined || excludedTypes !== undefined) return 10_003
+  return partition === undefined ? 2_001 : 1_003
+}
 
 /** How many events of the feed a page has passed: all those that it looked at, if it does not search by aggregate. */
 const passed = (after: Position.Position, { settled }: EventStore.Page) =>

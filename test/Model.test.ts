@@ -335,14 +335,19 @@ const feeding = fc.tuple(fc.nat(40), fc.integer({ min: 1, max: 7 })).map(([skip,
 
 const paging = fc.record({
   wanted: fc.option(fc.subarray([...types, "absent"]), { nil: undefined }),
+  excluded: fc.option(fc.subarray([...types, "absent"]), { nil: undefined }),
   others: fc.nat(2),
   partition: fc.option(fc.integer({ min: 1, max: 3 }).chain((of) => fc.nat(of - 1).map((index) => ({ index, of })))),
   limit: fc.integer({ min: 1, max: 7 })
-}).map(({ limit, others, partition, wanted }) =>
-  command(`pages(${JSON.stringify({ limit, others, partition, wanted })})`, async (model, real) => {
+}).map(({ excluded, limit, others, partition, wanted }) =>
+  command(`pages(${JSON.stringify({ excluded, limit, others, partition, wanted })})`, async (model, real) => {
     const filter = {
       aggregates: [model.aggregate, ...Array.from({ length: others }, (_, n) => `${model.aggregate}-${n}`)],
       types: wanted,
+      excludedTypes: excluded && [
+        { aggregate: model.aggregate, types: excluded },
+        { aggregate: `${model.aggregate}-0`, types }
+      ],
       partition: partition ?? undefined
     }
     const streamOf = (id: string) => StreamId.make(model.aggregate, id)
@@ -363,6 +368,7 @@ const paging = fc.record({
       pages.flatMap((page) => page.events.map(({ id }) => id)),
       model.all.filter(({ id, stream }) =>
         (wanted?.includes(typeOf(id)) ?? true) &&
+        excluded?.includes(typeOf(id)) !== true &&
         (partition === null || StreamId.partition(streamOf(stream), partition.of) === partition.index)
       ).map(({ id }) => id)
     )

@@ -7,6 +7,9 @@ export const shortPage = 1_024
 /** The payloads of a page have about so many bytes, at most. */
 export const pageBytes = 16_000_000
 
+/** A page of the feed or of a stream has so many events, at most. */
+export const mostInPage = 4_000
+
 /** The last millisecond from 1970 that a JavaScript date can hold. */
 export const maxTime = 8_640_000_000_000_000
 

@@ -104,7 +104,7 @@ export const cases = <R = never>(
     ...Imports.cases,
     ...(concurrentWriters ? [...concurrent, ...Feed.concurrent, ...Imports.concurrent] : []),
     ...(largeAppends ? largeAppend : []),
-    ...(largePayloads ? largePayload : []),
+    ...(largePayloads ? [...largePayload, ...Feed.long] : []),
     ...(remove === undefined ? [] : [...removed(remove), ...Feed.removed(remove), ...Imports.removed(remove)]),
     ...(corrupt === undefined ? [] : [...corrupted(corrupt), ...Feed.corrupted(corrupt)])
   ]

@@ -23,6 +23,7 @@ import { allow, objectionsIn, refusal } from "../internal/laws/objections.js"
 import { apart, evidenceRows, type Row, table } from "../internal/laws/report.js"
 import { orThrow, wholeFromOne } from "../internal/options.js"
 import { store } from "../internal/repository/storedEvents.js"
+import type * as Position from "../Position.js"
 import type * as Projection from "../Projection.js"
 import * as StreamId from "../StreamId.js"
 
@@ -323,8 +324,15 @@ const decoded = <E, Err, R>(
       }
       yield* memory.append(stream, [proposed], { expectedVersion: ExpectedVersion.any })
     }
-    const page = yield* memory.readPage({ aggregates: reading.aggregates, limit: Math.max(events.length, 1) })
-    const items = page.events.flatMap((recorded) => Option.toArray(reading.item(recorded)))
+    const { aggregates, excludedTypes } = reading
+    const items: Array<Projection.Item<E>> = []
+    let after: Position.Position | undefined
+    for (;;) {
+      const page = yield* memory.readPage({ aggregates, excludedTypes, after })
+      for (const recorded of page.events) items.push(...Option.toArray(reading.item(recorded)))
+      if (page.atEnd) break
+      after = page.settled
+    }
     return yield* Effect.forEach(items, ({ event }) =>
       Either.match(event, {
         onLeft: ({ message }) => Effect.die(failure(`${name}: an event does not decode.`, [["reason", message, true]])),

@@ -1,17 +1,19 @@
 // What a projection or a subscription reads, and how it turns stored events into events of its aggregates.
-// A page is filtered by aggregate in the store, and by tag after decoding, so that an event of a type that only newer code
-// knows is not skipped.
+// The store filters by aggregate, and leaves out the types that the aggregates know and the definition does not read. A
+// list of the types that it reads would skip events of a type that only newer code knows. The rest is filtered by tag after
+// decoding.
 // Costs one decoding an event, and no Effect for an event.
 import * as Either from "effect/Either"
 import * as Option from "effect/Option"
 import type * as Schema from "effect/Schema"
 import * as Event from "../../Event.js"
+import type * as EventStore from "../../EventStore.js"
 import { InvalidOption } from "../../InvalidOption.js"
 import type * as Position from "../../Position.js"
 import { maxVersion } from "../constants.js"
 import { tagsOf } from "../schema/tags.js"
 import type { EventDecodeError } from "../store/eventErrors.js"
-import { type AnyDecodable, type Decodable, type DecodedEvent, decoder } from "../store/recorded.js"
+import { type Decodable, type DecodedEvent, decoder } from "../store/recorded.js"
 import { streamText } from "../streamKey.js"
 import { keyProblem, quote } from "../text.js"
 import type { Linkable } from "../traceContext.js"
@@ -24,7 +26,10 @@ import { maxNameBytes } from "./limits.js"
  * @category models
  */
 export interface Selectable<out Name extends string, out Id, out E> extends Decodable<Name, Id, E> {
-  readonly event: Decodable<Name, Id, E>["event"] & { readonly schema: Schema.Schema.All }
+  readonly event: Decodable<Name, Id, E>["event"] & {
+    readonly schema: Schema.Schema.All
+    readonly typesWithout: (tags: ReadonlySet<string>) => ReadonlyArray<string>
+  }
 }
 
 /**
@@ -85,6 +90,8 @@ export type TagOf<A extends AnySelectable> = A extends Decodable<infer _Name, in
  */
 export interface Reading<out E> {
   readonly aggregates: ReadonlyArray<string>
+  /** The stored types that the definition knows and does not read. */
+  readonly excludedTypes: ReadonlyArray<EventStore.ExcludedTypes>
   /** What the definition reads, as text that changes with it. */
   readonly text: string
   /** Gives `None` for an event that is not for the definition. */
@@ -120,6 +127,9 @@ export const reading = <const Sources extends ReadonlyArray<Source>>(
   }
   return {
     aggregates: Array.from(wanted.keys()),
+    excludedTypes: selections.flatMap(({ aggregate: { event, name }, tags }) =>
+      tags === undefined ? [] : [{ aggregate: name, types: event.typesWithout(tags) }]
+    ),
     text: Array.from(
       wanted,
       ([name, tags]) =>
@@ -171,7 +181,7 @@ export const only = <A extends AnySelectable, Tag extends string>(
 
 const quoted = (text: string): string => JSON.stringify(text)
 
-const selectionOf = (source: Source): { readonly aggregate: AnyDecodable; readonly tags?: ReadonlySet<string> } =>
+const selectionOf = (source: Source): { readonly aggregate: AnySelectable; readonly tags?: ReadonlySet<string> } =>
   "_tag" in source ? { aggregate: source.aggregate, tags: new Set(source.tags) } : { aggregate: source }
 
 /** An item whose stream is written as text only when it is asked for. */

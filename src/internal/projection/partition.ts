@@ -104,6 +104,7 @@ const pageAfter = <E, R>({ lease: { index, of }, worker }: Run<E, R>, after: Pos
   worker.events.readPage({
     after,
     aggregates: worker.reading.aggregates,
+    excludedTypes: worker.reading.excludedTypes,
     limit: worker.options.pageSize,
     ...(of === 1 ? {} : { partition: { index, of } })
   })

@@ -36,7 +36,7 @@ export const makeEventCodec = <Event extends Tagged, I>(
   const refuse: Refuse = (option, value, expected) =>
     new InvalidOption({ option: `Aggregate.make ${option} of ${quote(aggregate)}`, value, expected })
   const members = membersByTag(schema, refuse)
-  const { decoders, retired, stored } = readersOf(members, upcasts, refuse)
+  const { decoders, retired, stored, tags } = readersOf(members, upcasts, refuse)
   const plain = new Map<string, (event: unknown) => boolean>()
   for (const [type, member] of members) {
     const isPlain = Plain.plain(member)
@@ -63,7 +63,11 @@ export const makeEventCodec = <Event extends Tagged, I>(
             isHash(error.issue) ? withoutHashes(schema)(event) : Either.left(error))
     ),
     decoder: (type: string): Decoder<Event> | undefined => decoders.get(type),
-    isRetired: (type: string): boolean => retired.has(type)
+    isRetired: (type: string): boolean => retired.has(type),
+    typesWithout: (wanted: ReadonlySet<string>): ReadonlyArray<string> => [
+      ...Array.from(tags).flatMap(([type, tags]) => tags.some((tag) => wanted.has(tag)) ? [] : [type]),
+      ...retired
+    ]
   }
 }
 
@@ -95,24 +99,28 @@ const membersByTag = <Event, I>(schema: Schema.Schema<Event, I>, refuse: Refuse)
 const readersOf = <Event extends Tagged>(members: Members<Event>, upcasts: Upcasts<Event>, refuse: Refuse) => {
   const decoders = new Map<string, Decoder<Event>>()
   const retired = new Set<string>()
+  /** The tags as which the events of a stored type may be read. */
+  const tags = new Map<string, ReadonlyArray<string>>()
   /** The types under which events are stored, if they are not the tags. */
   const stored = new Map<string, string>()
-  const add = (type: string, decoder: Decoder<Event>) => {
+  const add = (type: string, tagsOfType: ReadonlyArray<string>, decoder: Decoder<Event>) => {
     const problem = keyProblem(type, maxTypeBytes)
     if (problem !== undefined) throw refuse("upcasts", quote(type), `for types that fit a store; this one ${problem}`)
     if (decoders.has(type) || retired.has(type)) {
       throw refuse("upcasts", `two ways to read ${quote(type)}`, "one way for every stored type")
     }
     decoders.set(type, decoder)
+    tags.set(type, tagsOfType)
   }
 
   for (const [type, upcast] of Object.entries(upcasts)) {
     if ("_tag" in upcast) continue
     checkChain(type, upcast.ast, members, refuse)
     if (members.has(type)) stored.set(type, storedType(type, upcast.last))
-    for (const source of upcast.sources) add(storedType(type, source.version), source.decode)
+    const ends = membersOf(upcast.ast).flatMap((ast) => tagOf(AST.typeAST(ast)) ?? [])
+    for (const source of upcast.sources) add(storedType(type, source.version), ends, source.decode)
   }
-  for (const [type, member] of members) add(stored.get(type) ?? type, Plain.decoder(member))
+  for (const [type, member] of members) add(stored.get(type) ?? type, [type], Plain.decoder(member))
   for (const [type, upcast] of Object.entries(upcasts)) {
     if (!("_tag" in upcast) || upcast._tag !== "Retired") continue
     if (decoders.has(type)) {
@@ -132,9 +140,9 @@ const readersOf = <Event extends Tagged>(members: Members<Event>, upcasts: Upcas
       )
     }
     const tag = members.has(upcast.type) ? upcast.type : upcast.type.replace(/@\d+$/, "")
-    add(type, (payload) => decode(members.has(tag) ? retagged(payload, tag) : payload))
+    add(type, tags.get(upcast.type) ?? [], (payload) => decode(members.has(tag) ? retagged(payload, tag) : payload))
   }
-  return { decoders, retired, stored }
+  return { decoders, retired, stored, tags }
 }
 
 const checkChain = <Event>(type: string, end: AST.AST, members: Members<Event>, refuse: Refuse): void => {

@@ -128,6 +128,8 @@ export interface EventCodec<in out Event> {
   readonly decoder: (type: string) => ((payload: unknown) => Either.Either<Event, ParseResult.ParseError>) | undefined
   /** Tells whether events of this stored type are ignored on purpose. */
   readonly isRetired: (type: string) => boolean
+  /** The known stored types of which no event is read as one of these tags, including the retired types. */
+  readonly typesWithout: (tags: ReadonlySet<string>) => ReadonlyArray<string>
 }
 
 /**

@@ -97,25 +97,35 @@ export type Places = Parameters<EventStore.ImportDriver["eventsAt"]>[0]
 
 export type AppendOptions = Parameters<EventStore.Encoded["append"]>[0]
 
-export type ReadOptions = Parameters<EventStore.Encoded["read"]>[0]
+type EncodedReadOptions = Parameters<EventStore.Encoded["read"]>[0]
 
-export interface PageOptions extends EventStore.EncodedPageOptions {
+export interface ReadOptions extends EncodedReadOptions, Share {}
+
+/** The length from which the texts of a record are left out. */
+interface Share {
+  /** The most bytes of a payload and its metadata: of longer ones the payload is null, and the metadata their length. */
+  readonly bytes: number
+}
+
+export interface PageOptions extends EventStore.EncodedPageOptions, Share {
   /** The number of searches by aggregate, one for each. 0 if the feed is looked through as it is. */
   readonly branches: number
   /** How many events each search looks at, at most. */
   readonly looked: number
+  /** How many of them it gives, at most. */
+  readonly places: number
 }
 
 /** The statements of the feed. */
 export interface FeedStatements {
   /**
-   * The columns of `read`; for a partition only aggregate, stream id, type and position, and those of all partitions. With a
-   * filter also rows without an aggregate, whose position is told by their type: `head` is the last event of the feed, which
+   * The columns of `read`; for a partition only aggregate, stream id, type and position, and those of all partitions, at most
+   * `places`. With a filter also rows without an aggregate, whose position is told by their type: `head` is the last event of the feed, which
    * may be null, `looked` the last event that was looked at if there may be more.
    */
   readonly page: (options: PageOptions) => Query
-  /** The columns of `read`, for events in any order. */
-  readonly at: (positions: ReadonlyArray<Position.Position>) => Query
+  /** The columns of `read`, for events in any order. `bytes` is their share. */
+  readonly at: (positions: ReadonlyArray<Position.Position>, bytes: number) => Query
   /** One row with the position of the last event of the feed and `subscribed`, or no row. The position may be null. */
   readonly head: Query
   /**

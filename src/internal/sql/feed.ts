@@ -10,34 +10,31 @@ import type { SqlError } from "@effect/sql/SqlError"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Metric from "effect/Metric"
-import type * as Event from "../../Event.js"
 import * as Metrics from "../../Metrics.js"
 import * as Position from "../../Position.js"
 import * as StreamId from "../../StreamId.js"
-import { type EncodedPage, type EncodedPageOptions, mostLooked, seen } from "../store/feed.js"
+import { mostHashed, mostLooked, seen } from "../store/feed.js"
+import type { EncodedPage, EncodedPageOptions } from "../store/feedModel.js"
 import type { StoreClient } from "./client.js"
 import type { EventStatements, PageOptions } from "./dialect.js"
 import { refusal } from "./failure.js"
 import type { Names } from "./names.js"
+import * as Records from "./records.js"
 import * as Row from "./row.js"
+import type { Services } from "./services.js"
 
 export interface Feed {
   readonly readPage: (options: EncodedPageOptions) => Effect.Effect<EncodedPage, SqlError>
   readonly head: Effect.Effect<Position.Position, SqlError>
 }
 
-export const make = (
-  client: StoreClient,
-  names: Names,
-  statements: EventStatements
-): Effect.Effect<Feed> => {
+export const make = (services: Services, names: Names): Effect.Effect<Feed> => {
+  const { client, statements } = services
   const { execute, inTransaction, repeat } = client
   const { feed } = statements
   const end = makeEnd(client, names, statements)
   const read = (options: PageOptions) =>
-    options.partition === undefined
-      ? readWhole(client, statements, options)
-      : readPartition(client, statements, options)
+    options.partition === undefined ? readWhole(services, options) : readPartition(services, options)
 
   // in an open transaction a position may be one that a later snapshot sees
   const isAhead = (after: Position.Position, last: Position.Position | undefined) =>
@@ -69,98 +66,89 @@ export const make = (
   })
 }
 
-export const toRecord = ({ millis, position }: EventStatements, row: Row.Row): Event.EncodedRecord => ({
-  id: Row.text(row.event_id),
-  stream: streamOf(row),
-  version: Row.number(row.version),
-  position: position(row),
-  type: Row.text(row.type),
-  payload: Row.text(row.payload),
-  metadata: Row.text(row.metadata),
-  time: millis(row.time)
-})
-
-const streamOf = (row: Row.Row) => StreamId.make(Row.text(row.aggregate), Row.text(row.stream_id))
-
 // each search costs a few pages of an index, and each gives as many events as the page may need
 const mostBranches = 16
 
 /** Decides how a page looks for its events: by aggregate, or through all events. */
 const searches = (options: EncodedPageOptions): PageOptions => {
-  const { aggregates = [], limit, partition, types } = options
+  const { aggregates = [], excludedTypes, limit, partition, types } = options
   const branches = aggregates.length > mostBranches ? 0 : aggregates.length
   const looked = Math.ceil(mostLooked(options) / Math.max(branches, 1))
-  const isEachWanted = branches > 0 && types === undefined && partition === undefined
-  return { ...options, branches, looked: isEachWanted ? Math.min(limit, looked) : looked }
+  const isEachWanted = branches > 0 && [types, excludedTypes, partition].every((filter) => filter === undefined)
+  return {
+    ...options,
+    branches,
+    looked: isEachWanted ? Math.min(limit, looked) : looked,
+    places: partition === undefined ? limit : mostHashed,
+    bytes: Records.shareOf(limit)
+  }
 }
 
-const readWhole = (
-  { execute, repeat }: StoreClient,
-  statements: EventStatements,
-  options: PageOptions
-): Effect.Effect<EncodedPage, SqlError> =>
-  Effect.map(repeat(execute(statements.feed.page(options))), (rows) => {
-    const { marks, records } = inOrder(statements, rows)
-    const last = records.at(-1)?.position
-    const full = records.length < options.limit ? undefined : last
-    // without a filter the last event is the end of the feed
-    const head = marks.head ?? (isFiltered(options) || full !== undefined ? undefined : last)
-    return { records, ...seen({ after: options.after, full, looked: marks.looked, head }) }
+const readWhole = (services: Services, options: PageOptions): Effect.Effect<EncodedPage, SqlError> => {
+  const { client: { execute, repeat }, statements } = services
+  return Effect.flatMap(repeat(execute(statements.feed.page(options))), (rows) => {
+    const { events, marks } = inOrder(statements, rows)
+    return Effect.map(Records.bounded(services, events), ({ cutAt, records }) => {
+      const last = records.at(-1)?.position
+      const full = cutAt ?? (events.length >= options.limit ? last : undefined)
+      // without a filter the last event is the end of the feed
+      const head = marks.head ?? (isFiltered(options) || full !== undefined ? undefined : last)
+      return { records, ...seen({ after: options.after, full, looked: marks.looked, head }) }
+    })
   })
+}
 
-const isFiltered = ({ aggregates, types }: PageOptions): boolean => aggregates !== undefined || types !== undefined
+const isFiltered = ({ aggregates, excludedTypes, types }: PageOptions): boolean =>
+  aggregates !== undefined || types !== undefined || excludedTypes !== undefined
 
 /** Finds the events of a partition by their streams, then reads them whole. Events of the feed do not change meanwhile. */
-const readPartition = (
-  { execute, repeat }: StoreClient,
-  statements: EventStatements,
-  options: PageOptions
-): Effect.Effect<EncodedPage, SqlError> =>
-  Effect.flatMap(repeat(execute(statements.feed.page(options))), (rows) => {
-    const { after, limit, partition } = options
-    const marks: Marks = {}
-    const positions: Array<Position.Position> = []
-    for (const row of rows) {
-      if (row.aggregate === null) mark(marks, statements, row)
-      else if (partition === undefined || StreamId.partition(streamOf(row), partition.of) === partition.index) {
-        positions.push(statements.position(row))
-      }
-    }
-    const wanted = positions.sort(Position.Order).slice(0, limit)
-    const full = wanted.length < limit ? undefined : wanted[wanted.length - 1]
-    const end = seen({ after, full, looked: marks.looked, head: marks.head })
-    if (wanted.length === 0) return Effect.succeed({ records: [], ...end })
-    return Effect.map(repeat(execute(statements.feed.at(wanted))), (rows) => ({
-      records: inOrder(statements, rows).records,
-      ...end
-    }))
+const readPartition = (services: Services, options: PageOptions): Effect.Effect<EncodedPage, SqlError> => {
+  const { client: { execute, repeat }, statements } = services
+  const { after, limit, partition } = options
+  return Effect.flatMap(repeat(execute(statements.feed.page(options))), (rows) => {
+    const { events, marks } = inOrder(statements, rows)
+    const wanted = events.filter((row) =>
+      partition === undefined || StreamId.partition(Records.streamOf(row), partition.of) === partition.index
+    ).map(statements.position)
+    const places = wanted.slice(0, limit)
+    // the stream ids of later events stayed in the database
+    const looked = events.length >= mostHashed ? statements.position(events[events.length - 1]) : marks.looked
+    const end = (full: Position.Position | undefined) => seen({ after, full, looked, head: marks.head })
+    if (places.length === 0) return Effect.succeed({ records: [], ...end(undefined) })
+    return Effect.flatMap(
+      repeat(execute(statements.feed.at(places, Records.shareOf(places.length)))),
+      (rows) =>
+        Effect.map(Records.bounded(services, inOrder(statements, rows).events), ({ cutAt, records }) => {
+          const full = cutAt ?? (places.length < limit ? undefined : places[places.length - 1])
+          return { records, ...end(full) }
+        })
+    )
   })
+}
 
 interface Marks {
   head?: Position.Position
   looked?: Position.Position
 }
 
-const mark = (marks: Marks, { position }: EventStatements, row: Row.Row): void => {
-  if (row.position !== null) marks[row.type === "head" ? "head" : "looked"] = position(row)
-}
-
 /** Separates events and marks. The parts of a union come in no promised order. */
-const inOrder = (statements: EventStatements, rows: ReadonlyArray<Row.Row>) => {
+const inOrder = ({ position }: EventStatements, rows: ReadonlyArray<Row.Row>) => {
   const marks: Marks = {}
-  const records: Array<Event.EncodedRecord> = []
+  const events: Array<Row.Row> = []
+  const positions: Array<Position.Position> = []
   let isOrdered = true
   for (const row of rows) {
     if (row.aggregate === null) {
-      mark(marks, statements, row)
+      if (row.position !== null) marks[row.type === "head" ? "head" : "looked"] = position(row)
       continue
     }
-    const record = toRecord(statements, row)
-    isOrdered &&= records.length === 0 || records[records.length - 1].position <= record.position
-    records.push(record)
+    const at = position(row)
+    isOrdered &&= positions.length === 0 || Position.Order(positions[positions.length - 1], at) <= 0
+    positions.push(at)
+    events.push(row)
   }
-  if (!isOrdered) records.sort((a, b) => Position.Order(a.position, b.position))
-  return { marks, records }
+  if (!isOrdered) events.sort((a, b) => Position.Order(position(a), position(b)))
+  return { marks, events }
 }
 
 /** What is at the end of the feed: events that are held back, or a subscription that forbids to read it. */

@@ -7,6 +7,7 @@ import * as Either from "effect/Either"
 import * as Option from "effect/Option"
 import * as Stream from "effect/Stream"
 import * as Event from "../../Event.js"
+import { mostInPage, pageBytes } from "../constants.js"
 import * as EventTime from "../eventTime.js"
 import { isRecord } from "../options.js"
 import * as Json from "../schema/json.js"
@@ -71,7 +72,7 @@ export interface Page<Start> {
   readonly next: Option.Option<Start>
 }
 
-/** Makes a page of what a driver reads. A page that is not full is the last one. */
+/** Makes a page of what a driver reads. A page that is not full is the last one, unless its last event says that it is not. */
 export const whileFull = <Start, E>(
   limit: number,
   read: (start: Start) => Effect.Effect<ReadonlyArray<Event.EncodedRecord>, E>,
@@ -80,8 +81,45 @@ export const whileFull = <Start, E>(
 (start: Start): Effect.Effect<Page<Start>, E> =>
   Effect.map(read(start), (records) => ({
     events: decode(records),
-    next: records.length < limit ? Option.none() : Option.some(next(records[records.length - 1]))
+    next: Option.map(following(limit, records), next)
   }))
+
+/** The last event of a page, if more may follow. */
+const following = (
+  limit: number,
+  records: ReadonlyArray<Event.EncodedRecord>
+): Option.Option<Event.EncodedRecord> => {
+  const last = records.at(-1)
+  return last === undefined || (records.length < limit && last.continued !== true) ? Option.none() : Option.some(last)
+}
+
+/** Reads pages until they have `count` events, or until the last one. */
+export const upTo = <Start, E>(
+  count: number,
+  start: Start,
+  read: (start: Start, limit: number) => Effect.Effect<ReadonlyArray<Event.EncodedRecord>, E>,
+  next: (last: Event.EncodedRecord) => Start
+): Effect.Effect<ReadonlyArray<Event.EncodedRecord>, E> => {
+  const limit = Math.min(count, mostInPage)
+  return Effect.flatMap(read(start, limit), (records) => {
+    const rest = count - records.length
+    const last = following(limit, records)
+    if (rest <= 0 || Option.isNone(last)) return Effect.succeed(records)
+    return Effect.map(upTo(rest, next(last.value), read, next), (more) => [...records, ...more])
+  })
+}
+
+/**
+ * How many of the first elements fit into a page: at least one, and as many as have no more than `pageBytes` together.
+ */
+export const fitting = <A>(elements: ReadonlyArray<A>, sizeOf: (element: A) => number): number => {
+  let bytes = 0
+  for (let count = 0; count < elements.length; count++) {
+    bytes += sizeOf(elements[count])
+    if (count > 0 && bytes > pageBytes) return count
+  }
+  return elements.length
+}
 
 /** Reads pages until the last one, or until an event that does not decode. */
 export const stream = <Start, E>(

@@ -10,12 +10,15 @@ import * as ExpectedVersion from "../../ExpectedVersion.js"
 import * as Position from "../../Position.js"
 import type { EncodedSnapshot } from "../../Snapshot.js"
 import * as StreamId from "../../StreamId.js"
+import { pageBytes } from "../constants.js"
 import * as EventTime from "../eventTime.js"
 import { isSameStream, streamKey } from "../streamKey.js"
 import { byteOrder } from "../text.js"
 import { judge } from "./appendVerdict.js"
 import { DuplicateEventId, VersionConflict } from "./eventErrors.js"
-import { type EncodedPage, type EncodedPageOptions, mostLooked } from "./feed.js"
+import * as Pages from "./eventPages.js"
+import { mostHashed, mostLooked } from "./feed.js"
+import type { EncodedPage, EncodedPageOptions } from "./feedModel.js"
 import type { ImportDriver } from "./importModel.js"
 
 interface Append {
@@ -50,9 +53,11 @@ export const makeEvents = () => {
       Effect.sync(() => {
         const events = eventsOf(tables, stream)
         const to = Math.min(toVersion, events.length)
-        return reverse
-          ? events.slice(Math.max(fromVersion - 1, to - limit), to).map(handedOut).reverse()
-          : events.slice(fromVersion - 1, Math.min(fromVersion - 1 + limit, to)).map(handedOut)
+        return bounded(
+          reverse
+            ? events.slice(Math.max(fromVersion - 1, to - limit), to).map(handedOut).reverse()
+            : events.slice(fromVersion - 1, Math.min(fromVersion - 1 + limit, to)).map(handedOut)
+        )
       }),
     readPage: (options: EncodedPageOptions) => Effect.sync(() => pageOf(all, options)),
     head: Effect.sync(() => all.at(-1)?.position ?? Position.start),
@@ -109,20 +114,44 @@ export const makeEvents = () => {
 }
 
 const pageOf = (all: ReadonlyArray<Event.EncodedRecord>, options: EncodedPageOptions): EncodedPage => {
-  const { after, aggregates, limit, partition, types } = options
+  const { after, aggregates, excludedTypes = [], limit, partition, types } = options
+  const excluded = new Map(excludedTypes.map(({ aggregate, types }) => [aggregate, new Set(types)]))
   const isWanted = ({ stream, type }: Event.EncodedRecord) =>
     (aggregates === undefined || aggregates.includes(stream.aggregate)) &&
     (types === undefined || types.includes(type)) &&
-    (partition === undefined || StreamId.partition(stream, partition.of) === partition.index)
+    excluded.get(stream.aggregate)?.has(type) !== true
+  const isOfPartition = ({ stream }: Event.EncodedRecord) =>
+    partition === undefined || StreamId.partition(stream, partition.of) === partition.index
   const last = all.at(-1)?.position ?? Position.start
   const { sequence, transaction } = Position.toParts(after)
   const start = transaction === "0" ? Number(sequence) : all.length
   const most = Math.min(all.length, start + mostLooked(options))
+  const mostWanted = partition === undefined ? Infinity : mostHashed
   const records: Array<Event.EncodedRecord> = []
+  let wanted = 0
+  let bytes = 0
   let next = start
-  for (; next < most && records.length < limit; next++) if (isWanted(all[next])) records.push(handedOut(all[next]))
+  for (; next < most && records.length < limit && wanted < mostWanted; next++) {
+    const record = all[next]
+    if (!isWanted(record)) continue
+    wanted++
+    if (!isOfPartition(record)) continue
+    bytes += sizeOf(record)
+    if (records.length > 0 && bytes > pageBytes) break
+    records.push(handedOut(record))
+  }
   const settled = next > start ? all[next - 1].position : after
   return { records, settled, atEnd: next >= all.length, isAhead: Position.Order(after, last) > 0 }
+}
+
+const sizeOf = ({ metadata, payload }: Event.EncodedRecord): number => payload.length + metadata.length
+
+/** The events of a page that are not too long together. */
+const bounded = (records: ReadonlyArray<Event.EncodedRecord>): ReadonlyArray<Event.EncodedRecord> => {
+  const count = Pages.fitting(records, sizeOf)
+  return count === records.length
+    ? records
+    : records.slice(0, count).map((record, index) => index === count - 1 ? { ...record, continued: true } : record)
 }
 
 const eventsOf = ({ streams }: Tables, stream: StreamId.StreamId): ReadonlyArray<Event.EncodedRecord> =>

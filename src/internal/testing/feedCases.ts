@@ -41,7 +41,18 @@ const settles = (store: Store, position: Option.Option<Position.Position>) =>
     schedule: Schedule.spaced("20 millis").pipe(Schedule.upTo("20 seconds"))
   }).pipe(Effect.zipRight(store.head), Effect.withClock(Clock.make()))
 
+const whole = { index: 0, of: 1 }
+
 const typed = (type: string): Event.ProposedEvent => ({ ...event(type), type })
+
+/** Whether an event passes the filters by aggregate and type. */
+const isWanted = (
+  { aggregates, excludedTypes = [], types }: EventStore.FeedFilter,
+  { stream, type }: { readonly stream: StreamId.StreamId; readonly type: string }
+): boolean =>
+  (aggregates?.includes(stream.aggregate) ?? true) &&
+  (types?.includes(type) ?? true) &&
+  !excludedTypes.some((excluded) => excluded.aggregate === stream.aggregate && excluded.types.includes(type))
 
 const idsOf = (events: ReadonlyArray<{ readonly id: string }>) => events.map(({ id }) => id)
 
@@ -70,6 +81,8 @@ const pages: ReadonlyArray<Case<EventStore.EventStore>> = [
     const { aggregates, appended, before, last, types } = yield* mixed(fresh)
     const [a, b, c] = aggregates
     const absent = range(1, 30).map((n) => `${a}-absent-${n}`)
+    const hostile = ["__proto__", "constructor", "'; --", "%", "\"", "\\", "null", "😀", "x".repeat(255)]
+    const thousands = range(1, 5_000).map((n) => `absent-${n}`)
     const filters: ReadonlyArray<EventStore.FeedFilter> = [
       { aggregates: [a] },
       { aggregates: [c, b] },
@@ -79,12 +92,21 @@ const pages: ReadonlyArray<Case<EventStore.EventStore>> = [
       { aggregates, types: [types[0]] },
       { aggregates: [a, c], types: [types[1], types[2], types[1]] },
       { types: [types[2], "absent"] },
-      { types }
+      { types },
+      { aggregates: [a], excludedTypes: [{ aggregate: a, types: [types[0]] }] },
+      { aggregates: [a], excludedTypes: [{ aggregate: a, types: [] }] },
+      { aggregates: [a], excludedTypes: [{ aggregate: b, types }, { aggregate: "__proto__", types: hostile }] },
+      { aggregates, excludedTypes: [{ aggregate: a, types }, { aggregate: b, types: [types[1], "absent"] }] },
+      {
+        aggregates: [a, c],
+        types: [types[1], types[2]],
+        excludedTypes: [{ aggregate: c, types: [types[2]] }, { aggregate: c, types: [types[0]] }]
+      },
+      { aggregates: [...absent, b, c], excludedTypes: [{ aggregate: b, types: [types[0], types[0]] }] },
+      { aggregates: [a, b], excludedTypes: [{ aggregate: b, types: [...hostile, ...thousands, types[2]] }] }
     ]
     for (const filter of filters) {
-      const wanted = appended.filter(({ stream, type }) =>
-        (filter.aggregates?.includes(stream.aggregate) ?? true) && (filter.types?.includes(type) ?? true)
-      )
+      const wanted = appended.filter((event) => isWanted(filter, event))
       for (const limit of [2, 1_000]) {
         const { events, settled } = yield* walk(store, { ...filter, after: before, limit })
         assert.deepEqual(idsOf(events), idsOf(wanted))
@@ -93,23 +115,32 @@ const pages: ReadonlyArray<Case<EventStore.EventStore>> = [
       const all = yield* readAll(store.readAll({ ...filter, after: before, pageSize: 4 }))
       assert.deepEqual(idsOf(all), idsOf(wanted))
     }
-    const { events } = yield* walk(store, { after: before, limit: 5 })
-    assert.deepEqual(idsOf(events.filter(({ stream }) => aggregates.includes(stream.aggregate))), idsOf(appended))
+    for (const filter of [{}, { excludedTypes: [{ aggregate: a, types: [types[1]] }] }]) {
+      const { events } = yield* walk(store, { ...filter, after: before, limit: 5 })
+      assert.deepEqual(
+        idsOf(events.filter(({ stream }) => aggregates.includes(stream.aggregate))),
+        idsOf(appended.filter((event) => isWanted(filter, event)))
+      )
+    }
   }),
 
   withFresh("each stream is in the partition that StreamId.partition gives", function*(fresh) {
     const { store } = fresh
     const { aggregates, appended, before, types } = yield* mixed(fresh)
-    const filters = [{ aggregates }, { aggregates: [aggregates[1]] }, { types: [types[0]] }, { aggregates, types }]
+    const filters: ReadonlyArray<EventStore.FeedFilter> = [
+      { aggregates },
+      { aggregates: [aggregates[1]] },
+      { types: [types[0]] },
+      { aggregates, types },
+      { aggregates, excludedTypes: [{ aggregate: aggregates[0], types: types.slice(1) }] }
+    ]
     for (const  of of[1, 2, 5]) {
       for (let index = 0; index < of; index++) {
         for (const filter of filters) {
           for (const limit of of === 2 ? [3, 1_000] : [1_000]) {
             const { events } = yield* walk(store, { ...filter, after: before, limit, partition: { index, of } })
-            const wanted = appended.filter(({ stream, type }) =>
-              StreamId.partition(stream, of) === index &&
-              (!("aggregates" in filter) || filter.aggregates.includes(stream.aggregate)) &&
-              (!("types" in filter) || filter.types.includes(type))
+            const wanted = appended.filter((event) =>
+              StreamId.partition(event.stream, of) === index && isWanted(filter, event)
             )
             assert.deepEqual(idsOf(events), idsOf(wanted))
           }
@@ -133,6 +164,13 @@ const pages: ReadonlyArray<Case<EventStore.EventStore>> = [
         { aggregates: ["absent"] },
         { aggregates: ["absent", "__proto__"] },
         { types: ["absent", "'; --"] },
+        { aggregates: [aggregate], excludedTypes: [{ aggregate, types: ["Happened"] }] },
+        { aggregates: [aggregate], types: ["Happened"], excludedTypes: [{ aggregate, types: ["Happened"] }] },
+        {
+          aggregates: [aggregate],
+          excludedTypes: [{ aggregate, types: ["Happened"] }],
+          partition: { index: StreamId.partition(stream("a"), 2), of: 2 }
+        },
         { aggregates: [aggregate], types: ["absent"] }
       ]
     ) {
@@ -154,8 +192,10 @@ const pages: ReadonlyArray<Case<EventStore.EventStore>> = [
     const again = typed(rare.type)
     const { position } = yield* append("c", [again])
     yield* settles(store, position)
-    for (const filter of [{}, { aggregates: [aggregate] }, { partition: { index: 0, of: 1 } }]) {
-      const { events } = yield* walk(store, { ...filter, types: [rare.type], after: before, limit: 10 })
+    const types = { types: [rare.type] }
+    const others = { aggregates: [aggregate], excludedTypes: [{ aggregate, types: ["Happened"] }] }
+    for (const filter of [types, others, { ...types, aggregates: [aggregate] }, { ...types, partition: whole }]) {
+      const { events } = yield* walk(store, { ...filter, after: before, limit: 10 })
       assert.deepEqual(idsOf(events), [rare.id, again.id])
     }
   }),
@@ -185,7 +225,12 @@ const pages: ReadonlyArray<Case<EventStore.EventStore>> = [
     const far = Position.fromParts(2n ** 63n, 1)
     const wrong: ReadonlyArray<EventStore.ReadPageOptions> = [
       ...[...partitions, ...fractions].map((partition) => ({ partition })),
-      ...keys.flatMap((key) => [{ aggregates: ["a", key] }, { types: [key] }]),
+      ...keys.flatMap((key) => [
+        { aggregates: ["a", key] },
+        { types: [key] },
+        { excludedTypes: [{ aggregate: key, types: ["a"] }] },
+        { excludedTypes: [{ aggregate: "a", types: ["a", key] }] }
+      ]),
       ...[0, -1, 1.5, NaN, Infinity].map((limit) => ({ limit })),
       { after: far }
     ]
@@ -270,7 +315,20 @@ const plain = (streams: ReadonlyArray<EventStore.ListedStream>) => streams.map((
 export const cases: ReadonlyArray<Case<EventStore.EventStore>> = [...pages, ...streams]
 
 export const concurrent: ReadonlyArray<Case<EventStore.EventStore>> = [
-  withFresh("a filtered reader misses nothing while others write", function*({ store, stream }) {
+  withFresh("a reader of a type misses nothing while others write", function*(fresh) {
+    yield* followed(fresh, { types: ["wanted"] })
+  }),
+
+  withFresh("a reader that leaves a type out misses nothing while others write", function*(fresh) {
+    const { aggregate } = fresh.stream("a")
+    const excluded = [aggregate, `${aggregate}-other`].map((aggregate) => ({ aggregate, types: ["unwanted"] }))
+    yield* followed(fresh, { excludedTypes: excluded })
+  })
+]
+
+/** Follows the feed while others write: by aggregate, and by aggregate and another filter. */
+const followed = ({ store, stream }: Fresh, filter: EventStore.FeedFilter) =>
+  Effect.gen(function*() {
     const { aggregate } = stream("a")
     const total = 60
     const write = (writer: number) =>
@@ -298,7 +356,7 @@ export const concurrent: ReadonlyArray<Case<EventStore.EventStore>> = [
       )
     const both = Effect.zipRight(
       follow("aggregate", { aggregates: [aggregate] }),
-      follow("type", { aggregates: [aggregate, `${aggregate}-other`], types: ["wanted"] })
+      follow("type", { aggregates: [aggregate, `${aggregate}-other`], ...filter })
     )
     yield* Effect.repeat(both, {
       until: () => seen.aggregate.size >= total && seen.type.size >= 30,
@@ -306,6 +364,33 @@ export const concurrent: ReadonlyArray<Case<EventStore.EventStore>> = [
     }).pipe(Effect.withClock(Clock.make()))
     yield* Fiber.join(writing)
     assert.deepEqual([seen.aggregate.size, seen.type.size], [total, 30])
+  })
+
+/** Cases of a store that takes long events. Pages of them may end before their limits. */
+export const long: ReadonlyArray<Case<EventStore.EventStore>> = [
+  withFresh("pages of long events give each event once, in order", function*({ append, store, stream }) {
+    const before = yield* store.head
+    const megabytes = (count: number) => ({ text: "x".repeat(count * 1_000_000) })
+    const payloads = [1, 7, 0, 7, 0, 7, 0, 0].map(megabytes)
+    const proposed = payloads.map((payload, n) => n === 1 ? { ...event({}), metadata: payload } : event(payload))
+    let position: Option.Option<Position.Position> = Option.none()
+    for (const event of proposed) position = (yield* append("a", [event])).position
+    yield* settles(store, position)
+    const { aggregate } = stream("a")
+    const wanted = idsOf(proposed)
+    for (const filter of [{}, { excludedTypes: [{ aggregate, types: ["absent"] }] }, { partition: whole }]) {
+      const options = { ...filter, aggregates: [aggregate], after: before }
+      const { events } = yield* walk(store, { ...options, limit: 1_000 })
+      assert.deepEqual(idsOf(events), wanted)
+      const read = yield* readAll(store.readAll({ ...options, pageSize: 1_000 }))
+      assert.deepEqual(read.map(({ payload }) => payload), proposed.map(({ payload }) => payload))
+    }
+    for (const reverse of [false, true]) {
+      const ordered = reverse ? wanted.toReversed() : wanted
+      assert.deepEqual(idsOf(yield* readAll(store.read(stream("a"), { reverse }))), ordered)
+      assert.deepEqual(idsOf(yield* store.readEvents(stream("a"), { reverse, limit: 1_000 })), ordered)
+      assert.deepEqual(idsOf(yield* store.readEvents(stream("a"), { reverse, limit: 6 })), ordered.slice(0, 6))
+    }
   })
 ]
 

@@ -51,7 +51,8 @@ export const definitions = (poisons: ReadonlyArray<Definition["poison"]>): Reado
       kind: "Projection",
       poison: poisons[0],
       wants: ({ type }) => type === "Added",
-      reads: ({ stream }) => stream.aggregate === "Ledger"
+      // the store leaves out events that are not wanted, so that it does not matter whether they decode
+      reads: ({ stream, type }) => stream.aggregate === "Ledger" && type !== "Noted"
     }],
     ["all", { name: "all", kind: "Projection", poison: poisons[1], wants: () => true, reads: () => true }],
     ["mails", {
@@ -59,7 +60,7 @@ export const definitions = (poisons: ReadonlyArray<Definition["poison"]>): Reado
       kind: "Subscription",
       poison: poisons[2],
       wants: ({ type }) => type !== "Noted",
-      reads: () => true
+      reads: ({ type }) => type !== "Noted"
     }]
   ])
 

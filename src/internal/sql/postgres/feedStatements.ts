@@ -38,8 +38,12 @@ export const make = (names: Names, { place, record }: Columns): FeedStatements =
     after: `(transaction, position) > (:transaction::bigint, :sequence::bigint) AND ${inFeed}`
   }
   const page = byShape(
-    ({ aggregates, branches, partition, types }: PageOptions) =>
-      JSON.stringify([branches > 0, aggregates?.length === 1, [aggregates, types, partition].map(isGiven)]),
+    ({ aggregates, branches, excludedTypes, partition, types }: PageOptions) =>
+      JSON.stringify([
+        branches > 0,
+        aggregates?.length === 1,
+        [aggregates, types, excludedTypes, partition].map(isGiven)
+      ]),
     // the plan does not depend on the values, so it can be kept
     (options) => PreparedTexts.write(pageText(texts, options.partition === undefined ? record : place, options))
   )
@@ -47,10 +51,21 @@ export const make = (names: Names, { place, record }: Columns): FeedStatements =
 FROM unnest(:transactions::bigint[], :sequences::bigint[]) AS place (at_transaction, at_position)
 CROSS JOIN LATERAL ${rowOfPlace(events)} AS event`)
   return {
-    page: (options) => page(options)({ ...options, ...Position.toParts(options.after) }),
-    at: (positions) => {
+    page: (options) => {
+      const excluded = (options.excludedTypes ?? []).flatMap(({ aggregate, types }) =>
+        types.map((type) => [aggregate, type])
+      )
+      return page(options)({
+        ...options,
+        ...Position.toParts(options.after),
+        excludedAggregates: excluded.map(([aggregate]) => aggregate),
+        excludedTypes: excluded.map(([, type]) => type)
+      })
+    },
+    at: (positions, bytes) => {
       const parts = positions.map(Position.toParts)
       return at({
+        bytes,
         transactions: parts.map(({ transaction }) => transaction),
         sequences: parts.map(({ sequence }) => sequence)
       })
@@ -90,8 +105,9 @@ const pageText = (
   columns: Columns["record"],
   options: PageOptions
 ): string => {
-  const { aggregates, branches, partition, types } = options
-  if (aggregates === undefined && types === undefined && partition === undefined) {
+  const { aggregates, branches, excludedTypes, partition, types } = options
+  const isWhole = [types, excludedTypes, partition].every((filter) => filter === undefined)
+  if (aggregates === undefined && isWhole) {
     return `SELECT ${select(columns)} FROM ${events} AS event WHERE ${after}
 ORDER BY event.transaction, event.position LIMIT :limit`
   }
@@ -100,7 +116,7 @@ WHERE ${inFeed} ORDER BY event.transaction DESC, event.position DESC LIMIT 1)`
   const ofAggregate = (list: string, columns: string, limit: string) =>
     `(SELECT ${columns} FROM ${events} WHERE aggregate = ANY (ARRAY(${list})) AND ${after}
 ORDER BY aggregate, transaction, position LIMIT (SELECT ${limit}::bigint)) AS event`
-  if (aggregates?.length === 1 && types === undefined && partition === undefined) {
+  if (aggregates?.length === 1 && isWhole) {
     return `SELECT ${select(columns)} FROM ${ofAggregate("SELECT unnest(:aggregates::text[])", "*", ":limit")}
 ${head}`
   }
@@ -113,7 +129,11 @@ CROSS JOIN LATERAL ${ofAggregate("SELECT wanted.name", keys, ":looked")}
 ORDER BY event.transaction, event.position LIMIT :looked`
   const conditions = [
     ...(branches === 0 && aggregates !== undefined ? ["aggregate = ANY (:aggregates::text[])"] : []),
-    ...(types === undefined ? [] : ["type = ANY (:types::text[])"])
+    ...(types === undefined ? [] : ["type = ANY (:types::text[])"]),
+    // a subquery that the server hashes, so that thousands of types cost no more than one
+    ...(excludedTypes === undefined
+      ? []
+      : ["(aggregate, type) NOT IN (SELECT * FROM unnest(:excludedAggregates::text[], :excludedTypes::text[]))"])
   ]
   const isWanted = conditions.length === 0 ? "true" : conditions.join(" AND ")
   // an event is read whole by its place, or its place is all that is asked for
@@ -124,7 +144,7 @@ ORDER BY event.transaction, event.position LIMIT :looked`
 SELECT ${ofPlace}transaction AS at_transaction, position AS at_position, number, is_wanted FROM (
 SELECT *, ${isWanted} AS is_wanted, row_number() OVER (ORDER BY transaction, position) AS number FROM (${looks}) AS looked
 ) AS numbered WHERE is_wanted OR number = :looked
-ORDER BY transaction, position LIMIT ${partition === undefined ? ":limit" : ":looked"}
+ORDER BY transaction, position LIMIT :places
 )
 SELECT ${select(columns)} FROM place CROSS JOIN LATERAL ${row} AS event WHERE is_wanted
 UNION ALL SELECT ${mark(columns, "looked", "at_transaction", "at_position")} FROM place WHERE number = :looked

@@ -33,11 +33,14 @@ const { aggregate, position, stream_id, transaction } = where
 
 const type = pgText("type", "text")
 
+// the length of a text is known without reading it
+const length = "(octet_length(payload)::bigint + octet_length(metadata))"
+
 const record = {
   ...where,
   type,
-  payload: pgText("payload", "text"),
-  metadata: pgText("metadata", "text")
+  payload: pgText(`CASE WHEN ${length} <= :bytes::bigint THEN payload END`, "text"),
+  metadata: pgText(`CASE WHEN ${length} <= :bytes::bigint THEN metadata ELSE ${length}::text END`, "text")
 }
 
 /** Notes a text with the server's own placeholders, which nearly every command runs: it can be prepared by name. */

@@ -13,8 +13,8 @@ export const make = (names: Names, record: ReadonlyArray<string>, position: stri
   const events = quoted(names.events)
   const place = ["aggregate", "stream_id", "type", position]
   const page = byShape(
-    ({ aggregates, branches, limit, looked, partition, types }: PageOptions) =>
-      JSON.stringify([limit, looked, branches, [aggregates, types, partition].map(isGiven)]),
+    ({ aggregates, branches, excludedTypes, looked, partition, places, types }: PageOptions) =>
+      JSON.stringify([places, looked, branches, [aggregates, types, excludedTypes, partition].map(isGiven)]),
     (options) => write(pageText(events, options.partition === undefined ? record : place, options))
   )
   const at = write(`SELECT ${record.join(", ")} FROM ${events}
@@ -22,17 +22,21 @@ WHERE position IN (SELECT CAST(value AS INTEGER) FROM json_each(:positions))`)
   const sequences = quoted(`${schemaOf(names) ?? "main"}.sqlite_sequence`)
   return {
     page: (options) => {
-      const { after, aggregates = [], branches, types } = options
+      const { after, aggregates = [], branches, bytes, excludedTypes = [], types } = options
       return page(options)({
         ...Object.fromEntries(
           aggregates.slice(0, branches).map((aggregate, index) => [`aggregate${index}`, aggregate])
         ),
         sequence: sequenceOf(after),
         aggregates: JSON.stringify(aggregates),
-        types: JSON.stringify(types)
+        types: JSON.stringify(types),
+        excluded: JSON.stringify(
+          excludedTypes.flatMap(({ aggregate, types }) => types.map((type) => [aggregate, type]))
+        ),
+        bytes
       })
     },
-    at: (positions) => at({ positions: JSON.stringify(positions.map(sequenceOf)) }),
+    at: (positions, bytes) => at({ positions: JSON.stringify(positions.map(sequenceOf)), bytes }),
     head: { text: `SELECT ${position} FROM (${head(events)})`, params: [] },
     // AUTOINCREMENT gives no position twice, so that the highest one is known also after the last event was deleted
     end: {
@@ -58,14 +62,15 @@ const isGiven = (option: unknown): boolean => option !== undefined
 const head = (events: string): string => `SELECT (SELECT max(position) FROM ${events}) AS position`
 
 const pageText = (events: string, columns: ReadonlyArray<string>, options: PageOptions): string => {
-  const { aggregates, branches, limit, looked, partition, types } = options
+  const { aggregates, branches, excludedTypes, looked, partition, places, types } = options
+  const isWhole = [types, excludedTypes, partition].every((filter) => filter === undefined)
   const after = "position > CAST(:sequence AS INTEGER)"
   const rows = (condition: string, limit: number) =>
     `SELECT ${columns.join(", ")} FROM ${events} WHERE ${condition} ORDER BY ${events}.position LIMIT ${limit}`
-  if (aggregates === undefined && types === undefined && partition === undefined) return rows(after, limit)
+  if (aggregates === undefined && isWhole) return rows(after, places)
   const marked = (name: "head" | "looked", from: string) => `UNION ALL SELECT ${mark(columns, name)} FROM (${from})`
-  if (branches === 1 && types === undefined && partition === undefined) {
-    return `SELECT * FROM (${rows(`${ofAggregate(0)} AND ${after}`, limit)}) ${marked("head", head(events))}`
+  if (branches === 1 && isWhole) {
+    return `SELECT * FROM (${rows(`${ofAggregate(0)} AND ${after}`, places)}) ${marked("head", head(events))}`
   }
   const positions = (condition: string) =>
     `SELECT position FROM ${events} WHERE ${condition}${after} ORDER BY position LIMIT ${looked}`
@@ -78,9 +83,12 @@ const pageText = (events: string, columns: ReadonlyArray<string>, options: PageO
   const conditions = [
     `position IN (${looks})`,
     ...(branches === 0 && aggregates !== undefined ? ["aggregate IN (SELECT value FROM json_each(:aggregates))"] : []),
-    ...(types === undefined ? [] : ["type IN (SELECT value FROM json_each(:types))"])
+    ...(types === undefined ? [] : ["type IN (SELECT value FROM json_each(:types))"]),
+    ...(excludedTypes === undefined
+      ? []
+      : ["(aggregate, type) NOT IN (SELECT value->>0, value->>1 FROM json_each(:excluded))"])
   ]
-  return `SELECT * FROM (${rows(conditions.join(" AND "), partition === undefined ? limit : looked)})
+  return `SELECT * FROM (${rows(conditions.join(" AND "), places)})
 ${
     marked(
       "looked",

@@ -14,7 +14,20 @@ const { keyOf, ofStream } = SnapshotChoice
 // a position above 2^53, which a row edited by hand may have, does not fit into a number
 const position = "CAST(position AS TEXT) AS position"
 
-const columns = ["aggregate", "stream_id", "version", position, "event_id", "type", "payload", "metadata", "time"]
+// the length of a text is known without reading it
+const length = "octet_length(payload) + octet_length(metadata)"
+
+const columns = [
+  "aggregate",
+  "stream_id",
+  "version",
+  position,
+  "event_id",
+  "type",
+  `CASE WHEN ${length} <= :bytes THEN payload END AS payload`,
+  `CASE WHEN ${length} <= :bytes THEN metadata ELSE ${length} END AS metadata`,
+  "time"
+]
 
 const record = columns.join(", ")
 
