@@ -200,10 +200,7 @@ export interface ReadRange {
  * @category models
  */
 export interface ReadOptions extends ReadRange {
-  /**
-   * The number of events in a page. Default 1,000. A page has at most 4,000, and fewer if they are long: its payloads and
-   * metadata have at most about 16 MB, or it has one event.
-   */
+  /** The number of events in a page. Default 1,000. A page has at most 4,000, and at most about 16 MB or one event. */
   readonly pageSize?: number | undefined
 }
 
@@ -264,10 +261,7 @@ export interface Encoded {
      */
     readonly time: number
   }) => Effect.Effect<AppendResult, VersionConflict | DuplicateEventId | EventStoreError>
-  /**
-   * Reads a page of a stream. A page may end before its limit, if its last event is `continued`: a driver bounds the
-   * length of a page in this way.
-   */
+  /** Reads a page of a stream. It may end before its limit, to bound its length, if its last event is `continued`. */
   readonly read: (options: {
     readonly stream: StreamId.StreamId
     readonly fromVersion: number
@@ -331,14 +325,14 @@ export const makeEncoded = (driver: Encoded): EventStore["Type"] => {
         const input = Input.readInput(stream, options)
         if (typeof input === "string") return input
         const limit = Math.min(input.pageSize, mostInPage)
-        const { next, read, start } = inPages(driver, stream, input)
+        const { next, read, start } = Pages.ofRange(driver.read, stream, input)
         return () => Effect.succeed(Pages.stream(start, Pages.whileFull(limit, (at) => read(at, limit), next)))
       })),
     readEvents: (stream, options) =>
       Input.whenReadable("read", stream, () => {
         const input = Input.readEventsInput(stream, options)
         if (typeof input === "string") return input
-        const { next, read, start } = inPages(driver, stream, input)
+        const { next, read, start } = Pages.ofRange(driver.read, stream, input)
         return () => Effect.flatMap(Pages.upTo(input.limit, start, read, next), Pages.decodeAll)
       }),
     readAll: (options) => Feed.readAll(driver, options),
@@ -412,20 +406,6 @@ export const makeMemory: Effect.Effect<EventStore["Type"]> = Effect.sync(() => m
  * @category layers
  */
 export const layerMemory: Layer.Layer<EventStore> = Layer.effect(EventStore, makeMemory)
-
-/** Reads a range of a stream from a version on, in the order of the range. */
-const inPages = (
-  driver: Encoded,
-  stream: StreamId.StreamId,
-  { fromVersion, reverse, toVersion }: Required<{ readonly [K in keyof ReadRange]-?: NonNullable<ReadRange[K]> }>
-) => ({
-  start: reverse ? toVersion : fromVersion,
-  read: (at: number, limit: number) =>
-    reverse
-      ? driver.read({ stream, fromVersion, toVersion: at, limit, reverse })
-      : driver.read({ stream, fromVersion: at, toVersion, limit, reverse }),
-  next: ({ version }: Event.EncodedRecord) => version + (reverse ? -1 : 1)
-})
 
 const checkVersion = (
   driver: Encoded,

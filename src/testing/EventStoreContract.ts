@@ -31,6 +31,7 @@ import {
   withFresh
 } from "../internal/testing/fresh.js"
 import * as Imports from "../internal/testing/importCases.js"
+import * as Streams from "../internal/testing/streamsCases.js"
 import * as Times from "../internal/testing/timeCases.js"
 import * as Position from "../Position.js"
 import type * as Snapshot from "../Snapshot.js"
@@ -101,6 +102,7 @@ export const cases = <R = never>(
     ...Find.cases,
     ...Times.cases,
     ...Feed.cases,
+    ...Streams.cases,
     ...Imports.cases,
     ...(concurrentWriters ? [...concurrent, ...Feed.concurrent, ...Imports.concurrent] : []),
     ...(largeAppends ? largeAppend : []),

@@ -329,7 +329,10 @@ const decoded = <E, Err, R>(
     let after: Position.Position | undefined
     for (;;) {
       const page = yield* memory.readPage({ aggregates, excludedTypes, after })
-      for (const recorded of page.events) items.push(...Option.toArray(reading.item(recorded)))
+      for (const recorded of page.events) {
+        const item = reading.item(recorded)
+        if (Option.isSome(item)) items.push(item.value)
+      }
       if (page.atEnd) break
       after = page.settled
     }

@@ -7,6 +7,7 @@ import * as Either from "effect/Either"
 import * as Option from "effect/Option"
 import * as Stream from "effect/Stream"
 import * as Event from "../../Event.js"
+import type * as StreamId from "../../StreamId.js"
 import { mostInPage, pageBytes } from "../constants.js"
 import * as EventTime from "../eventTime.js"
 import { isRecord } from "../options.js"
@@ -92,6 +93,30 @@ const following = (
   const last = records.at(-1)
   return last === undefined || (records.length < limit && last.continued !== true) ? Option.none() : Option.some(last)
 }
+
+interface Range {
+  readonly fromVersion: number
+  readonly toVersion: number
+  readonly reverse: boolean
+}
+
+/** How to read a range of a stream in pages, in the order of the range. */
+export const ofRange = <E>(
+  read: (
+    options: Range & { readonly stream: StreamId.StreamId; readonly limit: number }
+  ) => Effect.Effect<ReadonlyArray<Event.EncodedRecord>, E>,
+  stream: StreamId.StreamId,
+  { fromVersion, reverse, toVersion }: Range
+) => ({
+  start: reverse ? toVersion : fromVersion,
+  read: (at: number, limit: number) =>
+    read(
+      reverse
+        ? { stream, fromVersion, toVersion: at, limit, reverse }
+        : { stream, fromVersion: at, toVersion, limit, reverse }
+    ),
+  next: ({ version }: Event.EncodedRecord) => version + (reverse ? -1 : 1)
+})
 
 /** Reads pages until they have `count` events, or until the last one. */
 export const upTo = <Start, E>(
