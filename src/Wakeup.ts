@@ -22,9 +22,14 @@ import type { InvalidOption } from "./InvalidOption.js"
  * @example
  * ```ts
  * import { Wakeup } from "effect-eventsourcing"
- * import { Effect } from "effect"
+ * import { Effect, Layer } from "effect"
  *
- * const maxDelay = Effect.map(Wakeup.Wakeup, ({ name }) => name)
+ * // a message of a broker wakes the readers of each process
+ * const byBroker = (onMessage: (listener: () => void) => () => void) =>
+ *   Layer.succeed(Wakeup.Wakeup, {
+ *     subscribe: (_, ring) =>
+ *       Effect.asVoid(Effect.acquireRelease(Effect.sync(() => onMessage(ring)), (end) => Effect.sync(end)))
+ *   })
  * ```
  *
  * @since 0.1.0
@@ -41,8 +46,6 @@ export class Wakeup extends Context.Reference<Wakeup>()("effect-eventsourcing/Wa
  * @category models
  */
 export interface Service {
-  /** What wakes the readers, for messages. */
-  readonly name: string
   /** Calls `ring` after appends, until the scope closes. */
   readonly subscribe: (events: EventStore["Type"], ring: () => void) => Effect.Effect<void, never, Scope.Scope>
 }
@@ -50,7 +53,6 @@ export interface Service {
 export type { Client, Notification } from "./internal/projection/postgresWakeup.js"
 
 const inProcess: Service = {
-  name: "appends in this process",
   subscribe: (events, ring) =>
     Effect.asVoid(
       Effect.acquireRelease(Effect.sync(() => events.replay.onAppend(ring)), (end) => Effect.sync(end))
@@ -90,7 +92,7 @@ export const layerMemory: Layer.Layer<never> = Layer.succeedContext(
  * @category layers
  */
 export const layerPolling: Layer.Layer<never> = Layer.succeedContext(
-  Context.empty().pipe(Context.add(Wakeup, { name: "polling", subscribe: () => Effect.void }))
+  Context.empty().pipe(Context.add(Wakeup, { subscribe: () => Effect.void }))
 )
 
 /**
@@ -141,7 +143,6 @@ export const layerPostgres = (options: {
     const ring = () => rings.forEach((one) => one())
     yield* PostgresWakeup.run({ client, channel, every: Duration.decode(every), appended, ring })
     const service: Service = {
-      name: "notifications of PostgreSQL",
       subscribe: (events, ring) =>
         Effect.zipRight(
           inProcess.subscribe(events, ring),

@@ -4,8 +4,7 @@ import { CheckpointStore, EventStore, Projection, Projections, Subscription } fr
 import { Account } from "../fixtures/Account.js"
 import { append, memory, settle } from "./fixture.js"
 
-// a defect in advance may be the handler's
-const operations = ["attend", "acquire", "renew", "release"] as const
+const operations = ["attend", "acquire", "renew", "release", "advance"] as const
 type Operation = (typeof operations)[number]
 
 type Store = CheckpointStore.CheckpointStore["Type"]
@@ -19,7 +18,8 @@ const broken = (operation: Operation, away: Ref.Ref<boolean>, instead: Effect.Ef
       attend: (...args) => Effect.zipRight(first, store.attend(...args)),
       acquire: (...args) => Effect.zipRight(first, store.acquire(...args)),
       renew: (...args) => Effect.zipRight(first, store.renew(...args)),
-      release: (...args) => Effect.zipRight(first, store.release(...args))
+      release: (...args) => Effect.zipRight(first, store.release(...args)),
+      advance: (...args) => Effect.zipRight(first, store.advance(...args))
     }
     return { ...store, [operation]: all[operation] }
   })
@@ -62,6 +62,37 @@ for (const [what, instead] of [["dies", Effect.die("broken")], ["interrupts itse
     }
   })
 }
+
+for (const poison of ["stop", "park"] as const) {
+  it.scoped(`a subscription whose checkpoint store dies in advance does not ${poison}, and goes on afterwards`, () =>
+    Effect.gen(function*() {
+      const subscription = Subscription.make({ name: "sums", on: [Account], from: "start", handle: () => Effect.void })
+      const away = yield* Ref.make(true)
+      const store = yield* broken("advance", away, Effect.die("broken"))
+      const last = yield* append("a", [1])
+      yield* Layer.build(Subscription.layer(subscription, { retry: Schedule.recurs(0), poison })).pipe(
+        Effect.provideService(CheckpointStore.CheckpointStore, store)
+      )
+      yield* pass
+      const [{ local, parked }] = yield* Projections.status("sums")
+      assert.strictEqual(parked, 0)
+      const { lastError } = Option.getOrThrow(local)
+      assert.include(Option.getOrThrow(lastError).reason, "broken")
+      yield* Ref.set(away, false)
+      yield* pass
+      yield* Projections.awaitPosition("sums", last)
+    }).pipe(Effect.provide(memory)))
+}
+
+it.scoped("a handler that dies inside of advance is to blame itself", () =>
+  Effect.gen(function*() {
+    const projection = Projection.make({ name: "sums", on: [Account], handle: () => Effect.die("bad handler") })
+    yield* append("a", [1])
+    yield* Layer.build(Projection.layer(projection, { retry: Schedule.recurs(0), poison: "park" }))
+    yield* pass
+    const [{ reason }] = yield* Projections.parked({ name: "sums", version: 1 })
+    assert.include(reason, "bad handler")
+  }).pipe(Effect.provide(memory)))
 
 it.scoped("a subscription goes on with its handler while its checkpoint store dies in renew", () =>
   Effect.gen(function*() {

@@ -1,5 +1,5 @@
 import { assert, describe, it } from "@effect/vitest"
-import { Deferred, Effect, Exit, Layer, Scope } from "effect"
+import { Deferred, Effect, Exit, Layer, Scope, TestClock } from "effect"
 import { CheckpointStore, EventStore, Projection, SqlStores, Wakeup } from "effect-eventsourcing"
 import pg from "pg"
 import { Account } from "../fixtures/Account.js"
@@ -101,6 +101,44 @@ describe("the wake-up of PostgreSQL", () => {
       yield* Deferred.await(connecting)
       yield* Scope.close(scope, Exit.void)
       assert.strictEqual(ends, 1)
+    }))
+
+  it.scoped("connects again at once after a connection that worked, however many had failed before", () =>
+    Effect.gen(function*() {
+      const connects: Array<number> = []
+      let end = () => {}
+      let isAway = true
+      const time = Effect.map(TestClock.currentTimeMillis, Number)
+      const client = (): Wakeup.Client => {
+        let notify = (_: Wakeup.Notification): void => {}
+        return {
+          connect: () => {
+            connects.push(connects.length)
+            return isAway ? Promise.reject(new Error("away")) : Promise.resolve()
+          },
+          query: (_, [channel, payload] = []) => Promise.resolve(channel === undefined || notify({ channel, payload })),
+          end: () => Promise.resolve(),
+          on: (event: string, listener: (message: never) => void) => {
+            if (event === "notification") notify = listener as (message: Wakeup.Notification) => void
+            if (event === "end") end = listener as () => void
+          }
+        }
+      }
+      yield* Layer.build(Layer.provide(Wakeup.layerPostgres({ client }), EventStore.layerMemory))
+      const pass = (millis: number, times: number) =>
+        Effect.forEach(
+          Array.from({ length: times }),
+          () => Effect.zipRight(Effect.promise(() => new Promise(setImmediate)), TestClock.adjust(millis)),
+          { discard: true }
+        )
+      yield* pass(1_000, 60)
+      isAway = false
+      yield* pass(1_000, 10)
+      const before = connects.length
+      assert.isAbove(before, 10)
+      end()
+      yield* pass(20, 5)
+      assert.strictEqual(connects.length, before + 1, `${yield* time}`)
     }))
 
   it.effect("refuses invalid options", () =>

@@ -2,6 +2,7 @@
 import * as Arr from "effect/Array"
 import * as Effect from "effect/Effect"
 import * as Either from "effect/Either"
+import { advance } from "./advancing.js"
 import type { Item } from "./definition.js"
 import { followingOf, streamsToCheck } from "./following.js"
 import { within } from "./handlerTimeout.js"
@@ -11,10 +12,10 @@ export const make = <E, Err, R>(
   handle: (events: Arr.NonEmptyReadonlyArray<E>) => Effect.Effect<unknown, Err, R>
 ): Deliver<E, R> =>
 (site, lease, { items, to }) => {
-  const { checkpoints, options } = site
+  const { options } = site
   const { timeout, ttl } = options
   const streams = streamsToCheck(options, items)
-  return checkpoints.advance(lease, { to, handled: items.length, ttl, streams }, (parked) => {
+  return advance(site, lease, { to, handled: items.length, ttl, streams }, (parked) => {
     const [sound, following] = Arr.partition(items, ({ stream }) => parked.has(stream))
     const events = Arr.filterMap(sound, ({ event }) => Either.getRight(event))
     const handled = Arr.isNonEmptyReadonlyArray(events)

@@ -3,13 +3,15 @@
 // A tick reports the process and reads who owns what. Then the process changes the number of partitions if another one was
 // registered, gives a partition back if another process has too few, or takes a free one. Each partition that it owns has
 // a fiber, which extends the lease itself. Costs one small transaction for each third of a lease.
-import type * as Duration from "effect/Duration"
+import * as Clock from "effect/Clock"
+import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
 import * as Option from "effect/Option"
 import type * as Scope from "effect/Scope"
 import { liveClock } from "../liveClock.js"
 import * as Signal from "../signal.js"
+import * as Changing from "./changing.js"
 import * as Failures from "./failures.js"
 import type { Attendance, Lease } from "./model.js"
 import * as Partition from "./partition.js"
@@ -19,11 +21,12 @@ import type { Worker } from "./worker.js"
 /** A partition that this process owns. */
 interface Owned {
   readonly fiber: Fiber.RuntimeFiber<void>
-  isClosing: boolean
+  /** Rings when the partition is given back. */
+  readonly closing: Signal.Signal
 }
 
-/** A worker for all partitions. Each partition has its own `isClosing`. */
-type Work<E, R> = Omit<Worker<E, R>, "isClosing">
+/** A worker for all partitions. Each partition is closed on its own. */
+type Work<E, R> = Omit<Worker<E, R>, "isClosing" | "closing">
 
 interface Members<in out E, out R> {
   readonly worker: Work<E, R>
@@ -33,6 +36,8 @@ interface Members<in out E, out R> {
   /** For how many ticks a partition has been left to a process that has fewer. */
   waited: number
   isClosing: boolean
+  /** The change of the number of partitions that this process waits for. */
+  change: Changing.Change | undefined
 }
 
 /** Works for a subscription until the scope closes. Then batches in progress may end, and leases are given back. */
@@ -41,7 +46,14 @@ export const run = <E, R>(
   closeWithin: Duration.Duration
 ): Effect.Effect<void, never, R | Scope.Scope> =>
   Effect.gen(function*() {
-    const members: Members<E, R> = { worker, owned: new Map(), ended: Signal.make(), waited: 0, isClosing: false }
+    const members: Members<E, R> = {
+      worker,
+      owned: new Map(),
+      ended: Signal.make(),
+      waited: 0,
+      isClosing: false,
+      change: undefined
+    }
     const fiber = yield* Effect.forkDaemon(Effect.interruptible(attending(members)))
     yield* Effect.addFinalizer(() => close(members, fiber, closeWithin))
   }).pipe(Effect.uninterruptible)
@@ -69,7 +81,7 @@ const tick = <E, R>(members: Members<E, R>) =>
     const stopped = attendance.partitions.filter(({ stopped }) => Option.isSome(stopped)).length
     meter.stopped(stopped)
     // a stopped partition cannot reach the others: a hold would stop these too, and not help
-    const isChanging = attendance.partitions.length !== attendance.wanted && stopped === 0
+    const isChanging = yield* mayHold(members, attendance, stopped)
     if (isChanging) {
       // the owners stop at the same position, and then the number can change
       yield* checkpoints.hold([key], ttl)
@@ -81,6 +93,23 @@ const tick = <E, R>(members: Members<E, R>) =>
     return isChanging ? repartitionMillis : ttl / 3
   })
 
+/** Whether the number of partitions has to change, and a hold may help. */
+const mayHold = <E, R>(
+  members: Members<E, R>,
+  { partitions, wanted }: Attendance,
+  stopped: number
+): Effect.Effect<boolean> =>
+  Effect.map(Clock.currentTimeMillis, (now) => {
+    if (partitions.length === wanted || stopped > 0) {
+      members.change = undefined
+      return false
+    }
+    const before = members.change ?? Changing.begin(now, members.worker.options.ttl)
+    const [isHolding, change] = Changing.look(before, partitions, now)
+    members.change = change
+    return isHolding
+  })
+
 const repartitionMillis = 20
 
 /** How many ticks a process leaves a free partition to others. */
@@ -89,8 +118,13 @@ const patience = 2
 const giveBack = <E, R>({ owned, worker }: Members<E, R>, index: number): void => {
   const partition = owned.get(index)
   if (partition === undefined) return
-  partition.isClosing = true
-  worker.appended.ring()
+  end(worker, partition)
+}
+
+/** Lets a partition end its batch, and wakes it. */
+const end = <E, R>({ appended }: Work<E, R>, { closing }: Owned): void => {
+  closing.ring()
+  appended.ring()
 }
 
 const takeOne = <E, R>(members: Members<E, R>, attendance: Attendance) =>
@@ -116,7 +150,12 @@ const takeOne = <E, R>(members: Members<E, R>, attendance: Attendance) =>
 const follow = <E, R>(members: Members<E, R>, lease: Lease): Effect.Effect<void, never, R> => {
   const { ended, owned, worker } = members
   const { checkpoints, meter, report } = worker
-  const isClosing = () => members.isClosing || owned.get(lease.index)?.isClosing === true
+  const closing = Signal.make()
+  const partition = {
+    ...worker,
+    isClosing: () => members.isClosing || closing.count() > 0,
+    closing: Effect.suspend(() => members.isClosing ? Effect.void : closing.wait(0, Duration.infinity))
+  }
   const given = Effect.exit(checkpoints.release(lease)).pipe(
     Effect.zipRight(Effect.sync(() => {
       owned.delete(lease.index)
@@ -125,9 +164,9 @@ const follow = <E, R>(members: Members<E, R>, lease: Lease): Effect.Effect<void,
       ended.ring()
     }))
   )
-  const following = Effect.ensuring(Partition.follow({ ...worker, isClosing }, lease), given)
+  const following = Effect.ensuring(Partition.follow(partition, lease), given)
   return Effect.map(Effect.forkDaemon(Effect.interruptible(following)), (fiber) => {
-    owned.set(lease.index, { fiber, isClosing: false })
+    owned.set(lease.index, { fiber, closing })
     report.owned.add(lease.index)
     meter.owned(report.owned.size)
   })
@@ -139,10 +178,11 @@ const close = <E, R>(
   closeWithin: Duration.Duration
 ): Effect.Effect<void> =>
   Effect.gen(function*() {
-    const { owned, worker: { appended, checkpoints, key, owner } } = members
+    const { owned, worker } = members
+    const { checkpoints, key, owner } = worker
     members.isClosing = true
+    owned.forEach((partition) => end(worker, partition))
     yield* Fiber.interrupt(attending)
-    appended.ring()
     const fibers = Array.from(owned.values(), ({ fiber }) => fiber)
     // a test that has stopped the clock must still be able to close
     yield* Fiber.awaitAll(fibers).pipe(

@@ -7,9 +7,11 @@ import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
 import * as Either from "effect/Either"
 import * as Exit from "effect/Exit"
+import * as Option from "effect/Option"
 import * as Schedule from "effect/Schedule"
 import type * as Position from "../../Position.js"
 import { linked } from "../traceContext.js"
+import { advance } from "./advancing.js"
 import type { Item } from "./definition.js"
 import * as Failures from "./failures.js"
 import { followingOf, streamsToCheck } from "./following.js"
@@ -17,7 +19,7 @@ import { within } from "./handlerTimeout.js"
 import type { Lease, ParkedEvent } from "./model.js"
 import { backOffMillis, noteFailure } from "./noteFailure.js"
 import { renewing } from "./renewing.js"
-import type { Batch, Deliver, Delivered, Site } from "./worker.js"
+import { type Batch, type Deliver, type Delivered, type Site, unlessClosing } from "./worker.js"
 
 export const make = <E, Err, R>(options: {
   readonly handle: (event: E) => Effect.Effect<unknown, Err, R>
@@ -44,10 +46,11 @@ export const make = <E, Err, R>(options: {
  * Checks before anything is sent that the lease is not lost, and that the checkpoint may advance past the batch: it
  * advances it, and takes that back.
  */
-const check = <E>({ checkpoints, options }: Site, lease: Lease, { items, to }: Batch<E>) =>
-  checkpoints.advance(
+const check = <E>(site: Site, lease: Lease, { items, to }: Batch<E>) =>
+  advance(
+    site,
     lease,
-    { to, handled: 0, ttl: options.ttl, streams: streamsToCheck(options, items) },
+    { to, handled: 0, ttl: site.options.ttl, streams: streamsToCheck(site.options, items) },
     (parked): Effect.Effect<never, Checked> => Effect.fail({ _tag: "Checked", parked })
   ).pipe(Effect.catchTag("Checked", Effect.succeed))
 
@@ -79,6 +82,7 @@ const handleStream = <E, Err, R>(
       }
       if (site.isClosing()) return
       const outcome = yield* handleOne(site, handle, item)
+      if (outcome === undefined) return
       outcomes.set(item, outcome)
       if (outcome._tag === "Done") continue
       if (poison === "stop") return
@@ -86,12 +90,15 @@ const handleStream = <E, Err, R>(
     }
   })
 
-/** Handles an event, and repeats it: without end after a failure that passes, else by the schedule of the options. */
+/**
+ * Handles an event, and repeats it: without end after a failure that passes, else by the schedule of the options. Gives
+ * `undefined` if the layer is closed before it is tried again.
+ */
 const handleOne = <E, Err, R>(
   site: Site,
   handle: (event: E) => Effect.Effect<unknown, Err, R>,
   item: Item<E>
-): Effect.Effect<{ readonly _tag: "Done" } | Poison, never, R> =>
+): Effect.Effect<{ readonly _tag: "Done" } | Poison | undefined, never, R> =>
   Effect.gen(function*() {
     const { isPassing, retry, timeout } = site.options
     const { event } = item
@@ -106,15 +113,17 @@ const handleOne = <E, Err, R>(
       noteFailure(site, failure._tag === "Passing" ? "Passing" : "Poison", reason, yield* Clock.currentTimeMillis)
       if (failure._tag === "Passing") {
         passing += 1
-        yield* Effect.sleep(backOffMillis(passing))
-      } else if (Exit.isFailure(yield* Effect.exit(driver.next(reason)))) {
-        return { _tag: "Poison", reason }
+        yield* unlessClosing(site, Effect.sleep(backOffMillis(passing)))
+      } else {
+        const next = yield* unlessClosing(site, Effect.exit(driver.next(reason)))
+        if (Option.exists(next, Exit.isFailure)) return { _tag: "Poison", reason }
       }
+      if (site.isClosing()) return undefined
     }
   })
 
 const finish = <E>(
-  { checkpoints, key, meter, options }: Site,
+  site: Site,
   lease: Lease,
   { items, outcomes, to }: {
     readonly items: ReadonlyArray<Item<E>>
@@ -123,6 +132,7 @@ const finish = <E>(
   }
 ): Effect.Effect<Delivered, unknown> =>
   Effect.gen(function*() {
+    const { checkpoints, key, meter, options } = site
     const time = Math.trunc(yield* Clock.currentTimeMillis)
     const isFinished = (item: Item<E>) => {
       const outcome = outcomes.get(item)
@@ -132,7 +142,8 @@ const finish = <E>(
     const finished = unfinished < 0 ? items : items.slice(0, unfinished)
     const end = unfinished < 0 ? to : finished.at(-1)?.position ?? lease.position
     const parked = finished.flatMap((item) => parkedOf(item, outcomes.get(item), time))
-    const advanced = yield* checkpoints.advance(
+    const advanced = yield* advance(
+      site,
       lease,
       { to: end, handled: finished.length, ttl: options.ttl, streams: [] },
       () => parked.length === 0 ? Effect.void : checkpoints.park(key, parked)

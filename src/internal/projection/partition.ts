@@ -19,6 +19,7 @@ import type * as EventStore from "../../EventStore.js"
 import * as Position from "../../Position.js"
 import { linksTo } from "../traceContext.js"
 import { inSpan, isTraced } from "../tracing.js"
+import { advance } from "./advancing.js"
 import { batches } from "./batches.js"
 import type { Item } from "./definition.js"
 import * as Failures from "./failures.js"
@@ -27,7 +28,7 @@ import type { Lease } from "./model.js"
 import { backOffMillis, noteFailure } from "./noteFailure.js"
 import { renewing } from "./renewing.js"
 import * as Telemetry from "./telemetry.js"
-import type { Batch, Delivered, Worker } from "./worker.js"
+import { type Batch, type Delivered, unlessClosing, type Worker } from "./worker.js"
 
 /** Ends when the lease is lost or the partition is stopped, or when the layer is closed. */
 export const follow = <E, R>(worker: Worker<E, R>, lease: Lease): Effect.Effect<void, never, R> =>
@@ -174,7 +175,9 @@ const handle = <E, R>(run: Run<E, R>, batch: Batch<E>): Effect.Effect<void, Ende
       Effect.zipRight(handle(run, { items: first, to: first[half - 1].position })),
       Effect.zipRight(
         Effect.suspend(() =>
-          run.hold === undefined ? handle(run, { ...batch, items: batch.items.slice(half) }) : Effect.void
+          run.hold === undefined && !run.worker.isClosing()
+            ? handle(run, { ...batch, items: batch.items.slice(half) })
+            : Effect.void
         )
       )
     )
@@ -192,10 +195,12 @@ const again = <E, R>(run: Run<E, R>, batch: Batch<E>, reason: string): Effect.Ef
     while (true) {
       // a failed attempt has not extended the lease
       yield* renewInTime(run)
-      const exit = yield* Effect.raceFirst(Effect.exit(driver.next(last)), renewing(run.worker, run.lease)).pipe(
+      const next = unlessClosing(run.worker, Effect.exit(driver.next(last)))
+      const exit = yield* Effect.raceFirst(next, renewing(run.worker, run.lease)).pipe(
         Effect.catchAll(() => settle(run, { _tag: "Lost" }))
       )
-      if (Exit.isFailure(exit)) return yield* poison(run, item, batch.to, last)
+      if (Option.isNone(exit)) return yield* Effect.fail(ended)
+      if (Exit.isFailure(exit.value)) return yield* poison(run, item, batch.to, last)
       const failure = yield* attempt(run, batch)
       if (failure === undefined) return
       if (failure._tag !== "Poison") return yield* settle(run, failure)
@@ -313,7 +318,8 @@ const poison = <E, R>(
   if (options.poison === "stop") return stop(run, Option.some(item.position), reason)
   return Effect.gen(function*() {
     const time = Math.trunc(yield* Clock.currentTimeMillis)
-    const advanced = yield* checkpoints.advance(
+    const advanced = yield* advance(
+      run.worker,
       run.lease,
       { to, handled: 0, ttl: options.ttl, streams: [item.stream] },
       (parked) =>
@@ -382,5 +388,5 @@ const backOff = <E, R>(run: Run<E, R>, reason: string): Effect.Effect<void> =>
     const now = yield* Clock.currentTimeMillis
     noteFailure(run.worker, "Passing", reason, now)
     run.idle += 1
-    yield* Effect.sleep(backOffMillis(run.idle))
+    yield* unlessClosing(run.worker, Effect.sleep(backOffMillis(run.idle)))
   })

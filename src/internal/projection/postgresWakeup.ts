@@ -5,7 +5,7 @@
 // if one does not arrive, it connects again. Readers that get no hint look at the feed themselves.
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
-import * as Schedule from "effect/Schedule"
+import * as Random from "effect/Random"
 import type * as Scope from "effect/Scope"
 import * as Signal from "../signal.js"
 import * as Telemetry from "./telemetry.js"
@@ -47,24 +47,26 @@ interface Listening {
   /** Rings after appends of other processes, and when some may have been missed. */
   readonly ring: () => void
   readonly id: string
+  /** How often a connection failed since one worked. */
+  failures: number
 }
 
 /** Listens and sends hints until the scope closes. A failure is followed by another connection. */
 export const run = (
-  options: Pick<Listening, "client" | "channel" | "every" | "appended" | "ring">
+  options: Omit<Listening, "id" | "failures">
 ): Effect.Effect<void, never, Scope.Scope> => {
-  const listening = { ...options, id: crypto.randomUUID() }
-  const always = Effect.scoped(session(listening)).pipe(
-    Effect.tapError(Telemetry.disconnected),
-    Effect.retry(
-      Schedule.exponential("50 millis").pipe(
-        Schedule.jittered,
-        Schedule.union(Schedule.spaced("5 seconds"))
-      )
-    )
-  )
-  return Effect.asVoid(Effect.forkScoped(Effect.interruptible(always)))
+  const listening: Listening = { ...options, id: crypto.randomUUID(), failures: 0 }
+  const once = Effect.catchAll(Effect.scoped(session(listening)), (reason) =>
+    Effect.gen(function*() {
+      yield* Telemetry.disconnected(reason)
+      const part = yield* Random.nextRange(0.8, 1.2)
+      yield* Effect.sleep(part * reconnectMillis(listening.failures))
+      listening.failures += 1
+    }))
+  return Effect.asVoid(Effect.forkScoped(Effect.interruptible(Effect.forever(once))))
 }
+
+const reconnectMillis = (failures: number): number => Math.min(50 * 2 ** Math.min(failures, 12), 5_000)
 
 const silence = "the connection is silent"
 
@@ -108,17 +110,22 @@ const connected = (
 
 /** Sends a hint after appends, or now and then to hear whether the connection still works. */
 const hinting = (
-  { appended, channel, every, id }: Listening,
+  listening: Listening,
   client: Client,
   heard: Signal.Signal
 ): Effect.Effect<never, string> => {
+  const { appended, channel, every, id } = listening
   const once = Effect.suspend(() => {
     const appends = appended.count()
     const answers = heard.count()
     return attempt(() => client.query("SELECT pg_notify($1, $2)", [channel, id])).pipe(
       Effect.zipRight(Effect.suspend(() => heard.wait(answers, answerWithin))),
       Effect.timeoutFail({ duration: "10 seconds", onTimeout: () => silence }),
-      Effect.zipRight(Effect.suspend(() => heard.count() > answers ? Effect.sleep(every) : Effect.fail(silence))),
+      Effect.zipRight(Effect.suspend(() => {
+        if (heard.count() === answers) return Effect.fail(silence)
+        listening.failures = 0
+        return Effect.sleep(every)
+      })),
       Effect.zipRight(Effect.suspend(() => appended.wait(appends, beat)))
     )
   })

@@ -55,7 +55,7 @@ export const promote = <A, E, R>(
   timeout: Duration.DurationInput
 ): Effect.Effect<void, E | PromotionError, CheckpointStore | R> =>
   Effect.flatMap(CheckpointStore, (checkpoints) => {
-    const state = { detail: "it did not catch up with the active version", isSwitching: false }
+    const state = { detail: "it did not catch up with the active version", isSwitching: false, tries: 0 }
     const attempt: Effect.Effect<void, E | PromotionError, R> = Effect.gen(function*() {
       const active = yield* Looking.activeOf(checkpoints, key.name)
       // a stopped partition would never get there, and the hold would stop the others as well
@@ -66,7 +66,13 @@ export const promote = <A, E, R>(
       const at = yield* checkpoints.hold([active, key], holdMillis)
       const isThere = ({ partitions }: Registered) => partitions.every(({ position }) => position === at)
       const together = Effect.zip(until(checkpoints, active, isThere), until(checkpoints, key, isThere))
-      yield* Effect.timeoutOption(together, holdMillis)
+      const reached = yield* Effect.timeoutOption(together, holdMillis)
+      if (Option.isNone(reached)) {
+        // a partition fails again and again: the others must not wait for it all the time
+        yield* Effect.sleep(holdMillis * 2 ** Math.min(state.tries, 4))
+        state.tries += 1
+        return yield* attempt
+      }
       state.isSwitching = true
       const swapped = yield* checkpoints.promote(key, swap)
       state.isSwitching = false

@@ -1,6 +1,7 @@
 // What the loops of a subscription work with.
 import type * as Duration from "effect/Duration"
-import type * as Effect from "effect/Effect"
+import * as Effect from "effect/Effect"
+import * as Option from "effect/Option"
 import type * as Schedule from "effect/Schedule"
 import type { CheckpointStore } from "../../CheckpointStore.js"
 import type { EventStore } from "../../EventStore.js"
@@ -66,6 +67,14 @@ export interface Site {
   readonly local: Local
   readonly report: LocalReport
   readonly meter: Counters.Projections
-  /** Whether the layer is being closed. */
+  /** Whether the partition is given back, or the layer is being closed. */
   readonly isClosing: () => boolean
+  /** Ends when that begins. */
+  readonly closing: Effect.Effect<void>
 }
+
+/** Waits, but no longer than until the partition is given back or the layer is closed: then it gives `None`. */
+export const unlessClosing = <A>(
+  { closing }: Pick<Site, "closing">,
+  waiting: Effect.Effect<A>
+): Effect.Effect<Option.Option<A>> => Effect.raceFirst(Effect.asSome(waiting), Effect.as(closing, Option.none()))

@@ -8,9 +8,9 @@ export const bugs: ReadonlyArray<Bug & { readonly seed: number }> = [
     file: "internal/projection/inTransaction.ts",
     changes: [
       [
-        "  return checkpoints.advance(lease, { to, handled: items.length, ttl, streams }, (parked) => {",
+        "  return advance(site, lease, { to, handled: items.length, ttl, streams }, (parked) => {",
         "  const first = handle(Arr.filterMap(items, ({ event }) => Either.getRight(event)) as never)\n" +
-        "  return Effect.zipRight(first, checkpoints.advance(lease, { to, handled: items.length, ttl, streams }, (parked) => {"
+        "  return Effect.zipRight(first, advance(site, lease, { to, handled: items.length, ttl, streams }, (parked) => {"
       ],
       ["? within(Effect.suspend(() => handle(events)), timeout)", "? Effect.void"],
       ["parkAll(site, following))\n  })", "parkAll(site, following))\n  }))"]

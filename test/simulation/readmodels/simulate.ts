@@ -232,7 +232,6 @@ const build = (world: World, process: Process, scope: Scope.Scope, shape: Shape)
         Effect.provideService(EventStore.EventStore, events),
         Effect.provideService(CheckpointStore.CheckpointStore, checkpoints),
         Effect.provideService(Wakeup.Wakeup, {
-          name: "simulated",
           // hints get lost, or come twice
           subscribe: (_, ring) =>
             Effect.asVoid(Effect.acquireRelease(

@@ -1,0 +1,46 @@
+// When a process holds the partitions of a subscription, so that their number can change. Pure.
+//
+// All partitions have to reach the same position, and the first ones wait for the last one. A partition whose next event
+// fails again and again, for a reason that passes, would let them wait without end. So a process lets them go when none has
+// moved for a while, and waits for four times as long, until the next try. Each try lasts twice as long as the one before.
+import * as Option from "effect/Option"
+import type { PartitionState } from "./model.js"
+
+export interface Change {
+  /** Where the partitions were at the last look. */
+  readonly positions: string
+  /** When one of them moved last, or when the try began. Milliseconds. */
+  readonly moved: number
+  /** For how long none has to move until the try ends. */
+  readonly patience: number
+  /** No partition is held before that. */
+  readonly next: number
+}
+
+/** Begins the first try. */
+export const begin = (now: number, ttl: number): Change => ({ positions: "", moved: now, patience: 2 * ttl, next: now })
+
+/** Whether to hold the partitions until the next look. */
+export const look = (
+  change: Change,
+  partitions: ReadonlyArray<Pick<PartitionState, "position" | "hold">>,
+  now: number
+): readonly [isHolding: boolean, change: Change] => {
+  const positions = partitions.map(({ position }) => position).join()
+  if (now < change.next) {
+    // other processes end their tries at the same time as this one
+    const isHeld = partitions.some(({ hold }) => Option.isSome(hold))
+    const next = isHeld ? Math.max(change.next, now + rest * change.patience / 2) : change.next
+    return [false, { ...change, positions, moved: next, next }]
+  }
+  const moved = positions === change.positions ? change.moved : now
+  if (now - moved < change.patience) return [true, { ...change, positions, moved }]
+  const next = now + rest * change.patience
+  return [false, { positions, moved: next, patience: Math.min(change.patience * 2, longest), next }]
+}
+
+/** How many times as long as a try the rest after it is. */
+const rest = 4
+
+/** More than the time limit of a handler, by default. */
+const longest = 60_000
