@@ -3,7 +3,7 @@
  *
  * @since 0.1.0
  */
-import * as Context from "effect/Context"
+import type * as Context from "effect/Context"
 import type * as DateTime from "effect/DateTime"
 import * as Effect from "effect/Effect"
 import * as Either from "effect/Either"
@@ -12,11 +12,10 @@ import * as Option from "effect/Option"
 import type * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
 import type * as Aggregate from "./Aggregate.js"
-import * as Event from "./Event.js"
-import * as EventStore from "./EventStore.js"
+import type * as Event from "./Event.js"
+import type * as EventStore from "./EventStore.js"
 import * as EventTime from "./internal/eventTime.js"
 import type { Baseline } from "./internal/repository/baseline.js"
-import * as Commands from "./internal/repository/commands.js"
 import type {
   CreateSnapshotError,
   ExecuteError,
@@ -24,19 +23,18 @@ import type {
   LoadError,
   VersionNotReached
 } from "./internal/repository/errors.js"
+import * as Executing from "./internal/repository/executing.js"
 import * as History from "./internal/repository/history.js"
 import { loadAt } from "./internal/repository/loadAt.js"
 import { load } from "./internal/repository/loads.js"
 import { makeServices } from "./internal/repository/makeServices.js"
-import * as Metadata from "./internal/repository/metadata.js"
 import type { CreatedSnapshot, Executed, Loaded, Verification } from "./internal/repository/model.js"
 import * as Options from "./internal/repository/options.js"
 import type { Services } from "./internal/repository/services.js"
 import * as Snapshots from "./internal/repository/snapshots.js"
-import * as Source from "./internal/repository/source.js"
-import { decideStored } from "./internal/repository/storedEvents.js"
 import { verify } from "./internal/repository/verification.js"
 import * as Watching from "./internal/repository/watching.js"
+import * as Holding from "./internal/repository/writer.js"
 import * as Recorded from "./internal/store/recorded.js"
 import type { InvalidOption } from "./InvalidOption.js"
 import type * as SnapshotStore from "./SnapshotStore.js"
@@ -72,6 +70,7 @@ export type {
   VerifyOptions,
   VerifySample
 } from "./internal/repository/options.js"
+export type { HoldOptions, Writer, WriterExecute } from "./internal/repository/writer.js"
 
 /**
  * The repository of an aggregate, with that aggregate as its type parameter.
@@ -165,6 +164,20 @@ export interface Repository<in out A extends Aggregate.Any> {
   readonly verify: (id: Aggregate.Id<A>, options?: Options.VerifyOptions) => Effect.Effect<Verification, LoadError>
 
   /**
+   * Makes a writer that keeps the state of one aggregate in memory, for a program that sends all commands of an
+   * aggregate through one place. A command then takes one round trip instead of two. Other writers may append at the
+   * same time. The writer loads the state with its first operation, and keeps it until the scope closes.
+   *
+   * The writer decides on the same state value that it returns, so a program must not change that value. A restore of
+   * an older database below a running writer is noticed by its loads and snapshots, and not by its commands: start the
+   * processes again after a restore.
+   */
+  readonly hold: (
+    id: Aggregate.Id<A>,
+    options?: Holding.HoldOptions
+  ) => Effect.Effect<Holding.Writer<A>, InvalidOption, Scope.Scope>
+
+  /**
    * Waits until no background snapshot is pending. Inside a transaction it returns at once, because the workers may
    * need the connection that the transaction holds.
    */
@@ -253,33 +266,11 @@ function makeOf<Name extends string, Id, State, Event, Command, Rejection>(
     const span = <A, E>(name: string, id: Id, effect: Effect.Effect<A, E>): Effect.Effect<A, E> =>
       Watching.operation(services, name, id, effect)
 
-    const executeAll = (
-      id: Id,
-      commands: ReadonlyArray<Command>,
-      options: Options.ExecuteOptions | undefined
-    ): Effect.Effect<Executed<State, Event>, Rejection | ExecuteError> =>
-      Effect.withFiberRuntime((fiber) => {
-        const own = Options.ofCommand(aggregate.name, options)
-        if (Either.isLeft(own)) return typeof own.left === "string" ? invalidOptions("append", own.left) : own.left
-        const ambient = Options.ambientMetadata(Context.get(fiber.currentContext, Event.CurrentMetadata))
-        if (Either.isLeft(ambient)) return invalidOptions("append", ambient.left)
-        const { commandId, expectedVersion, metadata } = own.right
-        return Watching.command(services, fiber, { id, commands }, (trace, watch) =>
-          Commands.execute({
-            services,
-            id,
-            decide: (state) => decideStored(aggregate, state, commands),
-            source: Source.make(services.loadable, aggregate.state),
-            expected: expectedVersion,
-            commandId,
-            metadata: Metadata.ofCommand(ambient.right, trace, commandId, metadata),
-            watch
-          }))
-      })
+    const executeAll = Executing.make(aggregate, services)
 
     return {
       execute: (id, command, options) => executeAll(id, [command], options),
-      executeAll,
+      executeAll: (id, commands, options) => executeAll(id, commands, options),
       load: (id) =>
         span(
           "Repository.load",
@@ -298,22 +289,38 @@ function makeOf<Name extends string, Id, State, Event, Command, Rejection>(
               id,
               Effect.map(loadAt(services, id, point), (baseline) => toLoaded(id, baseline))
             )
-            : invalidOptions("read", problem)
+            : Executing.invalidOptions("read", problem)
         }),
       history: (id, options) =>
         Stream.suspend(() => {
           const range = Options.rangeOf(options)
           return Either.isLeft(range)
-            ? Stream.fail(invalidOptions("read", range.left))
+            ? Stream.fail(Executing.invalidOptions("read", range.left))
             : History.read(services, id, range.right)
         }),
-      createSnapshot: (id) => span("Repository.createSnapshot", id, Snapshots.create(services, id)),
+      createSnapshot: (id) =>
+        span(
+          "Repository.createSnapshot",
+          id,
+          Snapshots.create(services, services.loader.load(id, { unbounded: true }))
+        ),
       verify: (id, options) =>
         Effect.suspend(() => {
           const remove = Options.removeOf(options)
           return Either.isLeft(remove)
-            ? invalidOptions("read", remove.left)
+            ? Executing.invalidOptions("read", remove.left)
             : span("Repository.verify", id, verify(services, id, remove.right))
+        }),
+      hold: (id, options = {}) =>
+        Effect.map(Holding.make(services, id, aggregate.state, options, toLoaded), (writer) => {
+          const decided = (commands: ReadonlyArray<Command>, options?: Options.ExecuteOptions) =>
+            writer.withHeld((held) => executeAll(id, commands, options, held))
+          return {
+            execute: (command, options) => decided([command], options),
+            executeAll: decided,
+            load: span("Repository.load", id, writer.load),
+            createSnapshot: span("Repository.createSnapshot", id, writer.createSnapshot)
+          }
         }),
       awaitPendingSnapshots: awaitPending(services)
     }
@@ -376,9 +383,3 @@ const awaitPending = <Id, State, Event>(
   snapshotter === undefined
     ? Effect.void
     : Effect.flatMap(inTransaction, (open) => open ? Effect.void : snapshotter.awaitPending)
-
-const invalidOptions = (
-  operation: EventStore.EventStoreError["operation"],
-  detail: string
-): EventStore.EventStoreError =>
-  new EventStore.EventStoreError({ operation, reason: "InvalidInput", mayHaveAppended: false, detail })

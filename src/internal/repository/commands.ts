@@ -1,7 +1,7 @@
 // Executes commands.
 // Mechanism: load, decide, append at the loaded version. If another writer appended first, the command folds the new
 // events onto its state and decides again. If a command with an id has appended nothing, it looks for an earlier try
-// before it answers.
+// before it answers. A writer has no load: it decides on the state that it holds.
 // Cost: the load, one round trip for the append, and two more for each lost race.
 import * as Clock from "effect/Clock"
 import * as Context from "effect/Context"
@@ -18,6 +18,7 @@ import * as Appending from "./appending.js"
 import type { Baseline } from "./baseline.js"
 import * as CommandIds from "./commandIds.js"
 import { EventEncodeError, type ExecuteError, InvalidCommand } from "./errors.js"
+import type { Held } from "./held.js"
 import { load } from "./loads.js"
 import type { Executed, Written } from "./model.js"
 import * as Repeats from "./repeats.js"
@@ -34,6 +35,8 @@ export interface Execution<in out Id, in out State, in out Event, out Rejection>
   readonly decide: (state: State) => Decision<State, Event, Rejection>
   /** The source from which the state is folded again, after a conflict or for a snapshot. */
   readonly source: Source<State>
+  /** Exists for a command of a writer, which holds the state. */
+  readonly held: Held<State> | undefined
   /** The version that the caller expects. Default: any. */
   readonly expected: ExpectedVersion.ExpectedVersion | undefined
   /** The id under which the commands count once. Default: they count each time. */
@@ -55,33 +58,61 @@ type Outcome<State, Event, Rejection> = Effect.Effect<
 export const execute = <Id, State, Event, Rejection>(
   execution: Execution<Id, State, Event, Rejection>
 ): Effect.Effect<Executed<State, Event>, Rejection | ExecuteError> => {
-  const { id, services, source, watch } = execution
+  const { held, id, services, source, watch } = execution
   // 1. load
-  const loaded = load(services, id, { mayWrite: true, source })
-  const executed = Effect.flatMap(loaded, (baseline) =>
+  const loading = load(services, id, { mayWrite: true, source })
+  const begin = (baseline: Baseline<State>, isCurrent: boolean) =>
     Effect.catchIf(
-      decideAndAppend(execution, baseline, 1),
+      decideAndAppend(execution, baseline, 1, isCurrent),
       isConflict,
       (conflict) => readOnAndDecide(execution, baseline, conflict)
-    ))
+    )
+  const executed = Effect.suspend(() => {
+    const taken = held === undefined ? Option.none() : held.take()
+    return Option.isNone(taken)
+      ? Effect.flatMap(loading, (baseline) => begin(baseline, true))
+      : begin(taken.value, false)
+  })
   return Effect.flatten(watch === undefined ? executed : Effect.onExit(executed, watch.ended))
 }
 
+/**
+ * `isCurrent`: the state was read for this command. A held state may be old. An append proves that it is not; before any
+ * other answer the command reads on and decides again.
+ */
 const decideAndAppend = <Id, State, Event, Rejection>(
   execution: Execution<Id, State, Event, Rejection>,
   baseline: Baseline<State>,
-  attempt: number
+  attempt: number,
+  isCurrent: boolean
 ): Outcome<State, Event, Rejection> =>
   Effect.suspend((): Outcome<State, Event, Rejection> => {
-    const { id, services, source, watch } = execution
+    const { held, id, services, source, watch } = execution
     const { stream, version } = baseline
     if (watch !== undefined) watch.attempts = attempt
-    const afterwards = <A>(answer: A) => Effect.as(afterLoad(services, id, baseline, source), answer)
-    const unlessRepeated = (answer: Outcome<State, Event, Rejection>) => orEarlier(execution, baseline, answer)
+    const afterwards = <A>(answer: A) => Effect.as(afterLoad(services, id, baseline, { source, held }), answer)
+    const unlessRepeated = (answer: Outcome<State, Event, Rejection>) =>
+      orEarlier(
+        execution,
+        baseline,
+        held === undefined ? answer : Effect.suspend(() => {
+          held.untouched(baseline)
+          return answer
+        })
+      )
+    const readOn = () => {
+      if (watch !== undefined) watch.refused = false
+      return Effect.flatMap(
+        services.loader.advance(id, baseline, { source, onRefused: services.loads.refused }),
+        (current) => decideAndAppend(execution, current, attempt, true)
+      )
+    }
     const unexpected = unexpectedVersion(execution, stream, version, attempt)
+    if (unexpected !== undefined && !isCurrent) return readOn()
     if (unexpected !== undefined) return unlessRepeated(afterwards(Either.left(unexpected)))
     // 2. decide
     const decision = decide(execution, baseline.state)
+    if (!isCurrent && (decision._tag !== "Decided" || decision.events.length === 0)) return readOn()
     switch (decision._tag) {
       case "Threw":
         return unlessRepeated(Effect.die(decision.defect))
@@ -133,11 +164,11 @@ const append = <Id, State, Event, Rejection>(
   decided: Decided<State, Event>,
   proposed: ReadonlyArray<Event.ProposedEvent>
 ): Outcome<State, Event, Rejection> => {
-  const { commandId, id, services, source } = execution
+  const { commandId, held, id, services, source } = execution
   const { stream } = before
   const events = decided.events.map(({ event }) => event)
   const derived = commandId !== undefined
-  return Appending.append({ services, id, before, source, decided, events, proposed, derived }).pipe(
+  return Appending.append({ services, id, before, source, held, decided, events, proposed, derived }).pipe(
     Effect.flatMap((result): Outcome<State, Event, Rejection> => {
       const at = (time: DateTime.Utc) => Either.right(executedOf(stream, decided.state, events, proposed, result, time))
       // a user-provided store may give no time
@@ -215,7 +246,7 @@ const readOnAndDecide = <Id, State, Event, Rejection>(
             loader.advance(id, baseline, { source, onRefused: loads.refused }),
             (current) =>
               Effect.catchIf(
-                decideAndAppend(execution, current, attempts + 1),
+                decideAndAppend(execution, current, attempts + 1, true),
                 isConflict,
                 (next) => again(current, next, attempts + 1)
               )

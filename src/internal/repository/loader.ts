@@ -39,6 +39,12 @@ export interface Loader<in Id, in out State> {
     baseline: Baseline<State>,
     options: Required<Pick<LoadOptions<State>, "source" | "onRefused">> & { readonly source: Source<State> }
   ) => Effect.Effect<Baseline<State>, LoadError>
+  /** Reads and folds the events after a held state. If the history was rewritten, it loads. */
+  readonly proceed: (
+    id: Id,
+    baseline: Baseline<State>,
+    options: Required<Pick<LoadOptions<State>, "source" | "onRefused">> & { readonly source: Source<State> }
+  ) => Effect.Effect<Baseline<State>, LoadError>
 }
 
 export interface LoadOptions<in out State> {
@@ -97,6 +103,12 @@ export const make = <Id, State>(
       })
     })
 
+  const proceed = (id: Id, baseline: Baseline<State>, from: Folded<State>, options: LoadOptions<State>) =>
+    Effect.flatMap(
+      requestOf(loadable, id, limited, options),
+      (request) => Effect.catchIf(readOn(replay, request, baseline, from), Replay.isRewritten, () => load(id, options))
+    )
+
   return {
     load,
     replayTo: (id, version) =>
@@ -112,18 +124,14 @@ export const make = <Id, State>(
       }),
     forget: (stream) => cache?.forget(stream),
     advance: (id, baseline, options) =>
-      Effect.flatMap(requestOf(loadable, id, limited, options), (request) => {
-        const { source } = options
-        const again = source.again()
-        if (Option.isNone(again)) return load(id, options)
-        // the events that are folded once more count once
-        const from = { ...again.value, replayed: baseline.replayed }
-        const advanced = Effect.map(replay.readOn(request, from), (folded) => {
-          source.settle(folded)
-          return baselineOf(folded, baseline)
-        })
-        return Effect.catchIf(advanced, Replay.isRewritten, () => load(id, options))
-      })
+      Effect.suspend(() => {
+        const again = options.source.again()
+        return Option.isNone(again)
+          ? load(id, options)
+          // the events that are folded once more count once
+          : proceed(id, baseline, { ...again.value, replayed: baseline.replayed }, options)
+      }),
+    proceed: (id, baseline, options) => proceed(id, baseline, { ...baseline, replayed: 0 }, options)
   }
 }
 
@@ -145,6 +153,18 @@ const requestOf = <Id, State>(
       source,
       elapsed: () => Number(clock.unsafeCurrentTimeNanos() - began) / 1_000_000
     }))
+  })
+
+/** Folds the events after a state. The result has the origin of the baseline. */
+const readOn = <Id, State>(
+  replay: Replay.Replay<Id, State>,
+  request: Replay.Request<Id, State>,
+  baseline: Baseline<State>,
+  from: Folded<State>
+): Replay.Loading<State> =>
+  Effect.map(replay.readOn(request, from), (folded) => {
+    request.source?.settle(folded)
+    return baselineOf(folded, baseline)
   })
 
 const foldTail = <Id, State>(

@@ -72,6 +72,7 @@ export const makeServices = <Name extends string, Id, State, Event, Command, Rej
       verifier: verify && (yield* makeVerifier({ aggregate: name, ...verify })),
       backOff: BackOff.make(),
       hanging: new Set(),
+      writers: new Set(),
       loads: Telemetry.loads(name),
       saves: Counters.saves(name),
       commandTags: tagsOf(aggregate.command),

@@ -94,7 +94,7 @@ const resultOf = <Id, State, Event>(
     )
     // `decide` may have changed the loaded state
     const current = yield* loader.advance(id, baseline, { source, onRefused: loads.refused })
-    yield* afterLoad(services, id, current, source)
+    yield* afterLoad(services, id, current, { source, held: undefined })
     const last = recorded[recorded.length - 1]
     return {
       state: current.state,

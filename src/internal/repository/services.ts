@@ -49,6 +49,8 @@ export interface Services<in Id, in out State, in out Event> {
   readonly backOff: BackOff
   /** The streams whose sync saves passed their timeout and still run. */
   readonly hanging: Set<StreamId.StreamId>
+  /** The writers that hold a state. */
+  readonly writers: Set<{ readonly stream: StreamId.StreamId; readonly drop: () => void }>
   readonly loads: Telemetry.Loads
   readonly saves: Counters.Saves
   /** The tags that the command schema declares. */

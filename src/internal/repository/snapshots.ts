@@ -12,7 +12,9 @@ import * as SnapshotStore from "../../SnapshotStore.js"
 import { reason } from "../schema/reason.js"
 import { type Baseline, baselineOf } from "./baseline.js"
 import { contain } from "./contain.js"
-import { type CreateSnapshotError, EmptyStream } from "./errors.js"
+import { type CreateSnapshotError, EmptyStream, type LoadError } from "./errors.js"
+import type { Held } from "./held.js"
+import { saveHeld } from "./heldSaves.js"
 import type { CreatedSnapshot } from "./model.js"
 import { dueNow, notTaken, save, saveCommitted, saveDue, type SaveError, saveStored } from "./saves.js"
 import type { Services } from "./services.js"
@@ -25,6 +27,8 @@ export interface Commanded<in out State, in out Event> {
   readonly change?: SnapshotPolicy.Change<State, Event> | undefined
   /** The source of the state before the command. */
   readonly source: Source<State>
+  /** Exists for a command of a writer: its snapshots are taken of the state that it holds. */
+  readonly held: Held<State> | undefined
   /**
    * The events of the command, as the store returns them. Undefined if the store may hold other events under their ids:
    * then a save reads the stream again.
@@ -43,10 +47,10 @@ export const afterLoad = <Id, State, Event>(
   services: Services<Id, State, Event>,
   id: Id,
   baseline: Baseline<State>,
-  source?: Source<State>
+  of?: Pick<Commanded<State, Event>, "source" | "held">
 ): Effect.Effect<void, EventStore.EventStoreError> => {
   if (!services.snapshotOnLoad || services.when === undefined) return Effect.void
-  const command = source && { source, appended: noEvents, isStored: Effect.succeed(true), interrupted: false }
+  const command = of && { ...of, appended: noEvents, isStored: Effect.succeed(true), interrupted: false }
   const taken = afterAppend(services, id, baseline, command)
   return services.snapshotter !== undefined
     ? taken
@@ -63,6 +67,10 @@ export const afterAppend = <Id, State, Event>(
   Effect.flatMap(dueNow(services, baseline, command?.change), (when) => {
     if (when === undefined) return Effect.void
     const { inTransaction, snapshotter } = services
+    const held = command?.held
+    if (held !== undefined) {
+      return Effect.zipRight(noteAsked(services, held), takeHeld(services, id, baseline, when, held))
+    }
     if (snapshotter === undefined) {
       return Effect.flatMap(
         mayRollBack(services),
@@ -81,6 +89,28 @@ export const afterAppend = <Id, State, Event>(
       return Effect.yieldNow()
     })
   })
+
+/** Notes that a snapshot of a writer's state was asked for. */
+export const noteAsked = <Id, State, Event>(
+  { loadable }: Services<Id, State, Event>,
+  held: Held<State> | undefined
+): Effect.Effect<void> =>
+  Effect.clockWith((clock) => Effect.sync(() => held?.asked(loadable.schemaVersion, clock.unsafeCurrentTimeMillis())))
+
+/** Takes a snapshot of the state of a writer, which is outside of transactions. */
+export const takeHeld = <Id, State, Event>(
+  services: Services<Id, State, Event>,
+  id: Id,
+  { stream, version }: Pick<Baseline<State>, "stream" | "version">,
+  when: SnapshotPolicy.When,
+  held: Held<State>
+): Effect.Effect<void, EventStore.EventStoreError> => {
+  const { snapshotter } = services
+  const save = saveHeld(services, id, stream, when, held)
+  if (snapshotter === undefined) return SyncSaves.run(services, stream, save(() => {}), Effect.succeed(true))
+  snapshotter.offer({ stream, version, save })
+  return Effect.yieldNow()
+}
 
 /**
  * Saves before the load or the command returns. Only a state that the program cannot have changed is saved as it is:
@@ -113,10 +143,10 @@ export const saveInTime = <Id, State, Event>(
 /** Takes a snapshot for the caller, and fails if it cannot. */
 export const create = <Id, State, Event>(
   services: Services<Id, State, Event>,
-  id: Id
+  loading: Effect.Effect<Baseline<State>, LoadError | SnapshotStore.SnapshotStoreError>
 ): Effect.Effect<CreatedSnapshot<State>, CreateSnapshotError> =>
   Effect.gen(function*() {
-    const baseline = yield* services.loader.load(id, { unbounded: true })
+    const baseline = yield* loading
     const { stream } = baseline
     if (baseline.version === 0) return yield* new EmptyStream({ stream })
     if (services.policy._tag === "None") {

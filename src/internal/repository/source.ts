@@ -18,6 +18,8 @@ export interface Source<State> {
   readonly add: (page: ReadonlyArray<EventStore.TailEvent>) => void
   /** Takes the state after a load. If the events were too long to keep, the source keeps the text of the state. */
   readonly settle: (folded: Folded<State>) => void
+  /** Keeps the text of the state in place of the texts of many events, for a source that is kept for long. */
+  readonly compact: () => void
   /** Folds the state once more, and these events onto it. `None`: only the store can give it. */
   readonly again: (events?: ReadonlyArray<EventStore.TailEvent>) => Option.Option<Folded<State>>
 }
@@ -31,6 +33,7 @@ export const make = <Id, State>(
   let start: Place & { readonly state: () => Option.Option<State> } | undefined
   let pages: Array<ReadonlyArray<EventStore.TailEvent>> = []
   let length = 0
+  let kept = mostHeld
 
   const begin: Source<State>["begin"] = (state, { eventId, time, version }) => {
     start = { state, version, eventId, time }
@@ -38,8 +41,25 @@ export const make = <Id, State>(
     length = 0
   }
 
+  const again: Source<State>["again"] = (events = []) => {
+    if (start === undefined || length > mostKept) return Option.none()
+    const { eventId, state, time, version } = start
+    return Option.flatMap(state(), (state) => {
+      let folded: Folded<State> = { state, version, eventId, time, replayed: 0 }
+      for (const page of [...pages, events]) {
+        const next = loadable.fold(stream, folded, page)
+        if (Either.isLeft(next)) return Option.none()
+        folded = next.right
+      }
+      return Option.some(folded)
+    })
+  }
+
+  const beginAt = (text: string, at: Place): void => begin(() => Either.getRight(codec.decode(JSON.parse(text))), at)
+
   return {
     begin,
+    again,
     add: (page) => {
       for (const { payload } of page) length += payload.length
       if (length > mostKept) pages = []
@@ -49,24 +69,22 @@ export const make = <Id, State>(
       if (length <= mostKept) return
       const text = Snapshot.encodeState(codec, state)
       start = undefined
-      if (Either.isLeft(text)) return
-      begin(() => Either.getRight(codec.decode(JSON.parse(text.right))), { version, eventId, time })
+      if (Either.isRight(text)) beginAt(text.right, { version, eventId, time })
     },
-    again: (events = []) => {
-      if (start === undefined || length > mostKept) return Option.none()
-      const { eventId, state, time, version } = start
-      return Option.flatMap(state(), (state) => {
-        let folded: Folded<State> = { state, version, eventId, time, replayed: 0 }
-        for (const page of [...pages, events]) {
-          const next = loadable.fold(stream, folded, page)
-          if (Either.isLeft(next)) return Option.none()
-          folded = next.right
-        }
-        return Option.some(folded)
-      })
+    compact: () => {
+      if (length <= kept) return
+      const folded = again()
+      if (Option.isNone(folded)) return
+      const text = Snapshot.encodeState(codec, folded.value.state)
+      // to encode the state costs about as much as to read as much text again
+      kept = Math.max(mostHeld, Either.match(text, { onLeft: () => 2 * length, onRight: ({ length }) => length }))
+      if (Either.isRight(text)) beginAt(text.right, folded.value)
     }
   }
 }
 
 // in characters of events: many commands at a time must not keep much more than they read anyway
 const mostKept = 1_000_000
+
+// in characters of events: a process may hold many states
+const mostHeld = 32_000

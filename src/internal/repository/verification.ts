@@ -51,6 +51,7 @@ export const verify = <Id, State, Event>(
     const differences = compare(state, replayed.state, loaded.state, 20)
     if (differences.length === 0) return { _tag: "Verified", version, snapshotVersion }
     loader.forget(stream)
+    for (const { drop, stream: { id } } of services.writers) if (id === stream.id) drop()
     const removed = remove ? yield* removeUsed(services, loaded) : undefined
     // the next load may use a newer snapshot, or migrate an older one: either may be wrong too
     const next = removed !== undefined && most > (removed ? 1 : 0)
