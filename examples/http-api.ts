@@ -134,6 +134,7 @@ const ofLoad = {
 const ofExecute = {
   ...ofLoad,
   EventEncodeError: fault,
+  InlineProjectionError: fault,
   InvalidCommand: badRequest,
   InvalidCommandId: badRequest
 }

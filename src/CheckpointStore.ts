@@ -7,6 +7,7 @@ import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import type * as Option from "effect/Option"
+import type { InlineClaim, InlinePositions } from "./internal/projection/inlineModel.js"
 import * as Local from "./internal/projection/local.js"
 import * as Memory from "./internal/projection/memory.js"
 import type * as Model from "./internal/projection/model.js"
@@ -77,12 +78,12 @@ export class CheckpointStore extends Context.Tag("effect-eventsourcing/Checkpoin
    * Advances the checkpoint from the position of the lease, runs the effect, and extends the lease, in one transaction.
    * The checkpoint is first: it fails with `LeaseLost` before the effect runs if there is a new owner. Returns `Held`
    * without running the effect if the partition must not pass a position before `to`. The effect receives those of
-   * `streams` from which events are parked.
+   * `streams` from which events are parked, and whether the subscription has any inline positions.
    */
   readonly advance: <A, E, R>(
     lease: Model.Lease,
     options: Model.AdvanceOptions,
-    effect: (parked: ReadonlySet<string>) => Effect.Effect<A, E, R>
+    effect: (parked: ReadonlySet<string>, someInline: boolean) => Effect.Effect<A, E, R>
   ) => Effect.Effect<Model.Advanced<A>, E | LeaseLost | CheckpointStoreError, R>
 
   /** Stops a partition with a reason and releases the lease. A stopped partition has no owner until `resume`. */
@@ -158,6 +159,9 @@ export class CheckpointStore extends Context.Tag("effect-eventsourcing/Checkpoin
   /** Tells whether an effect that uses this context writes into the database of the checkpoints. */
   readonly sharesDatabase: (context: Context.Context<never>) => boolean
 
+  /** Keeps what inline projections have handled. `None` if the store has no transactions that an event store can share. */
+  readonly inline: Option.Option<InlinePositions>
+
   /** What this process knows of its own work. A store makes it with `CheckpointStore.makeLocal`. */
   readonly local: Local.Local
 }>() {}
@@ -174,6 +178,8 @@ export type {
   Registration,
   Stopped
 } from "./internal/projection/model.js"
+
+export type { InlineClaim, InlinePositions }
 
 export type { Local, LocalReport } from "./internal/projection/local.js"
 
@@ -255,6 +261,7 @@ export const makeEncoded = (driver: CheckpointStore["Type"]): CheckpointStore["T
     remove: (key) => on("remove", key, () => undefined, () => driver.remove(key)),
     list: driver.list,
     sharesDatabase: driver.sharesDatabase,
+    inline: driver.inline,
     local: driver.local
   })
 }

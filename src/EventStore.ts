@@ -12,13 +12,15 @@ import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import * as Stream from "effect/Stream"
 import type * as Event from "./Event.js"
-import * as ExpectedVersion from "./ExpectedVersion.js"
+import type * as ExpectedVersion from "./ExpectedVersion.js"
 import { isDate, mostInPage, noDate } from "./internal/constants.js"
+import * as Checking from "./internal/store/checking.js"
 import {
   DuplicateEventId,
   EventDecodeError,
   EventStoreError,
   HistoryGap,
+  InlineProjectionError,
   VersionConflict
 } from "./internal/store/eventErrors.js"
 import * as Input from "./internal/store/eventInput.js"
@@ -35,6 +37,8 @@ import type {
   ImportOptions,
   ImportProgress
 } from "./internal/store/importModel.js"
+import * as Inline from "./internal/store/inline.js"
+import type { Appended, InlineDriver, InlineHandler, InlineSeam } from "./internal/store/inline.js"
 import * as Listeners from "./internal/store/listeners.js"
 import * as Memory from "./internal/store/memory.js"
 import type {
@@ -74,13 +78,13 @@ export class EventStore extends Context.Tag("effect-eventsourcing/EventStore")<E
    *
    * An append may be repeated after a lost acknowledgement. If the stream already holds these event ids in this order,
    * the append succeeds with their original versions. If an exact version is expected, the stored events must follow it
-   * directly. An append of no events only checks the version.
+   * directly. Inline projections handle the events in its transaction. An append of no events only checks the version.
    */
   readonly append: (
     stream: StreamId.StreamId,
     events: ReadonlyArray<Event.ProposedEvent>,
     options: { readonly expectedVersion: ExpectedVersion.ExpectedVersion }
-  ) => Effect.Effect<AppendResult, VersionConflict | DuplicateEventId | EventStoreError>
+  ) => Effect.Effect<AppendResult, VersionConflict | DuplicateEventId | EventStoreError | InlineProjectionError>
 
   /** Reads the events of a stream in order, or backwards, page by page, as the consumer asks for more. */
   readonly read: (
@@ -144,7 +148,7 @@ export class EventStore extends Context.Tag("effect-eventsourcing/EventStore")<E
    * To resume an import that failed, run it again with the same events: it skips the events that are stored. The import
    * fails with a `VersionConflict` if a stream holds another event at the version of an imported event, or has too few
    * events before that version. It fails with a `DuplicateEventId` if an id belongs to another event. The import keeps
-   * the last event of each of its streams in memory.
+   * the last event of each of its streams in memory. Inline projections handle imported events from the feed.
    */
   readonly import: <E, R>(
     events: Stream.Stream<ImportedEvent, E, R>,
@@ -216,12 +220,16 @@ export interface ReadEventsOptions extends ReadRange {
 }
 
 export type {
+  Appended,
   EncodedImport,
   FoundEvent,
   ImportDriver,
   ImportedEvent,
   ImportOptions,
   ImportProgress,
+  InlineDriver,
+  InlineHandler,
+  InlineSeam,
   ReaderOptions,
   ReplaySeam,
   SharedDatabase,
@@ -242,7 +250,7 @@ export type {
   StreamsOptions
 } from "./internal/store/feedModel.js"
 
-export { DuplicateEventId, EventDecodeError, EventStoreError, HistoryGap, VersionConflict }
+export { DuplicateEventId, EventDecodeError, EventStoreError, HistoryGap, InlineProjectionError, VersionConflict }
 
 /**
  * The interface of a driver, which stores payloads as text. {@link makeEncoded} adds validation, encoding and paging.
@@ -282,6 +290,8 @@ export interface Encoded {
   readonly inTransaction: ReplaySeam["inTransaction"]
   /** Needed if a failed statement aborts the transaction, as on PostgreSQL. Default: `Effect.exit`. */
   readonly attempt?: ReplaySeam["attempt"] | undefined
+  /** Needed for inline projections. */
+  readonly inline?: InlineDriver | undefined
 }
 
 /**
@@ -302,6 +312,7 @@ export interface Encoded {
  */
 export const makeEncoded = (driver: Encoded): EventStore["Type"] => {
   const listeners = Listeners.make()
+  const inline = Inline.make(driver)
   return EventStore.of({
     append: (given, events, options) =>
       Effect.clockWith((clock) =>
@@ -313,11 +324,11 @@ export const makeEncoded = (driver: Encoded): EventStore["Type"] => {
             return typeof problem === "string" ? problem : () => problem
           }
           const { events: encoded, expected } = input.right
-          if (!Arr.isNonEmptyReadonlyArray(encoded)) return () => checkVersion(driver, stream, expected)
+          if (!Arr.isNonEmptyReadonlyArray(encoded)) return () => Checking.version(driver, stream, expected)
           const time = clock.unsafeCurrentTimeMillis()
           // a time outside the range of a date could be stored, but not read back
           if (!isDate(time)) return `the Clock gives ${time} for the time, which is ${noDate}`
-          return () => listeners.after(driver.append({ stream, events: encoded, expected, time: Math.trunc(time) }))
+          return () => listeners.after(inline.append({ stream, events: encoded, expected, time: Math.trunc(time) }))
         })
       ),
     read: (stream, options) =>
@@ -370,7 +381,8 @@ export const makeEncoded = (driver: Encoded): EventStore["Type"] => {
         })),
       inTransaction: driver.inTransaction,
       attempt: driver.attempt ?? Effect.exit,
-      onAppend: listeners.add
+      onAppend: listeners.add,
+      inline: inline.seam
     }
   })
 }
@@ -406,15 +418,3 @@ export const makeMemory: Effect.Effect<EventStore["Type"]> = Effect.sync(() => m
  * @category layers
  */
 export const layerMemory: Layer.Layer<EventStore> = Layer.effect(EventStore, makeMemory)
-
-const checkVersion = (
-  driver: Encoded,
-  stream: StreamId.StreamId,
-  expected: ExpectedVersion.ExpectedVersion
-): Effect.Effect<AppendResult, VersionConflict | EventStoreError> => {
-  const { max, min } = ExpectedVersion.bounds(expected)
-  return Effect.flatMap(driver.version(stream), (version) =>
-    version < min || version > max
-      ? new VersionConflict({ stream, expected, actual: version })
-      : Effect.succeed({ version, position: Option.none(), time: Option.none(), duplicate: false }))
-}

@@ -133,6 +133,7 @@ export const feedHeldBack: Metric.Metric.Gauge<number> = Metric.fromMetricKey(Co
 export const feedLag: Metric.Metric.Gauge<number> = Metric.fromMetricKey(Counters.feedLag)
 
 export {
+  projectionDeferred,
   projectionFailures,
   projectionHandled,
   projectionLag,

@@ -12,12 +12,12 @@ import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import type { CheckpointStore } from "./CheckpointStore.js"
 import type { EventStore } from "./EventStore.js"
+import { booleanProblem, isRecord } from "./internal/options.js"
 import * as Definition from "./internal/projection/definition.js"
 import * as Handlers from "./internal/projection/handlers.js"
 import * as InTransaction from "./internal/projection/inTransaction.js"
 import type { CommonOptions } from "./internal/projection/projectionOptions.js"
 import * as Start from "./internal/projection/start.js"
-import type { Deliver } from "./internal/projection/worker.js"
 import { quote } from "./internal/text.js"
 import * as Position from "./Position.js"
 
@@ -58,7 +58,14 @@ export interface Projection<in out E, out Err, out R> {
  * @since 0.1.0
  * @category models
  */
-export interface Options extends CommonOptions {}
+export interface Options extends CommonOptions {
+  /**
+   * Whether events are also handled in the transaction of their append. The read model then never lags behind the appends
+   * of this process, and a failure of the handler fails the append. Both stores must be SQL stores on one `SqlClient`.
+   * Default false.
+   */
+  readonly inline?: boolean | undefined
+}
 
 export type {
   AnySelectable,
@@ -231,6 +238,10 @@ export const only: <A extends Definition.AnySelectable, const Tag extends Defini
  * version, or with the error of a store. After that it does not fail: failures that pass are repeated, an event that
  * cannot be handled is treated as the option `poison` says, and `Projections.status` shows both.
  *
+ * With `inline`, events are handled in the transaction of their append as far as the earlier events of their stream were
+ * handled. What was not handled there (older events, imports, appends of processes without the option) is handled from
+ * the feed. Each event counts once, and the option can be switched at any time, in one process after the other.
+ *
  * @example
  * ```ts
  * import { Effect, Either, Layer, Ref, Schema } from "effect"
@@ -266,16 +277,18 @@ export const layer = <E, Err, R>(
   projection: Projection<E, Err, R>,
   options?: Options
 ): Layer.Layer<never, Start.StartError, EventStore | CheckpointStore | R> =>
-  Layer.scopedDiscard(Start.start(
-    { ...startable(projection), deliver: delivery(projection), from: Effect.succeed(Position.start) },
-    options
-  ))
-
-const startable = <E, Err, R>({ name, reading, version }: Projection<E, Err, R>) => ({
-  kind: "Projection" as const,
-  name,
-  version,
-  reading
-})
-
-const delivery = <E, Err, R>({ handle }: Projection<E, Err, R>): Deliver<E, R> => InTransaction.make(handle)
+  Layer.scopedDiscard(Effect.suspend(() => {
+    const { handle, name, reading, version } = projection
+    const { inline, ...common } = isRecord(options) ? options : {}
+    const problem = booleanProblem(`Projection ${quote(name)} inline`, inline ?? false)
+    if (problem !== undefined) return problem
+    return Start.start({
+      kind: "Projection",
+      name,
+      version,
+      reading,
+      deliver: InTransaction.make(handle),
+      inline: inline === true ? handle : undefined,
+      from: Effect.succeed(Position.start)
+    }, isRecord(options) ? common : options)
+  }))

@@ -15,6 +15,7 @@ import * as CheckpointStore from "./CheckpointStore.js"
 import * as Checkpoints from "./internal/sql/checkpoints.js"
 import * as Statements from "./internal/sql/checkpointStatements.js"
 import * as Transactions from "./internal/sql/checkpointTransactions.js"
+import * as InlinePositions from "./internal/sql/inlinePositions.js"
 import { setUp } from "./internal/sql/setUp.js"
 import type { InvalidOption } from "./InvalidOption.js"
 import type * as SqlMigrations from "./SqlMigrations.js"
@@ -46,6 +47,7 @@ export const make: (options?: SqlMigrations.Options) => Effect.Effect<
     local: CheckpointStore.makeLocal(),
     ...Checkpoints.make(services),
     ...Transactions.make(services),
+    inline: Option.some(InlinePositions.make(services)),
     sharesDatabase: (context) =>
       Option.match(Context.getOption(context, SqlClient.SqlClient), {
         onNone: () => true,

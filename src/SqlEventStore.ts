@@ -20,6 +20,7 @@ import * as EventLoop from "./internal/sql/eventLoop.js"
 import { classify, eventStoreError } from "./internal/sql/failure.js"
 import * as Feed from "./internal/sql/feed.js"
 import * as Import from "./internal/sql/import.js"
+import * as InlineTransaction from "./internal/sql/inlineTransaction.js"
 import * as LoadGroups from "./internal/sql/loadGroups.js"
 import * as Loads from "./internal/sql/loads.js"
 import type { Names } from "./internal/sql/names.js"
@@ -141,7 +142,8 @@ export const make: (options?: Options) => Effect.Effect<
       })
     },
     inTransaction,
-    attempt: (effect) => Effect.mapError(swallow(effect), eventStoreError("read"))
+    attempt: (effect) => Effect.mapError(swallow(effect), eventStoreError("read")),
+    inline: InlineTransaction.make(client)
   })
 })
 

@@ -11,6 +11,7 @@ import {
   Repository,
   SnapshotPolicy,
   SnapshotStore,
+  SqlCheckpointStore,
   SqlStores
 } from "effect-eventsourcing"
 import * as fs from "node:fs"
@@ -194,6 +195,11 @@ const everything = Effect.gen(function*() {
     yield* eventually(
       Effect.sync(() => spans.some(({ name, status }) => name === "Projection.handle" && status._tag === "Ended"))
     )
+    const inline = Projection.make({ name: "inline", on: [Account], handle: () => Effect.void })
+    yield* Effect.scoped(Effect.zipRight(
+      Layer.build(Layer.provide(Projection.layer(inline, { inline: true }), SqlCheckpointStore.layer)),
+      events.append(stream("b"), [event()], { expectedVersion: ExpectedVersion.any })
+    ))
     yield* accounts.createSnapshot(id("a"))
     yield* accounts.verify(id("a"))
     yield* accounts.loadAt(id("a"), 1)

@@ -27,6 +27,7 @@ export const ofLoad = {
 export const ofExecute = {
   ...ofLoad,
   EventEncodeError: fault,
+  InlineProjectionError: fault,
   InvalidCommand: badRequest,
   InvalidCommandId: badRequest
 }

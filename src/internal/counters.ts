@@ -76,6 +76,11 @@ export const projectionLag = gauge(
   "Milliseconds since the oldest event that is not handled was appended"
 )
 
+export const projectionDeferred = counter(
+  "projection_deferred",
+  "Appends whose events an inline projection left to the feed"
+)
+
 export type Projections = ReturnType<typeof projections>
 
 /** Measures a version of a projection or a subscription. */
@@ -86,14 +91,16 @@ export const projections = (name: string, version: number) => {
   const showing = (key: MetricKey.MetricKey.Gauge<number>, ...more: ReadonlyArray<MetricLabel.MetricLabel>) =>
     Metric.fromMetricKey(MetricKey.taggedWithLabels(key, [...labels, ...more]))
   const [handled, parked, lost] = [projectionHandled, projectionParked, projectionLost].map((key) => counting(key))
-  const passing = counting(projectionFailures, MetricLabel.make("kind", "Passing"))
-  const poison = counting(projectionFailures, MetricLabel.make("kind", "Poison"))
+  const failures = (kind: string) => counting(projectionFailures, MetricLabel.make("kind", kind))
+  const failed = { Passing: failures("Passing"), Poison: failures("Poison"), Inline: failures("Inline") }
+  const deferred = counting(projectionDeferred)
   const [owned, unowned, stopped] = [projectionOwned, projectionUnowned, projectionStopped].map((key) => showing(key))
   return {
     handled: (events: number) => handled.unsafeUpdate(events, []),
     parked: (events: number) => parked.unsafeUpdate(events, []),
     lost: () => lost.unsafeUpdate(1, []),
-    failed: (kind: "Passing" | "Poison") => (kind === "Passing" ? passing : poison).unsafeUpdate(1, []),
+    failed: (kind: keyof typeof failed) => failed[kind].unsafeUpdate(1, []),
+    deferred: () => deferred.unsafeUpdate(1, []),
     owned: (partitions: number) => owned.unsafeUpdate(partitions, []),
     unowned: (partitions: number) => unowned.unsafeUpdate(partitions, []),
     stopped: (partitions: number) => stopped.unsafeUpdate(partitions, []),

@@ -270,7 +270,17 @@ WHERE schemaname = 'es' ORDER BY 1`
       assert.deepStrictEqual(
         tables.map(({ name }) => name),
         ["four", "three"].flatMap((prefix) =>
-          ["checkpoints", "cluster", "events", "members", "migrations", "parked", "snapshots", "subscriptions"]
+          [
+            "checkpoints",
+            "cluster",
+            "events",
+            "inline",
+            "members",
+            "migrations",
+            "parked",
+            "snapshots",
+            "subscriptions"
+          ]
             .map((name) => `es.${prefix}_${name}`)
         )
       )

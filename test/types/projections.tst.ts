@@ -5,6 +5,7 @@ import {
   type EventStore,
   Projection,
   Projections,
+  type Repository,
   Subscription
 } from "effect-eventsourcing"
 import { ProjectionTest } from "effect-eventsourcing/testing"
@@ -71,6 +72,30 @@ describe("Projection.make", () => {
     expect<Layer.Layer.Context<typeof layer>>().type.toBe<
       EventStore.EventStore | CheckpointStore.CheckpointStore | Mailer
     >()
+  })
+
+  test("an inline projection needs the services of its handler, and its failure is one of each command", () => {
+    const projection = Projection.make({
+      name: "p",
+      on: [Order],
+      handle: (events) => {
+        expect(events[0].event).type.toBe<typeof Placed.Type | typeof Shipped.Type>()
+        return Effect.flatMap(Mailer, ({ send }) => send)
+      }
+    })
+    const layer = Projection.layer(projection, { inline: true })
+    expect<Layer.Layer.Context<typeof layer>>().type.toBe<
+      EventStore.EventStore | CheckpointStore.CheckpointStore | Mailer
+    >()
+    expect(Projection.layer).type.not.toBeCallableWith(projection, { inline: 1 })
+    expect<Effect.Effect.Error<ReturnType<EventStore.EventStore["Type"]["append"]>>>().type.toBe<
+      | EventStore.VersionConflict
+      | EventStore.DuplicateEventId
+      | EventStore.EventStoreError
+      | EventStore.InlineProjectionError
+    >()
+    expect<Extract<Repository.ExecuteError, EventStore.InlineProjectionError>>()
+      .type.toBe<EventStore.InlineProjectionError>()
   })
 
   test("does not take what is not an aggregate, or a handler that is not an Effect", () => {

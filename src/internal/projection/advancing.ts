@@ -15,12 +15,12 @@ export const advance = <A, E, R>(
   { checkpoints }: Pick<Site, "checkpoints">,
   lease: Lease,
   options: AdvanceOptions,
-  effect: (parked: ReadonlySet<string>) => Effect.Effect<A, E, R>
+  effect: (parked: ReadonlySet<string>, someInline: boolean) => Effect.Effect<A, E, R>
 ): Effect.Effect<Advanced<A>, E | LeaseLost | CheckpointStoreError, R> =>
   Effect.suspend(() => {
     let hasFailed = false
-    const watched = (parked: ReadonlySet<string>) =>
-      Effect.tapErrorCause(Effect.suspend(() => effect(parked)), () => Effect.sync(() => hasFailed = true))
+    const watched = (...seen: Parameters<typeof effect>) =>
+      Effect.tapErrorCause(Effect.suspend(() => effect(...seen)), () => Effect.sync(() => hasFailed = true))
     return Effect.catchAllCause(checkpoints.advance(lease, options, watched), (cause) =>
       hasFailed || Option.isSome(Cause.failureOption(cause))
         ? Effect.failCause(cause)

@@ -1,4 +1,5 @@
-// Delivers the events of a projection: its handler writes in the transaction that advances the checkpoint.
+// Delivers the events of a projection: its handler writes in the transaction that advances the checkpoint. Events that were
+// handled in the transaction of their append are left out.
 import * as Arr from "effect/Array"
 import * as Effect from "effect/Effect"
 import * as Either from "effect/Either"
@@ -6,23 +7,29 @@ import { advance } from "./advancing.js"
 import type { Item } from "./definition.js"
 import { followingOf, streamsToCheck } from "./following.js"
 import { within } from "./handlerTimeout.js"
+import * as Inline from "./inline.js"
 import type { Deliver, Site } from "./worker.js"
 
-export const make = <E, Err, R>(
-  handle: (events: Arr.NonEmptyReadonlyArray<E>) => Effect.Effect<unknown, Err, R>
-): Deliver<E, R> =>
-(site, lease, { items, to }) => {
+export const make = <E, R>(handle: Inline.Handle<E, R>): Deliver<E, R> => (site, lease, { items, to }) => {
   const { options } = site
   const { timeout, ttl } = options
   const streams = streamsToCheck(options, items)
-  return advance(site, lease, { to, handled: items.length, ttl, streams }, (parked) => {
+  let mayForget = false
+  const handleSome = (items: ReadonlyArray<Item<E>>, parked: ReadonlySet<string>) => {
     const [sound, following] = Arr.partition(items, ({ stream }) => parked.has(stream))
     const events = Arr.filterMap(sound, ({ event }) => Either.getRight(event))
     const handled = Arr.isNonEmptyReadonlyArray(events)
       ? within(Effect.suspend(() => handle(events)), timeout)
       : Effect.void
     return following.length === 0 ? handled : Effect.zipRight(handled, parkAll(site, following))
+  }
+  const advanced = advance(site, lease, { to, handled: items.length, ttl, streams }, (parked, someInline) => {
+    mayForget = someInline
+    return someInline
+      ? Effect.flatMap(Inline.without(site, items), (left) => handleSome(left, parked))
+      : handleSome(items, parked)
   })
+  return Effect.tap(advanced, () => mayForget ? Inline.forget(site) : Effect.void)
 }
 
 const parkAll = ({ checkpoints, key }: Site, following: ReadonlyArray<Item<unknown>>) =>

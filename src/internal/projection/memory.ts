@@ -53,7 +53,7 @@ export const make = Effect.sync(() => {
     advance: <A, E, R>(
       lease: Lease,
       options: AdvanceOptions,
-      effect: (parked: ReadonlySet<string>) => Effect.Effect<A, E, R>
+      effect: (parked: ReadonlySet<string>, someInline: boolean) => Effect.Effect<A, E, R>
     ) => advance(all, lease, options, effect),
     stop: (lease: Lease, stopped: Stopped) =>
       owned(all, lease, (partition) => {
@@ -77,6 +77,8 @@ export const make = Effect.sync(() => {
     remove: (key: Key) => remove(all, key),
     list: Effect.map(Clock.currentTimeMillis, (now) => Array.from(all.values(), (one) => registered(one, now))),
     sharesDatabase: (_: Context.Context<never>) => true,
+    // what a handler changes in memory is not undone with an append
+    inline: Option.none(),
     local: Local.make()
   }
 })
@@ -246,7 +248,7 @@ const advance = <A, E, R>(
   all: Subscriptions,
   lease: Lease,
   { handled, streams, to, ttl }: AdvanceOptions,
-  effect: (parked: ReadonlySet<string>) => Effect.Effect<A, E, R>
+  effect: (parked: ReadonlySet<string>, someInline: boolean) => Effect.Effect<A, E, R>
 ): Effect.Effect<Advanced<A>, E | LeaseLost, R> =>
   Effect.suspend(() => {
     const found = ownedNow(all, lease)
@@ -260,7 +262,7 @@ const advance = <A, E, R>(
         const hold = holdOf(partition, now)
         if (hold !== undefined && Position.Order(to, hold) > 0) return Effect.succeed({ _tag: "Held", hold })
         return transaction(
-          Effect.suspend(() => effect(parkedStreams(all, lease, streams))),
+          Effect.suspend(() => effect(parkedStreams(all, lease, streams), false)),
           (value, end): Advanced<A> => {
             partition.position = to
             partition.handled += handled

@@ -24,7 +24,7 @@ export const projectionHandled: Metric.Metric.Counter<number> = Metric.fromMetri
 
 /**
  * Counts batches and events that were not handled, tagged with `name`, `version` and `kind`: `Passing` for a failure that is
- * repeated without end, `Poison` for one of an event.
+ * repeated without end, `Poison` for one of an event, `Inline` for one that failed a command.
  *
  * @example
  * ```ts
@@ -165,3 +165,24 @@ export const projectionStopped: Metric.Metric.Gauge<number> = Metric.fromMetricK
  * @category metrics
  */
 export const projectionLag: Metric.Metric.Gauge<number> = Metric.fromMetricKey(Counters.projectionLag)
+
+/**
+ * Counts appends whose events an inline projection left to the reader of the feed, because earlier events of their stream
+ * were not handled yet, tagged with `name` and `version`.
+ *
+ * @example
+ * ```ts
+ * import { Metrics } from "effect-eventsourcing"
+ * import { Metric } from "effect"
+ *
+ * const projectionDeferred = Metrics.projectionDeferred.pipe(
+ *   Metric.tagged("name", "balances"),
+ *   Metric.tagged("version", "2"),
+ *   Metric.value
+ * )
+ * ```
+ *
+ * @since 0.1.0
+ * @category metrics
+ */
+export const projectionDeferred: Metric.Metric.Counter<number> = Metric.fromMetricKey(Counters.projectionDeferred)

@@ -3,7 +3,7 @@ import type { Site } from "./worker.js"
 /** Counts a failure and keeps it for the status of this process. */
 export const noteFailure = (
   { meter, report }: Pick<Site, "meter" | "report">,
-  kind: "Passing" | "Poison",
+  kind: "Passing" | "Poison" | "Inline",
   reason: string,
   time: number
 ): void => {

@@ -23,6 +23,7 @@ import { advance } from "./advancing.js"
 import { batches } from "./batches.js"
 import type { Item } from "./definition.js"
 import * as Failures from "./failures.js"
+import * as Inline from "./inline.js"
 import * as Local from "./local.js"
 import type { Lease } from "./model.js"
 import { backOffMillis, noteFailure } from "./noteFailure.js"
@@ -305,7 +306,14 @@ const unreadable = <E, R>(
   item: Item<E>,
   to: Position.Position
 ): Effect.Effect<void, Ended, R> =>
-  poison(run, item, to, Either.match(item.event, { onLeft: ({ message }) => message, onRight: () => "" }))
+  Effect.flatMap(
+    // a process of newer code may have handled the event inline
+    Effect.catchAll(Inline.without(run.worker, [item]), (error) => settle(run, asFailed(error))),
+    (left) =>
+      left.length === 0
+        ? handle(run, { items: [], to })
+        : poison(run, item, to, Either.match(item.event, { onLeft: ({ message }) => message, onRight: () => "" }))
+  )
 
 /** Stops at an event that cannot be handled, or parks it. */
 const poison = <E, R>(

@@ -11,6 +11,7 @@ import * as Counters from "../counters.js"
 import * as Signal from "../signal.js"
 import { quote } from "../text.js"
 import type { Reading } from "./definition.js"
+import * as Inline from "./inline.js"
 import * as Local from "./local.js"
 import * as Members from "./members.js"
 import type { Key, Registration } from "./model.js"
@@ -23,6 +24,8 @@ export interface Startable<in out E, out R> extends Key {
   readonly kind: Registration["kind"]
   readonly reading: Reading<E>
   readonly deliver: Deliver<E, R>
+  /** Handles events in the transaction of their append too, if it is given. */
+  readonly inline?: Inline.Handle<E, R> | undefined
   /** Where a new subscription begins. */
   readonly from: Effect.Effect<Position.Position, EventStore.EventStoreError, EventStore.EventStore>
 }
@@ -34,7 +37,7 @@ export const start = <E, R>(
   given: ProjectionOptions.CommonOptions | undefined
 ): Effect.Effect<void, StartError, EventStore.EventStore | CheckpointStore | Scope.Scope | R> =>
   Effect.gen(function*() {
-    const { deliver, kind, name, reading, version } = startable
+    const { deliver, inline, kind, name, reading, version } = startable
     const subject = `${kind} ${quote(name)}`
     const { closeWithin, options } = yield* ProjectionOptions.read(subject, given)
     const events = yield* EventStore.EventStore
@@ -51,10 +54,10 @@ export const start = <E, R>(
     const owner = crypto.randomUUID()
     const { local } = checkpoints
     const meter = Counters.projections(name, version)
-    yield* Members.run(
-      { key, owner, checkpoints, events, reading, deliver, options, appended, local, report, meter },
-      closeWithin
-    )
+    const site = { key, owner, checkpoints, events, options, appended, local, report, meter }
+    // it ends after the loops: what commands of a closing process append is still handled
+    if (inline !== undefined) yield* Inline.follow(subject, site, reading, inline)
+    yield* Members.run({ ...site, reading, deliver }, closeWithin)
   })
 
 /** The writes of a projection and its checkpoint must be in one transaction. */

@@ -34,7 +34,7 @@ export interface Appending<in out Id, in out State, in out Event> {
   readonly derived: boolean
 }
 
-type AppendError = EventStore.VersionConflict | EventStore.DuplicateEventId | EventStore.EventStoreError
+type AppendError = Effect.Effect.Error<ReturnType<EventStore.EventStore["Type"]["append"]>>
 
 export const append = <Id, State, Event>(
   appending: Appending<Id, State, Event>

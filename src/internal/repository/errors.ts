@@ -165,6 +165,7 @@ export class HistoryRewritten extends Schema.TaggedError<HistoryRewritten>("effe
 export type ExecuteError =
   | LoadError
   | EventStore.VersionConflict
+  | EventStore.InlineProjectionError
   | EventEncodeError
   | InvalidCommand
   | InvalidCommandId

@@ -3,7 +3,9 @@
 //
 // A transaction that concerns all partitions of a subscription locks the rows of its versions first, then those of its
 // partitions, in one order. A batch locks the row of its partition only.
+import * as Option from "effect/Option"
 import type * as Position from "../../Position.js"
+import type { InlineClaim } from "../projection/inlineModel.js"
 import type { AdvanceOptions, Key, Lease, ParkedEvent, Registration, Stopped } from "../projection/model.js"
 import type { Spec } from "./checkpointSpec.js"
 import type { Dialect } from "./dialect.js"
@@ -20,7 +22,8 @@ export const make = (room: Room) => ({
   ...leases(room),
   ...advances(room),
   ...parking(room),
-  ...locks(room)
+  ...locks(room),
+  ...inline(room)
 })
 
 export type CheckpointStatements = ReturnType<typeof make>
@@ -70,7 +73,7 @@ SELECT CAST(:name AS text), CAST(:version AS integer), part, CAST(:of AS integer
   CASE part WHEN 0 THEN CAST(:handled AS bigint) ELSE 0 END, CAST(:epoch AS bigint), 0
 FROM part`)
   const forget = write(`DELETE FROM ${members} WHERE ${ofKey} AND until <= ${spec.now}`)
-  const removal = [names.members, names.parked, names.checkpoints, names.subscriptions].map((table) =>
+  const removal = [names.members, names.parked, names.inline, names.checkpoints, names.subscriptions].map((table) =>
     write(`DELETE FROM ${quoted(table)} WHERE ${ofKey}`)
   )
   const removePartitions = write(`DELETE FROM ${checkpoints} WHERE ${ofKey}`)
@@ -178,17 +181,21 @@ const advances = ({ column, names, spec, write, writePrepared }: Room) => {
   const checkpoints = quoted(names.checkpoints)
   const parked = quoted(names.parked)
   const { now } = spec
+  const some = (table: string) => column(flag(`EXISTS (SELECT NULL FROM ${table} WHERE ${ofKey})`), "integer")
   const advance = writePrepared(`UPDATE ${checkpoints} SET position = :to, handled = handled + :handled,
   lease_until = ${now} + :ttl${from(spec.endsIdle)}
 WHERE ${owned} AND position = :position AND (hold IS NULL OR hold_until <= ${now} OR hold >= :to)
-RETURNING ${column(flag(`EXISTS (SELECT NULL FROM ${parked} WHERE ${ofKey})`), "integer")} AS parked`)
+RETURNING ${some(parked)} AS parked, ${some(quoted(names.inline))} AS inline`)
   const held = write(`SELECT ${column("hold", "text")} AS hold FROM ${checkpoints}
 WHERE ${owned} AND position = :position`)
   const extend = writePrepared(`UPDATE ${checkpoints} SET lease_until = ${now} + :ttl WHERE ${ofPart}`)
   const parkedOf = write(`SELECT ${column("given.value", "text")} AS stream FROM ${spec.listed("streams")}
 WHERE EXISTS (SELECT NULL FROM ${parked} WHERE ${ofKey} AND stream = given.value)`)
   return {
-    /** A row if the checkpoint was advanced. Its `parked` is 0 if nothing of the version is parked. */
+    /**
+     * A row if the checkpoint was advanced. Its `parked` is 0 if nothing of the version is parked, and its `inline` if
+     * nothing beyond the checkpoints was handled inline.
+     */
     advance: (lease: Lease, { handled, to, ttl }: AdvanceOptions) =>
       advance({ ...lease, handled, to, ttl, idle: idle(ttl) }),
     /** A row if the lease is not lost, with the `hold`. */
@@ -201,6 +208,48 @@ WHERE EXISTS (SELECT NULL FROM ${parked} WHERE ${ofKey} AND stream = given.value
 
 // in shorter times a process may be busy with something else
 const idle = (ttl: number): string => String(Math.max(ttl, 1_000))
+
+const inline = ({ column, names, spec, write, writePrepared }: Room) => {
+  const marks = quoted(names.inline)
+  const settled = `(SELECT min(position) FROM ${quoted(names.checkpoints)} WHERE ${ofKey})`
+  const claiming = (more: ReadonlyArray<string>) =>
+    writePrepared(`INSERT INTO ${marks} AS mark (name, version, stream, position)
+SELECT name, version, CAST(:stream AS text), CAST(:last AS text)
+FROM ${[`${quoted(names.subscriptions)} AS subscription`, ...more].join(", ")}
+WHERE ${ofKey} AND (
+    CAST(:previous AS text) IS NULL OR :previous <= ${settled} OR
+    :previous <= (SELECT position FROM ${marks} WHERE ${ofKey} AND stream = :stream)
+  ) AND NOT (:ordered = 1 AND EXISTS (
+    SELECT NULL FROM ${quoted(names.parked)} WHERE ${ofKey} AND stream = :stream
+  ))
+ON CONFLICT (name, version, stream) DO UPDATE SET position = excluded.position
+RETURNING NULL AS claimed`)
+  const claim = claiming(spec.endsIdle)
+  const claimNested = claiming([])
+  const marksOf = write(`SELECT ${column("stream", "text")} AS stream, ${column("position", "text")} AS position
+FROM ${marks} WHERE ${ofKey} AND stream IN (SELECT given.value FROM ${spec.listed("streams")})`)
+  const forget = writePrepared(`DELETE FROM ${marks} WHERE ${ofKey} AND stream IN (
+  SELECT stream FROM ${marks} WHERE ${ofKey} AND position <= ${settled}${spec.skipLocked}
+)`)
+  return {
+    /** A row if the events before those of an append were handled, and the append's own are handled with it. */
+    claim: ({ name, version }: Key, { last, nested, ordered, previous, stream, timeout }: InlineClaim) =>
+      (nested ? claimNested : claim)({
+        name,
+        version,
+        stream,
+        last,
+        previous: Option.getOrNull(previous),
+        ordered: ordered ? 1 : 0,
+        // the handler may work between two statements
+        ...(nested ? {} : { idle: idle(timeout + 1_000) })
+      }),
+    /** `stream` and `position` of those of these streams that were handled inline beyond a checkpoint. */
+    marksOf: (key: Key, streams: ReadonlyArray<string>) => marksOf({ ...key, streams: spec.list(streams) }),
+    /** Forgets what all checkpoints have passed, except rows that an append is just changing. */
+    forget: (key: Key) => forget({ ...key })
+  }
+}
 
 const parking = ({ column, names, spec, write }: Room) => {
   const parked = quoted(names.parked)

@@ -31,7 +31,7 @@ export const make = (services: Services) => ({
   advance: <A, E, R>(
     lease: Lease,
     options: AdvanceOptions,
-    effect: (parked: ReadonlySet<string>) => Effect.Effect<A, E, R>
+    effect: (parked: ReadonlySet<string>, someInline: boolean) => Effect.Effect<A, E, R>
   ) => advance(services, lease, options, effect),
   resume: (key: Key) => resume(services, key),
   unpark: <A, E, R>(key: Key, positions: ReadonlyArray<Position.Position>, effect: Effect.Effect<A, E, R>) =>
@@ -120,7 +120,7 @@ const advance = <A, E, R>(
   services: Services,
   lease: Lease,
   options: AdvanceOptions,
-  effect: (parked: ReadonlySet<string>) => Effect.Effect<A, E, R>
+  effect: (parked: ReadonlySet<string>, someInline: boolean) => Effect.Effect<A, E, R>
 ): Effect.Effect<Advanced<A>, E | LeaseLost | CheckpointStoreError, R> => {
   const { statements } = services
   const { name } = lease
@@ -152,10 +152,11 @@ const advance = <A, E, R>(
               run,
             onSome: (hold) => Effect.succeed<Advanced<A>>({ _tag: "Held", hold })
           }))
-        : Effect.flatMap(parkedOf(row), effect).pipe(
-          Effect.zipLeft(extended),
-          Effect.map((value): Advanced<A> => ({ _tag: "Advanced", lease: { ...lease, position: to }, value }))
-        )
+        : Effect.flatMap(parkedOf(row), (parked) =>
+          effect(parked, Rows.flag(row.inline))).pipe(
+            Effect.zipLeft(extended),
+            Effect.map((value): Advanced<A> => ({ _tag: "Advanced", lease: { ...lease, position: to }, value }))
+          )
   )
   return outside(services, "advance", name, transact(services, "advance", name, run))
 }

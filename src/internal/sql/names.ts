@@ -16,6 +16,8 @@ export interface Names {
   readonly checkpoints: string
   readonly parked: string
   readonly members: string
+  /** How far the streams were handled by inline projections, beyond the checkpoints. */
+  readonly inline: string
 }
 
 const defaultPrefix = "eventsourcing"
@@ -42,7 +44,8 @@ export const names = (
       subscriptions: `${prefix}_subscriptions`,
       checkpoints: `${prefix}_checkpoints`,
       parked: `${prefix}_parked`,
-      members: `${prefix}_members`
+      members: `${prefix}_members`,
+      inline: `${prefix}_inline`
     })
     : new InvalidOption({
       option: "prefix",
@@ -95,7 +98,7 @@ const requiredOfEvents = (names: Names, dialect: { readonly eventColumns: Readon
   }
 ]
 
-const requiredOfCheckpoints = ({ checkpoints, members, parked, subscriptions }: Names) => [
+const requiredOfCheckpoints = ({ checkpoints, inline, members, parked, subscriptions }: Names) => [
   {
     table: subscriptions,
     columns: ["name", "version", "kind", "definition", "wanted", "active"],
@@ -114,5 +117,6 @@ const requiredOfCheckpoints = ({ checkpoints, members, parked, subscriptions }: 
     columns: ["name", "version", "position", "event_id", "stream", "kind", "reason", "parked_at"],
     uniqueKeys: ["name,version,position"]
   },
-  { table: members, columns: ["name", "version", "owner", "until"], uniqueKeys: ["name,version,owner"] }
+  { table: members, columns: ["name", "version", "owner", "until"], uniqueKeys: ["name,version,owner"] },
+  { table: inline, columns: ["name", "version", "stream", "position"], uniqueKeys: ["name,version,stream"] }
 ]

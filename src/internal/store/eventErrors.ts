@@ -177,3 +177,42 @@ const mayHaveHappened = (operation: string): string =>
   operation === "import"
     ? "its last batch may have been stored: run the import again, it skips what is stored"
     : "the append may have happened: repeat it with the same event ids"
+
+/**
+ * Signals that an inline projection could not handle the events of an append: its handler failed, died or took longer
+ * than its time limit, or an event does not decode. The append was rolled back with all writes of the handlers, so
+ * nothing was stored. The `cause` is the failure of the handler.
+ *
+ * @example
+ * ```ts
+ * import type { EventStore } from "effect-eventsourcing"
+ * import { Effect } from "effect"
+ *
+ * const handled = <A>(effect: Effect.Effect<A, EventStore.InlineProjectionError>) =>
+ *   Effect.catchTag(effect, "InlineProjectionError", ({ projection }) => Effect.logError(`${projection} failed`))
+ * ```
+ *
+ * @since 0.1.0
+ * @category errors
+ */
+export class InlineProjectionError
+  extends Schema.TaggedError<InlineProjectionError>("effect-eventsourcing/InlineProjectionError")(
+    "InlineProjectionError",
+    {
+      /** The name of the projection. */
+      projection: Schema.String,
+      /** The version of the projection. */
+      version: Schema.Number,
+      stream: StreamId.StreamId,
+      cause: Schema.Defect
+    }
+  )
+{
+  /** @since 0.1.0 */
+  override get message(): string {
+    return `nothing was appended to ${StreamId.format(this.stream)}: the inline projection ${
+      quote(this.projection)
+    }, ` +
+      `version ${this.version}, did not handle the events: ${reason(this.cause)}`
+  }
+}

@@ -6,6 +6,7 @@ import type * as Snapshot from "../../Snapshot.js"
 import type { GetOptions, SnapshotStore } from "../../SnapshotStore.js"
 import type * as StreamId from "../../StreamId.js"
 import type { EventStoreError } from "./eventErrors.js"
+import type { InlineSeam } from "./inline.js"
 
 /**
  * The operations that only repositories use. A store that wraps another one passes on those that it does not change, as
@@ -48,6 +49,9 @@ export interface ReplaySeam {
    * that was appended in an open transaction is not in the feed yet.
    */
   readonly onAppend: (listener: () => void) => () => void
+
+  /** Adds inline projections. `None` if the store has no transactions in which an append and other writes are one. */
+  readonly inline: Option.Option<InlineSeam>
 }
 
 /**

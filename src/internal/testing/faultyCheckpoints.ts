@@ -62,7 +62,7 @@ export const checkpointStore = (store: Store, next: ReturnType<typeof start>): S
     renew: (lease, ttl) => withLease("renew", lease, store.renew(lease, ttl)),
     release: (lease) => inject(at("release"), store.release(lease)),
     advance: (lease, options, effect) =>
-      transact("advance", (inside) => store.advance(lease, options, (parked) => inside(effect(parked))), lease),
+      transact("advance", (inside) => store.advance(lease, options, (...seen) => inside(effect(...seen))), lease),
     stop: (lease, stopped) => withLease("stop", lease, store.stop(lease, stopped)),
     resume: (key) => inject(at("resume"), store.resume(key)),
     park: (key, events) => inject(at("park"), store.park(key, events)),
@@ -74,6 +74,7 @@ export const checkpointStore = (store: Store, next: ReturnType<typeof start>): S
     remove: (key) => inject(at("remove"), store.remove(key)),
     list: inject(at("list"), store.list),
     sharesDatabase: store.sharesDatabase,
+    inline: store.inline,
     local: store.local
   })
 }

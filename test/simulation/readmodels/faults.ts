@@ -210,7 +210,7 @@ export const checkpointsOf = (world: World, process: Process): Checkpoints => {
               raw.advance(
                 lease,
                 options,
-                (parked) => failedCommit(fault, "advance", inside(Effect.suspend(() => effect(parked))))
+                (...seen) => failedCommit(fault, "advance", inside(Effect.suspend(() => effect(...seen))))
               ),
               ({ _tag }) => {
                 note(world, `${process.name} ${textOf(lease)} ${lease.index}/${lease.of} ${_tag} to ${options.to}`)
@@ -280,6 +280,7 @@ export const checkpointsOf = (world: World, process: Process): Checkpoints => {
       ),
     list: call("list", raw.list),
     sharesDatabase: raw.sharesDatabase,
+    inline: raw.inline,
     local: CheckpointStore.makeLocal()
   })
 }

@@ -24,7 +24,8 @@ export const all = (names: Names): Migrations["all"] => [
   { name: "create_function_of_grouped_loads", statements: created(PgFunctions.make(names), ["loadGroup"]) },
   { name: "create_checkpoints", statements: PgTables.checkpoints(names) },
   { name: "create_functions_of_bounded_pages", statements: created(PgFunctions.make(names), ["load", "tail"]) },
-  { name: "create_function_of_short_appends", statements: created(PgFunctions.make(names), ["append"]) }
+  { name: "create_function_of_short_appends", statements: created(PgFunctions.make(names), ["append"]) },
+  { name: "create_inline", statements: PgTables.inline(names) }
 ]
 
 const created = <K extends string>(

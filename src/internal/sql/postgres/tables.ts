@@ -95,6 +95,17 @@ export const checkpoints = (names: Names): ReadonlyArray<string> => [
 )`
 ]
 
+/** How far the streams were handled by inline projections. Its rows are few, and change with each append. */
+export const inline = (names: Names): ReadonlyArray<string> => [
+  `CREATE TABLE IF NOT EXISTS ${quoted(names.inline)} (
+  version integer NOT NULL,
+  name text COLLATE "C" NOT NULL,
+  stream text COLLATE "C" NOT NULL,
+  position text COLLATE "C" NOT NULL,
+  PRIMARY KEY (name, version, stream)
+) WITH (fillfactor = 50)`
+]
+
 export const schema = (names: Names): ReadonlyArray<string> => {
   const name = schemaOf(names)
   return name === undefined ? [] : [`CREATE SCHEMA IF NOT EXISTS ${quoted(name)}`]

@@ -9,7 +9,8 @@ import * as SqliteTables from "./tables.js"
 
 export const all = (names: Names): Migrations["all"] => [
   { name: "create_tables", statements: SqliteTables.statements(names) },
-  { name: "create_checkpoints", statements: SqliteTables.checkpoints(names) }
+  { name: "create_checkpoints", statements: SqliteTables.checkpoints(names) },
+  { name: "create_inline", statements: SqliteTables.inline(names) }
 ]
 
 export const migrations = (sql: SqlClient.SqlClient, names: Names): Migrations => {
@@ -21,7 +22,7 @@ WHERE type = 'table' AND name = ${unqualified(names.migrations)} COLLATE NOCASE`
   // SQLite takes names that differ only in case for the same
   const tables = [
     ...[names.events, names.snapshots, names.migrations],
-    ...[names.subscriptions, names.checkpoints, names.parked, names.members]
+    ...[names.subscriptions, names.checkpoints, names.parked, names.members, names.inline]
   ].map(unqualified)
   const otherSpelling = Effect.map(
     sql<{ readonly name: unknown }>`SELECT found.name AS name

@@ -88,6 +88,17 @@ export const checkpoints = (names: Names): ReadonlyArray<string> => [
 ) STRICT`
 ]
 
+/** How far the streams were handled by inline projections. */
+export const inline = (names: Names): ReadonlyArray<string> => [
+  `CREATE TABLE IF NOT EXISTS ${quoted(names.inline)} (
+  name TEXT NOT NULL,
+  version INTEGER NOT NULL,
+  stream TEXT NOT NULL,
+  position TEXT NOT NULL,
+  PRIMARY KEY (name, version, stream)
+) STRICT, WITHOUT ROWID`
+]
+
 export const migrations = (names: Names): string =>
   `CREATE TABLE IF NOT EXISTS ${quoted(names.migrations)} (
   migration_id INTEGER PRIMARY KEY NOT NULL,

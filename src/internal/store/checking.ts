@@ -1,0 +1,26 @@
+// Checks the version of a stream for an append of no events.
+import * as Effect from "effect/Effect"
+import * as Option from "effect/Option"
+import * as ExpectedVersion from "../../ExpectedVersion.js"
+import type * as StreamId from "../../StreamId.js"
+import { type EventStoreError, VersionConflict } from "./eventErrors.js"
+
+/** The result of an append that appended nothing. */
+interface Unchanged {
+  readonly version: number
+  readonly position: Option.Option<never>
+  readonly time: Option.Option<never>
+  readonly duplicate: false
+}
+
+export const version = (
+  driver: { readonly version: (stream: StreamId.StreamId) => Effect.Effect<number, EventStoreError> },
+  stream: StreamId.StreamId,
+  expected: ExpectedVersion.ExpectedVersion
+): Effect.Effect<Unchanged, VersionConflict | EventStoreError> => {
+  const { max, min } = ExpectedVersion.bounds(expected)
+  return Effect.flatMap(driver.version(stream), (version) =>
+    version < min || version > max
+      ? new VersionConflict({ stream, expected, actual: version })
+      : Effect.succeed({ version, position: Option.none(), time: Option.none(), duplicate: false }))
+}
