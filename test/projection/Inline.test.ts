@@ -268,6 +268,19 @@ for (const [name, connect] of databases) {
         }).pipe(Effect.provide(context))
       }))
 
+    it.scopedLive("handles an append that is longer than a page", () =>
+      Effect.gen(function*() {
+        const context = yield* one
+        yield* start(context, Model, inline)
+        yield* Effect.gen(function*() {
+          yield* append("a")
+          yield* append("a", 4_200)
+          assert.strictEqual((yield* rows).length, 4_201)
+          yield* caughtUp("model")
+          yield* isFoldOfFeed
+        }).pipe(Effect.provide(context))
+      }))
+
     it.scopedLive("fails an append whose event does not decode", () =>
       Effect.gen(function*() {
         const context = yield* one
