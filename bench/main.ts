@@ -10,6 +10,8 @@ import type * as Peers from "./peers/index.js"
 import type * as Plots from "./plots.js"
 import * as Postgres from "./postgres.js"
 import * as Processes from "./processes.js"
+import * as Projections from "./projections.js"
+import * as Projectors from "./projectors.js"
 import * as Report from "./report.js"
 import * as Rows from "./rows.js"
 import * as Sqlite from "./sqlite.js"
@@ -176,6 +178,35 @@ const safe = await Postgres.start({ fsync: true })
     await onDisk.close()
   }
   for (const peer of peersOnDisk) await peer.close()
+}
+
+/** The rows of projections, on databases of their own: a rebuild reads all events. */
+const follow = async (
+  site: Backend,
+  consumer: ((batchSize: number) => Promise<Projections.PeerConsumer>) | undefined
+) => {
+  const quickly = options.quick
+  await Projections.catchUp(suite, site, { events: quickly ? 20_000 : 1_000_000, pageSize: 1_000, consumer })
+  await Projections.live(suite, site, {
+    blocks: quickly ? 6 : 20,
+    each: quickly ? 50 : 200,
+    warmUp: quickly ? 500 : 3_000,
+    target: 4
+  })
+  const times = quickly ? { blocks: 3, each: 10, warmUp: 5 } : { blocks: 10, each: 30, warmUp: 50 }
+  await Projectors.fromAnotherProcess(suite, site, { ...times, isWoken: true, target: 10 })
+  await Projectors.fromAnotherProcess(suite, site, { ...times, isWoken: false })
+  await Projectors.idle(suite, site, { seconds: quickly ? 3 : 20, times: quickly ? 1 : 5 })
+  await Projectors.failover(suite, site, { kills: quickly ? 2 : 11, ends: quickly ? 3 : 11 })
+}
+{
+  const onSqlite = await Sqlite.open()
+  await follow(onSqlite, undefined)
+  await onSqlite.close()
+  const followed = await Postgres.start()
+  const onPostgres = await Postgres.open(followed.url)
+  await follow(onPostgres, (batchSize) => peers.consumersOnPostgres(followed.url, batchSize))
+  await onPostgres.close()
 }
 
 for (const peer of peers.inMemory()) {

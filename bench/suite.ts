@@ -59,14 +59,21 @@ export class Suite {
     readonly count: number
     readonly contenders: readonly [
       library: Contender,
-      ...others: ReadonlyArray<Contender & { readonly target?: number | undefined }>
+      ...others: ReadonlyArray<
+        Contender & {
+          readonly target?: number | undefined
+          /** How much of it this one does by a run, if not as much. */
+          readonly count?: number | undefined
+        }
+      >
     ]
   }): Promise<void> {
     const { backend, contenders, count, name, size, unit } = options
     const samples = await interleave(contenders, this.effort)
     const perSecond = (samples: Samples) => spread(samples.map((millis) => count * 1_000 / millis))
     const [, ...others] = contenders
-    for (const [index, { name: against, target }] of others.entries()) {
+    for (const [index, { count: own = count, name: against, target }] of others.entries()) {
+      const comparable = samples[index + 1].map((millis) => millis * count / own)
       this.add({
         name,
         backend,
@@ -74,8 +81,8 @@ export class Suite {
         unit: `${unit}/s`,
         measured: perSecond(samples[0]),
         against,
-        floor: perSecond(samples[index + 1]),
-        ratio: ratio(samples[index + 1], samples[0]),
+        floor: perSecond(comparable),
+        ratio: ratio(comparable, samples[0]),
         target,
         higherIsBetter: true
       })

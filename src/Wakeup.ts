@@ -12,6 +12,7 @@ import * as Layer from "effect/Layer"
 import type * as Scope from "effect/Scope"
 import { EventStore } from "./EventStore.js"
 import { recordProblem, unless, waitProblem } from "./internal/options.js"
+import * as FileWakeup from "./internal/projection/fileWakeup.js"
 import * as PostgresWakeup from "./internal/projection/postgresWakeup.js"
 import * as Signal from "./internal/signal.js"
 import type { InvalidOption } from "./InvalidOption.js"
@@ -142,14 +143,60 @@ export const layerPostgres = (options: {
     yield* inProcess.subscribe(yield* EventStore, appended.ring)
     const ring = () => rings.forEach((one) => one())
     yield* PostgresWakeup.run({ client, channel, every: Duration.decode(every), appended, ring })
-    const service: Service = {
-      subscribe: (events, ring) =>
-        Effect.zipRight(
-          inProcess.subscribe(events, ring),
-          Effect.asVoid(
-            Effect.acquireRelease(Effect.sync(() => rings.add(ring)), () => Effect.sync(() => rings.delete(ring)))
-          )
+    return serviceOf(rings)
+  }))
+
+/** Wakes the readers after appends of this process, and when all of these ring. */
+const serviceOf = (rings: Set<() => void>): Layer.Layer<never> => {
+  const service: Service = {
+    subscribe: (events, ring) =>
+      Effect.zipRight(
+        inProcess.subscribe(events, ring),
+        Effect.asVoid(
+          Effect.acquireRelease(Effect.sync(() => rings.add(ring)), () => Effect.sync(() => rings.delete(ring)))
         )
-    }
-    return Layer.succeedContext(Context.empty().pipe(Context.add(Wakeup, service)))
+      )
+  }
+  return Layer.succeedContext(Context.empty().pipe(Context.add(Wakeup, service)))
+}
+
+/**
+ * Wakes the readers of all processes on one SQLite file. Each process that reads needs this layer; one that only appends
+ * does not. The operating system reports changes of the file, so a reader that waits costs nothing. A file system that
+ * reports none, such as one of another machine, leaves readers to look at the feed themselves.
+ *
+ * `filename` is that of the client. `every` is the shortest time between two looks that changes cause, by default 5
+ * milliseconds.
+ *
+ * Fails with `InvalidOption` if `filename` or `every` is invalid. The layer does not fail if there is no file.
+ *
+ * @example
+ * ```ts
+ * import { Wakeup } from "effect-eventsourcing"
+ *
+ * const WakeupLive = Wakeup.layerSqlite({ filename: "bank.db" })
+ * ```
+ *
+ * @since 0.1.0
+ * @category layers
+ */
+export const layerSqlite = (options: {
+  readonly filename: string
+  readonly every?: Duration.DurationInput | undefined
+}): Layer.Layer<never, InvalidOption> =>
+  Layer.unwrapScoped(Effect.gen(function*() {
+    const { every = "5 millis", filename } = options
+    const problem = recordProblem("the options of layerSqlite", options, ["filename", "every"]) ??
+      waitProblem("layerSqlite every", every) ??
+      unless(
+        typeof filename === "string" && filename !== "" && filename !== ":memory:",
+        "layerSqlite filename",
+        filename,
+        "the name of a file, which other processes can open"
+      )
+    if (problem !== undefined) return yield* problem
+    const rings = new Set<() => void>()
+    const ring = () => rings.forEach((one) => one())
+    yield* FileWakeup.run({ filename, every: Duration.decode(every), ring })
+    return serviceOf(rings)
   }))

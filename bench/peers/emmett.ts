@@ -1,5 +1,5 @@
 import { CommandHandler, type EventStore, STREAM_DOES_NOT_EXIST } from "@event-driven-io/emmett"
-import { getPostgreSQLEventStore } from "@event-driven-io/emmett-postgresql"
+import { getPostgreSQLEventStore, postgreSQLEventStoreConsumer } from "@event-driven-io/emmett-postgresql"
 import { getSQLiteEventStore, sqliteConnection } from "@event-driven-io/emmett-sqlite"
 import pg from "pg"
 import {
@@ -13,6 +13,7 @@ import {
   initial
 } from "../fixtures.js"
 import type { Peer } from "../peer.js"
+import type { PeerConsumer } from "../projections.js"
 
 interface StoredEvent {
   readonly type: string
@@ -90,4 +91,57 @@ export const onPostgres = async (url: string): Promise<Peer> => {
       await pool.end()
     }
   })
+}
+
+/** Its consumer of all events. It reads them in batches, and hands them on one by one in the transaction of the checkpoint. */
+export const consumerOnPostgres = async (connectionString: string, batchSize: number): Promise<PeerConsumer> => {
+  const pool = new pg.Pool({ connectionString, max: 16 })
+  pool.on("error", () => {})
+  const store = getPostgreSQLEventStore(connectionString, { connectionOptions: { pool } })
+  await store.schema.migrate()
+  await pool.query("CREATE TABLE emt_read_model (id text PRIMARY KEY, account text, version integer, type text)")
+  let runs = 0
+  return {
+    name: "emmett-postgresql, consumer",
+    seed: async (events) => {
+      const streams = 50
+      for (let part = 0; part < streams; part++) {
+        const all = Array.from({ length: Math.ceil(events / streams) }, (_, i) => toStored(eventAt(i + 1)))
+        for (let from = 0; from < all.length; from += 1_000) {
+          await store.appendToStream(`account-${part}`, all.slice(from, from + 1_000), expected(from))
+        }
+      }
+    },
+    catchUp: async () => {
+      const consumer = postgreSQLEventStoreConsumer<StoredEvent>({
+        connectionString,
+        stopWhen: { noMessagesLeft: true },
+        // by default it waits for 50 milliseconds after each batch
+        pulling: { batchSize, pullingFrequencyInMs: 0 }
+      })
+      consumer.reactor<StoredEvent>({
+        processorId: `catch-up-${runs++}`,
+        startFrom: "BEGINNING",
+        eachMessage: async ({ metadata, type }, { connection }) => {
+          await connection.client.query("INSERT INTO emt_read_model VALUES ($1, $2, $3, $4)", [
+            metadata.messageId,
+            metadata.streamName,
+            Number(metadata.streamPosition),
+            type
+          ])
+        }
+      })
+      await consumer.start()
+      await consumer.close()
+    },
+    reset: async () => {
+      const { rows } = await pool.query("SELECT count(*) FROM emt_read_model")
+      if (Number(rows[0].count) === 0) throw new Error("emmett's consumer handled nothing")
+      await pool.query("TRUNCATE emt_read_model")
+    },
+    close: async () => {
+      await store.close()
+      await pool.end()
+    }
+  }
 }

@@ -12,3 +12,6 @@ export const onPostgres = async (url: string): Promise<ReadonlyArray<Peer>> => [
 ]
 
 export const inMemory = (): ReadonlyArray<Peer> => [Castore.inMemory()]
+
+/** The peers that can follow the events of all streams. */
+export const consumersOnPostgres = Emmett.consumerOnPostgres

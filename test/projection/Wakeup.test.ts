@@ -1,9 +1,11 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Deferred, Effect, Exit, Layer, Scope, TestClock } from "effect"
 import { CheckpointStore, EventStore, Projection, SqlStores, Wakeup } from "effect-eventsourcing"
+import * as fs from "node:fs"
+import * as path from "node:path"
 import pg from "pg"
 import { Account } from "../fixtures/Account.js"
-import { migratedDatabase } from "../utils/backends.js"
+import { migratedDatabase, sqliteFile, temporaryFolder } from "../utils/backends.js"
 import { eventually } from "../utils/observe.js"
 import { pgClient } from "../utils/postgres.js"
 import { append } from "./fixture.js"
@@ -166,3 +168,61 @@ const connection = (url: string): Effect.Effect<pg.Client, never, Scope.Scope> =
     }),
     (client) => Effect.promise(() => client.end())
   )
+
+/** The stores of a process on a file. */
+const storesOnFile = (filename: string) =>
+  Layer.build(Layer.fresh(Layer.provide(SqlStores.layer, sqliteFile(filename))))
+
+const onFile = Effect.gen(function*() {
+  const filename = path.join(yield* temporaryFolder, "bank.db")
+  const writing = yield* storesOnFile(filename)
+  const reading = yield* storesOnFile(filename)
+  return { filename, writing, reading }
+})
+
+describe("the wake-up of SQLite", () => {
+  it.scopedLive("wakes the readers of another process after each commit", () =>
+    Effect.gen(function*() {
+      const { filename, reading, writing } = yield* onFile
+      const wakeup = yield* Layer.build(Wakeup.layerSqlite({ filename }))
+      const { awaitNext, reset } = yield* reader.pipe(Effect.provide(reading), Effect.provide(wakeup))
+      for (const amount of [1, 2, 3]) {
+        yield* Effect.provide(append("a", [amount]), writing)
+        yield* awaitNext
+        yield* reset
+      }
+    }))
+
+  it.scopedLive("watches the file behind a symbolic link, as SQLite does", () =>
+    Effect.gen(function*() {
+      const { filename, reading, writing } = yield* onFile
+      const link = path.join(yield* temporaryFolder, "link.db")
+      yield* Effect.sync(() => fs.symlinkSync(filename, link))
+      const wakeup = yield* Layer.build(Wakeup.layerSqlite({ filename: link }))
+      const { awaitNext } = yield* reader.pipe(Effect.provide(reading), Effect.provide(wakeup))
+      yield* Effect.provide(append("a", [1]), writing)
+      yield* awaitNext
+    }))
+
+  it.scopedLive("leaves readers to themselves while there is no file", () =>
+    Effect.gen(function*() {
+      const { filename, reading } = yield* onFile
+      const wakeup = yield* Layer.build(Wakeup.layerSqlite({ filename: `${filename}/none/bank.db` }))
+      const { awaitNext } = yield* reader.pipe(Effect.provide(reading), Effect.provide(wakeup))
+      yield* Effect.provide(append("a", [1]), reading)
+      yield* awaitNext
+    }))
+
+  it.effect("refuses invalid options", () =>
+    Effect.gen(function*() {
+      for (
+        const options of [{ filename: "" }, { filename: ":memory:" }, { filename: "a.db", every: -1 }, {
+          filename: "a.db",
+          every: NaN
+        }]
+      ) {
+        const error = yield* Effect.flip(Effect.scoped(Layer.build(Wakeup.layerSqlite(options))))
+        assert.strictEqual(error._tag, "InvalidOption")
+      }
+    }))
+})

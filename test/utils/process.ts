@@ -57,6 +57,8 @@ export const start = (
     lines,
     errors: () => errors,
     next,
+    /** Calls back after each line. */
+    onLine: (look: () => void) => void waiting.add(look),
     /** Waits for a line. */
     line: (text: string) => next((line) => line === text),
     tell: (text: string) => child.stdin.write(`${text}\n`)

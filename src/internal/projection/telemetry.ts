@@ -13,3 +13,7 @@ export const stopped = ({ index, name, version }: Lease, position: Position.Posi
 /** Logs that the wake-up has no connection. */
 export const disconnected = (reason: string): Effect.Effect<void> =>
   Effect.logWithLevel(LogLevel.Debug, `the wake-up lost its connection: ${reason}`)
+
+/** Logs that the wake-up of SQLite sees no changes of the file. */
+export const unwatched = (reason: string): Effect.Effect<void> =>
+  Effect.logWithLevel(LogLevel.Debug, `the wake-up does not see changes of the database file: ${reason}`)
