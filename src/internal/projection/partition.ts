@@ -373,7 +373,8 @@ const rest = <E, R>(run: Run<E, R>, rings: number, wasBusy: boolean): Effect.Eff
     const { appended, options } = run.worker
     run.idle = wasBusy || appended.count() > rings ? 0 : run.idle + 1
     const delay = Math.min(5 * 2 ** Math.min(run.idle, 12), Duration.toMillis(options.maxDelay), options.ttl / 3)
-    return appended.wait(rings, delay)
+    const wait = appended.wait(rings, delay)
+    return options.rest === 0 ? wait : Effect.zipRight(unlessClosing(run.worker, Effect.sleep(options.rest)), wait)
   }).pipe(Effect.zipRight(renewInTime(run)))
 
 /** Extends the lease of a partition for which nothing came for a third of it. */

@@ -105,7 +105,8 @@ export const read = (
       retry: retry ?? defaultRetry,
       isPassing: isPassing ?? (() => false),
       poison,
-      maxDelay: Duration.decode(maxDelay ?? "1 second")
+      maxDelay: Duration.decode(maxDelay ?? "1 second"),
+      rest: 0
     },
     closeWithin: Duration.decode(closeWithin ?? "5 seconds")
   })

@@ -39,7 +39,9 @@ export const start = <E, R>(
   Effect.gen(function*() {
     const { deliver, inline, kind, name, reading, version } = startable
     const subject = `${kind} ${quote(name)}`
-    const { closeWithin, options } = yield* ProjectionOptions.read(subject, given)
+    const { closeWithin, options: common } = yield* ProjectionOptions.read(subject, given)
+    // the reader of an inline projection has little to do: a batch for each append would cost more than the append
+    const options = inline === undefined ? common : { ...common, rest: restOfInline }
     const events = yield* EventStore.EventStore
     const checkpoints = yield* CheckpointStore
     if (kind === "Projection") yield* inOneDatabase(subject, checkpoints)
@@ -59,6 +61,8 @@ export const start = <E, R>(
     if (inline !== undefined) yield* Inline.follow(subject, site, reading, inline)
     yield* Members.run({ ...site, reading, deliver }, closeWithin)
   })
+
+const restOfInline = 100
 
 /** The writes of a projection and its checkpoint must be in one transaction. */
 const inOneDatabase = (subject: string, checkpoints: CheckpointStore["Type"]): Effect.Effect<void, InvalidOption> =>

@@ -25,6 +25,8 @@ export interface Options {
   readonly isPassing: (error: unknown) => boolean
   readonly poison: Poison
   readonly maxDelay: Duration.Duration
+  /** How long the reader rests at the end of the feed before it looks again, in milliseconds. */
+  readonly rest: number
 }
 
 /** A batch of sound events, in the order of their positions. */
