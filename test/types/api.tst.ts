@@ -130,6 +130,7 @@ describe("Repository", () => {
       | Closed
       | TooMuch
       | EventStore.VersionConflict
+      | EventStore.InlineProjectionError
       | EventStore.EventDecodeError
       | EventStore.HistoryGap
       | EventStore.EventStoreError
