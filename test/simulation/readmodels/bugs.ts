@@ -8,12 +8,12 @@ export const bugs: ReadonlyArray<Bug & { readonly seed: number }> = [
     file: "internal/projection/inTransaction.ts",
     changes: [
       [
-        "  return advance(site, lease, { to, handled: items.length, ttl, streams }, (parked) => {",
+        "  const advanced = advance(site, lease, {",
         "  const first = handle(Arr.filterMap(items, ({ event }) => Either.getRight(event)) as never)\n" +
-        "  return Effect.zipRight(first, advance(site, lease, { to, handled: items.length, ttl, streams }, (parked) => {"
+        "  const advanced = Effect.zipRight(first, advance(site, lease, {"
       ],
       ["? within(Effect.suspend(() => handle(events)), timeout)", "? Effect.void"],
-      ["parkAll(site, following))\n  })", "parkAll(site, following))\n  }))"]
+      ["handleSome(items, parked)\n  })", "handleSome(items, parked)\n  }))"]
     ]
   },
   {
