@@ -5,7 +5,6 @@
  */
 import * as Arr from "effect/Array"
 import * as Context from "effect/Context"
-import type * as DateTime from "effect/DateTime"
 import * as Effect from "effect/Effect"
 import * as Either from "effect/Either"
 import * as Layer from "effect/Layer"
@@ -14,7 +13,9 @@ import * as Stream from "effect/Stream"
 import type * as Event from "./Event.js"
 import type * as ExpectedVersion from "./ExpectedVersion.js"
 import { isDate, mostInPage, noDate } from "./internal/constants.js"
+import type { AppendResult } from "./internal/store/appendResult.js"
 import * as Checking from "./internal/store/checking.js"
+import * as CountAfter from "./internal/store/countAfter.js"
 import {
   DuplicateEventId,
   EventDecodeError,
@@ -125,6 +126,15 @@ export class EventStore extends Context.Tag("effect-eventsourcing/EventStore")<E
   readonly head: Effect.Effect<Position.Position, EventStoreError>
 
   /**
+   * Counts the events of the feed after a position, up to a limit, and gives the time of the first of them. It reads no
+   * payload: its cost is that of a look at as many entries of an index. `limit` is 10,000 by default.
+   */
+  readonly countAfter: (
+    after: Position.Position,
+    options?: CountAfter.CountOptions
+  ) => Effect.Effect<CountAfter.Counted, EventStoreError>
+
+  /**
    * Lists the streams of an aggregate with their versions, in the order of the UTF-8 bytes of their ids. The cost
    * depends on `limit`, and not on the number of events.
    */
@@ -158,29 +168,6 @@ export class EventStore extends Context.Tag("effect-eventsourcing/EventStore")<E
   /** Holds the operations that only repositories use. */
   readonly replay: ReplaySeam
 }>() {}
-
-/**
- * The result of an append.
- *
- * @since 0.1.0
- * @category models
- */
-export interface AppendResult {
-  /** The version of the last event appended. For an append of no events, the version of the stream. */
-  readonly version: number
-  /** The position of the last event appended. `None` for an append of no events. */
-  readonly position: Option.Option<Position.Position>
-  /**
-   * The time of the last event appended. All events of an append that brought no time of their own have the same time.
-   * `None` for an append of no events.
-   */
-  readonly time: Option.Option<DateTime.Utc>
-  /**
-   * Whether the store already held these events. The version, position and time are then those of the stored events.
-   * The stored payloads may differ from the given ones.
-   */
-  readonly duplicate: boolean
-}
 
 /**
  * The events of a stream that a reader wants, and their order.
@@ -237,6 +224,9 @@ export type {
   TailEvent
 }
 
+export type { AppendResult } from "./internal/store/appendResult.js"
+export type { Counted, CountOptions } from "./internal/store/countAfter.js"
+
 export type {
   EncodedPage,
   EncodedPageOptions,
@@ -280,6 +270,7 @@ export interface Encoded {
   }) => Effect.Effect<ReadonlyArray<Event.EncodedRecord>, EventStoreError>
   readonly readPage: Feed.Driver["readPage"]
   readonly head: Feed.Driver["head"]
+  readonly countAfter: CountAfter.Driver["countAfter"]
   readonly streams: Feed.Driver["streams"]
   readonly version: EventStore["Type"]["version"]
   /** Finds at most a thousand ids, all different. The result may be in any order. */
@@ -349,6 +340,7 @@ export const makeEncoded = (driver: Encoded): EventStore["Type"] => {
     readAll: (options) => Feed.readAll(driver, options),
     readPage: (options) => Feed.readPage(driver, options),
     head: driver.head,
+    countAfter: (after, options) => CountAfter.countAfter(driver, after, options),
     streams: (options) => Feed.streams(driver, options),
     version: (stream) =>
       Input.whenReadable("version", stream, () => streamProblem(stream) ?? (() => driver.version(stream))),

@@ -140,6 +140,8 @@ export {
   projectionLost,
   projectionOwned,
   projectionParked,
+  projectionRate,
+  projectionRemaining,
   projectionStopped,
   projectionUnowned
 } from "./internal/projection/metrics.js"

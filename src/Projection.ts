@@ -292,3 +292,48 @@ export const layer = <E, Err, R>(
       from: Effect.succeed(Position.start)
     }, isRecord(options) ? common : options)
   }))
+
+/**
+ * Keeps two versions of a projection up to date side by side, for a rebuild. Starts the first one first: if neither is
+ * registered yet, it is the active one.
+ *
+ * Fails like {@link layer}, and with `InvalidOption` if the names differ, or if the second version is not the higher one.
+ *
+ * @example
+ * ```ts
+ * import { Effect, Either, Schema } from "effect"
+ * import { Aggregate, Projection } from "effect-eventsourcing"
+ *
+ * const Counter = Aggregate.make({
+ *   name: "Counter",
+ *   id: Schema.NonEmptyString,
+ *   state: Schema.Int,
+ *   event: Schema.TaggedStruct("Counted", {}),
+ *   command: Schema.TaggedStruct("Count", {}),
+ *   initial: () => 0,
+ *   evolve: (state) => state + 1,
+ *   decide: () => Either.right([{ _tag: "Counted" }])
+ * })
+ *
+ * const Totals1 = Projection.make({ name: "totals", version: 1, on: [Counter], handle: () => Effect.void })
+ * const Totals2 = Projection.make({ name: "totals", version: 2, on: [Counter], handle: () => Effect.void })
+ *
+ * const TotalsLive = Projection.layerVersions(Totals1, Totals2, { pageSize: 100 })
+ * ```
+ *
+ * @since 0.1.0
+ * @category layers
+ */
+export const layerVersions = <E1, Err1, R1, E2, Err2, R2>(
+  first: Projection<E1, Err1, R1>,
+  second: Projection<E2, Err2, R2>,
+  options?: Options
+): Layer.Layer<never, Start.StartError, EventStore | CheckpointStore | R1 | R2> =>
+  first.name === second.name && first.version < second.version
+    ? Layer.provide(layer(second, options), layer(first, options))
+    : Layer.fail(Definition.refuse(
+      "Projection.layerVersions",
+      "second",
+      `${quote(second.name)}, version ${second.version}`,
+      `a version of ${quote(first.name)} that is higher than ${first.version}`
+    ))

@@ -107,6 +107,7 @@ export const make: (options?: Options) => Effect.Effect<
     ),
     readPage: (options) => Effect.mapError(feed.readPage(options), eventStoreError("readPage")),
     head: Effect.mapError(feed.head, eventStoreError("head")),
+    countAfter: (options) => Effect.mapError(feed.countAfter(options), eventStoreError("countAfter")),
     streams: (options) =>
       Effect.mapBoth(repeat(execute(statements.feed.streams(options))), {
         onFailure: eventStoreError("streams"),

@@ -80,6 +80,12 @@ const each = (
         }
       }
     }
+    for (const after of places) {
+      yield* store.countAfter(after, { limit: 2_000 })
+      yield* check(`count after ${after}`, 2_000)
+      yield* store.countAfter(after)
+      yield* check(`count after ${after}`, 10_000)
+    }
     for (const aggregate of ["Old", "Rare", "None"]) {
       for (const after of [undefined, "stream-3", "zzz"]) {
         yield* store.streams({ aggregate, after, limit: 500 })

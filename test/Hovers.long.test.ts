@@ -55,5 +55,15 @@ describe("an editor shows", () => {
       shown.till,
       /^const Till: Aggregate\.Handled<"Till", .*\{ readonly OpenTill: never; readonly PayOut: InsufficientFunds; \}/
     )
+    const withdrawn = `Aggregate.DecodedEvent<"Account", ${id}, Withdrawn>`
+    assert.strictEqual(shown.projectionEvents, `(parameter) events: readonly [${withdrawn}, ...${withdrawn}[]]`)
+    assert.strictEqual(shown.projection, `const Withdrawals: Projection.Projection<${withdrawn}, never, Mailer>`)
+    const services = "EventStore | Mailer | CheckpointStore"
+    assert.strictEqual(shown.projectionLayer, `const WithdrawalsLive: Layer<never, StartError, ${services}>`)
+    assert.strictEqual(
+      shown.visible,
+      "const visible: Effect.Effect<Repository.Executed<AccountState, Deposited | Withdrawn>, " +
+        "InsufficientFunds | Repository.ExecuteError | Projections.AwaitError, Accounts | CheckpointStore>"
+    )
   }, 120_000)
 })

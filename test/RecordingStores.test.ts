@@ -1,6 +1,14 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Effect, Exit, Schedule, type Scope, Stream } from "effect"
-import { EventStore, ExpectedVersion, Repository, SnapshotPolicy, SnapshotStore, StreamId } from "effect-eventsourcing"
+import {
+  EventStore,
+  ExpectedVersion,
+  Position,
+  Repository,
+  SnapshotPolicy,
+  SnapshotStore,
+  StreamId
+} from "effect-eventsourcing"
 import { EventStoreContract, RecordingStores, SnapshotStoreContract } from "effect-eventsourcing/testing"
 import { afterAll, describe as vitestDescribe, it as vitestIt } from "vitest"
 import { Account, AccountV2, id, open } from "./fixtures/Account.js"
@@ -237,6 +245,7 @@ describe("RecordingStores.layer", () => {
       yield* Stream.runDrain(events.readAll())
       yield* events.readPage()
       yield* events.head
+      yield* events.countAfter(Position.start)
       yield* events.streams({ aggregate: "Account" })
       yield* events.version(stream)
       yield* events.find(["e1"])
@@ -251,6 +260,7 @@ describe("RecordingStores.layer", () => {
         readAll: 1,
         readPage: 1,
         head: 1,
+        countAfter: 1,
         streams: 1,
         readTail: 0,
         version: 1,

@@ -12,8 +12,7 @@ import { OrderList } from "./orderList.js"
 const catalogueOf = (release: 1 | 2) =>
   release === 1
     ? Projection.layer(Catalogue1)
-    // the version that is registered first is the active one
-    : Layer.provide(Projection.layer(Catalogue2), Projection.layer(Catalogue1))
+    : Projection.layerVersions(Catalogue1, Catalogue2)
 
 export const readers = (release: 1 | 2) =>
   Layer.mergeAll(

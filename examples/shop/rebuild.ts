@@ -1,26 +1,30 @@
 // Waits until version 2 of the catalogue has caught up, shows how far it is, and makes it the version that is read.
 import { SingleBar } from "cli-progress"
-import { Console, Effect, Schedule } from "effect"
+import { Console, Duration, Effect, Option, Schedule } from "effect"
 import { Projections } from "effect-eventsourcing"
 
-const handledBy = ({ partitions }: Projections.Status) => partitions.reduce((sum, { handled }) => sum + handled, 0)
-
+/** Shows how far version 2 is on its way through the events of the shop, those of other aggregates included. */
 const show = (bar: SingleBar) =>
   Effect.gen(function*() {
     const versions = yield* Projections.status("catalogue")
-    const handled = versions.map(handledBy)
-    bar.setTotal(Math.max(...handled))
-    bar.update(handled[versions.findIndex(({ version }) => version === 2)] ?? 0)
+    const next = versions.find(({ version }) => version === 2)
+    if (next === undefined) return
+    const { millisLeft, rate, remaining } = next.progress
+    bar.setTotal(Math.max(bar.getTotal(), remaining))
+    bar.update(bar.getTotal() - remaining, {
+      rate: Option.match(rate, { onNone: () => "-", onSome: (rate) => Math.round(rate) }),
+      left: Option.match(millisLeft, { onNone: () => "-", onSome: (millis) => Duration.format(Math.round(millis)) })
+    })
   })
 
 export const rebuild = Effect.gen(function*() {
   const bar = yield* Effect.acquireRelease(
     Effect.sync(() => {
       const bar = new SingleBar({
-        format: "Catalogue {bar} {value} of {total} events, {eta_formatted} left",
+        format: "Catalogue {bar} {value} of {total} events, {rate} a second, {left} left",
         noTTYOutput: true
       })
-      bar.start(1, 0)
+      bar.start(1, 0, { rate: "-", left: "-" })
       return bar
     }),
     (bar) => Effect.sync(() => bar.stop())

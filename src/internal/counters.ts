@@ -81,6 +81,13 @@ export const projectionDeferred = counter(
   "Appends whose events an inline projection left to the feed"
 )
 
+export const projectionRemaining = gauge("projection_remaining", "Events of the feed after the lowest checkpoint")
+
+export const projectionRate = gauge(
+  "projection_rate",
+  "Events of the feed that the lowest checkpoint passes in a second"
+)
+
 export type Projections = ReturnType<typeof projections>
 
 /** Measures a version of a projection or a subscription. */
@@ -95,7 +102,10 @@ export const projections = (name: string, version: number) => {
   const failed = { Passing: failures("Passing"), Poison: failures("Poison"), Inline: failures("Inline") }
   const deferred = counting(projectionDeferred)
   const [owned, unowned, stopped] = [projectionOwned, projectionUnowned, projectionStopped].map((key) => showing(key))
+  const [remaining, rate] = [projectionRemaining, projectionRate].map((key) => showing(key))
   return {
+    remaining: (events: number) => remaining.unsafeUpdate(events, []),
+    rate: (events: number) => rate.unsafeUpdate(events, []),
     handled: (events: number) => handled.unsafeUpdate(events, []),
     parked: (events: number) => parked.unsafeUpdate(events, []),
     lost: () => lost.unsafeUpdate(1, []),

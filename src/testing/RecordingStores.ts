@@ -116,6 +116,7 @@ export type Call =
   | { readonly operation: "readAll" }
   | { readonly operation: "readPage"; readonly outcome: Outcome<EventStore.Page> }
   | { readonly operation: "head"; readonly outcome: Outcome<Position.Position> }
+  | { readonly operation: "countAfter"; readonly outcome: Outcome<EventStore.Counted> }
   | {
     readonly operation: "streams"
     readonly aggregate: string
@@ -236,6 +237,8 @@ const recordEvents = (events: EventStore.EventStore["Type"], loads: LoadRecorder
     readAll: (options) => Stream.concat(begin({ operation: "readAll" }), events.readAll(options)),
     readPage: (options) => record(events.readPage(options), (outcome) => ({ operation: "readPage", outcome })),
     head: record(events.head, (outcome) => ({ operation: "head", outcome })),
+    countAfter: (after, options) =>
+      record(events.countAfter(after, options), (outcome) => ({ operation: "countAfter", outcome })),
     streams: (options) =>
       record(events.streams(options), (outcome) => ({ operation: "streams", aggregate: options.aggregate, outcome })),
     version: (stream) => record(events.version(stream), (outcome) => ({ operation: "version", stream, outcome })),
@@ -287,6 +290,7 @@ const countsOf = (calls: ReadonlyArray<Call>): Counts => {
     readAll: 0,
     readPage: 0,
     head: 0,
+    countAfter: 0,
     streams: 0,
     version: 0,
     find: 0,

@@ -1,11 +1,13 @@
-import { Context, Data, Effect, Either, type Layer, Schema } from "effect"
+import { Context, Data, Effect, Either, type Layer, Schema, type Scope } from "effect"
 import {
   Aggregate,
   type CheckpointStore,
   type EventStore,
+  type InvalidOption,
   Projection,
   Projections,
-  type Repository,
+  Repository,
+  type SnapshotStore,
   Subscription
 } from "effect-eventsourcing"
 import { ProjectionTest } from "effect-eventsourcing/testing"
@@ -150,6 +152,45 @@ describe("makeByTag", () => {
     })
     expect<typeof projection extends Projection.Projection<infer _E, infer Err, infer R> ? [Err, R] : never>()
       .type.toBe<[Full | Late, Mailer]>()
+  })
+})
+
+describe("Projections.thenAwait", () => {
+  test("keeps the result of a command, and adds the errors of waiting", () => {
+    const executed = Effect.flatMap(
+      Repository.make(Account),
+      (accounts) =>
+        accounts.execute(1, { _tag: "Deposit" }).pipe(Projections.thenAwait("balances", { timeout: "2 seconds" }))
+    )
+    expect<Effect.Effect.Success<typeof executed>>().type.toBe<
+      Repository.Executed<number, { readonly _tag: "Deposited"; readonly amount: number }>
+    >()
+    expect<Effect.Effect.Error<typeof executed>>().type.toBe<
+      Repository.ExecuteError | Projections.AwaitError | InvalidOption.InvalidOption
+    >()
+    expect<Effect.Effect.Context<typeof executed>>().type.toBe<
+      CheckpointStore.CheckpointStore | EventStore.EventStore | SnapshotStore.SnapshotStore | Scope.Scope
+    >()
+  })
+
+  test("does not take what has no position", () => {
+    expect(Projections.thenAwait("balances")).type.not.toBeCallableWith(Effect.succeed({ state: 1 }))
+  })
+})
+
+describe("Projection.layerVersions", () => {
+  test("needs the services of all versions", () => {
+    const first = Projection.make({ name: "p", on: [Order], handle: () => Effect.void })
+    const second = Projection.make({
+      name: "p",
+      version: 2,
+      on: [Account],
+      handle: () => Effect.flatMap(Mailer, ({ send }) => send)
+    })
+    const layer = Projection.layerVersions(first, second)
+    expect<Layer.Layer.Context<typeof layer>>().type.toBe<
+      EventStore.EventStore | CheckpointStore.CheckpointStore | Mailer
+    >()
   })
 })
 

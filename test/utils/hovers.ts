@@ -48,6 +48,10 @@ process.stdout.write(JSON.stringify({
   handlerCommand: hover("PayOut: (state, com"),
   handlerEvent: hover("Withdrawn: (state, ev"),
   till: hover("export const Ti"),
+  projectionEvents: hover("handle: (eve"),
+  projection: hover("export const Withdr"),
+  projectionLayer: hover("const WithdrawalsLi"),
+  visible: hover("export const visi"),
   completions: service.getCompletionsAtPosition(file, at("+ event."), {})?.entries
     .filter(({ kind }) => kind === ts.ScriptElementKind.memberVariableElement)
     .map(({ name }) => name)

@@ -1,6 +1,8 @@
 // What a process knows of the subscriptions that it works for itself. Each checkpoint store has one.
 import * as Signal from "../signal.js"
 import type { Key } from "./model.js"
+import * as Progress from "./progress.js"
+import type * as StatusModel from "./statusModel.js"
 
 /**
  * What a process knows of the subscriptions that it works for itself.
@@ -13,6 +15,8 @@ export interface Local {
   readonly advanced: Signal.Signal
   /** The work of this process, by subscription. */
   readonly reports: Map<string, LocalReport>
+  /** Where each subscription was at the last looks of `Projections.status`. */
+  readonly samples: Map<string, ReadonlyArray<Progress.Sample>>
 }
 
 /**
@@ -35,7 +39,7 @@ export interface LocalReport {
   lost: number
 }
 
-export const make = (): Local => ({ advanced: Signal.make(), reports: new Map() })
+export const make = (): Local => ({ advanced: Signal.make(), reports: new Map(), samples: new Map() })
 
 /** The report of a subscription, or `undefined` if this process works for it already. */
 export const claim = ({ reports }: Local, key: Key): LocalReport | undefined => {
@@ -56,6 +60,14 @@ export const claim = ({ reports }: Local, key: Key): LocalReport | undefined => 
 export const release = ({ reports }: Local, key: Key): void => void reports.delete(nameOf(key))
 
 export const reportOf = ({ reports }: Local, key: Key): LocalReport | undefined => reports.get(nameOf(key))
+
+/** Compares where a subscription is now with the looks before, and keeps the look. */
+export const observe = ({ samples }: Local, key: Key, now: Progress.Sample): StatusModel.Progress => {
+  const name = nameOf(key)
+  const [progress, kept] = Progress.progress(samples.get(name) ?? [], now)
+  samples.set(name, kept)
+  return progress
+}
 
 /** The events handled a second, over the last ten seconds. */
 export const rateOf = ({ seconds }: LocalReport, now: number): number => {

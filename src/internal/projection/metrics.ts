@@ -186,3 +186,45 @@ export const projectionLag: Metric.Metric.Gauge<number> = Metric.fromMetricKey(C
  * @category metrics
  */
 export const projectionDeferred: Metric.Metric.Counter<number> = Metric.fromMetricKey(Counters.projectionDeferred)
+
+/**
+ * Shows how many events of the feed are after the lowest checkpoint, as `Projections.status` found it last, tagged with
+ * `name` and `version`.
+ *
+ * @example
+ * ```ts
+ * import { Metrics } from "effect-eventsourcing"
+ * import { Metric } from "effect"
+ *
+ * const projectionRemaining = Metrics.projectionRemaining.pipe(
+ *   Metric.tagged("name", "balances"),
+ *   Metric.tagged("version", "2"),
+ *   Metric.value
+ * )
+ * ```
+ *
+ * @since 0.1.0
+ * @category metrics
+ */
+export const projectionRemaining: Metric.Metric.Gauge<number> = Metric.fromMetricKey(Counters.projectionRemaining)
+
+/**
+ * Shows how many events of the feed the lowest checkpoint passes in a second, as `Projections.status` found it last, tagged
+ * with `name` and `version`.
+ *
+ * @example
+ * ```ts
+ * import { Metrics } from "effect-eventsourcing"
+ * import { Metric } from "effect"
+ *
+ * const projectionRate = Metrics.projectionRate.pipe(
+ *   Metric.tagged("name", "balances"),
+ *   Metric.tagged("version", "2"),
+ *   Metric.value
+ * )
+ * ```
+ *
+ * @since 0.1.0
+ * @category metrics
+ */
+export const projectionRate: Metric.Metric.Gauge<number> = Metric.fromMetricKey(Counters.projectionRate)

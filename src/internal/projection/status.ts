@@ -1,76 +1,18 @@
 // Describes the subscriptions that are registered: where they are, who owns them, and how far they are behind.
+// Costs the list of the checkpoints, the head of the feed, and one count for each checkpoint that is not at the head.
 import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import { CheckpointStore } from "../../CheckpointStore.js"
-import * as Event from "../../Event.js"
 import { EventStore, type EventStoreError } from "../../EventStore.js"
+import * as Position from "../../Position.js"
+import * as Counters from "../counters.js"
 import * as Local from "./local.js"
-import type { Key, PartitionState, Registered } from "./model.js"
+import * as Looking from "./looking.js"
+import type { Registered } from "./model.js"
+import * as Progress from "./progress.js"
+import { Lag, LocalStatus, PartitionStatus, Status } from "./statusModel.js"
 import type { CheckpointStoreError } from "./storeErrors.js"
-
-/**
- * The state of a version of a projection or a subscription.
- *
- * @since 0.1.0
- * @category models
- */
-export interface Status extends Key {
-  readonly kind: Registered["kind"]
-  /** Whether this is the version that readers use. */
-  readonly active: boolean
-  /** The number of processes that work for it. */
-  readonly members: number
-  /** The number of parked events. */
-  readonly parked: number
-  readonly partitions: ReadonlyArray<PartitionStatus>
-  /** What this process does for it. `None` if it does nothing. */
-  readonly local: Option.Option<LocalStatus>
-}
-
-/**
- * The state of a partition.
- *
- * @since 0.1.0
- * @category models
- */
-export interface PartitionStatus extends PartitionState {
-  readonly lag: Lag
-}
-
-/**
- * How far a checkpoint is behind the feed.
- *
- * @since 0.1.0
- * @category models
- */
-export interface Lag {
-  /** The number of events of the feed after the checkpoint, counted up to 1,000. */
-  readonly events: number
-  /** Whether there are more events than that. */
-  readonly isMore: boolean
-  /** The milliseconds since the first of these events was appended, or 0. */
-  readonly millis: number
-}
-
-/**
- * The work of this process for a version.
- *
- * @since 0.1.0
- * @category models
- */
-export interface LocalStatus {
-  /** The partitions that this process owns, by index. */
-  readonly owned: ReadonlyArray<number>
-  /** The number of events that this process handled. */
-  readonly handled: number
-  /** The number of events that it handled each second, over the last ten seconds. */
-  readonly rate: number
-  /** How often another process took a partition from this one. */
-  readonly lost: number
-  /** The last failure, with its time in milliseconds since 1970. It stays after a recovery. */
-  readonly lastError: Option.Option<{ readonly reason: string; readonly time: number }>
-}
 
 export const status = (
   name: string | undefined
@@ -80,42 +22,69 @@ export const status = (
   CheckpointStore | EventStore
 > =>
   Effect.gen(function*() {
-    const checkpoints = yield* CheckpointStore
+    const { list, local } = yield* CheckpointStore
     const events = yield* EventStore
     const now = yield* Clock.currentTimeMillis
-    const all = (yield* checkpoints.list).filter((one) => name === undefined || one.name === name)
-    return yield* Effect.forEach(all, (one) =>
-      Effect.map(
-        Effect.forEach(
-          one.partitions,
-          (partition) => Effect.map(lagOf(events, partition, now), (lag): PartitionStatus => ({ ...partition, lag }))
-        ),
-        (partitions): Status => ({
-          ...one,
-          partitions,
-          local: Option.map(Option.fromNullable(Local.reportOf(checkpoints.local, one)), (report) => ({
-            owned: Array.from(report.owned).sort((a, b) => a - b),
-            handled: report.handled,
-            rate: Local.rateOf(report, now),
-            lost: report.lost,
-            lastError: Option.fromNullable(report.lastError)
-          }))
-        })
-      ))
+    const all = (yield* list).filter((one) => name === undefined || one.name === name)
+    if (all.length === 0) return []
+    const head = yield* events.head
+    // most checkpoints stand at the same position
+    const lags = new Map<Position.Position, Lag>()
+    for (const { position } of all.flatMap(({ partitions }) => partitions)) {
+      if (!lags.has(position)) lags.set(position, yield* lagOf(events, position, head, now))
+    }
+    return all.map((one) => describe(local, one, lags, head, now))
   })
 
-const mostCounted = 1_000
+const describe = (
+  local: Local.Local,
+  one: Registered,
+  lags: ReadonlyMap<Position.Position, Lag>,
+  head: Position.Position,
+  now: number
+): Status => {
+  const position = Looking.lowest(one)
+  const { events, isMore } = lags.get(position) ?? none
+  const remaining = isMore ? Math.max(events, Progress.distance(position, head)) : events
+  const progress = Local.observe(local, one, { time: now, position, remaining })
+  const meter = Counters.projections(one.name, one.version)
+  meter.remaining(remaining)
+  meter.rate(Option.getOrElse(progress.rate, () => 0))
+  return new Status({
+    ...one,
+    partitions: one.partitions.map((partition) =>
+      new PartitionStatus({ ...partition, lag: lags.get(partition.position) ?? none }, unchecked)
+    ),
+    progress,
+    local: Option.map(Option.fromNullable(Local.reportOf(local, one)), (report) =>
+      new LocalStatus({
+        owned: Array.from(report.owned).sort((a, b) => a - b),
+        handled: report.handled,
+        rate: Local.rateOf(report, now),
+        lost: report.lost,
+        lastError: Option.fromNullable(report.lastError)
+      }, unchecked))
+  }, unchecked)
+}
+
+/** A store of the user's may give anything: a status shows it. */
+const unchecked = { disableValidation: true }
+
+const none = new Lag({ events: 0, isMore: false, millis: 0 })
+
+const mostCounted = 10_000
 
 const lagOf = (
   events: EventStore["Type"],
-  { index, of, position }: PartitionState,
+  position: Position.Position,
+  head: Position.Position,
   now: number
 ): Effect.Effect<Lag, EventStoreError> =>
-  Effect.map(events.readPage({ after: position, partition: { index, of }, limit: mostCounted }), (page) => {
-    const first = page.events.find((recorded): recorded is Event.RecordedEvent => !Event.isUnreadable(recorded))
-    return {
-      events: page.events.length,
-      isMore: !page.atEnd,
-      millis: first === undefined ? 0 : Math.max(0, now - first.time.epochMillis)
-    }
-  })
+  Position.Order(position, head) >= 0
+    ? Effect.succeed(none)
+    : Effect.map(events.countAfter(position, { limit: mostCounted }), ({ events, first }) =>
+      new Lag({
+        events,
+        isMore: events >= mostCounted,
+        millis: Option.match(first, { onNone: () => 0, onSome: ({ epochMillis }) => Math.max(0, now - epochMillis) })
+      }, unchecked))

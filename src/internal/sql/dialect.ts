@@ -136,6 +136,8 @@ export interface FeedStatements {
   readonly end: Query
   /** One row with `subscribed`: whether another server writes into the table. Then the feed gives no rows. */
   readonly subscribed?: Query | undefined
+  /** One row with `events`, the number of events after a position, up to a limit, the `time` of the first, and `subscribed`. */
+  readonly countAfter: (options: { readonly after: Position.Position; readonly limit: number }) => Query
   /** The columns `stream_id` and `version`, in order. */
   readonly streams: (options: Parameters<EventStore.Encoded["streams"]>[0]) => Query
 }

@@ -7,12 +7,15 @@
 // no rows while the table has a subscription. The statement that measures the lag at the end of the feed looks for a
 // subscription. A store that has found one has not advanced its positions, so it refuses until it is built again.
 import type { SqlError } from "@effect/sql/SqlError"
+import * as DateTime from "effect/DateTime"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Metric from "effect/Metric"
+import * as Option from "effect/Option"
 import * as Metrics from "../../Metrics.js"
 import * as Position from "../../Position.js"
 import * as StreamId from "../../StreamId.js"
+import type { Counted, Driver as CountAfter } from "../store/countAfter.js"
 import { mostHashed, mostLooked, seen } from "../store/feed.js"
 import type { EncodedPage, EncodedPageOptions } from "../store/feedModel.js"
 import type { StoreClient } from "./client.js"
@@ -26,6 +29,7 @@ import type { Services } from "./services.js"
 export interface Feed {
   readonly readPage: (options: EncodedPageOptions) => Effect.Effect<EncodedPage, SqlError>
   readonly head: Effect.Effect<Position.Position, SqlError>
+  readonly countAfter: (options: Parameters<CountAfter["countAfter"]>[0]) => Effect.Effect<Counted, SqlError>
 }
 
 export const make = (services: Services, names: Names): Effect.Effect<Feed> => {
@@ -43,6 +47,18 @@ export const make = (services: Services, names: Names): Effect.Effect<Feed> => {
       : Effect.succeed(false)
 
   return Effect.as(Effect.exit(end.look), {
+    countAfter: (options) =>
+      end.refused.pipe(
+        Effect.zipRight(repeat(execute(feed.countAfter(options)))),
+        Effect.tap(([row]) => {
+          if (feed.subscribed !== undefined) end.note(row)
+          return end.refused
+        }),
+        Effect.map(([row]): Counted => ({
+          events: Row.number(row.events),
+          first: row.time === null ? Option.none() : DateTime.make(statements.millis(row.time))
+        }))
+      ),
     readPage: (options) => {
       const { after } = options
       const page = Effect.zipRight(end.refused, read(searches(options)))

@@ -157,7 +157,18 @@ export class HistoryGap extends Schema.TaggedError<HistoryGap>("effect-eventsour
 export class EventStoreError extends Schema.TaggedError<EventStoreError>("effect-eventsourcing/EventStoreError")(
   "EventStoreError",
   {
-    operation: Schema.Literal("append", "read", "readAll", "version", "find", "import", "readPage", "head", "streams"),
+    operation: Schema.Literal(
+      "append",
+      "read",
+      "readAll",
+      "version",
+      "find",
+      "import",
+      "readPage",
+      "head",
+      "countAfter",
+      "streams"
+    ),
     stream: Schema.optional(StreamId.StreamId),
     reason: Schema.Literal("InvalidInput", "Unavailable"),
     mayHaveAppended: Schema.Boolean,

@@ -43,18 +43,21 @@ export const pageInput = <Limit extends "limit" | "pageSize">(
   if (typeof excluded === "string") return excluded
   const wantedPartition = partitionOf(partition)
   if (typeof wantedPartition === "string") return wantedPartition
-  return Input.countProblem({ [limitName]: limit }) ??
-    (isPosition(after) && Object.values(Position.toParts(after)).every((part) => BigInt(part) <= maxPart)
-      ? {
-        after,
-        aggregates: wantedAggregates,
-        types: wantedTypes,
-        excludedTypes: excluded,
-        partition: wantedPartition,
-        limit
-      }
-      : `after is ${quote(after)}; it must be a position of this store`)
+  return Input.countProblem({ [limitName]: limit }) ?? afterProblem(after) ?? {
+    after,
+    aggregates: wantedAggregates,
+    types: wantedTypes,
+    excludedTypes: excluded,
+    partition: wantedPartition,
+    limit
+  }
 }
+
+/** What is wrong with a position, if it cannot be one of a store. */
+export const afterProblem = (after: Position.Position): string | undefined =>
+  isPosition(after) && Object.values(Position.toParts(after)).every((part) => BigInt(part) <= maxPart)
+    ? undefined
+    : `after is ${quote(after)}; it must be a position of this store`
 
 /** The different elements of a list, or a problem. */
 const keysOf = (

@@ -2,7 +2,7 @@
 // Everything is kept as text and copied on its way out, so that no caller can change it.
 // An append costs a map entry an event; a read by stream costs what it returns, a read of all streams begins at its
 // position.
-import type * as DateTime from "effect/DateTime"
+import * as DateTime from "effect/DateTime"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import type * as Event from "../../Event.js"
@@ -15,6 +15,7 @@ import * as EventTime from "../eventTime.js"
 import { isSameStream, streamKey } from "../streamKey.js"
 import { byteOrder } from "../text.js"
 import { judge } from "./appendVerdict.js"
+import type { Counted, Driver as CountAfter } from "./countAfter.js"
 import { DuplicateEventId, VersionConflict } from "./eventErrors.js"
 import * as Pages from "./eventPages.js"
 import { mostHashed, mostLooked } from "./feed.js"
@@ -61,6 +62,7 @@ export const makeEvents = () => {
       }),
     readPage: (options: EncodedPageOptions) => Effect.sync(() => pageOf(all, options)),
     head: Effect.sync(() => all.at(-1)?.position ?? Position.start),
+    countAfter: (options: Parameters<CountAfter["countAfter"]>[0]) => Effect.sync(() => countOf(all, options)),
     streams: ({ after, aggregate, limit }: {
       readonly aggregate: string
       readonly after: string | undefined
@@ -111,6 +113,16 @@ export const makeEvents = () => {
     withSnapshots: () => Option.none(),
     inTransaction: Effect.succeed(false)
   }
+}
+
+const countOf = (
+  all: ReadonlyArray<Event.EncodedRecord>,
+  { after, limit }: Parameters<CountAfter["countAfter"]>[0]
+): Counted => {
+  const next = all.findIndex(({ position }) => Position.Order(position, after) > 0)
+  return next < 0
+    ? { events: 0, first: Option.none() }
+    : { events: Math.min(all.length - next, limit), first: DateTime.make(all[next].time) }
 }
 
 const pageOf = (all: ReadonlyArray<Event.EncodedRecord>, options: EncodedPageOptions): EncodedPage => {

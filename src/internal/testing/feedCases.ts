@@ -126,6 +126,27 @@ export const cases: ReadonlyArray<Case<EventStore.EventStore>> = [
     }
   }),
 
+  withFresh("the events after a position are counted up to a limit, with the time of the first", function*(fresh) {
+    const { store } = fresh
+    const { before } = yield* mixed(fresh)
+    const { events } = yield* walk(store, { after: before })
+    for (const [i, after] of [before, ...events.map(({ position }) => position)].entries()) {
+      for (const limit of [1, 7, undefined]) {
+        const counted = yield* store.countAfter(after, { limit })
+        assert.ok(counted.events >= Math.min(events.length - i, limit ?? events.length), `${counted.events} events`)
+        assert.ok(limit === undefined || counted.events <= limit)
+        const next = events.at(i)
+        if (next !== undefined) {
+          assert.deepEqual(counted.first, Event.isUnreadable(next) ? next.time : Option.some(next.time))
+        }
+      }
+    }
+    const head = yield* store.head
+    for (const limit of [0, -1, NaN, 1.5]) {
+      assert.equal((yield* failureOf(store.countAfter(head, { limit })))?._tag, "EventStoreError")
+    }
+  }),
+
   withFresh("each stream is in the partition that StreamId.partition gives", function*(fresh) {
     const { store } = fresh
     const { aggregates, appended, before, types } = yield* mixed(fresh)

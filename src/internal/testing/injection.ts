@@ -48,6 +48,7 @@ export type Operation =
   | "EventStore.readAll"
   | "EventStore.readPage"
   | "EventStore.head"
+  | "EventStore.countAfter"
   | "EventStore.streams"
   | "EventStore.version"
   | "EventStore.find"

@@ -51,6 +51,7 @@ export const make = (names: Names, { place, record }: Columns): FeedStatements =
 FROM unnest(:transactions::bigint[], :sequences::bigint[]) AS place (at_transaction, at_position)
 CROSS JOIN LATERAL ${rowOfPlace(events)} AS event`)
   return {
+    countAfter: countAfter(texts, { subscribed, time: record.time }),
     page: (options) => {
       const excluded = (options.excludedTypes ?? []).flatMap(({ aggregate, types }) =>
         types.map((type) => [aggregate, type])
@@ -174,6 +175,20 @@ const lastTransaction = (events: string, base: string): string => {
   return `CASE WHEN pg_is_in_recovery() THEN NULL ELSE greatest(
   ${base} + ${next}::text::bigint + age(${next}::xid) - 1, (SELECT max(transaction) FROM ${events})
 ) END`
+}
+
+/** Reads no row but the first. The limit is hidden, so that the planner keeps to the index. */
+const countAfter = (
+  { after, events }: Texts,
+  columns: Readonly<Record<"subscribed" | "time", string>>
+): FeedStatements["countAfter"] => {
+  const count = `(SELECT count(*) FROM (SELECT FROM ${events} WHERE ${after}
+ORDER BY transaction, position LIMIT (SELECT :limit::bigint)) AS counted)`
+  const statement = PreparedTexts.write(`SELECT ${select({ ...columns, events: pgText(count, "bigint") })}
+FROM (SELECT) AS always LEFT JOIN LATERAL (
+SELECT time FROM ${events} WHERE ${after} ORDER BY transaction, position LIMIT 1
+) AS event ON true`)
+  return ({ after, limit }) => statement({ ...Position.toParts(after), limit })
 }
 
 /** Jumps from stream to stream on the unique index: its cost is that of the streams, and not of their events. */

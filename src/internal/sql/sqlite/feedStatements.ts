@@ -20,7 +20,13 @@ export const make = (names: Names, record: ReadonlyArray<string>, position: stri
   const at = write(`SELECT ${record.join(", ")} FROM ${events}
 WHERE position IN (SELECT CAST(value AS INTEGER) FROM json_each(:positions))`)
   const sequences = quoted(`${schemaOf(names) ?? "main"}.sqlite_sequence`)
+  const counted = write(`SELECT (SELECT count(*) FROM (
+SELECT 1 FROM ${events} WHERE position > CAST(:sequence AS INTEGER) ORDER BY position LIMIT :limit
+)) AS events, (
+SELECT time FROM ${events} WHERE position > CAST(:sequence AS INTEGER) ORDER BY position LIMIT 1
+) AS time`)
   return {
+    countAfter: ({ after, limit }) => counted({ sequence: sequenceOf(after), limit }),
     page: (options) => {
       const { after, aggregates = [], branches, bytes, excludedTypes = [], types } = options
       return page(options)({
