@@ -25,6 +25,7 @@ export default defineConfig(({ mode }) => ({
   resolve: {
     alias: [
       { find: /^effect-eventsourcing$/, replacement: `${src}index.ts` },
+      { find: /^effect-eventsourcing\/cluster$/, replacement: `${src}cluster/index.ts` },
       { find: /^effect-eventsourcing\/testing$/, replacement: `${src}testing/index.ts` },
       { find: /^effect-eventsourcing\/(.+)$/, replacement: `${src}$1.ts` }
     ]

@@ -60,7 +60,7 @@ const lackingIn = (module: string): ReadonlyArray<readonly [part: string, name: 
     ])
   })
 
-const modules = ["", "testing"].flatMap((folder) =>
+const modules = ["", "cluster", "testing"].flatMap((folder) =>
   fs.readdirSync(path.join(src, folder))
     .filter((file) => file.endsWith(".ts") && file !== "index.ts")
     .map((file) => path.posix.join(folder, path.basename(file, ".ts")))

@@ -1,0 +1,121 @@
+// Answers the requests of one entity.
+// Mechanism: the first request makes a writer of the repository, which holds the state as long as the entity lives.
+// Cost: one round trip a command, and one a load.
+import type * as Rpc from "@effect/rpc/Rpc"
+import * as Effect from "effect/Effect"
+import * as Either from "effect/Either"
+import * as Scope from "effect/Scope"
+import type * as Aggregate from "../../Aggregate.js"
+import * as Event from "../../Event.js"
+import type * as EventStore from "../../EventStore.js"
+import type * as Repository from "../../Repository.js"
+import * as StreamId from "../../StreamId.js"
+import { IdEncodeError } from "../repository/errors.js"
+import type { Executed, Loaded } from "../repository/model.js"
+import type * as Options from "../repository/options.js"
+import type { Execute, Load } from "./protocol.js"
+import * as Wire from "./wire.js"
+
+/** A rejection of an aggregate. In this box it cannot be mistaken for an error of the repository. */
+export class Rejected<out Rejection> {
+  constructor(readonly rejection: Rejection) {}
+}
+
+/** Makes an aggregate whose rejections are in a {@link Rejected}. */
+export const boxed = <Name extends string, Id, State, Event, Command, Rejection>(
+  aggregate: Aggregate.Aggregate<Name, Id, State, Event, Command, Rejection>
+): Aggregate.Aggregate<Name, Id, State, Event, Command, Rejected<Rejection>> => ({
+  ...aggregate,
+  decide: (state, command) => Either.mapLeft(aggregate.decide(state, command), (rejection) => new Rejected(rejection))
+})
+
+/** The part of a writer that an entity needs. */
+interface Writer<in out Id, out State, in out Event, in Command, out Rejection> {
+  readonly executeAll: (
+    commands: ReadonlyArray<Command>,
+    options?: Options.ExecuteOptions
+  ) => Effect.Effect<Executed<State, Event>, Rejected<Rejection> | Repository.ExecuteError>
+  readonly load: Effect.Effect<Loaded<Id, State>, Repository.LoadError>
+}
+
+interface Handlers {
+  readonly execute: (request: { readonly payload: Rpc.Payload<typeof Execute> }) => Effect.Effect<string>
+  readonly load: (request: { readonly payload: Rpc.Payload<typeof Load> }) => Effect.Effect<string>
+}
+
+export const make = <Id, State, Event, Command, Rejection>(
+  codecs: Wire.Codecs<Id, State, Event, Command, Rejection>,
+  hold: (id: Id) => Effect.Effect<Writer<Id, State, Event, Command, Rejection>, never, Scope.Scope>
+): Effect.Effect<Handlers, never, Scope.Scope> =>
+  Effect.map(Effect.scope, (scope) => {
+    const writerOf = makeWriters(scope, hold)
+    return {
+      execute: ({ payload: { request } }) =>
+        Effect.suspend(() => {
+          const received = Wire.decodeCommands(codecs, request)
+          if (Either.isLeft(received)) {
+            return Effect.succeed(Wire.encodeFailure(streamOf(codecs.name, received.left), received.left))
+          }
+          const { ambient, commands, id, options } = received.right
+          return withStream(codecs, id, (stream) =>
+            Effect.flatMap(writerOf(stream.id, id), ({ executeAll }) => executeAll(commands, options)).pipe(
+              Effect.provideService(Event.CurrentMetadata, ambient),
+              Effect.match({
+                onFailure: (error) =>
+                  error instanceof Rejected
+                    ? Wire.encodeRejection(codecs, stream, error.rejection)
+                    : Wire.encodeFailure(stream, error),
+                onSuccess: (executed) =>
+                  Wire.encodeExecuted(codecs, stream, executed)
+              })
+            ))
+        }),
+      load: ({ payload }) =>
+        Effect.suspend(() => {
+          const id = codecs.id.decode(payload.id)
+          if (Either.isLeft(id)) {
+            const error = new IdEncodeError({ aggregate: codecs.name, cause: id.left })
+            return Effect.succeed(Wire.encodeFailure(StreamId.make(codecs.name, payload.id), error))
+          }
+          return withStream(codecs, id.right, (stream) =>
+            Effect.flatMap(writerOf(stream.id, id.right), ({ load }) =>
+              load).pipe(
+                Effect.match({
+                  onFailure: (error) =>
+                    Wire.encodeFailure(stream, error),
+                  onSuccess: (loaded) => Wire.encodeLoaded(codecs.state, stream, loaded)
+                })
+              ))
+        })
+    }
+  })
+
+/** Gives the writer of an id. An entity has one, unless the hash of two long ids is the same. */
+const makeWriters = <Id, A>(scope: Scope.Scope, hold: (id: Id) => Effect.Effect<A, never, Scope.Scope>) => {
+  const writers = new Map<string, A>()
+  return (key: string, id: Id): Effect.Effect<A> =>
+    Effect.suspend(() => {
+      const writer = writers.get(key)
+      if (writer !== undefined) return Effect.succeed(writer)
+      return Effect.map(Scope.extend(hold(id), scope), (writer) => {
+        writers.set(key, writer)
+        return writer
+      })
+    })
+}
+
+const withStream = <Id>(
+  { id: codec, name }: Pick<Wire.Codecs<Id, never, never, never, never>, "id" | "name">,
+  id: Id,
+  run: (stream: StreamId.StreamId) => Effect.Effect<string>
+): Effect.Effect<string> =>
+  Either.match(codec.encode(id), {
+    onLeft: (cause) =>
+      Effect.succeed(Wire.encodeFailure(StreamId.make(name, ""), new IdEncodeError({ aggregate: name, cause }))),
+    onRight: (encoded) => run(StreamId.make(name, encoded))
+  })
+
+const streamOf = (
+  name: string,
+  error: { readonly stream?: StreamId.StreamId | undefined } | IdEncodeError | EventStore.EventStoreError
+): StreamId.StreamId => ("stream" in error ? error.stream : undefined) ?? StreamId.make(name, "")

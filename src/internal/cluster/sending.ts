@@ -1,0 +1,97 @@
+// Sends a request until it is answered.
+// Mechanism: a request that met a dead runner, a full mailbox or a moving entity is sent again, by a schedule. A request
+// that is not answered for a while is sent again too, because its runner may be frozen and may have lost the entity. All
+// attempts of a command have the same command id, so the command counts once.
+// Cost: nothing for a request that is answered.
+import * as ClusterError from "@effect/cluster/ClusterError"
+import * as Socket from "@effect/platform/Socket"
+import * as RpcClientError from "@effect/rpc/RpcClientError"
+import * as Cause from "effect/Cause"
+import * as Clock from "effect/Clock"
+import type * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import * as Schedule from "effect/Schedule"
+
+export interface Settings {
+  /** How long the caller waits. */
+  readonly timeout: Duration.DurationInput
+  /** How long one attempt waits before the request is sent again. */
+  readonly attempt: Duration.DurationInput
+  readonly retry: Schedule.Schedule<unknown, unknown>
+}
+
+export interface Unanswered {
+  /** In milliseconds. */
+  readonly waited: number
+  readonly attempts: number
+  readonly cause?: unknown
+}
+
+/** The failures of a call of an entity, each of which passes. */
+export type Transient =
+  | ClusterError.MailboxFull
+  | ClusterError.AlreadyProcessingMessage
+  | ClusterError.PersistenceError
+
+export const send = <A, E>(
+  request: Effect.Effect<A, Transient>,
+  { attempt, retry, timeout }: Settings,
+  failure: (unanswered: Unanswered) => E
+): Effect.Effect<A, E> =>
+  Effect.gen(function*() {
+    const began = yield* Clock.currentTimeMillis
+    const driver = yield* Schedule.driver(retry)
+    let attempts = 0
+    let cause: unknown
+    const unanswered = Effect.flatMap(Clock.currentTimeMillis, (now) =>
+      Effect.fail(failure({ waited: now - began, attempts, ...(cause === undefined ? {} : { cause }) })))
+    const once = Effect.suspend(() => {
+      attempts++
+      cause = undefined
+      // the client of a cluster tells the runner about an interruption, and nothing here waits for that
+      return Effect.exit(Effect.timeoutOption(Effect.disconnect(request), attempt))
+    })
+    const loop: Effect.Effect<A, E> = Effect.flatMap(once, (exit) => {
+      if (Exit.isSuccess(exit)) {
+        return exit.value._tag === "Some" ? Effect.succeed(exit.value.value) : loop
+      }
+      if (!isTransient(exit.cause)) {
+        return Effect.failCause(defectsOf(exit.cause))
+      }
+      cause = Cause.squash(exit.cause)
+      return Effect.matchEffect(driver.next(cause), {
+        onFailure: () =>
+          unanswered,
+        onSuccess: () => loop
+      })
+    })
+    return yield* Effect.flatMap(
+      Effect.timeoutOption(Effect.disconnect(loop), timeout),
+      (answer) => answer._tag === "Some" ? Effect.succeed(answer.value) : unanswered
+    )
+  })
+
+/** Tells whether another attempt may succeed. */
+const isTransient = (cause: Cause.Cause<Transient>): boolean => {
+  // the runner interrupted the request because it gives the entity away
+  if (Cause.isInterruptedOnly(cause)) return true
+  if (cause._tag === "Fail") return true
+  const defects = Array.from(Cause.defects(cause))
+  return defects.length === 0 ? Cause.isFailure(cause) || Cause.isInterrupted(cause) : defects.every(isOfTransport)
+}
+
+// a write to the socket of a runner that was killed is a defect of the client
+const isOfTransport = (defect: unknown): boolean =>
+  Socket.isSocketError(defect) || defect instanceof RpcClientError.RpcClientError ||
+  ClusterError.EntityNotAssignedToRunner.is(defect) || ClusterError.RunnerUnavailable.is(defect) ||
+  ClusterError.MailboxFull.is(defect) || ClusterError.AlreadyProcessingMessage.is(defect)
+
+const defectsOf = (cause: Cause.Cause<unknown>): Cause.Cause<never> =>
+  Array.from(Cause.defects(cause)).map(Cause.die).reduce(Cause.sequential<never, never>, Cause.empty)
+
+/** Up to a second between attempts, without end: the timeout ends them. */
+export const defaultRetry: Schedule.Schedule<unknown> = Schedule.exponential("20 millis", 2).pipe(
+  Schedule.union(Schedule.spaced("1 second")),
+  Schedule.jittered
+)
