@@ -1,9 +1,8 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Effect, Layer, Option, Ref, Scope, TestClock } from "effect"
-import { CheckpointStore, EventStore, Position, Projection, Projections } from "effect-eventsourcing"
+import { CheckpointStore, Position, Projection, Projections } from "effect-eventsourcing"
 import { CheckpointFaults, Faults } from "effect-eventsourcing/testing"
-import { Account } from "./fixtures/Account.js"
-import { append, settle } from "./projection/fixture.js"
+import { append, counting, memory, settle } from "./projection/fixture.js"
 
 const key = { name: "sums", version: 1 }
 const registration = { ...key, kind: "Projection", definition: "", partitions: 1, from: Position.start } as const
@@ -90,17 +89,7 @@ describe("a projection on a faulty checkpoint store", () => {
   for (const seed of [1, 2, 3, 4, 5]) {
     it.scoped(`reads every event once, seed ${seed}`, () =>
       Effect.gen(function*() {
-        const counts = yield* Ref.make<Record<string, number>>({})
-        const projection = Projection.make({
-          name: "sums",
-          on: [Account],
-          handle: (events) =>
-            Ref.update(counts, (before) => {
-              const after = { ...before }
-              for (const { id } of events) after[id] = (after[id] ?? 0) + 1
-              return after
-            })
-        })
+        const { counts, projection } = yield* counting
         // a defect in advance may be the handler's
         const plan = Faults.firstOf(
           Faults.seeded({ seed, rate: 0.2, faults: faults.filter(({ _tag }) => _tag !== "Die"), operations }),
@@ -126,6 +115,6 @@ describe("a projection on a faulty checkpoint store", () => {
         }
         yield* Projections.awaitPosition("sums", last)
         assert.deepStrictEqual(Object.values(yield* Ref.get(counts)), Array.from({ length: 13 }, () => 1))
-      }).pipe(Effect.provide(Layer.merge(EventStore.layerMemory, CheckpointStore.layerMemory))))
+      }).pipe(Effect.provide(memory)))
   }
 })

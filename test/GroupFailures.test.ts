@@ -1,19 +1,17 @@
 // groups of appends that are cut off, or that meet those of others: every append keeps its own result
 import { SqlClient } from "@effect/sql"
 import { assert, describe, it } from "@effect/vitest"
-import { Effect, Either, Fiber, Layer, Option, type Scope } from "effect"
+import { Effect, Either, Fiber, Layer, Option } from "effect"
 import { EventStore, ExpectedVersion, SqlStores } from "effect-eventsourcing"
-import * as path from "node:path"
 import { event, stream } from "./fixtures/Account.js"
 import { type Outcome, problemsOf, work } from "./utils/appends.js"
 import {
   groupingStores,
   migratedDatabase,
   postgresTemporaryDatabase,
-  sqliteFile,
+  sharedDatabases,
   sqliteTemporaryFile,
-  sqlStores,
-  temporaryFolder
+  sqlStores
 } from "./utils/backends.js"
 import { everything } from "./utils/mode.js"
 import { pgClient, startServer } from "./utils/postgres.js"
@@ -209,18 +207,8 @@ describe("many fibers with groups", () => {
     )
   }
 
-  const databases: ReadonlyArray<
-    readonly [
-      name: string,
-      target: Effect.Effect<string, unknown, Scope.Scope>,
-      client: (target: string) => Layer.Layer<SqlClient.SqlClient, unknown>
-    ]
-  > = [
-    ["SQLite file", Effect.map(temporaryFolder, (folder) => path.join(folder, "shared.db")), sqliteFile],
-    ["PostgreSQL", migratedDatabase, (url) => pgClient(url)]
-  ]
-  for (const [name, database, client] of databases) {
-    it.live.runIf(everything || name === "SQLite file")(
+  for (const [name, database, client] of sharedDatabases) {
+    it.live.runIf(everything || name === "SQLite")(
       `of two processes on one ${name}`,
       () =>
         Effect.gen(function*() {

@@ -1,6 +1,6 @@
 // operations of many fibers that are sent together
 import { assert, describe, it } from "@effect/vitest"
-import { Cause, Deferred, Effect, Exit, FastCheck as fc, Fiber, Option, Scheduler } from "effect"
+import { Cause, Deferred, Effect, Exit, FastCheck as fc, Fiber, identity, Option, Scheduler } from "effect"
 import { afterEach, beforeEach, vi } from "vitest"
 import * as EventLoop from "../src/internal/sql/eventLoop.js"
 import type * as Grouping from "../src/internal/sql/grouping.js"
@@ -97,6 +97,25 @@ describe("lanes", () => {
   const lanes = (sends: ReturnType<typeof makeSends>) =>
     sends.on(Lanes.make({ ...sends.options, lanes: 1, patience: 20 }).run)
 
+  type Run = ReturnType<typeof lanes>
+
+  /** A lane after its first group, which had what two fibers ran while "a" had the lane. */
+  const afterGroup = (each: (run: Run) => (item: string) => Effect.Effect<unknown, string> = identity) =>
+    Effect.gen(function*() {
+      const sends = makeSends()
+      const run = lanes(sends)
+      const until = yield* Deferred.make<void>()
+      yield* Effect.fork(run("a", Deferred.await(until)))
+      yield* settle
+      yield* Effect.forEach(["b", "c"], (item) => Effect.fork(each(run)(item)))
+      yield* settle
+      yield* Deferred.succeed(until, undefined)
+      yield* settle
+      yield* Deferred.succeed(sends.sends[0].end, undefined)
+      yield* settle
+      return { run, sends }
+    })
+
   it.effect("an operation that finds a free lane runs alone and at once, one after the other", () =>
     Effect.gen(function*() {
       const sends = makeSends()
@@ -139,17 +158,7 @@ describe("lanes", () => {
 
   it.effect("after a group, operations wait for the fibers that are ready, until a group has one operation", () =>
     Effect.gen(function*() {
-      const sends = makeSends()
-      const run = lanes(sends)
-      const until = yield* Deferred.make<void>()
-      yield* Effect.fork(run("a", Deferred.await(until)))
-      yield* settle
-      yield* Effect.forEach(["b", "c"], (item) => Effect.fork(Effect.zip(run(item), run(`${item} again`))))
-      yield* settle
-      yield* Deferred.succeed(until, undefined)
-      yield* settle
-      yield* Deferred.succeed(sends.sends[0].end, undefined)
-      yield* settle
+      const { run, sends } = yield* afterGroup((run) => (item) => Effect.zip(run(item), run(`${item} again`)))
       assert.deepStrictEqual(sends.sends.map(({ items }) => items), [["b", "c"], ["b again", "c again"]])
       yield* Deferred.succeed(sends.sends[1].end, undefined)
       yield* settle
@@ -163,17 +172,7 @@ describe("lanes", () => {
 
   it.effect("after a group, an operation does not wait for the fibers of another scheduler", () =>
     Effect.gen(function*() {
-      const sends = makeSends()
-      const run = lanes(sends)
-      const until = yield* Deferred.make<void>()
-      yield* Effect.fork(run("a", Deferred.await(until)))
-      yield* settle
-      yield* Effect.forEach(["b", "c"], (item) => Effect.fork(run(item)))
-      yield* settle
-      yield* Deferred.succeed(until, undefined)
-      yield* settle
-      yield* Deferred.succeed(sends.sends[0].end, undefined)
-      yield* settle
+      const { run, sends } = yield* afterGroup()
       const tasks: Array<() => void> = []
       const slow: Scheduler.Scheduler = {
         scheduleTask: (task, priority, fiber) =>
@@ -191,17 +190,7 @@ describe("lanes", () => {
 
   it.effect("an operation that finds no lane does not wait for the fibers of another scheduler", () =>
     Effect.gen(function*() {
-      const sends = makeSends()
-      const run = lanes(sends)
-      const until = yield* Deferred.make<void>()
-      yield* Effect.fork(run("a", Deferred.await(until)))
-      yield* settle
-      yield* Effect.forEach(["b", "c"], (item) => Effect.fork(run(item)))
-      yield* settle
-      yield* Deferred.succeed(until, undefined)
-      yield* settle
-      yield* Deferred.succeed(sends.sends[0].end, undefined)
-      yield* settle
+      const { run, sends } = yield* afterGroup()
       // it never runs what waits for the other fibers
       const stopped: Scheduler.Scheduler = {
         scheduleTask: (task, priority, fiber) => {

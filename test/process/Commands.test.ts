@@ -1,31 +1,17 @@
 // two processes send the same commands to shared accounts, are killed and started again: each command counts once
-import type { SqlClient } from "@effect/sql"
 import { assert, describe, it } from "@effect/vitest"
-import { Effect, Layer, type Scope } from "effect"
+import { Effect, Layer } from "effect"
 import { EventStore, Repository } from "effect-eventsourcing"
-import * as path from "node:path"
 import { Account, id } from "../fixtures/Account.js"
-import { migratedDatabase, sqliteFile, sqlStores, temporaryFolder } from "../utils/backends.js"
+import { sharedDatabases, sqlStores } from "../utils/backends.js"
 import { everything } from "../utils/mode.js"
-import { pgClient } from "../utils/postgres.js"
 import { accountOf, problemsOf, sendAll } from "../utils/sendings.js"
 
 const commands = everything ? 1_000 : 100
 const kills = everything ? 8 : 1
 
-const databases: ReadonlyArray<
-  readonly [
-    name: string,
-    target: Effect.Effect<string, unknown, Scope.Scope>,
-    client: (target: string) => Layer.Layer<SqlClient.SqlClient, unknown>
-  ]
-> = [
-  ["SQLite", Effect.map(temporaryFolder, (folder) => path.join(folder, "shared.db")), sqliteFile],
-  ["PostgreSQL", migratedDatabase, (url) => pgClient(url)]
-]
-
 describe("two processes that send the same commands", () => {
-  for (const [name, database, client] of databases) {
+  for (const [name, database, client] of sharedDatabases) {
     it.scopedLive.runIf(everything || name === "SQLite")(
       `are killed and started again: each command counts once (${name})`,
       () =>

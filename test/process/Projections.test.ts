@@ -1,26 +1,13 @@
 // processes project and append side by side, are killed, frozen and started again: each event counts once
 import { SqlClient } from "@effect/sql"
 import { assert, describe, it } from "@effect/vitest"
-import { Array as Arr, Effect, Layer, Random, type Scope, Stream } from "effect"
+import { Array as Arr, Effect, Layer, Random, Stream } from "effect"
 import { EventStore, Projections, SqlCheckpointStore } from "effect-eventsourcing"
-import * as path from "node:path"
-import { migratedDatabase, sqliteFile, sqlStores, temporaryFolder } from "../utils/backends.js"
+import { sharedDatabases, sqlStores } from "../utils/backends.js"
 import { everything } from "../utils/mode.js"
-import { pgClient } from "../utils/postgres.js"
 import { start } from "../utils/process.js"
 
 const kills = everything ? Number(process.env.PROJECTION_KILLS ?? 30) : 2
-
-const databases: ReadonlyArray<
-  readonly [
-    name: string,
-    target: Effect.Effect<string, unknown, Scope.Scope>,
-    client: (target: string) => Layer.Layer<SqlClient.SqlClient, unknown>
-  ]
-> = [
-  ["SQLite", Effect.map(temporaryFolder, (folder) => path.join(folder, "shared.db")), sqliteFile],
-  ["PostgreSQL", migratedDatabase, (url) => pgClient(url)]
-]
 
 type Projector = ReturnType<typeof start>
 
@@ -85,7 +72,7 @@ const inOrder = (rows: ReadonlyArray<Row>) =>
   )
 
 describe("processes that project while they are killed and frozen", () => {
-  for (const [name, database, client] of databases) {
+  for (const [name, database, client] of sharedDatabases) {
     it.scopedLive.runIf(everything || name === "SQLite")(
       `skip and double no event (${name})`,
       () =>

@@ -2,23 +2,9 @@ import { assert, describe, it } from "@effect/vitest"
 import { Array as Arr, Effect, Either, Exit, Fiber, Layer, Option, Ref, Schedule, Scope, TestClock } from "effect"
 import { CheckpointStore, EventStore, Position, Projection, Projections } from "effect-eventsourcing"
 import { Account } from "../fixtures/Account.js"
-import { append, asKilled, asProcess, memory, settle } from "./fixture.js"
+import { append, asKilled, asProcess, counting, memory, settle } from "./fixture.js"
 
 const key = { name: "sums", version: 1 }
-
-const counting = Effect.map(Ref.make<Record<string, number>>({}), (counts) => ({
-  counts,
-  projection: Projection.make({
-    name: "sums",
-    on: [Account],
-    handle: (events) =>
-      Ref.update(counts, (before) => {
-        const after = { ...before }
-        for (const { id } of events) after[id] = (after[id] ?? 0) + 1
-        return after
-      })
-  })
-}))
 
 const owners = Effect.map(
   Projections.status("sums"),

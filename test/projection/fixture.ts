@@ -1,5 +1,6 @@
-import { Effect, Layer, Option } from "effect"
-import { CheckpointStore, Event, EventStore, ExpectedVersion, StreamId } from "effect-eventsourcing"
+import { Effect, Layer, Option, Ref } from "effect"
+import { CheckpointStore, Event, EventStore, ExpectedVersion, Projection, StreamId } from "effect-eventsourcing"
+import { Account } from "../fixtures/Account.js"
 
 export const memory = Layer.merge(EventStore.layerMemory, CheckpointStore.layerMemory)
 
@@ -19,6 +20,21 @@ export const append = (account: string, amounts: ReadonlyArray<number>) =>
 /** The amount of a decoded event of an account, or 0. */
 export const amountOf = ({ event }: { readonly event: { readonly _tag: string; readonly amount?: number } }): number =>
   event.amount ?? 0
+
+/** A projection in memory that counts how often it handles each event. */
+export const counting = Effect.map(Ref.make<Record<string, number>>({}), (counts) => ({
+  counts,
+  projection: Projection.make({
+    name: "sums",
+    on: [Account],
+    handle: (events) =>
+      Ref.update(counts, (before) => {
+        const after = { ...before }
+        for (const { id } of events) after[id] = (after[id] ?? 0) + 1
+        return after
+      })
+  })
+}))
 
 /** Lets the fibers that are ready run, without time. */
 export const settle = Effect.forEach(Array.from({ length: 200 }), () => Effect.yieldNow(), { discard: true })

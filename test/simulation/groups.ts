@@ -19,6 +19,7 @@ import {
 import type * as Library from "effect-eventsourcing"
 import { SqlFaults } from "effect-eventsourcing/testing"
 import { Forced } from "../../src/internal/sql/appendGroups.js"
+import { makeRecorder } from "./recorder.js"
 import type { Report, Subject } from "./simulation.js"
 import type { Database } from "./transactions.js"
 import { Dice, run } from "./virtual.js"
@@ -89,14 +90,7 @@ export const simulateGroupsOn = async (subject: Subject, seed: number, database:
 
 const prepare = (subject: Subject, seed: number, database: GroupsDatabase) => {
   const dice = new Dice(seed)
-  const trace: Array<string> = []
-  const problems: Array<string> = []
-  const counts: Record<string, number> = {}
-  const count = (name: string) => counts[name] = (counts[name] ?? 0) + 1
-  const wrong = (problem: string) => {
-    trace.push(`WRONG ${problem}`)
-    problems.push(problem)
-  }
+  const { count, counts, report, trace, wrong } = makeRecorder()
   const sqlite = database.dialect === "sqlite"
   const forced = dice.chance(0.7)
   // appends of one burst to one stream keep their order, unless something fails and is tried again
@@ -149,7 +143,7 @@ const prepare = (subject: Subject, seed: number, database: GroupsDatabase) => {
     judged: (outcome: Exit.Exit<void> | string): Report => {
       if (typeof outcome === "string") wrong(outcome)
       else if (Exit.isFailure(outcome)) wrong(`the program died: ${Cause.pretty(outcome.cause)}`)
-      return { trace, problems, counts }
+      return report()
     }
   }
 }

@@ -23,6 +23,7 @@ import {
 import { Faults } from "effect-eventsourcing/testing"
 import { Forced } from "../../src/internal/sql/appendGroups.js"
 import type * as Library from "./library.js"
+import { makeRecorder } from "./recorder.js"
 import { Dice, type Outcome, run, runUnderTestClock } from "./virtual.js"
 
 /** What is simulated: the library, or a copy of it with a bug planted. */
@@ -199,14 +200,7 @@ export const simulateUnderTestClock = async (
 
 const prepare = (subject: Subject, seed: number, options: Options) => {
   const dice = new Dice(seed)
-  const trace: Array<string> = []
-  const problems: Array<string> = []
-  const counts: Record<string, number> = {}
-  const count = (name: string) => counts[name] = (counts[name] ?? 0) + 1
-  const wrong = (problem: string) => {
-    trace.push(`WRONG ${problem}`)
-    problems.push(problem)
-  }
+  const { count, report, trace, wrong } = makeRecorder()
   const backend = options.backend ?? "memory"
 
   const { Event, EventStore, Repository, SnapshotPolicy, SnapshotStore, StreamId } = subject
@@ -852,7 +846,7 @@ const prepare = (subject: Subject, seed: number, options: Options) => {
     judged: (outcome: Outcome<void>): Report => {
       if (outcome._tag === "Deadlock") wrong("everything waits, and nothing will happen")
       else if (Exit.isFailure(outcome.exit)) wrong(`the program died: ${Cause.pretty(outcome.exit.cause)}`)
-      return { trace, problems, counts }
+      return report()
     }
   }
 }

@@ -19,6 +19,7 @@ import {
 import type * as Library from "effect-eventsourcing"
 import { SqlFaults } from "effect-eventsourcing/testing"
 import { Forced } from "../../src/internal/sql/appendGroups.js"
+import { makeRecorder } from "./recorder.js"
 import {
   evolve,
   initial,
@@ -79,14 +80,7 @@ const grace = "20 seconds"
  */
 export const simulateTransactions = async (subject: Subject, seed: number, database: Database): Promise<Report> => {
   const dice = new Dice(seed)
-  const trace: Array<string> = []
-  const problems: Array<string> = []
-  const counts: Record<string, number> = {}
-  const count = (name: string) => counts[name] = (counts[name] ?? 0) + 1
-  const wrong = (problem: string) => {
-    trace.push(`WRONG ${problem}`)
-    problems.push(problem)
-  }
+  const { count, report, trace, wrong } = makeRecorder()
   const { Event, EventStore, Repository, SnapshotPolicy, SnapshotStore, StreamId } = subject
   const sqlite = database.dialect === "sqlite"
   const streams = ["a", "b"].map((name) => `${seed}-${name}`)
@@ -438,5 +432,5 @@ export const simulateTransactions = async (subject: Subject, seed: number, datab
 
   const exit = await Effect.runPromiseExit(program.pipe(Logger.withMinimumLogLevel(LogLevel.None)))
   if (Exit.isFailure(exit)) wrong(`the program ended with ${Cause.pretty(exit.cause)}`)
-  return { trace, problems, counts }
+  return report()
 }

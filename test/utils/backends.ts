@@ -1,9 +1,11 @@
+import type { SqlClient } from "@effect/sql"
 import { it } from "@effect/vitest"
 import { Effect, Layer, type Scope } from "effect"
+import * as path from "node:path"
 import { everything } from "./mode.js"
 import { pgClient, temporaryDatabase } from "./postgres.js"
 import { postgresUrl, template } from "./server.js"
-import { memoryStores, sqliteFile, sqliteTemporaryFile, sqlStores, type Stores } from "./stores.js"
+import { memoryStores, sqliteFile, sqliteTemporaryFile, sqlStores, type Stores, temporaryFolder } from "./stores.js"
 
 export * from "./stores.js"
 
@@ -14,6 +16,18 @@ export const migratedDatabase = Effect.suspend(() => temporaryDatabase(postgresU
 export const postgresTemporaryDatabase = Layer.unwrapScoped(
   Effect.map(migratedDatabase, (url) => pgClient(url))
 )
+
+/** Databases that several processes and clients can open: what they open, and a client on it. */
+export const sharedDatabases: ReadonlyArray<
+  readonly [
+    name: "SQLite" | "PostgreSQL",
+    target: Effect.Effect<string, unknown, Scope.Scope>,
+    client: (target: string) => Layer.Layer<SqlClient.SqlClient, unknown>
+  ]
+> = [
+  ["SQLite", Effect.map(temporaryFolder, (folder) => path.join(folder, "shared.db")), sqliteFile],
+  ["PostgreSQL", migratedDatabase, (url) => pgClient(url)]
+]
 
 const all: ReadonlyArray<readonly [name: string, layer: Layer.Layer<Stores, unknown>]> = [
   ["memory", memoryStores],
