@@ -39,8 +39,6 @@ export default defineConfig(({ mode }) => ({
     // two files at a time on two cores; a worker keeps its modules from one file to the next
     pool: "forks",
     isolate: false,
-    // the long run has simulations of thousands of seeds in one worker
-    ...(mode === "all" ? { poolOptions: { forks: { execArgv: ["--max-old-space-size=8192"] } } } : {}),
     minWorkers: 1,
     maxWorkers: Math.max(2, os.availableParallelism() - 1),
     // a test that hangs fails, and a slow machine fails none

@@ -1,6 +1,6 @@
 import { Clock, Effect, Exit, Logger, LogLevel, Scope } from "effect"
 import type { Report, Subject } from "./simulation.js"
-import { Dice, run } from "./virtual.js"
+import { Dice, forever, run } from "./virtual.js"
 
 /**
  * The snapshotter alone, with saves of exactly the version that was offered: a repository's reads the stream again, so
@@ -37,7 +37,7 @@ export const simulateSnapshotter = ({ Snapshotter, StreamId }: Subject, seed: nu
             case "die":
               return Effect.die("planned")
             case "hang":
-              return Effect.never
+              return forever
             case "stuck":
               stuck++
               return Effect.uninterruptible(Effect.async<void>(() => {}))

@@ -1,4 +1,5 @@
 import { Chunk, Clock, Duration, Effect, type Exit, Fiber, Random, Scheduler, TestClock, TestContext } from "effect"
+import { globalValue } from "effect/GlobalValue"
 import { PCGRandom } from "effect/Utils"
 import { RetryClock } from "../../src/internal/repository/commands.js"
 import { EventLoop } from "../../src/internal/sql/eventLoop.js"
@@ -72,6 +73,22 @@ class VirtualClock implements Clock.Clock {
   }
 }
 
+/** Never ends, like `Effect.never`, but without a timer that would keep the whole world of a run in memory. */
+export const forever: Effect.Effect<never> = Effect.async<never>(() => {})
+
+/** The fibers without a parent that have not ended: Effect keeps them for its `Fiber.roots`. */
+const { roots } = globalValue(Symbol.for("effect/FiberScope/Global"), () => ({ roots: new Set<unknown>() }))
+
+/** Runs a simulation, and forgets the fibers that it left behind: those of a killed process wait for ever. */
+const forgetting = <A>(simulation: () => A): A => {
+  const before = new Set(roots)
+  try {
+    return simulation()
+  } finally {
+    for (const fiber of roots) if (!before.has(fiber)) roots.delete(fiber)
+  }
+}
+
 export type Outcome<A> =
   | { readonly _tag: "Done"; readonly exit: Exit.Exit<A, never> }
   /** Every fiber waits, and no time that passes will wake one. */
@@ -84,7 +101,9 @@ export type Outcome<A> =
 export const run = <A>(
   seed: number,
   program: (world: { readonly jump: (by: number) => Effect.Effect<void> }) => Effect.Effect<A>
-): Outcome<A> => {
+): Outcome<A> => forgetting(() => simulated(seed, program))
+
+const simulated: typeof run = (seed, program) => {
   const dice = new Dice(seed)
   const clock = new VirtualClock()
   const tasks: Array<() => void> = []

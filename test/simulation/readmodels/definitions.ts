@@ -1,6 +1,7 @@
 // The projections and the subscription that are simulated, with handlers that fail as the trouble of an event says.
 import { Clock, Effect, Either, Schema } from "effect"
 import type { Subject } from "../simulation.js"
+import { forever } from "../virtual.js"
 import { gate, type Process, step } from "./faults.js"
 import { type Definition, deliver, type Fed, type Key, rowsOf, textOf, type World, write, wrong } from "./world.js"
 
@@ -90,7 +91,7 @@ const meet = (world: World, key: Key, event: Fed): Effect.Effect<void, unknown> 
       case "throw":
         throw new Error("cannot be handled")
       case "hang":
-        return Effect.never
+        return forever
     }
   })
 

@@ -1,6 +1,7 @@
 // The stores as one process sees them: calls fail, answers are lost, leases go to others, and the process freezes or
 // dies between any two steps.
 import { Deferred, Effect, FiberId, FiberRef, Option } from "effect"
+import { forever } from "../virtual.js"
 import {
   check,
   type Checkpoints,
@@ -34,7 +35,7 @@ export const makeProcess = (name: string): Process => ({
 /** Goes on when the process runs: after it was frozen, or never. */
 export const gate = (process: Process): Effect.Effect<void> =>
   Effect.suspend(() => {
-    if (process.isDead) return Effect.never
+    if (process.isDead) return forever
     if (process.frozen === undefined) return Effect.void
     return Effect.zipRight(Deferred.await(process.frozen), gate(process))
   })
