@@ -7,7 +7,7 @@ import { CheckpointStore } from "../../CheckpointStore.js"
 import * as Position from "../../Position.js"
 import { quote } from "../text.js"
 import * as Looking from "./looking.js"
-import type { Registered } from "./model.js"
+import type { PartitionState, Registered } from "./model.js"
 import type { CheckpointStoreError, SubscriptionMismatch } from "./storeErrors.js"
 
 /**
@@ -83,8 +83,13 @@ export const awaitPosition = (
     let reached = Position.start
     const check = (active: Registered): Effect.Effect<boolean, ProjectionStopped> => {
       reached = Looking.lowest(active)
-      if (Position.Order(reached, position) >= 0) return Effect.succeed(true)
-      const behind = active.partitions.filter((partition) => Position.Order(partition.position, position) < 0)
+      // a partition that stopped without an event has a checkpoint that is not of this feed, wherever it stands
+      const isForeign = ({ stopped }: PartitionState) =>
+        Option.exists(stopped, ({ position }) => Option.isNone(position))
+      const behind = active.partitions.filter((partition) =>
+        Position.Order(partition.position, position) < 0 || isForeign(partition)
+      )
+      if (behind.length === 0) return Effect.succeed(true)
       return Option.match(Option.firstSomeOf(behind.map(({ stopped }) => stopped)), {
         onNone: () => Effect.succeed(false),
         onSome: ({ reason }) => new ProjectionStopped({ subscription: name, version: active.version, reason })

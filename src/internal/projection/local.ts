@@ -71,15 +71,17 @@ export const observe = ({ samples }: Local, key: Key, now: Progress.Sample): Sta
 
 /** The events handled a second, over the last ten seconds. */
 export const rateOf = ({ seconds }: LocalReport, now: number): number => {
-  const since = Math.floor(now / 1_000) - rateSeconds
-  return Array.from(seconds).reduce((sum, [second, events]) => second > since ? sum + events : sum, 0) / rateSeconds
+  const last = Math.floor(now / 1_000)
+  const isRecent = (second: number) => second > last - rateSeconds && second <= last
+  return Array.from(seconds).reduce((sum, [second, events]) => isRecent(second) ? sum + events : sum, 0) / rateSeconds
 }
 
 export const count = (report: LocalReport, events: number, now: number): void => {
   const second = Math.floor(now / 1_000)
   report.handled += events
   report.seconds.set(second, (report.seconds.get(second) ?? 0) + events)
-  for (const old of report.seconds.keys()) if (old <= second - rateSeconds) report.seconds.delete(old)
+  // a clock that was set backwards leaves seconds that are to come
+  for (const old of report.seconds.keys()) if (old <= second - rateSeconds || old > second) report.seconds.delete(old)
 }
 
 const rateSeconds = 10

@@ -17,6 +17,7 @@ import * as Schedule from "effect/Schedule"
 import * as Event from "../../Event.js"
 import type * as EventStore from "../../EventStore.js"
 import * as Position from "../../Position.js"
+import { elapsedMillis } from "../elapsed.js"
 import { linksTo } from "../traceContext.js"
 import { inSpan, isTraced } from "../tracing.js"
 import { advance } from "./advancing.js"
@@ -33,7 +34,7 @@ import { type Batch, type Delivered, unlessClosing, type Worker } from "./worker
 
 /** Ends when the lease is lost or the partition is stopped, or when the layer is closed. */
 export const follow = <E, R>(worker: Worker<E, R>, lease: Lease): Effect.Effect<void, never, R> =>
-  Effect.flatMap(Clock.currentTimeMillis, (renewed) => {
+  Effect.flatMap(elapsedMillis, (renewed) => {
     const run: Run<E, R> = {
       worker,
       lease,
@@ -68,7 +69,7 @@ interface Run<in out E, out R> {
   hold: Position.Position | undefined
   /** The next page, if it is being read already. */
   ahead: Ahead | undefined
-  /** When the lease was extended, in milliseconds of this process. */
+  /** When the lease was extended, in elapsed milliseconds. */
   renewed: number
 }
 
@@ -232,7 +233,7 @@ type Failure = Failures.Failed | Extract<Delivered, { readonly _tag: "Stopped" }
 /** Delivers a batch once, and notes the new checkpoint. Gives the failure if there is one. */
 const attempt = <E, R>(run: Run<E, R>, batch: Batch<E>): Effect.Effect<Failure | undefined, never, R> =>
   Effect.flatMap(
-    Clock.currentTimeMillis,
+    elapsedMillis,
     (start) =>
       Effect.matchCauseEffect(traced(run, batch), {
         onFailure: (cause): Effect.Effect<Failures.Failed> => {
@@ -245,8 +246,8 @@ const attempt = <E, R>(run: Run<E, R>, batch: Batch<E>): Effect.Effect<Failure |
           })
         },
         onSuccess: (delivered) =>
-          Effect.map(Clock.currentTimeMillis, (now) => {
-            note(run, delivered, batch, start, now)
+          Effect.zipWith(elapsedMillis, Clock.currentTimeMillis, (end, now) => {
+            note(run, delivered, batch, { start, end, now })
             return delivered._tag === "Stopped" ? delivered : undefined
           })
       })
@@ -256,15 +257,22 @@ const attempt = <E, R>(run: Run<E, R>, batch: Batch<E>): Effect.Effect<Failure |
 const blamed = ({ items }: Batch<unknown>, failure: Failures.Failed): Failures.Failed =>
   failure._tag === "Poison" && items.length === 0 ? { ...failure, _tag: "Passing" } : failure
 
-const note = <E, R>(run: Run<E, R>, delivered: Delivered, { items }: Batch<E>, start: number, now: number): void => {
+/** When a batch began and ended in elapsed milliseconds, and the time of day at its end. */
+interface Times {
+  readonly start: number
+  readonly end: number
+  readonly now: number
+}
+
+const note = <E, R>(run: Run<E, R>, delivered: Delivered, { items }: Batch<E>, { end, now, start }: Times): void => {
   const { local, meter, options, report } = run.worker
-  const millis = now - start
+  const millis = end - start
   if (delivered._tag === "Held") {
     run.hold = delivered.hold
     return
   }
   run.lease = delivered.lease
-  run.renewed = now
+  run.renewed = end
   run.idle = 0
   // a long transaction holds the feed of all readers back
   if (millis > longBatch) run.size = Math.max(1, Math.min(run.size, items.length) >> 1)
@@ -326,6 +334,7 @@ const poison = <E, R>(
   if (options.poison === "stop") return stop(run, Option.some(item.position), reason)
   return Effect.gen(function*() {
     const time = Math.trunc(yield* Clock.currentTimeMillis)
+    const start = yield* elapsedMillis
     const advanced = yield* advance(
       run.worker,
       run.lease,
@@ -341,7 +350,7 @@ const poison = <E, R>(
         }])
     )
     if (advanced._tag === "Advanced") meter.parked(1)
-    note(run, advanced, { items: [], to }, time, time)
+    note(run, advanced, { items: [], to }, { start, end: yield* elapsedMillis, now: time })
   }).pipe(Effect.catchAll((error) => settle(run, asFailed(error))))
 }
 
@@ -379,7 +388,7 @@ const rest = <E, R>(run: Run<E, R>, rings: number, wasBusy: boolean): Effect.Eff
 
 /** Extends the lease of a partition for which nothing came for a third of it. */
 const renewInTime = <E, R>(run: Run<E, R>): Effect.Effect<void, Ended> =>
-  Effect.flatMap(Clock.currentTimeMillis, (now) => {
+  Effect.flatMap(elapsedMillis, (now) => {
     const { checkpoints, options } = run.worker
     if (now - run.renewed < options.ttl / 3) return Effect.void
     return Effect.matchEffect(checkpoints.renew(run.lease, options.ttl), {

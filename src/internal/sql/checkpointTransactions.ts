@@ -3,10 +3,10 @@
 // A batch updates the row of its partition first: this fences a former owner, and locks the row. The other transactions lock
 // the rows of their versions first, then those of the partitions, in one order, so that two of them do not block each other.
 import { SqlError } from "@effect/sql/SqlError"
-import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import * as Position from "../../Position.js"
+import { elapsedMillis } from "../elapsed.js"
 import { common, inherited } from "../projection/alignment.js"
 import type { Advanced, AdvanceOptions, Key, Lease, Registration } from "../projection/model.js"
 import { verdict } from "../projection/registering.js"
@@ -134,10 +134,10 @@ const advance = <A, E, R>(
   // the first statement extends the lease too: another one is needed only after an effect that took long
   let begun = 0
   const extended = Effect.flatMap(
-    Clock.currentTimeMillis,
+    elapsedMillis,
     (now) => now - begun > ttl / 4 ? step(statements.extend(lease, ttl)) : Effect.void
   )
-  const first = Effect.flatMap(Clock.currentTimeMillis, (now) => {
+  const first = Effect.flatMap(elapsedMillis, (now) => {
     begun = now
     return step(statements.advance(lease, options))
   })

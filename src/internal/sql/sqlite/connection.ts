@@ -16,6 +16,7 @@ import { classify } from "../failure.js"
 import * as Turns from "../turns.js"
 import type { Check } from "./file.js"
 import * as Levels from "./levels.js"
+import * as Preparing from "./preparing.js"
 
 export interface SqliteConnection {
   /** All fibers share it, and every statement on it takes a turn. */
@@ -46,13 +47,14 @@ export const install = (client: SqlClient.SqlClient, connection: Connection.Conn
   readonly whileBusy: Root["whileBusy"]
   readonly eventLoop: EventLoop.EventLoop["Type"]
 }): void => {
-  const raw: Connection.Connection = {
+  const bound: Connection.Connection = {
     execute: connection.execute.bind(connection),
     executeRaw: connection.executeRaw.bind(connection),
     executeValues: connection.executeValues.bind(connection),
     executeUnprepared: connection.executeUnprepared.bind(connection),
     executeStream: connection.executeStream.bind(connection)
   }
+  const raw: Connection.Connection = { ...bound, execute: Preparing.execute(bound) }
   const { eventLoop } = options
   const turns = Turns.make((waiting) => waiting, eventLoop)
   const shared = Levels.connectionOn(

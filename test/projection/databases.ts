@@ -1,0 +1,23 @@
+import type { SqlClient } from "@effect/sql"
+import { it } from "@effect/vitest"
+import { Layer, type Scope } from "effect"
+import { SqlCheckpointStore, SqlStores } from "effect-eventsourcing"
+import * as Effect from "effect/Effect"
+import { sharedDatabases } from "../utils/backends.js"
+
+/** The stores of one process on a database. */
+export const processOn = <E>(client: Layer.Layer<SqlClient.SqlClient, E>) =>
+  Layer.fresh(Layer.provideMerge(Layer.merge(SqlStores.layer, SqlCheckpointStore.layer), client))
+
+type Process = Layer.Layer.Success<ReturnType<typeof processOn>>
+
+/** Makes a case that runs on each database, as one process of it. */
+export const onBoth = <E>(name: string, body: Effect.Effect<void, E, Process | Scope.Scope>): void => {
+  for (const [database, target, client] of sharedDatabases) {
+    it.scopedLive(
+      `${name} (${database})`,
+      () => Effect.flatMap(target, (target) => Effect.provide(body, processOn(client(target)))),
+      60_000
+    )
+  }
+}
