@@ -260,7 +260,7 @@ describe("a subscription that begins now", () => {
         Effect.forEach(["a", "b", "c"], (name) => Effect.repeatN(writer(name), 100), { concurrency: "unbounded" })
       )
       yield* Effect.repeat(store.head, {
-        until: (head) => Position.toParts(head).sequence > 20n,
+        until: (head) => Number(Position.toParts(head).sequence) > 20,
         schedule: Schedule.spaced("5 millis")
       })
       yield* Layer.build(Subscription.layer(mails, options))
