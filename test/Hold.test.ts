@@ -362,14 +362,17 @@ const troubled = (store: EventStore.EventStore["Type"]) => {
   const append: EventStore.EventStore["Type"]["append"] = (...input) =>
     Effect.suspend(() => {
       const { trouble } = next
-      next.trouble = "none"
+      const met = Effect.sync(() => {
+        next.trouble = "none"
+      })
       switch (trouble) {
         case "before":
-          return Effect.fail(lost)
+          return Effect.zipRight(met, Effect.fail(lost))
+        // an append that meets a conflict is tried again, and the trouble with it
         case "after":
-          return Effect.zipRight(store.append(...input), Effect.fail(lost))
+          return store.append(...input).pipe(Effect.zipRight(met), Effect.zipRight(Effect.fail(lost)))
         case "interrupted":
-          return Effect.zipRight(store.append(...input), Effect.interrupt)
+          return store.append(...input).pipe(Effect.zipRight(met), Effect.zipRight(Effect.interrupt))
         case "none":
           return store.append(...input)
       }
