@@ -478,8 +478,14 @@ describe("several writers", () => {
                   break
                 case "snapshot": {
                   const created = yield* Effect.either(writers.snapshot(by))
-                  if (Either.isRight(created)) assert.strictEqual(created.right.snapshot.version, model.version)
-                  else assert.deepInclude(created.left, { _tag: "EmptyStream" })
+                  if (Either.isLeft(created)) {
+                    assert.deepInclude(created.left, { _tag: "EmptyStream" })
+                    break
+                  }
+                  // the state in hand may be older than the events of others
+                  const { version } = created.right.snapshot
+                  if (by === 3) assert.strictEqual(version, model.version)
+                  else assert.isTrue(version >= 1 && version <= model.version)
                   break
                 }
                 case "verify":
