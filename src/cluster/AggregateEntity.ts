@@ -329,6 +329,7 @@ const callsOf = <Name extends string, Id, State, Event, Command, Rejection>(
  *
  * - A command that was not answered in time fails with an `EventStoreError` with `mayHaveAppended: true`, whose cause is
  *   the `CommandTimeout` with the command id.
+ * - An answer that this version of the program cannot read, as in a rolling deploy, is found in the event store instead.
  * - A command inside a transaction of the event store fails with an `EventStoreError`, because an entity is in another
  *   process and cannot take part in it. A load inside a transaction reads the store itself.
  * - Histories, `loadAt`, `verify`, `createSnapshot` and `hold` read the stores of this process, which must be those of
@@ -389,7 +390,7 @@ function repositoryOf<Name extends string, Id, State, Event, Command, Rejection>
     const calls = yield* callsOf(entity, options)
     const { replay } = yield* EventStore.EventStore
     const local = yield* Repository.make(entity.aggregate, { snapshots: SnapshotPolicy.manual, snapshotOnLoad: false })
-    const executeAll = Local.commands(replay, calls)
+    const executeAll = Local.commands(replay, calls, local.executeAll)
     return {
       ...local,
       execute: (id, command, options) => executeAll(id, [command], options),

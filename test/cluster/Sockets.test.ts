@@ -3,18 +3,8 @@ import { assert, describe, it } from "@effect/vitest"
 import { Effect, Exit, Fiber, Layer, Scope } from "effect"
 import { Repository, SnapshotPolicy, SqlStores } from "effect-eventsourcing"
 import { AggregateEntity, SqlCluster } from "effect-eventsourcing/cluster"
-import * as net from "node:net"
 import { postgresTemporaryDatabase } from "../utils/backends.js"
-import { Account, deposit, id, open } from "./fixture.js"
-
-const freePort = Effect.async<number>((resume) => {
-  const server = net.createServer()
-  server.listen(0, "127.0.0.1", () => {
-    const address = server.address()
-    const port = typeof address === "object" && address !== null ? address.port : 0
-    server.close(() => resume(Effect.succeed(port)))
-  })
-})
+import { Account, deposit, freePort, id, open } from "./fixture.js"
 
 const settings = {
   prefix: "bank",

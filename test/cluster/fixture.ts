@@ -1,5 +1,6 @@
-import { Either, Option, Schema } from "effect"
+import { Effect, Either, Option, Schema } from "effect"
 import { Aggregate } from "effect-eventsourcing"
+import * as net from "node:net"
 
 export const Opened = Schema.TaggedStruct("Opened", {})
 export const Deposited = Schema.TaggedStruct("Deposited", { amount: Schema.Int, on: Schema.Date })
@@ -55,3 +56,13 @@ export const deposit = (amount: number) => ({ _tag: "Deposit", amount, on: day }
 export const withdraw = (amount: number) => ({ _tag: "Withdraw", amount }) as const
 
 export const last = Option.some(day)
+
+/** A port that is free now. */
+export const freePort = Effect.async<number>((resume) => {
+  const server = net.createServer()
+  server.listen(0, "127.0.0.1", () => {
+    const address = server.address()
+    const port = typeof address === "object" && address !== null ? address.port : 0
+    server.close(() => resume(Effect.succeed(port)))
+  })
+})

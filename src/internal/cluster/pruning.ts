@@ -33,13 +33,13 @@ export const prune = (
     const isPostgres = sql.onDialectOrElse({ pg: () => true, orElse: () => false })
     const done = (table: string) => sql.literal(isPostgres ? `${table}.processed` : `${table}.processed = 1`)
     // an interruption that came after the answer stays unprocessed, and its request may be gone
-    const rows = yield* sql<{ readonly id: unknown }>`
-      SELECT m.id FROM ${messages} m
+    const rows = yield* sql<{ readonly id: string }>`
+      SELECT CAST(m.id AS TEXT) AS id FROM ${messages} m
       WHERE m.id < ${sql.literal(before)} AND (${done("m")} OR (m.kind <> 0 AND NOT EXISTS (
         SELECT 1 FROM ${messages} r WHERE r.id = m.request_id AND NOT (${done("r")}))))
       ORDER BY m.id LIMIT ${sql.literal(String(limit))} ${sql.literal(isPostgres ? "FOR UPDATE OF m SKIP LOCKED" : "")}`
     if (rows.length === 0) return 0
-    const ids = sql.literal(rows.map(({ id }) => BigInt(String(id)).toString()).join(","))
+    const ids = sql.literal(rows.map(({ id }) => BigInt(id).toString()).join(","))
     yield* sql`DELETE FROM ${replies} WHERE request_id IN (${ids})`
     yield* sql`DELETE FROM ${messages} WHERE id IN (${ids})`
     return rows.length

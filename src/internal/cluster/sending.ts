@@ -11,6 +11,7 @@ import * as Clock from "effect/Clock"
 import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
+import * as Option from "effect/Option"
 import * as Schedule from "effect/Schedule"
 
 export interface Settings {
@@ -57,12 +58,12 @@ export const send = <A, E>(
         return exit.value._tag === "Some" ? Effect.succeed(exit.value.value) : loop
       }
       if (!isTransient(exit.cause)) {
-        return Effect.failCause(defectsOf(exit.cause))
+        return Effect.failCause(Option.getOrElse(Cause.keepDefects(exit.cause), () =>
+          Cause.empty))
       }
       cause = Cause.squash(exit.cause)
       return Effect.matchEffect(driver.next(cause), {
-        onFailure: () =>
-          unanswered,
+        onFailure: () => unanswered,
         onSuccess: () => loop
       })
     })
@@ -86,9 +87,6 @@ const isOfTransport = (defect: unknown): boolean =>
   Socket.isSocketError(defect) || defect instanceof RpcClientError.RpcClientError ||
   ClusterError.EntityNotAssignedToRunner.is(defect) || ClusterError.RunnerUnavailable.is(defect) ||
   ClusterError.MailboxFull.is(defect) || ClusterError.AlreadyProcessingMessage.is(defect)
-
-const defectsOf = (cause: Cause.Cause<unknown>): Cause.Cause<never> =>
-  Array.from(Cause.defects(cause)).map(Cause.die).reduce(Cause.sequential<never, never>, Cause.empty)
 
 /** Up to a second between attempts, without end: the timeout ends them. */
 export const defaultRetry: Schedule.Schedule<unknown> = Schedule.exponential("20 millis", 2).pipe(

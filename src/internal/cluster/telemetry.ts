@@ -1,9 +1,11 @@
 import * as Cause from "effect/Cause"
 import * as Effect from "effect/Effect"
+import * as LogLevel from "effect/LogLevel"
 import { reason } from "../schema/reason.js"
 
 /** Logs that old messages could not be removed. */
 export const notPruned = (cause: Cause.Cause<unknown>): Effect.Effect<void> =>
-  Effect.logWarning(
+  Effect.logWithLevel(
+    LogLevel.Warning,
     `old messages of the cluster were not removed; the next try follows: ${reason(Cause.squash(cause))}`
   )

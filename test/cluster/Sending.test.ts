@@ -1,0 +1,108 @@
+// a request is sent until it is answered, always the same one, and within the timeout
+import { EntityAddress, EntityId, EntityType, ShardId, Snowflake } from "@effect/cluster"
+import {
+  AlreadyProcessingMessage,
+  EntityNotAssignedToRunner,
+  MailboxFull,
+  PersistenceError,
+  RunnerUnavailable
+} from "@effect/cluster/ClusterError"
+import * as RunnerAddress from "@effect/cluster/RunnerAddress"
+import * as Socket from "@effect/platform/Socket"
+import { assert, describe, it } from "@effect/vitest"
+import { Cause, Effect, Exit, FastCheck as fc, Fiber, Schedule, TestClock } from "effect"
+import * as Sending from "../../src/internal/cluster/sending.js"
+
+const address = new EntityAddress.EntityAddress({
+  shardId: ShardId.make("default", 1),
+  entityType: EntityType.EntityType.make("Account"),
+  entityId: EntityId.make("a")
+})
+
+const passing: Readonly<Record<string, Effect.Effect<never, Sending.Transient>>> = {
+  "a full mailbox": Effect.fail(new MailboxFull({ address })),
+  "a message in process": Effect.fail(new AlreadyProcessingMessage({ address, envelopeId: Snowflake.Snowflake(1n) })),
+  "a storage that fails": Effect.fail(new PersistenceError({ cause: new Error() })),
+  "a socket that breaks": Effect.die(new Socket.SocketGenericError({ reason: "Write", cause: new Error() })),
+  "a runner that is gone": Effect.die(new RunnerUnavailable({ address: RunnerAddress.make("localhost", 1) })),
+  "an entity that has moved": Effect.die(new EntityNotAssignedToRunner({ address })),
+  "a runner that closes": Effect.interrupt,
+  "no answer": Effect.never
+}
+
+const settings: Sending.Settings = { timeout: "1 hour", attempt: "1 second", retry: Schedule.spaced("100 millis") }
+
+const failure = (unanswered: Sending.Unanswered) => unanswered
+
+/** A request that meets one failure after another, and then is answered. */
+const meeting = (
+  failures: ReadonlyArray<Effect.Effect<string, Sending.Transient>>,
+  answer: Effect.Effect<string, Sending.Transient>
+) => {
+  let attempts = 0
+  return {
+    request: Effect.suspend(() => failures[attempts++] ?? answer),
+    attempts: () => attempts
+  }
+}
+
+/** Runs an effect while the clock goes on. */
+const inTime = <A, E>(effect: Effect.Effect<A, E>): Effect.Effect<A, E> =>
+  Effect.gen(function*() {
+    const fiber = yield* Effect.fork(effect)
+    while ((yield* Fiber.poll(fiber))._tag === "None") {
+      yield* Effect.yieldNow()
+      yield* TestClock.adjust("500 millis")
+    }
+    return yield* Fiber.join(fiber)
+  })
+
+describe("a request", () => {
+  it.effect.prop(
+    "is answered after any failures that pass",
+    [fc.array(fc.constantFrom(...Object.values(passing)), { maxLength: 12 })],
+    ([failures]) =>
+      Effect.gen(function*() {
+        const { attempts, request } = meeting(failures, Effect.succeed("answer"))
+        assert.strictEqual(yield* inTime(Sending.send(request, settings, failure)), "answer")
+        assert.strictEqual(attempts(), failures.length + 1)
+      })
+  )
+
+  it.effect("is not sent again after a defect of the program, which the caller gets", () =>
+    Effect.gen(function*() {
+      const { attempts, request } = meeting([passing["a full mailbox"]], Effect.die(new RangeError("decide threw")))
+      const exit = yield* Effect.exit(inTime(Sending.send(request, settings, failure)))
+      assert.isTrue(Exit.isFailure(exit) && Cause.isDieType(exit.cause) && exit.cause.defect instanceof RangeError)
+      assert.strictEqual(attempts(), 2)
+    }))
+
+  for (const [name, effect] of Object.entries(passing)) {
+    it.effect(`fails after its timeout if it always meets ${name}`, () =>
+      Effect.gen(function*() {
+        const { attempts, request } = meeting([], effect)
+        const sent = Sending.send(request, { ...settings, timeout: "10 seconds" }, failure)
+        const unanswered = yield* Effect.flip(inTime(sent))
+        assert.strictEqual(unanswered.attempts, attempts())
+        assert.isAtLeast(unanswered.attempts, 5)
+        assert.isAtLeast(unanswered.waited, 10_000)
+        assert.strictEqual(unanswered.cause === undefined, name === "no answer")
+      }))
+  }
+
+  it.effect("fails at the end of its schedule", () =>
+    Effect.gen(function*() {
+      const { request } = meeting([], passing["a full mailbox"])
+      const sent = Sending.send(request, { ...settings, retry: Schedule.recurs(3) }, failure)
+      const { attempts, cause } = yield* Effect.flip(inTime(sent))
+      assert.strictEqual(attempts, 4)
+      assert.isTrue(MailboxFull.is(cause))
+    }))
+
+  it.effect("is not waited for when its caller is interrupted", () =>
+    Effect.gen(function*() {
+      const fiber = yield* Effect.fork(Sending.send(Effect.uninterruptible(Effect.never), settings, failure))
+      yield* Effect.yieldNow()
+      assert.isTrue(Exit.isInterrupted(yield* Fiber.interrupt(fiber)))
+    }))
+})
