@@ -17,6 +17,13 @@ export interface Spec {
   readonly registering: string
   /** Locks the versions that fit a condition, and selects columns of them. */
   readonly lockVersions: (columns: string, condition: string) => string
+  /**
+   * A condition on a `subscription`: takes the right to claim events of it until the end of the transaction. It is false
+   * while the version is being removed.
+   */
+  readonly claiming: string
+  /** Waits for the claims on a version, and lets none begin until the end of the transaction. */
+  readonly removing: (condition: string) => string | undefined
   /** At the end of a SELECT: locks its rows. */
   readonly forUpdate: string
   /** At the end of a SELECT: locks its rows, without those that are locked. */

@@ -73,6 +73,8 @@ SELECT CAST(:name AS text), CAST(:version AS integer), part, CAST(:of AS integer
   CASE part WHEN 0 THEN CAST(:handled AS bigint) ELSE 0 END, CAST(:epoch AS bigint), 0
 FROM part`)
   const forget = write(`DELETE FROM ${members} WHERE ${ofKey} AND until <= ${spec.now}`)
+  const removing = spec.removing(ofKey)
+  const forgetMarks = write(`DELETE FROM ${quoted(names.inline)} WHERE ${ofKey}`)
   const removal = [names.members, names.parked, names.inline, names.checkpoints, names.subscriptions].map((table) =>
     write(`DELETE FROM ${quoted(table)} WHERE ${ofKey}`)
   )
@@ -102,6 +104,10 @@ ORDER BY checkpoint.name, checkpoint.version, checkpoint.part`)
     removePartitions: (key: Key) => removePartitions({ ...key }),
     /** Forgets processes that no longer report. */
     forget: (key: Key) => forget({ ...key }),
+    /** Forgets what was handled inline for an earlier version of the same number. */
+    forgetMarks: (key: Key) => forgetMarks({ ...key }),
+    /** Before a removal: an append that is open may be about to note how far its stream is handled. */
+    removing: (key: Key): ReadonlyArray<Query> => removing === undefined ? [] : [write(removing)({ ...key })],
     /** Removes a version from all tables. */
     remove: (key: Key): ReadonlyArray<Query> => removal.map((statement) => statement({ ...key })),
     /** A row for each partition: the version's `name`, `version`, `kind`, `active`, `members`, `parked`. */
@@ -216,7 +222,7 @@ const inline = ({ column, names, spec, write, writePrepared }: Room) => {
     writePrepared(`INSERT INTO ${marks} AS mark (name, version, stream, position)
 SELECT name, version, CAST(:stream AS text), CAST(:last AS text)
 FROM ${[`${quoted(names.subscriptions)} AS subscription`, ...more].join(", ")}
-WHERE ${ofKey} AND (
+WHERE ${ofKey} AND ${spec.claiming} AND (
     CAST(:previous AS text) IS NULL OR :previous <= ${settled} OR
     :previous <= (SELECT position FROM ${marks} WHERE ${ofKey} AND stream = :stream)
   ) AND NOT (:ordered = 1 AND EXISTS (

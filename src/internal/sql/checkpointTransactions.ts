@@ -99,7 +99,7 @@ const register = (services: Services, registration: Registration) => {
         const known = verdict(versions, registration)
         if (known instanceof SubscriptionMismatch) return yield* known
         if (known === "New") {
-          yield* execute(statements.add(registration))
+          yield* all(services, [statements.forgetMarks(registration), statements.add(registration)])
           yield* execute(
             statements.addPartitions(registration, { of: partitions, position: from, handled: 0, epoch: 0 })
           )
@@ -305,6 +305,8 @@ const remove = (
     "remove",
     key.name,
     Effect.gen(function*() {
+      // first: an append with a claim waits for nothing of this
+      yield* all(services, services.statements.removing(key))
       const { partitions, versions: [version] } = yield* lock(services, [key])
       if (version === undefined) return false
       if (version.active) return yield* mismatch(key, "Active")

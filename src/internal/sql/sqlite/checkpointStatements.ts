@@ -33,6 +33,8 @@ export const spec = (names: Names): Spec => {
     }),
     registering: lockVersions("NULL AS locked", "name = :name"),
     lockVersions,
+    claiming: "TRUE",
+    removing: () => undefined,
     forUpdate: "",
     skipLocked: "",
     briefly: [],
