@@ -1,5 +1,5 @@
 import { assert, describe, it } from "@effect/vitest"
-import { Effect, Either, Ref } from "effect"
+import { Effect, Either, Layer, Ref } from "effect"
 import {
   CheckpointStore,
   EventStore,
@@ -107,4 +107,33 @@ describe("retryParked", () => {
         failed: [{ position, reason: "Error: thrown" }]
       })
     }).pipe(Effect.provide(memory)))
+})
+
+describe("the limits of time", () => {
+  const start = (options: Projection.Options) =>
+    Effect.scoped(Layer.build(Projection.layer(Projection.make({ name: "p", on: [Account], handle: noop }), options)))
+
+  it.effect("are refused where a database cannot keep them", () =>
+    Effect.gen(function*() {
+      for (const option of ["lease", "timeout"] as const) {
+        for (const value of ["21 days", 2 ** 31, 1e20, Infinity, 0, Number.NaN]) {
+          const error = yield* Effect.flip(start({ [option]: value }))
+          assert.instanceOf(error, InvalidOption.InvalidOption)
+          assert.include(error.message, option)
+        }
+      }
+    }).pipe(Effect.provide(memory)))
+
+  it.live("may be long, and have parts of a millisecond", () =>
+    Effect.forEach(
+      [{ lease: "20 days" }, { lease: 1_000.5 }, { timeout: "20 days" }] as const,
+      (options) =>
+        Effect.gen(function*() {
+          const projection = Projection.make({ name: "p", on: [Account], handle: noop })
+          yield* append("a", [1, 2])
+          yield* Layer.build(Projection.layer(projection, options))
+          const { head } = yield* EventStore.EventStore
+          yield* Projections.awaitPosition("p", yield* head)
+        }).pipe(Effect.scoped, Effect.provide(memory))
+    ))
 })

@@ -30,10 +30,10 @@ export interface CommonOptions {
   readonly partitions?: number | undefined
   /**
    * How long the lease of a partition lasts after its owner was last heard of. It is the time in which another process
-   * replaces one that was killed. Default 5 seconds.
+   * replaces one that was killed. From 100 milliseconds to 20 days. Default 5 seconds.
    */
   readonly lease?: Duration.DurationInput | undefined
-  /** The time limit of a call of the handler. Default 30 seconds. */
+  /** The time limit of a call of the handler. At most 20 days. Default 30 seconds. */
   readonly timeout?: Duration.DurationInput | undefined
   /**
    * How often, and with which delays, an event is tried again after its handler failed. Failures that pass by
@@ -86,15 +86,16 @@ export const read = (
     wholeFromOne(name("pageSize"), pageSize) ??
     wholeFromOne(name("partitions"), partitions) ??
     unless((partitions ?? 1) <= maxPartitions, name("partitions"), partitions, `at most ${maxPartitions}`) ??
-    finiteDurationProblem(name("lease"), lease) ??
-    finiteDurationProblem(name("timeout"), timeout) ??
+    limitProblem(name("lease"), lease) ??
+    limitProblem(name("timeout"), timeout) ??
     finiteDurationProblem(name("maxDelay"), maxDelay) ??
     finiteDurationProblem(name("closeWithin"), closeWithin) ??
     scheduleProblem(name("retry"), retry) ??
     unless(isPassing === undefined || typeof isPassing === "function", name("isPassing"), isPassing, "a function") ??
     unless(poisons.includes(poison), name("poison"), poison, "\"stop\", \"park\" or \"parkStream\"")
   if (problem !== undefined) return problem
-  const ttl = Duration.toMillis(lease ?? "5 seconds")
+  // databases count whole milliseconds
+  const ttl = Math.ceil(Duration.toMillis(lease ?? "5 seconds"))
   if (ttl < minLease) return optionProblem(name("lease"), lease, `at least ${minLease} milliseconds`)
   return Effect.succeed({
     options: {
@@ -113,5 +114,13 @@ export const read = (
 }
 
 const minLease = 100
+
+/** Servers and timers count in 31 bits. */
+const longest = "20 days"
+
+/** A limit that databases keep too. */
+const limitProblem = (option: string, value: Duration.DurationInput | undefined): InvalidOption | undefined =>
+  finiteDurationProblem(option, value) ??
+    unless(value === undefined || Duration.lessThanOrEqualTo(value, longest), option, value, `at most ${longest}`)
 
 const defaultRetry = Schedule.intersect(Schedule.exponential("100 millis"), Schedule.recurs(3))
