@@ -1,3 +1,4 @@
+import { SqlError } from "@effect/sql/SqlError"
 import { assert, describe, it } from "@effect/vitest"
 import { Cause, FastCheck as fc } from "effect"
 import { CheckpointStore, EventStore } from "effect-eventsourcing"
@@ -141,6 +142,28 @@ describe("a failure of a handler", () => {
     // fast-check itself looks into its constants
     for (const error of hostile) for (const isDefect of [false, true]) check(error, isDefect)
     fc.assert(fc.property(fc.anything(), fc.boolean(), check))
+  })
+
+  it("of a statement names what the database said and its code, without the values of rows", () => {
+    const reasonOf = (cause: unknown) => {
+      const error = new SqlError({ cause, message: "Failed to execute statement" })
+      const failed = Failures.classify(Cause.fail(error), () => false)
+      return "reason" in failed ? failed.reason : ""
+    }
+    const missing = Object.assign(new Error("no such table: balances"), { code: "SQLITE_ERROR" })
+    assert.strictEqual(
+      reasonOf(missing),
+      "SqlError: Failed to execute statement: no such table: balances (SQLITE_ERROR)"
+    )
+    const quoting = Object.assign(new Error("invalid input syntax for type integer: \"secret\""), {
+      code: "22P02",
+      severity: "ERROR"
+    })
+    assert.include(reasonOf(quoting), "the server refused a value, with the text that is in the cause (22P02)")
+    const raised = Object.assign(new Error("secret"), { code: "SQLITE_CONSTRAINT_TRIGGER" })
+    assert.include(reasonOf(raised), "a trigger or a function of the database refused it")
+    for (const cause of [quoting, raised]) assert.notInclude(reasonOf(cause), "secret")
+    assert.strictEqual(reasonOf(undefined), "SqlError: Failed to execute statement")
   })
 
   it("has a reason of bounded length", () => {

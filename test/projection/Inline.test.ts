@@ -119,7 +119,7 @@ for (const [name, connect] of databases) {
       [
         "writes to a table that is missing",
         Effect.flatMap(SqlClient.SqlClient, (sql) => sql`INSERT INTO missing VALUES (1)`),
-        /missing|Failed to/
+        /Failed to .*: .*missing.* \((SQLITE_ERROR|42P01)\)$/
       ]
     ]
     for (const [how, failure, message] of failures) {

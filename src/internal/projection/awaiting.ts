@@ -37,7 +37,8 @@ export class AwaitTimeout extends Schema.TaggedError<AwaitTimeout>("effect-event
 ) {
   /** @since 0.1.0 */
   override get message(): string {
-    return `${quote(this.subscription)} did not reach ${this.position} in time: it is at ${this.reached}`
+    return `${quote(this.subscription)} did not reach ${this.position} in time: it is at ${this.reached}. ` +
+      "Projections.status tells whether a process works for it, and its failures"
   }
 }
 

@@ -4,6 +4,7 @@
 // database refused its values. The failure of a handler is that of its event, unless it was caused by one that passes.
 import * as Cause from "effect/Cause"
 import * as Option from "effect/Option"
+import { sqlErrorText } from "../driverText.js"
 import { storable } from "../text.js"
 import { maxReason } from "./limits.js"
 import { CheckpointStoreError, LeaseLost } from "./storeErrors.js"
@@ -111,7 +112,8 @@ const describe = (error: unknown): string => {
     try {
       if (!(error instanceof Error)) return String(field(Object(error), "_tag") ?? error)
       const name = field(error, "_tag") ?? error.name
-      return error.message === "" ? String(name) : `${String(name)}: ${error.message}`
+      const text = sqlErrorText(error) ?? error.message
+      return text === "" ? String(name) : `${String(name)}: ${text}`
     } catch {
       return "an error that cannot be shown"
     }

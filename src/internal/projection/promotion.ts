@@ -56,16 +56,23 @@ export const promote = <A, E, R>(
 ): Effect.Effect<void, E | PromotionError, CheckpointStore | R> =>
   Effect.flatMap(CheckpointStore, (checkpoints) => {
     const state = { detail: "it did not catch up with the active version", isSwitching: false, tries: 0 }
+    const stopped = new Set<number>()
+    const until = (one: Key, isReached: (registered: Registered) => boolean) =>
+      lookUntil(checkpoints, one, (registered) => {
+        if (isRunning(registered)) stopped.delete(one.version)
+        else stopped.add(one.version)
+        return isReached(registered)
+      })
     const attempt: Effect.Effect<void, E | PromotionError, R> = Effect.gen(function*() {
       const active = yield* Looking.activeOf(checkpoints, key.name)
       // a stopped partition would never get there, and the hold would stop the others as well
-      yield* until(checkpoints, active, isRunning)
-      yield* until(checkpoints, key, isRunning)
-      yield* until(checkpoints, key, (next) => Position.Order(Looking.lowest(next), Looking.highest(active)) >= 0)
+      yield* until(active, isRunning)
+      yield* until(key, isRunning)
+      yield* until(key, (next) => Position.Order(Looking.lowest(next), Looking.highest(active)) >= 0)
       state.detail = "the partitions of both versions did not reach the same position"
       const at = yield* checkpoints.hold([active, key], holdMillis)
       const isThere = ({ partitions }: Registered) => partitions.every(({ position }) => position === at)
-      const together = Effect.zip(until(checkpoints, active, isThere), until(checkpoints, key, isThere))
+      const together = Effect.zip(until(active, isThere), until(key, isThere))
       const reached = yield* Effect.timeoutOption(together, holdMillis)
       if (Option.isNone(reached)) {
         // a partition fails again and again: the others must not wait for it all the time
@@ -79,7 +86,11 @@ export const promote = <A, E, R>(
       if (Option.isNone(swapped)) yield* attempt
     })
     const failed = Effect.suspend(() =>
-      new PromotionTimeout({ subscription: key.name, version: key.version, detail: state.detail })
+      new PromotionTimeout({
+        subscription: key.name,
+        version: key.version,
+        detail: Array.from(stopped, explainStop).at(0) ?? state.detail
+      })
     )
     const late = Effect.suspend(() =>
       // a commit that has begun goes on when the time is over
@@ -100,7 +111,10 @@ const holdMillis = 5_000
 
 const isRunning = ({ partitions }: Registered): boolean => partitions.every(({ stopped }) => Option.isNone(stopped))
 
-const until = (
+const explainStop = (version: number): string =>
+  `version ${version} is stopped: Projections.status has the reason, and Projections.resume continues it`
+
+const lookUntil = (
   checkpoints: CheckpointStore["Type"],
   key: Key,
   isReached: (registered: Registered) => boolean

@@ -95,18 +95,24 @@ export class SubscriptionMismatch extends Schema.TaggedError<SubscriptionMismatc
   "effect-eventsourcing/SubscriptionMismatch"
 )("SubscriptionMismatch", {
   subscription: Schema.String,
-  version: Schema.Number,
+  /** Without a version, any version of the name was looked for. */
+  version: Schema.optional(Schema.Number),
   reason: Schema.Literal("Unknown", "OtherDefinition", "OlderVersion", "Active", "Owned")
 }) {
   /** @since 0.1.0 */
   override get message(): string {
-    return `${quote(this.subscription)}, version ${this.version}, ${explanations[this.reason]}`
+    const subject = quote(this.subscription)
+    return this.version === undefined
+      ? `no version of ${subject} is registered: start its layer first, or correct the name`
+      : `${subject}, version ${this.version}, ${explanations[this.reason]}`
   }
 }
 
 const explanations: Readonly<Record<SubscriptionMismatch["reason"], string>> = {
-  Unknown: "is not registered: start its layer first",
-  OtherDefinition: "is stored with another definition: raise its version, so that it is rebuilt beside the old one",
+  Unknown: "is not registered: start its layer first, or correct the name and the version",
+  OtherDefinition:
+    "is stored with another definition: raise the version of a projection, so that it is rebuilt beside " +
+    "the old one, and give a subscription a name that no projection has",
   OlderVersion: "is not registered, and a higher version is: a new version must be the highest",
   Active: "is the active version: promote another one first",
   Owned: "still has an owner: stop the processes that work for it first"
@@ -117,3 +123,7 @@ export const lost = ({ epoch, index, name, version }: Lease): LeaseLost =>
 
 export const mismatch = ({ name, version }: Key, reason: SubscriptionMismatch["reason"]): SubscriptionMismatch =>
   new SubscriptionMismatch({ subscription: name, version, reason })
+
+/** No version of this name is registered. */
+export const unknownName = (name: string): SubscriptionMismatch =>
+  new SubscriptionMismatch({ subscription: name, reason: "Unknown" })

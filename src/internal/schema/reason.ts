@@ -1,4 +1,5 @@
 import * as ParseResult from "effect/ParseResult"
+import { sqlErrorText } from "../driverText.js"
 import { cut } from "../text.js"
 import { formatPath } from "./json.js"
 
@@ -24,7 +25,7 @@ const textOf = (cause: unknown): string => {
     message: Reflect.get(cause, "message"),
     name: Reflect.get(cause, "name")
   }
-  const text = [message, _tag, name].find((text) => typeof text === "string" && text !== "")
+  const text = [sqlErrorText(cause), message, _tag, name].find((text) => typeof text === "string" && text !== "")
   return text === undefined ? "a failure without a message" : String(text)
 }
 

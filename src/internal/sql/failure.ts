@@ -2,6 +2,7 @@ import { SqlError } from "@effect/sql/SqlError"
 import * as EventStore from "../../EventStore.js"
 import { SnapshotStoreError } from "../../SnapshotStore.js"
 import type * as StreamId from "../../StreamId.js"
+import { driverText, textField } from "../driverText.js"
 
 /** The meaning of a failed statement. */
 export interface SqlFailure {
@@ -49,16 +50,16 @@ export const classify = (error: SqlError): SqlFailure => {
     const { mayHaveHappened, message } = error.cause
     return { kind: "Other", mayHaveHappened, detail: message }
   }
-  const code = field(error.cause, "code")
-  const text = sqlText(error.cause)
+  const code = textField(error.cause, "code")
+  const text = driverText(error.cause)
   if (code?.startsWith("SQLITE_") === true) return sqlite(code, text)
   // the drivers say this before they send a statement
   if (text === "The database connection is not open" || text === "Cannot use a pool after calling end on the pool") {
     return { kind: "Closed", mayHaveHappened: false, detail: "the database was closed" }
   }
   // only an error of the server has a severity
-  if (code !== undefined && field(error.cause, "severity") !== undefined) {
-    return { ...postgres(code, text), code, violated: field(error.cause, "constraint") }
+  if (code !== undefined && textField(error.cause, "severity") !== undefined) {
+    return { ...postgres(code, text), code, violated: textField(error.cause, "constraint") }
   }
   if (!hasNoConnection(error)) {
     // a client that knows of the lost connection sends nothing
@@ -134,20 +135,9 @@ export const codeOf = (error: unknown): string | undefined => {
     ? error.cause
     : undefined
   const cause = statement instanceof SqlError ? statement.cause : undefined
-  const code = field(cause, "code")
-  const isOfDatabase = code?.startsWith("SQLITE_") === true || field(cause, "severity") !== undefined
+  const code = textField(cause, "code")
+  const isOfDatabase = code?.startsWith("SQLITE_") === true || textField(cause, "severity") !== undefined
   return isOfDatabase ? code : undefined
-}
-
-const field = (cause: unknown, name: string): string | undefined => {
-  const value: unknown = typeof cause === "object" && cause !== null ? Reflect.get(cause, name) : undefined
-  return typeof value === "string" ? value : undefined
-}
-
-/** The message of a database without the values of rows and parameters. */
-const sqlText = (cause: unknown): string => {
-  if (!(cause instanceof Error)) return String(cause)
-  return withheld(cause) ?? cause.message
 }
 
 /** Removes the fields in which PostgreSQL shows rows and parameters: a payload may have secrets. */
@@ -165,18 +155,6 @@ export const withoutRows = (error: SqlError): SqlError => {
 }
 
 const shown = ["detail", "hint", "where", "internalQuery"]
-
-// functions and triggers may write values into messages, and the server quotes values that do not fit a type
-const withheld = (cause: Error): string | undefined => {
-  const code = field(cause, "code")
-  if (code === undefined) return undefined
-  if (code === "SQLITE_CONSTRAINT_TRIGGER" || field(cause, "routine") === "exec_stmt_raise") {
-    return "a trigger or a function of the database refused it, with the text that is in the cause"
-  }
-  return /^(22|P0)[0-9A-Z]{3}$/.test(code) && "severity" in cause
-    ? "the server refused a value, with the text that is in the cause"
-    : undefined
-}
 
 /** The error of an event store for a failed statement. */
 export const eventStoreError =
