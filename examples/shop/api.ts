@@ -1,7 +1,7 @@
 // What the service offers. The payloads, the states and the rejections are the schemas of the aggregates.
 import { HttpApi, HttpApiEndpoint, HttpApiError, HttpApiGroup, HttpApiSchema, OpenApi } from "@effect/platform"
 import { Schema } from "effect"
-import { Position } from "effect-eventsourcing"
+import { Position, Projections } from "effect-eventsourcing"
 import { CatalogueRow } from "./catalogue.js"
 import { Order, Place } from "./order.js"
 import { OrderRow } from "./orderList.js"
@@ -75,21 +75,8 @@ const orders = HttpApiGroup.make("orders")
   )
   .add(HttpApiEndpoint.get("list")`/orders`.setUrlParams(After).addSuccess(Schema.Array(OrderRow)).addError(Behind))
 
-/** A version of a projection or a subscription, in short. */
-const Status = Schema.Struct({
-  name: Schema.String,
-  version: Schema.Int,
-  active: Schema.Boolean,
-  processes: Schema.Int,
-  owners: Schema.Int,
-  handled: Schema.Int,
-  behind: Schema.Int,
-  parked: Schema.Int,
-  stopped: Schema.Array(Schema.String)
-})
-
 const operations = HttpApiGroup.make("operations")
-  .add(HttpApiEndpoint.get("status")`/status`.addSuccess(Schema.Array(Status)))
+  .add(HttpApiEndpoint.get("status")`/status`.addSuccess(Schema.Array(Projections.Status)))
 
 export class Api extends HttpApi.make("shop")
   .add(products)

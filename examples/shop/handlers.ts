@@ -1,6 +1,6 @@
 // The handlers of the API.
 import { HttpApiBuilder, HttpApiError, HttpApp, HttpServerResponse } from "@effect/platform"
-import { Array as Arr, Effect, Layer, Option } from "effect"
+import { Effect, Layer, Option } from "effect"
 import { ExpectedVersion, type Position, Projections, type Repository } from "effect-eventsourcing"
 import { Api } from "./api.js"
 import { readCatalogue } from "./catalogue.js"
@@ -74,22 +74,7 @@ const OrdersLive = HttpApiBuilder.group(Api, "orders", (handlers) =>
 const OperationsLive = HttpApiBuilder.group(
   Api,
   "operations",
-  (handlers) =>
-    handlers.handle("status", () =>
-      Projections.status().pipe(
-        Effect.map(Arr.map(({ active, members, name, parked, partitions, version }) => ({
-          name,
-          version,
-          active,
-          processes: members,
-          owners: partitions.filter(({ owner }) => Option.isSome(owner)).length,
-          handled: partitions.reduce((sum, { handled }) => sum + handled, 0),
-          behind: partitions.reduce((sum, { lag }) => sum + lag.events, 0),
-          parked,
-          stopped: Arr.filterMap(partitions, ({ stopped }) => Option.map(stopped, ({ reason }) => reason))
-        }))),
-        Effect.catchTags(Problems.ofStatus)
-      ))
+  (handlers) => handlers.handle("status", () => Effect.catchTags(Projections.status(), Problems.ofStatus))
 )
 
 export const ApiLive = Layer.provide(HttpApiBuilder.api(Api), [ProductsLive, OrdersLive, OperationsLive])

@@ -1,5 +1,5 @@
 import { Effect, Exit, Scope } from "effect"
-import type { SqlEventStore } from "effect-eventsourcing"
+import type { Projection, SqlEventStore, Subscription } from "effect-eventsourcing"
 import * as fs from "node:fs"
 import * as path from "node:path"
 import { pathToFileURL } from "node:url"
@@ -105,9 +105,9 @@ describe("pages", () => {
     assert.deepStrictEqual(missing, [])
   })
 
-  it("list every option of a repository and of the stores", () => {
+  it("list every option of a repository, of the stores, and of projections and subscriptions", () => {
     const page = fs.readFileSync(path.join(root, "docs/options.md"), "utf8")
-    const [, repository, stores] = page.split(/^## /m).map((part) =>
+    const [, repository, stores, , readers] = page.split(/^## /m).map((part) =>
       Array.from(part.matchAll(/^\| `(\w+)`/gm), ([, name]) => name).sort()
     )
     assert.deepStrictEqual(repository, Object.keys(complete({})).sort())
@@ -118,6 +118,20 @@ describe("pages", () => {
       prefix: true
     }
     assert.deepStrictEqual(stores, Object.keys(ofStores))
+    const ofReaders: Record<keyof Projection.Options | keyof Subscription.Options, true> = {
+      closeWithin: true,
+      concurrency: true,
+      inline: true,
+      isPassing: true,
+      lease: true,
+      maxDelay: true,
+      pageSize: true,
+      partitions: true,
+      poison: true,
+      retry: true,
+      timeout: true
+    }
+    assert.deepStrictEqual(readers, Object.keys(ofReaders))
   })
 })
 

@@ -1,5 +1,5 @@
 import { Schema } from "effect"
-import { Position } from "effect-eventsourcing"
+import { Position, Projections } from "effect-eventsourcing"
 import { once } from "node:events"
 import * as fs from "node:fs"
 import * as http from "node:http"
@@ -147,14 +147,17 @@ describe("examples/shop", () => {
       { sku: "mug", name: "Mug", price: 950, stock: 11, sold: 3 }
     ])
     const status = await shop.call("/status")
-    const versions = Object.values(status.body).map(Object)
+    const versions = Schema.decodeUnknownSync(Schema.Array(Projections.Status))(Object.values(status.body))
     assert.sameDeepMembers(
-      versions.map(({ active, name, owners, stopped, version }) => [name, version, active, owners, stopped]),
+      versions.map(({ active, members, name, partitions, version }) => [
+        [name, version, active, members],
+        partitions.map(({ owner, stopped }) => [owner._tag, stopped._tag])
+      ]),
       [
-        ["catalogue", 1, false, 1, []],
-        ["catalogue", 2, true, 1, []],
-        ["orders", 1, true, 1, []],
-        ["fulfilment", 1, true, 1, []]
+        [["catalogue", 1, false, 1], [["Some", "None"]]],
+        [["catalogue", 2, true, 1], [["Some", "None"]]],
+        [["orders", 1, true, 1], [["Some", "None"]]],
+        [["fulfilment", 1, true, 1], [["Some", "None"]]]
       ]
     )
   })
