@@ -158,7 +158,7 @@ describe("a batch on PostgreSQL", () => {
       yield* Effect.provide(SqlMigrations.run({ prefix: "bank" }), pgClient(url))
       yield* administer(`CREATE ROLE ${role} LOGIN PASSWORD 'app';
         GRANT SELECT ON bank_events, bank_migrations, bank_cluster TO ${role};
-        GRANT SELECT, INSERT, UPDATE, DELETE ON bank_subscriptions, bank_checkpoints, bank_parked, bank_members TO ${role}`)
+        GRANT SELECT, INSERT, UPDATE, DELETE ON bank_subscriptions, bank_checkpoints, bank_parked, bank_members, bank_inline TO ${role}`)
       yield* Effect.addFinalizer(() => Effect.orDie(administer(`DROP OWNED BY ${role}; DROP ROLE ${role}`)))
       const asRole = new URL(url)
       asRole.username = role
