@@ -206,6 +206,19 @@ describe("a decide that changes the state", () => {
     }).pipe(Effect.provide(memoryStores)))
 })
 
+describe("an evolve that changes the state", () => {
+  it.scoped("leaves no trace of events that were not stored", () =>
+    Effect.gen(function*() {
+      const lists = yield* Repository.make(Careless)
+      const writer = yield* lists.hold("a")
+      const add = (item: number) => writer.execute({ _tag: "Add", item })
+      yield* add(1)
+      assert.deepInclude(yield* Effect.flip(add(2)), { _tag: "EventStoreError" })
+      assert.deepInclude(yield* add(3), { version: 2, state: { items: [1, 3] } })
+      assert.deepInclude((yield* lists.load("a")).state, { items: [1, 3] })
+    }).pipe(Effect.provide(failing(Faults.onCall("EventStore.append", 2, Faults.fail)))))
+})
+
 describe("the snapshots of a writer", () => {
   const policies = {
     background: SnapshotPolicy.background({ every: 10 }),
