@@ -312,6 +312,23 @@ describe("the snapshots of a writer", () => {
       const refused = yield* Effect.flip(plain.hold(account, { snapshotOnClose: { after: 1 } }))
       assert.include(refused.message, "SnapshotPolicy")
     }).pipe(Effect.provide(memoryStores)))
+
+  it.scoped("are not those of a closed writer, which loads for each operation", () =>
+    Effect.gen(function*() {
+      const store = yield* SnapshotStore.SnapshotStore
+      const accounts = yield* Repository.make(Account, { snapshots: policies.sync })
+      yield* accounts.executeAll(account, [open, deposit(1, 9)])
+      const taken = Option.getOrThrow(yield* store.get(stream("a"), { schemaVersion: 1 }))
+      for (const snapshotOnClose of [undefined, { after: 100 }]) {
+        yield* store.delete(stream("a"))
+        yield* store.save({ ...taken, state: JSON.stringify({ open: true, balance: 666 }) })
+        const writer = yield* Effect.scoped(accounts.hold(account, { snapshotOnClose }))
+        yield* writer.load
+        yield* accounts.verify(account)
+        assert.deepInclude((yield* writer.load).state, { balance: 9 })
+        assert.deepInclude(yield* Effect.flip(writer.execute(withdraw(600))), { balance: 9 })
+      }
+    }).pipe(Effect.provide(memoryStores)))
 })
 
 describe("long histories", () => {

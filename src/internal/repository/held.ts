@@ -33,6 +33,8 @@ export interface Held<in out State> {
   readonly unsaved: (schemaVersion: number) => Option.Option<Unsaved>
   /** Drops the state, also that of a running operation. The next operation loads. */
   readonly drop: () => void
+  /** Gives no state to an operation from now on, and keeps that of none. A snapshot may still be taken. */
+  readonly close: () => void
   /** Runs one operation at a time. */
   readonly exclusively: <A, E>(effect: Effect.Effect<A, E>) => Effect.Effect<A, E>
 }
@@ -57,13 +59,15 @@ export const make = <State>(source: Source<State>): Held<State> => {
     mark: undefined,
     changed: false,
     drops: 0,
-    taken: -1
+    taken: -1,
+    closed: false
   }
   return {
     source,
     take: () => {
-      const { changed, current, drops } = hand
+      const { changed, closed, current, drops } = hand
       hand.current = undefined
+      if (closed) return Option.none()
       hand.taken = drops
       return current === undefined ? Option.none() : changed ? refold(hand, current) : Option.some(current)
     },
@@ -109,6 +113,9 @@ export const make = <State>(source: Source<State>): Held<State> => {
       hand.base = Option.none()
       hand.drops++
     },
+    close: () => {
+      hand.closed = true
+    },
     exclusively: (effect) => withPermits(1)(effect)
   }
 }
@@ -127,6 +134,8 @@ interface Hand<in out State> {
   drops: number
   /** The number of drops when the state was taken. */
   taken: number
+  /** Whether the scope of the writer is closed. */
+  closed: boolean
 }
 
 /** Returns false if the state cannot be kept. */

@@ -179,8 +179,10 @@ const close = <Id, State, Event>(
   after: number | undefined
 ): Effect.Effect<void> => {
   const dropped = Effect.sync(held.drop)
-  if (after === undefined) return dropped
   return Effect.suspend(() => {
+    // a verification does not know this writer any more, and could not drop its state
+    held.close()
+    if (after === undefined) return dropped
     const unsaved = Option.filter(held.unsaved(services.loadable.schemaVersion), ({ count }) => count >= after)
     if (Option.isNone(unsaved)) return dropped
     const taken = Snapshots.takeHeld(services, id, unsaved.value, SnapshotPolicy.every(after), held)
