@@ -102,7 +102,8 @@ type LoadErrors = EventStore.EventDecodeError | EventStore.HistoryGap | EventSto
   Repository.HistoryRewritten | Repository.IdEncodeError | Repository.ReplayTooLong
 const execute = repository.execute("a", 1)
 export const executes: Equals<Effect.Effect.Error<typeof execute>, "TooMuch" | EventStore.VersionConflict |
-  Repository.InvalidCommand | Repository.InvalidCommandId | Repository.EventEncodeError | LoadErrors> = true
+  EventStore.InlineProjectionError | Repository.InvalidCommand | Repository.InvalidCommandId |
+  Repository.EventEncodeError | LoadErrors> = true
 const load = repository.load("a")
 export const loads: Equals<Effect.Effect.Error<typeof load>,
   LoadErrors> = true
