@@ -124,7 +124,9 @@ export class CheckpointStore extends Context.Tag("effect-eventsourcing/Checkpoin
 
   /**
    * Keeps all partitions of these subscriptions from passing the highest of their checkpoints, for `ttl` milliseconds,
-   * and returns that position. Their owners then advance to it, and stand at the same position.
+   * and returns that position. Their owners then advance to it, and stand at the same position. A hold that is in place
+   * is not lowered. It keeps no batch waiting, so a partition whose batch takes longer than a second may not be held yet:
+   * call it again until all stand there.
    */
   readonly hold: (
     keys: ReadonlyArray<Model.Key>,

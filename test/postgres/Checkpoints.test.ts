@@ -110,6 +110,39 @@ describe("a change of the number of partitions", () => {
     }).pipe(Effect.provide(stores)))
 })
 
+describe("a long batch", () => {
+  it.scopedLive("of one partition does not keep the others from advancing while it is waited for", () =>
+    Effect.gen(function*() {
+      const store = yield* CheckpointStore.CheckpointStore
+      yield* register(2)
+      const take = (index: number) => Effect.flatten(store.acquire(key, { owner: "ada", ttl, index, of: 2 }))
+      const move = (lease: CheckpointStore.Lease, to: number, effect: Effect.Effect<void>) =>
+        store.advance(lease, { to: at(to), handled: 1, ttl, streams: [] }, () => effect)
+      const zero = yield* take(0)
+      const first = yield* take(1)
+      yield* move(first, 20, Effect.void)
+      const one = { ...first, position: at(20) }
+      const begun = yield* Deferred.make<void>()
+      const ends = yield* Deferred.make<void>()
+      const batch = Effect.zipRight(Deferred.succeed(begun, undefined), Deferred.await(ends))
+      const long = yield* Effect.fork(move(one, 30, batch))
+      yield* Deferred.await(begun)
+      // processes repeat both for as long as the number has to change
+      yield* register(3)
+      const waiting = yield* Effect.fork(
+        Effect.all([store.hold([key], ttl), store.repartition(key), store.promote(key, Effect.void)], {
+          concurrency: "unbounded"
+        })
+      )
+      yield* Effect.sleep("200 millis")
+      const moved = yield* Effect.timeoutOption(move(zero, 10, Effect.void), "10 seconds")
+      yield* Deferred.succeed(ends, undefined)
+      assert.deepInclude(Option.getOrNull(moved), { _tag: "Advanced" }, "the short batch waited for the long one")
+      yield* Fiber.join(long)
+      yield* Fiber.join(waiting)
+    }).pipe(Effect.provide(stores)))
+})
+
 describe("a batch on PostgreSQL", () => {
   it.scopedLive("whose effect catches the failure of a statement is refused: nothing of it was committed", () =>
     Effect.gen(function*() {

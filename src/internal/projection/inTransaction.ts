@@ -3,6 +3,7 @@
 import * as Arr from "effect/Array"
 import * as Effect from "effect/Effect"
 import * as Either from "effect/Either"
+import { elapsedMillis } from "../elapsed.js"
 import { advance } from "./advancing.js"
 import type { Item } from "./definition.js"
 import { followingOf, streamsToCheck } from "./following.js"
@@ -15,6 +16,7 @@ export const make = <E, R>(handle: Inline.Handle<E, R>): Deliver<E, R> => (site,
   const { timeout, ttl } = options
   const streams = streamsToCheck(options, items)
   let mayForget = false
+  let begun = 0
   const handleSome = (items: ReadonlyArray<Item<E>>, parked: ReadonlySet<string>) => {
     const [sound, following] = Arr.partition(items, ({ stream }) => parked.has(stream))
     const events = Arr.filterMap(sound, ({ event }) => Either.getRight(event))
@@ -25,11 +27,18 @@ export const make = <E, R>(handle: Inline.Handle<E, R>): Deliver<E, R> => (site,
   }
   const advanced = advance(site, lease, { to, handled: items.length, ttl, streams }, (parked, someInline) => {
     mayForget = someInline
-    return someInline
+    const handled = someInline
       ? Effect.flatMap(Inline.without(site, items), (left) => handleSome(left, parked))
       : handleSome(items, parked)
+    return Effect.flatMap(elapsedMillis, (now) => {
+      begun = now
+      return handled
+    })
   })
-  return Effect.tap(advanced, () => mayForget ? Inline.forget(site) : Effect.void)
+  return Effect.map(
+    Effect.tap(advanced, () => mayForget ? Inline.forget(site) : Effect.void),
+    (delivered) => delivered._tag === "Held" ? delivered : { ...delivered, begun }
+  )
 }
 
 const parkAll = ({ checkpoints, key }: Site, following: ReadonlyArray<Item<unknown>>) =>

@@ -8,9 +8,11 @@ import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
 import * as Option from "effect/Option"
+import * as Random from "effect/Random"
 import type * as Scope from "effect/Scope"
 import { liveClock } from "../liveClock.js"
 import * as Signal from "../signal.js"
+import { common } from "./alignment.js"
 import * as Changing from "./changing.js"
 import * as Failures from "./failures.js"
 import type { Attendance, Lease } from "./model.js"
@@ -81,36 +83,38 @@ const tick = <E, R>(members: Members<E, R>) =>
     const stopped = attendance.partitions.filter(({ stopped }) => Option.isSome(stopped)).length
     meter.stopped(stopped)
     // a stopped partition cannot reach the others: a hold would stop these too, and not help
-    const isChanging = yield* mayHold(members, attendance, stopped)
-    if (isChanging) {
+    const change = yield* changeNow(members, attendance, stopped)
+    if (change !== undefined) {
       // the owners stop at the same position, and then the number can change
       yield* checkpoints.hold([key], ttl)
-      if (yield* checkpoints.repartition(key)) return 0
+      const isTogether =
+        common(attendance.partitions.map(({ position }) => ({ position, stopped: false }))) !== undefined
+      if (isTogether && (yield* checkpoints.repartition(key))) return 0
     }
     const surplus = Shares.toGiveBack(attendance, owner)
     if (surplus !== undefined) giveBack(members, surplus)
     if (yield* takeOne(members, attendance)) return 0
-    return isChanging ? repartitionMillis : ttl / 3
+    return change === undefined ? ttl / 3 : Changing.delay(change, ttl, yield* Random.next)
   })
 
-/** Whether the number of partitions has to change, and a hold may help. */
-const mayHold = <E, R>(
+/** The change of the number of partitions that this process works for now: it is needed, and a hold may help. */
+const changeNow = <E, R>(
   members: Members<E, R>,
-  { partitions, wanted }: Attendance,
+  attendance: Attendance,
   stopped: number
-): Effect.Effect<boolean> =>
+): Effect.Effect<Changing.Change | undefined> =>
   Effect.map(Clock.currentTimeMillis, (now) => {
+    const { options: { ttl }, owner } = members.worker
+    const { partitions, wanted } = attendance
     if (partitions.length === wanted || stopped > 0) {
       members.change = undefined
-      return false
+      return undefined
     }
-    const before = members.change ?? Changing.begin(now, members.worker.options.ttl)
-    const [isHolding, change] = Changing.look(before, partitions, now)
+    // each process follows the tries, in case that the one that drives them ends
+    const [isHolding, change] = Changing.look(members.change ?? Changing.begin(now, ttl), partitions, now)
     members.change = change
-    return isHolding
+    return isHolding && Changing.isDriver(attendance, owner) ? change : undefined
   })
-
-const repartitionMillis = 20
 
 /** How many ticks a process leaves a free partition to others. */
 const patience = 2

@@ -8,8 +8,8 @@ import * as FiberRef from "effect/FiberRef"
 import { globalValue } from "effect/GlobalValue"
 import * as Option from "effect/Option"
 import * as Position from "../../Position.js"
-import { later } from "../store/later.js"
 import { common, inherited } from "./alignment.js"
+import * as Holding from "./holding.js"
 import * as Local from "./local.js"
 import {
   holdOf,
@@ -310,26 +310,51 @@ const unpark = <A, E, R>(
   })
 
 const hold = (all: Subscriptions, keys: ReadonlyArray<Key>, ttl: number): Effect.Effect<Position.Position> =>
-  locking(all, () => keys, (partitions) =>
-    Effect.map(Clock.currentTimeMillis, (now) => {
-      const at = partitions.map(({ position }) => position).reduce(later, Position.start)
-      for (const partition of partitions) partition.hold = { at, until: now + ttl }
-      return at
-    }))
+  Effect.gen(function*() {
+    for (let looks = 1;; looks++) {
+      const partitions = holdsOf(all, keys, yield* Clock.currentTimeMillis)
+      const at = Holding.target(partitions)
+      const wanted = Holding.toHold(partitions, at, ttl)
+      if (wanted.length === 0 || looks > Holding.maxLooks) return at
+      let highest = at
+      for (const { partition } of wanted) {
+        highest = yield* partition.lock.withPermits(1)(Effect.map(Clock.currentTimeMillis, (now) => {
+          const before = { position: partition.position, hold: Option.fromNullable(holdOf(partition, now)) }
+          const until = Math.max(partition.hold?.until ?? 0, now + ttl)
+          partition.hold = { at: Holding.heldAt(before, highest), until }
+          return partition.hold.at
+        }))
+      }
+    }
+  })
+
+const holdsOf = (all: Subscriptions, keys: ReadonlyArray<Key>, now: number) =>
+  partitionsOf(all, keys).map((partition): Holding.Held & { readonly partition: Partition } => ({
+    position: partition.position,
+    hold: Option.fromNullable(holdOf(partition, now)),
+    left: (partition.hold?.until ?? now) - now,
+    partition
+  }))
 
 const repartition = (all: Subscriptions, key: Key): Effect.Effect<boolean> =>
-  locking(all, () => [key], (old) =>
-    Effect.sync(() => {
-      const subscription = all.get(text(key))
-      if (subscription === undefined) return false
-      if (old.length === subscription.wanted) return true
-      const position = common(old)
-      if (position === undefined) return false
-      const { epoch, handled } = inherited(old)
-      subscription.partitions = makePartitions(subscription.wanted, position, epoch)
-      subscription.partitions[0].handled = handled
-      return true
-    }))
+  Effect.suspend(() => {
+    const subscription = all.get(text(key))
+    if (subscription === undefined) return Effect.succeed(false)
+    if (subscription.partitions.length === subscription.wanted) return Effect.succeed(true)
+    // no batch is waited for in vain
+    if (common(subscription.partitions) === undefined) return Effect.succeed(false)
+    return locking(all, () => [key], (old) =>
+      Effect.sync(() => {
+        const { wanted } = subscription
+        if (old.length === wanted) return true
+        const position = common(old)
+        if (position === undefined) return false
+        const { epoch, handled } = inherited(old)
+        subscription.partitions = makePartitions(wanted, position, epoch)
+        subscription.partitions[0].handled = handled
+        return true
+      }))
+  })
 
 const promote = <A, E, R>(
   all: Subscriptions,
@@ -341,7 +366,8 @@ const promote = <A, E, R>(
     const active = activeOf()
     return active === undefined ? [key] : [active.registration, key]
   }
-  return locking(all, keysOf, (partitions): Effect.Effect<Option.Option<A>, E | SubscriptionMismatch, R> => {
+  const isAligned = () => common(partitionsOf(all, keysOf())) !== undefined
+  const locked = locking(all, keysOf, (partitions): Effect.Effect<Option.Option<A>, E | SubscriptionMismatch, R> => {
     const next = all.get(text(key))
     if (next === undefined) return mismatch(key, "Unknown")
     if (common(partitions) === undefined) return Effect.succeedNone
@@ -351,6 +377,7 @@ const promote = <A, E, R>(
       return Option.some(value)
     })
   })
+  return Effect.suspend(() => all.has(text(key)) && !isAligned() ? Effect.succeedNone : locked)
 }
 
 const remove = (all: Subscriptions, key: Key): Effect.Effect<boolean, SubscriptionMismatch> =>

@@ -266,11 +266,12 @@ interface Times {
 
 const note = <E, R>(run: Run<E, R>, delivered: Delivered, { items }: Batch<E>, { end, now, start }: Times): void => {
   const { local, meter, options, report } = run.worker
-  const millis = end - start
   if (delivered._tag === "Held") {
     run.hold = delivered.hold
     return
   }
+  // small batches would not make the wait for a lock shorter
+  const millis = end - (delivered._tag === "Advanced" ? delivered.begun ?? start : start)
   run.lease = delivered.lease
   run.renewed = end
   run.idle = 0

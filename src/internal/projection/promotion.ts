@@ -11,6 +11,7 @@ import * as Option from "effect/Option"
 import * as Schema from "effect/Schema"
 import { CheckpointStore } from "../../CheckpointStore.js"
 import * as Position from "../../Position.js"
+import { elapsedMillis } from "../elapsed.js"
 import { quote } from "../text.js"
 import * as Looking from "./looking.js"
 import type { Key, Registered } from "./model.js"
@@ -70,11 +71,7 @@ export const promote = <A, E, R>(
       yield* until(key, isRunning)
       yield* until(key, (next) => Position.Order(Looking.lowest(next), Looking.highest(active)) >= 0)
       state.detail = "the partitions of both versions did not reach the same position"
-      const at = yield* checkpoints.hold([active, key], holdMillis)
-      const isThere = ({ partitions }: Registered) => partitions.every(({ position }) => position === at)
-      const together = Effect.zip(until(active, isThere), until(key, isThere))
-      const reached = yield* Effect.timeoutOption(together, holdMillis)
-      if (Option.isNone(reached)) {
+      if (!(yield* reachOnePosition(checkpoints, [active, key], until))) {
         // a partition fails again and again: the others must not wait for it all the time
         yield* Effect.sleep(holdMillis * 2 ** Math.min(state.tries, 4))
         state.tries += 1
@@ -108,6 +105,27 @@ export const promote = <A, E, R>(
   })
 
 const holdMillis = 5_000
+
+/** Holds versions until all partitions stand at one position, or the time of the hold is over. */
+const reachOnePosition = (
+  checkpoints: CheckpointStore["Type"],
+  keys: ReadonlyArray<Key>,
+  until: (one: Key, isReached: (registered: Registered) => boolean) => ReturnType<typeof lookUntil>
+): Effect.Effect<boolean, SubscriptionMismatch | CheckpointStoreError> =>
+  Effect.gen(function*() {
+    const end = (yield* elapsedMillis) + holdMillis
+    while (true) {
+      const left = Math.ceil(end - (yield* elapsedMillis))
+      if (left <= 0) return false
+      // a partition whose batch took long may not be held yet: this costs a look if all are
+      const at = yield* checkpoints.hold(keys, left)
+      const isThere = ({ partitions }: Registered) => partitions.every(({ position }) => position === at)
+      const together = Effect.forEach(keys, (key) => until(key, isThere), { discard: true })
+      if (Option.isSome(yield* Effect.timeoutOption(together, Math.min(left, holdAgainMillis)))) return true
+    }
+  })
+
+const holdAgainMillis = 1_000
 
 const isRunning = ({ partitions }: Registered): boolean => partitions.every(({ stopped }) => Option.isNone(stopped))
 

@@ -42,7 +42,12 @@ export interface Deliver<in E, out R> {
 }
 
 export type Delivered =
-  | { readonly _tag: "Advanced"; readonly lease: Lease }
+  | {
+    readonly _tag: "Advanced"
+    readonly lease: Lease
+    /** When the events were begun, in elapsed milliseconds, after a lock was waited for. */
+    readonly begun?: number | undefined
+  }
   | { readonly _tag: "Held"; readonly hold: Position.Position }
   /** The checkpoint is before an event that cannot be handled. */
   | {

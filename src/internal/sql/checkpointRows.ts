@@ -1,6 +1,7 @@
 import * as Option from "effect/Option"
 import * as Position from "../../Position.js"
-import type { Attendance, ParkedEvent, PartitionState, Registered, Registration } from "../projection/model.js"
+import type { Held } from "../projection/holding.js"
+import type { Attendance, Key, ParkedEvent, PartitionState, Registered, Registration } from "../projection/model.js"
 import * as Row from "./row.js"
 
 export const position = ({ position }: Row.Row): Position.Position => read(Row.text(position))
@@ -48,6 +49,21 @@ export const lockedVersion = (row: Row.Row) => ({
   version: Row.number(row.version),
   wanted: Row.number(row.wanted),
   active: flag(row.active)
+})
+
+export interface HeldPartition extends Held, Key {
+  readonly index: number
+  readonly stopped: boolean
+}
+
+export const heldPartition = (row: Row.Row): HeldPartition => ({
+  name: Row.text(row.name),
+  version: Row.number(row.version),
+  index: Row.number(row.part),
+  position: position(row),
+  stopped: row.stopped_at !== null,
+  hold: hold(row),
+  left: Row.number(row.hold_left)
 })
 
 export interface LockedPartition {

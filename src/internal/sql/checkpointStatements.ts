@@ -294,7 +294,7 @@ export interface ParkedOptions {
   readonly stream?: string | undefined
 }
 
-const locks = ({ column, names, spec, write }: Room) => {
+const locks = ({ column, names, spec, write, writePrepared }: Room) => {
   const subscriptions = quoted(names.subscriptions)
   const checkpoints = quoted(names.checkpoints)
   const { isOneOf, now } = spec
@@ -309,7 +309,19 @@ const locks = ({ column, names, spec, write }: Room) => {
 FROM ${checkpoints} WHERE ${isOneOf}
 ORDER BY ${checkpoints}.name, ${checkpoints}.version, ${checkpoints}.part${spec.forUpdate}`
   )
-  const hold = write(`UPDATE ${checkpoints} SET hold = :at, hold_until = ${now} + :ttl WHERE ${isOneOf}`)
+  const holds = writePrepared(`SELECT ${column("name", "text")} AS name, ${column("version", "integer")} AS version,
+  ${column("part", "integer")} AS part, ${column("position", "text")} AS position,
+  ${column("stopped_at", "bigint")} AS stopped_at, ${
+    column(`CASE WHEN hold_until > ${now} THEN hold END`, "text")
+  } AS hold, ${column(`COALESCE(hold_until - ${now}, 0)`, "bigint")} AS hold_left
+FROM ${checkpoints} WHERE ${isOneOf}`)
+  // the row may have changed while its lock was waited for: the position is that of the row as it is then
+  const lowest = "CASE WHEN position > :at THEN position ELSE CAST(:at AS text) END"
+  const until = `${now} + CAST(:ttl AS bigint)`
+  const hold = write(`UPDATE ${checkpoints}
+SET hold = CASE WHEN hold_until > ${now} AND hold > ${lowest} THEN hold ELSE ${lowest} END,
+  hold_until = CASE WHEN hold_until > ${until} THEN hold_until ELSE ${until} END${from(spec.briefly)}
+WHERE ${ofPart} RETURNING ${column("hold", "text")} AS hold`)
   const endHold = write(`UPDATE ${checkpoints} SET hold = NULL, hold_until = NULL WHERE ${isOneOf}`)
   const deactivate = write(`UPDATE ${subscriptions} SET active = FALSE WHERE name = :name AND active`)
   const activate = write(`UPDATE ${subscriptions} SET active = TRUE WHERE ${ofKey}`)
@@ -320,7 +332,11 @@ ORDER BY ${checkpoints}.name, ${checkpoints}.version, ${checkpoints}.part${spec.
     lockKeys: (keys: ReadonlyArray<Key>) => lockKeys(spec.keys(keys)),
     /** `position`, `handled`, `epoch`, `stopped` and `leased` of their partitions. */
     lockPartitions: (keys: ReadonlyArray<Key>) => lockPartitions(spec.keys(keys)),
-    hold: (keys: ReadonlyArray<Key>, at: Position.Position, ttl: number) => hold({ ...spec.keys(keys), at, ttl }),
+    /** `name`, `version`, `part`, `position`, `stopped_at`, `hold` and `hold_left` of partitions, which are not locked. */
+    holds: (keys: ReadonlyArray<Key>) => holds(spec.keys(keys)),
+    /** Holds one partition. A row with `hold`, which is not lower than it was, nor than the checkpoint. */
+    hold: ({ index, name, version }: Key & { readonly index: number }, at: Position.Position, ttl: number) =>
+      hold({ name, version, index, at, ttl }),
     endHold: (keys: ReadonlyArray<Key>) => endHold(spec.keys(keys)),
     /** Makes a version the active one of its name. */
     activate: (key: Key): ReadonlyArray<Query> => [deactivate({ name: key.name }), activate({ ...key })]

@@ -2,10 +2,11 @@
 //
 // A batch updates the row of its partition first: this fences a former owner, and locks the row. The other transactions lock
 // the rows of their versions first, then those of the partitions, in one order, so that two of them do not block each other.
+// Those that processes repeat again and again lock no partition for which they would wait.
 import { SqlError } from "@effect/sql/SqlError"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
-import * as Position from "../../Position.js"
+import type * as Position from "../../Position.js"
 import { elapsedMillis } from "../elapsed.js"
 import { common, inherited } from "../projection/alignment.js"
 import type { Advanced, AdvanceOptions, Key, Lease, Registration } from "../projection/model.js"
@@ -17,8 +18,8 @@ import {
   mismatch,
   SubscriptionMismatch
 } from "../projection/storeErrors.js"
-import { later } from "../store/later.js"
 import { isTraced } from "../tracing.js"
+import * as Holds from "./checkpointHolds.js"
 import * as Rows from "./checkpointRows.js"
 import { failure, type Services } from "./checkpoints.js"
 import { isRefusal } from "./failure.js"
@@ -36,7 +37,7 @@ export const make = (services: Services) => ({
   resume: (key: Key) => resume(services, key),
   unpark: <A, E, R>(key: Key, positions: ReadonlyArray<Position.Position>, effect: Effect.Effect<A, E, R>) =>
     unpark(services, key, positions, effect),
-  hold: (keys: ReadonlyArray<Key>, ttl: number) => hold(services, keys, ttl),
+  hold: (keys: ReadonlyArray<Key>, ttl: number) => Holds.hold(services, keys, ttl),
   repartition: (key: Key) => repartition(services, key),
   promote: <A, E, R>(key: Key, effect: Effect.Effect<A, E, R>) => promote(services, key, effect),
   remove: (key: Key) => remove(services, key)
@@ -205,22 +206,21 @@ const resume = (services: Services, key: Key): Effect.Effect<number, CheckpointS
     )
   )
 
-const hold = (
-  services: Services,
-  keys: ReadonlyArray<Key>,
-  ttl: number
-): Effect.Effect<Position.Position, CheckpointStoreError> =>
-  repeated(
-    services,
-    "hold",
-    keys.at(0)?.name,
-    Effect.gen(function*() {
-      const { partitions } = yield* lock(services, keys)
-      const at = partitions.map(({ position }) => position).reduce(later, Position.start)
-      yield* services.client.execute(services.statements.hold(keys, at, ttl))
-      return at
-    })
-  )
+const unlocked = ({ client: { execute }, statements }: Services, keys: ReadonlyArray<Key>) =>
+  Effect.map(execute(statements.holds(keys)), (rows) => rows.map(Rows.heldPartition))
+
+/**
+ * Locks the partitions of versions if all of them are at one position. Where they are not, there may be batches, and
+ * whoever waited for the slowest one would keep the others waiting.
+ */
+const aligned = (services: Services, keys: ReadonlyArray<Key>) =>
+  Effect.gen(function*() {
+    if (common(yield* unlocked(services, keys)) === undefined) return undefined
+    const { client: { execute }, statements } = services
+    const partitions = (yield* execute(statements.lockPartitions(keys))).map(Rows.lockedPartition)
+    const position = common(partitions)
+    return position === undefined ? undefined : { position, partitions }
+  })
 
 const repartition = (services: Services, key: Key): Effect.Effect<boolean, CheckpointStoreError> =>
   repeated(
@@ -228,18 +228,18 @@ const repartition = (services: Services, key: Key): Effect.Effect<boolean, Check
     "repartition",
     key.name,
     Effect.gen(function*() {
-      const { partitions, versions: [version] } = yield* lock(services, [key])
+      const { client: { execute }, statements } = services
+      const [version] = (yield* execute(statements.lockKeys([key]))).map(Rows.lockedVersion)
       if (version === undefined) return false
-      if (partitions.length === version.wanted) return true
-      const position = common(partitions)
-      if (position === undefined) return false
-      const { statements } = services
+      if ((yield* unlocked(services, [key])).length === version.wanted) return true
+      const found = yield* aligned(services, [key])
+      if (found === undefined) return false
       yield* all(services, [
         statements.removePartitions(key),
         statements.addPartitions(key, {
           of: version.wanted,
-          position,
-          ...inherited(partitions)
+          position: found.position,
+          ...inherited(found.partitions)
         })
       ])
       return true
@@ -287,8 +287,8 @@ const promote = <A, E, R>(
       const both = versions
         .filter(({ active, version }) => active || version === key.version)
         .map(({ version }) => ({ name: key.name, version }))
-      const partitions = (yield* step(statements.lockPartitions(both))).map(Rows.lockedPartition)
-      if (common(partitions) === undefined) return Option.none<A>()
+      const found = yield* Effect.mapError(aligned(services, both), failure("promote", key.name, inside))
+      if (found === undefined) return Option.none<A>()
       const value = yield* effect
       yield* Effect.forEach([...statements.activate(key), statements.endHold(both)], step, { discard: true })
       return Option.some(value)

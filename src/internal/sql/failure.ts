@@ -71,6 +71,9 @@ export const classify = (error: SqlError): SqlFailure => {
   return { kind, mayHaveHappened: false, detail: `${text}: there is no connection to the database` }
 }
 
+/** The statement waited for a lock for as long as it may. */
+export const isLockTimeout = (error: SqlError): boolean => classify(error).code === "55P03"
+
 const hasNoConnection = ({ message }: SqlError): boolean => message?.startsWith("Failed to acquire connection") === true
 
 /** Nothing was sent: there is no connection, the database is closed, or another process holds it. */
