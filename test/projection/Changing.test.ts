@@ -145,11 +145,11 @@ it.scoped("a promotion that a failing partition keeps waiting leaves the other p
     yield* checkpoints.advance(lease, advanced, () => Effect.void)
     yield* checkpoints.register({ ...of, name: "p", version: 2, from: Position.fromParts(0, 5) })
     const promoting = yield* Effect.fork(
-      Effect.flip(Projections.promote({ name: "p", version: 2 }, { timeout: "2 minutes" })).pipe(
+      Effect.flip(Projections.promote({ name: "p", version: 2 }, { timeout: "1 minute" })).pipe(
         Effect.provideService(CheckpointStore.CheckpointStore, counting)
       )
     )
-    for (let i = 0; i < 130; i++) yield* Effect.zipRight(settle, TestClock.adjust("1 second"))
+    for (let i = 0; i < 65; i++) yield* Effect.zipRight(settle, TestClock.adjust("1 second"))
     assert.strictEqual((yield* promoting)._tag, "PromotionTimeout")
     assert.isBelow(yield* Ref.get(holds), 7)
     assert.isAbove(yield* Ref.get(holds), 2)

@@ -12,7 +12,6 @@ import * as Random from "effect/Random"
 import type * as Scope from "effect/Scope"
 import { liveClock } from "../liveClock.js"
 import * as Signal from "../signal.js"
-import { common } from "./alignment.js"
 import * as Changing from "./changing.js"
 import * as Failures from "./failures.js"
 import type { Attendance, Lease } from "./model.js"
@@ -87,9 +86,7 @@ const tick = <E, R>(members: Members<E, R>) =>
     if (change !== undefined) {
       // the owners stop at the same position, and then the number can change
       yield* checkpoints.hold([key], ttl)
-      const isTogether =
-        common(attendance.partitions.map(({ position }) => ({ position, stopped: false }))) !== undefined
-      if (isTogether && (yield* checkpoints.repartition(key))) return 0
+      if (yield* checkpoints.repartition(key)) return 0
     }
     const surplus = Shares.toGiveBack(attendance, owner)
     if (surplus !== undefined) giveBack(members, surplus)

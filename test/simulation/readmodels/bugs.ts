@@ -13,7 +13,7 @@ export const bugs: ReadonlyArray<Bug & { readonly seed: number }> = [
         "  const advanced = Effect.zipRight(first, advance(site, lease, {"
       ],
       ["? within(Effect.suspend(() => handle(events)), timeout)", "? Effect.void"],
-      ["handleSome(items, parked)\n  })", "handleSome(items, parked)\n  }))"]
+      ["      return handled\n    })\n  })", "      return handled\n    })\n  }))"]
     ]
   },
   {
@@ -51,7 +51,10 @@ export const bugs: ReadonlyArray<Bug & { readonly seed: number }> = [
     name: "a version is promoted at another position",
     seed: 1,
     file: "internal/projection/memory.ts",
-    changes: [["if (common(partitions) === undefined) return Effect.succeedNone", ""]]
+    changes: [
+      ["if (common(partitions) === undefined) return Effect.succeedNone", ""],
+      ["all.has(text(key)) && !isAligned()", "false"]
+    ]
   },
   {
     name: "the lease is extended at the beginning of a batch only",
@@ -63,19 +66,25 @@ export const bugs: ReadonlyArray<Bug & { readonly seed: number }> = [
     name: "a change of the partitions takes the highest checkpoint",
     seed: 2,
     file: "internal/projection/memory.ts",
-    changes: [[
-      "const position = common(old)",
-      "const position = old.map(({ position }) => position).reduce(later, Position.start)"
-    ]]
+    changes: [
+      ["if (common(subscription.partitions) === undefined) return Effect.succeed(false)", ""],
+      [
+        "const position = common(old)",
+        "const position = old.map(({ position }) => position).reduce((a, b) => Position.Order(a, b) > 0 ? a : b)"
+      ]
+    ]
   },
   {
     name: "a change of the partitions takes the lowest checkpoint",
     seed: 2,
     file: "internal/projection/memory.ts",
-    changes: [[
-      "const position = common(old)",
-      "const position = old.map(({ position }) => position).reduce((a, b) => Position.Order(a, b) < 0 ? a : b)"
-    ]]
+    changes: [
+      ["if (common(subscription.partitions) === undefined) return Effect.succeed(false)", ""],
+      [
+        "const position = common(old)",
+        "const position = old.map(({ position }) => position).reduce((a, b) => Position.Order(a, b) < 0 ? a : b)"
+      ]
+    ]
   },
   {
     name: "a projection forgets which streams are parked",
