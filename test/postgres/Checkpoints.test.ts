@@ -130,9 +130,7 @@ describe("a long batch", () => {
       // processes repeat both for as long as the number has to change
       yield* register(3)
       const waiting = yield* Effect.fork(
-        Effect.all([store.hold([key], ttl), store.repartition(key), store.promote(key, Effect.void)], {
-          concurrency: "unbounded"
-        })
+        Effect.all([store.hold([key], ttl), store.repartition(key)], { concurrency: "unbounded" })
       )
       yield* Effect.sleep("200 millis")
       const moved = yield* Effect.timeoutOption(move(zero, 10, Effect.void), "10 seconds")

@@ -366,8 +366,7 @@ const promote = <A, E, R>(
     const active = activeOf()
     return active === undefined ? [key] : [active.registration, key]
   }
-  const isAligned = () => common(partitionsOf(all, keysOf())) !== undefined
-  const locked = locking(all, keysOf, (partitions): Effect.Effect<Option.Option<A>, E | SubscriptionMismatch, R> => {
+  return locking(all, keysOf, (partitions): Effect.Effect<Option.Option<A>, E | SubscriptionMismatch, R> => {
     const next = all.get(text(key))
     if (next === undefined) return mismatch(key, "Unknown")
     if (common(partitions) === undefined) return Effect.succeedNone
@@ -377,7 +376,6 @@ const promote = <A, E, R>(
       return Option.some(value)
     })
   })
-  return Effect.suspend(() => all.has(text(key)) && !isAligned() ? Effect.succeedNone : locked)
 }
 
 const remove = (all: Subscriptions, key: Key): Effect.Effect<boolean, SubscriptionMismatch> =>

@@ -287,8 +287,8 @@ const promote = <A, E, R>(
       const both = versions
         .filter(({ active, version }) => active || version === key.version)
         .map(({ version }) => ({ name: key.name, version }))
-      const found = yield* Effect.mapError(aligned(services, both), failure("promote", key.name, inside))
-      if (found === undefined) return Option.none<A>()
+      const partitions = (yield* step(statements.lockPartitions(both))).map(Rows.lockedPartition)
+      if (common(partitions) === undefined) return Option.none<A>()
       const value = yield* effect
       yield* Effect.forEach([...statements.activate(key), statements.endHold(both)], step, { discard: true })
       return Option.some(value)

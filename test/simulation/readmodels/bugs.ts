@@ -51,10 +51,7 @@ export const bugs: ReadonlyArray<Bug & { readonly seed: number }> = [
     name: "a version is promoted at another position",
     seed: 1,
     file: "internal/projection/memory.ts",
-    changes: [
-      ["if (common(partitions) === undefined) return Effect.succeedNone", ""],
-      ["all.has(text(key)) && !isAligned()", "false"]
-    ]
+    changes: [["if (common(partitions) === undefined) return Effect.succeedNone", ""]]
   },
   {
     name: "the lease is extended at the beginning of a batch only",
