@@ -273,7 +273,9 @@ const skipping = Effect.map(Effect.clock, (clock) => {
     ...clock,
     sleep: (duration) => clock.sleep(duration),
     unsafeCurrentTimeMillis: () => clock.unsafeCurrentTimeMillis() + skipped,
-    currentTimeMillis: Effect.map(clock.currentTimeMillis, (now) => now + skipped)
+    currentTimeMillis: Effect.map(clock.currentTimeMillis, (now) => now + skipped),
+    unsafeCurrentTimeNanos: () => clock.unsafeCurrentTimeNanos() + BigInt(skipped) * 1_000_000n,
+    currentTimeNanos: Effect.map(clock.currentTimeNanos, (now) => now + BigInt(skipped) * 1_000_000n)
   }
   return { clock: skippingClock, skip: Effect.sync(() => skipped = 86_400_000) }
 })
