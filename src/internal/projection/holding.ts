@@ -1,6 +1,6 @@
 // How a hold is placed, so that it keeps no batch waiting. Pure, for all drivers.
 //
-// A batch locks the row of its partition. Whoever waits for one batch must not keep the rows of other partitions locked
+// A batch locks the row of its partition. One who waits for one batch must not keep the rows of other partitions locked
 // meanwhile: they would stand still for as long as the slowest batch takes, again and again. So each partition is held by
 // a step of its own, which keeps no lock when it is done. A batch may pass the position in between: the partitions are
 // looked at again, until all are held where the highest of them stands. A hold that is in place already costs one look.

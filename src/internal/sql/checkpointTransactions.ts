@@ -211,7 +211,7 @@ const unlocked = ({ client: { execute }, statements }: Services, keys: ReadonlyA
 
 /**
  * Locks the partitions of versions if all of them are at one position. Where they are not, there may be batches, and
- * whoever waited for the slowest one would keep the others waiting.
+ * one who waited for the slowest one would keep the others waiting.
  */
 const aligned = (services: Services, keys: ReadonlyArray<Key>) =>
   Effect.gen(function*() {
