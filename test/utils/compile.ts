@@ -15,7 +15,9 @@ const programs = [
   "examples/tutorial.ts",
   "examples/swap-backends.ts",
   // a project with the oldest peers has not what this needs
-  ...(fs.existsSync(path.join(root, "node_modules/@effect/platform-node")) ? ["examples/shop/main.ts"] : [])
+  ...(["platform-node", "opentelemetry"].every((name) => fs.existsSync(path.join(root, "node_modules/@effect", name)))
+    ? ["examples/shop/main.ts"]
+    : [])
 ]
 
 /**
