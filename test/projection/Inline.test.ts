@@ -1,7 +1,7 @@
 // Inline projections: handled in the transaction of the append, once and in order, whoever else follows the feed.
 import { SqlClient } from "@effect/sql"
 import { assert, describe, it } from "@effect/vitest"
-import { Data, Effect, Exit, Fiber, Layer, Option, Stream, TestClock } from "effect"
+import { type Context, Data, Effect, Exit, Fiber, Layer, Option, type Scope, Stream, TestClock } from "effect"
 import {
   CheckpointStore,
   EventStore,
@@ -21,11 +21,14 @@ import {
   feed,
   isFoldOfFeed,
   Model,
+  type Process,
   process,
   rows,
   start,
   write
 } from "./inlineFixture.js"
+
+type ServicesOf<C> = C extends Context.Context<infer R> ? R : never
 
 class Refused extends Data.TaggedError("Refused") {}
 
@@ -47,63 +50,59 @@ for (const [name, connect] of databases) {
       return context
     })
 
-    it.scopedLive("has the events of a command when the command ends, and of each append once", () =>
+    /** Runs a test in a process that handles the model inline. */
+    const withModel = <A, E>(test: Effect.Effect<A, E, ServicesOf<Process> | Scope.Scope>) =>
       Effect.gen(function*() {
         const context = yield* one
         yield* start(context, Model, inline)
-        yield* Effect.gen(function*() {
-          const accounts = yield* Repository.make(Account)
-          yield* accounts.execute(id("a"), open)
-          assert.strictEqual((yield* rows).length, 1)
-          const { events } = yield* accounts.executeAll(id("a"), [deposit(1, 3), deposit(2)])
-          assert.strictEqual((yield* rows).length, 1 + events.length)
-          yield* append("b", 2)
-          assert.strictEqual((yield* rows).length, 7)
-          yield* caughtUp("model")
-          yield* isFoldOfFeed
-        }).pipe(Effect.provide(context))
-      }))
+        return yield* Effect.provide(test, context)
+      })
+
+    it.scopedLive("has the events of a command when the command ends, and of each append once", () =>
+      withModel(Effect.gen(function*() {
+        const accounts = yield* Repository.make(Account)
+        yield* accounts.execute(id("a"), open)
+        assert.strictEqual((yield* rows).length, 1)
+        const { events } = yield* accounts.executeAll(id("a"), [deposit(1, 3), deposit(2)])
+        assert.strictEqual((yield* rows).length, 1 + events.length)
+        yield* append("b", 2)
+        assert.strictEqual((yield* rows).length, 7)
+        yield* caughtUp("model")
+        yield* isFoldOfFeed
+      })))
 
     it.scopedLive("does not handle a repeated append, a repeated command or a conflict", () =>
-      Effect.gen(function*() {
-        const context = yield* one
-        yield* start(context, Model, inline)
-        yield* Effect.gen(function*() {
-          const store = yield* EventStore.EventStore
-          const events = [event(), event()]
-          const repeat = store.append(stream("a"), events, { expectedVersion: ExpectedVersion.exact(0) })
-          yield* repeat
-          assert.isTrue((yield* repeat).duplicate)
-          const conflict = yield* Effect.flip(append("a", 1, ExpectedVersion.exact(1)))
-          assert.strictEqual(conflict._tag, "VersionConflict")
-          const taken = yield* Effect.flip(
-            store.append(stream("b"), [events[0]], { expectedVersion: ExpectedVersion.any })
-          )
-          assert.strictEqual(taken._tag, "DuplicateEventId")
-          const accounts = yield* Repository.make(Account)
-          yield* accounts.execute(id("c"), open, { commandId: "open c" })
-          assert.isTrue((yield* accounts.execute(id("c"), open, { commandId: "open c" })).duplicate)
-          assert.strictEqual((yield* rows).length, 3)
-          yield* caughtUp("model")
-          yield* isFoldOfFeed
-        }).pipe(Effect.provide(context))
-      }))
+      withModel(Effect.gen(function*() {
+        const store = yield* EventStore.EventStore
+        const events = [event(), event()]
+        const repeat = store.append(stream("a"), events, { expectedVersion: ExpectedVersion.exact(0) })
+        yield* repeat
+        assert.isTrue((yield* repeat).duplicate)
+        const conflict = yield* Effect.flip(append("a", 1, ExpectedVersion.exact(1)))
+        assert.strictEqual(conflict._tag, "VersionConflict")
+        const taken = yield* Effect.flip(
+          store.append(stream("b"), [events[0]], { expectedVersion: ExpectedVersion.any })
+        )
+        assert.strictEqual(taken._tag, "DuplicateEventId")
+        const accounts = yield* Repository.make(Account)
+        yield* accounts.execute(id("c"), open, { commandId: "open c" })
+        assert.isTrue((yield* accounts.execute(id("c"), open, { commandId: "open c" })).duplicate)
+        assert.strictEqual((yield* rows).length, 3)
+        yield* caughtUp("model")
+        yield* isFoldOfFeed
+      })))
 
     it.scopedLive("handles each command once where many commands of one stream race", () =>
-      Effect.gen(function*() {
-        const context = yield* one
-        yield* start(context, Model, inline)
-        yield* Effect.gen(function*() {
-          const accounts = yield* Repository.make(Account)
-          yield* accounts.execute(id("a"), open)
-          yield* Effect.forEach(Array.from({ length: 12 }), () => accounts.execute(id("a"), deposit(1)), {
-            concurrency: 6
-          })
-          assert.strictEqual((yield* rows).length, 13)
-          yield* caughtUp("model")
-          yield* isFoldOfFeed
-        }).pipe(Effect.provide(context))
-      }))
+      withModel(Effect.gen(function*() {
+        const accounts = yield* Repository.make(Account)
+        yield* accounts.execute(id("a"), open)
+        yield* Effect.forEach(Array.from({ length: 12 }), () => accounts.execute(id("a"), deposit(1)), {
+          concurrency: 6
+        })
+        assert.strictEqual((yield* rows).length, 13)
+        yield* caughtUp("model")
+        yield* isFoldOfFeed
+      })))
 
     const failures: ReadonlyArray<readonly [string, Effect.Effect<unknown, unknown, SqlClient.SqlClient>, RegExp]> = [
       ["fails", new Refused(), /Refused/],
@@ -219,18 +218,14 @@ for (const [name, connect] of databases) {
       }))
 
     it.scopedLive("takes part in a transaction with an inline snapshot", () =>
-      Effect.gen(function*() {
-        const context = yield* one
-        yield* start(context, Model, inline)
-        yield* Effect.gen(function*() {
-          const accounts = yield* Repository.make(Account, { snapshots: SnapshotPolicy.inline({ every: 1 }) })
-          yield* accounts.execute(id("a"), open)
-          yield* accounts.execute(id("a"), deposit(4))
-          assert.strictEqual((yield* accounts.load(id("a"))).snapshotVersion, 2)
-          yield* caughtUp("model")
-          yield* isFoldOfFeed
-        }).pipe(Effect.provide(context))
-      }))
+      withModel(Effect.gen(function*() {
+        const accounts = yield* Repository.make(Account, { snapshots: SnapshotPolicy.inline({ every: 1 }) })
+        yield* accounts.execute(id("a"), open)
+        yield* accounts.execute(id("a"), deposit(4))
+        assert.strictEqual((yield* accounts.load(id("a"))).snapshotVersion, 2)
+        yield* caughtUp("model")
+        yield* isFoldOfFeed
+      })))
 
     it.scopedLive("gets the events of several aggregates that it asks for, in their newest shape", () =>
       Effect.gen(function*() {
@@ -269,32 +264,24 @@ for (const [name, connect] of databases) {
       }))
 
     it.scopedLive("handles an append that is longer than a page", () =>
-      Effect.gen(function*() {
-        const context = yield* one
-        yield* start(context, Model, inline)
-        yield* Effect.gen(function*() {
-          yield* append("a")
-          yield* append("a", 4_200)
-          assert.strictEqual((yield* rows).length, 4_201)
-          yield* caughtUp("model")
-          yield* isFoldOfFeed
-        }).pipe(Effect.provide(context))
-      }))
+      withModel(Effect.gen(function*() {
+        yield* append("a")
+        yield* append("a", 4_200)
+        assert.strictEqual((yield* rows).length, 4_201)
+        yield* caughtUp("model")
+        yield* isFoldOfFeed
+      })))
 
     it.scopedLive("fails an append whose event does not decode", () =>
-      Effect.gen(function*() {
-        const context = yield* one
-        yield* start(context, Model, inline)
-        yield* Effect.gen(function*() {
-          const store = yield* EventStore.EventStore
-          const error = yield* Effect.flip(
-            store.append(stream("a"), [{ ...event(), type: "Unheard" }], { expectedVersion: ExpectedVersion.any })
-          )
-          assert.strictEqual(error._tag, "InlineProjectionError")
-          assert.match(error.message, /Unheard/)
-          assert.deepStrictEqual(yield* feed, [])
-        }).pipe(Effect.provide(context))
-      }))
+      withModel(Effect.gen(function*() {
+        const store = yield* EventStore.EventStore
+        const error = yield* Effect.flip(
+          store.append(stream("a"), [{ ...event(), type: "Unheard" }], { expectedVersion: ExpectedVersion.any })
+        )
+        assert.strictEqual(error._tag, "InlineProjectionError")
+        assert.match(error.message, /Unheard/)
+        assert.deepStrictEqual(yield* feed, [])
+      })))
 
     it.scopedLive("lets a handler execute a command, and open a transaction of its own", () =>
       Effect.gen(function*() {
