@@ -76,6 +76,33 @@ describe("the packed package", () => {
     )
   }
 
+  it("has a command line, which says what to install", async () => {
+    const of = (project: string) =>
+      path.join(project, "node_modules", "effect-eventsourcing", manifest.bin["effect-eventsourcing"])
+    const bare = await consumer("bare", tarball, peers)
+    const failure = await run(process.execPath, [of(bare), "--version"], bare).then(() => "", String)
+    assert.match(failure, /needs more packages: npm install @effect\/cli@/)
+
+    const printers = ["@effect/printer", "@effect/printer-ansi", "@effect/typeclass"]
+    const node = [
+      "@effect/platform-node",
+      "@effect/platform-node-shared",
+      "@effect/cluster",
+      "@effect/rpc",
+      "@effect/workflow"
+    ]
+    const whole = await consumer("whole", tarball, [
+      ...peers,
+      "@effect/cli",
+      ...printers,
+      ...node,
+      "@effect/sql-sqlite-node"
+    ])
+    assert.include(await run(process.execPath, [of(whole), "--version"], whole), manifest.version)
+    const noFile = await run(process.execPath, [of(whole), "streams", "--url", "none.db"], whole).then(() => "", String)
+    assert.match(noFile, /effect-eventsourcing: there is no database file/)
+  })
+
   it("contains exactly the expected files", async () => {
     const files = (await run("tar", ["-tzf", tarball], folder)).trim().split("\n")
     assert.include(files, "package/dist/index.js")

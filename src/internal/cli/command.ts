@@ -1,0 +1,22 @@
+// The handler of a command, with the stores of the database that its options name.
+import * as Effect from "effect/Effect"
+import type * as Redacted from "effect/Redacted"
+import * as Database from "./database.js"
+import type { CliError } from "./errors.js"
+
+/** The values of the options that all commands share. */
+export interface Shared {
+  readonly url: Redacted.Redacted
+  readonly prefix: string
+  readonly json: boolean
+}
+
+/** Gives a handler the stores. It opens a SQLite file read-only. */
+export const reading: <C extends Shared, E, R>(
+  handle: (config: C) => Effect.Effect<void, E, R>
+) => (config: C) => Effect.Effect<void, E | CliError, Exclude<R, Database.Services>> = (handle) => (config) =>
+  Effect.provide(handle(config), Database.layer({ ...config, isWriting: false }))
+
+/** Gives a handler the stores, and lets it change them. */
+export const writing: typeof reading = (handle) => (config) =>
+  Effect.provide(handle(config), Database.layer({ ...config, isWriting: true }))

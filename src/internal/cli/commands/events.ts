@@ -1,0 +1,36 @@
+import * as CliCommand from "@effect/cli/Command"
+import * as CliOptions from "@effect/cli/Options"
+import * as Effect from "effect/Effect"
+import * as Option from "effect/Option"
+import { EventStore } from "../../../EventStore.js"
+import * as Command from "../command.js"
+import * as EventRow from "../eventRow.js"
+import * as Options from "../options.js"
+import * as Output from "../output.js"
+
+export const events = CliCommand.make(
+  "events",
+  {
+    ...Options.shared,
+    stream: Options.stream,
+    from: CliOptions.integer("from").pipe(CliOptions.withDescription("The first version"), CliOptions.optional),
+    to: CliOptions.integer("to").pipe(CliOptions.withDescription("The last version"), CliOptions.optional),
+    reverse: CliOptions.boolean("reverse").pipe(CliOptions.withDescription("The newest event first")),
+    limit: Options.limit(100)
+  },
+  Command.reading(({ from, json, limit, reverse, stream, to }) =>
+    Effect.gen(function*() {
+      const store = yield* EventStore
+      const found = yield* store.readEvents(yield* Options.streamOf(stream), {
+        fromVersion: Option.getOrUndefined(from),
+        toVersion: Option.getOrUndefined(to),
+        reverse,
+        limit
+      })
+      yield* Output.rows(json, found.map(EventRow.of(json)), "no events")
+      if (found.length === limit && !json) yield* Output.hint("There may be more: give --limit, --from or --to.")
+    })
+  )
+).pipe(
+  CliCommand.withDescription("Prints the events of a stream.")
+)

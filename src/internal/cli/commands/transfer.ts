@@ -1,0 +1,106 @@
+import * as CliArgs from "@effect/cli/Args"
+import * as CliCommand from "@effect/cli/Command"
+import * as CliOptions from "@effect/cli/Options"
+import { FileSystem } from "@effect/platform/FileSystem"
+import * as Effect from "effect/Effect"
+import * as Option from "effect/Option"
+import * as Schema from "effect/Schema"
+import * as Stream from "effect/Stream"
+import { EventStore, type ImportedEvent, type ImportProgress } from "../../../EventStore.js"
+import * as Position from "../../../Position.js"
+import * as StreamId from "../../../StreamId.js"
+import * as Command from "../command.js"
+import * as Confirm from "../confirm.js"
+import { CliError } from "../errors.js"
+import * as EventRow from "../eventRow.js"
+import * as Options from "../options.js"
+import * as Output from "../output.js"
+import { positionOf } from "./tail.js"
+
+export const exporting = CliCommand.make(
+  "export",
+  { ...Options.shared, aggregates: Options.aggregates, after: Options.from },
+  Command.reading(({ after, aggregates }) =>
+    Effect.gen(function*() {
+      const store = yield* EventStore
+      const events = store.readAll({ after: yield* positionOf(after), aggregates: Options.filter(aggregates) })
+      yield* Stream.runForEach(events, (event) => Output.line(true, EventRow.toJson(event)))
+    })
+  )
+).pipe(
+  CliCommand.withDescription(
+    "Prints the events of all streams in the order of the feed, one JSON object a line. To go on after an " +
+      "export that was cut off, give --after the position of the last whole line."
+  )
+)
+
+/** A line of an export. The position is that of the exporting database. */
+const Line = Schema.parseJson(Schema.Struct({
+  stream: StreamId.StreamId,
+  type: Schema.String,
+  payload: Schema.Unknown,
+  version: Schema.optional(Schema.Number),
+  id: Schema.optional(Schema.String),
+  time: Schema.optional(Schema.DateTimeUtc),
+  metadata: Schema.optional(Schema.Record({ key: Schema.String, value: Schema.Unknown }))
+}))
+
+export const importing = CliCommand.make(
+  "import",
+  {
+    ...Options.shared,
+    file: CliArgs.file({ name: "FILE", exists: "yes" }),
+    batch: CliOptions.integer("batch").pipe(
+      CliOptions.withDescription("How many events are stored at once, all or none"),
+      CliOptions.withDefault(1_000)
+    ),
+    dryRun: CliOptions.boolean("dry-run").pipe(CliOptions.withDescription("Reads all lines, and stores nothing")),
+    ...Confirm.options
+  },
+  Command.writing(({ batch, dryRun, file, json, yes }) =>
+    Effect.gen(function*() {
+      const events = yield* linesOf(file)
+      // all lines are read before anything is stored
+      const count = yield* Stream.runCount(events)
+      const isSure = !dryRun && (yield* Confirm.ask(`import ${count} events`, yes))
+      const none: ImportProgress = { imported: 0, skipped: 0, position: Position.start }
+      const store = yield* EventStore
+      const done = !isSure
+        ? none
+        : yield* Stream.runFoldEffect(
+          store.import(events, { batchSize: batch }),
+          none,
+          (_, progress) =>
+            Effect.as(Output.progress(`${progress.imported + progress.skipped} of ${count} events`), progress)
+        )
+      yield* Output.record(json, { lines: count, imported: done.imported, skipped: done.skipped })
+    })
+  )
+).pipe(
+  CliCommand.withDescription(
+    "Stores the events of an export in the order of its lines. Events that are stored already are skipped, so an " +
+      "import that was cut off is simply run again."
+  )
+)
+
+const linesOf = (file: string) =>
+  Effect.map(FileSystem, (fs) =>
+    fs.stream(file).pipe(
+      Stream.decodeText(),
+      Stream.splitLines,
+      Stream.mapError((cause) => new CliError({ detail: `the file cannot be read: ${cause.message}` })),
+      Stream.zipWithIndex,
+      Stream.filter(([line]) => line.trim() !== ""),
+      Stream.mapEffect(([line, index]) => eventOf(line, index + 1))
+    ))
+
+const decodeLine = Schema.decodeUnknownOption(Line)
+
+const eventOf = (line: string, number: number): Effect.Effect<ImportedEvent, CliError> =>
+  Option.match(decodeLine(line), {
+    onNone: () =>
+      new CliError({
+        detail: `line ${number} is not an event: it needs the keys stream, type and payload, as export writes them`
+      }),
+    onSome: Effect.succeed
+  })

@@ -1,0 +1,67 @@
+// The options that commands share.
+import * as Args from "@effect/cli/Args"
+import * as Options from "@effect/cli/Options"
+import * as Config from "effect/Config"
+import * as Effect from "effect/Effect"
+import type * as StreamId from "../../StreamId.js"
+import { streamProblem } from "../streamProblem.js"
+import { CliError } from "./errors.js"
+
+const url = Options.redacted("url").pipe(
+  Options.withDescription(
+    "The database: postgres://user:password@host/database, or the path of a SQLite file. Default: DATABASE_URL"
+  ),
+  Options.withFallbackConfig(Config.redacted("DATABASE_URL"))
+)
+
+const prefix = Options.text("prefix").pipe(
+  Options.withDescription("The beginning of the names of the tables, as in SqlStores.layerWith"),
+  Options.withDefault("eventsourcing")
+)
+
+const json = Options.boolean("json").pipe(Options.withDescription("Prints one JSON value a line"))
+
+/** What every command takes. */
+export const shared = { url, prefix, json } as const
+
+export const stream = Args.text({ name: "STREAM" }).pipe(
+  Args.withDescription("The name of the aggregate and the id, with a slash between: Account/a-1")
+)
+
+export const limit = (most: number) =>
+  Options.integer("limit").pipe(Options.withDescription("How many to print"), Options.withDefault(most))
+
+export const from = Options.text("after").pipe(
+  Options.withDescription("The position to begin after. Default: the start of the feed"),
+  Options.withDefault("start")
+)
+
+export const aggregates = Options.text("aggregate").pipe(
+  Options.withDescription("Only those of this aggregate. May be given several times"),
+  Options.repeated
+)
+
+export const types = Options.text("type").pipe(
+  Options.withDescription("Only events of this stored type. May be given several times"),
+  Options.repeated
+)
+
+export const module = Options.text("module").pipe(
+  Options.withDescription("A JavaScript module of yours that exports the aggregates: ./dist/aggregates.js")
+)
+
+/** A list that filters, or nothing if it is empty. */
+export const filter = (texts: ReadonlyArray<string>): ReadonlyArray<string> | undefined =>
+  texts.length === 0 ? undefined : texts
+
+export const streamOf = (text: string): Effect.Effect<StreamId.StreamId, CliError> => {
+  const slash = text.indexOf("/")
+  if (slash < 0) {
+    return new CliError({ detail: "STREAM is the name of the aggregate and the id with a slash between: Account/a-1" })
+  }
+  const stream = { aggregate: text.slice(0, slash), id: text.slice(slash + 1) }
+  const problem = streamProblem(stream)
+  return problem === undefined ? Effect.succeed(stream) : new CliError({ detail: `STREAM: ${problem}` })
+}
+
+export const streamText = ({ aggregate, id }: StreamId.StreamId): string => `${aggregate}/${id}`

@@ -1,0 +1,60 @@
+// The command line: its commands, and how their failures end the process.
+import * as CliConfig from "@effect/cli/CliConfig"
+import * as Command from "@effect/cli/Command"
+import * as ValidationError from "@effect/cli/ValidationError"
+import * as Effect from "effect/Effect"
+import { doctor } from "./commands/doctor.js"
+import { events } from "./commands/events.js"
+import { drop, parked, resume } from "./commands/parked.js"
+import { prune } from "./commands/prune.js"
+import { rebuild } from "./commands/rebuild.js"
+import { state } from "./commands/state.js"
+import { streams } from "./commands/streams.js"
+import { subscriptions } from "./commands/subscriptions.js"
+import { tail } from "./commands/tail.js"
+import { trace } from "./commands/trace.js"
+import { exporting, importing } from "./commands/transfer.js"
+import { verify } from "./commands/verify.js"
+import { CliError, NotInOrder } from "./errors.js"
+import * as Output from "./output.js"
+
+const root = Command.make("effect-eventsourcing").pipe(
+  Command.withDescription(
+    "Looks into the event store of a database, and operates it. Nothing is changed without a question or --yes."
+  ),
+  Command.withSubcommands([
+    streams,
+    events,
+    state,
+    tail,
+    trace,
+    verify,
+    subscriptions,
+    parked,
+    resume,
+    drop,
+    rebuild,
+    prune,
+    exporting,
+    importing,
+    doctor
+  ])
+)
+
+const cli = (version: string) => Command.run(root, { name: "effect-eventsourcing", version })
+
+/** Runs the command of `argv`, and returns the exit code. */
+export const run = (argv: ReadonlyArray<string>, version: string) =>
+  cli(version)(argv).pipe(
+    Effect.as(0),
+    Effect.catchAll((error) =>
+      // the library of the command line has printed its own errors
+      ValidationError.isValidationError(error)
+        ? Effect.succeed(2)
+        : Effect.as(Output.hint(`effect-eventsourcing: ${messageOf(error)}`), 1)
+    ),
+    Effect.provide(CliConfig.layer({ showBuiltIns: false }))
+  )
+
+const messageOf = (error: { readonly _tag: string; readonly message: string }): string =>
+  error instanceof CliError || error instanceof NotInOrder ? error.message : `${error._tag}: ${error.message}`

@@ -1,0 +1,239 @@
+// the command line on real databases: what it prints, its exit codes, and that it changes nothing without --yes
+import { FileSystem, Path } from "@effect/platform"
+import { NodeContext } from "@effect/platform-node"
+import { SqlClient } from "@effect/sql"
+import { assert, describe, it } from "@effect/vitest"
+import { Effect, Layer } from "effect"
+import { EventStore, Projection, Projections, Repository, SnapshotPolicy, SqlStores } from "effect-eventsourcing"
+import { fileURLToPath } from "node:url"
+import { Account, id } from "../fixtures/Account.js"
+import { sharedDatabases } from "../utils/backends.js"
+import { invoke, jsonOf } from "./invoke.js"
+
+const module = fileURLToPath(new URL("./aggregates.ts", import.meta.url))
+
+const fixtures = fileURLToPath(new URL("../fixtures/Account.ts", import.meta.url))
+
+const open = { _tag: "Open" } as const
+const deposit = (amount: number) => ({ _tag: "Deposit", amount }) as const
+
+/** Three accounts, one of them with a snapshot. */
+const accounts = Effect.scoped(Effect.gen(function*() {
+  const accounts = yield* Repository.make(Account, { snapshots: SnapshotPolicy.manual })
+  for (const name of ["a-1", "a-2", "a/\u001b[31m"]) {
+    yield* accounts.execute(id(name), open, { commandId: `open ${name}`, metadata: { correlationId: "c-7" } })
+    yield* accounts.execute(id(name), deposit(5))
+  }
+  yield* accounts.createSnapshot(id("a-1"))
+  yield* accounts.execute(id("a-1"), deposit(2))
+}))
+
+for (const [name, database, client] of sharedDatabases) {
+  const written = Effect.tap(
+    database,
+    (target) => Effect.provide(accounts, Layer.provide(SqlStores.layer, client(target)))
+  )
+  const on = <A, E>(target: string, effect: Effect.Effect<A, E, Layer.Layer.Success<typeof SqlStores.layer>>) =>
+    Effect.provide(effect, Layer.provide(SqlStores.layer, client(target)))
+
+  describe(`the command line on ${name}`, () => {
+    it.scopedLive("lists streams and their events", () =>
+      Effect.gen(function*() {
+        const url = yield* written
+        assert.deepStrictEqual(jsonOf(yield* invoke("streams", "--json", "--url", url)), [{ aggregate: "Account" }])
+        const streams = yield* invoke("streams", "Account", "--url", url)
+        assert.deepStrictEqual(streams.out.split("\n"), [
+          "stream                version",
+          "Account/a-1                 3",
+          "Account/a-2                 2",
+          "Account/a/\\u{1b}[31m        2"
+        ])
+        const rest = yield* invoke("streams", "Account", "--url", url, "--json", "--after", "a-1", "--limit", "1")
+        assert.deepStrictEqual(jsonOf(rest), [{ stream: "Account/a-2", version: 2 }])
+
+        const events = yield* invoke("events", "Account/a-1", "--url", url, "--json", "--from", "2", "--reverse")
+        assert.deepStrictEqual(jsonOf(events).map(({ payload, version }) => [version, payload]), [
+          [3, { _tag: "Deposited", amount: 2 }],
+          [2, { _tag: "Deposited", amount: 5 }]
+        ])
+        assert.include((yield* invoke("events", "Account/none", "--url", url)).out, "no events")
+      }))
+
+    it.scopedLive("folds a state by a module of the user", () =>
+      Effect.gen(function*() {
+        const url = yield* written
+        const stateAt = (...args: ReadonlyArray<string>) =>
+          Effect.map(invoke("state", "Account/a-1", "--module", module, "--url", url, "--json", ...args), jsonOf)
+        const [now] = yield* stateAt()
+        assert.deepInclude(now, { version: 3, snapshotVersion: 2, replayed: 1, state: { open: true, balance: 7 } })
+        const [before] = yield* stateAt("--at", "1")
+        assert.deepInclude(before, { version: 1, state: { open: true, balance: 0 } })
+        const [early] = yield* stateAt("--at", "2000-01-01T00:00:00Z")
+        assert.deepInclude(early, { version: 0, exists: false })
+        const beyond = yield* invoke("state", "Account/a-1", "--module", module, "--url", url, "--at", "9")
+        assert.strictEqual(beyond.code, 1)
+        assert.include(beyond.err, "VersionNotReached")
+      }))
+
+    it.scopedLive("finds what belongs together, and ends at the end of the feed", () =>
+      Effect.gen(function*() {
+        const url = yield* written
+        const trace = yield* invoke("trace", "c-7", "--url", url, "--json")
+        assert.deepStrictEqual(jsonOf(trace).map(({ type }) => type), ["Opened", "Opened", "Opened"])
+        const one = yield* invoke("trace", "open a-2", "--url", url, "--json")
+        assert.deepStrictEqual(jsonOf(one).map(({ stream }) => stream), [{ aggregate: "Account", id: "a-2" }])
+        const deposits = yield* invoke("tail", "--url", url, "--after", "start", "--type", "Deposited", "--no-follow")
+        assert.strictEqual(deposits.out.split("\n").length, 4)
+      }))
+
+    it.scopedLive("verifies snapshots, and removes those that differ only if it is asked to", () =>
+      Effect.gen(function*() {
+        const url = yield* written
+        const sound = yield* invoke("verify", "--module", module, "--url", url, "--json")
+        assert.deepStrictEqual([sound.code, jsonOf(sound)], [0, [{
+          verified: 1,
+          noSnapshot: 2,
+          refuted: 0,
+          failed: 0
+        }]])
+        const change = Effect.flatMap(
+          SqlClient.SqlClient,
+          (sql) => sql`UPDATE eventsourcing_snapshots SET state = '{"open":true,"balance":9}'`
+        )
+        yield* Effect.provide(change, client(url))
+        const looked = yield* invoke("verify", "--module", module, "--url", url, "--json")
+        assert.strictEqual(looked.code, 1)
+        assert.deepInclude(jsonOf(looked)[0], { outcome: "refuted", stream: "Account/a-1" })
+        const removed = yield* invoke("verify", "Account/a-1", "--module", module, "--url", url, "--remove")
+        assert.strictEqual(removed.code, 1)
+        const after = yield* invoke("verify", "--module", module, "--url", url, "--json", "--sample", "1")
+        assert.deepInclude(jsonOf(after)[0], { noSnapshot: 3, refuted: 0 })
+      }))
+
+    it.scopedLive("exports and imports, and an import that is run again stores nothing", () =>
+      Effect.gen(function*() {
+        const url = yield* written
+        const lines = (yield* invoke("export", "--url", url)).out
+        const fs = yield* FileSystem.FileSystem
+        const path = yield* Path.Path
+        const folder = yield* fs.makeTempDirectoryScoped()
+        const file = path.join(folder, "events.ndjson")
+        yield* fs.writeFileString(file, lines)
+
+        const other = yield* Effect.tap(database, (target) => on(target, Effect.void))
+        const shy = yield* invoke("import", file, "--url", other, "--json")
+        assert.deepStrictEqual(jsonOf(shy), [{ lines: 7, imported: 0, skipped: 0 }])
+        assert.include(shy.err, "--yes")
+        const first = yield* invoke("import", file, "--url", other, "--json", "--yes", "--batch", "2")
+        assert.deepStrictEqual(jsonOf(first), [{ lines: 7, imported: 7, skipped: 0 }])
+        const again = yield* invoke("import", file, "--url", other, "--json", "--yes")
+        assert.deepStrictEqual(jsonOf(again), [{ lines: 7, imported: 0, skipped: 7 }])
+        const withoutPositions = (text: string) =>
+          text.split("\n").map((line) => ({ ...JSON.parse(line), position: "" }))
+        assert.deepStrictEqual(
+          withoutPositions((yield* invoke("export", "--url", other)).out),
+          withoutPositions(lines)
+        )
+
+        // a file that was cut off in the middle of a line stores nothing
+        yield* fs.writeFileString(file, lines.slice(0, -20))
+        const third = yield* Effect.tap(database, (target) => on(target, Effect.void))
+        const cut = yield* invoke("import", file, "--url", third, "--yes")
+        assert.strictEqual(cut.code, 1)
+        assert.include(cut.err, "line 7")
+        assert.strictEqual((yield* invoke("export", "--url", third)).out, "")
+      }).pipe(Effect.provide(NodeContext.layer)))
+
+    it.scopedLive("shows subscriptions, resumes and drops", () =>
+      Effect.gen(function*() {
+        const url = yield* written
+        const broken = Projection.make({
+          name: "broken",
+          on: [Account],
+          handle: () => Effect.fail("the handler's own reason")
+        })
+        yield* on(
+          url,
+          Effect.flatMap(EventStore.EventStore, ({ head }) => head).pipe(
+            Effect.flatMap((head) => Projections.awaitPosition("broken", head)),
+            Effect.flip,
+            Effect.provide(Projection.layer(broken, { poison: "stop" }))
+          )
+        )
+        const status = yield* invoke("subscriptions", "--url", url)
+        assert.match(status.out, /broken +1 +Projection +yes +1\/1 +7 /)
+        assert.include(status.out, "the handler's own reason")
+        assert.strictEqual((yield* invoke("subscriptions", "--url", url, "--check")).code, 1)
+        assert.strictEqual((yield* invoke("doctor", "--url", url)).code, 1)
+        assert.deepStrictEqual(jsonOf(yield* invoke("resume", "broken", "--url", url, "--json")), [{ resumed: 1 }])
+        assert.include((yield* invoke("parked", "broken", "--url", url)).out, "no parked events")
+        assert.strictEqual((yield* invoke("resume", "brokn", "--url", url)).code, 1)
+      }))
+
+    it.scopedLive("prunes snapshots of old schema versions after --yes", () =>
+      Effect.gen(function*() {
+        const url = yield* written
+        const prune = (...args: ReadonlyArray<string>) =>
+          Effect.map(
+            invoke("prune", "--aggregate", "Account", "--below", "2", "--url", url, "--json", ...args),
+            jsonOf
+          )
+        assert.deepStrictEqual(yield* prune(), [{ snapshots: 1, deleted: false }])
+        assert.deepStrictEqual(yield* prune("--yes"), [{ snapshots: 1, deleted: true }])
+        assert.deepStrictEqual(yield* prune("--yes"), [{ snapshots: 0, deleted: true }])
+      }))
+
+    it.scopedLive("finds a sound database in order", () =>
+      Effect.gen(function*() {
+        const url = yield* written
+        const doctor = yield* invoke("doctor", "--url", url, "--json")
+        const findings = jsonOf(doctor).filter(({ ok }) => ok !== "ok").map(({ check }) => check)
+        // the test server runs without fsync
+        assert.deepStrictEqual(findings.filter((check) => !/fsync|full_page|synchronous/.test(String(check))), [])
+      }))
+
+    it.scopedLive("does what the page of the docs shows", () =>
+      Effect.gen(function*() {
+        const url = yield* written
+        const balances = Projection.make({ name: "balances", on: [Account], handle: () => Effect.void })
+        yield* on(url, Effect.provide(Effect.void, Projection.layer(balances)))
+        const fs = yield* FileSystem.FileSystem
+        const file = yield* fs.makeTempFileScoped()
+        yield* fs.writeFileString(file, (yield* invoke("export", "--url", url)).out)
+        const page = yield* fs.readFileString(fileURLToPath(new URL("../../docs/cli.md", import.meta.url)))
+        const lines = Array.from(page.matchAll(/^npx effect-eventsourcing (.*)$/gm), ([, line]) => line)
+        assert.isAbove(lines.length, 15)
+        for (const line of lines) {
+          const args = line.replace("./dist/aggregates.js", module).replace("events.ndjson", file).split(" ")
+          const { code, err } = yield* invoke(...args, "--url", url)
+          // the test server runs without fsync
+          assert.strictEqual(code, line === "doctor" && name === "PostgreSQL" ? 1 : 0, `${line}: ${err}`)
+        }
+      }).pipe(Effect.provide(NodeContext.layer)))
+
+    it.scopedLive("refuses what it cannot use, and says what to do", () =>
+      Effect.gen(function*() {
+        const url = yield* written
+        const cases: ReadonlyArray<readonly [args: ReadonlyArray<string>, says: string]> = [
+          [["events", "Account", "--url", url], "a slash between"],
+          [["events", "Account/", "--url", url], "is empty"],
+          [["events", "Account/a-1", "--url", url, "--from", "-1"], "fromVersion"],
+          [["tail", "--after", "yesterday", "--url", url], "the position of an event"],
+          [["state", "Account/a-1", "--module", "./none.js", "--url", url], "cannot be loaded"],
+          [["state", "Other/a-1", "--module", module, "--url", url], "does not export this aggregate"],
+          [["streams", "Account", "--url", "/no/such/file.db"], "there is no database file"],
+          [["streams", "Account", "--url", url, "--prefix", "a;b"], "prefix"],
+          [["streams", "Account", "--url", url, "--prefix", "other"], "missing"],
+          [["verify", "--module", module, "--url", url, "--sample", "0"], "--sample"],
+          [["verify", "--module", fixtures, "--url", url], "several aggregates of one name"]
+        ]
+        for (const [args, says] of cases) {
+          const { code, err } = yield* invoke(...args)
+          assert.strictEqual(code, 1, args.join(" "))
+          assert.include(err, says)
+        }
+        assert.strictEqual((yield* invoke("evnts", "--url", url)).code, 2)
+        assert.strictEqual((yield* invoke("events", "--url", url)).code, 2)
+      }))
+  })
+}

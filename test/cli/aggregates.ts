@@ -1,0 +1,2 @@
+// a module as a user gives it to the command line
+export { Account } from "../fixtures/Account.js"
