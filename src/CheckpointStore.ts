@@ -150,10 +150,14 @@ export class CheckpointStore extends Context.Tag("effect-eventsourcing/Checkpoin
   ) => Effect.Effect<Option.Option<A>, E | SubscriptionMismatch | CheckpointStoreError, R>
 
   /**
-   * Removes a version with its checkpoints and parked events. Fails with `SubscriptionMismatch` if it is the active
-   * one or has an owner. Returns whether it existed.
+   * Removes a version with its checkpoints and parked events. Fails with `SubscriptionMismatch` if it has an owner, or a
+   * process that reports, and if it is the active one, unless `active` is true. Then no version of the name is active.
+   * Returns whether it existed.
    */
-  readonly remove: (key: Model.Key) => Effect.Effect<boolean, SubscriptionMismatch | CheckpointStoreError>
+  readonly remove: (
+    key: Model.Key,
+    options: { readonly active: boolean }
+  ) => Effect.Effect<boolean, SubscriptionMismatch | CheckpointStoreError>
 
   /** Lists all versions of all subscriptions with their partitions. */
   readonly list: Effect.Effect<ReadonlyArray<Model.Registered>, CheckpointStoreError>
@@ -260,7 +264,7 @@ export const makeEncoded = (driver: CheckpointStore["Type"]): CheckpointStore["T
       guard("hold", () => keys[0].name, () => Input.keys(keys) ?? Input.ttl(ttl), () => driver.hold(keys, ttl)),
     repartition: (key) => on("repartition", key, () => undefined, () => driver.repartition(key)),
     promote: (key, effect) => on("promote", key, () => undefined, () => driver.promote(key, effect)),
-    remove: (key) => on("remove", key, () => undefined, () => driver.remove(key)),
+    remove: (key, options) => on("remove", key, () => Input.removal(options), () => driver.remove(key, options)),
     list: driver.list,
     sharesDatabase: driver.sharesDatabase,
     inline: driver.inline,

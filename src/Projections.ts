@@ -146,7 +146,8 @@ export const status: (
 > = Status.status
 
 /**
- * Resumes the stopped partitions of a version, and returns how many there were. Their next event is tried again.
+ * Resumes the stopped partitions of a version, and returns how many there were. Their next event is tried again. Fails
+ * with `SubscriptionMismatch` if the version is not registered.
  *
  * @example
  * ```ts
@@ -158,11 +159,26 @@ export const status: (
  * @since 0.1.0
  * @category operating
  */
-export const resume = (key: Key): Effect.Effect<number, CheckpointStoreError, CheckpointStore> =>
-  Effect.flatMap(CheckpointStore, (checkpoints) => checkpoints.resume(key))
+export const resume = (
+  key: Key
+): Effect.Effect<number, SubscriptionMismatch | CheckpointStoreError, CheckpointStore> =>
+  Effect.flatMap(
+    CheckpointStore,
+    (checkpoints) => unlessMistyped(checkpoints, key, checkpoints.resume(key), (resumed) => resumed === 0)
+  )
+
+/** An operator who mistypes a key finds nothing: this is not to look like a version without any trouble. */
+const unlessMistyped = <A, E, R>(
+  checkpoints: CheckpointStore["Type"],
+  key: Key,
+  operation: Effect.Effect<A, E, R>,
+  isNothing: (result: A) => boolean
+): Effect.Effect<A, E | SubscriptionMismatch | CheckpointStoreError, R> =>
+  Effect.tap(operation, (result) => isNothing(result) ? Looking.versionOf(checkpoints, key) : Effect.void)
 
 /**
- * Lists parked events in the order of their positions: by default the first 100 of them.
+ * Lists parked events in the order of their positions: by default the first 100 of them. Fails with
+ * `SubscriptionMismatch` if the version is not registered.
  *
  * @example
  * ```ts
@@ -181,16 +197,17 @@ export const resume = (key: Key): Effect.Effect<number, CheckpointStoreError, Ch
 export const parked = (
   key: Key,
   options?: { readonly after?: Position.Position | undefined; readonly limit?: number | undefined }
-): Effect.Effect<ReadonlyArray<ParkedEvent>, CheckpointStoreError, CheckpointStore> =>
-  Effect.flatMap(
-    CheckpointStore,
-    (checkpoints) => checkpoints.parked(key, { after: options?.after ?? Position.start, limit: options?.limit ?? 100 })
-  )
+): Effect.Effect<ReadonlyArray<ParkedEvent>, SubscriptionMismatch | CheckpointStoreError, CheckpointStore> =>
+  Effect.flatMap(CheckpointStore, (checkpoints) => {
+    const page = { after: options?.after ?? Position.start, limit: options?.limit ?? 100 }
+    return unlessMistyped(checkpoints, key, checkpoints.parked(key, page), (found) => found.length === 0)
+  })
 
 /**
  * Tries all parked events of a projection or a subscription again, in order. Those that are handled are no longer parked.
  * After a failure, later events of its stream are not tried. A call of the handler may take `timeout`, by default 30
- * seconds. While it runs, no partition of a projection advances.
+ * seconds. While it runs, no partition of a projection advances. Fails with `SubscriptionMismatch` if the version is not
+ * registered.
  *
  * @example
  * ```ts
@@ -207,18 +224,23 @@ export const parked = (
 export const retryParked = <E, Err, R>(
   definition: Projection<E, Err, R> | Subscription<E, Err, R>,
   options?: { readonly timeout?: Duration.DurationInput | undefined }
-): Effect.Effect<Parked.Retried, CheckpointStoreError | EventStoreError, CheckpointStore | EventStore | R> => {
+): Effect.Effect<
+  Parked.Retried,
+  SubscriptionMismatch | CheckpointStoreError | EventStoreError,
+  CheckpointStore | EventStore | R
+> => {
+  const key = { name: definition.name, version: isProjection(definition) ? definition.version : 1 }
   const timeout = Duration.decode(options?.timeout ?? "30 seconds")
   const bounded = (handle: () => Effect.Effect<unknown, Err, R>) => within(Effect.suspend(handle), timeout)
-  return isProjection(definition)
+  const retried = isProjection(definition)
     ? Parked.retry(
-      definition,
+      key,
       definition.reading,
       (checkpoints, key, position, event: E) =>
         checkpoints.unpark(key, [position], bounded(() => definition.handle([event])))
     )
     : Parked.retry(
-      { name: definition.name, version: 1 },
+      key,
       definition.reading,
       (checkpoints, key, position, event: E) =>
         Effect.zipRight(
@@ -226,6 +248,10 @@ export const retryParked = <E, Err, R>(
           checkpoints.unpark(key, [position], Effect.void)
         )
     )
+  return Effect.flatMap(
+    CheckpointStore,
+    (checkpoints) => unlessMistyped(checkpoints, key, retried, ({ failed, handled }) => failed.length + handled === 0)
+  )
 }
 
 const isProjection = <E, Err, R>(
@@ -233,7 +259,8 @@ const isProjection = <E, Err, R>(
 ): definition is Projection<E, Err, R> => "version" in definition
 
 /**
- * Drops parked events: they are never handled. Returns whether all of them were parked; if not, none is dropped.
+ * Drops parked events: they are never handled. Returns whether all of them were parked; if not, none is dropped. Fails
+ * with `SubscriptionMismatch` if the version is not registered.
  *
  * @example
  * ```ts
@@ -249,19 +276,20 @@ const isProjection = <E, Err, R>(
 export const dropParked = (
   key: Key,
   positions: ReadonlyArray<Position.Position>
-): Effect.Effect<boolean, CheckpointStoreError, CheckpointStore> =>
-  Effect.flatMap(
-    CheckpointStore,
-    (checkpoints) => Effect.map(checkpoints.unpark(key, positions, Effect.void), ({ _tag }) => _tag === "Some")
-  )
+): Effect.Effect<boolean, SubscriptionMismatch | CheckpointStoreError, CheckpointStore> =>
+  Effect.flatMap(CheckpointStore, (checkpoints) => {
+    const dropped = Effect.map(checkpoints.unpark(key, positions, Effect.void), Option.isSome)
+    return unlessMistyped(checkpoints, key, dropped, (dropped) => !dropped)
+  })
 
 /**
  * Makes a version of a projection the active one, when it stands at the same position as the version that is active now.
  * `swap` runs in the same transaction: it may rename tables, or replace a view. The former version stays up to date as
  * long as its layer is in use, and is promoted in the same way if the new one disappoints.
  *
- * Fails with `PromotionTimeout` after `timeout`, by default one minute, and with `SubscriptionMismatch` if a version is
- * not registered. Then nothing has changed.
+ * Fails with `PromotionTimeout` after `timeout`, by default one minute, at once with `ProjectionStopped` if one of both
+ * versions is stopped, and with `SubscriptionMismatch` if the version is not registered. Then nothing has changed. If no
+ * version is active, because that was removed, it does not wait for the end of the feed.
  *
  * @example
  * ```ts
@@ -289,19 +317,25 @@ export const promote = <E = never, R = never>(
 
 /**
  * Removes a version that is no longer used: its checkpoints and parked events. Its tables are the program's. Returns
- * whether the version existed. Fails with `SubscriptionMismatch` if it is active or has an owner.
+ * whether the version existed. Fails with `SubscriptionMismatch` if it is active, or if a process works for it.
+ *
+ * With `active: true` it removes the active version too. This is the way back from a checkpoint of another database: stop
+ * the processes, remove the version, empty its tables, and start the processes. The projection then begins again.
  *
  * @example
  * ```ts
  * import { Projections } from "effect-eventsourcing"
  *
  * const removed = Projections.remove({ name: "balances", version: 2 })
+ *
+ * const begunAgain = Projections.remove({ name: "balances", version: 3 }, { active: true })
  * ```
  *
  * @since 0.1.0
  * @category rebuilding
  */
 export const remove = (
-  key: Key
+  key: Key,
+  options?: { readonly active?: boolean | undefined }
 ): Effect.Effect<boolean, SubscriptionMismatch | CheckpointStoreError, CheckpointStore> =>
-  Effect.flatMap(CheckpointStore, (checkpoints) => checkpoints.remove(key))
+  Effect.flatMap(CheckpointStore, (checkpoints) => checkpoints.remove(key, { active: options?.active ?? false }))

@@ -159,7 +159,7 @@ describe("a projection", () => {
   )
 
   onBoth(
-    "whose checkpoint is of another database stops, and says so",
+    "whose checkpoint is of another database stops, says so, and begins again when it was removed",
     Effect.gen(function*() {
       yield* table
       const projection = logged(insert)
@@ -168,13 +168,22 @@ describe("a projection", () => {
       const definition = projection.reading.text
       yield* register({ ...key, kind: "Projection", definition, partitions: 1, from: foreign })
       const last = yield* append("a", [1])
-      yield* Layer.build(Projection.layer(projection, options))
+      const scope = yield* Scope.make()
+      yield* Layer.buildWithScope(Projection.layer(projection, options), scope)
       const stops = Effect.flatMap(Projections.status("log"), ([{ partitions: [{ stopped }] }]) => stopped)
       const { reason } = yield* Effect.retry(stops, Schedule.spaced("10 millis"))
       assert.include(reason, "ahead of the store's head")
       // nothing was read, although the checkpoint is after the position
       assert.strictEqual((yield* Effect.flip(caughtUp(last)))._tag, "ProjectionStopped")
       assert.deepStrictEqual(yield* ids, [])
+      // the way back, which an operator has to ask for
+      assert.include(reason, "Projections.remove")
+      yield* Scope.close(scope, Exit.void)
+      const refused = yield* Effect.flip(Projections.remove(key))
+      assert.strictEqual(refused._tag === "SubscriptionMismatch" ? refused.reason : refused._tag, "Active")
+      assert.isTrue(yield* Projections.remove(key, { active: true }))
+      yield* Layer.build(Projection.layer(projection, options))
+      yield* isComplete
     })
   )
 })

@@ -1,6 +1,6 @@
 import { assert, describe, it } from "@effect/vitest"
-import { Effect, FastCheck as fc, Layer, Option, Ref, Schedule, TestClock } from "effect"
-import { CheckpointStore, Position, Projection, Projections, StreamId, Subscription } from "effect-eventsourcing"
+import { Effect, FastCheck as fc, Layer, Option, Ref, TestClock } from "effect"
+import { CheckpointStore, Position, Projections, StreamId, Subscription } from "effect-eventsourcing"
 import * as Changing from "../../src/internal/projection/changing.js"
 import { Account } from "../fixtures/Account.js"
 import { append, asProcess, memory, settle } from "./fixture.js"
@@ -153,25 +153,6 @@ it.scoped("a promotion that a failing partition keeps waiting leaves the other p
     assert.strictEqual((yield* promoting)._tag, "PromotionTimeout")
     assert.isBelow(yield* Ref.get(holds), 7)
     assert.isAbove(yield* Ref.get(holds), 2)
-  }).pipe(Effect.provide(memory)))
-
-it.scoped("a promotion of a version that has stopped says so", () =>
-  Effect.gen(function*() {
-    const version = (version: number, handle: Effect.Effect<void, Error>) =>
-      Projection.make({ name: "p", version, on: [Account], handle: () => handle })
-    yield* append("a", [1])
-    yield* Layer.build(
-      Projection.layerVersions(version(1, Effect.void), version(2, Effect.fail(new Error("broken"))), {
-        retry: Schedule.stop
-      })
-    )
-    const promoting = yield* Effect.fork(
-      Effect.flip(Projections.promote({ name: "p", version: 2 }, { timeout: "10 seconds" }))
-    )
-    for (let i = 0; i < 12; i++) yield* Effect.zipRight(settle, TestClock.adjust("1 second"))
-    const error = yield* promoting
-    assert.strictEqual(error._tag, "PromotionTimeout")
-    assert.include(error.message, "version 2 is stopped: Projections.status has the reason")
   }).pipe(Effect.provide(memory)))
 
 it.effect("a name that no process has registered is reported without a version", () =>

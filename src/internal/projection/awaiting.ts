@@ -43,7 +43,7 @@ export class AwaitTimeout extends Schema.TaggedError<AwaitTimeout>("effect-event
 }
 
 /**
- * Signals that a projection stopped at an event before the awaited position.
+ * Signals that a projection has stopped: before the awaited position, or while it was to be promoted.
  *
  * @example
  * ```ts
@@ -63,7 +63,8 @@ export class ProjectionStopped extends Schema.TaggedError<ProjectionStopped>("ef
 ) {
   /** @since 0.1.0 */
   override get message(): string {
-    return `${quote(this.subscription)}, version ${this.version}, is stopped: ${this.reason}`
+    return `${quote(this.subscription)}, version ${this.version}, is stopped: ${this.reason}. ` +
+      "When the cause is repaired, Projections.resume continues it"
   }
 }
 

@@ -6,25 +6,29 @@ import type { CheckpointStore } from "../../CheckpointStore.js"
 import * as Position from "../../Position.js"
 import { later } from "../store/later.js"
 import type { Key, Registered } from "./model.js"
-import { type CheckpointStoreError, mismatch, type SubscriptionMismatch, unknownName } from "./storeErrors.js"
+import {
+  type CheckpointStoreError,
+  mismatch,
+  noneActive,
+  type SubscriptionMismatch,
+  unknownName
+} from "./storeErrors.js"
 
 /** Finds a subscription, or fails because it is not registered. */
 export type Find = Effect.Effect<Registered, SubscriptionMismatch | CheckpointStoreError>
 
 export const activeOf = (checkpoints: CheckpointStore["Type"], name: string): Find =>
-  find(checkpoints, unknownName(name), (one) => one.name === name && one.active)
+  Effect.flatMap(checkpoints.list, (all): Effect.Effect<Registered, SubscriptionMismatch> => {
+    const versions = all.filter((one) => one.name === name)
+    const active = versions.find(({ active }) => active)
+    if (active !== undefined) return Effect.succeed(active)
+    return versions.length === 0 ? unknownName(name) : noneActive(name)
+  })
 
 export const versionOf = (checkpoints: CheckpointStore["Type"], key: Key): Find =>
-  find(checkpoints, mismatch(key, "Unknown"), (one) => one.name === key.name && one.version === key.version)
-
-const find = (
-  checkpoints: CheckpointStore["Type"],
-  missing: SubscriptionMismatch,
-  isWanted: (one: Registered) => boolean
-): Find =>
-  Effect.flatMap(checkpoints.list, (all) => {
-    const found = all.find(isWanted)
-    return found === undefined ? missing : Effect.succeed(found)
+  Effect.flatMap(checkpoints.list, (all): Effect.Effect<Registered, SubscriptionMismatch> => {
+    const found = all.find((one) => one.name === key.name && one.version === key.version)
+    return found === undefined ? mismatch(key, "Unknown") : Effect.succeed(found)
   })
 
 /** Looks until `check` says that it is reached. `delay` is the time between two looks, in milliseconds, by their number. */

@@ -3,6 +3,7 @@
 // A tick reports the process and reads who owns what. Then the process changes the number of partitions if another one was
 // registered, gives a partition back if another process has too few, or takes a free one. Each partition that it owns has
 // a fiber, which extends the lease itself. Costs one small transaction for each third of a lease.
+import * as Cause from "effect/Cause"
 import * as Clock from "effect/Clock"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
@@ -15,8 +16,11 @@ import * as Signal from "../signal.js"
 import * as Changing from "./changing.js"
 import * as Failures from "./failures.js"
 import type { Attendance, Lease } from "./model.js"
+import { noteFailure } from "./noteFailure.js"
 import * as Partition from "./partition.js"
 import * as Shares from "./shares.js"
+import { CheckpointStoreError, mismatch, SubscriptionMismatch } from "./storeErrors.js"
+import * as Telemetry from "./telemetry.js"
 import type { Worker } from "./worker.js"
 
 /** A partition that this process owns. */
@@ -59,25 +63,42 @@ export const run = <E, R>(
     yield* Effect.addFinalizer(() => close(members, fiber, closeWithin))
   }).pipe(Effect.uninterruptible)
 
-const attending = <E, R>(members: Members<E, R>): Effect.Effect<never, never, R> => {
-  const { ended, worker } = members
+/** Ends if the store will never let this process work for the subscription. */
+const attending = <E, R>(members: Members<E, R>): Effect.Effect<void, never, R> => {
+  const { ended } = members
   const once = Effect.suspend(() => {
     const rings = ended.count()
     return Effect.flatMap(tick(members), (wait) => ended.wait(rings, wait))
   })
-  // a store that dies, or interrupts itself, is tried again too
-  return Effect.forever(Effect.catchAllCause(once, (cause) =>
-    Effect.clockWith((clock) => {
-      worker.report.lastError = { reason: Failures.reasonOf(cause), time: clock.unsafeCurrentTimeMillis() }
-      return Effect.sleep(worker.options.ttl / 3)
-    })))
+  return Effect.iterate(true, {
+    while: (goesOn) => goesOn,
+    // a store that dies, or interrupts itself, is tried again too
+    body: () => Effect.catchAllCause(Effect.as(once, true), (cause) => failed(members, cause))
+  })
 }
+
+/** Shows a failure. After one that does not pass the partitions are given back, and nothing is tried any more. */
+const failed = <E, R>({ owned, worker }: Members<E, R>, cause: Cause.Cause<unknown>): Effect.Effect<boolean> =>
+  Effect.flatMap(Clock.currentTimeMillis, (now) => {
+    noteFailure(worker, "Passing", Failures.reasonOf(cause), now)
+    if (!Option.exists(Cause.failureOption(cause), isFinal)) {
+      return Effect.as(Effect.sleep(worker.options.ttl / 3), true)
+    }
+    owned.forEach((partition) => end(worker, partition))
+    return Effect.as(Telemetry.endedHere(worker.key), false)
+  })
+
+/** What a process says of itself is never valid for the store, or the version was removed. */
+const isFinal = (error: unknown): boolean =>
+  (error instanceof CheckpointStoreError && error.reason === "InvalidInput") || error instanceof SubscriptionMismatch
 
 /** Gives the milliseconds until the next tick. */
 const tick = <E, R>(members: Members<E, R>) =>
   Effect.gen(function*() {
     const { checkpoints, key, meter, options: { ttl }, owner } = members.worker
     const attendance = yield* checkpoints.attend(key, { owner, ttl })
+    // a later version of this number may have another definition: this process must not work for it
+    if (attendance.partitions.length === 0) return yield* mismatch(key, "Unknown")
     meter.unowned(Shares.free(attendance).length)
     const stopped = attendance.partitions.filter(({ stopped }) => Option.isSome(stopped)).length
     meter.stopped(stopped)
@@ -175,7 +196,7 @@ const follow = <E, R>(members: Members<E, R>, lease: Lease): Effect.Effect<void,
 
 const close = <E, R>(
   members: Members<E, R>,
-  attending: Fiber.RuntimeFiber<never>,
+  attending: Fiber.RuntimeFiber<void>,
   closeWithin: Duration.Duration
 ): Effect.Effect<void> =>
   Effect.gen(function*() {

@@ -74,7 +74,7 @@ export const make = Effect.sync(() => {
     hold: (keys: ReadonlyArray<Key>, ttl: number) => hold(all, keys, ttl),
     repartition: (key: Key) => repartition(all, key),
     promote: <A, E, R>(key: Key, effect: Effect.Effect<A, E, R>) => promote(all, key, effect),
-    remove: (key: Key) => remove(all, key),
+    remove: (key: Key, options: { readonly active: boolean }) => remove(all, key, options),
     list: Effect.map(Clock.currentTimeMillis, (now) => Array.from(all.values(), (one) => registered(one, now))),
     sharesDatabase: (_: Context.Context<never>) => true,
     // what a handler changes in memory is not undone with an append
@@ -378,12 +378,18 @@ const promote = <A, E, R>(
   })
 }
 
-const remove = (all: Subscriptions, key: Key): Effect.Effect<boolean, SubscriptionMismatch> =>
+const remove = (
+  all: Subscriptions,
+  key: Key,
+  { active }: { readonly active: boolean }
+): Effect.Effect<boolean, SubscriptionMismatch> =>
   locking(all, () => [key], (partitions) =>
     Effect.flatMap(Clock.currentTimeMillis, (now) => {
       const subscription = all.get(text(key))
       if (subscription === undefined) return Effect.succeed(false)
-      if (subscription.active) return mismatch(key, "Active")
-      if (partitions.some((partition) => isLeased(partition, now))) return mismatch(key, "Owned")
+      if (subscription.active && !active) return mismatch(key, "Active")
+      // a process may own no partition for a moment, as after a change of their number
+      const isOwned = membersOf(subscription, now) > 0 || partitions.some((partition) => isLeased(partition, now))
+      if (isOwned) return mismatch(key, "Owned")
       return Effect.sync(() => all.delete(text(key)))
     }))

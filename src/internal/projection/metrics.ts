@@ -24,7 +24,7 @@ export const projectionHandled: Metric.Metric.Counter<number> = Metric.fromMetri
 
 /**
  * Counts batches and events that were not handled, tagged with `name`, `version` and `kind`: `Passing` for a failure that is
- * repeated without end, `Poison` for one of an event, `Inline` for one that failed a command.
+ * repeated without end, or of the checkpoint store, `Poison` for one of an event, `Inline` for one that failed a command.
  *
  * @example
  * ```ts

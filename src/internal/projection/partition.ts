@@ -136,8 +136,12 @@ const explained = <E, R>(
     const reason = Failures.reasonOf(cause)
     // the checkpoint is ahead of the store: it is of another database, or of events that a restore lost
     const isForeign = Option.exists(Cause.failureOption(cause), (error) => error.reason === "InvalidInput")
-    return isForeign ? stop(run, Option.none(), reason) : Effect.fail<Ended>({ _tag: "Passing", reason })
+    return isForeign
+      ? stop(run, Option.none(), `${reason}. ${wayBack}`)
+      : Effect.fail<Ended>({ _tag: "Passing", reason })
   })
+
+const wayBack = "To handle the feed of this store from its beginning, remove the version with Projections.remove"
 
 /** Shows how old the first event of a page is. */
 const measureLag = <E, R>({ lease, worker }: Run<E, R>, { events }: EventStore.Page): Effect.Effect<void> =>

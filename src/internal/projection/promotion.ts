@@ -13,6 +13,7 @@ import { CheckpointStore } from "../../CheckpointStore.js"
 import * as Position from "../../Position.js"
 import { elapsedMillis } from "../elapsed.js"
 import { quote } from "../text.js"
+import { ProjectionStopped } from "./awaiting.js"
 import * as Looking from "./looking.js"
 import type { Key, Registered } from "./model.js"
 import type { CheckpointStoreError, SubscriptionMismatch } from "./storeErrors.js"
@@ -48,7 +49,7 @@ export class PromotionTimeout extends Schema.TaggedError<PromotionTimeout>("effe
  * @since 0.1.0
  * @category errors
  */
-export type PromotionError = PromotionTimeout | SubscriptionMismatch | CheckpointStoreError
+export type PromotionError = PromotionTimeout | ProjectionStopped | SubscriptionMismatch | CheckpointStoreError
 
 export const promote = <A, E, R>(
   key: Key,
@@ -57,21 +58,13 @@ export const promote = <A, E, R>(
 ): Effect.Effect<void, E | PromotionError, CheckpointStore | R> =>
   Effect.flatMap(CheckpointStore, (checkpoints) => {
     const state = { detail: "it did not catch up with the active version", isSwitching: false, tries: 0 }
-    const stopped = new Set<number>()
-    const until = (one: Key, isReached: (registered: Registered) => boolean) =>
-      lookUntil(checkpoints, one, (registered) => {
-        if (isRunning(registered)) stopped.delete(one.version)
-        else stopped.add(one.version)
-        return isReached(registered)
-      })
     const attempt: Effect.Effect<void, E | PromotionError, R> = Effect.gen(function*() {
-      const active = yield* Looking.activeOf(checkpoints, key.name)
-      // a stopped partition would never get there, and the hold would stop the others as well
-      yield* until(active, isRunning)
-      yield* until(key, isRunning)
-      yield* until(key, (next) => Position.Order(Looking.lowest(next), Looking.highest(active)) >= 0)
+      const active = yield* activeOf(checkpoints, key)
+      yield* Option.match(active, { onNone: () => Effect.void, onSome: running })
+      const behind = Option.match(active, { onNone: () => Position.start, onSome: Looking.highest })
+      yield* lookUntil(checkpoints, key, (next) => Position.Order(Looking.lowest(next), behind) >= 0)
       state.detail = "the partitions of both versions did not reach the same position"
-      if (!(yield* reachOnePosition(checkpoints, [active, key], until))) {
+      if (!(yield* reachOnePosition(checkpoints, [...Option.toArray(active), key]))) {
         // a partition fails again and again: the others must not wait for it all the time
         yield* Effect.sleep(holdMillis * 2 ** Math.min(state.tries, 4))
         state.tries += 1
@@ -83,18 +76,14 @@ export const promote = <A, E, R>(
       if (Option.isNone(swapped)) yield* attempt
     })
     const failed = Effect.suspend(() =>
-      new PromotionTimeout({
-        subscription: key.name,
-        version: key.version,
-        detail: Array.from(stopped, explainStop).at(0) ?? state.detail
-      })
+      new PromotionTimeout({ subscription: key.name, version: key.version, detail: state.detail })
     )
     const late = Effect.suspend(() =>
       // a commit that has begun goes on when the time is over
       state.isSwitching
         ? Effect.flatMap(
-          Looking.activeOf(checkpoints, key.name),
-          ({ version }) => version === key.version ? Effect.void : failed
+          activeOf(checkpoints, key),
+          (active) => Option.exists(active, ({ version }) => version === key.version) ? Effect.void : failed
         )
         : failed
     )
@@ -109,9 +98,8 @@ const holdMillis = 5_000
 /** Holds versions until all partitions stand at one position, or the time of the hold is over. */
 const reachOnePosition = (
   checkpoints: CheckpointStore["Type"],
-  keys: ReadonlyArray<Key>,
-  until: (one: Key, isReached: (registered: Registered) => boolean) => ReturnType<typeof lookUntil>
-): Effect.Effect<boolean, SubscriptionMismatch | CheckpointStoreError> =>
+  keys: ReadonlyArray<Key>
+): Effect.Effect<boolean, ProjectionStopped | SubscriptionMismatch | CheckpointStoreError> =>
   Effect.gen(function*() {
     const end = (yield* elapsedMillis) + holdMillis
     while (true) {
@@ -120,27 +108,42 @@ const reachOnePosition = (
       // a partition whose batch took long may not be held yet: this costs a look if all are
       const at = yield* checkpoints.hold(keys, left)
       const isThere = ({ partitions }: Registered) => partitions.every(({ position }) => position === at)
-      const together = Effect.forEach(keys, (key) => until(key, isThere), { discard: true })
+      const together = Effect.forEach(keys, (key) => lookUntil(checkpoints, key, isThere), { discard: true })
       if (Option.isSome(yield* Effect.timeoutOption(together, Math.min(left, holdAgainMillis)))) return true
     }
   })
 
 const holdAgainMillis = 1_000
 
-const isRunning = ({ partitions }: Registered): boolean => partitions.every(({ stopped }) => Option.isNone(stopped))
+/** The version that readers use, unless it was removed. */
+const activeOf = (
+  checkpoints: CheckpointStore["Type"],
+  key: Key
+): Effect.Effect<Option.Option<Registered>, SubscriptionMismatch | CheckpointStoreError> =>
+  Looking.activeOf(checkpoints, key.name).pipe(
+    Effect.asSome,
+    Effect.catchIf(
+      (error) => error._tag === "SubscriptionMismatch" && error.reason === "NoneActive",
+      () => Effect.succeedNone
+    )
+  )
 
-const explainStop = (version: number): string =>
-  `version ${version} is stopped: Projections.status has the reason, and Projections.resume continues it`
+/** A stopped partition would never get there, and a hold would stop the others as well. */
+const running = ({ name, partitions, version }: Registered): Effect.Effect<void, ProjectionStopped> =>
+  Option.match(Option.firstSomeOf(partitions.map(({ stopped }) => stopped)), {
+    onNone: () => Effect.void,
+    onSome: ({ reason }) => new ProjectionStopped({ subscription: name, version, reason })
+  })
 
 const lookUntil = (
   checkpoints: CheckpointStore["Type"],
   key: Key,
   isReached: (registered: Registered) => boolean
-): Effect.Effect<void, SubscriptionMismatch | CheckpointStoreError> =>
+): Effect.Effect<void, ProjectionStopped | SubscriptionMismatch | CheckpointStoreError> =>
   Looking.until(
     checkpoints,
     Looking.versionOf(checkpoints, key),
-    (registered) => Effect.succeed(isReached(registered)),
+    (registered) => Effect.as(running(registered), isReached(registered)),
     () => lookMillis
   )
 

@@ -76,8 +76,9 @@ export class LeaseLost extends Schema.TaggedError<LeaseLost>("effect-eventsourci
  * - `Unknown`: no process has registered it.
  * - `OtherDefinition`: the stored version reads other events, or is of another kind. Raise the version.
  * - `OlderVersion`: it is a new version, and a higher one is stored.
- * - `Active`: the active version cannot be removed.
+ * - `Active`: the active version is removed only if that is asked for.
  * - `Owned`: a process still works for the version.
+ * - `NoneActive`: the active version was removed, and no other one is promoted yet.
  *
  * @example
  * ```ts
@@ -97,11 +98,12 @@ export class SubscriptionMismatch extends Schema.TaggedError<SubscriptionMismatc
   subscription: Schema.String,
   /** Without a version, any version of the name was looked for. */
   version: Schema.optional(Schema.Number),
-  reason: Schema.Literal("Unknown", "OtherDefinition", "OlderVersion", "Active", "Owned")
+  reason: Schema.Literal("Unknown", "OtherDefinition", "OlderVersion", "Active", "Owned", "NoneActive")
 }) {
   /** @since 0.1.0 */
   override get message(): string {
     const subject = quote(this.subscription)
+    if (this.reason === "NoneActive") return `no version of ${subject} ${explanations.NoneActive}`
     return this.version === undefined
       ? `no version of ${subject} is registered: start its layer first, or correct the name`
       : `${subject}, version ${this.version}, ${explanations[this.reason]}`
@@ -114,8 +116,9 @@ const explanations: Readonly<Record<SubscriptionMismatch["reason"], string>> = {
     "is stored with another definition: raise the version of a projection, so that it is rebuilt beside " +
     "the old one, and give a subscription a name that no projection has",
   OlderVersion: "is not registered, and a higher version is: a new version must be the highest",
-  Active: "is the active version: promote another one first",
-  Owned: "still has an owner: stop the processes that work for it first"
+  Active: "is the active version: promote another one first, or ask for its removal with the option active",
+  Owned: "still has a process that works for it: stop these processes first. The lease of a killed process has to end",
+  NoneActive: "is active, because the active one was removed: promote one"
 }
 
 export const lost = ({ epoch, index, name, version }: Lease): LeaseLost =>
@@ -127,3 +130,7 @@ export const mismatch = ({ name, version }: Key, reason: SubscriptionMismatch["r
 /** No version of this name is registered. */
 export const unknownName = (name: string): SubscriptionMismatch =>
   new SubscriptionMismatch({ subscription: name, reason: "Unknown" })
+
+/** Versions of this name are registered, and none is active. */
+export const noneActive = (name: string): SubscriptionMismatch =>
+  new SubscriptionMismatch({ subscription: name, reason: "NoneActive" })

@@ -142,6 +142,13 @@ const event = (event: ParkedEvent): Problem =>
 export const positions = (positions: ReadonlyArray<Position.Position>): Problem =>
   all("the positions", positions, (value) => position("one of the positions", value))
 
+export const removal = (options: { readonly active: boolean }): Problem =>
+  !isRecord(options)
+    ? "the options are not a record"
+    : typeof options.active === "boolean"
+    ? undefined
+    : "active is not true or false"
+
 export const parked = (
   options: {
     readonly after: Position.Position

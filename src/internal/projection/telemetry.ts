@@ -2,13 +2,20 @@
 import * as Effect from "effect/Effect"
 import * as LogLevel from "effect/LogLevel"
 import type * as Position from "../../Position.js"
-import type { Lease } from "./model.js"
+import type { Key, Lease } from "./model.js"
 
 /** Logs that a partition has stopped. The reason may have the program's values: the status has it. */
 export const stopped = ({ index, name, version }: Lease, position: Position.Position): Effect.Effect<void> =>
   Effect.logWithLevel(LogLevel.Error, "a projection has stopped").pipe(
     Effect.annotateLogs({ projection: name, version, partition: index, position })
   )
+
+/** Logs that a process gives a subscription up, because the store will never let it work for that. */
+export const endedHere = ({ name, version }: Key): Effect.Effect<void> =>
+  Effect.logWithLevel(
+    LogLevel.Error,
+    "this process does not work for a projection any more: Projections.status has the reason"
+  ).pipe(Effect.annotateLogs({ projection: name, version }))
 
 /** Logs that the wake-up has no connection. */
 export const disconnected = (reason: string): Effect.Effect<void> =>

@@ -132,10 +132,10 @@ const leases = ({ column, names, spec, write, writePrepared }: Room) => {
 SELECT name, version, CAST(:owner AS text), ${now} + CAST(:ttl AS bigint)
 FROM ${[subscriptions, ...briefly].join(", ")} WHERE ${ofKey}
 ON CONFLICT (name, version, owner) DO UPDATE SET until = excluded.until`)
+  const reporting = column(`(SELECT count(*) FROM ${members} WHERE ${ofKey} AND until > ${now})`, "bigint")
+  const count = write(`SELECT ${reporting} AS members`)
   const attended = writePrepared(
-    `SELECT ${column(`(SELECT count(*) FROM ${members} WHERE ${ofKey} AND until > ${now})`, "bigint")} AS members, ${
-      column("wanted", "integer")
-    } AS wanted, ${partition(column, spec)}
+    `SELECT ${reporting} AS members, ${column("wanted", "integer")} AS wanted, ${partition(column, spec)}
 FROM ${subscriptions} AS subscription JOIN ${checkpoints} AS checkpoint
   ON checkpoint.name = subscription.name AND checkpoint.version = subscription.version
 WHERE subscription.name = :name AND subscription.version = :version
@@ -160,6 +160,8 @@ WHERE ${ofKey} AND stopped_at IS NOT NULL RETURNING NULL AS resumed`)
     /** A row for each partition, with the `members` and the `wanted` of the version. */
     attended: (key: Key) => attended({ ...key }),
     leave: (key: Key, owner: string) => leave({ ...key, owner }),
+    /** One row with `members`: how many processes report that they work for the version. */
+    members: (key: Key) => count({ ...key }),
     /** A row with `epoch` and `position` if the partition was free. */
     acquire: (key: Key, options: Acquisition) => acquire({ ...key, ...options }),
     /** A row with `position` if the lease is not lost. */

@@ -40,7 +40,7 @@ export const make = (services: Services) => ({
   hold: (keys: ReadonlyArray<Key>, ttl: number) => Holds.hold(services, keys, ttl),
   repartition: (key: Key) => repartition(services, key),
   promote: <A, E, R>(key: Key, effect: Effect.Effect<A, E, R>) => promote(services, key, effect),
-  remove: (key: Key) => remove(services, key)
+  remove: (key: Key, options: { readonly active: boolean }) => remove(services, key, options)
 })
 
 /** Runs an effect of the caller's in a transaction. Its failures stay as they are. */
@@ -298,7 +298,8 @@ const promote = <A, E, R>(
 
 const remove = (
   services: Services,
-  key: Key
+  key: Key,
+  { active }: { readonly active: boolean }
 ): Effect.Effect<boolean, SubscriptionMismatch | CheckpointStoreError> =>
   repeated(
     services,
@@ -309,8 +310,11 @@ const remove = (
       yield* all(services, services.statements.removing(key))
       const { partitions, versions: [version] } = yield* lock(services, [key])
       if (version === undefined) return false
-      if (version.active) return yield* mismatch(key, "Active")
-      if (partitions.some(({ leased }) => leased)) return yield* mismatch(key, "Owned")
+      if (version.active && !active) return yield* mismatch(key, "Active")
+      // a process may own no partition for a moment, as after a change of their number
+      const [{ members }] = yield* services.client.execute(services.statements.members(key))
+      const isOwned = Row.number(members) > 0 || partitions.some(({ leased }) => leased)
+      if (isOwned) return yield* mismatch(key, "Owned")
       yield* all(services, services.statements.remove(key))
       return true
     })

@@ -104,7 +104,7 @@ const onKey = ({ register, store }: Fresh, lease: CheckpointStore.Lease, key: Ch
   store.hold([key], ttl),
   store.repartition(key),
   store.promote(key, mustNotRun),
-  store.remove(key),
+  store.remove(key, { active: false }),
   register(key),
   ...onLease(store, { ...lease, ...key })
 ]

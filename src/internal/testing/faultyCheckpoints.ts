@@ -71,7 +71,7 @@ export const checkpointStore = (store: Store, next: ReturnType<typeof start>): S
     hold: (keys, ttl) => inject(at("hold"), store.hold(keys, ttl)),
     repartition: (key) => inject(at("repartition"), store.repartition(key)),
     promote: (key, effect) => transact("promote", (inside) => store.promote(key, inside(effect))),
-    remove: (key) => inject(at("remove"), store.remove(key)),
+    remove: (key, options) => inject(at("remove"), store.remove(key, options)),
     list: inject(at("list"), store.list),
     sharesDatabase: store.sharesDatabase,
     inline: store.inline,

@@ -114,7 +114,7 @@ export const registrations: ReadonlyArray<Case<Store>> = [
     assert.equal(yield* store.hold([key], ttl), Position.start)
     assert.equal(yield* store.resume(key), 0)
     assert.equal(yield* store.repartition(key), false)
-    assert.equal(yield* store.remove(key), false)
+    assert.equal(yield* store.remove(key, { active: true }), false)
     assert.equal(yield* failureOf(store.promote(key, Effect.die("it must not run"))), "SubscriptionMismatch: Unknown")
   })
 ]
@@ -187,6 +187,10 @@ export const leases: ReadonlyArray<Case<Store>> = [
 /** The cases in which the time of leases ends. */
 export const expiring = <R>(
   expire: (key: CheckpointStore.Key) => Effect.Effect<void, unknown, R>
+): ReadonlyArray<Case<Store | R>> => [...expiringReports(expire), ...expiringLeases(expire)]
+
+const expiringReports = <R>(
+  expire: (key: CheckpointStore.Key) => Effect.Effect<void, unknown, R>
 ): ReadonlyArray<Case<Store | R>> => [
   withFresh("a process that does not report is not counted", function*({ key, register, store, versions }) {
     yield* register()
@@ -201,6 +205,19 @@ export const expiring = <R>(
     assert.equal((yield* store.attend(key, { owner: "bob", ttl })).members, 3)
   }),
 
+  withFresh("a version is removed when its processes no longer report", function*({ key, register, store, take }) {
+    yield* register()
+    yield* store.attend(key, { owner: "ada", ttl })
+    yield* take("ada")
+    assert.equal(yield* failureOf(store.remove(key, { active: true })), "SubscriptionMismatch: Owned")
+    yield* expire(key)
+    assert.equal(yield* store.remove(key, { active: true }), true)
+  })
+]
+
+const expiringLeases = <R>(
+  expire: (key: CheckpointStore.Key) => Effect.Effect<void, unknown, R>
+): ReadonlyArray<Case<Store | R>> => [
   withFresh("after its time a lease is free for another owner, who fences the first", function*({ key, ...on }) {
     yield* on.register()
     const first = yield* on.take("ada")

@@ -179,18 +179,22 @@ export const promotions: ReadonlyArray<Case<Store>> = [
   }),
 
   withFresh("a version is removed with all of it, unless it is active or has an owner", function*({ key, ...on }) {
+    const remove = (key: CheckpointStore.Key) => on.store.remove(key, { active: false })
     yield* on.register({ partitions: 2 })
     yield* on.register({ version: 2 })
     yield* on.store.park(on.version(2), [parkedEvent(1)])
     yield* on.store.attend(on.version(2), { owner: "ada", ttl })
     yield* on.store.park(key, [parkedEvent(1)])
-    assert.equal(yield* failureOf(on.store.remove(key)), "SubscriptionMismatch: Active")
+    assert.equal(yield* failureOf(remove(key)), "SubscriptionMismatch: Active")
     const lease = yield* on.take("ada", { key: on.version(2) })
-    assert.equal(yield* failureOf(on.store.remove(on.version(2))), "SubscriptionMismatch: Owned")
-    assert.equal((yield* on.versions).length, 2)
+    assert.equal(yield* failureOf(remove(on.version(2))), "SubscriptionMismatch: Owned")
     yield* on.store.release(lease)
-    assert.equal(yield* on.store.remove(on.version(2)), true)
-    assert.equal(yield* on.store.remove(on.version(2)), false)
+    // no partition has an owner, but the process that reports may take one at any time
+    assert.equal(yield* failureOf(remove(on.version(2))), "SubscriptionMismatch: Owned")
+    assert.equal((yield* on.versions).length, 2)
+    yield* on.store.leave(on.version(2), "ada")
+    assert.equal(yield* remove(on.version(2)), true)
+    assert.equal(yield* remove(on.version(2)), false)
     assert.deepEqual((yield* on.versions).map(({ parked, version }) => ({ parked, version })), [{
       parked: 1,
       version: 1
@@ -199,5 +203,23 @@ export const promotions: ReadonlyArray<Case<Store>> = [
     yield* on.register({ version: 2 })
     const [, { members, parked, partitions }] = yield* on.versions
     assert.deepEqual({ members, parked, at: partitions.map(({ at }) => at) }, { members: 0, parked: 0, at: [10] })
+  }),
+
+  withFresh("the active version is removed if that is asked for, and another one can be promoted", function*(fresh) {
+    const { key, register, store, version, versions } = fresh
+    const remove = store.remove(key, { active: true })
+    yield* register()
+    yield* register({ version: 2 })
+    const lease = yield* fresh.take()
+    assert.equal(yield* failureOf(remove), "SubscriptionMismatch: Owned")
+    yield* store.stop(lease, { position: Option.none(), reason: "planned", time: 0 })
+    assert.equal(yield* remove, true)
+    assert.deepEqual((yield* versions).map(({ active, version }) => [version, active]), [[2, false]])
+    assert.equal(yield* failureOf(register()), "SubscriptionMismatch: OlderVersion")
+    assert.ok(Option.isSome(yield* store.promote(version(2), Effect.void)))
+    assert.deepEqual((yield* versions).map(({ active, version }) => [version, active]), [[2, true]])
+    assert.equal(yield* store.remove(version(2), { active: true }), true)
+    yield* register()
+    assert.deepEqual((yield* versions).map(({ active, version }) => [version, active]), [[1, true]])
   })
 ]

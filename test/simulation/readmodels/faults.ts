@@ -267,10 +267,10 @@ export const checkpointsOf = (world: World, process: Process): Checkpoints => {
         (fault, inside) => raw.promote(key, failedCommit(fault, "promote", inside(effect))),
         Option.isSome
       ),
-    remove: (key) =>
+    remove: (key, options) =>
       call(
         "remove",
-        Effect.map(raw.remove(key), (isRemoved) => {
+        Effect.map(raw.remove(key, options), (isRemoved) => {
           if (isRemoved) {
             for (const map of [world.tables, world.deliveries, world.dropped, world.origins]) map.delete(textOf(key))
             count(world, "removed")
