@@ -10,7 +10,8 @@ import {
 import * as RunnerAddress from "@effect/cluster/RunnerAddress"
 import * as Socket from "@effect/platform/Socket"
 import { assert, describe, it } from "@effect/vitest"
-import { Cause, Effect, Exit, FastCheck as fc, Fiber, Schedule } from "effect"
+import { Cause, Clock, Duration, Effect, Exit, FastCheck as fc, Fiber, Schedule, TestClock } from "effect"
+import { Late } from "../../src/internal/cluster/late.js"
 import * as Sending from "../../src/internal/cluster/sending.js"
 
 const address = new EntityAddress.EntityAddress({
@@ -27,6 +28,7 @@ const passing: Readonly<Record<string, Effect.Effect<never, Sending.Transient>>>
   "a runner that is gone": Effect.die(new RunnerUnavailable({ address: RunnerAddress.make("localhost", 1) })),
   "an entity that has moved": Effect.die(new EntityNotAssignedToRunner({ address })),
   "a runner that closes": Effect.interrupt,
+  "a runner that was frozen": Effect.fail(new Late(0)),
   "no answer": Effect.never
 }
 
@@ -41,7 +43,7 @@ const meeting = (
 ) => {
   let attempts = 0
   return {
-    request: Effect.suspend(() => failures[attempts++] ?? answer),
+    request: () => Effect.suspend(() => failures[attempts++] ?? answer),
     attempts: () => attempts
   }
 }
@@ -90,9 +92,35 @@ describe("a request", () => {
       assert.isTrue(MailboxFull.is(cause))
     }))
 
+  it.effect("tells when its attempt ends, by the clock of a runner that is ahead", () =>
+    Effect.gen(function*() {
+      const ends: Array<number | undefined> = []
+      // the runner is an hour ahead
+      const request = (before: number | undefined) =>
+        Effect.flatMap(Clock.currentTimeMillis, (now) => {
+          ends.push(before)
+          return before !== undefined && before > now + 3_600_000
+            ? Effect.succeed("answer")
+            : Effect.fail(new Late(now + 3_600_000))
+        })
+      const fiber = yield* Effect.fork(Sending.send(request, { ...settings, attempt: "5 seconds" }, failure))
+      yield* TestClock.adjust("1 second")
+      assert.strictEqual(yield* Fiber.join(fiber), "answer")
+      assert.deepStrictEqual(ends, [5_000, 3_605_001])
+    }))
+
+  it.live("has no end if an attempt has none", () =>
+    Effect.gen(function*() {
+      const request = (before: number | undefined) => Effect.succeed(String(before))
+      assert.strictEqual(
+        yield* Sending.send(request, { ...settings, attempt: Duration.infinity }, failure),
+        "undefined"
+      )
+    }))
+
   it.live("is not waited for when its caller is interrupted", () =>
     Effect.gen(function*() {
-      const fiber = yield* Effect.fork(Sending.send(Effect.uninterruptible(Effect.never), settings, failure))
+      const fiber = yield* Effect.fork(Sending.send(() => Effect.uninterruptible(Effect.never), settings, failure))
       yield* Effect.yieldNow()
       assert.isTrue(Exit.isInterrupted(yield* Fiber.interrupt(fiber)))
     }))

@@ -17,6 +17,9 @@ const programs = [
   // a project with the oldest peers has not what this needs
   ...(["platform-node", "opentelemetry"].every((name) => fs.existsSync(path.join(root, "node_modules/@effect", name)))
     ? ["examples/shop/main.ts"]
+    : []),
+  ...(["platform-node", "cluster"].every((name) => fs.existsSync(path.join(root, "node_modules/@effect", name)))
+    ? ["test/crash/cluster/runner.ts", "test/crash/cluster/client.ts"]
     : [])
 ]
 
@@ -38,7 +41,9 @@ export const compile = async (): Promise<void> => {
     platform: "node",
     external: ["better-sqlite3", "pg-native"],
     tsconfig: path.join(root, "tsconfig.json"),
-    banner: { js: "import { createRequire } from 'node:module'; const require = createRequire(import.meta.url)" },
+    banner: {
+      js: "import { createRequire as $requireOf } from 'node:module'; const require = $requireOf(import.meta.url)"
+    },
     logLevel: "error"
   })
   process.env.COMPILED_PROGRAMS = outdir

@@ -12,8 +12,10 @@ import * as StreamId from "../../StreamId.js"
 import { IdEncodeError } from "../repository/errors.js"
 import type { Executed, Loaded } from "../repository/model.js"
 import * as Options from "../repository/options.js"
+import { unsure } from "../repository/unsure.js"
 import { streamProblem } from "../streamProblem.js"
 import { CommandTimeout, LoadTimeout, type UnreadableAnswer } from "./errors.js"
+import * as Late from "./late.js"
 import { entityIdOf, type Rpcs } from "./protocol.js"
 import * as Sending from "./sending.js"
 import * as Wire from "./wire.js"
@@ -32,7 +34,7 @@ export interface Calls<in out Id, out State, out Event, in Command, out Rejectio
   ) => Effect.Effect<Loaded<Id, State>, Repository.LoadError | LoadTimeout | UnreadableAnswer>
 }
 
-export type Remote = (entityId: string) => RpcClient.RpcClient.From<Rpcs, Sending.Transient>
+export type Remote = (entityId: string) => RpcClient.RpcClient.From<Rpcs, Exclude<Sending.Transient, Late.Late>>
 
 export const make = <Id, State, Event, Command, Rejection>(
   codecs: Wire.Codecs<Id, State, Event, Command, Rejection>,
@@ -55,17 +57,17 @@ export const make = <Id, State, Event, Command, Rejection>(
         const commandId = own.right.commandId ?? (yield* yield* Event.IdGenerator)
         const request = yield* Wire.encodeCommands(codecs, stream, commands, { ...own.right, commandId }, ambient.right)
         const answer = yield* Sending.send(
-          remote(entityIdOf(stream.id)).execute({ request }),
+          (before) => Late.decode(remote(entityIdOf(stream.id)).execute({ request, before })),
           ofCommands,
           (unanswered) => new CommandTimeout({ stream, commandId, ...unanswered })
         )
-        return yield* yield* Wire.decodeExecuted(codecs, stream, answer)
+        return yield* yield* Either.mapLeft(Wire.decodeExecuted(codecs, stream, answer), ofAnyTry)
       }),
     load: (id) =>
       Effect.flatMap(streamOf(codecs, id, "read"), (stream) =>
         Effect.flatMap(
           Sending.send(
-            remote(entityIdOf(stream.id)).load({ id: stream.id }),
+            () => remote(entityIdOf(stream.id)).load({ id: stream.id }),
             settings,
             (unanswered) => new LoadTimeout({ stream, ...unanswered })
           ),
@@ -73,6 +75,13 @@ export const make = <Id, State, Event, Command, Rejection>(
         ))
   }
 }
+
+/**
+ * The cluster delivers a request again if its runner dies, and this try knows nothing about an earlier one, which may
+ * have appended the events. Only an invalid request is the same each time.
+ */
+const ofAnyTry = <E>(error: E): E | EventStore.EventStoreError =>
+  error instanceof EventStore.EventStoreError && error.reason !== "InvalidInput" ? unsure(error) : error
 
 const streamOf = <Id>(
   { id: codec, name }: Pick<Wire.Codecs<Id, never, never, never, never>, "id" | "name">,

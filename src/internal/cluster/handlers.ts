@@ -13,6 +13,7 @@ import * as StreamId from "../../StreamId.js"
 import { IdEncodeError } from "../repository/errors.js"
 import type { Executed, Loaded } from "../repository/model.js"
 import type * as Options from "../repository/options.js"
+import * as Late from "./late.js"
 import type { Execute, Load } from "./protocol.js"
 import * as Wire from "./wire.js"
 
@@ -21,12 +22,20 @@ export class Rejected<out Rejection> {
   constructor(readonly rejection: Rejection) {}
 }
 
-/** Makes an aggregate whose rejections are in a {@link Rejected}. */
+/**
+ * Makes an aggregate whose rejections are in a {@link Rejected}. It decides nothing for a request that is late. Each
+ * decision looks at the time, because a command that lost a race is decided again.
+ */
 export const boxed = <Name extends string, Id, State, Event, Command, Rejection>(
   aggregate: Aggregate.Aggregate<Name, Id, State, Event, Command, Rejection>
-): Aggregate.Aggregate<Name, Id, State, Event, Command, Rejected<Rejection>> => ({
+): Aggregate.Aggregate<Name, Id, State, Event, Command, Rejected<Rejection> | Late.Late> => ({
   ...aggregate,
-  decide: (state, command) => Either.mapLeft(aggregate.decide(state, command), (rejection) => new Rejected(rejection))
+  decide: (state, command) => {
+    const late = Late.ofFiber()
+    return late === undefined
+      ? Either.mapLeft(aggregate.decide(state, command), (rejection) => new Rejected(rejection))
+      : Either.left(late)
+  }
 })
 
 /** The part of a writer that an entity needs. */
@@ -34,7 +43,7 @@ interface Writer<in out Id, out State, in out Event, in Command, out Rejection> 
   readonly executeAll: (
     commands: ReadonlyArray<Command>,
     options?: Options.ExecuteOptions
-  ) => Effect.Effect<Executed<State, Event>, Rejected<Rejection> | Repository.ExecuteError>
+  ) => Effect.Effect<Executed<State, Event>, Rejected<Rejection> | Late.Late | Repository.ExecuteError>
   readonly load: Effect.Effect<Loaded<Id, State>, Repository.LoadError>
 }
 
@@ -49,27 +58,30 @@ export const make = <Id, State, Event, Command, Rejection>(
 ): Effect.Effect<Handlers, never, Scope.Scope> =>
   Effect.map(Effect.scope, (scope) => {
     const writerOf = makeWriters(scope, hold)
+    const execute = (request: string) =>
+      Effect.suspend(() => {
+        const received = Wire.decodeCommands(codecs, request)
+        if (Either.isLeft(received)) {
+          return Effect.succeed(Wire.encodeFailure(streamOf(codecs.name, received.left), received.left))
+        }
+        const { ambient, commands, id, options } = received.right
+        return withStream(codecs, id, (stream) =>
+          Effect.flatMap(writerOf(stream.id, id), ({ executeAll }) => executeAll(commands, options)).pipe(
+            Effect.provideService(Event.CurrentMetadata, ambient),
+            Effect.match({
+              onFailure: (error) =>
+                error instanceof Late.Late
+                  ? Late.encode(error)
+                  : error instanceof Rejected
+                  ? Wire.encodeRejection(codecs, stream, error.rejection)
+                  : Wire.encodeFailure(stream, error),
+              onSuccess: (executed) =>
+                Wire.encodeExecuted(codecs, stream, executed)
+            })
+          ))
+      })
     return {
-      execute: ({ payload: { request } }) =>
-        Effect.suspend(() => {
-          const received = Wire.decodeCommands(codecs, request)
-          if (Either.isLeft(received)) {
-            return Effect.succeed(Wire.encodeFailure(streamOf(codecs.name, received.left), received.left))
-          }
-          const { ambient, commands, id, options } = received.right
-          return withStream(codecs, id, (stream) =>
-            Effect.flatMap(writerOf(stream.id, id), ({ executeAll }) => executeAll(commands, options)).pipe(
-              Effect.provideService(Event.CurrentMetadata, ambient),
-              Effect.match({
-                onFailure: (error) =>
-                  error instanceof Rejected
-                    ? Wire.encodeRejection(codecs, stream, error.rejection)
-                    : Wire.encodeFailure(stream, error),
-                onSuccess: (executed) =>
-                  Wire.encodeExecuted(codecs, stream, executed)
-              })
-            ))
-        }),
+      execute: ({ payload: { before, request } }) => Late.within(before, execute(request)),
       load: ({ payload }) =>
         Effect.suspend(() => {
           const id = codecs.id.decode(payload.id)

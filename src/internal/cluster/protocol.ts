@@ -4,8 +4,14 @@ import * as Rpc from "@effect/rpc/Rpc"
 import * as Schema from "effect/Schema"
 import { sha256 } from "../schema/sha256.js"
 
-/** Executes the commands in a text of `wire`, and answers with one. */
-export const Execute = Rpc.make("execute", { payload: { request: Schema.String }, success: Schema.String })
+/**
+ * Executes the commands in a text of `wire`, and answers with one. The client takes no answer after `before`, in
+ * milliseconds: it sends the commands again, or gives up.
+ */
+export const Execute = Rpc.make("execute", {
+  payload: { request: Schema.String, before: Schema.optional(Schema.Number) },
+  success: Schema.String
+})
 
 /** Loads the state. The payload is the encoded id. */
 export const Load = Rpc.make("load", { payload: { id: Schema.String }, success: Schema.String })

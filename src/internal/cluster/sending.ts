@@ -1,18 +1,20 @@
 // Sends a request until it is answered.
 // Mechanism: a request that met a dead runner, a full mailbox or a moving entity is sent again, by a schedule. A request
 // that is not answered for a while is sent again too, because its runner may be frozen and may have lost the entity. All
-// attempts of a command have the same command id, so the command counts once.
+// attempts of a command have the same command id, so the command counts once. Each has the time at which the client
+// gives it up, because a frozen runner must not execute a command later that another runner has rejected.
 // Cost: nothing for a request that is answered.
 import * as ClusterError from "@effect/cluster/ClusterError"
 import * as Socket from "@effect/platform/Socket"
 import * as RpcClientError from "@effect/rpc/RpcClientError"
 import * as Cause from "effect/Cause"
 import * as Clock from "effect/Clock"
-import type * as Duration from "effect/Duration"
+import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Option from "effect/Option"
 import * as Schedule from "effect/Schedule"
+import { Late } from "./late.js"
 
 export interface Settings {
   /** How long the caller waits. */
@@ -34,24 +36,30 @@ export type Transient =
   | ClusterError.MailboxFull
   | ClusterError.AlreadyProcessingMessage
   | ClusterError.PersistenceError
+  | Late
 
 export const send = <A, E>(
-  request: Effect.Effect<A, Transient>,
+  /** Makes an attempt that ends at a time in milliseconds. Undefined if it has no end. */
+  request: (before: number | undefined) => Effect.Effect<A, Transient>,
   { attempt, retry, timeout }: Settings,
   failure: (unanswered: Unanswered) => E
 ): Effect.Effect<A, E> =>
   Effect.gen(function*() {
     const began = yield* Clock.currentTimeMillis
     const driver = yield* Schedule.driver(retry)
+    const lasts = Duration.toMillis(attempt)
     let attempts = 0
     let cause: unknown
+    /** By how much the clock of the last runner is ahead of this one, if an attempt was late because of it. */
+    let ahead = 0
     const unanswered = Effect.flatMap(Clock.currentTimeMillis, (now) =>
       Effect.fail(failure({ waited: now - began, attempts, ...(cause === undefined ? {} : { cause }) })))
-    const once = Effect.suspend(() => {
+    const once = Effect.flatMap(Clock.currentTimeMillis, (now) => {
       attempts++
       cause = undefined
+      const before = Number.isFinite(lasts) ? now + lasts + ahead : undefined
       // the client of a cluster tells the runner about an interruption, and nothing here waits for that
-      return Effect.exit(Effect.timeoutOption(Effect.disconnect(request), attempt))
+      return Effect.exit(Effect.timeoutOption(Effect.disconnect(request(before)), attempt))
     })
     const loop: Effect.Effect<A, E> = Effect.flatMap(once, (exit) => {
       if (Exit.isSuccess(exit)) {
@@ -61,11 +69,16 @@ export const send = <A, E>(
         return Effect.failCause(Option.getOrElse(Cause.keepDefects(exit.cause), () =>
           Cause.empty))
       }
-      cause = Cause.squash(exit.cause)
-      return Effect.matchEffect(driver.next(cause), {
-        onFailure: () => unanswered,
-        onSuccess: () => loop
-      })
+      const failure = Cause.squash(exit.cause)
+      cause = failure
+      return Effect.zipRight(
+        failure instanceof Late
+          ? Effect.map(Clock.currentTimeMillis, (now) => {
+            ahead = Math.max(0, failure.now - now)
+          })
+          : Effect.void,
+        Effect.matchEffect(driver.next(failure), { onFailure: () => unanswered, onSuccess: () => loop })
+      )
     })
     return yield* Effect.flatMap(
       Effect.timeoutOption(Effect.disconnect(loop), timeout),

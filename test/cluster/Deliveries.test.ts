@@ -1,0 +1,100 @@
+// commands that the cluster delivers late, or again
+import { TestRunner } from "@effect/cluster"
+import { assert, describe, it } from "@effect/vitest"
+import { Clock, Effect, Layer, Schedule } from "effect"
+import { EventStore, Repository, StreamId } from "effect-eventsourcing"
+import { AggregateEntity } from "effect-eventsourcing/cluster"
+import * as Calls from "../../src/internal/cluster/calls.js"
+import * as Handlers from "../../src/internal/cluster/handlers.js"
+import * as Late from "../../src/internal/cluster/late.js"
+import * as Wire from "../../src/internal/cluster/wire.js"
+import { memoryStores } from "../utils/backends.js"
+import { Account, deposit, id, open, withdraw } from "./fixture.js"
+
+const entity = AggregateEntity.make(Account)
+
+const runner = AggregateEntity.layer(entity).pipe(
+  Layer.provideMerge(TestRunner.layer),
+  Layer.provideMerge(memoryStores)
+)
+
+/** A clock that shows a time. */
+const clockAt = (time: () => number): Clock.Clock =>
+  Object.assign(Object.create(Clock.make()), { unsafeCurrentTimeMillis: time })
+
+describe("a command whose client has given it up", () => {
+  it.scopedLive("is not applied", () =>
+    Effect.gen(function*() {
+      const remote = (yield* entity.entity.client)("a")
+      const request = JSON.stringify({ id: "a", commandId: "c", commands: [{ _tag: "Open" }], ambient: {} })
+      const now = yield* Clock.currentTimeMillis
+      const late = yield* Effect.flip(Late.decode(remote.execute({ request, before: now - 1 })))
+      assert.instanceOf(late, Late.Late)
+      const local = yield* Repository.make(Account)
+      assert.deepInclude(yield* local.load(id("a")), { version: 0 })
+      assert.include(yield* remote.execute({ request, before: now + 60_000 }), `"version":1`)
+      // a client of an older version does not say when it gives up
+      const repeated = yield* remote.execute({ request })
+      assert.include(repeated, `"duplicate":true`)
+    }).pipe(Effect.provide(runner)))
+
+  it.scopedLive("is not decided again after a lost race", () =>
+    Effect.gen(function*() {
+      let decided = 0
+      const slow = {
+        ...Account,
+        decide: (state, command) => Account.decide(state, (decided++, command))
+      } satisfies typeof Account
+      const local = yield* Repository.make(Account)
+      yield* local.executeAll(id("a"), [open, deposit(5)])
+      const writer = yield* (yield* Repository.make(Handlers.boxed(slow))).hold(id("a"))
+      yield* writer.load
+      // the held state is old, and the withdrawal would be accepted by the new one too
+      yield* local.execute(id("a"), deposit(5))
+      const execute = (before: number) =>
+        Late.within(
+          before,
+          Effect.match(writer.executeAll([withdraw(1)]), {
+            onSuccess: ({ version }) => `version ${version}`,
+            onFailure: (error) => error instanceof Late.Late ? "late" : String(error)
+          })
+        ).pipe(Effect.withClock(clockAt(() => decided * 10)))
+      assert.strictEqual(yield* execute(5), "late")
+      assert.strictEqual(decided, 1)
+      assert.deepInclude(yield* local.load(id("a")), { version: 3 })
+      assert.strictEqual(yield* execute(1_000), "version 4")
+    }).pipe(Effect.provide(memoryStores)))
+})
+
+describe("an error of the store that a runner answers with", () => {
+  const stream = StreamId.make("Account", "a")
+
+  const answered = (reason: "InvalidInput" | "Unavailable") => {
+    const text = Wire.encodeFailure(
+      stream,
+      new EventStore.EventStoreError({ operation: "read", reason, mayHaveAppended: false, stream, detail: "no" })
+    )
+    const remote = { execute: () => Effect.succeed(text), load: () => Effect.succeed(text) }
+    return Calls.make(
+      entity.codecs,
+      // the client has overloads that a test does not need
+      (() => remote) as unknown as Calls.Remote,
+      { timeout: "1 second", attempt: "1 second", retry: Schedule.forever },
+      false
+    )
+  }
+
+  it.live("says that the command may have been applied, because the runner may have got it again", () =>
+    Effect.gen(function*() {
+      const error = yield* Effect.flip(answered("Unavailable").executeAll(id("a"), [open]))
+      assert.deepInclude(error, { _tag: "EventStoreError", mayHaveAppended: true, detail: "no" })
+      const ofLoad = yield* Effect.flip(answered("Unavailable").load(id("a")))
+      assert.deepInclude(ofLoad, { _tag: "EventStoreError", mayHaveAppended: false })
+    }))
+
+  it.live("says that the command has not been applied if it is invalid", () =>
+    Effect.gen(function*() {
+      const error = yield* Effect.flip(answered("InvalidInput").executeAll(id("a"), [open]))
+      assert.deepInclude(error, { _tag: "EventStoreError", mayHaveAppended: false })
+    }))
+})
