@@ -16,7 +16,7 @@ const programs = [
   "examples/swap-backends.ts",
   // a project with the oldest peers has not what this needs
   ...(["platform-node", "opentelemetry"].every((name) => fs.existsSync(path.join(root, "node_modules/@effect", name)))
-    ? ["examples/shop/main.ts"]
+    ? ["examples/shop/main.ts", "examples/cluster/main.ts"]
     : []),
   ...(["platform-node", "cluster"].every((name) => fs.existsSync(path.join(root, "node_modules/@effect", name)))
     ? ["test/crash/cluster/runner.ts", "test/crash/cluster/client.ts"]
