@@ -31,7 +31,7 @@ const rooms: Readonly<Record<string, ReadonlyArray<string>>> = {
   repository: ["leaf", "schema", ...models],
   store: ["leaf", "schema", ...models],
   projection: ["leaf", "schema", "store", ...models],
-  cli: ["leaf", "sql", "Projections", "Repository", "Sqlite", "SqlStores", ...models],
+  cli: ["leaf", "schema", "store", "sql", "Projections", "Repository", "Sqlite", "SqlStores", ...models],
   cluster: ["leaf", "schema", "repository", "Repository", ...models],
   sql: ["leaf", "schema", "store", "projection", ...models],
   laws: ["leaf", "schema", "repository", ...models],

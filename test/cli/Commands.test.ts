@@ -3,30 +3,15 @@ import { FileSystem, Path } from "@effect/platform"
 import { NodeContext } from "@effect/platform-node"
 import { SqlClient } from "@effect/sql"
 import { assert, describe, it } from "@effect/vitest"
-import { Effect, Layer } from "effect"
-import { EventStore, Projection, Projections, Repository, SnapshotPolicy, SqlStores } from "effect-eventsourcing"
+import { Effect, Layer, Schedule } from "effect"
+import { EventStore, Projection, Projections, SqlStores } from "effect-eventsourcing"
 import { fileURLToPath } from "node:url"
-import { Account, id } from "../fixtures/Account.js"
+import { Account } from "../fixtures/Account.js"
 import { sharedDatabases } from "../utils/backends.js"
+import { accounts, module } from "./accounts.js"
 import { invoke, jsonOf } from "./invoke.js"
 
-const module = fileURLToPath(new URL("./aggregates.ts", import.meta.url))
-
 const fixtures = fileURLToPath(new URL("../fixtures/Account.ts", import.meta.url))
-
-const open = { _tag: "Open" } as const
-const deposit = (amount: number) => ({ _tag: "Deposit", amount }) as const
-
-/** Three accounts, one of them with a snapshot. */
-const accounts = Effect.scoped(Effect.gen(function*() {
-  const accounts = yield* Repository.make(Account, { snapshots: SnapshotPolicy.manual })
-  for (const name of ["a-1", "a-2", "a/\u001b[31m"]) {
-    yield* accounts.execute(id(name), open, { commandId: `open ${name}`, metadata: { correlationId: "c-7" } })
-    yield* accounts.execute(id(name), deposit(5))
-  }
-  yield* accounts.createSnapshot(id("a-1"))
-  yield* accounts.execute(id("a-1"), deposit(2))
-}))
 
 for (const [name, database, client] of sharedDatabases) {
   const written = Effect.tap(
@@ -170,6 +155,41 @@ for (const [name, database, client] of sharedDatabases) {
         assert.strictEqual((yield* invoke("resume", "brokn", "--url", url)).code, 1)
       }))
 
+    it.scopedLive("lists parked events and drops them, and promotes a version that has caught up", () =>
+      Effect.gen(function*() {
+        const url = yield* written
+        const handle = () => Effect.fail("not now")
+        const parking = Projection.make({ name: "parking", on: [Projection.only(Account, ["Opened"])], handle })
+        const second = Projection.make({ name: "parking", version: 2, on: [Account], handle: () => Effect.void })
+        const caughtUp = Effect.gen(function*() {
+          const { head } = yield* EventStore.EventStore
+          yield* Projections.awaitPosition("parking", yield* head)
+          const isDone = Effect.map(
+            Projections.status("parking"),
+            (all) => all.length === 2 && all.every(({ progress }) => progress.remaining === 0)
+          )
+          yield* Effect.repeat(isDone, { until: (done) => done, schedule: Schedule.spaced("20 millis") })
+          const promoted = yield* invoke("rebuild", "parking", "--to-version", "2", "--url", url, "--json", "--yes")
+          assert.deepStrictEqual(jsonOf(promoted), [{ name: "parking", version: 2, promoted: true }])
+          assert.strictEqual(yield* Projections.activeVersion("parking"), 2)
+        })
+        const options = { poison: "park", retry: Schedule.stop } as const
+        const both = Layer.provideMerge(Projection.layer(second), Projection.layer(parking, options))
+        yield* on(url, Effect.provide(caughtUp, both))
+
+        const parked = yield* invoke("parked", "parking", "--of-version", "1", "--url", url, "--json")
+        const positions = jsonOf(parked).map(({ position }) => String(position))
+        assert.strictEqual(positions.length, 3)
+        const drop = (...args: ReadonlyArray<string>) =>
+          invoke("drop", "parking", ...args, "--of-version", "1", "--url", url, "--json")
+        assert.deepStrictEqual(jsonOf(yield* drop(positions[0])), [{ events: 1, dropped: false }])
+        assert.deepStrictEqual(jsonOf(yield* drop(positions[0], "--yes")), [{ events: 1, dropped: true }])
+        assert.include((yield* drop(positions[0], "--yes")).err, "not all of these events are parked")
+        assert.include((yield* drop("1", "--yes")).err, "POSITION")
+        const missing = yield* invoke("rebuild", "parking", "--to-version", "7", "--url", url, "--yes")
+        assert.include(missing.err, "start the program with it")
+      }))
+
     it.scopedLive("prunes snapshots of old schema versions after --yes", () =>
       Effect.gen(function*() {
         const url = yield* written
@@ -202,6 +222,7 @@ for (const [name, database, client] of sharedDatabases) {
         yield* fs.writeFileString(file, (yield* invoke("export", "--url", url)).out)
         const page = yield* fs.readFileString(fileURLToPath(new URL("../../docs/cli.md", import.meta.url)))
         const lines = Array.from(page.matchAll(/^npx effect-eventsourcing (.*)$/gm), ([, line]) => line)
+          .filter((line) => !line.startsWith("inspect"))
         assert.isAbove(lines.length, 15)
         for (const line of lines) {
           const args = line.replace("./dist/aggregates.js", module).replace("events.ndjson", file).split(" ")

@@ -5,6 +5,7 @@ import * as ValidationError from "@effect/cli/ValidationError"
 import * as Effect from "effect/Effect"
 import { doctor } from "./commands/doctor.js"
 import { events } from "./commands/events.js"
+import { inspect } from "./commands/inspect.js"
 import { drop, parked, resume } from "./commands/parked.js"
 import { prune } from "./commands/prune.js"
 import { rebuild } from "./commands/rebuild.js"
@@ -37,7 +38,8 @@ const root = Command.make("effect-eventsourcing").pipe(
     prune,
     exporting,
     importing,
-    doctor
+    doctor,
+    inspect
   ])
 )
 

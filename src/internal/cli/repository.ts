@@ -19,8 +19,13 @@ export const make = (aggregate: Unknown) =>
           const loaded = yield* at === undefined ? repository.load(decoded) : repository.loadAt(decoded, at)
           return { ...loaded, state: yield* stateOf(aggregate, loaded.state) }
         }),
+      /** The state at a version, as the aggregate has it. */
+      stateAt: (id: string, version: number) =>
+        Effect.flatMap(idOf(aggregate, id), (decoded) =>
+          Effect.map(repository.loadAt(decoded, version), ({ state }) => state)),
       verify: (id: string, remove: boolean) =>
-        Effect.flatMap(idOf(aggregate, id), (decoded) => repository.verify(decoded, { remove }))
+        Effect.flatMap(idOf(aggregate, id), (decoded) =>
+          repository.verify(decoded, { remove }))
     })
   )
 

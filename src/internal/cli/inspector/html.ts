@@ -1,0 +1,65 @@
+// HTML in which every value is escaped, unless it is HTML already.
+
+/** Text that is safe as a part of a page. */
+export class Html {
+  constructor(readonly text: string) {}
+}
+
+export type Part = Html | string | number | ReadonlyArray<Html>
+
+const replacements: Readonly<Record<string, string>> = {
+  "&": "&amp;",
+  "<": "&lt;",
+  ">": "&gt;",
+  "\"": "&quot;",
+  "'": "&#39;"
+}
+
+const escape = (text: string): string => text.replace(/[&<>"']/g, (char) => replacements[char])
+
+const render = (part: Part): string => {
+  if (part instanceof Html) return part.text
+  return typeof part === "string" || typeof part === "number" ? escape(String(part)) : part.map(render).join("")
+}
+
+export const html = (strings: TemplateStringsArray, ...parts: ReadonlyArray<Part>): Html =>
+  new Html(strings.reduce((text, next, index) => text + render(parts[index - 1]) + next))
+
+export const none = new Html("")
+
+/** A path with a query. */
+export const link = (path: string, query: Readonly<Record<string, string | number>>): string => {
+  const params = new URLSearchParams(
+    Object.entries(query).map(([key, value]): [string, string] => [key, String(value)])
+  )
+  return `${path}?${params}`
+}
+
+export const table = (head: ReadonlyArray<string>, rows: ReadonlyArray<ReadonlyArray<Part>>): Html =>
+  html`<table>
+<thead><tr>${head.map((title) => html`<th>${title}</th>`)}</tr></thead>
+<tbody>${rows.map((cells) => html`<tr>${cells.map((cell) => html`<td>${cell}</td>`)}</tr>\n`)}</tbody>
+</table>`
+
+const style = `
+body { font: 15px/1.45 system-ui, sans-serif; margin: 0 auto; max-width: 72rem; padding: 0 1rem 3rem; color: #1c2733 }
+nav { padding: 1rem 0; border-bottom: 1px solid #d5dde5; margin-bottom: 1rem } nav a { margin-right: 1.5rem }
+a { color: #0b5cad; text-decoration: none } a:hover { text-decoration: underline }
+table { border-collapse: collapse; width: 100% } th { text-align: left; font-weight: 600 }
+td, th { padding: .3rem .8rem .3rem 0; border-bottom: 1px solid #e6ebf0; vertical-align: top }
+pre { margin: 0; white-space: pre-wrap; overflow-wrap: anywhere; font: 13px/1.4 ui-monospace, monospace }
+.bad { color: #b3261e } .good { color: #1b7f3b } .quiet { color: #66727f } svg { background: #f4f7fa }
+del { color: #b3261e; text-decoration: none } ins { color: #1b7f3b; text-decoration: none }
+`
+
+/** A whole page. It has no script, and one that refreshes does so by itself. */
+export const page = (title: string, body: Html, refresh?: number): string =>
+  html`<!doctype html>
+<html lang="en"><head><meta charset="utf-8"><title>${title}</title>
+<meta name="viewport" content="width=device-width, initial-scale=1">
+${refresh === undefined ? none : html`<meta http-equiv="refresh" content="${refresh}">`}
+<style>${new Html(style)}</style></head>
+<body><nav><a href="/">Streams</a><a href="/subscriptions">Subscriptions</a></nav>
+<main><h1>${title}</h1>
+${body}
+</main></body></html>`.text

@@ -1,0 +1,139 @@
+// The pages of the inspector.
+import * as DateTime from "effect/DateTime"
+import * as Effect from "effect/Effect"
+import * as Either from "effect/Either"
+import * as Option from "effect/Option"
+import { EventStore } from "../../../EventStore.js"
+import * as Projections from "../../../Projections.js"
+import type * as StreamId from "../../../StreamId.js"
+import * as Diagnosis from "../../sql/diagnosis.js"
+import { streamText } from "../options.js"
+import type { Looking } from "../repository.js"
+import { type Html, html, link, none, page, table } from "./html.js"
+import * as Lag from "./lag.js"
+import * as Timeline from "./timeline.js"
+
+const limit = 100
+
+/** The aggregates, and the streams of one of them. */
+export const streams = (prefix: string, aggregate: string | undefined, after: string | undefined) =>
+  Effect.gen(function*() {
+    const store = yield* EventStore
+    const names = yield* Diagnosis.aggregates({ prefix })
+    const chosen = aggregate ?? names[0]
+    const list = html`<p>${
+      names.map((name) =>
+        html`<a href="${link("/", { aggregate: name })}">${name === chosen ? html`<b>${name}</b>` : name}</a> `
+      )
+    }</p>`
+    if (chosen === undefined) return page("Streams", html`<p>The database has no events.</p>`)
+    const found = yield* store.streams({ aggregate: chosen, after, limit })
+    const rows = found.map(({ id, version }) => [
+      html`<a href="${link("/stream", { aggregate: chosen, id })}">${id}</a>`,
+      version
+    ])
+    const last = found.at(-1)
+    const more = last === undefined || found.length < limit
+      ? none
+      : html`<p><a href="${link("/", { aggregate: chosen, after: last.id })}">more</a></p>`
+    return page("Streams", html`${list}${table([chosen, "version"], rows)}${more}`)
+  })
+
+/** A stream with the state after each event, and what the event changed. */
+export const stream = (id: StreamId.StreamId, looking: Looking | undefined, fromVersion: number) =>
+  Effect.gen(function*() {
+    const steps = yield* Timeline.steps(id, looking, { fromVersion, limit })
+    const earlier = fromVersion > 1
+      ? html`<a href="${link("/stream", { ...id, from: Math.max(1, fromVersion - limit) })}">earlier events</a> `
+      : none
+    const later = steps.length === limit
+      ? html`<a href="${link("/stream", { ...id, from: fromVersion + limit })}">later events</a>`
+      : none
+    const head = ["version", "event", ...looking === undefined ? [] : ["what it changed", "state after it"]]
+    const hint = looking === undefined
+      ? html`<p class="quiet">For states, start the inspector with a --module that exports ${id.aggregate}.</p>`
+      : html`<p>Snapshot: ${yield* snapshot(looking, id)}</p>`
+    return page(
+      streamText(id),
+      html`${hint}${table(head, steps.map((step) => row(step, looking !== undefined)))}<p>${earlier}${later}</p>`
+    )
+  })
+
+const row = ({ changes, event, problem, state }: Timeline.Step, isFolded: boolean): ReadonlyArray<Html> => [
+  html`${event.version}`,
+  html`<b>${event.type}</b> <span class="quiet">${DateTime.formatIso(event.time)}</span>
+<pre>${json(event.payload)}</pre><details><summary class="quiet">metadata</summary>
+<pre>${json({ id: event.id, position: event.position, ...event.metadata })}</pre></details>`,
+  ...!isFolded ? [] : [
+    html`${problem === undefined ? none : html`<span class="bad">${problem}</span>`}${
+      (changes ?? []).map(({ left, path, right }) => html`<pre>${path} <del>${left}</del> <ins>${right}</ins></pre>`)
+    }`,
+    html`<pre>${state === undefined ? "" : json(state)}</pre>`
+  ]
+]
+
+/** The proof of the snapshot: the state by it, compared with a full replay. */
+const snapshot = (looking: Looking, { id }: StreamId.StreamId) =>
+  Effect.map(Effect.either(looking.verify(id, false)), (verified) => {
+    if (Either.isLeft(verified)) return html`<span class="bad">${verified.left.message}</span>`
+    const found = verified.right
+    switch (found._tag) {
+      case "Verified":
+        return html`<span class="good">version ${found.snapshotVersion}, equal to a full replay</span>`
+      case "Refuted":
+        return html`<span class="bad">version ${found.snapshotVersion} differs from a full replay at ${
+          found.differences.map(({ path }) => path).join(", ")
+        }</span>`
+      case "NoSnapshot":
+        return html`<span class="quiet">none is used</span>`
+    }
+  })
+
+const json = (value: unknown): string => JSON.stringify(value, null, 1) ?? ""
+
+/** Projections and subscriptions, with their lag in the last minutes. */
+export const subscriptions = (history: Lag.History) =>
+  Effect.map(Projections.status(), (all) => {
+    const rows = all.map((status) => [
+      html`<b>${status.name}</b> ${status.version} <span class="quiet">${
+        status.active ? "active" : "not active"
+      }</span>`,
+      status.progress.remaining,
+      chart(history.get(Lag.keyOf(status)) ?? []),
+      status.parked,
+      status.partitions.map(({ index, of, owner, stopped }) =>
+        html`<div>${index + 1}/${of} ${
+          Option.match(stopped, {
+            onNone: () => Option.match(owner, { onNone: () => html`<span class="bad">no owner</span>`, onSome: owned }),
+            onSome: ({ reason }) => html`<span class="bad">stopped: ${reason}</span>`
+          })
+        }</div>`
+      )
+    ])
+    return page(
+      "Subscriptions",
+      rows.length === 0
+        ? html`<p>There are none.</p>`
+        : table(["name", "events behind", "in the last minutes", "parked", "partitions"], rows),
+      5
+    )
+  })
+
+const owned = (owner: string): Html => html`<span class="good">${owner}</span>`
+
+const width = 240
+const height = 40
+
+/** A line of the events that were left, over time. */
+const chart = (looks: ReadonlyArray<Lag.Look>): Html => {
+  const [first] = looks
+  const last = looks.at(-1)
+  if (first === undefined || last === undefined) return none
+  const most = Math.max(1, ...looks.map(({ remaining }) => remaining))
+  const span = Math.max(1, last.time - first.time)
+  const points = looks.map(({ remaining, time }) =>
+    `${(width * (time - first.time) / span).toFixed(1)},${(height - (height - 2) * remaining / most - 1).toFixed(1)}`
+  )
+  return html`<svg width="${width}" height="${height}" role="img" aria-label="at most ${most} events behind">
+<polyline fill="none" stroke="#0b5cad" stroke-width="1.5" points="${points.join(" ")}"/></svg>`
+}

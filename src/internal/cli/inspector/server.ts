@@ -1,0 +1,100 @@
+// Serves the pages of the inspector to the browser of this machine, and to no one else.
+//
+// The server listens on the loopback interface. The address that it prints has a random token, which the first visit
+// turns into a cookie. A request for another host name is refused, so that a page of another site cannot reach it by a
+// name that leads here. Only GET is answered, the pages have no script, and nothing may embed or keep them.
+import * as HttpRouter from "@effect/platform/HttpRouter"
+import * as HttpServer from "@effect/platform/HttpServer"
+import type { RouteNotFound } from "@effect/platform/HttpServerError"
+import * as HttpServerRequest from "@effect/platform/HttpServerRequest"
+import * as HttpServerResponse from "@effect/platform/HttpServerResponse"
+import * as Effect from "effect/Effect"
+import { randomBytes, timingSafeEqual } from "node:crypto"
+import { streamProblem } from "../../streamProblem.js"
+import type * as Module from "../module.js"
+import * as Repository from "../repository.js"
+import { html, page } from "./html.js"
+import * as Lag from "./lag.js"
+import * as Pages from "./pages.js"
+
+const cookie = "effect-eventsourcing"
+
+const headers = {
+  "cache-control": "no-store",
+  "content-security-policy": "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'; base-uri 'none'",
+  "referrer-policy": "no-referrer",
+  "x-content-type-options": "nosniff"
+}
+
+const respond = (text: string, status = 200): HttpServerResponse.HttpServerResponse =>
+  HttpServerResponse.text(text, { status, contentType: "text/html; charset=utf-8", headers })
+
+/** Serves until the scope closes, and gives the address with the token. */
+export const serve = (prefix: string, aggregates: ReadonlyMap<string, Module.Unknown>) =>
+  Effect.gen(function*() {
+    const token = randomBytes(24).toString("base64url")
+    const history = yield* Lag.watch
+    const looking = new Map<string, Repository.Looking>()
+    for (const [name, aggregate] of aggregates) looking.set(name, yield* Repository.make(aggregate))
+    const server = yield* HttpServer.HttpServer
+    if (server.address._tag !== "TcpAddress") return yield* Effect.die("the server has no port")
+    const host = `127.0.0.1:${server.address.port}`
+    yield* HttpServer.serveEffect(guard({ host, token }, router(prefix, looking, history)))
+    return `http://${host}/?token=${token}`
+  })
+
+const router = (prefix: string, looking: ReadonlyMap<string, Repository.Looking>, history: Lag.History) =>
+  HttpRouter.empty.pipe(
+    HttpRouter.get("/", answer((query) => Pages.streams(prefix, query("aggregate"), query("after")))),
+    HttpRouter.get(
+      "/stream",
+      answer((query) => {
+        const stream = { aggregate: query("aggregate") ?? "", id: query("id") ?? "" }
+        const from = Number(query("from") ?? "1")
+        return streamProblem(stream) === undefined && Number.isSafeInteger(from) && from > 0
+          ? Pages.stream(stream, looking.get(stream.aggregate), from)
+          : Effect.succeed(page("No such stream", html`<p>The address names no stream.</p>`))
+      })
+    ),
+    HttpRouter.get("/subscriptions", answer(() => Pages.subscriptions(history)))
+  )
+
+/** A page that fails shows the message. */
+const answer = <E extends { readonly message: string }, R>(
+  make: (query: (name: string) => string | undefined) => Effect.Effect<string, E, R>
+) =>
+  Effect.flatMap(HttpServerRequest.HttpServerRequest, ({ url }) => {
+    const params = new URL(url, "http://127.0.0.1").searchParams
+    return Effect.match(make((name) => params.get(name) ?? undefined), {
+      onFailure: ({ message }) => respond(page("The page cannot be shown", html`<p class="bad">${message}</p>`), 500),
+      onSuccess: (text) => respond(text)
+    })
+  })
+
+const guard = <R>(
+  { host, token }: { readonly host: string; readonly token: string },
+  pages: Effect.Effect<HttpServerResponse.HttpServerResponse, RouteNotFound, R>
+) =>
+  Effect.gen(function*() {
+    const request = yield* HttpServerRequest.HttpServerRequest
+    if (request.headers.host !== host) return respond("this host is not the inspector", 403)
+    if (request.method !== "GET") return respond("the inspector only reads", 405)
+    const url = new URL(request.url, `http://${host}`)
+    const given = url.searchParams.get("token")
+    if (given !== null && isEqual(given, token)) {
+      url.searchParams.delete("token")
+      return HttpServerResponse.redirect(`${url.pathname}${url.search}`, {
+        headers: { ...headers, "set-cookie": `${cookie}=${token}; HttpOnly; SameSite=Strict; Path=/` }
+      })
+    }
+    return isEqual(request.cookies[cookie] ?? "", token)
+      ? yield* pages
+      : respond("open the address that the command has printed: it has the token", 401)
+  }).pipe(
+    Effect.catchTag("RouteNotFound", () => Effect.succeed(respond("there is no such page", 404)))
+  )
+
+const isEqual = (given: string, token: string): boolean => {
+  const [left, right] = [Buffer.from(given), Buffer.from(token)]
+  return left.length === right.length && timingSafeEqual(left, right)
+}
