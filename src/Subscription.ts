@@ -101,8 +101,9 @@ export const make = <const Sources extends ReadonlyArray<Definition.Source>, Err
   /** The aggregates whose events are handled, or some of their events, see `Projection.only`. */
   readonly on: Sources
   /**
-   * Where the subscription begins when it is registered first: at the first event of the store, or after the events that
-   * are stored already. Later it continues at its checkpoint.
+   * Where the subscription begins when it is registered first: at the first event of the store, or at the end of the feed.
+   * An event whose transaction is open then is handled, and so is one that the feed does not show yet because of another
+   * open transaction. Later the subscription continues at its checkpoint.
    */
   readonly from: "start" | "now"
   readonly handle: (event: Definition.Of<Sources[number]>) => Effect.Effect<unknown, Err, R>

@@ -9,7 +9,7 @@ import { pgClient } from "../utils/postgres.js"
 import { connection, database } from "./setup.js"
 
 const storeOn = (url: string) =>
-  Layer.provideMerge(SqlCheckpointStore.layer, Layer.fresh(pgClient(url, { maxConnections: 4 })))
+  Layer.fresh(Layer.provideMerge(SqlCheckpointStore.layer, pgClient(url, { maxConnections: 4 })))
 
 const stores = Layer.provideMerge(SqlCheckpointStore.layer, postgresTemporaryDatabase)
 
@@ -139,6 +139,46 @@ describe("a long batch", () => {
       yield* Fiber.join(long)
       yield* Fiber.join(waiting)
     }).pipe(Effect.provide(stores)))
+})
+
+describe("a transaction on one projection", () => {
+  it.scopedLive("keeps no operator of another one waiting, and no other version", () =>
+    Effect.gen(function*() {
+      const url = yield* migratedDatabase
+      yield* Effect.gen(function*() {
+        const store = yield* CheckpointStore.CheckpointStore
+        const sql = yield* SqlClient.SqlClient
+        yield* register()
+        for (const other of [{ ...key, name: "a" }, { ...key, name: "z" }, { ...key, version: 2 }]) {
+          yield* store.register({ ...other, kind: "Projection", definition: "Account", partitions: 3, from: at(0) })
+        }
+        const parked = {
+          position: at(1),
+          eventId: "e",
+          stream: "s",
+          reason: "planned",
+          kind: "Poison",
+          time: 0
+        } as const
+        yield* store.park(key, [parked])
+        const holder = yield* connection(url)
+        yield* Effect.promise(() =>
+          holder.query(
+            `BEGIN;
+SELECT FROM eventsourcing_subscriptions WHERE name <> 'balances' OR version > 1 FOR UPDATE;
+SELECT FROM eventsourcing_checkpoints WHERE name <> 'balances' OR version > 1 FOR UPDATE`
+          )
+        )
+        // one who waits for a lock fails
+        const operator = <A, E>(operation: Effect.Effect<A, E>) =>
+          SqlStores.transaction(Effect.zipRight(sql`SET LOCAL lock_timeout = '1s'`, operation)).pipe(
+            Effect.timeout("20 seconds")
+          )
+        assert.strictEqual(yield* operator(store.resume(key)), 0)
+        assert.deepStrictEqual(yield* operator(store.unpark(key, [at(1)], Effect.void)), Option.some(undefined))
+        assert.isTrue(yield* operator(store.remove(key, { active: true })))
+      }).pipe(Effect.provide(storeOn(url)))
+    }))
 })
 
 describe("a batch on PostgreSQL", () => {

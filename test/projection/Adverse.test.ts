@@ -2,7 +2,7 @@
 // is handled twice.
 import { SqlClient } from "@effect/sql"
 import type { SqlError } from "@effect/sql/SqlError"
-import { assert, describe } from "@effect/vitest"
+import { assert, describe, it } from "@effect/vitest"
 import { Deferred, Effect, Exit, Fiber, Layer, Option, Ref, Schedule, Scope, Stream } from "effect"
 import {
   CheckpointStore,
@@ -15,7 +15,9 @@ import {
   Subscription
 } from "effect-eventsourcing"
 import { Account, deposit, id, open, stream } from "../fixtures/Account.js"
-import { onBoth } from "./databases.js"
+import { migratedDatabase } from "../utils/backends.js"
+import { pgClient } from "../utils/postgres.js"
+import { onBoth, processOn } from "./databases.js"
 import { append } from "./fixture.js"
 
 const key = { name: "log", version: 1 }
@@ -285,4 +287,35 @@ describe("a subscription that begins now", () => {
       assert.deepStrictEqual((yield* Ref.get(begun)).filter((id) => !known.has(id)), [])
     })
   )
+
+  it.scopedLive("has what is open at that time, and what was stored behind it, in the order of the feed (PostgreSQL)", () =>
+    Effect.gen(function*() {
+      const url = yield* migratedDatabase
+      const sent = yield* Ref.make<ReadonlyArray<string>>([])
+      const mails = Subscription.make({
+        name: "log",
+        on: [Account],
+        from: "now",
+        handle: ({ aggregateId }) => Ref.update(sent, (all) => [...all, aggregateId])
+      })
+      yield* Effect.gen(function*() {
+        const isOpen = yield* Deferred.make<void>()
+        const commits = yield* Deferred.make<void>()
+        yield* append("before", [1])
+        const holding = yield* Effect.fork(SqlStores.transaction(
+          append("open", [1]).pipe(
+            Effect.zipLeft(Deferred.succeed(isOpen, undefined)),
+            Effect.zipLeft(Deferred.await(commits))
+          )
+        ))
+        yield* Deferred.await(isOpen)
+        // no reader sees this one yet: the open one may be before it
+        yield* append("behind", [1])
+        yield* Layer.build(Subscription.layer(mails, options))
+        yield* Deferred.succeed(commits, undefined)
+        yield* Fiber.join(holding)
+        yield* caughtUp(yield* append("after", [1]))
+        assert.deepStrictEqual(yield* Ref.get(sent), ["open", "behind", "after"])
+      }).pipe(Effect.provide(processOn(pgClient(url))))
+    }))
 })

@@ -76,6 +76,77 @@ describe("the wake-up of PostgreSQL", () => {
     20_000
   )
 
+  it.scopedLive("stands a flood of notifications: a reader does not look once for each, and misses no event", () =>
+    Effect.gen(function*() {
+      const url = yield* migratedDatabase
+      const notifications = 20_000
+      let received = 0
+      const client = (): Wakeup.Client => {
+        const client = new pg.Client({ connectionString: url })
+        client.on("notification", () => received += 1)
+        return {
+          connect: () => client.connect(),
+          // a channel of the program's on the same connection
+          query: (text, values) => client.query(text.startsWith("LISTEN") ? `${text}; LISTEN other` : text, values),
+          end: () => client.end(),
+          on: (event: string, listener: (message: never) => void) => client.on(event as never, listener as never)
+        }
+      }
+      const stores = yield* Layer.build(Layer.fresh(
+        Layer.provideMerge(
+          Wakeup.layerPostgres({ client }),
+          Layer.provide(SqlStores.layer, pgClient(url))
+        )
+      ))
+      const writing = yield* processOn(url)
+      const admin = yield* connection(url)
+      let looks = 0
+      const handled: Array<string> = []
+      const projection = Projection.make({
+        name: "all",
+        on: [Account],
+        handle: (events) => Effect.sync(() => void handled.push(...events.map(({ aggregateId }) => aggregateId)))
+      })
+      yield* Effect.flatMap(
+        EventStore.EventStore,
+        (store) =>
+          Layer.build(Projection.layer(projection, { maxDelay: "1 hour", lease: "1 hour" })).pipe(
+            Effect.provideService(EventStore.EventStore, {
+              ...store,
+              readPage: (options) => Effect.suspend(() => (looks += 1, store.readPage(options)))
+            })
+          )
+      ).pipe(Effect.provide(CheckpointStore.layerMemory), Effect.provide(stores))
+      // the connection is there
+      yield* eventually(Effect.map(Effect.provide(append("first", [1]), writing.context), () => handled.length > 0))
+      const flood = (channel: string) =>
+        Effect.promise(() =>
+          admin.query("SELECT pg_notify($1, 'flood ' || n) FROM generate_series(1, $2::int) AS n", [
+            channel,
+            notifications
+          ])
+        )
+      /** Waits until so many have arrived, and the reader does not look any more. */
+      const arrived = (count: number) =>
+        eventually(Effect.suspend(() => {
+          const before = looks
+          return Effect.map(Effect.sleep("100 millis"), () => received >= count && looks === before)
+        }))
+      const before = { looks, received }
+      yield* flood("other")
+      yield* arrived(before.received + notifications)
+      // hints of the processes themselves, and looks that were due
+      assert.isBelow(looks - before.looks, 100)
+      const accounts = Array.from({ length: 50 }, (_, n) => `account ${n}`)
+      const appends = Effect.forEach(accounts, (account) => Effect.provide(append(account, [1]), writing.context))
+      yield* Effect.all([flood("effect_eventsourcing"), appends], { concurrency: "unbounded" })
+      yield* arrived(before.received + 2 * notifications)
+      yield* eventually(Effect.sync(() => accounts.every((account) => handled.includes(account))))
+      assert.isBelow(looks - before.looks, notifications / 10)
+      assert.strictEqual(new Set(handled).size, accounts.length + 1)
+      assert.strictEqual(handled.filter((account) => account !== "first").length, accounts.length)
+    }))
+
   it.scopedLive("leaves readers to themselves while there is no server", () =>
     Effect.gen(function*() {
       const client = () => new pg.Client({ connectionString: "postgres://127.0.0.1:1/none" })
@@ -202,6 +273,48 @@ describe("the wake-up of SQLite", () => {
       const { awaitNext } = yield* reader.pipe(Effect.provide(reading), Effect.provide(wakeup))
       yield* Effect.provide(append("a", [1]), writing)
       yield* awaitNext
+    }))
+
+  it.scoped("watches the folder that its name leads to, when the folder was created again, or a link leads elsewhere", () =>
+    Effect.gen(function*() {
+      const parent = yield* temporaryFolder
+      const folder = path.join(parent, "data")
+      const filename = path.join(parent, "link", "bank.db")
+      const create = (folder: string) => {
+        fs.mkdirSync(folder)
+        fs.writeFileSync(path.join(folder, "bank.db"), "")
+      }
+      create(folder)
+      fs.symlinkSync(folder, path.join(parent, "link"))
+      let rings = 0
+      yield* Effect.flatMap(
+        EventStore.makeMemory,
+        (events) => Effect.flatMap(Wakeup.Wakeup, ({ subscribe }) => subscribe(events, () => rings += 1))
+      ).pipe(
+        Effect.provide(yield* Layer.build(Wakeup.layerSqlite({ filename })))
+      )
+      /** Changes the file until that rings. */
+      const isWatched = (folder: string) =>
+        Effect.suspend(() => {
+          const before = rings
+          return eventually(Effect.suspend(() => {
+            fs.appendFileSync(path.join(folder, "bank.db"), "x")
+            return Effect.as(TestClock.adjust("5 millis"), rings > before + 1)
+          }))
+        })
+      yield* isWatched(folder)
+      // the first one is kept under another name: its number must not be used again
+      fs.renameSync(folder, path.join(parent, "old"))
+      create(folder)
+      yield* TestClock.adjust("10 seconds")
+      yield* isWatched(folder)
+      const other = path.join(parent, "other")
+      create(other)
+      fs.unlinkSync(path.join(parent, "link"))
+      yield* TestClock.adjust("10 seconds")
+      fs.symlinkSync(other, path.join(parent, "link"))
+      yield* TestClock.adjust("10 seconds")
+      yield* isWatched(other)
     }))
 
   it.scopedLive("leaves readers to themselves while there is no file", () =>
