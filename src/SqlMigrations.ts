@@ -11,6 +11,7 @@ import type { SqlError } from "@effect/sql/SqlError"
 import * as Effect from "effect/Effect"
 import * as Schema from "effect/Schema"
 import { optionProblem } from "./internal/options.js"
+import * as Drop from "./internal/sql/drop.js"
 import * as Migrate from "./internal/sql/migrate.js"
 import { MigrationError, type Options } from "./internal/sql/migrate.js"
 import type { Migrations } from "./internal/sql/migrations.js"
@@ -45,6 +46,25 @@ export { MigrationError, type Options }
  */
 export const run: (options?: Options) => Effect.Effect<void, InvalidOption | MigrationError, SqlClient.SqlClient> =
   Migrate.run
+
+/**
+ * Removes the tables and functions of a prefix, with all of their data: those of a tenant that has left, for example. The
+ * prefix has no default. A schema in it is removed too if nothing else is in it. Programs that use the prefix must have
+ * ended. What is not there is not missed.
+ *
+ * @example
+ * ```ts
+ * import { SqlMigrations, Tenants } from "effect-eventsourcing"
+ *
+ * const leave = (tenant: string) => SqlMigrations.drop({ prefix: Tenants.prefixOf(tenant) })
+ * ```
+ *
+ * @since 0.1.0
+ * @category running
+ */
+export const drop: (options: {
+  readonly prefix: string
+}) => Effect.Effect<void, InvalidOption | MigrationError, SqlClient.SqlClient> = Drop.drop
 
 /**
  * Makes the positions of new events come after those that readers hold, in a restored database.

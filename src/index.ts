@@ -45,6 +45,8 @@ export * as StreamId from "./StreamId.js"
 /** @since 0.1.0 */
 export * as Subscription from "./Subscription.js"
 /** @since 0.1.0 */
+export * as Tenants from "./Tenants.js"
+/** @since 0.1.0 */
 export * as Versions from "./Versions.js"
 /** @since 0.1.0 */
 export * as Wakeup from "./Wakeup.js"

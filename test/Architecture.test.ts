@@ -34,6 +34,7 @@ const rooms: Readonly<Record<string, ReadonlyArray<string>>> = {
   cli: ["leaf", "schema", "store", "sql", "Projections", "Repository", "Sqlite", "SqlStores", ...models],
   cluster: ["leaf", "schema", "repository", "Repository", ...models],
   sql: ["leaf", "schema", "store", "projection", ...models],
+  tenants: [],
   laws: ["leaf", "schema", "repository", ...models],
   testing: ["leaf", ...models]
 }
