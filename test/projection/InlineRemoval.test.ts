@@ -1,8 +1,8 @@
 // A version that is removed while appends are open leaves nothing behind that a later version of its number would believe.
 import { SqlClient } from "@effect/sql"
 import { assert, describe, it } from "@effect/vitest"
-import { Deferred, Effect, Exit, Fiber, Schedule, Scope } from "effect"
-import { Projection, Projections } from "effect-eventsourcing"
+import { Context, Deferred, Effect, Exit, Fiber, Schedule, Scope } from "effect"
+import { CheckpointStore, Projection, Projections } from "effect-eventsourcing"
 import { Account } from "../fixtures/Account.js"
 import {
   append,
@@ -11,6 +11,7 @@ import {
   databases,
   isFoldOfFeed,
   Model,
+  type Process,
   process,
   start,
   write
@@ -33,10 +34,25 @@ const stopping = Projection.make({
     })
 })
 
-const isStopped = Effect.map(
+/** Stopped, and no process reports that it works for it. */
+const isLeft = Effect.map(
   Projections.status(key.name),
-  (all) => all.some(({ partitions, version }) => version === 2 && partitions[0].stopped._tag === "Some")
+  (all) =>
+    all.some(({ members, partitions, version }) =>
+      version === 2 && partitions[0].stopped._tag === "Some" && members === 0
+    )
 )
+
+/** A process of which the part that reports freezes as soon as its partition has stopped. */
+const freezing = (process: Process): Process => {
+  const store = Context.get(process, CheckpointStore.CheckpointStore)
+  let isFrozen = false
+  return Context.add(process, CheckpointStore.CheckpointStore, {
+    ...store,
+    attend: (...args) => Effect.suspend(() => isFrozen ? Effect.never : store.attend(...args)),
+    stop: (...args) => Effect.zipRight(Effect.sync(() => isFrozen = true), store.stop(...args))
+  })
+}
 
 // SQLite has one writer: nothing is removed while an append is open
 describe("a version that is removed on PostgreSQL", () => {
@@ -52,9 +68,9 @@ describe("a version that is removed on PostgreSQL", () => {
           yield* start(operator, active, options)
           yield* Effect.provide(append("poison"), operator)
           const scope = yield* Scope.make()
-          yield* Scope.extend(start(writer, stopping, { ...options, inline: true }), scope)
+          yield* Scope.extend(start(freezing(writer), stopping, { ...options, inline: true }), scope)
           yield* Effect.provide(
-            Effect.repeat(isStopped, { until: (stopped) => stopped, schedule: Schedule.spaced("10 millis") }),
+            Effect.repeat(isLeft, { until: (isLeft) => isLeft, schedule: Schedule.spaced("10 millis") }),
             writer
           )
           const opened = yield* Deferred.make<void>()
