@@ -1,13 +1,15 @@
-// sends commands to the entities of a cluster, and says of each what it asked for and what was answered
+// sends commands to the entities of a cluster, and says of each what it asked for and what was answered; one in ten goes
+// to a plain repository beside the cluster, which makes the states of the entities old
 import { Cause, Effect, Exit, Layer, Logger, LogLevel, Option } from "effect"
+import { Repository, SqlStores } from "effect-eventsourcing"
 import { AggregateEntity } from "effect-eventsourcing/cluster"
 import { PCGRandom } from "effect/Utils"
 import * as fs from "node:fs"
 import * as readline from "node:readline"
-import { type Account, deposit, id, open, withdraw } from "../../cluster/fixture.js"
+import { Account, deposit, id, open, withdraw } from "../../cluster/fixture.js"
 import { pgClient } from "../../utils/postgres.js"
 import type { Answer, ClientOrders, Command, Said } from "./protocol.js"
-import { clientOf, entityOf, timeout } from "./settings.js"
+import { clientOf, entityOf, storesPrefix, timeout } from "./settings.js"
 
 const orders: ClientOrders = JSON.parse(process.argv[2])
 
@@ -36,7 +38,8 @@ const chosenCommands = (): ReadonlyArray<Command> => {
 const toCommand = (command: Command) =>
   command._tag === "Open" ? open : command._tag === "Deposit" ? deposit(command.amount) : withdraw(command.amount)
 
-type Entities = AggregateEntity.Client<typeof Account>
+/** What a repository and a client of entities have in common. */
+type Entities = Pick<AggregateEntity.Client<typeof Account>, "executeAll" | "load">
 
 type Failed =
   | Effect.Effect.Error<ReturnType<Entities["executeAll"]>>
@@ -111,6 +114,7 @@ const program = Effect.gen(function*() {
     timeout,
     attemptTimeout: orders.settings.attemptTimeout
   })
+  const plain: Entities = yield* Repository.make(Account)
   const sweep = Effect.forEach(all, (account) => ask(entities, account, []), {
     concurrency: orders.fibers,
     discard: true
@@ -135,7 +139,7 @@ const program = Effect.gen(function*() {
       Effect.suspend(() => {
         const account = unopened.pop()
         return account === undefined
-          ? ask(entities, chosenId(), chosenCommands())
+          ? ask(below(10) === 0 ? plain : entities, chosenId(), chosenCommands())
           : ask(entities, account, [{ _tag: "Open" }])
       }),
       Effect.sync(() => {
@@ -153,7 +157,13 @@ const program = Effect.gen(function*() {
 
 Effect.runFork(
   program.pipe(
-    Effect.provide(Layer.provide(clientOf(orders.settings), pgClient(orders.database, { maxConnections: 4 }))),
+    Effect.scoped,
+    Effect.provide(
+      Layer.provide(
+        Layer.merge(clientOf(orders.settings), SqlStores.layerWith(storesPrefix)),
+        pgClient(orders.database, { maxConnections: 6 })
+      )
+    ),
     Effect.tapErrorCause((cause) => Effect.sync(() => say({ _tag: "Bad", problem: Cause.pretty(cause) }))),
     Logger.withMinimumLogLevel(process.env.CRASH_LOG === undefined ? LogLevel.None : LogLevel.Warning)
   )

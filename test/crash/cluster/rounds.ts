@@ -166,7 +166,9 @@ const terminated = async (cluster: Cluster, place: Place) => {
   const counts = child.exitCode === null && child.signalCode === null
   if (!counts) cluster.problems.push(`a runner ended by itself: ${place.runner!.errors()}`)
   child.kill("SIGTERM")
-  await within(60_000, "a runner ends after SIGTERM", exited)
+  await within(60_000, "a runner ends after SIGTERM", exited).catch((error) => {
+    throw new Error(`${String(error)} ${place.runner?.errors()}`)
+  })
   await startAgain(cluster, place)
   return counts
 }
