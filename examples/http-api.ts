@@ -104,6 +104,7 @@ const accounts = HttpApiGroup.make("accounts")
       .addError(Outdated)
   )
   .addError(HttpApiError.BadRequest)
+  .addError(HttpApiError.Gone)
   .addError(TryAgain)
   .addError(HttpApiError.InternalServerError)
 
@@ -128,7 +129,8 @@ const ofLoad = {
   HistoryGap: fault,
   HistoryRewritten: () => Effect.fail(new TryAgain({ mayHaveHappened: false })),
   IdEncodeError: badRequest,
-  ReplayTooLong: () => Effect.fail(new TryAgain({ mayHaveHappened: false }))
+  ReplayTooLong: () => Effect.fail(new TryAgain({ mayHaveHappened: false })),
+  StreamDeleted: () => Effect.fail(new HttpApiError.Gone())
 }
 
 const ofExecute = {

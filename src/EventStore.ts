@@ -22,6 +22,7 @@ import {
   EventStoreError,
   HistoryGap,
   InlineProjectionError,
+  StreamDeleted,
   VersionConflict
 } from "./internal/store/eventErrors.js"
 import * as Input from "./internal/store/eventInput.js"
@@ -40,8 +41,11 @@ import type {
 } from "./internal/store/importModel.js"
 import * as Inline from "./internal/store/inline.js"
 import type { Appended, InlineDriver, InlineHandler, InlineSeam } from "./internal/store/inline.js"
+import * as Life from "./internal/store/life.js"
+import type { LifeDriver, LifeSeam } from "./internal/store/life.js"
 import * as Listeners from "./internal/store/listeners.js"
 import * as Memory from "./internal/store/memory.js"
+import type { ReadEventsOptions, ReadOptions } from "./internal/store/readModel.js"
 import type {
   ReaderOptions,
   ReplaySeam,
@@ -80,12 +84,16 @@ export class EventStore extends Context.Tag("effect-eventsourcing/EventStore")<E
    * An append may be repeated after a lost acknowledgement. If the stream already holds these event ids in this order,
    * the append succeeds with their original versions. If an exact version is expected, the stored events must follow it
    * directly. Inline projections handle the events in its transaction. An append of no events only checks the version.
+   * A stream that was deleted takes no events. The types `$deleted`, `$rewritten` and `$truncated` are reserved.
    */
   readonly append: (
     stream: StreamId.StreamId,
     events: ReadonlyArray<Event.ProposedEvent>,
     options: { readonly expectedVersion: ExpectedVersion.ExpectedVersion }
-  ) => Effect.Effect<AppendResult, VersionConflict | DuplicateEventId | EventStoreError | InlineProjectionError>
+  ) => Effect.Effect<
+    AppendResult,
+    VersionConflict | DuplicateEventId | StreamDeleted | EventStoreError | InlineProjectionError
+  >
 
   /** Reads the events of a stream in order, or backwards, page by page, as the consumer asks for more. */
   readonly read: (
@@ -163,48 +171,11 @@ export class EventStore extends Context.Tag("effect-eventsourcing/EventStore")<E
   readonly import: <E, R>(
     events: Stream.Stream<ImportedEvent, E, R>,
     options?: ImportOptions
-  ) => Stream.Stream<ImportProgress, E | VersionConflict | DuplicateEventId | EventStoreError, R>
+  ) => Stream.Stream<ImportProgress, E | VersionConflict | DuplicateEventId | StreamDeleted | EventStoreError, R>
 
-  /** Holds the operations that only repositories use. */
+  /** Holds the operations that only repositories and `Streams` use. */
   readonly replay: ReplaySeam
 }>() {}
-
-/**
- * The events of a stream that a reader wants, and their order.
- *
- * @since 0.1.0
- * @category models
- */
-export interface ReadRange {
-  /** The first version to read. Default 1. */
-  readonly fromVersion?: number | undefined
-  /** The last version to read. Default: up to the end. */
-  readonly toVersion?: number | undefined
-  /** Reads the newest event first, and ends at `fromVersion`. Default false. */
-  readonly reverse?: boolean | undefined
-}
-
-/**
- * The options of `read`.
- *
- * @since 0.1.0
- * @category models
- */
-export interface ReadOptions extends ReadRange {
-  /** The number of events in a page. Default 1,000. A page has at most 4,000, and at most about 16 MB or one event. */
-  readonly pageSize?: number | undefined
-}
-
-/**
- * The options of `readEvents`.
- *
- * @since 0.1.0
- * @category models
- */
-export interface ReadEventsOptions extends ReadRange {
-  /** The maximal number of events. If the result has as many, more may follow. */
-  readonly limit: number
-}
 
 export type {
   Appended,
@@ -217,12 +188,16 @@ export type {
   InlineDriver,
   InlineHandler,
   InlineSeam,
+  LifeDriver,
+  LifeSeam,
   ReaderOptions,
   ReplaySeam,
   SharedDatabase,
   SnapshotReader,
   TailEvent
 }
+
+export type { ReadEventsOptions, ReadOptions, ReadRange } from "./internal/store/readModel.js"
 
 export type { AppendResult } from "./internal/store/appendResult.js"
 export type { Counted, CountOptions } from "./internal/store/countAfter.js"
@@ -240,7 +215,15 @@ export type {
   StreamsOptions
 } from "./internal/store/feedModel.js"
 
-export { DuplicateEventId, EventDecodeError, EventStoreError, HistoryGap, InlineProjectionError, VersionConflict }
+export {
+  DuplicateEventId,
+  EventDecodeError,
+  EventStoreError,
+  HistoryGap,
+  InlineProjectionError,
+  StreamDeleted,
+  VersionConflict
+}
 
 /**
  * The interface of a driver, which stores payloads as text. {@link makeEncoded} adds validation, encoding and paging.
@@ -258,7 +241,7 @@ export interface Encoded {
      * clock instead.
      */
     readonly time: number
-  }) => Effect.Effect<AppendResult, VersionConflict | DuplicateEventId | EventStoreError>
+  }) => Effect.Effect<AppendResult, VersionConflict | DuplicateEventId | StreamDeleted | EventStoreError>
   /** Reads a page of a stream. It may end before its limit, to bound its length, if its last event is `continued`. */
   readonly read: (options: {
     readonly stream: StreamId.StreamId
@@ -283,6 +266,8 @@ export interface Encoded {
   readonly attempt?: ReplaySeam["attempt"] | undefined
   /** Needed for inline projections. */
   readonly inline?: InlineDriver | undefined
+  /** Needed for `Streams`. */
+  readonly life?: LifeDriver | undefined
 }
 
 /**
@@ -374,7 +359,8 @@ export const makeEncoded = (driver: Encoded): EventStore["Type"] => {
       inTransaction: driver.inTransaction,
       attempt: driver.attempt ?? Effect.exit,
       onAppend: listeners.add,
-      inline: inline.seam
+      inline: inline.seam,
+      life: Life.make(driver, listeners)
     }
   })
 }

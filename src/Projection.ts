@@ -12,6 +12,7 @@ import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import type { CheckpointStore } from "./CheckpointStore.js"
 import type { EventStore } from "./EventStore.js"
+import type { Deleted } from "./internal/markers.js"
 import { booleanProblem, isRecord } from "./internal/options.js"
 import * as Definition from "./internal/projection/definition.js"
 import * as Handlers from "./internal/projection/handlers.js"
@@ -67,9 +68,11 @@ export interface Options extends CommonOptions {
   readonly inline?: boolean | undefined
 }
 
+export type { Deleted, Marker } from "./internal/markers.js"
 export type {
   AnySelectable,
   Item,
+  Marked,
   Of,
   Only,
   Reading,
@@ -227,6 +230,50 @@ export const only: <A extends Definition.AnySelectable, const Tag extends Defini
   aggregate: A,
   tags: ReadonlyArray<Tag>
 ) => Definition.Only<A, Tag> = Definition.only
+
+/**
+ * Selects the ends of the streams of an aggregate that were deleted by `Streams.delete`. The handler gets such an end as
+ * an event with the tag `$deleted`, in order with the other events.
+ *
+ * @example
+ * ```ts
+ * import { SqlClient } from "@effect/sql"
+ * import { Effect, Either, Schema } from "effect"
+ * import { Aggregate, Projection } from "effect-eventsourcing"
+ *
+ * const Account = Aggregate.make({
+ *   name: "Account",
+ *   id: Schema.NonEmptyString,
+ *   state: Schema.Int,
+ *   event: Schema.TaggedStruct("Deposited", { amount: Schema.Int }),
+ *   command: Schema.TaggedStruct("Deposit", { amount: Schema.Int }),
+ *   initial: () => 0,
+ *   evolve: (state, { amount }) => state + amount,
+ *   decide: (_, { amount }) => Either.right([{ _tag: "Deposited", amount }])
+ * })
+ *
+ * const Balances = Projection.makeByTag({
+ *   name: "balances",
+ *   on: [Account, Projection.deleted(Account)],
+ *   handlers: {
+ *     Account: {
+ *       Deposited: ({ aggregateId, event }) =>
+ *         Effect.flatMap(SqlClient.SqlClient, (sql) =>
+ *           sql`INSERT INTO balances VALUES (${aggregateId}, ${event.amount})
+ *             ON CONFLICT (account) DO UPDATE SET balance = balances.balance + excluded.balance`),
+ *       $deleted: ({ aggregateId }) =>
+ *         Effect.flatMap(SqlClient.SqlClient, (sql) => sql`DELETE FROM balances WHERE account = ${aggregateId}`)
+ *     }
+ *   }
+ * })
+ * ```
+ *
+ * @since 0.1.0
+ * @category constructors
+ */
+export const deleted: <A extends Definition.AnySelectable>(
+  aggregate: A
+) => Definition.Marked<A, Deleted> = Definition.deleted
 
 /**
  * Keeps a projection up to date while the layer is in use.

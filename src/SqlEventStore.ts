@@ -21,6 +21,7 @@ import { classify, eventStoreError } from "./internal/sql/failure.js"
 import * as Feed from "./internal/sql/feed.js"
 import * as Import from "./internal/sql/import.js"
 import * as InlineTransaction from "./internal/sql/inlineTransaction.js"
+import * as Life from "./internal/sql/life.js"
 import * as LoadGroups from "./internal/sql/loadGroups.js"
 import * as Loads from "./internal/sql/loads.js"
 import type { Names } from "./internal/sql/names.js"
@@ -144,7 +145,8 @@ export const make: (options?: Options) => Effect.Effect<
     },
     inTransaction,
     attempt: (effect) => Effect.mapError(swallow(effect), eventStoreError("read")),
-    inline: InlineTransaction.make(client)
+    inline: InlineTransaction.make(client),
+    life: Life.make(services)
   })
 })
 

@@ -21,9 +21,10 @@ import * as SqlCheckpointStore from "./SqlCheckpointStore.js"
 import * as SqlEventStore from "./SqlEventStore.js"
 import type * as SqlMigrations from "./SqlMigrations.js"
 import * as SqlSnapshotStore from "./SqlSnapshotStore.js"
+import * as Streams from "./Streams.js"
 
 /**
- * Provides the event store, the snapshot store and the checkpoint store with options.
+ * Provides the event store, the snapshot store, the checkpoint store and {@link Streams} with options.
  *
  * @example
  * ```ts
@@ -38,20 +39,18 @@ import * as SqlSnapshotStore from "./SqlSnapshotStore.js"
 export const layerWith = (
   options: SqlEventStore.Options
 ): Layer.Layer<
-  EventStore | SnapshotStore | CheckpointStore,
+  EventStore | SnapshotStore | CheckpointStore | Streams.Streams,
   InvalidOption | SqlMigrations.MigrationError,
   SqlClient.SqlClient
 > => {
   const { groupAppends: _, groupLoads: __, ...tables } = { ...options }
-  return Layer.mergeAll(
-    SqlEventStore.layerWith(options),
-    SqlSnapshotStore.layerWith(tables),
-    SqlCheckpointStore.layerWith(tables)
-  )
+  const stores = Layer.merge(SqlEventStore.layerWith(options), SqlSnapshotStore.layerWith(tables))
+  return Layer.merge(Layer.provideMerge(Streams.layer, stores), SqlCheckpointStore.layerWith(tables))
 }
 
 /**
- * Provides the event store, the snapshot store and the checkpoint store in tables that begin with `eventsourcing_`.
+ * Provides the event store, the snapshot store, the checkpoint store and {@link Streams} in tables that begin with
+ * `eventsourcing_`.
  *
  * @example
  * ```ts

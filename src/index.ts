@@ -43,6 +43,8 @@ export * as SqlStores from "./SqlStores.js"
 /** @since 0.1.0 */
 export * as StreamId from "./StreamId.js"
 /** @since 0.1.0 */
+export * as Streams from "./Streams.js"
+/** @since 0.1.0 */
 export * as Subscription from "./Subscription.js"
 /** @since 0.1.0 */
 export * as Tenants from "./Tenants.js"

@@ -21,7 +21,7 @@ const imports = new Map(
 /** The public modules that are models or service tags. */
 const models = [
   ...["Aggregate", "CheckpointStore", "Event", "EventStore", "ExpectedVersion", "InvalidOption", "Metrics", "Position"],
-  ...["Snapshot", "SnapshotPolicy", "SnapshotStore", "StreamId", "Versions", "Wakeup"]
+  ...["Snapshot", "SnapshotPolicy", "SnapshotStore", "StreamId", "Streams", "Versions", "Wakeup"]
 ]
 
 /** The rooms and public modules that each room may import. `leaf` stands for the files directly in src/internal. */

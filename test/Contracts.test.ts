@@ -1,7 +1,12 @@
 import type { SqlClient } from "@effect/sql"
 import { Clock, Effect, Layer } from "effect"
-import { CheckpointStore, Postgres, SqlCheckpointStore } from "effect-eventsourcing"
-import { CheckpointStoreContract, EventStoreContract, SnapshotStoreContract } from "effect-eventsourcing/testing"
+import { CheckpointStore, Postgres, SqlCheckpointStore, Streams } from "effect-eventsourcing"
+import {
+  CheckpointStoreContract,
+  EventStoreContract,
+  SnapshotStoreContract,
+  StreamsContract
+} from "effect-eventsourcing/testing"
 import { afterAll, describe, it } from "vitest"
 import {
   groupingStores,
@@ -36,6 +41,15 @@ if (everything) {
 
 for (const [name, client] of clients.filter(([name]) => everything || name !== "SQLite file")) {
   EventStoreContract.suite(runner, name, Layer.provideMerge(sqlStores, client), tamper)
+}
+
+for (const [name, layer] of kinds) StreamsContract.suite(runner, name, Layer.provideMerge(Streams.layer, layer))
+for (const [name, client] of clients.slice(1)) {
+  StreamsContract.suite(
+    runner,
+    `${name}, in groups`,
+    Streams.layer.pipe(Layer.provideMerge(groupingStores), Layer.provide(client))
+  )
 }
 
 // the time of the store in memory, which a case can let pass

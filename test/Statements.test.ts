@@ -152,7 +152,7 @@ describe("PostgreSQL, prepared", () => {
       yield* sql`SELECT ${1}::int AS one`
       const texts = yield* sql<{ name: string; statement: string }>`SELECT name, statement FROM pg_prepared_statements`
       assert.isTrue(texts.every(({ name }) => /^eventsourcing_[0-9a-f]{32}$/.test(name)))
-      assert.isTrue(texts.some(({ statement }) => statement.includes("eventsourcing_append_3")))
+      assert.isTrue(texts.some(({ statement }) => statement.includes("eventsourcing_append_4")))
       assert.isTrue(texts.some(({ statement }) => statement.includes("eventsourcing_load_3")))
       assert.isFalse(texts.some(({ statement }) => statement.includes("AS one")))
       assert.deepInclude(yield* accounts.load(id("a")), { version: 32, state: { open: true, balance: 31 } })

@@ -21,7 +21,8 @@ export const ofLoad = {
   HistoryGap: fault,
   HistoryRewritten: tryAgain(false),
   IdEncodeError: badRequest,
-  ReplayTooLong: tryAgain(false)
+  ReplayTooLong: tryAgain(false),
+  StreamDeleted: () => Effect.fail(new HttpApiError.Gone())
 }
 
 export const ofExecute = {

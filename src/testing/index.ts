@@ -23,4 +23,6 @@ export * as SnapshotStoreContract from "./SnapshotStoreContract.js"
 /** @since 0.1.0 */
 export * as SqlFaults from "./SqlFaults.js"
 /** @since 0.1.0 */
+export * as StreamsContract from "./StreamsContract.js"
+/** @since 0.1.0 */
 export * as RecordingStores from "./RecordingStores.js"

@@ -117,7 +117,9 @@ describe("migrations", () => {
           "append_1",
           "append_2",
           "append_3",
+          "append_4",
           "append_many_2",
+          "append_many_3",
           "load_1",
           "load_2",
           "load_3",
@@ -134,7 +136,7 @@ describe("migrations", () => {
       const older = yield* Effect.flip(SqlEventStore.make({ migrate: false }))
       assert.include(older.message, "older than this program")
       yield* SqlEventStore.make()
-      assert.lengthOf(yield* functions, 11)
+      assert.lengthOf(yield* functions, 13)
     }).pipe(Effect.provide(emptyDatabase)))
 
   it.effect("the documentation names the functions that a program calls", () =>

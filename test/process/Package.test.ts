@@ -126,7 +126,7 @@ const A = Aggregate.make({ name: "A", id: Schema.String, state: Schema.Int, even
 declare const repository: Repository.Repository<typeof A>
 type Equals<X, Y> = (<T>() => T extends X ? 1 : 2) extends (<T>() => T extends Y ? 1 : 2) ? true : false
 type LoadErrors = EventStore.EventDecodeError | EventStore.HistoryGap | EventStore.EventStoreError |
-  Repository.HistoryRewritten | Repository.IdEncodeError | Repository.ReplayTooLong
+  EventStore.StreamDeleted | Repository.HistoryRewritten | Repository.IdEncodeError | Repository.ReplayTooLong
 const execute = repository.execute("a", 1)
 export const executes: Equals<Effect.Effect.Error<typeof execute>, "TooMuch" | EventStore.VersionConflict |
   EventStore.InlineProjectionError | Repository.InvalidCommand | Repository.InvalidCommandId |

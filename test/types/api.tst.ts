@@ -134,6 +134,7 @@ describe("Repository", () => {
       | EventStore.EventDecodeError
       | EventStore.HistoryGap
       | EventStore.EventStoreError
+      | EventStore.StreamDeleted
       | Repository.EventEncodeError
       | Repository.HistoryRewritten
       | Repository.IdEncodeError
@@ -153,6 +154,7 @@ describe("Repository", () => {
       | EventStore.EventDecodeError
       | EventStore.HistoryGap
       | EventStore.EventStoreError
+      | EventStore.StreamDeleted
       | Repository.HistoryRewritten
       | Repository.IdEncodeError
       | Repository.ReplayTooLong
@@ -184,6 +186,7 @@ describe("Repository", () => {
       | EventStore.EventDecodeError
       | EventStore.HistoryGap
       | EventStore.EventStoreError
+      | EventStore.StreamDeleted
       | Repository.HistoryRewritten
       | Repository.IdEncodeError
     >()

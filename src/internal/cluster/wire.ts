@@ -153,6 +153,7 @@ const Failure = Schema.Union(
   EventStore.EventStoreError,
   EventStore.HistoryGap,
   EventStore.InlineProjectionError,
+  EventStore.StreamDeleted,
   EventStore.VersionConflict,
   Errors.EventEncodeError,
   Errors.HistoryRewritten,

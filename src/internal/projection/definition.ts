@@ -11,9 +11,11 @@ import type * as EventStore from "../../EventStore.js"
 import { InvalidOption } from "../../InvalidOption.js"
 import type * as Position from "../../Position.js"
 import { maxVersion } from "../constants.js"
+import * as Markers from "../markers.js"
+import type { Marker } from "../markers.js"
 import { tagsOf } from "../schema/tags.js"
 import type { EventDecodeError } from "../store/eventErrors.js"
-import { type Decodable, type DecodedEvent, decoder } from "../store/recorded.js"
+import { type Decodable, type DecodedEvent, decodeMarker, decoder } from "../store/recorded.js"
 import { streamText } from "../streamKey.js"
 import { keyProblem, quote } from "../text.js"
 import type { Linkable } from "../traceContext.js"
@@ -45,6 +47,18 @@ export interface Only<out A extends AnySelectable, out Tag extends string> {
 }
 
 /**
+ * The markers of the streams of an aggregate.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Marked<out A extends AnySelectable, out M extends Marker> {
+  readonly _tag: "Marked"
+  readonly aggregate: A
+  readonly marker: M["_tag"]
+}
+
+/**
  * Any aggregate, for constraints.
  *
  * @since 0.1.0
@@ -53,12 +67,12 @@ export interface Only<out A extends AnySelectable, out Tag extends string> {
 export type AnySelectable = Selectable<string, unknown, unknown>
 
 /**
- * What a projection or a subscription reads: an aggregate, or some of its events.
+ * What a projection or a subscription reads: an aggregate, some of its events, or the markers of its streams.
  *
  * @since 0.1.0
  * @category models
  */
-export type Source = AnySelectable | Only<AnySelectable, string>
+export type Source = AnySelectable | Only<AnySelectable, string> | Marked<AnySelectable, Marker>
 
 /**
  * The events of a source, in their envelopes. For a union of sources it is a union, which `aggregate` tells apart.
@@ -66,9 +80,11 @@ export type Source = AnySelectable | Only<AnySelectable, string>
  * @since 0.1.0
  * @category type helpers
  */
-export type Of<S extends Source> = S extends Only<infer A, infer Tag>
-  ? A extends Decodable<infer Name, infer Id, infer E> ? DecodedEvent<Name, Id, Extract<E, { readonly _tag: Tag }>>
-  : never
+export type Of<S extends Source> = S extends Marked<infer A, infer M>
+  ? A extends Decodable<infer Name, infer Id, infer _E> ? DecodedEvent<Name, Id, M> : never
+  : S extends Only<infer A, infer Tag>
+    ? A extends Decodable<infer Name, infer Id, infer E> ? DecodedEvent<Name, Id, Extract<E, { readonly _tag: Tag }>>
+    : never
   : S extends Decodable<infer Name, infer Id, infer E> ? DecodedEvent<Name, Id, E>
   : never
 
@@ -118,25 +134,32 @@ export const reading = <const Sources extends ReadonlyArray<Source>>(
   if (!Array.isArray(sources) || sources.length === 0) {
     throw refuse(subject, "on", quote(sources), "a list of aggregates, with at least one element")
   }
-  const selections = sources.map(selectionOf)
-  const decode = decoder(selections.map(({ aggregate }) => aggregate))
-  const wanted = new Map(selections.map(({ aggregate, tags }) => [aggregate.name, tags]))
+  const selections = selectionsOf(sources)
+  const decode = decoder(Array.from(selections.values(), ({ aggregate }) => aggregate))
   const isWanted = (event: DecodedEvent<string, unknown, unknown>): event is Of<Sources[number]> => {
-    const tags = wanted.get(event.aggregate)
-    return tags === undefined || tags.has(String(Reflect.get(Object(event.event), "_tag")))
+    const tags = selections.get(event.aggregate)?.tags
+    // a marker was decoded because it is wanted
+    return tags === undefined || Markers.isMarker(event.type) ||
+      tags.has(String(Reflect.get(Object(event.event), "_tag")))
+  }
+  const decodeMarked = (recorded: Event.RecordedEvent | Event.UnreadableEvent) => {
+    const selection = selections.get(recorded.stream.aggregate)
+    return selection?.markers.has(recorded.type) === true ? decodeMarker(selection.aggregate, recorded) : undefined
   }
   return {
-    aggregates: Array.from(wanted.keys()),
-    excludedTypes: selections.flatMap(({ aggregate: { event, name }, tags }) =>
-      tags === undefined ? [] : [{ aggregate: name, types: event.typesWithout(tags) }]
+    aggregates: Array.from(selections.keys()),
+    excludedTypes: Array.from(selections).flatMap(([name, { aggregate: { event }, markers, tags }]) =>
+      tags === undefined
+        ? []
+        : [{
+          aggregate: name,
+          types: [...event.typesWithout(tags), ...Markers.types.filter((type) => !markers.has(type))]
+        }]
     ),
-    text: Array.from(
-      wanted,
-      ([name, tags]) =>
-        tags === undefined ? quoted(name) : `${quoted(name)}: ${Array.from(tags).sort().map(quoted).join(", ")}`
-    ).sort().join("; "),
+    text: Array.from(selections, textOf).sort().join("; "),
     item: (recorded) => {
-      const decoded = decode(recorded)
+      const decoded = Markers.isMarker(recorded.type) ? decodeMarked(recorded) : decode(recorded)
+      if (decoded === undefined) return Option.none()
       if (Either.isLeft(decoded)) return Option.some(new ReadItem(recorded, Either.left(decoded.left)))
       const event = decoded.right
       return event._tag === "Event" && isWanted(event)
@@ -160,6 +183,13 @@ export const checkName = (subject: string, name: unknown, version: unknown): voi
 export const refuse = (subject: string, option: string, value: string, expected: string): InvalidOption =>
   new InvalidOption({ option: `${subject} ${option}`, value, expected })
 
+/** Selects the markers of deleted streams of an aggregate. */
+export const deleted = <A extends AnySelectable>(aggregate: A): Marked<A, Markers.Deleted> => ({
+  _tag: "Marked",
+  aggregate,
+  marker: Markers.deleted
+})
+
 /** Selects events of an aggregate by their tags. Throws `InvalidOption` if the aggregate has no such tag. */
 export const only = <A extends AnySelectable, Tag extends string>(
   aggregate: A,
@@ -181,8 +211,39 @@ export const only = <A extends AnySelectable, Tag extends string>(
 
 const quoted = (text: string): string => JSON.stringify(text)
 
-const selectionOf = (source: Source): { readonly aggregate: AnySelectable; readonly tags?: ReadonlySet<string> } =>
-  "_tag" in source ? { aggregate: source.aggregate, tags: new Set(source.tags) } : { aggregate: source }
+/** What is read of an aggregate. */
+export interface Selection {
+  readonly aggregate: AnySelectable
+  /** The tags of its events. Undefined: all of them. */
+  readonly tags: ReadonlySet<string> | undefined
+  /** The types of its markers. */
+  readonly markers: ReadonlySet<string>
+}
+
+/** Puts together what sources read of each aggregate. Throws `InvalidOption` if two of them read its events. */
+export const selectionsOf = (sources: ReadonlyArray<Source>): ReadonlyMap<string, Selection> => {
+  const selections = new Map<string, Selection>()
+  const readers: Array<AnySelectable> = []
+  for (const source of sources) {
+    const aggregate = "_tag" in source ? source.aggregate : source
+    const { markers, tags } = selections.get(aggregate.name) ?? { tags: new Set<string>(), markers: new Set<string>() }
+    if ("_tag" in source && source._tag === "Marked") {
+      selections.set(aggregate.name, { aggregate, tags, markers: new Set([...markers, source.marker]) })
+    } else {
+      readers.push(aggregate)
+      const own = "_tag" in source ? new Set(source.tags) : undefined
+      selections.set(aggregate.name, { aggregate, tags: own, markers })
+    }
+  }
+  decoder(readers)
+  return selections
+}
+
+const textOf = ([name, { markers, tags }]: readonly [string, Selection]): string => {
+  const selected = [...(tags ?? []), ...markers].sort().map(quoted).join(", ")
+  if (tags !== undefined) return `${quoted(name)}: ${selected}`
+  return markers.size === 0 ? quoted(name) : `${quoted(name)} with ${selected}`
+}
 
 /** An item whose stream is written as text only when it is asked for. */
 class ReadItem<out E> implements Item<E> {

@@ -3,7 +3,7 @@ import * as Effect from "effect/Effect"
 import { tagsOf } from "../schema/tags.js"
 import type { DecodedEvent } from "../store/recorded.js"
 import { quote } from "../text.js"
-import { type Of, refuse, type Source } from "./definition.js"
+import { type Of, refuse, selectionsOf, type Source } from "./definition.js"
 
 /**
  * One function for each event tag of each aggregate of a list of sources.
@@ -55,11 +55,9 @@ export const dispatcher = <const Sources extends ReadonlyArray<Source>, H extend
   handlers: H
 ): (event: Of<Sources[number]>) => Effect.Effect<unknown, ErrorOf<H>, ContextOf<H>> => {
   const byAggregate = new Map<string, ReadonlyMap<string, Handler>>()
-  for (const source of sources) {
-    const { aggregate, tags } = "_tag" in source
-      ? { aggregate: source.aggregate, tags: new Set(source.tags) }
-      : { aggregate: source, tags: tagsOf(source.event.schema) }
-    byAggregate.set(aggregate.name, byTag(`${subject} handlers.${aggregate.name}`, handlers, aggregate.name, tags))
+  for (const [name, { aggregate, markers, tags = tagsOf(aggregate.event.schema) }] of selectionsOf(sources)) {
+    const all = new Set([...tags, ...markers])
+    byAggregate.set(name, byTag(`${subject} handlers.${name}`, handlers, name, all))
   }
   const unknown = Object.keys(handlers).find((name) => !byAggregate.has(name))
   if (unknown !== undefined) {

@@ -17,6 +17,7 @@ export type LoadError =
   | EventStore.EventDecodeError
   | EventStore.EventStoreError
   | EventStore.HistoryGap
+  | EventStore.StreamDeleted
   | HistoryRewritten
   | IdEncodeError
   | ReplayTooLong
@@ -31,6 +32,7 @@ export type HistoryError =
   | EventStore.EventDecodeError
   | EventStore.EventStoreError
   | EventStore.HistoryGap
+  | EventStore.StreamDeleted
   | HistoryRewritten
   | IdEncodeError
 

@@ -1,7 +1,7 @@
 // Takes snapshots of the state that a writer holds, without reading the stream again.
-// Mechanism: the state is folded again from its texts. One read proves that the stream still has its last event. If the
-// state is based on a stored snapshot, that snapshot must still be stored, because a verification may have refuted and
-// removed it. Without the proofs the save reads the stream.
+// Mechanism: the state is folded again from its texts. One read proves that the stream still has its last event, and no
+// marker after it. If the state is based on a stored snapshot, that snapshot must still be stored, because a
+// verification may have refuted and removed it. Without the proofs the save reads the stream.
 // Cost: two short reads and the save.
 import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
@@ -13,7 +13,7 @@ import type * as StreamId from "../../StreamId.js"
 import type { Baseline } from "./baseline.js"
 import type { LoadError } from "./errors.js"
 import type { Held, InHand } from "./held.js"
-import { stands } from "./loadable.js"
+import { standsUnmarked } from "./loadable.js"
 import { giveUp, isLasting, saveDue, type SaveError, saveStored } from "./saves.js"
 import type { Services } from "./services.js"
 
@@ -52,7 +52,7 @@ export const proved = <Id, State, Event>(
     if (Option.isNone(inHand) || inHand.value.baseline.version === 0) return Effect.succeedNone
     const { baseline } = inHand.value
     return Effect.map(
-      Effect.if(stands(services.events.replay, baseline), {
+      Effect.if(standsUnmarked(services.events.replay, baseline), {
         onTrue: () => isStored(services, baseline, inHand.value.base),
         onFalse: () => Effect.succeed(false)
       }),

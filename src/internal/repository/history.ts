@@ -1,6 +1,7 @@
 // Reads the events of a stream, decoded and in their envelopes.
 // Mechanism: the pages of the store are decoded one by one. It is an error if the stream lacks a version, between two
-// events or at an end of the range. It is also an error if the event before a page is not the one that was read there.
+// events or at an end of the range. It is also an error if the event before a page is not the one that was read there,
+// or if the stream was deleted.
 // Cost: one statement for the first page and two for each further page, and no Effect for an event. One statement more
 // if the stream ends before `toVersion`.
 import * as Chunk from "effect/Chunk"
@@ -11,6 +12,7 @@ import * as Stream from "effect/Stream"
 import type * as Event from "../../Event.js"
 import * as EventStore from "../../EventStore.js"
 import type * as StreamId from "../../StreamId.js"
+import * as Markers from "../markers.js"
 import { type HistoryError, HistoryRewritten } from "./errors.js"
 import type { HistoryOptions } from "./options.js"
 import type { Services } from "./services.js"
@@ -87,7 +89,8 @@ const decodePage = <Id, State, Event>(
   const events: Array<Event.Envelope<Event> | Event.Retired> = []
   let last = before
   for (const recorded of page) {
-    const { version } = recorded
+    const { type, version } = recorded
+    if (type === Markers.deleted) return { events, last, failure: new EventStore.StreamDeleted({ stream }) }
     if (last !== undefined && version !== (reverse ? last - 1 : last + 1)) {
       return { events, last, failure: gap(stream, Math.min(last, version), Math.max(last, version)) }
     }

@@ -5,6 +5,8 @@ import * as EventStore from "../../EventStore.js"
 import * as Snapshot from "../../Snapshot.js"
 import type { StateSchema } from "../../SnapshotStore.js"
 import * as StreamId from "../../StreamId.js"
+import { shortPage } from "../constants.js"
+import * as Markers from "../markers.js"
 import * as DerivedId from "../schema/derivedId.js"
 import { unknownType } from "../schema/eventCodec.js"
 import * as Json from "../schema/json.js"
@@ -28,6 +30,8 @@ export interface Folded<out State> {
   readonly replayed: number
 }
 
+export type FoldError = EventStore.EventDecodeError | EventStore.HistoryGap | EventStore.StreamDeleted
+
 /** The part of an aggregate that a load needs. */
 export interface Loadable<in Id, in out State> {
   readonly name: string
@@ -40,7 +44,7 @@ export interface Loadable<in Id, in out State> {
     stream: StreamId.StreamId,
     from: Folded<State>,
     page: Page
-  ) => Either.Either<Folded<State>, EventStore.EventDecodeError | EventStore.HistoryGap>
+  ) => Either.Either<Folded<State>, FoldError>
   readonly encode: (
     options: Snapshot.EncodeOptions<State>
   ) => Either.Either<Snapshot.EncodedSnapshot, Snapshot.StateEncodeError>
@@ -77,14 +81,19 @@ export const foldPage = <State, Event>(
   stream: StreamId.StreamId,
   from: Folded<State>,
   page: Page
-): Either.Either<Folded<State>, EventStore.EventDecodeError | EventStore.HistoryGap> => {
+): Either.Either<Folded<State>, FoldError> => {
   const codec = aggregate.event
   let { eventId, state, time, version } = from
   for (const event of page) {
     if (event.version !== version + 1) {
+      // the events before the marker may be gone
+      if (event.type === Markers.deleted) return Either.left(new EventStore.StreamDeleted({ stream }))
       return Either.left(new EventStore.HistoryGap({ stream, expected: version + 1, actual: event.version }))
     }
     const decode = codec.decoder(event.type)
+    if (decode === undefined && event.type === Markers.deleted) {
+      return Either.left(new EventStore.StreamDeleted({ stream }))
+    }
     // a retired event counts as a version of the stream, and does not change the state
     if (decode !== undefined || !codec.isRetired(event.type)) {
       const decoded = decode === undefined ? Either.left(unknownType(codec.types)) : decodeEvent(decode, event)
@@ -149,4 +158,16 @@ export const stands = (
   Effect.map(
     Effect.suspend(() => events.readTail(place.stream, { fromVersion: place.version, limit: 1 })),
     (page) => holds(page, place)
+  )
+
+/** Asks the store whether a stream holds an event, and no marker after it. The answer may be no if many events follow. */
+export const standsUnmarked = (
+  events: EventStore.ReplaySeam,
+  place: Place & { readonly stream: StreamId.StreamId }
+): Effect.Effect<boolean, EventStore.EventStoreError> =>
+  Effect.map(
+    Effect.suspend(() => events.readTail(place.stream, { fromVersion: place.version, limit: shortPage })),
+    (page) =>
+      holds(page, place) && !isContinued(page, shortPage) &&
+      !page.some(({ type, version }) => version > place.version && Markers.isMarker(type))
   )

@@ -139,7 +139,10 @@ export const saveStored = <Id, State, Event>(
     heartbeat()
     const progress = progressOf(services, baseline, yield* Clock.currentTimeMillis, undefined)
     return isDue(when, baseline, progress) && (yield* saveDue(services, baseline))
-  })
+  }).pipe(
+    // no load will ask for the snapshot
+    Effect.catchTag("StreamDeleted", () => Effect.succeed(false))
+  )
 
 /**
  * Makes the save of a background request. The worker folds the committed events, because a caller may change its own

@@ -5,6 +5,7 @@ import * as Schema from "effect/Schema"
 import * as AST from "effect/SchemaAST"
 import { InvalidOption } from "../../InvalidOption.js"
 import type { Upcast } from "../../Versions.js"
+import * as Markers from "../markers.js"
 import { keyProblem, quote } from "../text.js"
 import * as Plain from "./codec.js"
 import { fingerprint } from "./fingerprint.js"
@@ -63,7 +64,7 @@ export const makeEventCodec = <Event extends Tagged, I>(
             isHash(error.issue) ? withoutHashes(schema)(event) : Either.left(error))
     ),
     decoder: (type: string): Decoder<Event> | undefined => decoders.get(type),
-    isRetired: (type: string): boolean => retired.has(type),
+    isRetired: (type: string): boolean => retired.has(type) || Markers.isMarker(type),
     typesWithout: (wanted: ReadonlySet<string>): ReadonlyArray<string> => [
       ...Array.from(tags).flatMap(([type, tags]) => tags.some((tag) => wanted.has(tag)) ? [] : [type]),
       ...retired
@@ -71,11 +72,13 @@ export const makeEventCodec = <Event extends Tagged, I>(
   }
 }
 
+const typeProblem = (type: string): string | undefined => keyProblem(type, maxTypeBytes) ?? Markers.typeProblem(type)
+
 const membersByTag = <Event, I>(schema: Schema.Schema<Event, I>, refuse: Refuse): Members<Event> => {
   const members = new Map<string, Schema.Schema<Event, unknown>>()
   for (const ast of membersOf(schema.ast)) {
     const type = tagOf(AST.typeAST(ast))
-    const problem = type === undefined ? "has no literal _tag" : keyProblem(type, maxTypeBytes)
+    const problem = type === undefined ? "has no literal _tag" : typeProblem(type)
     if (type === undefined || problem !== undefined) {
       throw refuse("event", quote(String(ast)), `a union of members with a literal _tag; this one ${problem}`)
     }
@@ -104,7 +107,7 @@ const readersOf = <Event extends Tagged>(members: Members<Event>, upcasts: Upcas
   /** The types under which events are stored, if they are not the tags. */
   const stored = new Map<string, string>()
   const add = (type: string, tagsOfType: ReadonlyArray<string>, decoder: Decoder<Event>) => {
-    const problem = keyProblem(type, maxTypeBytes)
+    const problem = typeProblem(type)
     if (problem !== undefined) throw refuse("upcasts", quote(type), `for types that fit a store; this one ${problem}`)
     if (decoders.has(type) || retired.has(type)) {
       throw refuse("upcasts", `two ways to read ${quote(type)}`, "one way for every stored type")

@@ -1,5 +1,5 @@
 // Appends events in one statement, which checks the expected version and inserts only if that holds. A statement that
-// inserted nothing costs two more: they tell a repeated append, a conflict and a reused event id apart.
+// inserted nothing costs two more: they tell a repeated append, a conflict, a deleted stream and a reused event id apart.
 import { SqlError } from "@effect/sql/SqlError"
 import * as Data from "effect/Data"
 import * as Effect from "effect/Effect"
@@ -9,6 +9,7 @@ import * as ExpectedVersion from "../../ExpectedVersion.js"
 import type * as StreamId from "../../StreamId.js"
 import * as EventTime from "../eventTime.js"
 import { liveClock } from "../liveClock.js"
+import * as Markers from "../markers.js"
 import { judge } from "../store/appendVerdict.js"
 import * as Overtaking from "../store/overtaking.js"
 import * as AppendGroups from "./appendGroups.js"
@@ -61,8 +62,17 @@ const append = (
     )
   })
 
-export const version = ({ client, statements }: Services, stream: StreamId.StreamId): Effect.Effect<number, SqlError> =>
-  Effect.map(client.repeat(client.execute(statements.version(stream))), ([row]) => Row.number(row.version))
+export const version = (services: Services, stream: StreamId.StreamId): Effect.Effect<number, SqlError> =>
+  Effect.map(headOf(services, stream), ({ version }) => version)
+
+const headOf = (
+  { client, statements }: Services,
+  stream: StreamId.StreamId
+): Effect.Effect<{ readonly version: number; readonly isDeleted: boolean }, SqlError> =>
+  Effect.map(client.repeat(client.execute(statements.head(stream))), ([row]) =>
+    row === undefined
+      ? { version: 0, isDeleted: false }
+      : { version: Row.number(row.version), isDeleted: Row.text(row.type) === Markers.deleted })
 
 interface Tries extends AppendGroups.Tries {
   /**
@@ -80,7 +90,12 @@ class Overtaken extends Data.TaggedError("Overtaken")<{
   readonly forGood: boolean
 }> {}
 
-type Failure = SqlError | Overtaken | EventStore.VersionConflict | EventStore.DuplicateEventId
+type Failure =
+  | SqlError
+  | Overtaken
+  | EventStore.VersionConflict
+  | EventStore.DuplicateEventId
+  | EventStore.StreamDeleted
 
 const appendOnce = (
   services: Services,
@@ -133,8 +148,14 @@ const explain = (services: Services, options: AppendOptions): Effect.Effect<Even
     const { events, expected, stream } = options
     const ids = events.map((event) => event.id)
     const standing = yield* repeat(execute(statements.standing(ids)))
-    const actual = yield* version(services, stream)
-    const verdict = judge({ expected, head: actual, ids, standing: standing.map((row) => toStanding(stream, row)) })
+    const { isDeleted, version: actual } = yield* headOf(services, stream)
+    const verdict = judge({
+      expected,
+      head: actual,
+      ids,
+      standing: standing.map((row) => toStanding(stream, row)),
+      isDeleted
+    })
     switch (verdict._tag) {
       case "Repeated": {
         const last = standing.find((row) => Row.number(row.version) === verdict.version)
@@ -146,6 +167,8 @@ const explain = (services: Services, options: AppendOptions): Effect.Effect<Even
           duplicate: true
         }
       }
+      case "Deleted":
+        return yield* new EventStore.StreamDeleted({ stream })
       case "Duplicate":
         return yield* new EventStore.DuplicateEventId({ stream, eventId: verdict.id })
       case "Conflict": {

@@ -25,14 +25,14 @@ export interface Dialect {
 /** The statements of the event store. */
 export interface EventStatements {
   readonly append: (options: AppendOptions) => Query
-  /** The last event of an append, from its rows; `undefined` where the stream's version was not as expected. */
+  /** The last event of an append, from its rows; `undefined` where the stream's version was not as expected, or the stream was deleted. */
   readonly appended: (rows: ReadonlyArray<ReadonlyArray<unknown>>, options: AppendOptions) => AppendedRow | undefined
   /** Several appends in one statement, in an order in which two groups hardly block each other. */
   readonly appendGroup?: AppendGroup | undefined
   /** Where the events with these ids are: `event_id`, `aggregate`, `stream_id`, `version`, the position and `time`. */
   readonly standing: (ids: ReadonlyArray<string>) => Query
-  /** One row with `version`. */
-  readonly version: (stream: StreamId.StreamId) => Query
+  /** One row with the `version` and the `type` of the last event of a stream, or no row. */
+  readonly head: (stream: StreamId.StreamId) => Query
   /** The columns of `standing`, and `type`, `payload` and `metadata`. */
   readonly read: (options: ReadOptions) => Query
   readonly feed: FeedStatements
@@ -41,6 +41,8 @@ export interface EventStatements {
   /** One row with `level`: which later commits a transaction sees. Absent where all see the same. */
   readonly isolation?: Query | undefined
   readonly import: ImportStatements
+  /** Deletes the events of a stream before a version. */
+  readonly remove: (stream: StreamId.StreamId, before: number) => Query
   readonly position: (row: Row) => Position.Position
   /** The milliseconds since 1970 of a `time`. */
   readonly millis: (time: unknown) => number

@@ -8,6 +8,7 @@ import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import * as Tracer from "effect/Tracer"
 import { EventStoreError, type InlineDriver } from "../../EventStore.js"
+import type * as StreamId from "../../StreamId.js"
 import { isTraced } from "../tracing.js"
 import type { StoreClient } from "./client.js"
 import { eventStoreError } from "./failure.js"
@@ -16,17 +17,24 @@ import * as Transactions from "./transactions.js"
 
 export const make = (client: StoreClient): InlineDriver => ({
   client: client.identity.reserve,
-  transaction: (stream, append) =>
-    Effect.flatMap(client.inTransaction, (nested) => {
-      const transaction = inOne(client, append({ nested }), (mayHaveAppended, error) =>
-        eventStoreError("append", stream, mayHaveAppended)(error))
-      return nested ? transaction : repeated(transaction)
-    }),
+  transaction: (stream, append) => run(client, "append", stream, append),
   joined: (services, caller) => {
     const parts = Context.pick(SqlClient.TransactionConnection, Tracer.ParentSpan)(caller)
     return Context.merge(services, parts)
   }
 })
+
+export const run = <A, E extends { readonly cause?: unknown }>(
+  client: StoreClient,
+  operation: EventStoreError["operation"],
+  stream: StreamId.StreamId,
+  effect: (transaction: { readonly nested: boolean }) => Effect.Effect<A, E>
+): Effect.Effect<A, E | EventStoreError> =>
+  Effect.flatMap(client.inTransaction, (nested) => {
+    const transaction = inOne(client, effect({ nested }), (mayHaveAppended, error) =>
+      eventStoreError(operation, stream, mayHaveAppended)(error))
+    return nested ? transaction : repeated(transaction)
+  })
 
 const inOne = <A, E>(
   { sql }: StoreClient,

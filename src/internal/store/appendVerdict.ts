@@ -9,16 +9,25 @@ export interface Standing {
 export type Verdict =
   | { readonly _tag: "Repeated"; readonly version: number }
   | { readonly _tag: "Duplicate"; readonly id: string }
+  | { readonly _tag: "Deleted" }
   | { readonly _tag: "Conflict" }
 
-/** Classifies a rejected append: a retry that had succeeded, a reused event id, or a conflict. */
-export const judge = (options: {
+interface Rejected {
   readonly expected: ExpectedVersion.ExpectedVersion
   readonly head: number
   readonly ids: ReadonlyArray<string>
   readonly standing: ReadonlyArray<Standing>
-}): Verdict => {
-  const { expected, head, ids, standing } = options
+  /** Whether the stream ends with the marker of a deletion. */
+  readonly isDeleted: boolean
+}
+
+/** Classifies a rejected append: a retry that had succeeded, a deleted stream, a reused event id, or a conflict. */
+export const judge = (rejected: Rejected): Verdict => {
+  const verdict = ofIds(rejected)
+  return rejected.isDeleted && verdict._tag !== "Repeated" ? { _tag: "Deleted" } : verdict
+}
+
+const ofIds = ({ expected, head, ids, standing }: Rejected): Verdict => {
   if (standing.length === 0) return { _tag: "Conflict" }
   const elsewhere = standing.find((event) => !event.sameStream)
   if (elsewhere !== undefined) return { _tag: "Duplicate", id: elsewhere.id }

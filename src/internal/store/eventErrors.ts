@@ -45,6 +45,56 @@ export class VersionConflict extends Schema.TaggedError<VersionConflict>("effect
 }
 
 /**
+ * Signals that the stream was deleted by `Streams.delete`. It takes no events, and it has no state.
+ *
+ * @example
+ * ```ts
+ * import type { EventStore } from "effect-eventsourcing"
+ * import { Effect } from "effect"
+ *
+ * const handled = <A>(effect: Effect.Effect<A, EventStore.StreamDeleted>) =>
+ *   Effect.catchTag(effect, "StreamDeleted", ({ stream }) => Effect.log(`${stream.id} is gone`))
+ * ```
+ *
+ * @since 0.1.0
+ * @category errors
+ */
+export class StreamDeleted extends Schema.TaggedError<StreamDeleted>("effect-eventsourcing/StreamDeleted")(
+  "StreamDeleted",
+  { stream: StreamId.StreamId }
+) {
+  /** @since 0.1.0 */
+  override get message(): string {
+    return `${StreamId.format(this.stream)} was deleted: it takes no events, and its id cannot be used again`
+  }
+}
+
+/**
+ * Signals that a stream has no events, so that there is nothing to delete.
+ *
+ * @example
+ * ```ts
+ * import type { Streams } from "effect-eventsourcing"
+ * import { Effect } from "effect"
+ *
+ * const handled = <A>(effect: Effect.Effect<A, Streams.StreamNotFound>) =>
+ *   Effect.catchTag(effect, "StreamNotFound", ({ stream }) => Effect.log(`${stream.id} has no events`))
+ * ```
+ *
+ * @since 0.1.0
+ * @category errors
+ */
+export class StreamNotFound extends Schema.TaggedError<StreamNotFound>("effect-eventsourcing/StreamNotFound")(
+  "StreamNotFound",
+  { stream: StreamId.StreamId }
+) {
+  /** @since 0.1.0 */
+  override get message(): string {
+    return `${StreamId.format(this.stream)} has no events: check the name of the aggregate and the id`
+  }
+}
+
+/**
  * Signals that an event id of the append already belongs to another event, or occurs twice in the append.
  *
  * @example
@@ -167,7 +217,8 @@ export class EventStoreError extends Schema.TaggedError<EventStoreError>("effect
       "readPage",
       "head",
       "countAfter",
-      "streams"
+      "streams",
+      "delete"
     ),
     stream: Schema.optional(StreamId.StreamId),
     reason: Schema.Literal("InvalidInput", "Unavailable"),

@@ -9,6 +9,7 @@ import type * as ExpectedVersion from "../../ExpectedVersion.js"
 import * as StreamId from "../../StreamId.js"
 import * as EventTime from "../eventTime.js"
 import { expectedOf } from "../expectedVersion.js"
+import * as Markers from "../markers.js"
 import { isRecord, unknownKey } from "../options.js"
 import * as Json from "../schema/json.js"
 import { streamProblem } from "../streamProblem.js"
@@ -108,7 +109,7 @@ export const encodeEvent = (event: Event.ProposedEvent): Either.Either<Event.Enc
   const { id, type } = event
   const idProblem = keyProblem(id, Event.maxIdBytes)
   if (idProblem !== undefined) return Either.left(`its id ${idProblem}`)
-  const typeProblem = keyProblem(type, Event.maxTypeBytes)
+  const typeProblem = keyProblem(type, Event.maxTypeBytes) ?? Markers.typeProblem(type)
   if (typeProblem !== undefined) return Either.left(`its type ${typeProblem}`)
   const payload = Json.stringify(event.payload)
   if (Either.isLeft(payload)) return Either.left(`its payload at ${payload.left.path} ${payload.left.reason}`)

@@ -17,7 +17,8 @@ import { liveClock } from "../liveClock.js"
 import { unknownKey } from "../options.js"
 import * as DerivedId from "../schema/derivedId.js"
 import { isSameStream } from "../streamKey.js"
-import { DuplicateEventId, EventStoreError, type VersionConflict } from "./eventErrors.js"
+import * as Deletion from "./deletion.js"
+import { DuplicateEventId, EventStoreError, type StreamDeleted, type VersionConflict } from "./eventErrors.js"
 import { countProblem } from "./eventInput.js"
 import * as Find from "./find.js"
 import * as Batches from "./importBatches.js"
@@ -27,7 +28,7 @@ import { conflict, judge, type Look, type Verdict } from "./importVerdict.js"
 import { later } from "./later.js"
 import * as Overtaking from "./overtaking.js"
 
-export type ImportError = VersionConflict | DuplicateEventId | EventStoreError
+export type ImportError = VersionConflict | DuplicateEventId | StreamDeleted | EventStoreError
 
 /** Checks the input of an import and fills in its defaults, or gives a problem. */
 export const input = (events: unknown, options: ImportOptions | undefined): { readonly batchSize: number } | string => {
@@ -42,6 +43,7 @@ export const input = (events: unknown, options: ImportOptions | undefined): { re
 export interface Driver {
   readonly find: Find.Find
   readonly import: ImportDriver
+  readonly read: Deletion.Driver["read"]
 }
 
 export const run = <E, R>(
@@ -91,7 +93,10 @@ const store = (driver: Driver, state: State, batch: Batches.Batch): Effect.Effec
       const { position, rest } = current.verdict
       if (rest.length === 0) return done(state, current.numbering, lost, position)
       const inserted = yield* insert(rest)
-      if (Option.isNone(inserted)) return yield* Effect.fail("Overtaken" as const)
+      if (Option.isNone(inserted)) {
+        yield* Deletion.refuse(driver, rest.map(({ stream }) => stream))
+        return yield* Effect.fail("Overtaken" as const)
+      }
       return done(state, current.numbering, rest.length, later(position, inserted.value))
     })
     return yield* Effect.catchAll(
@@ -101,7 +106,10 @@ const store = (driver: Driver, state: State, batch: Batches.Batch): Effect.Effec
           ? Effect.withClock(Effect.retry(storeRest, { schedule: overtakenSchedule, while: isOvertaken }), liveClock)
           : Effect.fail(error)
     )
-  }).pipe(Effect.mapError((error) => isOvertaken(error) ? overtaken() : error))
+  }).pipe(
+    Effect.mapError((error) => isOvertaken(error) ? overtaken() : error),
+    Effect.tapError((error) => error._tag === "VersionConflict" ? Deletion.refuse(driver, [error.stream]) : Effect.void)
+  )
 
 const isOvertaken = (error: unknown): error is "Overtaken" => error === "Overtaken"
 

@@ -12,11 +12,12 @@ import type { EncodedSnapshot } from "../../Snapshot.js"
 import * as StreamId from "../../StreamId.js"
 import { pageBytes } from "../constants.js"
 import * as EventTime from "../eventTime.js"
+import * as Markers from "../markers.js"
 import { isSameStream, streamKey } from "../streamKey.js"
 import { byteOrder } from "../text.js"
 import { judge } from "./appendVerdict.js"
 import type { Counted, Driver as CountAfter } from "./countAfter.js"
-import { DuplicateEventId, VersionConflict } from "./eventErrors.js"
+import { DuplicateEventId, StreamDeleted, VersionConflict } from "./eventErrors.js"
 import * as Pages from "./eventPages.js"
 import { mostHashed, mostLooked } from "./feed.js"
 import type { EncodedPage, EncodedPageOptions } from "./feedModel.js"
@@ -30,15 +31,17 @@ interface Append {
 }
 
 interface Tables {
-  readonly all: Array<Event.EncodedRecord>
+  /** In the order of their positions. */
+  all: Array<Event.EncodedRecord>
   readonly byId: Map<string, Event.EncodedRecord>
   readonly streams: Map<string, Array<Event.EncodedRecord>>
+  /** The number of the last position given. */
+  sequence: number
 }
 
 /** Makes the driver of an event store in memory. */
 export const makeEvents = () => {
-  const tables: Tables = { all: [], byId: new Map(), streams: new Map() }
-  const { all } = tables
+  const tables: Tables = { all: [], byId: new Map(), streams: new Map(), sequence: 0 }
   return {
     append: (options: Append) =>
       Effect.suspend(() =>
@@ -53,23 +56,24 @@ export const makeEvents = () => {
     }) =>
       Effect.sync(() => {
         const events = eventsOf(tables, stream)
-        const to = Math.min(toVersion, events.length)
+        const from = indexOf(events, fromVersion)
+        const to = indexOf(events, toVersion + 1)
         return bounded(
           reverse
-            ? events.slice(Math.max(fromVersion - 1, to - limit), to).map(handedOut).reverse()
-            : events.slice(fromVersion - 1, Math.min(fromVersion - 1 + limit, to)).map(handedOut)
+            ? events.slice(Math.max(from, to - limit), to).map(handedOut).reverse()
+            : events.slice(from, Math.min(from + limit, to)).map(handedOut)
         )
       }),
-    readPage: (options: EncodedPageOptions) => Effect.sync(() => pageOf(all, options)),
-    head: Effect.sync(() => all.at(-1)?.position ?? Position.start),
-    countAfter: (options: Parameters<CountAfter["countAfter"]>[0]) => Effect.sync(() => countOf(all, options)),
+    readPage: (options: EncodedPageOptions) => Effect.sync(() => pageOf(tables, options)),
+    head: Effect.sync(() => tables.all.at(-1)?.position ?? Position.start),
+    countAfter: (options: Parameters<CountAfter["countAfter"]>[0]) => Effect.sync(() => countOf(tables.all, options)),
     streams: ({ after, aggregate, limit }: {
       readonly aggregate: string
       readonly after: string | undefined
       readonly limit: number
     }) =>
       Effect.sync(() =>
-        Array.from(tables.streams.values(), (events) => ({ ...events[0].stream, version: events.length }))
+        Array.from(tables.streams.values(), (events) => ({ ...events[0].stream, version: headOf(events) }))
           .filter((stream) =>
             stream.aggregate === aggregate && (after === undefined || byteOrder(stream.id, after) > 0)
           )
@@ -77,7 +81,7 @@ export const makeEvents = () => {
           .slice(0, limit)
           .map(({ id, version }) => ({ id, version }))
       ),
-    version: (stream: StreamId.StreamId) => Effect.sync(() => eventsOf(tables, stream).length),
+    version: (stream: StreamId.StreamId) => Effect.sync(() => headOf(eventsOf(tables, stream))),
     find: (eventIds: ReadonlyArray<string>) =>
       Effect.sync(() =>
         eventIds.flatMap((eventId) => {
@@ -87,45 +91,52 @@ export const makeEvents = () => {
             : [{ eventId, stream: { ...found.stream }, version: found.version, position: found.position }]
         })
       ),
-    import: {
-      insert: (options: Parameters<ImportDriver["insert"]>[0]) => Effect.sync(() => insert(tables, options)),
-      versions: (streams: ReadonlyArray<StreamId.StreamId>) =>
-        Effect.sync(() => streams.map((stream) => eventsOf(tables, stream).length)),
-      eventsAt: (places: Parameters<ImportDriver["eventsAt"]>[0]) =>
-        Effect.sync(() =>
-          places.map(({ stream, version }) =>
-            Option.map(
-              Option.fromNullable(eventsOf(tables, stream).at(version - 1)),
-              ({ id, time }) => ({ eventId: id, time })
-            )
-          )
-        )
-    },
+    import: importDriver(tables),
     readTail: (stream: StreamId.StreamId, options: { readonly fromVersion: number; readonly limit: number }) =>
       Effect.sync(() => {
-        const start = options.fromVersion - 1
-        return eventsOf(tables, stream).slice(start, start + options.limit).map((
+        const events = eventsOf(tables, stream)
+        const start = indexOf(events, options.fromVersion)
+        return events.slice(start, start + options.limit).map((
           { id, payload, time, type, version }
         ) => (
           { version, type, payload, eventId: id, time }
         ))
       }),
     withSnapshots: () => Option.none(),
-    inTransaction: Effect.succeed(false)
+    inTransaction: Effect.succeed(false),
+    life: {
+      transaction: <A, E>(_: StreamId.StreamId, effect: Effect.Effect<A, E>) => Effect.uninterruptible(effect),
+      remove: (stream: StreamId.StreamId, before: number) => Effect.sync(() => remove(tables, stream, before))
+    }
   }
 }
+
+const importDriver = (tables: Tables): ImportDriver => ({
+  insert: (options: Parameters<ImportDriver["insert"]>[0]) => Effect.sync(() => insert(tables, options)),
+  versions: (streams: ReadonlyArray<StreamId.StreamId>) =>
+    Effect.sync(() => streams.map((stream) => headOf(eventsOf(tables, stream)))),
+  eventsAt: (places: Parameters<ImportDriver["eventsAt"]>[0]) =>
+    Effect.sync(() =>
+      places.map(({ stream, version }) =>
+        Option.map(
+          Option.fromNullable(eventAt(eventsOf(tables, stream), version)),
+          ({ id, time }) => ({ eventId: id, time })
+        )
+      )
+    )
+})
 
 const countOf = (
   all: ReadonlyArray<Event.EncodedRecord>,
   { after, limit }: Parameters<CountAfter["countAfter"]>[0]
 ): Counted => {
-  const next = all.findIndex(({ position }) => Position.Order(position, after) > 0)
-  return next < 0
+  const next = firstAfter(all, after)
+  return next === all.length
     ? { events: 0, first: Option.none() }
     : { events: Math.min(all.length - next, limit), first: DateTime.make(all[next].time) }
 }
 
-const pageOf = (all: ReadonlyArray<Event.EncodedRecord>, options: EncodedPageOptions): EncodedPage => {
+const pageOf = ({ all, sequence: given }: Tables, options: EncodedPageOptions): EncodedPage => {
   const { after, aggregates, excludedTypes = [], limit, partition, types } = options
   const excluded = new Map(excludedTypes.map(({ aggregate, types }) => [aggregate, new Set(types)]))
   const isWanted = ({ stream, type }: Event.EncodedRecord) =>
@@ -134,9 +145,7 @@ const pageOf = (all: ReadonlyArray<Event.EncodedRecord>, options: EncodedPageOpt
     excluded.get(stream.aggregate)?.has(type) !== true
   const isOfPartition = ({ stream }: Event.EncodedRecord) =>
     partition === undefined || StreamId.partition(stream, partition.of) === partition.index
-  const last = all.at(-1)?.position ?? Position.start
-  const { sequence, transaction } = Position.toParts(after)
-  const start = transaction === "0" ? Number(sequence) : all.length
+  const start = firstAfter(all, after)
   const most = Math.min(all.length, start + mostLooked(options))
   const mostWanted = partition === undefined ? Infinity : mostHashed
   const records: Array<Event.EncodedRecord> = []
@@ -153,7 +162,7 @@ const pageOf = (all: ReadonlyArray<Event.EncodedRecord>, options: EncodedPageOpt
     records.push(handedOut(record))
   }
   const settled = next > start ? all[next - 1].position : after
-  return { records, settled, atEnd: next >= all.length, isAhead: Position.Order(after, last) > 0 }
+  return { records, settled, atEnd: next >= all.length, isAhead: Position.Order(after, positionOf(given)) > 0 }
 }
 
 const sizeOf = ({ metadata, payload }: Event.EncodedRecord): number => payload.length + metadata.length
@@ -169,6 +178,48 @@ const bounded = (records: ReadonlyArray<Event.EncodedRecord>): ReadonlyArray<Eve
 const eventsOf = ({ streams }: Tables, stream: StreamId.StreamId): ReadonlyArray<Event.EncodedRecord> =>
   streams.get(streamKey(stream)) ?? []
 
+const headOf = (events: ReadonlyArray<Event.EncodedRecord>): number => events.at(-1)?.version ?? 0
+
+/** The index of the first event of a stream from a version on. */
+const indexOf = (events: ReadonlyArray<Event.EncodedRecord>, version: number): number =>
+  search(events, (event) => event.version >= version)
+
+const eventAt = (events: ReadonlyArray<Event.EncodedRecord>, version: number): Event.EncodedRecord | undefined => {
+  const found = events.at(indexOf(events, version))
+  return found?.version === version ? found : undefined
+}
+
+const firstAfter = (all: ReadonlyArray<Event.EncodedRecord>, after: Position.Position): number =>
+  search(all, ({ position }) => Position.Order(position, after) > 0)
+
+/** The index of the first record with a property that all later ones have too. */
+const search = (
+  records: ReadonlyArray<Event.EncodedRecord>,
+  isAfter: (record: Event.EncodedRecord) => boolean
+): number => {
+  let low = 0
+  let high = records.length
+  while (low < high) {
+    const middle = (low + high) >>> 1
+    if (isAfter(records[middle])) high = middle
+    else low = middle + 1
+  }
+  return low
+}
+
+const positionOf = (sequence: number): Position.Position =>
+  sequence === 0 ? Position.start : Position.fromParts(0, sequence)
+
+/** Removes the events of a stream before a version. */
+const remove = (tables: Tables, stream: StreamId.StreamId, before: number): void => {
+  const events = eventsOf(tables, stream)
+  const removed = new Set(events.slice(0, indexOf(events, before)))
+  for (const { id } of removed) tables.byId.delete(id)
+  if (removed.size === events.length) tables.streams.delete(streamKey(stream))
+  else tables.streams.set(streamKey(stream), events.slice(removed.size))
+  tables.all = tables.all.filter((event) => !removed.has(event))
+}
+
 const append = (tables: Tables, { events: added, expected, stream, time }: Append): Effect.Effect<
   {
     readonly version: number
@@ -176,15 +227,18 @@ const append = (tables: Tables, { events: added, expected, stream, time }: Appen
     readonly time: Option.Option<DateTime.Utc>
     readonly duplicate: boolean
   },
-  VersionConflict | DuplicateEventId
+  VersionConflict | DuplicateEventId | StreamDeleted
 > => {
-  const { all, byId } = tables
-  const head = eventsOf(tables, stream).length
+  const { byId } = tables
+  const events = eventsOf(tables, stream)
+  const head = headOf(events)
+  const isDeleted = events.at(-1)?.type === Markers.deleted
   const { max, min } = ExpectedVersion.bounds(expected)
   const standing = added.flatMap(({ id }) => byId.get(id) ?? [])
-  if (head < min || head > max || standing.length > 0) {
+  if (isDeleted || head < min || head > max || standing.length > 0) {
     const verdict = judge({
       expected,
+      isDeleted,
       head,
       ids: added.map(({ id }) => id),
       standing: standing.map((event) => ({
@@ -196,8 +250,11 @@ const append = (tables: Tables, { events: added, expected, stream, time }: Appen
     switch (verdict._tag) {
       case "Repeated": {
         const { version } = verdict
-        return Effect.succeed({ version, ...placeOf(eventsOf(tables, stream)[version - 1]), duplicate: true })
+        const last = standing.find((event) => event.version === version)
+        return Effect.succeed({ version, ...placeOf(last), duplicate: true })
       }
+      case "Deleted":
+        return new StreamDeleted({ stream })
       case "Duplicate":
         return new DuplicateEventId({ stream, eventId: verdict.id })
       case "Conflict":
@@ -205,19 +262,20 @@ const append = (tables: Tables, { events: added, expected, stream, time }: Appen
     }
   }
   for (const event of added) add(tables, stream, event, time)
-  return Effect.succeed({ version: head + added.length, ...placeOf(all[all.length - 1]), duplicate: false })
+  return Effect.succeed({ version: head + added.length, ...placeOf(tables.all.at(-1)), duplicate: false })
 }
 
 const add = (
-  { all, byId, streams }: Tables,
+  tables: Tables,
   stream: StreamId.StreamId,
   { id, metadata, payload, time, type }: Event.EncodedEvent,
   now: number
 ): void => {
+  const { all, byId, streams } = tables
   const events = streams.get(streamKey(stream)) ?? []
   streams.set(streamKey(stream), events)
-  const position = Position.fromParts(0, all.length + 1)
-  const record = { id, type, payload, metadata, stream, version: events.length + 1, position, time: time ?? now }
+  const position = positionOf(++tables.sequence)
+  const record = { id, type, payload, metadata, stream, version: headOf(events) + 1, position, time: time ?? now }
   events.push(record)
   all.push(record)
   byId.set(record.id, record)
@@ -226,17 +284,21 @@ const add = (
 const insert = (tables: Tables, { events, time }: Parameters<ImportDriver["insert"]>[0]) => {
   const reached = new Map<string, number>()
   for (const { id, stream, version } of events) {
-    const head = reached.get(streamKey(stream)) ?? eventsOf(tables, stream).length
-    if (version !== head + 1 || tables.byId.has(id)) return { position: Option.none(), mayHaveInserted: false }
+    const events = eventsOf(tables, stream)
+    const head = reached.get(streamKey(stream)) ?? headOf(events)
+    const isDeleted = events.at(-1)?.type === Markers.deleted
+    if (isDeleted || version !== head + 1 || tables.byId.has(id)) {
+      return { position: Option.none(), mayHaveInserted: false }
+    }
     reached.set(streamKey(stream), version)
   }
   for (const event of events) add(tables, StreamId.make(event.stream.aggregate, event.stream.id), event, time)
   return { position: Option.some(tables.all[tables.all.length - 1].position), mayHaveInserted: false }
 }
 
-const placeOf = ({ position, time }: Event.EncodedRecord) => ({
-  position: Option.some(position),
-  time: EventTime.decode(time)
+const placeOf = (record: Event.EncodedRecord | undefined) => ({
+  position: Option.fromNullable(record?.position),
+  time: record === undefined ? Option.none() : EventTime.decode(record.time)
 })
 
 interface StateSchema {

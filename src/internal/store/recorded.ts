@@ -6,6 +6,7 @@ import * as Either from "effect/Either"
 import type * as ParseResult from "effect/ParseResult"
 import * as Event from "../../Event.js"
 import { InvalidOption } from "../../InvalidOption.js"
+import * as Markers from "../markers.js"
 import { unknownType } from "../schema/eventCodec.js"
 import { reason } from "../schema/reason.js"
 import { quote } from "../text.js"
@@ -104,14 +105,34 @@ export const decodeRecorded = <Name extends string, Id, E>(
   if (Event.isUnreadable(recorded)) return Either.left(recorded.error)
   const decoded = decodeEvent(aggregate.event, recorded)
   if (Either.isLeft(decoded)) return Either.left(decoded.left)
-  if (decoded.right._tag === "Retired") return Either.right({ ...decoded.right, aggregate: name })
-  const aggregateId = aggregate.id.decode(stream.id)
-  if (Either.isLeft(aggregateId)) {
-    const cause = aggregateId.left
-    const detail = `the id of its stream does not match the id schema: ${reason(cause)}`
-    return Either.left(undecodable(recorded, new Error(detail, { cause })))
-  }
-  return Either.right({ ...decoded.right, aggregate: name, aggregateId: aggregateId.right })
+  return decoded.right._tag === "Retired"
+    ? Either.right({ ...decoded.right, aggregate: name })
+    : withId(aggregate, recorded, decoded.right)
+}
+
+/** Decodes a marker, which the caller knows to be one of a stream of the aggregate. */
+export const decodeMarker = <Name extends string, Id>(
+  aggregate: Decodable<Name, Id, unknown>,
+  recorded: Event.RecordedEvent | Event.UnreadableEvent
+): Either.Either<DecodedEvent<Name, Id, Markers.Marker>, EventDecodeError> => {
+  if (Event.isUnreadable(recorded)) return Either.left(recorded.error)
+  const { id, metadata, payload, position, stream, time, type, version } = recorded
+  const event = Markers.decode(type, payload)
+  return typeof event === "string"
+    ? Either.left(undecodable(recorded, new Error(event)))
+    : withId(aggregate, recorded, { _tag: "Event", event, id, stream, version, position, type, time, metadata })
+}
+
+const withId = <Name extends string, Id, E>(
+  { id, name }: Pick<Decodable<Name, Id, E>, "id" | "name">,
+  recorded: Event.RecordedEvent,
+  envelope: Event.Envelope<E>
+): Either.Either<DecodedEvent<Name, Id, E>, EventDecodeError> => {
+  const aggregateId = id.decode(recorded.stream.id)
+  if (Either.isRight(aggregateId)) return Either.right({ ...envelope, aggregate: name, aggregateId: aggregateId.right })
+  const cause = aggregateId.left
+  const detail = `the id of its stream does not match the id schema: ${reason(cause)}`
+  return Either.left(undecodable(recorded, new Error(detail, { cause })))
 }
 
 const undecodable = (

@@ -7,9 +7,10 @@ import type { GetOptions, SnapshotStore } from "../../SnapshotStore.js"
 import type * as StreamId from "../../StreamId.js"
 import type { EventStoreError } from "./eventErrors.js"
 import type { InlineSeam } from "./inline.js"
+import type { LifeSeam } from "./life.js"
 
 /**
- * The operations that only repositories use. A store that wraps another one passes on those that it does not change, as
+ * The operations that only repositories and `Streams` use. A store that wraps another one passes on those that it does not change, as
  * in `{ ...store, replay: { ...store.replay, readTail } }`.
  *
  * @since 0.1.0
@@ -52,6 +53,9 @@ export interface ReplaySeam {
 
   /** Adds inline projections. `None` if the store has no transactions in which an append and other writes are one. */
   readonly inline: Option.Option<InlineSeam>
+
+  /** Holds the operations that only `Streams` uses. `None` if the store has none. */
+  readonly life: Option.Option<LifeSeam>
 }
 
 /**

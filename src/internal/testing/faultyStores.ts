@@ -71,7 +71,8 @@ export const eventStore = (store: EventStore.EventStore["Type"], next: Next): Ev
       inTransaction: store.replay.inTransaction,
       attempt: store.replay.attempt,
       onAppend: store.replay.onAppend,
-      inline: store.replay.inline
+      inline: store.replay.inline,
+      life: store.replay.life
     }
   })
 }

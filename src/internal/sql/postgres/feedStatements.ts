@@ -10,7 +10,7 @@ import * as Position from "../../../Position.js"
 import type { FeedStatements, PageOptions } from "../dialect.js"
 import { type Names, quoted } from "../names.js"
 import { byShape, postgres as write, type Query } from "../statement.js"
-import * as PgFunctions from "./functions.js"
+import * as PgFunction from "./function.js"
 import * as PreparedTexts from "./preparedTexts.js"
 import { pgText } from "./text.js"
 
@@ -25,7 +25,7 @@ export const select = (columns: Readonly<Record<string, string>>): string =>
 
 export const make = (names: Names, { place, record }: Columns): FeedStatements => {
   const events = quoted(names.events)
-  const base = PgFunctions.base(names)
+  const base = PgFunction.base(names)
   // every event below this was committed or rolled back: no event can still appear there
   const settled = `${base} + pg_snapshot_xmin(pg_current_snapshot())::text::bigint`
   // a subscription that is disabled counts too, as it may go on at any time. Not every user may read all of pg_subscription

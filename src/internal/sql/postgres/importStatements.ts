@@ -1,11 +1,12 @@
 import * as Option from "effect/Option"
 import * as Position from "../../../Position.js"
+import * as Markers from "../../markers.js"
 import type { ImportOptions, ImportStatements } from "../dialect.js"
 import { type Names, quoted } from "../names.js"
 import * as Row from "../row.js"
 import { postgres as write } from "../statement.js"
 import { streamStarts } from "../streamStarts.js"
-import * as PgFunctions from "./functions.js"
+import * as PgFunction from "./function.js"
 import { pgText } from "./text.js"
 import * as PgTime from "./time.js"
 
@@ -14,13 +15,14 @@ export const make = (names: Names): ImportStatements => {
   const events = quoted(names.events)
   const headOf = (row: string) =>
     `LEFT JOIN LATERAL (
-  SELECT version, transaction FROM ${events} WHERE aggregate = ${row}.aggregate AND stream_id = ${row}.stream_id
+  SELECT version, transaction, type FROM ${events} WHERE aggregate = ${row}.aggregate AND stream_id = ${row}.stream_id
   ORDER BY version DESC LIMIT 1
 ) AS head ON true`
   // One number for all events keeps their order. It is not lower than that of any head, so that no stream goes backwards,
   // and not lower than that of the batch before, which may have been raised in the same transaction
   const insert = write(`WITH stream AS MATERIALIZED (
-  SELECT coalesce(head.version, 0) AS head, row.version - 1 AS expected, head.transaction
+  SELECT coalesce(head.version, 0) AS head, row.version - 1 AS expected, head.transaction,
+    head.type IS DISTINCT FROM '${Markers.deleted}' AS open
   FROM unnest(:aggregates::text[], :ids::text[], :versions::bigint[]) AS row (aggregate, stream_id, version)
   ${headOf("row")}
 ), inserted AS (
@@ -28,7 +30,7 @@ export const make = (names: Names): ImportStatements => {
   SELECT
     (
       SELECT greatest(${
-    PgFunctions.base(names)
+    PgFunction.base(names)
   } + pg_current_xact_id()::text::bigint, max(transaction), :transaction::bigint)
       FROM stream
     ),
@@ -38,7 +40,7 @@ export const make = (names: Names): ImportStatements => {
     :eventAggregates::text[], :eventStreams::text[], :eventVersions::bigint[], :eventIds::text[], :types::text[],
     :payloads::text[], :metadata::text[], :times::bigint[]
   ) WITH ORDINALITY AS row (aggregate, stream_id, version, event_id, type, payload, metadata, time, number)
-  WHERE (SELECT bool_and(head = expected) FROM stream)
+  WHERE (SELECT bool_and(head = expected AND open) FROM stream)
   ORDER BY row.number
   RETURNING transaction, position
 )

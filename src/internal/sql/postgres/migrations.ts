@@ -5,6 +5,8 @@ import * as Position from "../../../Position.js"
 import { applied, type Migrations, mismatch } from "../migrations.js"
 import { identifier, type Names, quoted, required, schemaOf } from "../names.js"
 import * as Row from "../row.js"
+import * as Appends from "./appendFunctions.js"
+import * as PgFunction from "./function.js"
 import * as PgFunctions from "./functions.js"
 import * as PgOlderFunctions from "./olderFunctions.js"
 import * as PgTables from "./tables.js"
@@ -12,26 +14,36 @@ import { pgText } from "./text.js"
 
 export const all = (names: Names): Migrations["all"] => [
   { name: "create_tables", statements: PgTables.statements(names) },
-  { name: "create_functions", statements: PgOlderFunctions.make(names).map(PgFunctions.create) },
+  { name: "create_functions", statements: PgOlderFunctions.make(names).map(PgFunction.create) },
   {
     name: "create_functions_with_times",
     statements: [
-      PgFunctions.create(PgOlderFunctions.append2(names)),
-      ...PgOlderFunctions.withTimes(names).map(PgFunctions.create)
+      PgFunction.create(PgOlderFunctions.append2(names)),
+      ...PgOlderFunctions.withTimes(names).map(PgFunction.create)
     ]
   },
-  { name: "create_function_of_groups", statements: created(PgFunctions.make(names), ["appendGroup"]) },
+  {
+    name: "create_function_of_groups",
+    statements: [PgFunction.create(Appends.appendGroup(names, Appends.beforeDeletions))]
+  },
   { name: "create_function_of_grouped_loads", statements: created(PgFunctions.make(names), ["loadGroup"]) },
   { name: "create_checkpoints", statements: PgTables.checkpoints(names) },
   { name: "create_functions_of_bounded_pages", statements: created(PgFunctions.make(names), ["load", "tail"]) },
-  { name: "create_function_of_short_appends", statements: created(PgFunctions.make(names), ["append"]) },
-  { name: "create_inline", statements: PgTables.inline(names) }
+  {
+    name: "create_function_of_short_appends",
+    statements: [PgFunction.create(Appends.append(names, Appends.beforeDeletions))]
+  },
+  { name: "create_inline", statements: PgTables.inline(names) },
+  {
+    name: "create_functions_of_ended_streams",
+    statements: created(PgFunctions.make(names), ["append", "appendGroup"])
+  }
 ]
 
 const created = <K extends string>(
-  functions: Readonly<Record<K, PgFunctions.Function>>,
+  functions: Readonly<Record<K, PgFunction.Function>>,
   keys: ReadonlyArray<K>
-): ReadonlyArray<string> => keys.map((key) => PgFunctions.create(functions[key]))
+): ReadonlyArray<string> => keys.map((key) => PgFunction.create(functions[key]))
 
 export const migrations = (sql: SqlClient.SqlClient, names: Names): Migrations => {
   const exists = (what: string) =>

@@ -1,5 +1,5 @@
 import { type Names, quoted } from "../names.js"
-import { base, type Function } from "./functions.js"
+import { base, type Function } from "./function.js"
 import * as PgTime from "./time.js"
 
 /** The functions that older programs call. They stay as they were, because programs of two versions share a database. */

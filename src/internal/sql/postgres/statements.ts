@@ -9,6 +9,7 @@ import { keyOf, ofStream } from "../snapshotChoice.js"
 import { byShape, postgres as write, type Query } from "../statement.js"
 import * as Checkpoints from "./checkpointStatements.js"
 import * as Feed from "./feedStatements.js"
+import type { Function } from "./function.js"
 import * as PgFunctions from "./functions.js"
 import * as GroupStatement from "./groupStatement.js"
 import * as Import from "./importStatements.js"
@@ -56,9 +57,10 @@ const events = (names: Names): EventStatements => {
   const functions = PgFunctions.make(names)
   const append = prepared(`SELECT ${pgText(PgFunctions.call(functions.append), "text")}`)
   const appendGroup = prepared(`SELECT ${pgText(PgFunctions.call(functions.appendGroup), "text")}`)
-  const version = prepared(`SELECT ${pgText("coalesce(max(version), 0)", "integer")} AS version FROM ${events}
-WHERE aggregate = $1 AND stream_id = $2`)
+  const head = prepared(`SELECT ${pgText("version", "integer")} AS version, ${pgText("type", "text")} AS type
+FROM ${events} AS event WHERE aggregate = $1 AND stream_id = $2 ORDER BY event.version DESC LIMIT 1`)
   const standing = write(`SELECT ${Feed.select(where)} FROM ${events} WHERE event_id = ANY (:ids::text[])`)
+  const remove = write(`DELETE FROM ${events} WHERE ${ofStream} AND version < :before::bigint`)
   const read = byShape(
     ({ limit, reverse }: ReadOptions) => `${limit} ${reverse}`,
     ({ limit, reverse }) =>
@@ -76,7 +78,7 @@ ORDER BY event.version${reverse ? " DESC" : ""} LIMIT ${limit}`)
     },
     appendGroup: GroupStatement.make(appendGroup),
     standing: (ids) => standing({ ids }),
-    version: ({ aggregate, id }) => ({ text: version, params: [aggregate, id] }),
+    head: ({ aggregate, id }) => ({ text: head, params: [aggregate, id] }),
     isOurs: ({ violated }) => ({
       text: `SELECT NULL AS ours FROM pg_index JOIN pg_class AS index ON index.oid = indexrelid
 WHERE indrelid = to_regclass($1) AND index.relname = $2 AND ${keyOfIndex} = ANY ($3::text[])`,
@@ -87,6 +89,7 @@ WHERE indrelid = to_regclass($1) AND index.relname = $2 AND ${keyOfIndex} = ANY 
     feed: Feed.make(names, { record, place: { aggregate, stream_id, type, transaction, position } }),
     isolation: fixed(`SELECT ${pgText("current_setting('transaction_isolation')", "text")} AS level`),
     import: Import.make(names),
+    remove: (stream, before) => remove({ ...keyOf(stream), before }),
     millis: PgTime.millis,
     position: ({ position, transaction }) => Position.fromParts(Row.text(transaction), Row.text(position)),
     readTail: tail(names.events, functions.tail),
@@ -154,7 +157,7 @@ const mostInGroup = { rows: 100, bytes: 16_384 }
 const mostBytes = (loads: number): number =>
   Math.min(mostInGroup.bytes, Math.floor(pageBytes / (mostInGroup.rows * loads)))
 
-const loadGroup = (called: PgFunctions.Function): LoadGroup => {
+const loadGroup = (called: Function): LoadGroup => {
   const text = prepared(PgFunctions.selectGroup(PgFunctions.call(called)))
   return {
     query: (loads) => ({
@@ -185,7 +188,7 @@ const loadGroup = (called: PgFunctions.Function): LoadGroup => {
 
 const isEvent = ([, type]: ReadonlyArray<unknown>): boolean => type !== null
 
-const tail = (events: string, called: PgFunctions.Function): EventStatements["readTail"] => {
+const tail = (events: string, called: Function): EventStatements["readTail"] => {
   const short = prepared(PgFunctions.select(PgFunctions.call(called), "event_id"))
   const long = PgFunctions.longTail(events)
   return ({ bytes, fromVersion, limit, stream }) => ({

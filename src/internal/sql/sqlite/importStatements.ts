@@ -1,4 +1,5 @@
 import * as Option from "effect/Option"
+import * as Markers from "../../markers.js"
 import type { ImportStatements } from "../dialect.js"
 import { type Names, quoted } from "../names.js"
 import * as Row from "../row.js"
@@ -14,7 +15,12 @@ export const make = (names: Names, position: string): ImportStatements => {
 SELECT row.value->>0, row.value->>1, row.value->>2, row.value->>3, row.value->>4, row.value->>5, row.value->>6,
   coalesce(row.value->>7, :time)
 FROM json_each(:rows) AS row
-WHERE NOT EXISTS (SELECT 1 FROM json_each(:streams) AS stream WHERE ${headOf("stream")} <> stream.value->>2 - 1)
+WHERE NOT EXISTS (
+  SELECT 1 FROM json_each(:streams) AS stream WHERE ${headOf("stream")} <> stream.value->>2 - 1 OR EXISTS (
+    SELECT 1 FROM ${events} WHERE aggregate = stream.value->>0 AND stream_id = stream.value->>1
+      AND version = stream.value->>2 - 1 AND type = '${Markers.deleted}'
+  )
+)
 ORDER BY row.key
 RETURNING ${position}`)
   const versions = write(`SELECT ${headOf("stream")} AS version FROM json_each(:streams) AS stream ORDER BY stream.key`)

@@ -1,5 +1,6 @@
 import * as ExpectedVersion from "../../../ExpectedVersion.js"
 import * as Position from "../../../Position.js"
+import * as Markers from "../../markers.js"
 import type { AppendedRow, Dialect, EventStatements, LoadOptions, ReadOptions, TailOptions } from "../dialect.js"
 import { eventKeys, type Names, quoted, unqualified } from "../names.js"
 import * as Row from "../row.js"
@@ -36,7 +37,8 @@ const events = (names: Names): EventStatements => {
   const events = quoted(names.events)
   const standing = write(`SELECT event_id, aggregate, stream_id, version, ${position}, time FROM ${events}
 WHERE event_id IN (SELECT value FROM json_each(:ids))`)
-  const version = write(`SELECT coalesce(max(version), 0) AS version FROM ${events} WHERE ${ofStream}`)
+  const head = write(`SELECT version, type FROM ${events} WHERE ${ofStream} ORDER BY version DESC LIMIT 1`)
+  const remove = write(`DELETE FROM ${events} WHERE ${ofStream} AND version < :before`)
   const read = byShape(
     ({ limit, reverse }: ReadOptions) => `${limit} ${reverse}`,
     ({ limit, reverse }) =>
@@ -64,7 +66,8 @@ ORDER BY version LIMIT ${limit}`)
       )
     },
     standing: (ids) => standing({ ids: JSON.stringify(ids) }),
-    version: (stream) => version(keyOf(stream)),
+    head: (stream) => head(keyOf(stream)),
+    remove: (stream, before) => remove({ ...keyOf(stream), before }),
     // SQLite names the columns: "UNIQUE constraint failed: t.a, t.b"
     isOurs: ({ detail }) => {
       const violated = detail.slice(detail.indexOf(":") + 1).split(",").map((column) => column.trim().toLowerCase())
@@ -105,18 +108,21 @@ export const dialect: Dialect = {
 const append = (events: string): EventStatements["append"] => {
   // a subquery in a subquery: with the condition on it in sight, SQLite would count through all of the stream instead of
   // seeking its end
-  const head = `(SELECT coalesce((SELECT max(version) FROM ${events} WHERE ${ofStream}), 0) AS version) AS head`
+  const head = `(SELECT coalesce(version, 0) AS version, type FROM (
+  SELECT max(version) AS version, type FROM ${events} WHERE ${ofStream}
+)) AS head`
+  const fits = `head.version BETWEEN :min AND :max AND head.type IS NOT '${Markers.deleted}'`
   const insert = `INSERT INTO ${events} (aggregate, stream_id, version, event_id, type, payload, metadata, time)`
   // a command decides one event more often than not, and to unpack a list of one costs a tenth of the statement
   const one = write(`${insert}
 SELECT :aggregate, :id, head.version + 1, :eventId, :type, :payload, :metadata, :time
-FROM ${head} WHERE head.version BETWEEN :min AND :max
+FROM ${head} WHERE ${fits}
 RETURNING version, ${position}`)
   // one text for any number of events, so that it stays prepared
   const allAt = (time: string) =>
     write(`${insert}
 SELECT :aggregate, :id, head.version + 1 + row.key, row.value->>0, row.value->>1, row.value->>2, row.value->>3, ${time}
-FROM ${head}, json_each(:rows) AS row WHERE head.version BETWEEN :min AND :max
+FROM ${head}, json_each(:rows) AS row WHERE ${fits}
 ORDER BY row.key
 RETURNING version, ${position}`)
   const allNow = allAt(":time")

@@ -1,0 +1,110 @@
+/**
+ * Ends streams: what an event store does not do, because its events stay.
+ *
+ * Code that deletes events uses this service. It appends a marker event in the same transaction. By the marker, the
+ * snapshots, caches and writers of all processes see the change at their next proof, and the feed tells its consumers.
+ *
+ * @since 0.1.0
+ */
+import * as Context from "effect/Context"
+import * as Effect from "effect/Effect"
+import * as Layer from "effect/Layer"
+import * as Option from "effect/Option"
+import * as EventStore from "./EventStore.js"
+import type { DeletedStream, DeleteError, DeleteOptions } from "./internal/store/ending.js"
+import * as Ending from "./internal/store/ending.js"
+import { StreamNotFound } from "./internal/store/eventErrors.js"
+import { InvalidOption } from "./InvalidOption.js"
+import * as SnapshotStore from "./SnapshotStore.js"
+import type * as StreamId from "./StreamId.js"
+
+export type { DeletedStream, DeleteError, DeleteOptions }
+
+export { StreamNotFound }
+
+/**
+ * Ends streams.
+ *
+ * @example
+ * ```ts
+ * import { StreamId, Streams } from "effect-eventsourcing"
+ * import { Effect } from "effect"
+ *
+ * const closed = Effect.flatMap(Streams.Streams, (streams) =>
+ *   streams.delete(StreamId.make("Account", "a-1"), {
+ *     events: "remove",
+ *     metadata: { by: "support", reason: "the customer asked for it" }
+ *   }))
+ * ```
+ *
+ * @since 0.1.0
+ * @category services
+ */
+export class Streams extends Context.Tag("effect-eventsourcing/Streams")<Streams, {
+  /**
+   * Deletes a stream with its snapshots: it takes no more events, and loads of it fail with `StreamDeleted`. With
+   * `events: "remove"` its events are deleted too. The marker of the deletion stays as the last event of the stream, so
+   * that the id cannot be used again.
+   *
+   * An append that runs at the same time is stored before the marker, or fails. A second deletion gives the same result.
+   * In a transaction of the caller, the deletion is a part of it. Fails with `StreamNotFound` if the stream has no
+   * events.
+   */
+  readonly delete: (stream: StreamId.StreamId, options: DeleteOptions) => Effect.Effect<DeletedStream, DeleteError>
+}>() {}
+
+/**
+ * Makes the service of the two stores. Fails with `InvalidOption` if the event store cannot end streams.
+ *
+ * @example
+ * ```ts
+ * import { Streams } from "effect-eventsourcing"
+ * import { Layer } from "effect"
+ *
+ * const StreamsLive = Layer.effect(Streams.Streams, Streams.make)
+ * ```
+ *
+ * @since 0.1.0
+ * @category constructors
+ */
+export const make: Effect.Effect<
+  Streams["Type"],
+  InvalidOption,
+  EventStore.EventStore | SnapshotStore.SnapshotStore
+> = Effect.gen(function*() {
+  const { replay } = yield* EventStore.EventStore
+  const snapshots = yield* SnapshotStore.SnapshotStore
+  if (Option.isNone(replay.life)) {
+    return yield* new InvalidOption({
+      option: "Streams",
+      value: "an EventStore without the operations of `life`",
+      expected: "a SQL store, the store in memory, or a store whose driver has `life`"
+    })
+  }
+  const stores: Ending.Stores = {
+    life: replay.life.value,
+    snapshots,
+    isShared: Option.isSome(replay.withSnapshots(snapshots))
+  }
+  return Streams.of({ delete: (stream, options) => Ending.deleteStream(stores, stream, options) })
+})
+
+/**
+ * Provides the service for any event store and snapshot store that support it: the SQL stores, and those in memory.
+ *
+ * @example
+ * ```ts
+ * import { SqlStores, Streams } from "effect-eventsourcing"
+ * import { Layer } from "effect"
+ *
+ * const StoresLive = Layer.provideMerge(Streams.layer, SqlStores.layer)
+ * ```
+ *
+ * @since 0.1.0
+ * @category layers
+ */
+export const layer: Layer.Layer<
+  Streams,
+  InvalidOption,
+  EventStore.EventStore | SnapshotStore.SnapshotStore
+> = Layer.effect(Streams, make)

@@ -1,0 +1,44 @@
+// The events that the library appends itself, to end or to change a stream. Why: docs/decisions/0160-streams-end.md.
+// Their types begin with a dollar sign. No aggregate and no append of a program may use them.
+
+/** The type of the last event of a stream that was deleted. */
+export const deleted = "$deleted"
+
+/** The type of the event that tells which event of its stream was rewritten. */
+export const rewritten = "$rewritten"
+
+/** The type of the event that tells up to which version the beginning of its stream was removed. */
+export const truncated = "$truncated"
+
+export const types: ReadonlyArray<string> = [deleted, rewritten, truncated]
+
+const known: ReadonlySet<string> = new Set(types)
+
+/** Whether a stored type is one of the library's own. */
+export const isMarker = (type: string): boolean => known.has(type)
+
+/** The problem of a type that is one of the library's own. */
+export const typeProblem = (type: string): string | undefined =>
+  isMarker(type) ? `is reserved: ${types.join(", ")} are the library's own` : undefined
+
+/**
+ * The end of a stream that was deleted, as an event of the feed.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Deleted {
+  readonly _tag: "$deleted"
+}
+
+/**
+ * The markers that consumers of the feed can ask for.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export type Marker = Deleted
+
+/** Decodes the payload of a marker, or says why that is not possible. */
+export const decode = (type: string, _payload: unknown): Marker | string =>
+  type === deleted ? { _tag: deleted } : `no consumer reads the marker ${type}`

@@ -1,0 +1,82 @@
+// What `Streams` asks of an event store: to mark the end of a stream, and to remove events.
+import * as Effect from "effect/Effect"
+import * as Option from "effect/Option"
+import type * as Event from "../../Event.js"
+import type * as ExpectedVersion from "../../ExpectedVersion.js"
+import type * as StreamId from "../../StreamId.js"
+import { isDate, noDate } from "../constants.js"
+import type { AppendResult } from "./appendResult.js"
+import * as Deletion from "./deletion.js"
+import { type DuplicateEventId, EventStoreError, type StreamDeleted, type VersionConflict } from "./eventErrors.js"
+import type { Listeners } from "./listeners.js"
+
+/**
+ * What a driver needs for `Streams`.
+ *
+ * @since 0.1.0
+ * @category drivers
+ */
+export interface LifeDriver {
+  /**
+   * Runs an effect in a new transaction, or in one nested in the caller's. A new one is repeated if it was undone by a
+   * failure that passes. A store without transactions runs the effect as it is.
+   */
+  readonly transaction: <A, E extends { readonly cause?: unknown }>(
+    stream: StreamId.StreamId,
+    effect: Effect.Effect<A, E>
+  ) => Effect.Effect<A, E | EventStoreError>
+  /** Deletes the events of a stream before a version. */
+  readonly remove: (stream: StreamId.StreamId, before: number) => Effect.Effect<void, EventStoreError>
+}
+
+/**
+ * The operations that only `Streams` uses.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface LifeSeam extends LifeDriver {
+  /** Reads the last event of a stream. */
+  readonly last: (
+    stream: StreamId.StreamId
+  ) => Effect.Effect<Option.Option<Event.EncodedRecord>, EventStoreError>
+  /** Appends a marker. Appends that may have a reserved type come this way only. */
+  readonly mark: (
+    stream: StreamId.StreamId,
+    marker: Event.EncodedEvent,
+    expected: ExpectedVersion.ExpectedVersion
+  ) => Effect.Effect<AppendResult, VersionConflict | DuplicateEventId | StreamDeleted | EventStoreError>
+}
+
+/** The part of a driver from which the seam is made. */
+interface Driver extends Deletion.Driver {
+  readonly append: (options: {
+    readonly stream: StreamId.StreamId
+    readonly events: readonly [Event.EncodedEvent]
+    readonly expected: ExpectedVersion.ExpectedVersion
+    readonly time: number
+  }) => ReturnType<LifeSeam["mark"]>
+  readonly life?: LifeDriver | undefined
+}
+
+/** Makes the seam. `None` if the driver has no operations for it. */
+export const make = (driver: Driver, listeners: Listeners): Option.Option<LifeSeam> =>
+  Option.map(Option.fromNullable(driver.life), ({ remove, transaction }) => ({
+    remove,
+    // the listeners are for readers of the feed, which sees a marker after the commit
+    transaction: (stream, effect) => listeners.after(transaction(stream, effect)),
+    last: (stream) => Effect.map(Deletion.last(driver, stream), Option.fromNullable),
+    mark: (stream, marker, expected) =>
+      Effect.clockWith((clock) => {
+        const time = clock.unsafeCurrentTimeMillis()
+        return isDate(time)
+          ? driver.append({ stream, events: [marker], expected, time: Math.trunc(time) })
+          : new EventStoreError({
+            operation: "delete",
+            stream,
+            reason: "InvalidInput",
+            mayHaveAppended: false,
+            detail: `the Clock gives ${time} for the time, which is ${noDate}`
+          })
+      })
+  }))
