@@ -93,6 +93,7 @@ describe("Projection.make", () => {
     expect<Effect.Effect.Error<ReturnType<EventStore.EventStore["Type"]["append"]>>>().type.toBe<
       | EventStore.VersionConflict
       | EventStore.DuplicateEventId
+      | EventStore.StreamDeleted
       | EventStore.EventStoreError
       | EventStore.InlineProjectionError
     >()
