@@ -120,6 +120,7 @@ describe("migrations", () => {
           "append_4",
           "append_many_2",
           "append_many_3",
+          "claim_1",
           "load_1",
           "load_2",
           "load_3",
@@ -136,7 +137,7 @@ describe("migrations", () => {
       const older = yield* Effect.flip(SqlEventStore.make({ migrate: false }))
       assert.include(older.message, "older than this program")
       yield* SqlEventStore.make()
-      assert.lengthOf(yield* functions, 13)
+      assert.lengthOf(yield* functions, 14)
     }).pipe(Effect.provide(emptyDatabase)))
 
   it.effect("the documentation names the functions that a program calls", () =>

@@ -1,8 +1,8 @@
 // A version that is removed while appends are open leaves nothing behind that a later version of its number would believe.
 import { SqlClient } from "@effect/sql"
 import { assert, describe, it } from "@effect/vitest"
-import { Context, Deferred, Effect, Exit, Fiber, Schedule, Scope } from "effect"
-import { CheckpointStore, Projection, Projections } from "effect-eventsourcing"
+import { Context, Deferred, Effect, Exit, Fiber, Option, Schedule, Scope } from "effect"
+import { CheckpointStore, Position, Projection, Projections } from "effect-eventsourcing"
 import { Account } from "../fixtures/Account.js"
 import {
   append,
@@ -116,4 +116,63 @@ describe("a version that is removed on PostgreSQL", () => {
         }))
     }
   }
+
+  // a trigger of the statement runs when the statement has decided what it sees, and before it looks at anything
+  it.scopedLive("and registered again while the server stalls within the claim of an append", () =>
+    Effect.gen(function*() {
+      const client = yield* connect
+      const operator = yield* process(client)
+      const writer = yield* process(client)
+      const again = Projection.make({ ...key, on: [Account], handle: write })
+      yield* Effect.gen(function*() {
+        const sql = yield* SqlClient.SqlClient
+        yield* createTables
+        yield* sql`CREATE FUNCTION stall() RETURNS trigger LANGUAGE plpgsql AS ${
+          sql.literal("$$ BEGIN PERFORM pg_advisory_lock(4711); PERFORM pg_advisory_unlock(4711); RETURN NULL; END $$")
+        }`
+        yield* sql`CREATE TRIGGER stall BEFORE INSERT ON eventsourcing_inline FOR EACH STATEMENT EXECUTE FUNCTION stall()`
+        yield* start(operator, active, options)
+        yield* append("a")
+        yield* append("poison")
+        const scope = yield* Scope.make()
+        yield* Scope.extend(start(freezing(writer), stopping, { ...options, inline: true }), scope)
+        yield* Effect.repeat(isLeft, { until: (isLeft) => isLeft, schedule: Schedule.spaced("10 millis") })
+        const stalls = yield* Deferred.make<void>()
+        const stalling = yield* sql.withTransaction(
+          Effect.zipRight(sql`SELECT pg_advisory_xact_lock(4711)`, Deferred.await(stalls))
+        ).pipe(Effect.fork)
+        const waiting = (count: number) =>
+          Effect.map(
+            sql`SELECT NULL FROM pg_locks WHERE locktype = 'advisory' AND NOT granted`,
+            ({ length }) => length >= count
+          )
+        const held = sql`SELECT NULL FROM pg_locks WHERE locktype = 'advisory' AND objid = 4711`
+        yield* Effect.repeat(held, { until: ({ length }) => length > 0, schedule: Schedule.spaced("10 millis") })
+        const writing = yield* Effect.fork(Effect.provide(append("a"), writer))
+        yield* Effect.repeat(waiting(1), { until: (is) => is, schedule: Schedule.spaced("10 millis") })
+        const store = yield* CheckpointStore.CheckpointStore
+        const { text: definition } = again.reading
+        const removing = yield* Projections.remove(key).pipe(
+          Effect.zipLeft(sql`DELETE FROM model`),
+          Effect.zipLeft(
+            store.register({ ...key, kind: "Projection", definition, partitions: 1, from: Position.start })
+          ),
+          Effect.fork
+        )
+        // the removal waits for the claim, or ends
+        yield* Effect.repeat(Effect.zip(waiting(2), Fiber.poll(removing)), {
+          until: ([waits, ended]) => waits || Option.isSome(ended),
+          schedule: Schedule.spaced("10 millis")
+        })
+        yield* Deferred.succeed(stalls, undefined)
+        yield* Fiber.join(stalling)
+        yield* Fiber.join(writing)
+        assert.isTrue(yield* Fiber.join(removing))
+        yield* Scope.close(scope, Exit.void)
+        yield* start(operator, again, options)
+        yield* Projections.promote(key)
+        yield* caughtUp(key.name)
+        yield* isFoldOfFeed
+      }).pipe(Effect.provide(operator))
+    }))
 })

@@ -18,10 +18,10 @@ export interface Spec {
   /** Locks the versions that fit a condition, and selects columns of them. */
   readonly lockVersions: (columns: string, condition: string) => string
   /**
-   * A condition on a `subscription`: takes the right to claim events of it until the end of the transaction. It is false
-   * while the version is being removed.
+   * Takes the right to claim events of a version until the end of the transaction, unless the version is being removed, and
+   * then claims them, see {@link file://./checkpointClaim.ts}. Gives a row if they are claimed.
    */
-  readonly claiming: string
+  readonly claim: string
   /** Waits for the claims on a version, and lets none begin until the end of the transaction. */
   readonly removing: (condition: string) => string | undefined
   /** At the end of a SELECT: locks its rows. */

@@ -220,20 +220,7 @@ const idle = (ttl: number): string => String(Math.max(ttl, 1_000))
 const inline = ({ column, names, spec, write, writePrepared }: Room) => {
   const marks = quoted(names.inline)
   const settled = `(SELECT min(position) FROM ${quoted(names.checkpoints)} WHERE ${ofKey})`
-  const claiming = (more: ReadonlyArray<string>) =>
-    writePrepared(`INSERT INTO ${marks} AS mark (name, version, stream, position)
-SELECT name, version, CAST(:stream AS text), CAST(:last AS text)
-FROM ${[`${quoted(names.subscriptions)} AS subscription`, ...more].join(", ")}
-WHERE ${ofKey} AND ${spec.claiming} AND (
-    CAST(:previous AS text) IS NULL OR :previous <= ${settled} OR
-    :previous <= (SELECT position FROM ${marks} WHERE ${ofKey} AND stream = :stream)
-  ) AND NOT (:ordered = 1 AND EXISTS (
-    SELECT NULL FROM ${quoted(names.parked)} WHERE ${ofKey} AND stream = :stream
-  ))
-ON CONFLICT (name, version, stream) DO UPDATE SET position = excluded.position
-RETURNING NULL AS claimed`)
-  const claim = claiming(spec.endsIdle)
-  const claimNested = claiming([])
+  const claim = writePrepared(spec.claim)
   const marksOf = write(`SELECT ${column("stream", "text")} AS stream, ${column("position", "text")} AS position
 FROM ${marks} WHERE ${ofKey} AND stream IN (SELECT given.value FROM ${spec.listed("streams")})`)
   const forget = writePrepared(`DELETE FROM ${marks} WHERE ${ofKey} AND stream IN (
@@ -242,15 +229,15 @@ FROM ${marks} WHERE ${ofKey} AND stream IN (SELECT given.value FROM ${spec.liste
   return {
     /** A row if the events before those of an append were handled, and the append's own are handled with it. */
     claim: ({ name, version }: Key, { last, nested, ordered, previous, stream, timeout }: InlineClaim) =>
-      (nested ? claimNested : claim)({
+      claim({
         name,
         version,
         stream,
         last,
         previous: Option.getOrNull(previous),
         ordered: ordered ? 1 : 0,
-        // the handler may work between two statements
-        ...(nested ? {} : { idle: idle(timeout + 1_000) })
+        // the handler may work between two statements; a transaction of the caller has its own limit
+        idle: nested ? null : idle(timeout + 1_000)
       }),
     /** `stream` and `position` of those of these streams that were handled inline beyond a checkpoint. */
     marksOf: (key: Key, streams: ReadonlyArray<string>) => marksOf({ ...key, streams: spec.list(streams) }),

@@ -1,5 +1,6 @@
 import type { Spec } from "../checkpointSpec.js"
 import { type Names, quoted } from "../names.js"
+import * as PgClaims from "./claims.js"
 
 // the beginning of the transaction is too long ago for a lease
 const now = "(extract(epoch FROM clock_timestamp()) * 1000)::bigint"
@@ -9,10 +10,6 @@ const setting = (name: string, value: string): string => `(SELECT set_config('${
 
 /** A process that is frozen within a transaction keeps its locks until the server ends its session. */
 const endsIdle = (millis: string) => setting("idle_in_transaction_session_timeout", millis)
-
-/** The advisory lock that the claims on a version share. A row of the version would be one that all appends write to. */
-const claimsOf = ({ inline }: Names, version: string): string =>
-  `hashtext('${inline}'), hashtext(${version}.version || ' ' || ${version}.name)`
 
 export const spec = (names: Names): Spec => ({
   now,
@@ -35,14 +32,12 @@ export const spec = (names: Names): Spec => ({
   lockVersions: (columns, condition) =>
     `SELECT ${columns} FROM ${quoted(names.subscriptions)} AS known, ${endsIdle("'30000'")}
 WHERE ${condition} ORDER BY known.name, known.version FOR UPDATE OF known`,
-  // a transaction with a snapshot of its own may still see a version that is removed: the lock of the row refuses it
-  claiming: `pg_try_advisory_xact_lock_shared(${claimsOf(names, "subscription")})
-  AND (current_setting('transaction_isolation') = 'read committed' OR EXISTS (
-    SELECT NULL FROM ${quoted(names.subscriptions)} WHERE name = :name AND version = :version FOR KEY SHARE SKIP LOCKED
-  ))`,
+  claim: `SELECT NULL AS claimed
+FROM ${quoted(PgClaims.claim(names).name)}(:name, :version, :stream, :last, :previous, :ordered, :idle) AS claimed
+WHERE claimed`,
   removing: (condition) =>
     `SELECT set_config('idle_in_transaction_session_timeout', '30000', true), set_config('lock_timeout', '10000', true),
-  pg_advisory_xact_lock(${claimsOf(names, "known")})
+  pg_advisory_xact_lock(${PgClaims.lockOf(names, "known.version", "known.name")})
 FROM ${quoted(names.subscriptions)} AS known WHERE ${condition}`,
   forUpdate: " FOR UPDATE",
   skipLocked: " FOR UPDATE SKIP LOCKED",

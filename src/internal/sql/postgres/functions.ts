@@ -1,5 +1,6 @@
 import { type Names, quoted } from "../names.js"
 import * as Appends from "./appendFunctions.js"
+import { claim } from "./claims.js"
 import { create, type Function } from "./function.js"
 import { pgText } from "./text.js"
 import * as PgTime from "./time.js"
@@ -13,6 +14,7 @@ export const make = (names: Names) => {
   return {
     append: Appends.append(names),
     appendGroup: Appends.appendGroup(names),
+    claim: claim(names),
     load: {
       name: `${names.prefix}_load_3`,
       // aggregate, stream id, schema version, fingerprint or NULL for any, migratable schemas, limit, most bytes of an event

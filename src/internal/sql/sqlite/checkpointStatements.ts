@@ -1,3 +1,4 @@
+import { claim } from "../checkpointClaim.js"
 import type { Spec } from "../checkpointSpec.js"
 import { type Names, quoted } from "../names.js"
 
@@ -33,7 +34,17 @@ export const spec = (names: Names): Spec => {
     }),
     registering: lockVersions("NULL AS locked", "name = :name"),
     lockVersions,
-    claiming: "TRUE",
+    claim: `${
+      claim(names, {
+        name: ":name",
+        version: ":version",
+        stream: ":stream",
+        last: ":last",
+        previous: ":previous",
+        ordered: ":ordered"
+      }, "TRUE")
+    }
+RETURNING NULL AS claimed`,
     removing: () => undefined,
     forUpdate: "",
     skipLocked: "",
