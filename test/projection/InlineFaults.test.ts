@@ -124,3 +124,32 @@ describe("two appends whose inline projections block each other on PostgreSQL", 
       }).pipe(Effect.provide(context))
     }), 30_000)
 })
+
+describe("the transaction of an inline handler on PostgreSQL", () => {
+  const [, connect] = databases[1]
+  it.scopedLive("is ended by the server if its process is frozen, unless the transaction is the caller's", () =>
+    Effect.gen(function*() {
+      const context = yield* process(yield* connect)
+      const limits: Array<string> = []
+      const noting = Projection.make({
+        name: "limits",
+        on: [Account],
+        handle: () =>
+          Effect.flatMap(SqlClient.SqlClient, (sql) =>
+            Effect.map(
+              sql<{ readonly limit: string }>`SELECT current_setting('idle_in_transaction_session_timeout') AS limit`,
+              ([{ limit }]) => limits.push(limit)
+            ))
+      })
+      yield* start(context, noting, { inline: true, timeout: "5 seconds" })
+      yield* Effect.gen(function*() {
+        const sql = yield* SqlClient.SqlClient
+        yield* append("a")
+        yield* sql.withTransaction(Effect.zipRight(
+          sql`SET LOCAL idle_in_transaction_session_timeout = '90s'`,
+          append("a")
+        ))
+        assert.deepStrictEqual(limits, ["6s", "90s"])
+      }).pipe(Effect.provide(context))
+    }))
+})
