@@ -1,4 +1,4 @@
-// sends commands to the entities of a cluster, and says of each what it asked for and what was answered; one in ten goes
+// sends commands to the entities of a cluster, and says of each what it asked for and what was answered; one in five goes
 // to a plain repository beside the cluster, which makes the states of the entities old
 import { Cause, Effect, Exit, Layer, Logger, LogLevel, Option } from "effect"
 import { Repository, SqlStores } from "effect-eventsourcing"
@@ -22,7 +22,7 @@ const below = (n: number) => Math.floor(random.number() * n)
 const all = Array.from({ length: orders.ids }, (_, n) => `a${n}`)
 
 // a few ids are hot
-const chosenId = () => all[below(3) === 0 ? below(10) : below(all.length)]
+const chosenId = () => all[below(2) === 0 ? below(10) : below(all.length)]
 
 const amountCommand = (): Command =>
   // larger withdrawals than deposits: many are rejected
@@ -139,7 +139,7 @@ const program = Effect.gen(function*() {
       Effect.suspend(() => {
         const account = unopened.pop()
         return account === undefined
-          ? ask(below(10) === 0 ? plain : entities, chosenId(), chosenCommands())
+          ? ask(below(5) === 0 ? plain : entities, chosenId(), chosenCommands())
           : ask(entities, account, [{ _tag: "Open" }])
       }),
       Effect.sync(() => {
