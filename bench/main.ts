@@ -3,6 +3,7 @@ import * as fs from "node:fs"
 import * as path from "node:path"
 import { parseArgs } from "node:util"
 import type { Backend } from "./backend.js"
+import * as Clusters from "./clusters.js"
 import * as Imports from "./imports.js"
 import { full, quick } from "./measure.js"
 import type { Peer } from "./peer.js"
@@ -206,6 +207,12 @@ const follow = async (
   const followed = await Postgres.start()
   const onPostgres = await Postgres.open(followed.url)
   await follow(onPostgres, (batchSize) => peers.consumersOnPostgres(followed.url, batchSize))
+  await onPostgres.close()
+}
+{
+  const clustered = await Postgres.start()
+  const onPostgres = await Postgres.open(clustered.url)
+  await Clusters.entities(suite, onPostgres)
   await onPostgres.close()
 }
 

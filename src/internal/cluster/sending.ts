@@ -3,7 +3,7 @@
 // that is not answered for a while is sent again too, because its runner may be frozen and may have lost the entity. All
 // attempts of a command have the same command id, so the command counts once. Each has the time at which the client
 // gives it up, because a frozen runner must not execute a command later that another runner has rejected.
-// Cost: nothing for a request that is answered.
+// Cost: two fibers a request that is answered, one of which is its timer.
 import * as ClusterError from "@effect/cluster/ClusterError"
 import * as Socket from "@effect/platform/Socket"
 import * as RpcClientError from "@effect/rpc/RpcClientError"
@@ -44,47 +44,85 @@ export const send = <A, E>(
   { attempt, retry, timeout }: Settings,
   failure: (unanswered: Unanswered) => E
 ): Effect.Effect<A, E> =>
-  Effect.gen(function*() {
-    const began = yield* Clock.currentTimeMillis
-    const driver = yield* Schedule.driver(retry)
+  Effect.flatMap(Clock.currentTimeMillis, (began) => {
     const lasts = Duration.toMillis(attempt)
+    const until = began + Duration.toMillis(timeout)
     let attempts = 0
     let cause: unknown
     /** By how much the clock of the last runner is ahead of this one, if an attempt was late because of it. */
     let ahead = 0
+    let driver: Schedule.ScheduleDriver<unknown, unknown> | undefined
     const unanswered = Effect.flatMap(Clock.currentTimeMillis, (now) =>
       Effect.fail(failure({ waited: now - began, attempts, ...(cause === undefined ? {} : { cause }) })))
-    const once = Effect.flatMap(Clock.currentTimeMillis, (now) => {
+    /** Waits before another attempt. Fails if there is none. */
+    const wait = (failed: unknown): Effect.Effect<unknown, unknown> =>
+      Effect.gen(function*() {
+        driver ??= yield* Schedule.driver(retry)
+        const now = yield* Clock.currentTimeMillis
+        if (failed instanceof Late) {
+          ahead = Math.max(0, failed.now - now)
+        }
+        yield* Effect.timeout(driver.next(failed), until - now)
+      })
+    const loop: Effect.Effect<A, E> = Effect.flatMap(Clock.currentTimeMillis, (now) => {
+      const left = until - now
+      if (left <= 0 && attempts > 0) {
+        return unanswered
+      }
       attempts++
       cause = undefined
       const before = Number.isFinite(lasts) ? now + lasts + ahead : undefined
-      // the client of a cluster tells the runner about an interruption, and nothing here waits for that
-      return Effect.exit(Effect.timeoutOption(Effect.disconnect(request(before)), attempt))
+      return Effect.flatMap(within(request(before), Math.min(lasts, left)), (exit) => {
+        if (exit === undefined) {
+          return lasts < left ? loop : unanswered
+        }
+        if (Exit.isSuccess(exit)) {
+          return Effect.succeed(exit.value)
+        }
+        if (!isTransient(exit.cause)) {
+          return Effect.failCause(Option.getOrElse(Cause.keepDefects(exit.cause), () =>
+            Cause.empty))
+        }
+        const failed = Cause.squash(exit.cause)
+        cause = failed
+        return Effect.matchEffect(wait(failed), { onFailure: () => unanswered, onSuccess: () => loop })
+      })
     })
-    const loop: Effect.Effect<A, E> = Effect.flatMap(once, (exit) => {
-      if (Exit.isSuccess(exit)) {
-        return exit.value._tag === "Some" ? Effect.succeed(exit.value.value) : loop
-      }
-      if (!isTransient(exit.cause)) {
-        return Effect.failCause(Option.getOrElse(Cause.keepDefects(exit.cause), () =>
-          Cause.empty))
-      }
-      const failure = Cause.squash(exit.cause)
-      cause = failure
-      return Effect.zipRight(
-        failure instanceof Late
-          ? Effect.map(Clock.currentTimeMillis, (now) => {
-            ahead = Math.max(0, failure.now - now)
-          })
-          : Effect.void,
-        Effect.matchEffect(driver.next(failure), { onFailure: () => unanswered, onSuccess: () => loop })
-      )
-    })
-    return yield* Effect.flatMap(
-      Effect.timeoutOption(Effect.disconnect(loop), timeout),
-      (answer) => answer._tag === "Some" ? Effect.succeed(answer.value) : unanswered
-    )
+    return loop
   })
+
+/**
+ * Gives the exit of an effect, or undefined if the effect is not done in time. Nothing waits for the interruption of the
+ * effect, because the client of a cluster tells the runner about it.
+ */
+const within = <A, E>(
+  effect: Effect.Effect<A, E>,
+  millis: number
+): Effect.Effect<Exit.Exit<A, E> | undefined> =>
+  Effect.uninterruptibleMask((restore) =>
+    Effect.flatMap(
+      Effect.forkDaemon(Effect.interruptible(effect)),
+      (fiber) =>
+        Effect.flatMap(Effect.forkDaemon(Effect.interruptible(Effect.sleep(millis))), (timer) => {
+          const id = fiber.id()
+          return restore(Effect.async<Exit.Exit<A, E> | undefined>((resume) => {
+            fiber.addObserver((exit) => {
+              timer.unsafeInterruptAsFork(id)
+              resume(Effect.succeed(exit))
+            })
+            timer.addObserver((exit) => {
+              if (Exit.isFailure(exit)) return
+              fiber.unsafeInterruptAsFork(id)
+              resume(Effect.succeed(undefined))
+            })
+            return Effect.sync(() => {
+              timer.unsafeInterruptAsFork(id)
+              fiber.unsafeInterruptAsFork(id)
+            })
+          }))
+        })
+    )
+  )
 
 /** Tells whether another attempt may succeed. */
 const isTransient = (cause: Cause.Cause<Transient>): boolean => {
