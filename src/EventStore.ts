@@ -13,6 +13,7 @@ import * as Stream from "effect/Stream"
 import type * as Event from "./Event.js"
 import type * as ExpectedVersion from "./ExpectedVersion.js"
 import { isDate, mostInPage, noDate } from "./internal/constants.js"
+import * as Personal from "./internal/personal/driver.js"
 import type { AppendResult } from "./internal/store/appendResult.js"
 import * as Checking from "./internal/store/checking.js"
 import * as CountAfter from "./internal/store/countAfter.js"
@@ -53,6 +54,7 @@ import type {
   SnapshotReader,
   TailEvent
 } from "./internal/store/replaySeam.js"
+import { Sealing } from "./internal/store/sealing.js"
 import { streamProblem } from "./internal/streamProblem.js"
 import type * as Position from "./Position.js"
 import type * as StreamId from "./StreamId.js"
@@ -268,6 +270,8 @@ export interface Encoded {
   readonly inline?: InlineDriver | undefined
   /** Needed for `Streams`. */
   readonly life?: LifeDriver | undefined
+  /** Exists if the driver seals personal data. `Personal.driver` adds it. */
+  readonly sealing?: Sealing["Type"] | undefined
 }
 
 /**
@@ -360,7 +364,8 @@ export const makeEncoded = (driver: Encoded): EventStore["Type"] => {
       attempt: driver.attempt ?? Effect.exit,
       onAppend: listeners.add,
       inline: inline.seam,
-      life: Life.make(driver, listeners)
+      life: Life.make(driver, listeners),
+      sealing: Option.fromNullable(driver.sealing)
     }
   })
 }
@@ -379,7 +384,10 @@ export const makeEncoded = (driver: Encoded): EventStore["Type"] => {
  * @since 0.1.0
  * @category constructors
  */
-export const makeMemory: Effect.Effect<EventStore["Type"]> = Effect.sync(() => makeEncoded(Memory.makeEvents()))
+export const makeMemory: Effect.Effect<EventStore["Type"]> = Effect.map(Effect.serviceOption(Sealing), (sealing) => {
+  const driver: Encoded = Memory.makeEvents()
+  return makeEncoded({ ...driver, ...Personal.over(driver, sealing) })
+})
 
 /**
  * Provides a store in memory, for tests and experiments.

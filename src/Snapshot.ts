@@ -8,9 +8,9 @@ import * as DateTime from "effect/DateTime"
 import * as Either from "effect/Either"
 import * as Schema from "effect/Schema"
 import type * as Aggregate from "./Aggregate.js"
-import { compare } from "./internal/schema/equality.js"
 import * as Json from "./internal/schema/json.js"
 import { reason } from "./internal/schema/reason.js"
+import { encodeState } from "./internal/schema/stateText.js"
 import * as StreamId from "./StreamId.js"
 
 /**
@@ -192,6 +192,35 @@ export class StoreUnavailable extends Schema.TaggedError<StoreUnavailable>("effe
 }
 
 /**
+ * Signals that the snapshot has personal data of a subject that was erased since it was taken.
+ *
+ * @example
+ * ```ts
+ * import type { Snapshot } from "effect-eventsourcing"
+ *
+ * const isErased = (outcome: Snapshot.SnapshotOutcome) => outcome._tag === "SubjectErased"
+ * ```
+ *
+ * @since 0.1.0
+ * @category errors
+ */
+export class SubjectErased extends Schema.TaggedError<SubjectErased>("effect-eventsourcing/SubjectErased")(
+  "SubjectErased",
+  {
+    stream: StreamId.StreamId,
+    version: Schema.Number
+  }
+) {
+  /** @since 0.1.0 */
+  override get message(): string {
+    return `the snapshot of ${
+      StreamId.format(this.stream)
+    } at version ${this.version} has personal data of a subject ` +
+      "that was erased since"
+  }
+}
+
+/**
  * The reason why a snapshot does not decode.
  *
  * @since 0.1.0
@@ -205,7 +234,7 @@ export type DecodeFailure = SchemaVersionMismatch | SchemaDrift | StateDecodeErr
  * @since 0.1.0
  * @category errors
  */
-export type SnapshotFailure = DecodeFailure | HistoryMismatch | StoreUnavailable
+export type SnapshotFailure = DecodeFailure | HistoryMismatch | StoreUnavailable | SubjectErased
 
 /**
  * Signals that the schema of a state, or JSON, cannot hold the state. No snapshot of it is taken.
@@ -310,43 +339,6 @@ export const encode = <Name extends string, Id, State, Event, Command, Rejection
   const { fingerprint, schemaVersion } = aggregate
   const millis = DateTime.toEpochMillis(time)
   return Either.right({ stream, version, eventId, schemaVersion, fingerprint, state: text.right, time: millis })
-}
-
-/** Encodes a state as JSON text, if that decodes to the same state. @internal */
-export const encodeState = <State>(
-  codec: Aggregate.Codec<State, unknown>,
-  state: State
-): Either.Either<string, unknown> => {
-  try {
-    return encodeStrictly(codec, state)
-  } catch (error) {
-    // the state is nested too deeply for the stack, or one of its accessors throws
-    const overflow = Json.overflow(error, state)
-    return Either.left(overflow === undefined ? error : new Error(`${overflow.path} ${overflow.reason}`))
-  }
-}
-
-const encodeStrictly = <State>(
-  codec: Aggregate.Codec<State, unknown>,
-  state: State
-): Either.Either<string, unknown> => {
-  const encoded = codec.encode(state)
-  if (Either.isLeft(encoded)) {
-    // a recursive schema follows a cycle until the stack overflows
-    const cycle = Json.cycle(state)
-    return Either.left(cycle === undefined ? encoded.left : new Error(`${cycle.path} ${cycle.reason}`))
-  }
-  const text = Json.stringify(encoded.right)
-  if (Either.isLeft(text)) return Either.left(new Error(`${text.left.path} ${text.left.reason}`))
-  // a schema may drop data without an error, as records do with a key named __proto__
-  const readBack = Either.flatMap(Json.parse(text.right), codec.decode)
-  if (Either.isLeft(readBack)) return Either.left(readBack.left)
-  const [lost] = compare(codec.schema, state, readBack.right, 1)
-  if (lost !== undefined) {
-    const cause = `${lost.left} is read back as ${lost.right}`
-    return Either.left(new Error(`${lost.path} does not survive its schema`, { cause }))
-  }
-  return text
 }
 
 /**

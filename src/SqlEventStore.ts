@@ -34,6 +34,7 @@ import * as SnapshotRows from "./internal/sql/snapshotRows.js"
 import * as Spans from "./internal/sql/spans.js"
 import type { Query } from "./internal/sql/statement.js"
 import type { InvalidOption } from "./InvalidOption.js"
+import * as Personal from "./Personal.js"
 import type * as SqlMigrations from "./SqlMigrations.js"
 import * as StreamId from "./StreamId.js"
 
@@ -92,7 +93,7 @@ export const make: (options?: Options) => Effect.Effect<
     query,
     result: found
   })
-  return EventStore.makeEncoded({
+  const driver: EventStore.Encoded = {
     append: span("EventStore.append", Append.make(services, { groups: groups.appends, eventLoop }), (options) => ({
       name: "INSERT",
       collection: names.events,
@@ -147,7 +148,8 @@ export const make: (options?: Options) => Effect.Effect<
     attempt: (effect) => Effect.mapError(swallow(effect), eventStoreError("read")),
     inline: InlineTransaction.make(client),
     life: Life.make(services)
-  })
+  }
+  return EventStore.makeEncoded(yield* Personal.driver(driver))
 })
 
 /**

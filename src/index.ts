@@ -11,7 +11,11 @@ export * as ExpectedVersion from "./ExpectedVersion.js"
 /** @since 0.1.0 */
 export * as InvalidOption from "./InvalidOption.js"
 /** @since 0.1.0 */
+export * as KeyStore from "./KeyStore.js"
+/** @since 0.1.0 */
 export * as Metrics from "./Metrics.js"
+/** @since 0.1.0 */
+export * as Personal from "./Personal.js"
 /** @since 0.1.0 */
 export * as Position from "./Position.js"
 /** @since 0.1.0 */
@@ -34,6 +38,8 @@ export * as Sqlite from "./Sqlite.js"
 export * as SqlCheckpointStore from "./SqlCheckpointStore.js"
 /** @since 0.1.0 */
 export * as SqlEventStore from "./SqlEventStore.js"
+/** @since 0.1.0 */
+export * as SqlKeyStore from "./SqlKeyStore.js"
 /** @since 0.1.0 */
 export * as SqlMigrations from "./SqlMigrations.js"
 /** @since 0.1.0 */

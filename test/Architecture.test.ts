@@ -20,7 +20,8 @@ const imports = new Map(
 
 /** The public modules that are models or service tags. */
 const models = [
-  ...["Aggregate", "CheckpointStore", "Event", "EventStore", "ExpectedVersion", "InvalidOption", "Metrics", "Position"],
+  ...["Aggregate", "CheckpointStore", "Event", "EventStore", "ExpectedVersion", "InvalidOption", "KeyStore"],
+  ...["Metrics", "Position"],
   ...["Snapshot", "SnapshotPolicy", "SnapshotStore", "StreamId", "Streams", "Versions", "Wakeup"]
 ]
 
@@ -28,7 +29,8 @@ const models = [
 const rooms: Readonly<Record<string, ReadonlyArray<string>>> = {
   leaf: ["ExpectedVersion", "InvalidOption", "StreamId"],
   schema: ["leaf", "InvalidOption", "StreamId", "Versions"],
-  repository: ["leaf", "schema", ...models],
+  personal: ["leaf", "schema", "store", ...models],
+  repository: ["leaf", "schema", "personal", ...models],
   store: ["leaf", "schema", ...models],
   projection: ["leaf", "schema", "store", ...models],
   cli: ["leaf", "schema", "store", "sql", "Projections", "Repository", "Sqlite", "SqlStores", ...models],

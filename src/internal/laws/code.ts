@@ -4,6 +4,7 @@ import * as Duration from "effect/Duration"
 import * as Either from "effect/Either"
 import * as Option from "effect/Option"
 import * as Redacted from "effect/Redacted"
+import { isPersonal } from "../schema/personal.js"
 import { containerOf, isData, isObject, ownKeys } from "./effectData.js"
 
 /** Prints a value as TypeScript code on one line. */
@@ -139,6 +140,11 @@ const objectToDoc = (value: object, ancestors: ReadonlyArray<object>): Doc => {
   if (Duration.isDuration(value)) return durationToCode(value)
   // a generated value is not secret, and the printed code must recreate it
   if (Redacted.isRedacted(value)) return call("Redacted.make", doc(Redacted.value(value)))
+  if (isPersonal(value)) {
+    return value._tag === "Erased"
+      ? call("Personal.erased", doc(value.subject))
+      : call("Personal.make", doc(value.subject), doc(value.value))
+  }
   const container = containerOf(value)
   if (container !== undefined && container._tag !== "Atom") {
     const items = container._tag === "Keyed" ? container.entries.map(entry) : container.values.map(doc)

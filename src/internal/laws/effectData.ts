@@ -9,6 +9,7 @@ import * as List from "effect/List"
 import * as Redacted from "effect/Redacted"
 import * as SortedMap from "effect/SortedMap"
 import * as SortedSet from "effect/SortedSet"
+import { isPersonal } from "../schema/personal.js"
 
 /**
  * A value of one of Effect's immutable data types, as its parts. Two equal values may differ inside, and some types
@@ -34,6 +35,7 @@ export const containerOf = (value: object): Container | undefined => {
   if (DateTime.isTimeZone(value)) return { _tag: "Atom", name: "TimeZone" }
   if (Duration.isDuration(value)) return { _tag: "Atom", name: "Duration" }
   if (Redacted.isRedacted(value)) return { _tag: "Atom", name: "Redacted" }
+  if (isPersonal(value)) return { _tag: "Atom", name: "Personal" }
   return undefined
 }
 

@@ -13,6 +13,7 @@ import * as CommandMeter from "./commandMeter.js"
 import * as Loadable from "./loadable.js"
 import { make as makeLoader } from "./loader.js"
 import * as Options from "./options.js"
+import * as Sealed from "./sealed.js"
 import type { Services } from "./services.js"
 import * as Snapshotter from "./snapshotter.js"
 import * as Telemetry from "./telemetry.js"
@@ -46,6 +47,8 @@ export const makeServices = <Name extends string, Id, State, Event, Command, Rej
         expected: "sync or background, or both stores must be SQL stores on one client"
       })
     }
+    const unsealed = Sealed.problem(aggregate, events)
+    if (unsealed !== undefined) return yield* unsealed
     const { inTransaction } = events.replay
     return {
       loadable,

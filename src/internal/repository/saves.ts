@@ -18,6 +18,7 @@ import type { LoadError } from "./errors.js"
 import { proofOf } from "./loadable.js"
 import type { CreatedSnapshot } from "./model.js"
 import { settle } from "./policy.js"
+import * as Sealed from "./sealed.js"
 import type { Services } from "./services.js"
 import * as Telemetry from "./telemetry.js"
 
@@ -33,8 +34,8 @@ const isDue = <State, Event>(
   baseline.version > progress.snapshotVersion &&
   ((isRepairable(baseline.outcome) && when._tag !== "Never") || SnapshotPolicy.isDue(when, progress))
 
-const isRepairable = (outcome: Snapshot.SnapshotOutcome): boolean =>
-  outcome._tag === "Migrated" || outcome._tag === "StateDecodeError" || outcome._tag === "HistoryMismatch"
+const isRepairable = ({ _tag }: Snapshot.SnapshotOutcome): boolean =>
+  _tag === "Migrated" || _tag === "StateDecodeError" || _tag === "HistoryMismatch" || _tag === "SubjectErased"
 
 const progressOf = <Id, State, Event>(
   services: Services<Id, State, Event>,
@@ -84,7 +85,7 @@ export type SaveError = EventStore.EventStoreError | Snapshot.StateEncodeError |
 
 /** Saves a snapshot of a state that was read from the store. */
 export const save = <Id, State, Event>(
-  { loadable, snapshots }: Services<Id, State, Event>,
+  { events, loadable, snapshots }: Services<Id, State, Event>,
   baseline: Baseline<State>
 ): Effect.Effect<CreatedSnapshot<State>, SaveError> =>
   Effect.gen(function*() {
@@ -92,6 +93,7 @@ export const save = <Id, State, Event>(
     const eventId = yield* proofIn(baseline)
     const time = yield* timeOf(stream, yield* Clock.currentTimeMillis)
     const encoded = yield* loadable.encode({ stream, version, eventId, state, time })
+    const sealed = yield* Sealed.state(events, encoded)
     if (Option.isSome(refuted)) {
       // a save never replaces a newer version, and the refuted snapshot may have one
       const { eventId, version } = refuted.value
@@ -101,7 +103,7 @@ export const save = <Id, State, Event>(
         identity: Math.abs(version) <= maxVersion ? { version, eventId } : undefined
       })
     }
-    const outcome = yield* snapshots.save(encoded)
+    const outcome = yield* snapshots.save(sealed)
     const { fingerprint, schemaVersion } = encoded
     const snapshot: Snapshot.Snapshot<State> = { stream, version, eventId, schemaVersion, fingerprint, state, time }
     return { snapshot, outcome }

@@ -14,6 +14,7 @@ import type { SnapshotStore } from "../../SnapshotStore.js"
 import * as StreamId from "../../StreamId.js"
 import { contain } from "./contain.js"
 import { type Loadable, type Page, proofOf, proves } from "./loadable.js"
+import * as Sealed from "./sealed.js"
 
 export type Found<State> = Proved<State> | Unused
 
@@ -66,8 +67,12 @@ const findAtOnce = <Id, State>(
     Effect.map(
       events.replay.attempt(read(stream, { schemaVersion, fingerprint, migratable, limit })),
       Exit.match({
-        onSuccess: ({ events, snapshot }): Found<State> =>
-          Option.isNone(snapshot) ? unused(none, events) : prove(aggregate, snapshot.value, events),
+        onSuccess: ({ erased, events, snapshot }): Found<State> =>
+          Option.isNone(snapshot)
+            ? unused(none, events)
+            : erased === true
+            ? refuse(aggregate, snapshot.value, subjectErased(snapshot.value))
+            : prove(aggregate, snapshot.value, events),
         // the failure may be that of the snapshot's half of the statement
         onFailure: (cause) => unused(new Snapshot.StoreUnavailable({ stream, cause: Cause.squash(cause) }))
       })
@@ -85,14 +90,16 @@ const findInTurn = <Id, State>(
       Effect.suspend(() => snapshots.get(stream, { schemaVersion, migratable })),
       isFound,
       () => new Error("its answer is not a snapshot")
-    )
+    ).pipe(Effect.flatMap((found) => Sealed.open(options.events, found)))
     const tail = (fromVersion: number) => options.events.replay.readTail(stream, { fromVersion, limit })
     return Effect.flatMap(contain(get, options), (answer): ReturnType<Find<State>> => {
       if (Either.isLeft(answer)) {
         return Effect.succeed(unused(new Snapshot.StoreUnavailable({ stream, cause: answer.left })))
       }
-      if (Option.isNone(answer.right)) return Effect.map(tail(1), (page) => unused(none, page))
-      const encoded = answer.right.value
+      const { erased, snapshot } = answer.right
+      if (Option.isNone(snapshot)) return Effect.map(tail(1), (page) => unused(none, page))
+      const encoded = snapshot.value
+      if (erased) return Effect.succeed(refuse(aggregate, encoded, subjectErased(encoded)))
       const decoded = aggregate.decode(encoded)
       return Either.isLeft(decoded)
         ? Effect.succeed(refuse(aggregate, encoded, decoded.left))
@@ -112,6 +119,9 @@ export const prove = <Id, State>(
     // for a snapshot of another schema the store gives the events from version 1 on, else those of its tail
     onLeft: (failure) => refuse(aggregate, encoded, failure, failure._tag === "StateDecodeError" ? undefined : page)
   })
+
+const subjectErased = ({ stream, version }: Snapshot.EncodedSnapshot): Snapshot.SubjectErased =>
+  new Snapshot.SubjectErased({ stream, version })
 
 const proveDecoded = <State>(
   aggregate: { readonly schemaVersion: number },

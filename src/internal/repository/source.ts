@@ -2,8 +2,8 @@ import * as Either from "effect/Either"
 import * as Option from "effect/Option"
 import type * as Aggregate from "../../Aggregate.js"
 import type * as EventStore from "../../EventStore.js"
-import * as Snapshot from "../../Snapshot.js"
 import * as StreamId from "../../StreamId.js"
+import { encodeState } from "../schema/stateText.js"
 import type { Folded, Loadable, Place } from "./loadable.js"
 
 /**
@@ -67,7 +67,7 @@ export const make = <Id, State>(
     },
     settle: ({ eventId, state, time, version }) => {
       if (length <= mostKept) return
-      const text = Snapshot.encodeState(codec, state)
+      const text = encodeState(codec, state)
       start = undefined
       if (Either.isRight(text)) beginAt(text.right, { version, eventId, time })
     },
@@ -75,7 +75,7 @@ export const make = <Id, State>(
       if (length <= kept) return
       const folded = again()
       if (Option.isNone(folded)) return
-      const text = Snapshot.encodeState(codec, folded.value.state)
+      const text = encodeState(codec, folded.value.state)
       // to encode the state costs about as much as to read as much text again
       kept = Math.max(mostHeld, Either.match(text, { onLeft: () => 2 * length, onRight: ({ length }) => length }))
       if (Either.isRight(text)) beginAt(text.right, folded.value)

@@ -18,6 +18,9 @@ export function copy(value: unknown): unknown {
 
 const isObject = (value: unknown): value is object => typeof value === "object" && value !== null
 
+// a value without fields of its own keeps them elsewhere, as `Redacted` does
+const isCopied = (value: object): boolean => Equal.isEqual(value) && Reflect.ownKeys(value).length > 0
+
 const copyOf = (value: object, copies: Map<object, object>): object => {
   const known = copies.get(value)
   if (known !== undefined) return known
@@ -46,7 +49,7 @@ const copyOf = (value: object, copies: Map<object, object>): object => {
     return items
   }
   if (prototype === Uint8Array.prototype && value instanceof Uint8Array) return put(value.slice())
-  if (prototype !== Object.prototype && prototype !== null && !Equal.isEqual(value)) return value
+  if (prototype !== Object.prototype && prototype !== null && !isCopied(value)) return value
   const fields: Record<PropertyKey, unknown> = put(
     prototype === Object.prototype
       ? { ...value }

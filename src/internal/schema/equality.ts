@@ -29,6 +29,10 @@ export const compare = <A>(schema: Schema.Schema<A>, left: A, right: A, most: nu
     : found
 }
 
+/** Tells whether two values have the same contents. */
+export const areAlike = (left: unknown, right: unknown): boolean =>
+  differences({ left, right, at: undefined }, 1).length === 0
+
 const equivalences = new WeakMap<AST.AST, Equivalence<unknown>>()
 
 const equivalent = <A>(schema: Schema.Schema<A>, left: A, right: A): boolean => {

@@ -4,14 +4,23 @@ import * as AST from "effect/SchemaAST"
 import { threw } from "./reason.js"
 import * as Visits from "./visits.js"
 
-/** Tests whether a value of this schema, or a part of it, is `Redacted`. Its encoded form is a secret, too. */
+/** The name under which the schema of personal data is declared. */
+export const personalTag = "effect-eventsourcing/Personal"
+
+/**
+ * Tests whether a value of this schema, or a part of it, is `Redacted` or personal data. Its encoded form is a secret,
+ * too.
+ */
 export const holdsSecret = (ast: AST.AST): boolean => {
   const known = found.get(ast)
   if (known !== undefined) return known
-  const holds = search(ast, Visits.make())
+  const holds = search(ast, isSecret, Visits.make())
   found.set(ast, holds)
   return holds
 }
+
+/** Tests whether a value of this schema, or a part of it, is personal data. */
+export const holdsPersonal = (ast: AST.AST): boolean => search(ast, isPersonal, Visits.make())
 
 /** Removes the values of secrets from a parse error, and texts made of them. Other values stay. */
 export const withoutSecrets = (error: ParseResult.ParseError): ParseResult.ParseError => {
@@ -24,16 +33,22 @@ export const withoutSecrets = (error: ParseResult.ParseError): ParseResult.Parse
 
 const found = new WeakMap<AST.AST, boolean>()
 
-const search = (ast: AST.AST, isFirst: (ast: AST.AST) => boolean): boolean => {
+type Test = (ast: AST.Declaration) => boolean
+
+const search = (ast: AST.AST, test: Test, isFirst: (ast: AST.AST) => boolean): boolean => {
   if (!isFirst(ast)) return false
-  return (ast._tag === "Declaration" && isRedacted(ast)) || Visits.partsOf(ast).some((part) => search(part, isFirst))
+  return (ast._tag === "Declaration" && test(ast)) || Visits.partsOf(ast).some((part) => search(part, test, isFirst))
 }
 
-const isRedacted = (ast: AST.Declaration): boolean =>
+const isDeclaredAs = (...tags: ReadonlyArray<unknown>): Test => (ast) =>
   Option.exists(
     AST.getTypeConstructorAnnotation(ast),
-    (constructor) => typeof constructor === "object" && "_tag" in constructor && constructor._tag === "effect/Redacted"
+    (constructor) => typeof constructor === "object" && "_tag" in constructor && tags.includes(constructor._tag)
   )
+
+const isSecret = isDeclaredAs("effect/Redacted", personalTag)
+
+const isPersonal = isDeclaredAs(personalTag)
 
 // stands for the value
 const hidden = "<redacted>"
@@ -84,7 +99,7 @@ const isStruct = (ast: AST.AST): boolean => {
       return isStruct(ast.from)
     case "Declaration":
       // the decoded side of a class
-      return !isRedacted(ast) && ast.typeParameters.length === 1 && isStruct(ast.typeParameters[0])
+      return !isSecret(ast) && ast.typeParameters.length === 1 && isStruct(ast.typeParameters[0])
     default:
       return false
   }

@@ -8,6 +8,7 @@ import type * as StreamId from "../../StreamId.js"
 import type { EventStoreError } from "./eventErrors.js"
 import type { InlineSeam } from "./inline.js"
 import type { LifeSeam } from "./life.js"
+import type { Sealing } from "./sealing.js"
 
 /**
  * The operations that only repositories and `Streams` use. A store that wraps another one passes on those that it does not change, as
@@ -56,6 +57,9 @@ export interface ReplaySeam {
 
   /** Holds the operations that only `Streams` uses. `None` if the store has none. */
   readonly life: Option.Option<LifeSeam>
+
+  /** Seals and opens personal data. `None` if the store cannot, and refuses it. */
+  readonly sealing: Option.Option<Sealing["Type"]>
 }
 
 /**
@@ -110,6 +114,8 @@ export interface SnapshotReader {
        * fingerprint. Otherwise they begin at version 1.
        */
       readonly events: ReadonlyArray<TailEvent>
+      /** Whether the snapshot has data of a subject that was erased since. It must not be used then. */
+      readonly erased?: boolean | undefined
     },
     EventStoreError
   >

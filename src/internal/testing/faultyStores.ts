@@ -72,7 +72,8 @@ export const eventStore = (store: EventStore.EventStore["Type"], next: Next): Ev
       attempt: store.replay.attempt,
       onAppend: store.replay.onAppend,
       inline: store.replay.inline,
-      life: store.replay.life
+      life: store.replay.life,
+      sealing: store.replay.sealing
     }
   })
 }
@@ -219,14 +220,16 @@ const corruptEvent = (event: EventStore.TailEvent, n: number): EventStore.TailEv
 
 interface Tail {
   readonly snapshot: Option.Option<Snapshot.EncodedSnapshot>
+  readonly erased?: boolean | undefined
   readonly events: ReadonlyArray<EventStore.TailEvent>
 }
 
-const corruptTail = ({ events, snapshot }: Tail, n: number): Option.Option<Tail> =>
+const corruptTail = ({ erased, events, snapshot }: Tail, n: number): Option.Option<Tail> =>
   n % 2 === 0
-    ? Option.map(corruptPage(events, n), (events) => ({ snapshot, events }))
+    ? Option.map(corruptPage(events, n), (events) => ({ snapshot, events, erased }))
     : Option.map(snapshot, (found) => ({
       events,
+      erased,
       // for another fingerprint the store would have chosen other events
       snapshot: Option.some(corruptSnapshot(found, n % 5 === 3 ? 0 : n))
     }))

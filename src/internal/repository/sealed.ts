@@ -1,0 +1,64 @@
+// Seals the personal data in the states that a repository keeps outside of the stores' own texts.
+import * as Effect from "effect/Effect"
+import * as Option from "effect/Option"
+import type * as Aggregate from "../../Aggregate.js"
+import type * as EventStore from "../../EventStore.js"
+import { InvalidOption } from "../../InvalidOption.js"
+import type { KeyStoreError } from "../../KeyStore.js"
+import type * as Snapshot from "../../Snapshot.js"
+import * as SnapshotStore from "../../SnapshotStore.js"
+import * as Personal from "../personal/driver.js"
+import { holdsPersonal } from "../schema/secrets.js"
+import { quote } from "../text.js"
+
+type Events = Pick<EventStore.EventStore["Type"], "replay">
+
+/** Says why a repository cannot keep the personal data of an aggregate. */
+export const problem = <Name extends string, Id, State, Event, Command, Rejection>(
+  { event, name, state }: Aggregate.Aggregate<Name, Id, State, Event, Command, Rejection>,
+  { replay }: Events
+): InvalidOption | undefined =>
+  Option.isNone(replay.sealing) && (holdsPersonal(state.schema.ast) || holdsPersonal(event.schema.ast))
+    ? new InvalidOption({
+      option: `EventStore of ${quote(name)}`,
+      value: "a store that does not seal personal data",
+      expected: "one that is built with Personal.layer: the aggregate has fields with Personal.schema"
+    })
+    : undefined
+
+/** Seals the state of a snapshot. */
+export const state = (
+  { replay }: Events,
+  snapshot: Snapshot.EncodedSnapshot
+): Effect.Effect<Snapshot.EncodedSnapshot, SnapshotStore.SnapshotStoreError> =>
+  Option.match(replay.sealing, {
+    onNone: () => Effect.succeed(snapshot),
+    onSome: (sealing) =>
+      Effect.mapError(Personal.sealState(sealing, snapshot), (cause) => {
+        const { aggregate, id } = snapshot.stream
+        return new SnapshotStore.SnapshotStoreError({
+          operation: "save",
+          aggregate,
+          id,
+          // the subject may have been erased since the state was read
+          reason: "Unavailable",
+          detail: `the state cannot be sealed: ${cause.message}`,
+          cause
+        })
+      })
+  })
+
+/** Opens the state of a stored snapshot, and tells whether it has data of a subject that was erased since. */
+export const open = (
+  { replay }: Events,
+  found: Option.Option<Snapshot.EncodedSnapshot>
+): Effect.Effect<
+  { readonly snapshot: Option.Option<Snapshot.EncodedSnapshot>; readonly erased: boolean },
+  KeyStoreError
+> =>
+  Option.isNone(found) || Option.isNone(replay.sealing)
+    ? Effect.succeed({ snapshot: found, erased: false })
+    : Effect.map(Personal.openState(replay.sealing.value, found.value), ({ erased, snapshot }) => ({
+      snapshot: Option.some(snapshot),
+      erased
+    }))
