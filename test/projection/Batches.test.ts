@@ -1,8 +1,10 @@
 import { assert, describe, it } from "@effect/vitest"
-import { Either, FastCheck as fc } from "effect"
-import { EventStore, Position, StreamId } from "effect-eventsourcing"
+import { Effect, Either, FastCheck as fc, Layer, TestClock } from "effect"
+import { CheckpointStore, EventStore, Position, Projection, Projections, StreamId } from "effect-eventsourcing"
 import { batches } from "../../src/internal/projection/batches.js"
 import type { Item } from "../../src/internal/projection/definition.js"
+import { Account } from "../fixtures/Account.js"
+import { append, memory, settle } from "./fixture.js"
 
 const broken = new EventStore.EventDecodeError({
   stream: StreamId.make("A", "a"),
@@ -57,4 +59,66 @@ describe("batches", () => {
       assert.strictEqual(before, settled)
     }))
   })
+})
+
+describe("a batch on its way", () => {
+  /** The sizes of the batches, if a call of the handler and the lock of the checkpoint take some time. */
+  const sizes = (millis: { readonly handler: (size: number) => number; readonly lock: number }) =>
+    Effect.gen(function*() {
+      const found: Array<number> = []
+      const projection = Projection.make({
+        name: "all",
+        on: [Account],
+        handle: ({ length }) =>
+          Effect.suspend(() => {
+            found.push(length)
+            return Effect.sleep(millis.handler(length))
+          })
+      })
+      const last = yield* append("a", Array.from({ length: 300 }, () => 1))
+      const store = yield* CheckpointStore.CheckpointStore
+      yield* Layer.build(Projection.layer(projection, { pageSize: 64, lease: "1 minute" })).pipe(
+        Effect.provideService(CheckpointStore.CheckpointStore, {
+          ...store,
+          advance: (...args) => Effect.delay(store.advance(...args), millis.lock)
+        })
+      )
+      const position = Effect.map(Projections.status("all"), ([{ partitions: [{ position }] }]) => position)
+      for (let n = 0; n < 100 && (yield* position) !== last; n++) {
+        yield* settle
+        yield* TestClock.adjust("1 second")
+      }
+      assert.strictEqual(yield* position, last, found.join(" "))
+      return found
+    }).pipe(Effect.scoped, Effect.provide(memory))
+
+  it.effect("gets smaller until it takes a second at most, because an open transaction holds others back", () =>
+    Effect.gen(function*() {
+      // 40 milliseconds an event
+      const found = yield* sizes({ handler: (size) => size * 40, lock: 0 })
+      assert.strictEqual(found[0], 64)
+      assert.isAtMost(found[1], 32)
+      // a page that was read already keeps its batches
+      assert.isTrue(found.slice(3).every((size) => size * 40 <= 1_000), found.join(" "))
+      assert.strictEqual(found.reduce((sum, size) => sum + size), 300)
+    }))
+
+  it.effect("gets larger again when its events take less", () =>
+    Effect.gen(function*() {
+      let handled = 0
+      const found = yield* sizes({
+        handler: (size) => {
+          handled += size
+          return handled <= 130 ? size * 100 : 1
+        },
+        lock: 0
+      })
+      assert.isBelow(Math.min(...found.slice(0, -1)), 20)
+      assert.isAbove(Math.max(...found.slice(found.indexOf(Math.min(...found)))), 30)
+    }))
+
+  it.effect("stays as it is where only its lock is waited for: a smaller one would wait as long", () =>
+    Effect.gen(function*() {
+      assert.deepStrictEqual(yield* sizes({ handler: () => 1, lock: 3_000 }), [64, 64, 64, 64, 44])
+    }))
 })

@@ -109,10 +109,31 @@ describe("retryParked", () => {
     }).pipe(Effect.provide(memory)))
 })
 
-describe("the limits of time", () => {
-  const start = (options: Projection.Options) =>
-    Effect.scoped(Layer.build(Projection.layer(Projection.make({ name: "p", on: [Account], handle: noop }), options)))
+const start = (options: Projection.Options) =>
+  Effect.scoped(Layer.build(Projection.layer(Projection.make({ name: "p", on: [Account], handle: noop }), options)))
 
+describe("numbers", () => {
+  it.effect("that count nothing are refused, for projections and subscriptions", () =>
+    Effect.gen(function*() {
+      const mails = Subscription.make({ name: "mails", on: [Account], from: "now", handle: noop })
+      const none = [0, -0, -1, 1.5, Number.NaN, Infinity, 2 ** 53, 2 ** 53 + 2]
+      const given = [
+        ...(["partitions", "pageSize"] as const).flatMap((option) => none.map((value) => [option, value] as const)),
+        ["partitions", 1_025] as const
+      ]
+      for (const [option, value] of given) {
+        const subscribing = Effect.scoped(Layer.build(Subscription.layer(mails, { [option]: value })))
+        for (const starting of [start({ [option]: value }), subscribing]) {
+          const error = yield* Effect.flip(starting)
+          assert.instanceOf(error, InvalidOption.InvalidOption)
+          assert.include(error.message, option)
+        }
+      }
+      assert.deepStrictEqual(yield* Projections.status(), [])
+    }).pipe(Effect.provide(memory)))
+})
+
+describe("the limits of time", () => {
   it.effect("are refused where a database cannot keep them", () =>
     Effect.gen(function*() {
       for (const option of ["lease", "timeout"] as const) {

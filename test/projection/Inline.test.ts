@@ -11,6 +11,7 @@ import {
   Repository,
   SnapshotPolicy
 } from "effect-eventsourcing"
+import { ProjectionTest } from "effect-eventsourcing/testing"
 import { Account, deposit, event, id, open, stream } from "../fixtures/Account.js"
 import { Order } from "../fixtures/Order.js"
 import {
@@ -352,3 +353,25 @@ for (const [name, connect] of databases) {
       }))
   })
 }
+
+it.scopedLive("ProjectionTest shows what a projection does inline: the handler is the same", () =>
+  Effect.gen(function*() {
+    const [, connect] = databases[0]
+    const context = yield* process(yield* connect)
+    yield* Effect.gen(function*() {
+      yield* createTables
+      const sql = yield* SqlClient.SqlClient
+      const history = ["a", "b", "a", "a"]
+      const plain = Effect.map(rows, (found) => found.map(({ account, version }) => `${account} ${version}`))
+      const expected = ["a 1", "b 1", "a 2", "a 3"]
+      const given = ProjectionTest.given(
+        Model,
+        history.map((account) => ProjectionTest.event(Account, id(account), { _tag: "Deposited", amount: 1 }))
+      )
+      yield* given.then(plain, expected)
+      yield* sql`DELETE FROM model`
+      yield* start(context, Model, inline)
+      for (const account of history) yield* append(account)
+      assert.deepStrictEqual(yield* plain, expected)
+    }).pipe(Effect.provide(context))
+  }))
