@@ -17,4 +17,10 @@ export const encode = (time: unknown): number | string | undefined => {
 }
 
 /** Gives the time of a stored event. `None`: a program changed the row. */
-export const decode = (millis: number): Option.Option<DateTime.Utc> => Option.map(DateTime.make(millis), DateTime.toUtc)
+export const decode = (millis: number): Option.Option<DateTime.Utc> => {
+  if (millis !== last.millis) last = { millis, time: Option.map(DateTime.make(millis), DateTime.toUtc) }
+  return last.time
+}
+
+// events that were appended together have one time, and making it is a tenth of the work of reading an event
+let last: { readonly millis: number; readonly time: Option.Option<DateTime.Utc> } = { millis: NaN, time: Option.none() }

@@ -136,7 +136,12 @@ export const reading = <const Sources extends ReadonlyArray<Source>>(
   }
   const selections = selectionsOf(sources)
   const decode = decoder(Array.from(selections.values(), ({ aggregate }) => aggregate))
-  const isWanted = (event: DecodedEvent<string, unknown, unknown>): event is Of<Sources[number]> => {
+  const isWanted = (
+    decoded: Either.Either<DecodedEvent<string, unknown, unknown> | { readonly _tag: string }, EventDecodeError>
+  ): decoded is Either.Either<Of<Sources[number]>, EventDecodeError> => {
+    if (Either.isLeft(decoded)) return true
+    const event = decoded.right
+    if (!("event" in event)) return false
     const tags = selections.get(event.aggregate)?.tags
     // a marker was decoded because it is wanted
     return tags === undefined || Markers.isMarker(event.type) ||
@@ -159,11 +164,8 @@ export const reading = <const Sources extends ReadonlyArray<Source>>(
     text: Array.from(selections, textOf).sort().join("; "),
     item: (recorded) => {
       const decoded = Markers.isMarker(recorded.type) ? decodeMarked(recorded) : decode(recorded)
-      if (decoded === undefined) return Option.none()
-      if (Either.isLeft(decoded)) return Option.some(new ReadItem(recorded, Either.left(decoded.left)))
-      const event = decoded.right
-      return event._tag === "Event" && isWanted(event)
-        ? Option.some(new ReadItem(recorded, Either.right(event)))
+      return decoded !== undefined && isWanted(decoded)
+        ? Option.some(new ReadItem(recorded, decoded))
         : Option.none()
     }
   }

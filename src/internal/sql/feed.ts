@@ -103,10 +103,10 @@ const searches = (options: EncodedPageOptions): PageOptions => {
 const readWhole = (services: Services, options: PageOptions): Effect.Effect<EncodedPage, SqlError> => {
   const { client: { execute, repeat }, statements } = services
   return Effect.flatMap(repeat(execute(statements.feed.page(options))), (rows) => {
-    const { events, marks } = inOrder(statements, rows)
-    return Effect.map(Records.bounded(services, events), ({ cutAt, records }) => {
+    const { marks, ...found } = inOrder(statements, rows)
+    return Effect.map(Records.bounded(services, found), ({ cutAt, records }) => {
       const last = records.at(-1)?.position
-      const full = cutAt ?? (events.length >= options.limit ? last : undefined)
+      const full = cutAt ?? (found.rows.length >= options.limit ? last : undefined)
       // without a filter the last event is the end of the feed
       const head = marks.head ?? (isFiltered(options) || full !== undefined ? undefined : last)
       return { records, ...seen({ after: options.after, full, looked: marks.looked, head }) }
@@ -122,19 +122,19 @@ const readPartition = (services: Services, options: PageOptions): Effect.Effect<
   const { client: { execute, repeat }, statements } = services
   const { after, limit, partition } = options
   return Effect.flatMap(repeat(execute(statements.feed.page(options))), (rows) => {
-    const { events, marks } = inOrder(statements, rows)
-    const wanted = events.filter((row) =>
-      partition === undefined || StreamId.partition(Records.streamOf(row), partition.of) === partition.index
-    ).map(statements.position)
+    const { marks, positions, rows: events } = inOrder(statements, rows)
+    const wanted = positions.filter((_, index) =>
+      partition === undefined || StreamId.partition(Records.streamOf(events[index]), partition.of) === partition.index
+    )
     const places = wanted.slice(0, limit)
     // the stream ids of later events stayed in the database
-    const looked = events.length >= mostHashed ? statements.position(events[events.length - 1]) : marks.looked
+    const looked = events.length >= mostHashed ? positions[events.length - 1] : marks.looked
     const end = (full: Position.Position | undefined) => seen({ after, full, looked, head: marks.head })
     if (places.length === 0) return Effect.succeed({ records: [], ...end(undefined) })
     return Effect.flatMap(
       repeat(execute(statements.feed.at(places, Records.shareOf(places.length)))),
       (rows) =>
-        Effect.map(Records.bounded(services, inOrder(statements, rows).events), ({ cutAt, records }) => {
+        Effect.map(Records.bounded(services, inOrder(statements, rows)), ({ cutAt, records }) => {
           const full = cutAt ?? (places.length < limit ? undefined : places[places.length - 1])
           return { records, ...end(full) }
         })
@@ -148,7 +148,10 @@ interface Marks {
 }
 
 /** Separates events and marks. The parts of a union come in no promised order. */
-const inOrder = ({ position }: EventStatements, rows: ReadonlyArray<Row.Row>) => {
+const inOrder = (
+  { position }: EventStatements,
+  rows: ReadonlyArray<Row.Row>
+): Records.Found & { readonly marks: Marks } => {
   const marks: Marks = {}
   const events: Array<Row.Row> = []
   const positions: Array<Position.Position> = []
@@ -163,8 +166,9 @@ const inOrder = ({ position }: EventStatements, rows: ReadonlyArray<Row.Row>) =>
     positions.push(at)
     events.push(row)
   }
-  if (!isOrdered) events.sort((a, b) => Position.Order(position(a), position(b)))
-  return { marks, events }
+  if (isOrdered) return { marks, rows: events, positions }
+  events.sort((a, b) => Position.Order(position(a), position(b)))
+  return { marks, rows: events, positions: events.map(position) }
 }
 
 /** What is at the end of the feed: events that are held back, or a subscription that forbids to read it. */

@@ -17,7 +17,7 @@ export const read = (services: Services): EventStore.Encoded["read"] => (options
   const { client: { execute, repeat }, statements } = services
   return Effect.flatMap(
     repeat(execute(statements.read(shared(options)))),
-    (rows) => Records.bounded(services, rows)
+    (rows) => Records.bounded(services, { rows, positions: rows.map(services.statements.position) })
   ).pipe(
     // the events of the page were deleted while it was read, and later ones were not
     Effect.repeat({ until: ({ cutAt, records }) => cutAt === undefined || records.length > 0 }),

@@ -27,28 +27,34 @@ export interface Records {
   readonly cutAt: Position.Position | undefined
 }
 
+/** Rows of events and their positions, in one order. */
+export interface Found {
+  readonly rows: ReadonlyArray<Row.Row>
+  readonly positions: ReadonlyArray<Position.Position>
+}
+
 /** Makes the page of the rows that a statement with a share gave. */
 export const bounded = (
   { client: { execute, repeat }, statements }: Services,
-  rows: ReadonlyArray<Row.Row>
+  { positions, rows }: Found
 ): Effect.Effect<Records, SqlError> => {
   const count = Pages.fitting(rows, sizeOf)
   const kept = count === rows.length ? rows : rows.slice(0, count)
-  const cutAt = count === rows.length ? undefined : statements.position(rows[count - 1])
-  const toRecord = (row: Row.Row) => recordOf(statements, row)
-  const long = kept.filter(isLeftOut).map(statements.position)
-  return long.length === 0
-    ? Effect.succeed({ records: kept.map(toRecord), cutAt })
-    : Effect.map(repeat(execute(statements.feed.at(long, longest))), (rows) => {
-      const whole = new Map<Position.Position, Row.Row>()
-      for (const row of rows) whole.set(statements.position(row), row)
+  const cutAt = count === rows.length ? undefined : positions[count - 1]
+  const long = positions.filter((_, index) => index < count && isLeftOut(rows[index]))
+  if (long.length === 0) {
+    return Effect.succeed({ records: kept.map((row, index) => recordOf(statements, row, positions[index])), cutAt })
+  }
+  return Effect.map(repeat(execute(statements.feed.at(long, longest))), (read) => {
+    const whole = new Map(read.map((row) => [statements.position(row), row]))
+    const records = kept.flatMap((row, index): ReadonlyArray<Event.EncodedRecord> => {
+      const position = positions[index]
       // an event that was deleted in between is missing
-      const found = kept.flatMap((row): ReadonlyArray<Row.Row> => {
-        const read = isLeftOut(row) ? whole.get(statements.position(row)) : row
-        return read === undefined ? [] : [read]
-      })
-      return { records: found.map(toRecord), cutAt }
+      const found = isLeftOut(row) ? whole.get(position) : row
+      return found === undefined ? [] : [recordOf(statements, found, position)]
     })
+    return { records, cutAt }
+  })
 }
 
 const isLeftOut = ({ payload }: Row.Row): boolean => payload === null
@@ -59,11 +65,15 @@ const sizeOf = (row: Row.Row): number =>
 export const streamOf = (row: Row.Row): StreamId.StreamId =>
   StreamId.make(Row.text(row.aggregate), Row.text(row.stream_id))
 
-const recordOf = ({ millis, position }: EventStatements, row: Row.Row): Event.EncodedRecord => ({
+const recordOf = (
+  { millis }: EventStatements,
+  row: Row.Row,
+  position: Position.Position
+): Event.EncodedRecord => ({
   id: Row.text(row.event_id),
   stream: streamOf(row),
   version: Row.number(row.version),
-  position: position(row),
+  position,
   type: Row.text(row.type),
   payload: Row.text(row.payload),
   metadata: Row.text(row.metadata),

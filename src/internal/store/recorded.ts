@@ -80,17 +80,28 @@ export const decodeEvent = <E>(
   events: Decodable<string, unknown, E>["event"],
   recorded: Event.RecordedEvent
 ): Either.Either<Event.Envelope<E> | Event.Retired, EventDecodeError> => {
-  const { id, metadata, payload, position, stream, time, type, version } = recorded
+  const { id, metadata, position, stream, time, type, version } = recorded
+  const event = decodePayload(events, recorded)
+  if (event === undefined) {
+    return Either.right({ _tag: "Retired", id, stream, version, position, type, time, metadata })
+  }
+  return Either.isLeft(event)
+    ? Either.left(event.left)
+    : Either.right({ _tag: "Event", event: event.right, id, stream, version, position, type, time, metadata })
+}
+
+/** Decodes the payload of an event. Gives `undefined` if the aggregate ignores events of the type on purpose. */
+const decodePayload = <E>(
+  events: Decodable<string, unknown, E>["event"],
+  recorded: Event.RecordedEvent
+): Either.Either<E, EventDecodeError> | undefined => {
+  const { payload, type } = recorded
   const decode = events.decoder(type)
   if (decode === undefined) {
-    return events.isRetired(type)
-      ? Either.right({ _tag: "Retired", id, stream, version, position, type, time, metadata })
-      : Either.left(undecodable(recorded, unknownType(events.types)))
+    return events.isRetired(type) ? undefined : Either.left(undecodable(recorded, unknownType(events.types)))
   }
   const event = decode(payload)
-  return Either.isLeft(event)
-    ? Either.left(undecodable(recorded, event.left))
-    : Either.right({ _tag: "Event", event: event.right, id, stream, version, position, type, time, metadata })
+  return Either.isLeft(event) ? Either.left(undecodable(recorded, event.left)) : Either.right(event.right)
 }
 
 export const decodeRecorded = <Name extends string, Id, E>(
@@ -103,11 +114,12 @@ export const decodeRecorded = <Name extends string, Id, E>(
     return Either.left(undecodable(recorded, new Error(`the event belongs to another aggregate than ${quote(name)}`)))
   }
   if (Event.isUnreadable(recorded)) return Either.left(recorded.error)
-  const decoded = decodeEvent(aggregate.event, recorded)
-  if (Either.isLeft(decoded)) return Either.left(decoded.left)
-  return decoded.right._tag === "Retired"
-    ? Either.right({ ...decoded.right, aggregate: name })
-    : withId(aggregate, recorded, decoded.right)
+  const event = decodePayload(aggregate.event, recorded)
+  if (event === undefined) {
+    const { id, metadata, position, time, type, version } = recorded
+    return Either.right({ _tag: "Retired", id, stream, version, position, type, time, metadata, aggregate: name })
+  }
+  return Either.isLeft(event) ? Either.left(event.left) : inEnvelope(aggregate, recorded, event.right)
 }
 
 /** Decodes a marker, which the caller knows to be one of a stream of the aggregate. */
@@ -116,23 +128,38 @@ export const decodeMarker = <Name extends string, Id>(
   recorded: Event.RecordedEvent | Event.UnreadableEvent
 ): Either.Either<DecodedEvent<Name, Id, Markers.Marker>, EventDecodeError> => {
   if (Event.isUnreadable(recorded)) return Either.left(recorded.error)
-  const { id, metadata, payload, position, stream, time, type, version } = recorded
-  const event = Markers.decode(type, payload)
+  const event = Markers.decode(recorded.type, recorded.payload)
   return typeof event === "string"
     ? Either.left(undecodable(recorded, new Error(event)))
-    : withId(aggregate, recorded, { _tag: "Event", event, id, stream, version, position, type, time, metadata })
+    : inEnvelope(aggregate, recorded, event)
 }
 
-const withId = <Name extends string, Id, E>(
-  { id, name }: Pick<Decodable<Name, Id, E>, "id" | "name">,
+/** Puts an event into its envelope: one object, because to copy an envelope takes as long as to decode the event. */
+const inEnvelope = <Name extends string, Id, E>(
+  aggregate: Pick<Decodable<Name, Id, unknown>, "id" | "name">,
   recorded: Event.RecordedEvent,
-  envelope: Event.Envelope<E>
+  event: E
 ): Either.Either<DecodedEvent<Name, Id, E>, EventDecodeError> => {
-  const aggregateId = id.decode(recorded.stream.id)
-  if (Either.isRight(aggregateId)) return Either.right({ ...envelope, aggregate: name, aggregateId: aggregateId.right })
-  const cause = aggregateId.left
-  const detail = `the id of its stream does not match the id schema: ${reason(cause)}`
-  return Either.left(undecodable(recorded, new Error(detail, { cause })))
+  const { id, metadata, position, stream, time, type, version } = recorded
+  const aggregateId = aggregate.id.decode(stream.id)
+  if (Either.isLeft(aggregateId)) {
+    const cause = aggregateId.left
+    const detail = `the id of its stream does not match the id schema: ${reason(cause)}`
+    return Either.left(undecodable(recorded, new Error(detail, { cause })))
+  }
+  return Either.right({
+    _tag: "Event",
+    event,
+    id,
+    stream,
+    version,
+    position,
+    type,
+    time,
+    metadata,
+    aggregate: aggregate.name,
+    aggregateId: aggregateId.right
+  })
 }
 
 const undecodable = (
