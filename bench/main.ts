@@ -187,6 +187,8 @@ const follow = async (
   consumer: ((batchSize: number) => Promise<Projections.PeerConsumer>) | undefined
 ) => {
   const quickly = options.quick
+  // first: the partitions have nothing to catch up with
+  await Projectors.idle(suite, site, { seconds: quickly ? 3 : 20, times: quickly ? 1 : 5 })
   await Projections.catchUp(suite, site, { events: quickly ? 20_000 : 1_000_000, pageSize: 1_000, consumer })
   await Projections.live(suite, site, {
     blocks: quickly ? 6 : 20,
@@ -197,7 +199,6 @@ const follow = async (
   const times = quickly ? { blocks: 3, each: 10, warmUp: 5 } : { blocks: 10, each: 30, warmUp: 50 }
   await Projectors.fromAnotherProcess(suite, site, { ...times, isWoken: true, target: 10 })
   await Projectors.fromAnotherProcess(suite, site, { ...times, isWoken: false })
-  await Projectors.idle(suite, site, { seconds: quickly ? 3 : 20, times: quickly ? 1 : 5 })
   await Projectors.failover(suite, site, { kills: quickly ? 2 : 11, ends: quickly ? 3 : 11 })
 }
 {

@@ -21,6 +21,8 @@ export const using = async (
 ): Promise<void> => {
   const runtime = ReadModel.open(database, options)
   try {
+    // before other processes write
+    await runtime.runtime()
     await use(runtime)
   } finally {
     await runtime.dispose()

@@ -53,14 +53,17 @@ export const open = (database: string, options: Parameters<typeof layerOn>[1] = 
 const tables = (onPostgres: boolean) =>
   Layer.effectDiscard(Effect.gen(function*() {
     const sql = yield* SqlClient.SqlClient
-    yield* sql.unsafe(
-      `CREATE TABLE IF NOT EXISTS read_model (id text PRIMARY KEY, account text NOT NULL, version integer NOT NULL, type text NOT NULL)`
-    )
-    yield* sql.unsafe(
-      "CREATE TABLE IF NOT EXISTS raw_checkpoint (transaction_id text NOT NULL, position text NOT NULL)"
-    )
-    yield* sql.unsafe(onPostgres ? "TRUNCATE raw_checkpoint" : "DELETE FROM raw_checkpoint")
-    yield* sql.unsafe("INSERT INTO raw_checkpoint VALUES ('0', '0')")
+    // in a transaction SQLite waits for the writers of other processes: a statement alone fails after ten milliseconds
+    yield* sql.withTransaction(Effect.gen(function*() {
+      yield* sql.unsafe(
+        `CREATE TABLE IF NOT EXISTS read_model (id text PRIMARY KEY, account text NOT NULL, version integer NOT NULL, type text NOT NULL)`
+      )
+      yield* sql.unsafe(
+        "CREATE TABLE IF NOT EXISTS raw_checkpoint (transaction_id text NOT NULL, position text NOT NULL)"
+      )
+      yield* sql.unsafe(onPostgres ? "TRUNCATE raw_checkpoint" : "DELETE FROM raw_checkpoint")
+      yield* sql.unsafe("INSERT INTO raw_checkpoint VALUES ('0', '0')")
+    }))
   }))
 
 export const clear = (database: string) =>

@@ -1,6 +1,8 @@
-// Wakes fibers that wait for something to happen in this process.
-import * as Deferred from "effect/Deferred"
-import type * as Duration from "effect/Duration"
+// Wakes fibers that wait for something to happen in this process. The wait has one timer, and no race: the fibers of a race
+// take longer than most of what is waited for.
+import * as Clock from "effect/Clock"
+import * as Context from "effect/Context"
+import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as FiberId from "effect/FiberId"
 
@@ -25,16 +27,23 @@ export const make = (): Signal => {
     },
     count: () => rings,
     wait: (count, atMost) =>
-      Effect.suspend(() => {
-        if (rings > count) return Effect.void
-        // registered at once: the fibers of a race begin later, and would miss a ring until then
-        const rung = Deferred.unsafeMake<void>(FiberId.none)
-        const wake = () => Deferred.unsafeDone(rung, Effect.void)
-        waiting.add(wake)
-        return Effect.ensuring(
-          Effect.raceFirst(Deferred.await(rung), Effect.sleep(atMost)),
-          Effect.sync(() => waiting.delete(wake))
-        )
-      })
+      Effect.withFiberRuntime((fiber) =>
+        rings > count ? Effect.void : Effect.async<void>((resume) => {
+          const clock = Context.get(fiber.currentDefaultServices, Clock.Clock)
+          const { currentScheduler: scheduler } = fiber
+          const timer = Effect.runFork(clock.sleep(Duration.decode(atMost)), { scheduler })
+          const end = () => {
+            waiting.delete(wake)
+            timer.unsafeInterruptAsFork(FiberId.none)
+          }
+          const wake = () => {
+            end()
+            resume(Effect.void)
+          }
+          waiting.add(wake)
+          timer.addObserver(wake)
+          return Effect.sync(end)
+        })
+      )
   }
 }

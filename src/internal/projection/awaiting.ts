@@ -1,11 +1,13 @@
 // Waits until a projection has handled the events up to a position.
-import type * as Duration from "effect/Duration"
+import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import * as Schema from "effect/Schema"
 import { CheckpointStore } from "../../CheckpointStore.js"
 import * as Position from "../../Position.js"
+import { elapsedMillis } from "../elapsed.js"
 import { quote } from "../text.js"
+import * as Local from "./local.js"
 import * as Looking from "./looking.js"
 import type { PartitionState, Registered } from "./model.js"
 import type { CheckpointStoreError, SubscriptionMismatch } from "./storeErrors.js"
@@ -82,6 +84,7 @@ export const awaitPosition = (
   timeout: Duration.DurationInput
 ): Effect.Effect<void, AwaitError, CheckpointStore> =>
   Effect.flatMap(CheckpointStore, (checkpoints) => {
+    const limit = Duration.toMillis(timeout)
     let reached = Position.start
     const check = (active: Registered): Effect.Effect<boolean, ProjectionStopped> => {
       reached = Looking.lowest(active)
@@ -98,10 +101,37 @@ export const awaitPosition = (
       })
     }
     const looking = Looking.until(checkpoints, Looking.activeOf(checkpoints, name), check, delay)
-    return Effect.timeoutFail(looking, {
-      duration: timeout,
-      onTimeout: () => new AwaitTimeout({ subscription: name, position, reached })
-    })
+    return Effect.flatMap(elapsedMillis, (start) =>
+      Effect.flatMap(isReachedHere(checkpoints, name, position, start + Math.min(soon, limit / 2)), (isReached) =>
+        isReached ? Effect.void : Effect.flatMap(elapsedMillis, (now) =>
+          Effect.timeoutFail(looking, {
+            duration: Math.max(0, limit - (now - start)),
+            onTimeout: () =>
+              new AwaitTimeout({ subscription: name, position, reached })
+          }))))
   })
+
+/**
+ * Waits for a moment if this process is about to bring the active version to a position, and tells whether it did. Costs no
+ * statement.
+ */
+const isReachedHere = (
+  checkpoints: CheckpointStore["Type"],
+  name: string,
+  position: Position.Position,
+  until: number
+): Effect.Effect<boolean> =>
+  Effect.flatMap(elapsedMillis, (now) => {
+    const { local } = checkpoints
+    const progress = Local.progressOf(local, name, position)
+    if (progress !== "Coming" || now >= until) return Effect.succeed(progress === "Reached")
+    return Effect.zipRight(
+      local.advanced.wait(local.advanced.count(), until - now),
+      isReachedHere(checkpoints, name, position, until)
+    )
+  })
+
+/** The milliseconds for which a batch of this process is waited for before the database is asked. */
+const soon = 15
 
 const delay = (looks: number): number => Math.min(2 ** looks, 50)

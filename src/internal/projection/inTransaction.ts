@@ -19,7 +19,9 @@ export const make = <E, R>(handle: Inline.Handle<E, R>): Deliver<E, R> => (site,
   let begun = 0
   const handleSome = (items: ReadonlyArray<Item<E>>, parked: ReadonlySet<string>) => {
     // the text of a stream is made only where it is needed
-    const [sound, following] = parked.size === 0 ? [items, []] : Arr.partition(items, ({ stream }) => parked.has(stream))
+    const [sound, following] = parked.size === 0
+      ? [items, []]
+      : Arr.partition(items, ({ stream }) => parked.has(stream))
     const events = Arr.filterMap(sound, ({ event }) => Either.getRight(event))
     const handled = Arr.isNonEmptyReadonlyArray(events)
       ? within(Effect.suspend(() => handle(events)), timeout)

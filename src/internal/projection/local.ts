@@ -1,6 +1,7 @@
 // What a process knows of the subscriptions that it works for itself. Each checkpoint store has one.
+import * as Position from "../../Position.js"
 import * as Signal from "../signal.js"
-import type { Key } from "./model.js"
+import type { Key, Lease } from "./model.js"
 import * as Progress from "./progress.js"
 import type * as StatusModel from "./statusModel.js"
 
@@ -29,6 +30,8 @@ export interface LocalReport {
   readonly key: Key
   /** The partitions that this process has the lease of. */
   readonly owned: Set<number>
+  /** Where those of them are that this process has advanced. */
+  readonly reached: Map<number, Reached>
   /** The number of events handled by this process. */
   handled: number
   /** The number of events handled in each of the last seconds, by second. */
@@ -37,6 +40,19 @@ export interface LocalReport {
   lastError: { readonly reason: string; readonly time: number } | undefined
   /** How often a lease was lost to another process. */
   lost: number
+}
+
+/**
+ * Where a partition is.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Reached {
+  readonly position: Position.Position
+  readonly of: number
+  /** Whether the version was the active one when the partition got there. */
+  readonly active: boolean
 }
 
 export const make = (): Local => ({ advanced: Signal.make(), reports: new Map(), samples: new Map() })
@@ -48,6 +64,7 @@ export const claim = ({ reports }: Local, key: Key): LocalReport | undefined => 
   const report: LocalReport = {
     key,
     owned: new Set(),
+    reached: new Map(),
     handled: 0,
     seconds: new Map(),
     lastError: undefined,
@@ -60,6 +77,34 @@ export const claim = ({ reports }: Local, key: Key): LocalReport | undefined => 
 export const release = ({ reports }: Local, key: Key): void => void reports.delete(nameOf(key))
 
 export const reportOf = ({ reports }: Local, key: Key): LocalReport | undefined => reports.get(nameOf(key))
+
+/** Notes where a partition is, for those who wait for it in this process. */
+export const reach = ({ reached }: LocalReport, { index, of, position }: Lease, active: boolean | undefined): void => {
+  if (active === undefined) reached.delete(index)
+  else reached.set(index, { position, of, active })
+}
+
+/**
+ * What this process knows of a position: that the active version of a name has reached it, that this process is about to
+ * bring it there, or nothing. A version is promoted only where all partitions of the former one stand too: if these reached
+ * the position while their version was active, then no version that was promoted since is before it.
+ */
+export const progressOf = (
+  { reports }: Local,
+  name: string,
+  position: Position.Position
+): "Reached" | "Coming" | "Unknown" => {
+  for (const { key, reached } of reports.values()) {
+    if (key.name !== name) continue
+    const partitions = Array.from(reached.values())
+    const [first] = partitions
+    const isWhole = partitions.length > 0 && partitions.length === first.of &&
+      partitions.every(({ active, of }) => active && of === first.of)
+    if (!isWhole) continue
+    return partitions.every((one) => Position.Order(one.position, position) >= 0) ? "Reached" : "Coming"
+  }
+  return "Unknown"
+}
 
 /** Compares where a subscription is now with the looks before, and keeps the look. */
 export const observe = ({ samples }: Local, key: Key, now: Progress.Sample): StatusModel.Progress => {

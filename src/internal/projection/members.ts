@@ -182,6 +182,7 @@ const follow = <E, R>(members: Members<E, R>, lease: Lease): Effect.Effect<void,
     Effect.zipRight(Effect.sync(() => {
       owned.delete(lease.index)
       report.owned.delete(lease.index)
+      report.reached.delete(lease.index)
       meter.owned(report.owned.size)
       ended.ring()
     }))

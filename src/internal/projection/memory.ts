@@ -267,7 +267,8 @@ const advance = <A, E, R>(
             partition.position = to
             partition.handled += handled
             partition.leasedUntil = end + ttl
-            return { _tag: "Advanced", lease: { ...lease, position: to }, value }
+            const active = all.get(text(lease))?.active
+            return { _tag: "Advanced", lease: { ...lease, position: to }, value, active }
           }
         )
       })

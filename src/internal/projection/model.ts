@@ -119,7 +119,16 @@ export interface AdvanceOptions {
  * @category models
  */
 export type Advanced<A> =
-  | { readonly _tag: "Advanced"; readonly lease: Lease; readonly value: A }
+  | {
+    readonly _tag: "Advanced"
+    readonly lease: Lease
+    readonly value: A
+    /**
+     * Whether the version was the active one when the checkpoint was advanced: no promotion was committed between this
+     * answer and the commit. Default: the store does not say.
+     */
+    readonly active?: boolean | undefined
+  }
   | { readonly _tag: "Held"; readonly hold: Position.Position }
 
 /**

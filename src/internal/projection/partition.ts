@@ -7,7 +7,6 @@
 // A batch that fails is halved, until the event that fails is alone. A failure that passes by itself repeats without end.
 import * as Cause from "effect/Cause"
 import * as Clock from "effect/Clock"
-import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Either from "effect/Either"
 import * as Exit from "effect/Exit"
@@ -29,6 +28,7 @@ import * as Local from "./local.js"
 import type { Lease } from "./model.js"
 import { backOffMillis, noteFailure } from "./noteFailure.js"
 import { renewing } from "./renewing.js"
+import * as Resting from "./resting.js"
 import * as Telemetry from "./telemetry.js"
 import { type Batch, type Delivered, unlessClosing, type Worker } from "./worker.js"
 
@@ -39,7 +39,7 @@ export const follow = <E, R>(worker: Worker<E, R>, lease: Lease): Effect.Effect<
       worker,
       lease,
       size: worker.options.pageSize,
-      idle: 0,
+      resting: Resting.make(renewed),
       hold: undefined,
       ahead: undefined,
       renewed
@@ -63,8 +63,7 @@ interface Run<in out E, out R> {
   lease: Lease
   /** The number of events in a batch, by how long the last ones took. */
   size: number
-  /** How often the page was empty, or failed, since the last event. */
-  idle: number
+  readonly resting: Resting.Resting
   /** The position that the partition must not pass for now. */
   hold: Position.Position | undefined
   /** The next page, if it is being read already. */
@@ -87,7 +86,8 @@ const ended: Ended = { _tag: "Ended" }
 const turn = <E, R>(run: Run<E, R>): Effect.Effect<boolean, Ended, R> =>
   Effect.gen(function*() {
     const { worker } = run
-    const rings = worker.appended.count()
+    if (yield* Resting.isQuiet(worker, run.resting, run.lease.position)) return yield* rest(run, "Look")
+    run.resting.rings = worker.appended.count()
     const page = yield* nextPage(run)
     if (!page.atEnd && run.hold === undefined) yield* readAhead(run, page.settled)
     const { atEnd, batches: found } = held(run, page)
@@ -99,8 +99,7 @@ const turn = <E, R>(run: Run<E, R>): Effect.Effect<boolean, Ended, R> =>
       })
       if (worker.isClosing() || run.hold !== undefined) return true
     }
-    if (atEnd) yield* rest(run, rings, found.length > 0)
-    return true
+    return atEnd ? yield* rest(run, found.length > 0 ? "Events" : "Nothing") : true
   })
 
 const pageAfter = <E, R>({ lease: { index, of }, worker }: Run<E, R>, after: Position.Position) =>
@@ -120,12 +119,16 @@ const readAhead = <E, R>(run: Run<E, R>, after: Position.Position): Effect.Effec
 
 /** The page after the checkpoint, which may have been read ahead. */
 const nextPage = <E, R>(run: Run<E, R>): Effect.Effect<EventStore.Page, Ended> => {
-  const { ahead, lease: { position } } = run
+  const { ahead, lease: { position }, worker: { lookout } } = run
   run.ahead = undefined
-  if (ahead === undefined) return explained(run, pageAfter(run, position))
+  const fresh = Effect.flatMap(elapsedMillis, (now) => {
+    run.resting.looked = now
+    return explained(run, lookout.look(now, pageAfter(run, position)))
+  })
+  if (ahead === undefined) return fresh
   return ahead.after === position
     ? explained(run, Fiber.join(ahead.fiber))
-    : Effect.zipRight(Fiber.interrupt(ahead.fiber), explained(run, pageAfter(run, position)))
+    : Effect.zipRight(Fiber.interrupt(ahead.fiber), fresh)
 }
 
 const explained = <E, R>(
@@ -277,8 +280,9 @@ const note = <E, R>(run: Run<E, R>, delivered: Delivered, { items }: Batch<E>, {
   // small batches would not make the wait for a lock shorter
   const millis = end - (delivered._tag === "Advanced" ? delivered.begun ?? start : start)
   run.lease = delivered.lease
+  Local.reach(report, delivered.lease, delivered._tag === "Advanced" ? delivered.active : undefined)
   run.renewed = end
-  run.idle = 0
+  run.resting.idle = 0
   // a long transaction holds the feed of all readers back
   if (millis > longBatch) run.size = Math.max(1, Math.min(run.size, items.length) >> 1)
   else if (millis < shortBatch) run.size = Math.min(options.pageSize, run.size * 2)
@@ -371,9 +375,10 @@ const stop = <E, R>(
   reason: string
 ): Effect.Effect<never, Ended> =>
   Effect.gen(function*() {
-    const { checkpoints, local } = run.worker
+    const { checkpoints, local, report } = run.worker
     const time = Math.trunc(yield* Clock.currentTimeMillis)
     yield* checkpoints.stop(run.lease, { position, reason, time })
+    report.reached.delete(run.lease.index)
     local.advanced.ring()
     yield* Telemetry.stopped(run.lease, Option.getOrElse(position, () => run.lease.position))
   }).pipe(
@@ -381,15 +386,9 @@ const stop = <E, R>(
     Effect.zipRight(Effect.fail(ended))
   )
 
-/** Waits at the end of the feed. The first looks come soon, because an append may not be settled yet when it rings. */
-const rest = <E, R>(run: Run<E, R>, rings: number, wasBusy: boolean): Effect.Effect<void, Ended> =>
-  Effect.suspend(() => {
-    const { appended, options } = run.worker
-    run.idle = wasBusy || appended.count() > rings ? 0 : run.idle + 1
-    const delay = Math.min(5 * 2 ** Math.min(run.idle, 12), Duration.toMillis(options.maxDelay), options.ttl / 3)
-    const wait = appended.wait(rings, delay)
-    return options.rest === 0 ? wait : Effect.zipRight(unlessClosing(run.worker, Effect.sleep(options.rest)), wait)
-  }).pipe(Effect.zipRight(renewInTime(run)))
+/** Waits at the end of the feed. */
+const rest = <E, R>(run: Run<E, R>, after: Parameters<typeof Resting.wait>[2]): Effect.Effect<true, Ended> =>
+  Resting.wait(run.worker, run.resting, after).pipe(Effect.zipRight(renewInTime(run)), Effect.as(true))
 
 /** Extends the lease of a partition for which nothing came for a third of it. */
 const renewInTime = <E, R>(run: Run<E, R>): Effect.Effect<void, Ended> =>
@@ -410,6 +409,6 @@ const backOff = <E, R>(run: Run<E, R>, reason: string): Effect.Effect<void> =>
   Effect.gen(function*() {
     const now = yield* Clock.currentTimeMillis
     noteFailure(run.worker, "Passing", reason, now)
-    run.idle += 1
-    yield* unlessClosing(run.worker, Effect.sleep(backOffMillis(run.idle)))
+    run.resting.idle += 1
+    yield* unlessClosing(run.worker, Effect.sleep(backOffMillis(run.resting.idle)))
   })

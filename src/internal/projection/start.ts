@@ -13,6 +13,7 @@ import { quote } from "../text.js"
 import type { Reading } from "./definition.js"
 import * as Inline from "./inline.js"
 import * as Local from "./local.js"
+import * as Lookout from "./lookout.js"
 import * as Members from "./members.js"
 import type { Key, Registration } from "./model.js"
 import * as ProjectionOptions from "./projectionOptions.js"
@@ -56,7 +57,8 @@ export const start = <E, R>(
     const owner = crypto.randomUUID()
     const { local } = checkpoints
     const meter = Counters.projections(name, version)
-    const site = { key, owner, checkpoints, events, options, appended, local, report, meter }
+    const lookout = Lookout.make()
+    const site = { key, owner, checkpoints, events, options, appended, lookout, local, report, meter }
     // it ends after the loops: what commands of a closing process append is still handled
     if (inline !== undefined) yield* Inline.follow(subject, site, reading, inline)
     yield* Members.run({ ...site, reading, deliver }, closeWithin)

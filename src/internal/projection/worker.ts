@@ -10,6 +10,7 @@ import type * as Counters from "../counters.js"
 import type { Signal } from "../signal.js"
 import type { Item, Reading } from "./definition.js"
 import type { Local, LocalReport } from "./local.js"
+import type { Lookout } from "./lookout.js"
 import type { Key, Lease } from "./model.js"
 
 /** What happens to an event that cannot be handled. */
@@ -47,6 +48,8 @@ export type Delivered =
     readonly lease: Lease
     /** When the events were begun, in elapsed milliseconds, after a lock was waited for. */
     readonly begun?: number | undefined
+    /** Whether the version was the active one, if the store says that. */
+    readonly active?: boolean | undefined
   }
   | { readonly _tag: "Held"; readonly hold: Position.Position }
   /** The checkpoint is before an event that cannot be handled. */
@@ -71,6 +74,8 @@ export interface Site {
   readonly options: Options
   /** Rings when events were appended. */
   readonly appended: Signal
+  /** Looks at the end of the feed for all partitions of this process. */
+  readonly lookout: Lookout
   readonly local: Local
   readonly report: LocalReport
   readonly meter: Counters.Projections

@@ -30,6 +30,11 @@ export interface Spec {
   readonly skipLocked: string
   /** Tables of a FROM, after which statements wait for a lock for a second only. */
   readonly briefly: ReadonlyArray<string>
+  /**
+   * Tables of a FROM and a condition, by which an update of the partition `:index` finds no row if the row was changed while
+   * the statement waited for its lock: other rows are seen as they were before.
+   */
+  readonly unchanged: { readonly tables: ReadonlyArray<string>; readonly condition: string }
   /** Tables of a FROM, after which the server ends a transaction that is idle for `:idle` milliseconds. */
   readonly endsIdle: ReadonlyArray<string>
 }

@@ -189,11 +189,13 @@ const advances = ({ column, names, spec, write, writePrepared }: Room) => {
   const checkpoints = quoted(names.checkpoints)
   const parked = quoted(names.parked)
   const { now } = spec
-  const some = (table: string) => column(flag(`EXISTS (SELECT NULL FROM ${table} WHERE ${ofKey})`), "integer")
+  const some = (table: string, condition = ofKey) =>
+    column(flag(`EXISTS (SELECT NULL FROM ${table} WHERE ${condition})`), "integer")
   const advance = writePrepared(`UPDATE ${checkpoints} SET position = :to, handled = handled + :handled,
-  lease_until = ${now} + :ttl${from(spec.endsIdle)}
-WHERE ${owned} AND position = :position AND (hold IS NULL OR hold_until <= ${now} OR hold >= :to)
-RETURNING ${some(parked)} AS parked, ${some(quoted(names.inline))} AS inline`)
+  lease_until = ${now} + :ttl${from([...spec.endsIdle, ...spec.unchanged.tables])}
+WHERE ${owned} AND position = :position AND (hold IS NULL OR hold_until <= ${now} OR hold >= :to)${spec.unchanged.condition}
+RETURNING ${some(parked)} AS parked, ${some(quoted(names.inline))} AS inline,
+  ${some(quoted(names.subscriptions), `${ofKey} AND active`)} AS active`)
   const held = write(`SELECT ${column("hold", "text")} AS hold FROM ${checkpoints}
 WHERE ${owned} AND position = :position`)
   const extend = writePrepared(`UPDATE ${checkpoints} SET lease_until = ${now} + :ttl WHERE ${ofPart}`)
@@ -201,8 +203,8 @@ WHERE ${owned} AND position = :position`)
 WHERE EXISTS (SELECT NULL FROM ${parked} WHERE ${ofKey} AND stream = given.value)`)
   return {
     /**
-     * A row if the checkpoint was advanced. Its `parked` is 0 if nothing of the version is parked, and its `inline` if
-     * nothing beyond the checkpoints was handled inline.
+     * A row if the checkpoint was advanced. Its `parked` is 0 if nothing of the version is parked, its `inline` if
+     * nothing beyond the checkpoints was handled inline, and its `active` if the version is not the active one.
      */
     advance: (lease: Lease, { handled, to, ttl }: AdvanceOptions) =>
       advance({ ...lease, handled, to, ttl, idle: idle(ttl) }),

@@ -148,7 +148,7 @@ const advance = <A, E, R>(
       row === undefined
         ? Effect.flatMap(step(statements.held(lease)), ([row]) =>
           row === undefined ? lost(lease) : Option.match(Rows.hold(row), {
-            // the hold ended in between
+            // the hold ended in between, or the row was changed
             onNone: () =>
               run,
             onSome: (hold) => Effect.succeed<Advanced<A>>({ _tag: "Held", hold })
@@ -156,7 +156,12 @@ const advance = <A, E, R>(
         : Effect.flatMap(parkedOf(row), (parked) =>
           effect(parked, Rows.flag(row.inline))).pipe(
             Effect.zipLeft(extended),
-            Effect.map((value): Advanced<A> => ({ _tag: "Advanced", lease: { ...lease, position: to }, value }))
+            Effect.map((value): Advanced<A> => ({
+              _tag: "Advanced",
+              lease: { ...lease, position: to },
+              value,
+              active: Rows.flag(row.active)
+            }))
           )
   )
   return outside(services, "advance", name, transact(services, "advance", name, run))

@@ -11,6 +11,12 @@ type Store = CheckpointStore.CheckpointStore
 
 const mustNotRun = Effect.die("the effect must not run")
 
+/** A store may leave out whether the version was the active one. */
+const tells = (advanced: CheckpointStore.Advanced<unknown>, active: boolean): void => {
+  assert.ok(advanced._tag === "Advanced")
+  assert.ok(advanced.active === undefined || advanced.active === active, `active is ${advanced.active}`)
+}
+
 /** The cases of `hold` and `repartition`. */
 export const repartitions: ReadonlyArray<Case<Store>> = [
   withFresh("hold gives the highest checkpoint of all versions", function*({ key, register, ...on }) {
@@ -133,6 +139,24 @@ export const promotions: ReadonlyArray<Case<Store>> = [
     assert.ok(Option.isSome(yield* on.store.promote(key, Effect.void)))
     assert.deepEqual(yield* active, [1])
   }),
+
+  withFresh(
+    "advance tells whether its version is the active one, also after it waited for a promotion",
+    function*({ register, ...on }) {
+      yield* register()
+      yield* register({ version: 2 })
+      const first = yield* on.advance(yield* on.take("ada"), 20)
+      tells(first, true)
+      tells(yield* on.advance(yield* on.take("bob", { key: on.version(2) }), 20), false)
+      assert.ok(first._tag === "Advanced")
+      const { first: promoted, second } = yield* beside(
+        (inside) => on.store.promote(on.version(2), inside),
+        on.advance(first.lease, 30)
+      )
+      assert.ok(Option.isSome(succeeded(promoted)))
+      tells(succeeded(second), false)
+    }
+  ),
 
   withFresh(
     "a version is not promoted if it is unknown, or a partition is stopped",

@@ -42,5 +42,13 @@ FROM ${quoted(names.subscriptions)} AS known WHERE ${condition}`,
   forUpdate: " FOR UPDATE",
   skipLocked: " FOR UPDATE SKIP LOCKED",
   briefly: [setting("lock_timeout", "'1000'")],
+  unchanged: {
+    tables: [
+      `(SELECT xmin AS seen FROM ${
+        quoted(names.checkpoints)
+      } WHERE name = :name AND version = :version AND part = :index) AS found`
+    ],
+    condition: ` AND ${quoted(names.checkpoints)}.xmin = found.seen`
+  },
   endsIdle: [endsIdle(":idle")]
 })

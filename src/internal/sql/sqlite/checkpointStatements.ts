@@ -49,6 +49,8 @@ RETURNING NULL AS claimed`,
     forUpdate: "",
     skipLocked: "",
     briefly: [],
+    // statements of writers do not overlap
+    unchanged: { tables: [], condition: "" },
     endsIdle: []
   }
 }
