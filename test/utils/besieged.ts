@@ -1,26 +1,15 @@
 // appends to accounts and keeps their balances, as one of several processes on a database, until its input ends
-import { type SqlClient } from "@effect/sql"
 import { Effect, Layer, Random, Schedule } from "effect"
-import { EventStore, ExpectedVersion, Projection, SqlCheckpointStore } from "effect-eventsourcing"
-import { once } from "node:events"
-import * as fs from "node:fs"
+import { EventStore, ExpectedVersion, Projection } from "effect-eventsourcing"
 import { event, stream } from "../fixtures/Account.js"
 import { balances, options } from "./balances.js"
-import { pgClient } from "./postgres.js"
-import { sqliteFile, sqlStores } from "./stores.js"
+import { runOn, say, untilInputEnds } from "./child.js"
 
 const { database, partitions, versions }: {
   readonly database: string
   readonly partitions: number
   readonly versions: ReadonlyArray<number>
 } = JSON.parse(process.argv[2])
-
-// written at once: what was printed has happened, even if the process is killed next
-const say = (line: string) => fs.writeSync(1, `${line}\n`)
-
-const client: Layer.Layer<SqlClient.SqlClient, unknown> = database.startsWith("postgres://")
-  ? pgClient(database, { maxConnections: 6 })
-  : sqliteFile(database)
 
 // slow enough for a handler that writes each event by itself
 const writer = Effect.gen(function*() {
@@ -38,12 +27,7 @@ const program = Effect.gen(function*() {
   )
   yield* Effect.retry(Effect.forEach(layers, Layer.build), Schedule.spaced("100 millis"))
   yield* Effect.forkScoped(writer)
-  say("ready")
-  process.stdin.resume()
-  yield* Effect.promise(() => once(process.stdin, "end"))
+  yield* untilInputEnds
 }).pipe(Effect.scoped)
 
-await Effect.runPromise(
-  Effect.provide(program, Layer.provideMerge(Layer.merge(sqlStores, SqlCheckpointStore.layer), client))
-)
-say("closed")
+await runOn(database, program)

@@ -1,32 +1,15 @@
 // appends to accounts and projects them, as one of several processes on a database, until its input ends
 import { SqlClient } from "@effect/sql"
 import { Effect, Layer, Random, Schedule } from "effect"
-import {
-  EventStore,
-  ExpectedVersion,
-  Projection,
-  SqlCheckpointStore,
-  StreamId,
-  Subscription
-} from "effect-eventsourcing"
-import { once } from "node:events"
-import * as fs from "node:fs"
+import { EventStore, ExpectedVersion, Projection, StreamId, Subscription } from "effect-eventsourcing"
 import { Account } from "../fixtures/Account.js"
-import { pgClient } from "./postgres.js"
-import { sqliteFile, sqlStores } from "./stores.js"
+import { runOn, say, untilInputEnds } from "./child.js"
 
 const { database, isWriter, partitions }: {
   readonly database: string
   readonly isWriter: boolean
   readonly partitions: number
 } = JSON.parse(process.argv[2])
-
-// written at once: what was printed has happened, even if the process is killed next
-const say = (line: string) => fs.writeSync(1, `${line}\n`)
-
-const client: Layer.Layer<SqlClient.SqlClient, unknown> = database.startsWith("postgres://")
-  ? pgClient(database, { maxConnections: 6 })
-  : sqliteFile(database)
 
 // a handler that now and then takes long is more often killed in its midst
 const pause = Effect.flatMap(Random.next, (chance) => chance < 0.1 ? Effect.sleep("3 millis") : Effect.void)
@@ -76,12 +59,7 @@ const program = Effect.gen(function*() {
     Layer.merge(Projection.layer(Log, options), Subscription.layer(Sent, { ...options, concurrency: 4 }))
   )
   if (isWriter) yield* Effect.forkScoped(Effect.replicateEffect(writer, 3, { concurrency: "unbounded" }))
-  say("ready")
-  process.stdin.resume()
-  yield* Effect.promise(() => once(process.stdin, "end"))
+  yield* untilInputEnds
 }).pipe(Effect.scoped)
 
-await Effect.runPromise(
-  Effect.provide(program, Layer.provideMerge(Layer.merge(sqlStores, SqlCheckpointStore.layer), client))
-)
-say("closed")
+await runOn(database, program)
