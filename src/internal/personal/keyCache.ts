@@ -100,15 +100,21 @@ const bounding = ({ timeout }: Options) =>
   operation: KeyStore.KeyStoreError["operation"],
   effect: Effect.Effect<A, KeyStore.KeyStoreError>
 ): Effect.Effect<A, KeyStore.KeyStoreError> =>
-  Effect.timeoutFail(effect, {
-    duration: timeout,
-    onTimeout: () =>
-      new KeyStore.KeyStoreError({
-        operation,
-        reason: "Unavailable",
-        detail: `it did not answer within ${Duration.format(Duration.decode(timeout))}`
-      })
-  }).pipe(Effect.withClock(liveClock))
+  // the store answers in real time, and has the clock of its caller
+  Effect.clockWith((clock) =>
+    Effect.withClock(
+      Effect.timeoutFail(Effect.withClock(effect, clock), {
+        duration: timeout,
+        onTimeout: () =>
+          new KeyStore.KeyStoreError({
+            operation,
+            reason: "Unavailable",
+            detail: `it did not answer within ${Duration.format(Duration.decode(timeout))}`
+          })
+      }),
+      liveClock
+    )
+  )
 
 // the store may be user-provided: its keys are validated
 const problemOf = (keys: KeyStore.SubjectKeys): string | undefined => {

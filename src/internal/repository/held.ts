@@ -31,6 +31,8 @@ export interface Held<in out State> {
   readonly saved: (snapshot: CreatedSnapshot<State>) => void
   /** How many events the held state has more than the last snapshot that was asked for. `None`: no state is held. */
   readonly unsaved: (schemaVersion: number) => Option.Option<Unsaved>
+  /** The held state, without taking it. */
+  readonly current: () => Option.Option<Baseline<State>>
   /** Drops the state, also that of a running operation. The next operation loads. */
   readonly drop: () => void
   /** Gives no state to an operation from now on, and keeps that of none. A snapshot may still be taken. */
@@ -108,6 +110,7 @@ export const make = <State>(source: Source<State>): Held<State> => {
         const saved = Option.match(own, { onNone: () => 0, onSome: ({ version }) => version })
         return { stream, version, count: version - saved }
       }),
+    current: () => Option.fromNullable(hand.current),
     drop: () => {
       hand.current = hand.last = undefined
       hand.base = Option.none()

@@ -15,6 +15,7 @@ import type { LoadError } from "./errors.js"
 import type { Held, InHand } from "./held.js"
 import { standsUnmarked } from "./loadable.js"
 import { giveUp, isLasting, saveDue, type SaveError, saveStored } from "./saves.js"
+import * as Sealed from "./sealed.js"
 import type { Services } from "./services.js"
 
 /** Makes the save of the state that a writer holds when the save runs. It returns false if no snapshot is due. */
@@ -53,7 +54,11 @@ export const proved = <Id, State, Event>(
     const { baseline } = inHand.value
     return Effect.map(
       Effect.if(standsUnmarked(services.events.replay, baseline), {
-        onTrue: () => isStored(services, baseline, inHand.value.base),
+        onTrue: () =>
+          Effect.flatMap(
+            Sealed.isOutdated(services, baseline),
+            (outdated) => outdated ? Effect.succeed(false) : isStored(services, baseline, inHand.value.base)
+          ),
         onFalse: () => Effect.succeed(false)
       }),
       (isProved) => {

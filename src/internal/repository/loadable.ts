@@ -1,5 +1,6 @@
 import * as Effect from "effect/Effect"
 import * as Either from "effect/Either"
+import * as Option from "effect/Option"
 import type * as Aggregate from "../../Aggregate.js"
 import * as EventStore from "../../EventStore.js"
 import * as Snapshot from "../../Snapshot.js"
@@ -10,6 +11,7 @@ import * as Markers from "../markers.js"
 import * as DerivedId from "../schema/derivedId.js"
 import { unknownType } from "../schema/eventCodec.js"
 import * as Json from "../schema/json.js"
+import { holdsPersonal } from "../schema/secrets.js"
 import { IdEncodeError } from "./errors.js"
 
 export type Page = ReadonlyArray<EventStore.TailEvent>
@@ -51,6 +53,8 @@ export interface Loadable<in Id, in out State> {
   readonly decode: (
     encoded: Snapshot.EncodedSnapshot
   ) => Either.Either<Snapshot.Snapshot<State>, Snapshot.DecodeFailure>
+  /** Gives a state as text. Exists if the state may have personal data. */
+  readonly toText: Option.Option<(state: State) => Either.Either<string, unknown>>
 }
 
 export const make = <Name extends string, Id, State, Event, Command, Rejection>(
@@ -69,7 +73,10 @@ export const make = <Name extends string, Id, State, Event, Command, Rejection>(
   initial: aggregate.initial,
   fold: (stream, from, page) => foldPage(aggregate, stream, from, page),
   encode: (options) => Snapshot.encode(aggregate, options),
-  decode: (encoded) => Snapshot.decode(aggregate, encoded, { onDrift })
+  decode: (encoded) => Snapshot.decode(aggregate, encoded, { onDrift }),
+  toText: holdsPersonal(aggregate.state.schema.ast)
+    ? Option.some((state) => Either.flatMap(aggregate.state.encode(state), Json.stringify))
+    : Option.none()
 })
 
 /** Folds a page of events onto a state, without an Effect per event. */

@@ -1,5 +1,6 @@
 // Seals the personal data in the states that a repository keeps outside of the stores' own texts.
 import * as Effect from "effect/Effect"
+import * as Either from "effect/Either"
 import * as Option from "effect/Option"
 import type * as Aggregate from "../../Aggregate.js"
 import type * as EventStore from "../../EventStore.js"
@@ -7,9 +8,11 @@ import { InvalidOption } from "../../InvalidOption.js"
 import type { KeyStoreError } from "../../KeyStore.js"
 import type * as Snapshot from "../../Snapshot.js"
 import * as SnapshotStore from "../../SnapshotStore.js"
+import type * as StreamId from "../../StreamId.js"
 import * as Personal from "../personal/driver.js"
 import { holdsPersonal } from "../schema/secrets.js"
 import { quote } from "../text.js"
+import type { Loadable } from "./loadable.js"
 
 type Events = Pick<EventStore.EventStore["Type"], "replay">
 
@@ -62,3 +65,51 @@ export const open = (
       snapshot: Option.some(snapshot),
       erased
     }))
+
+/** Tells whether a state in memory has data of a subject that was erased since. */
+export const isOutdated = <State>(
+  { events, loadable }: { readonly events: Events; readonly loadable: Pick<Loadable<never, State>, "name" | "toText"> },
+  { state, stream }: { readonly state: State; readonly stream: StreamId.StreamId }
+): Effect.Effect<boolean, EventStore.EventStoreError> => {
+  const { sealing } = events.replay
+  if (Option.isNone(sealing) || Option.isNone(loadable.toText)) return no
+  const { value: toText } = loadable.toText
+  return Effect.suspend(() => {
+    const text = toText(state)
+    // what does not encode cannot be looked at
+    if (Either.isLeft(text)) return Effect.succeed(true)
+    return Effect.mapError(
+      sealing.value.isOutdated([text.right]),
+      (error) => Personal.unavailable("read", error, stream)
+    )
+  })
+}
+
+const no = Effect.succeed(false)
+
+/** Keeps the snapshots of a cache: sealed, and opened at each use. */
+export interface Kept {
+  /** `undefined` if the snapshot cannot be kept. */
+  readonly keep: (snapshot: Snapshot.EncodedSnapshot) => Effect.Effect<Snapshot.EncodedSnapshot | undefined>
+  /** `undefined` if a subject was erased since. */
+  readonly use: (
+    snapshot: Snapshot.EncodedSnapshot
+  ) => Effect.Effect<Snapshot.EncodedSnapshot | undefined, EventStore.EventStoreError>
+}
+
+/** `undefined`: the states have no personal data, and are kept as they are. */
+export const kept = (
+  { sealing }: Pick<EventStore.ReplaySeam, "sealing">,
+  { toText }: Pick<Loadable<never, never>, "toText">
+): Kept | undefined => {
+  if (Option.isNone(sealing) || Option.isNone(toText)) return undefined
+  const { value } = sealing
+  return {
+    keep: (snapshot) => Effect.orElseSucceed(Personal.sealState(value, snapshot), () => undefined),
+    use: (snapshot) =>
+      Effect.mapBoth(Personal.openState(value, snapshot), {
+        onFailure: (error) => Personal.unavailable("read", error, snapshot.stream),
+        onSuccess: ({ erased, snapshot }) => erased ? undefined : snapshot
+      })
+  }
+}

@@ -14,6 +14,7 @@ import * as BackOff from "./backOff.js"
 import { type Baseline, baselineOf, type Used } from "./baseline.js"
 import { isContinued, type Loadable, type Page, proofOf, proves } from "./loadable.js"
 import type { Loading, Request } from "./replay.js"
+import * as Sealed from "./sealed.js"
 import { type Found, prove } from "./snapshotSource.js"
 
 /** The loader without the cache. */
@@ -36,6 +37,8 @@ export const make = <Id, State>(
   uncached: Uncached<Id, State>
 ): StateCache<Id, State> => {
   const entries = makeEntries(aggregate, options)
+  const kept = Sealed.kept(events, aggregate)
+  const remember = remembering(entries, kept)
   const oneAtATime = makeOneAtATime()
   const count = Counters.byOutcome(Counters.stateCache, aggregate.name)
 
@@ -45,13 +48,14 @@ export const make = <Id, State>(
     page: Page,
     now: () => number
   ): Loading<State> =>
-    Effect.map(uncached.resume(request, prove(aggregate, encoded, page)), (folded) => {
+    Effect.flatMap(uncached.resume(request, prove(aggregate, encoded, page)), (folded) => {
       const { refuted, stream, took } = folded
       const cached = Option.isSome(folded.used)
       const loaded = baselineOf(folded, { stream, snapshotVersion: 0, used, outcome: disabled, took, refuted, cached })
       // to encode the state costs about as much as to read as much text again
-      if (folded.replayed > 0 && lengthOf(page) >= encoded.state.length) entries.remember(loaded, used, now())
-      return loaded
+      return folded.replayed > 0 && lengthOf(page) >= encoded.state.length
+        ? remember(loaded, used, now())
+        : Effect.succeed(loaded)
     })
 
   // `again`: the load waited for another one of the stream. It counts once, and waits once.
@@ -61,10 +65,7 @@ export const make = <Id, State>(
       const now = () => clock.unsafeCurrentTimeMillis()
       const next = Effect.suspend(() => loadCached(request, true))
       const miss = (outcome: "Miss" | "Stale"): Loading<State> => {
-        const loading = Effect.map(uncached.load(request), (loaded) => {
-          entries.remember(loaded, loaded.used, now())
-          return loaded
-        })
+        const loading = Effect.flatMap(uncached.load(request), (loaded) => remember(loaded, loaded.used, now()))
         if (again) return loading
         count(outcome)
         return oneAtATime(stream.id, loading, next)
@@ -74,8 +75,15 @@ export const make = <Id, State>(
       const { encoded } = entry
       return Effect.flatMap(events.readTail(stream, { fromVersion: encoded.version, limit: limits.first }), (page) => {
         if (proves(page, encoded) && !isContinued(page, limits.first)) {
-          if (!again) count("Hit")
-          return resume(request, entry, page, now)
+          const hit = (entry: Entry) => {
+            if (!again) count("Hit")
+            return resume(request, entry, page, now)
+          }
+          return kept === undefined ? hit(entry) : Effect.flatMap(kept.use(encoded), (opened) => {
+            if (opened !== undefined) return hit({ ...entry, encoded: opened })
+            if (entries.get(stream.id, now()) === entry) entries.delete(stream.id)
+            return miss("Stale")
+          })
         }
         // the history is another one, or so many events were appended that there may be a newer snapshot
         const current = entries.get(stream.id, now())
@@ -94,6 +102,25 @@ export const make = <Id, State>(
       Effect.flatMap(events.inTransaction, (open) => open ? uncached.load(request) : loadCached(request, false)),
     forget: (stream) => entries.delete(stream.id)
   }
+}
+
+// Only a load writes the cache, and only outside of transactions: other processes see the same events.
+const remembering = <State>(
+  entries: Pick<ReturnType<typeof makeEntries<never, State>>, "delete" | "encode" | "set">,
+  kept: Sealed.Kept | undefined
+) =>
+(loaded: Baseline<State>, used: Option.Option<Used>, now: number): Effect.Effect<Baseline<State>> => {
+  const encoded = entries.encode(loaded, now)
+  if (encoded === undefined) return Effect.succeed(loaded)
+  if (kept === undefined) {
+    entries.set(loaded.stream.id, { encoded, used })
+    return Effect.succeed(loaded)
+  }
+  return Effect.map(kept.keep(encoded), (sealed) => {
+    if (sealed === undefined) entries.delete(loaded.stream.id)
+    else entries.set(loaded.stream.id, { encoded: sealed, used })
+    return loaded
+  })
 }
 
 const disabled: Snapshot.SnapshotOutcome = { _tag: "Disabled" }
@@ -129,26 +156,27 @@ const makeEntries = <Id, State>(
     entries.delete(id)
   }
 
-  // Only a load writes the cache, and only outside of transactions: other processes see the same events.
-  const remember = (loaded: Baseline<State>, used: Option.Option<Used>, now: number): void => {
+  /** `undefined` if the state cannot be kept. */
+  const encode = (loaded: Baseline<State>, now: number): Snapshot.EncodedSnapshot | undefined => {
     const { state, stream, version } = loaded
     const eventId = proofOf(loaded)
-    if (version === 0 || eventId === null || uncachable.waits(stream.id, now)) return
+    if (version === 0 || eventId === null || uncachable.waits(stream.id, now)) return undefined
     const time = DateTime.make(Math.trunc(now))
     // the clock may give a time that is not a date
-    if (Option.isNone(time)) return
+    if (Option.isNone(time)) return undefined
     const encoded = aggregate.encode({ stream, version, eventId, state, time: DateTime.toUtc(time.value) })
     if (Either.isRight(encoded)) {
       uncachable.succeeded(stream.id)
-      set(stream.id, { encoded: encoded.right, used })
-    } else {
-      uncachable.failed(stream.id, now)
-      entries.delete(stream.id)
+      return encoded.right
     }
+    uncachable.failed(stream.id, now)
+    entries.delete(stream.id)
+    return undefined
   }
 
   return {
-    remember,
+    encode,
+    set,
     get: (id: string, now: number): Entry | undefined => {
       const entry = entries.get(id)
       if (entry === undefined) return undefined

@@ -6,6 +6,7 @@ import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import type * as Scope from "effect/Scope"
 import type * as Aggregate from "../../Aggregate.js"
+import type * as EventStore from "../../EventStore.js"
 import type { InvalidOption } from "../../InvalidOption.js"
 import * as SnapshotPolicy from "../../SnapshotPolicy.js"
 import { optionProblem, recordProblem, requiredCount } from "../options.js"
@@ -16,6 +17,7 @@ import { proved } from "./heldSaves.js"
 import { load } from "./loads.js"
 import type { CreatedSnapshot, Executed, Loaded } from "./model.js"
 import type * as Options from "./options.js"
+import * as Sealed from "./sealed.js"
 import type { Services } from "./services.js"
 import * as Snapshots from "./snapshots.js"
 import * as Source from "./source.js"
@@ -87,7 +89,9 @@ export interface HoldOptions {
 /** The parts of a writer that do not depend on the type of its aggregate. */
 interface Operations<out Id, in out State> {
   /** Runs a command with the held state, or without it inside a transaction, which may roll back. */
-  readonly withHeld: <A, E>(run: (held: Held.Held<State> | undefined) => Effect.Effect<A, E>) => Effect.Effect<A, E>
+  readonly withHeld: <A, E>(
+    run: (held: Held.Held<State> | undefined) => Effect.Effect<A, E>
+  ) => Effect.Effect<A, E | EventStore.EventStoreError>
   readonly load: Effect.Effect<Loaded<Id, State>, LoadError>
   readonly createSnapshot: Effect.Effect<CreatedSnapshot<State>, CreateSnapshotError>
 }
@@ -112,12 +116,31 @@ export const make = <Id, State, Event>(
     }
     // in a transaction the state is that of the transaction, and its fiber must not wait for one that needs the connection
     const withHeld: Operations<Id, State>["withHeld"] = (run) =>
-      Effect.flatMap(services.inTransaction, (open) => open ? run(undefined) : held.exclusively(run(held)))
+      Effect.flatMap(
+        services.inTransaction,
+        (open) => open ? run(undefined) : held.exclusively(afterErasures(services, held, run(held)))
+      )
     return {
       withHeld,
       load: withHeld((held) => Effect.map(loadHeld(services, id, held), (baseline) => toLoaded(id, baseline))),
       createSnapshot: withHeld((held) => createSnapshot(services, id, held))
     }
+  })
+
+/** Drops the held state before an operation if it has data of a subject that was erased since. */
+const afterErasures = <Id, State, Event, A, E>(
+  services: Services<Id, State, Event>,
+  held: Held.Held<State>,
+  operation: Effect.Effect<A, E>
+): Effect.Effect<A, E | EventStore.EventStoreError> =>
+  Option.isNone(services.loadable.toText) ? operation : Effect.suspend(() => {
+    const current = held.current()
+    return Option.isNone(current) ?
+      operation :
+      Effect.flatMap(Sealed.isOutdated(services, current.value), (outdated) => {
+        if (outdated) held.drop()
+        return operation
+      })
   })
 
 const problemOf = (
