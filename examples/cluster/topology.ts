@@ -78,7 +78,12 @@ export const start = (onLine: OnLine): Effect.Effect<Topology, unknown, Scope.Sc
     const members = [...runners, front]
     yield* Effect.forEach(members, ({ start }) => start, { discard: true })
     const ready = Effect.zipLeft(front.line(/Listening on/), balanced(runners))
-    const [url] = /http:\S+:\d+/.exec(yield* Effect.raceAll([ready, ...members.map(ended)])) ?? [""]
+    const [url] = /http:\S+:\d+/.exec(
+      yield* Effect.raceFirst(
+        ready,
+        Effect.forEach(members, ended, { concurrency: "unbounded" }).pipe(Effect.zipRight(Effect.never))
+      )
+    ) ?? [""]
     return { database: databaseUrl, url, front, runners, shares, balanced }
   })
 
