@@ -106,10 +106,10 @@ export const dialect: Dialect = {
 }
 
 const append = (events: string): EventStatements["append"] => {
-  // a subquery in a subquery: with the condition on it in sight, SQLite would count through all of the stream instead of
-  // seeking its end
-  const head = `(SELECT coalesce(version, 0) AS version, type FROM (
-  SELECT max(version) AS version, type FROM ${events} WHERE ${ofStream}
+  // a limit in the inner subquery: with the condition in sight of it, SQLite would count through all of the stream instead
+  // of seeking its end
+  const head = `(SELECT coalesce(max(version), 0) AS version, max(type) AS type FROM (
+  SELECT version, type FROM ${events} WHERE ${ofStream} ORDER BY version DESC LIMIT 1
 )) AS head`
   const fits = `head.version BETWEEN :min AND :max AND head.type IS NOT '${Markers.deleted}'`
   const insert = `INSERT INTO ${events} (aggregate, stream_id, version, event_id, type, payload, metadata, time)`
