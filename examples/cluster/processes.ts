@@ -72,7 +72,7 @@ export const program = (
         return Effect.sync(() => looking.delete(look))
       })
     // a process that is frozen does not see the other signals
-    const stop = Effect.all([signal("SIGCONT"), signal("SIGTERM"), exited], { discard: true })
+    const stop = Effect.interruptible(Effect.all([signal("SIGCONT"), signal("SIGTERM"), exited], { discard: true }))
     yield* Effect.addFinalizer(() =>
       Effect.timeoutTo(stop, {
         duration: "20 seconds",
