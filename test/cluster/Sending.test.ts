@@ -109,6 +109,44 @@ describe("a request", () => {
       assert.deepStrictEqual(ends, [5_000, 3_605_001])
     }))
 
+  it.effect("that is slow is answered within the timeout, although its first attempts are too short", () =>
+    Effect.gen(function*() {
+      const ends: Array<number> = []
+      const request = (before: number | undefined) =>
+        Effect.zipRight(
+          Effect.sync(() => ends.push(before ?? Infinity)),
+          Effect.as(Effect.sleep("3 seconds"), "answer")
+        )
+      const slow = { ...settings, timeout: "16 seconds", attempt: "1 second" } as const
+      const fiber = yield* Effect.fork(Sending.send(request, slow, failure))
+      yield* TestClock.adjust("16 seconds")
+      assert.strictEqual(yield* Fiber.join(fiber), "answer")
+      // attempts of 1, 2 and 4 seconds
+      assert.deepStrictEqual(ends, [1_000, 3_000, 7_000])
+    }))
+
+  it.effect("that is never answered is sent in attempts that last up to a quarter of the timeout", () =>
+    Effect.gen(function*() {
+      const starts = (attempt: Duration.DurationInput, timeout: Duration.DurationInput) =>
+        Effect.gen(function*() {
+          const began = yield* Clock.currentTimeMillis
+          const starts: Array<number> = []
+          const request = () =>
+            Effect.zipRight(
+              Effect.map(Clock.currentTimeMillis, (now) => starts.push((now - began) / 1_000)),
+              Effect.never
+            )
+          const fiber = yield* Effect.fork(Effect.flip(Sending.send(request, { ...settings, timeout, attempt }, failure)))
+          yield* TestClock.adjust(timeout)
+          const { waited } = yield* Fiber.join(fiber)
+          assert.strictEqual(waited, Duration.toMillis(timeout))
+          return starts
+        })
+      assert.deepStrictEqual(yield* starts("1 second", "16 seconds"), [0, 1, 3, 7, 11, 15])
+      // the defaults: a runner that takes over after the expiration of its locks still gets one
+      assert.deepStrictEqual(yield* starts("5 seconds", "15 seconds"), [0, 5, 10])
+    }))
+
   it.live("has no end if an attempt has none", () =>
     Effect.gen(function*() {
       const request = (before: number | undefined) => Effect.succeed(String(before))

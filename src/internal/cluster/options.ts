@@ -57,8 +57,9 @@ export interface ClientOptions {
   /** How long a call waits for its answer, with all of its attempts. Default 15 seconds. */
   readonly timeout?: Duration.DurationInput | undefined
   /**
-   * How long one attempt waits before the request is sent again, with the same command id. It must be longer than any
-   * command takes, because it interrupts the attempt before it. A persisted command is not sent again. Default 5 seconds.
+   * How long the first attempt waits before the request is sent again, with the same command id. It should be longer than
+   * any command takes, because the next attempt interrupts it. After each attempt without an answer the next one waits
+   * twice as long, up to a quarter of `timeout`. A persisted command is not sent again. Default 5 seconds.
    */
   readonly attemptTimeout?: Duration.DurationInput | undefined
   /** The waits before a failed attempt is repeated. Default: from 20 milliseconds up to a second, until the timeout. */

@@ -2,7 +2,9 @@
 // Mechanism: a request that met a dead runner, a full mailbox or a moving entity is sent again, by a schedule. A request
 // that is not answered for a while is sent again too, because its runner may be frozen and may have lost the entity. All
 // attempts of a command have the same command id, so the command counts once. Each has the time at which the client
-// gives it up, because a frozen runner must not execute a command later that another runner has rejected.
+// gives it up, because a frozen runner must not execute a command later that another runner has rejected. After an
+// attempt without an answer the next one lasts longer, because the runner may only be slow: attempts that all end too
+// early make it slower. They stay short enough for some more within the timeout, because the runner may be gone.
 // Cost: two fibers a request that is answered, one of which is its timer.
 import * as ClusterError from "@effect/cluster/ClusterError"
 import * as Socket from "@effect/platform/Socket"
@@ -19,7 +21,7 @@ import { Late } from "./late.js"
 export interface Settings {
   /** How long the caller waits. */
   readonly timeout: Duration.DurationInput
-  /** How long one attempt waits before the request is sent again. */
+  /** How long the first attempt waits before the request is sent again. */
   readonly attempt: Duration.DurationInput
   readonly retry: Schedule.Schedule<unknown, unknown>
 }
@@ -45,7 +47,8 @@ export const send = <A, E>(
   failure: (unanswered: Unanswered) => E
 ): Effect.Effect<A, E> =>
   Effect.flatMap(Clock.currentTimeMillis, (began) => {
-    const lasts = Duration.toMillis(attempt)
+    let lasts = Duration.toMillis(attempt)
+    const longest = Math.max(lasts, Duration.toMillis(timeout) / shares)
     const until = began + Duration.toMillis(timeout)
     let attempts = 0
     let cause: unknown
@@ -74,7 +77,9 @@ export const send = <A, E>(
       const before = Number.isFinite(lasts) ? now + lasts + ahead : undefined
       return Effect.flatMap(within(request(before), Math.min(lasts, left)), (exit) => {
         if (exit === undefined) {
-          return lasts < left ? loop : unanswered
+          if (lasts >= left) return unanswered
+          lasts = Math.min(lasts * 2, longest)
+          return loop
         }
         if (Exit.isSuccess(exit)) {
           return Effect.succeed(exit.value)
@@ -90,6 +95,9 @@ export const send = <A, E>(
     })
     return loop
   })
+
+/** An attempt gets at most this part of the timeout, unless the first one has more. */
+const shares = 4
 
 /**
  * Gives the exit of an effect, or undefined if the effect is not done in time. Nothing waits for the interruption of the
