@@ -17,6 +17,7 @@ import type * as Scope from "effect/Scope"
 import type * as Aggregate from "../Aggregate.js"
 import * as EventStore from "../EventStore.js"
 import * as Calls from "../internal/cluster/calls.js"
+import * as Closing from "../internal/cluster/closing.js"
 import * as Handlers from "../internal/cluster/handlers.js"
 import * as Local from "../internal/cluster/local.js"
 import type { Client } from "../internal/cluster/model.js"
@@ -221,7 +222,8 @@ function register<Name extends string, Id, State, Event, Command, Rejection>(
     const repository = yield* Repository.make(Handlers.boxed(aggregate), own)
     const sharding = yield* Sharding.Sharding
     const hold = (id: Id) => Effect.orDie(repository.hold(id, { snapshotOnClose: snapshotOnPassivation }))
-    yield* sharding.registerEntity(entity, Handlers.make(codecs, hold), {
+    const { find } = yield* EventStore.EventStore
+    const registered = sharding.registerEntity(entity, Handlers.make(codecs, hold, find), {
       maxIdleTime,
       mailboxCapacity,
       // one after another: a second command would only wait for the writer
@@ -229,6 +231,7 @@ function register<Name extends string, Id, State, Event, Command, Rejection>(
       // a command that dies would otherwise be repeated without end, and the entity would answer no other
       disableFatalDefects: true
     })
+    yield* Closing.entities(aggregate.name, registered)
   })
 }
 

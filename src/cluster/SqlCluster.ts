@@ -20,6 +20,7 @@ import type { SqlError } from "@effect/sql/SqlError"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
+import * as Closing from "../internal/cluster/closing.js"
 import * as Pruning from "../internal/cluster/pruning.js"
 import * as Options from "../internal/cluster/sqlOptions.js"
 import * as Tables from "../internal/cluster/tables.js"
@@ -65,13 +66,15 @@ export const layerRunner = (
       Layer.provide(Runners.layerRpc),
       Layer.provide(NodeClusterSocket.layerClientProtocol)
     )
-    return pruning(settings).pipe(
-      Layer.provideMerge(
-        SocketRunner.layer.pipe(
-          Layer.provide([NodeClusterSocket.layerSocketServer, NodeClusterSocket.layerClientProtocol, health])
-        )
-      ),
-      connected(prefix, config)
+    return Closing.connections(
+      pruning(settings).pipe(
+        Layer.provideMerge(
+          SocketRunner.layer.pipe(
+            Layer.provide([NodeClusterSocket.layerSocketServer, NodeClusterSocket.layerClientProtocol, health])
+          )
+        ),
+        connected(prefix, config)
+      )
     )
   }))
 
@@ -94,10 +97,10 @@ export const layerClient = (
 ): Layer.Layer<Services, InvalidOption | SqlError, SqlClient> =>
   Layer.unwrapEffect(Effect.map(Options.ofClient(options), (settings) => {
     const config = configOf(settings, { runnerAddress: Option.none() })
-    return SocketRunner.layerClientOnly.pipe(
+    return Closing.connections(SocketRunner.layerClientOnly.pipe(
       Layer.provide(NodeClusterSocket.layerClientProtocol),
       connected(settings.prefix, config)
-    )
+    ))
   }))
 
 type Address = Partial<Pick<ShardingConfig.ShardingConfig["Type"], "runnerAddress" | "runnerListenAddress">>

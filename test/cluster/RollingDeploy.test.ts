@@ -146,4 +146,48 @@ describe("a rolling deploy", () => {
       assert.deepInclude(unreadable, { _tag: "UnreadableAnswer", applied: true })
       assert.deepInclude(yield* clients.old.load("a"), { version: 1, state: { total: 1 } })
     }).pipe(Effect.provide(memoryStores)))
+
+  it.scopedLive("finds a command that a newer runner has applied, although old code does not know it", () =>
+    Effect.gen(function*() {
+      const oldRunner = yield* runnerOf(AggregateEntity.layer(oldEntity, options))
+      const newRunner = yield* runnerOf(AggregateEntity.layer(newEntity, options))
+      yield* oldRunner.old.execute("a", { _tag: "Count", by: 3 })
+      const double = { commandId: "double" }
+      yield* newRunner.new.execute("a", { _tag: "Double" }, double)
+      // the cluster delivers it again
+      const repeated = yield* Effect.flip(oldRunner.clients.new.execute("a", { _tag: "Double" }, double))
+      assert.deepInclude(repeated, { _tag: "UnreadableAnswer", applied: true })
+      const found = yield* oldRunner.new.execute("a", { _tag: "Double" }, double)
+      assert.deepInclude(found, { version: 2, duplicate: true, state: { sum: 6n, count: 2 } })
+      // another aggregate has no such command
+      const refused = yield* Effect.flip(oldRunner.clients.new.execute("b", { _tag: "Double" }, double))
+      assert.deepInclude(refused, { _tag: "InvalidCommand", command: "Double" })
+    }).pipe(Effect.provide(memoryStores)))
+
+  it.scopedLive("finds a command whose events old code cannot read", () =>
+    Effect.gen(function*() {
+      const Reset = Schema.TaggedStruct("Reset", {})
+      const newest = AggregateEntity.make(Aggregate.make({
+        ...shared,
+        event: Schema.Union(Counted, Reset),
+        state: Schema.Struct({ total: Schema.Int }),
+        command: Count,
+        initial: () => ({ total: 0 }),
+        evolve: (state, event) => ({ total: event._tag === "Counted" ? state.total + event.by : 0 }),
+        decide: () => Either.right([Reset.make()])
+      }))
+      const count = { _tag: "Count", by: 1 } as const
+      const execute = <A extends Aggregate.Any>(runner: AggregateEntity.AggregateEntity<A>, commandId: string) =>
+        Effect.gen(function*() {
+          const cluster = yield* Layer.build(Layer.provideMerge(
+            AggregateEntity.layer(runner),
+            TestRunner.layer
+          ))
+          const counters = yield* Effect.provide(AggregateEntity.client(newest), cluster)
+          return yield* counters.execute("a", count, { commandId })
+        })
+      yield* execute(newest, "reset")
+      assert.deepInclude(yield* Effect.flip(execute(oldEntity, "reset")), { _tag: "UnreadableAnswer", applied: true })
+      assert.deepInclude(yield* Effect.flip(execute(oldEntity, "other")), { _tag: "EventDecodeError" })
+    }).pipe(Effect.provide(memoryStores)))
 })

@@ -136,7 +136,9 @@ describe("a request", () => {
               Effect.map(Clock.currentTimeMillis, (now) => starts.push((now - began) / 1_000)),
               Effect.never
             )
-          const fiber = yield* Effect.fork(Effect.flip(Sending.send(request, { ...settings, timeout, attempt }, failure)))
+          const fiber = yield* Effect.fork(
+            Effect.flip(Sending.send(request, { ...settings, timeout, attempt }, failure))
+          )
           yield* TestClock.adjust(timeout)
           const { waited } = yield* Fiber.join(fiber)
           assert.strictEqual(waited, Duration.toMillis(timeout))

@@ -78,8 +78,9 @@ const unanswered = (
   (cause === undefined ? "." : `; the last one failed: ${reason(cause)}.`)
 
 /**
- * Signals that an answer cannot travel between two processes: a schema of the aggregate cannot encode it, or this
- * version of the program cannot decode what a newer version answered. A command may have been applied.
+ * Signals that an answer cannot travel between two processes: a schema of the aggregate cannot encode it, this version of
+ * the program cannot decode what a newer version answered, or a runner of an older version cannot repeat what a newer one
+ * has done. A command may have been applied.
  *
  * @example
  * ```ts

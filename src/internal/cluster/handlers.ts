@@ -7,12 +7,12 @@ import * as Either from "effect/Either"
 import * as Scope from "effect/Scope"
 import type * as Aggregate from "../../Aggregate.js"
 import * as Event from "../../Event.js"
-import type * as EventStore from "../../EventStore.js"
 import type * as Repository from "../../Repository.js"
 import * as StreamId from "../../StreamId.js"
 import { IdEncodeError } from "../repository/errors.js"
 import type { Executed, Loaded } from "../repository/model.js"
 import type * as Options from "../repository/options.js"
+import * as Earlier from "./earlier.js"
 import * as Late from "./late.js"
 import type { Execute, Load } from "./protocol.js"
 import * as Wire from "./wire.js"
@@ -54,29 +54,34 @@ interface Handlers {
 
 export const make = <Id, State, Event, Command, Rejection>(
   codecs: Wire.Codecs<Id, State, Event, Command, Rejection>,
-  hold: (id: Id) => Effect.Effect<Writer<Id, State, Event, Command, Rejection>, never, Scope.Scope>
+  hold: (id: Id) => Effect.Effect<Writer<Id, State, Event, Command, Rejection>, never, Scope.Scope>,
+  find: Earlier.Find
 ): Effect.Effect<Handlers, never, Scope.Scope> =>
   Effect.map(Effect.scope, (scope) => {
     const writerOf = makeWriters(scope, hold)
-    const execute = (request: string) =>
+    const execute = (text: string) =>
       Effect.suspend(() => {
-        const received = Wire.decodeCommands(codecs, request)
-        if (Either.isLeft(received)) {
-          return Effect.succeed(Wire.encodeFailure(streamOf(codecs.name, received.left), received.left))
+        const request = Wire.decodeRequest(text)
+        if (Either.isLeft(request)) {
+          return Effect.succeed(Wire.encodeFailure(StreamId.make(codecs.name, ""), request.left))
         }
+        const failed = (stream: StreamId.StreamId, error: Wire.Failure) =>
+          Earlier.answer(find, stream, request.right.commandId, error)
+        const received = Wire.decodeCommands(codecs, request.right)
+        if (Either.isLeft(received)) return failed(StreamId.make(codecs.name, request.right.id), received.left)
         const { ambient, commands, id, options } = received.right
         return withStream(codecs, id, (stream) =>
           Effect.flatMap(writerOf(stream.id, id), ({ executeAll }) => executeAll(commands, options)).pipe(
             Effect.provideService(Event.CurrentMetadata, ambient),
-            Effect.match({
+            Effect.matchEffect({
               onFailure: (error) =>
                 error instanceof Late.Late
-                  ? Late.encode(error)
+                  ? Effect.succeed(Late.encode(error))
                   : error instanceof Rejected
-                  ? Wire.encodeRejection(codecs, stream, error.rejection)
-                  : Wire.encodeFailure(stream, error),
+                  ? Effect.succeed(Wire.encodeRejection(codecs, stream, error.rejection))
+                  : failed(stream, error),
               onSuccess: (executed) =>
-                Wire.encodeExecuted(codecs, stream, executed)
+                Effect.succeed(Wire.encodeExecuted(codecs, stream, executed))
             })
           ))
       })
@@ -126,8 +131,3 @@ const withStream = <Id>(
       Effect.succeed(Wire.encodeFailure(StreamId.make(name, ""), new IdEncodeError({ aggregate: name, cause }))),
     onRight: (encoded) => run(StreamId.make(name, encoded))
   })
-
-const streamOf = (
-  name: string,
-  error: { readonly stream?: StreamId.StreamId | undefined } | IdEncodeError | EventStore.EventStoreError
-): StreamId.StreamId => ("stream" in error ? error.stream : undefined) ?? StreamId.make(name, "")

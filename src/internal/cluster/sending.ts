@@ -77,7 +77,9 @@ export const send = <A, E>(
       const before = Number.isFinite(lasts) ? now + lasts + ahead : undefined
       return Effect.flatMap(within(request(before), Math.min(lasts, left)), (exit) => {
         if (exit === undefined) {
-          if (lasts >= left) return unanswered
+          if (lasts >= left) {
+            return unanswered
+          }
           lasts = Math.min(lasts * 2, longest)
           return loop
         }

@@ -47,7 +47,7 @@ const Request = Schema.Struct({
   ambient: Metadata
 })
 
-type Request = typeof Request.Type
+export type Request = typeof Request.Type
 
 /** Commands that have arrived. */
 export interface Received<out Id, out Command> {
@@ -89,16 +89,17 @@ export const maxBytes = 15 * 1024 * 1024
 // a UTF-16 unit takes at most three bytes: short texts need no count
 const isTooLong = (text: string): boolean => text.length * 3 > maxBytes && byteLength(text) > maxBytes
 
+export const decodeRequest = (text: string): Either.Either<Request, EventStore.EventStoreError> =>
+  Either.mapLeft(
+    Either.flatMap(Json.parse(text), Schema.decodeUnknownEither(Request)),
+    (cause) => invalidInput(undefined, "this version of the program cannot read the request of another version", cause)
+  )
+
 export const decodeCommands = <Id, Command>(
   codecs: Pick<Codecs<Id, never, never, Command, never>, "command" | "id" | "name">,
-  text: string
-): Either.Either<Received<Id, Command>, Errors.InvalidCommand | EventStore.EventStoreError | Errors.IdEncodeError> =>
+  { ambient, commandId, commands, expectedVersion, id, metadata }: Request
+): Either.Either<Received<Id, Command>, Errors.InvalidCommand | Errors.IdEncodeError> =>
   Either.gen(function*() {
-    const { ambient, commandId, commands, expectedVersion, id, metadata }: Request = yield* Either.mapLeft(
-      Either.flatMap(Json.parse(text), Schema.decodeUnknownEither(Request)),
-      (cause) =>
-        invalidInput(undefined, "this version of the program cannot read the request of another version", cause)
-    )
     const stream = StreamId.make(codecs.name, id)
     const decoded = yield* Either.mapLeft(
       codecs.id.decode(id),
@@ -249,7 +250,8 @@ export const encodeExecuted = <State, Event>(
   stream: StreamId.StreamId,
   { duplicate, position, recorded, state, version }: Executed<State, Event>
 ): string => {
-  const applied = recorded.length > 0
+  // an earlier delivery may have stored only events that are retired since
+  const applied = duplicate || recorded.length > 0
   return Either.getOrElse(
     Either.gen(function*() {
       const encoded = yield* Either.mapLeft(
@@ -338,7 +340,7 @@ const readExecuted = <State, Event>(
   Either.gen(function*() {
     const written = yield* Either.all(Arr.map(recorded, (event) => readWritten(codecs.event, stream, event)))
     return {
-      state: yield* readState(codecs.state, stream, state, recorded.length > 0),
+      state: yield* readState(codecs.state, stream, state, duplicate || recorded.length > 0),
       version,
       events: written.map(({ event }) => event),
       recorded: written,
