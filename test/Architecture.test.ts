@@ -37,7 +37,7 @@ const rooms: Readonly<Record<string, ReadonlyArray<string>>> = {
   cluster: ["leaf", "schema", "repository", "Repository", ...models],
   sql: ["leaf", "schema", "store", "projection", ...models],
   tenants: [],
-  laws: ["leaf", "schema", "repository", ...models],
+  laws: ["leaf", "schema", "personal", "repository", ...models],
   testing: ["leaf", ...models]
 }
 

@@ -87,8 +87,8 @@ export type Travels<A extends Aggregate.Any> = [Aggregate.Rejection<A>] extends 
  * Makes the entity of an aggregate. If `decide` can reject commands, the aggregate must have a `rejection` schema, so
  * that a rejection reaches the caller as the aggregate's own type.
  *
- * Throws `InvalidOption` for an invalid option, and for an aggregate whose name has more than 150 characters or space at
- * either end.
+ * Throws `InvalidOption` for an invalid option, for an aggregate whose name has more than 150 characters or space at
+ * either end, and for persisted commands of an aggregate with personal data.
  *
  * @example
  * ```ts
@@ -134,6 +134,8 @@ function makeOf<Name extends string, Id, State, Event, Command, Rejection>(
     readonly rejection?: Schema.Schema<Rejection, unknown>
   }
   const persisted = options.persisted ?? false
+  const { event, state } = aggregate
+  orThrow(Options.personalProblem(persisted, [command, event.schema, state.schema, ...(rejection ? [rejection] : [])]))
   return {
     [TypeId]: TypeId,
     aggregate,

@@ -12,6 +12,7 @@ import * as Predicate from "effect/Predicate"
 import * as Schema from "effect/Schema"
 import { messageOf, nameOf } from "./code.js"
 import { differences } from "./difference.js"
+import * as Erasure from "./erasure.js"
 import * as Mutation from "./mutation.js"
 import { ownProblem } from "./objections.js"
 import { attempt, call, type Checks, repeatCalls, violate } from "./purity.js"
@@ -29,6 +30,7 @@ export const allLaws: ReadonlyArray<Law> = [
   "transport",
   "encoding",
   "snapshots",
+  "erasure",
   "invariant"
 ]
 
@@ -99,6 +101,7 @@ export const checkHistory = <T extends Types>(
     if (isDecided) history.events.every((event) => inTime() && happen(walk, event))
     if (!checks.problems.has("pure")) repeatCalls(checks)
     if (checks.laws.includes("snapshots")) checkSnapshots(walk)
+    Erasure.check({ ...walk, initial: () => subject.initial(history.id) })
   }
   return { problems: checks.problems, decided }
 }

@@ -9,6 +9,7 @@ import { orThrow, unless, wholeFromOne, wholeProblem } from "../options.js"
 import { brief } from "../text.js"
 import * as CheckHistory from "./checkHistory.js"
 import { toCode } from "./code.js"
+import * as Erasure from "./erasure.js"
 import { type Given, NotGenerated } from "./generators.js"
 import * as PreviousVersion from "./previousVersion.js"
 import { type Law, type Problem, regression, render, variableOf } from "./report.js"
@@ -42,6 +43,7 @@ export const names: Readonly<Record<Law, string>> = {
   transport: "every command, and every rejection that has a schema, survives being sent as JSON",
   encoding: "every state survives being stored as JSON",
   snapshots: "a snapshot at any version, and the events after it, give the state of a full replay",
+  erasure: "a replay after the erasure of all subjects gives the state without their data",
   migrations: "snapshots and events of older code give the state of a full replay",
   invariant: "the invariant holds in every state"
 }
@@ -151,6 +153,7 @@ export const make = <T extends Types>(
   const open = openOnce(suite, subject, options)
   const checks = CheckHistory.allLaws
     .filter((law) => law !== "invariant" || options.invariant !== undefined)
+    .filter((law) => law !== "erasure" || Erasure.concerns(subject))
     .map((law) => ({ name: names[law], check: () => checkHistories(suite, open(), law) }))
   return subject.migrations.length === 0 && older.length === 0 ? checks : [...checks, {
     name: names.migrations,

@@ -9,6 +9,7 @@ export type Law =
   | "transport"
   | "encoding"
   | "snapshots"
+  | "erasure"
   | "migrations"
   | "invariant"
 
