@@ -34,6 +34,8 @@ const clients: ReadonlyArray<readonly [name: string, client: Layer.Layer<SqlClie
 ]
 
 if (everything) {
+  const sealingStores = Layer.provide(sqlStores, Layer.provide(Personal.layer, KeyStore.layerMemory))
+  EventStoreContract.suite(runner, "SQLite, sealing", Layer.provideMerge(sealingStores, clients[0][1]), tamper)
   for (const [name, client] of clients) {
     EventStoreContract.suite(runner, `${name}, in groups`, Layer.provideMerge(groupingStores, client), tamper)
   }

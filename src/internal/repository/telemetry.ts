@@ -81,6 +81,8 @@ const levelOf = (outcome: Snapshot.SnapshotOutcome): LogLevel.LogLevel => {
     case "Disabled":
     // every deployment with a new schema version brings these
     case "SchemaVersionMismatch":
+    // as an erasure does
+    case "SubjectErased":
       return LogLevel.Debug
     default:
       return LogLevel.Warning
