@@ -1,6 +1,6 @@
 import type { SqlClient } from "@effect/sql"
 import { Clock, Effect, Layer } from "effect"
-import { CheckpointStore, Postgres, SqlCheckpointStore, Streams } from "effect-eventsourcing"
+import { CheckpointStore, KeyStore, Personal, Postgres, SqlCheckpointStore, Streams } from "effect-eventsourcing"
 import {
   CheckpointStoreContract,
   EventStoreContract,
