@@ -364,6 +364,7 @@ export const makeEncoded = (driver: Encoded): EventStore["Type"] => {
       attempt: driver.attempt ?? Effect.exit,
       onAppend: listeners.add,
       inline: inline.seam,
+      lastRewritten: driver.life?.lastRewritten ?? (() => Effect.succeed(0)),
       life: Life.make(driver, listeners),
       sealing: Option.fromNullable(driver.sealing)
     }

@@ -12,7 +12,7 @@ import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import type { CheckpointStore } from "./CheckpointStore.js"
 import type { EventStore } from "./EventStore.js"
-import type { Deleted } from "./internal/markers.js"
+import type { Deleted, Rewritten } from "./internal/markers.js"
 import { booleanProblem, isRecord } from "./internal/options.js"
 import * as Definition from "./internal/projection/definition.js"
 import * as Handlers from "./internal/projection/handlers.js"
@@ -68,7 +68,7 @@ export interface Options extends CommonOptions {
   readonly inline?: boolean | undefined
 }
 
-export type { Deleted, Marker } from "./internal/markers.js"
+export type { Deleted, Marker, Rewritten } from "./internal/markers.js"
 export type {
   AnySelectable,
   Item,
@@ -274,6 +274,40 @@ export const only: <A extends Definition.AnySelectable, const Tag extends Defini
 export const deleted: <A extends Definition.AnySelectable>(
   aggregate: A
 ) => Definition.Marked<A, Deleted> = Definition.deleted
+
+/**
+ * Selects the markers of events of an aggregate that were rewritten by `Streams.rewrite`. The handler gets such a marker
+ * as an event with the tag `$rewritten`, which has the version of the rewritten event. It can then read the stream again.
+ *
+ * @example
+ * ```ts
+ * import { Effect, Either, Schema } from "effect"
+ * import { Aggregate, Projection } from "effect-eventsourcing"
+ *
+ * const Customer = Aggregate.make({
+ *   name: "Customer",
+ *   id: Schema.NonEmptyString,
+ *   state: Schema.String,
+ *   event: Schema.TaggedStruct("Named", { name: Schema.String }),
+ *   command: Schema.TaggedStruct("Name", { name: Schema.String }),
+ *   initial: () => "",
+ *   evolve: (_, { name }) => name,
+ *   decide: (_, { name }) => Either.right([{ _tag: "Named", name }])
+ * })
+ *
+ * const Rewrites = Projection.make({
+ *   name: "rewrites",
+ *   on: [Projection.rewritten(Customer)],
+ *   handle: (events) => Effect.log(events.map(({ aggregateId, event }) => `${aggregateId}: ${event.version}`))
+ * })
+ * ```
+ *
+ * @since 0.1.0
+ * @category constructors
+ */
+export const rewritten: <A extends Definition.AnySelectable>(
+  aggregate: A
+) => Definition.Marked<A, Rewritten> = Definition.rewritten
 
 /**
  * Keeps a projection up to date while the layer is in use.

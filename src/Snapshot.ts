@@ -160,8 +160,9 @@ export class HistoryMismatch extends Schema.TaggedError<HistoryMismatch>("effect
 ) {
   /** @since 0.1.0 */
   override get message(): string {
+    const actual = this.actual === this.expected ? "it after a rewritten one" : `event ${this.actual}`
     return `the snapshot of ${StreamId.format(this.stream)} was folded up to event ${this.expected} at version ` +
-      `${this.version}, where the stream has ${this.actual === null ? "no event" : `event ${this.actual}`}`
+      `${this.version}, where the stream has ${this.actual === null ? "no event" : actual}`
   }
 }
 

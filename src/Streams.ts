@@ -1,7 +1,7 @@
 /**
- * Ends streams: what an event store does not do, because its events stay.
+ * Ends streams and rewrites events: what an event store does not do, because its events stay.
  *
- * Code that deletes events uses this service. It appends a marker event in the same transaction. By the marker, the
+ * Code that deletes or changes events uses this service. It appends a marker event in the same transaction. By the marker, the
  * snapshots, caches and writers of all processes see the change at their next proof, and the feed tells its consumers.
  *
  * @since 0.1.0
@@ -13,17 +13,19 @@ import * as Option from "effect/Option"
 import * as EventStore from "./EventStore.js"
 import type { DeletedStream, DeleteError, DeleteOptions } from "./internal/store/ending.js"
 import * as Ending from "./internal/store/ending.js"
-import { StreamNotFound } from "./internal/store/eventErrors.js"
+import { EventNotFound, StreamNotFound } from "./internal/store/eventErrors.js"
+import type { RewriteError, RewriteOptions, RewrittenEvent } from "./internal/store/rewriting.js"
+import * as Rewriting from "./internal/store/rewriting.js"
 import { InvalidOption } from "./InvalidOption.js"
 import * as SnapshotStore from "./SnapshotStore.js"
 import type * as StreamId from "./StreamId.js"
 
-export type { DeletedStream, DeleteError, DeleteOptions }
+export type { DeletedStream, DeleteError, DeleteOptions, RewriteError, RewriteOptions, RewrittenEvent }
 
-export { StreamNotFound }
+export { EventNotFound, StreamNotFound }
 
 /**
- * Ends streams.
+ * Ends streams and rewrites events.
  *
  * @example
  * ```ts
@@ -51,6 +53,25 @@ export class Streams extends Context.Tag("effect-eventsourcing/Streams")<Streams
    * events.
    */
   readonly delete: (stream: StreamId.StreamId, options: DeleteOptions) => Effect.Effect<DeletedStream, DeleteError>
+
+  /**
+   * Replaces the payload of a stored event, which is the encoded event as JSON. The type stays. The new payload must be
+   * one that the aggregate can read.
+   *
+   * The transaction deletes the snapshots of the stream, and appends a marker. By the marker, every state that was folded
+   * from the old payload loses its proof: in snapshots that are saved late, in caches and in writers of any process. A
+   * command that was decided on such a state is decided again. The metadata of the event get an entry under
+   * `$rewritten`, with the time, the id of the marker and its metadata. The old payload is not kept.
+   *
+   * Fails with `StreamNotFound`, `StreamDeleted`, `EventNotFound`, or with `EventDecodeError` if the aggregate cannot
+   * read the payload.
+   */
+  readonly rewrite: (
+    stream: StreamId.StreamId,
+    version: number,
+    payload: unknown,
+    options: RewriteOptions
+  ) => Effect.Effect<RewrittenEvent, RewriteError>
 }>() {}
 
 /**
@@ -86,7 +107,10 @@ export const make: Effect.Effect<
     snapshots,
     isShared: Option.isSome(replay.withSnapshots(snapshots))
   }
-  return Streams.of({ delete: (stream, options) => Ending.deleteStream(stores, stream, options) })
+  return Streams.of({
+    delete: (stream, options) => Ending.deleteStream(stores, stream, options),
+    rewrite: (stream, version, payload, options) => Rewriting.rewrite(stores, stream, version, payload, options)
+  })
 })
 
 /**

@@ -32,13 +32,35 @@ export interface Deleted {
 }
 
 /**
+ * An event of a stream that was rewritten, as an event of the feed.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Rewritten {
+  readonly _tag: "$rewritten"
+  /** The version of the event that was rewritten. */
+  readonly version: number
+}
+
+/**
  * The markers that consumers of the feed can ask for.
  *
  * @since 0.1.0
  * @category models
  */
-export type Marker = Deleted
+export type Marker = Deleted | Rewritten
 
 /** Decodes the payload of a marker, or says why that is not possible. */
-export const decode = (type: string, _payload: unknown): Marker | string =>
-  type === deleted ? { _tag: deleted } : `no consumer reads the marker ${type}`
+export const decode = (type: string, payload: unknown): Marker | string => {
+  if (type === deleted) return { _tag: deleted }
+  if (type !== rewritten) return `no consumer reads the marker ${type}`
+  const version = versionIn(payload)
+  return version === undefined ? "the marker names no version" : { _tag: rewritten, version }
+}
+
+/** The version that the payload of a marker names. */
+export const versionIn = (payload: unknown): number | undefined => {
+  const version: unknown = Reflect.get(Object(payload), "version")
+  return Number.isSafeInteger(version) && Number(version) >= 1 ? Number(version) : undefined
+}

@@ -1,11 +1,12 @@
 /**
- * Tests the promises of streams that end, for authors of a backend.
+ * Tests the promises of streams that end or are rewritten, for authors of a backend.
  *
  * @since 0.1.0
  */
 import type * as Layer from "effect/Layer"
 import type * as EventStore from "../EventStore.js"
 import * as Deletions from "../internal/testing/deletionCases.js"
+import * as Rewrites from "../internal/testing/rewriteCases.js"
 import type * as SnapshotStore from "../SnapshotStore.js"
 import type * as Streams from "../Streams.js"
 import * as Contract from "./Contract.js"
@@ -51,4 +52,4 @@ export const suite = (runner: Contract.Runner, name: string, layer: Layer.Layer<
  * @since 0.1.0
  * @category suites
  */
-export const cases: ReadonlyArray<Contract.Case<Services>> = Deletions.cases
+export const cases: ReadonlyArray<Contract.Case<Services>> = [...Deletions.cases, ...Rewrites.cases]

@@ -192,6 +192,13 @@ export const deleted = <A extends AnySelectable>(aggregate: A): Marked<A, Marker
   marker: Markers.deleted
 })
 
+/** Selects the markers of rewritten events of an aggregate. */
+export const rewritten = <A extends AnySelectable>(aggregate: A): Marked<A, Markers.Rewritten> => ({
+  _tag: "Marked",
+  aggregate,
+  marker: Markers.rewritten
+})
+
 /** Selects events of an aggregate by their tags. Throws `InvalidOption` if the aggregate has no such tag. */
 export const only = <A extends AnySelectable, Tag extends string>(
   aggregate: A,

@@ -1,3 +1,4 @@
+import * as Data from "effect/Data"
 import * as Effect from "effect/Effect"
 import * as Either from "effect/Either"
 import * as Option from "effect/Option"
@@ -32,6 +33,25 @@ export interface Folded<out State> {
   readonly replayed: number
 }
 
+/** What a fold knows of the events that it has folded before a page. */
+export interface Read {
+  /** The version of the state that it began with. The events up to it were read at some earlier time. */
+  readonly base: number
+  /** The version of a marker that was stored before the fold read its first page. */
+  readonly marker: number
+}
+
+/** A marker of the page says that an event was rewritten which the fold may have read as it was before. */
+export class Outdated extends Data.TaggedError("Outdated")<{
+  /** The version of the marker. */
+  readonly marker: number
+  /** Whether the event is a part of the state that the fold began with. */
+  readonly inBase: boolean
+}> {}
+
+// texts that are folded once more were checked when they were read
+const again: Read = { base: 0, marker: Infinity }
+
 export type FoldError = EventStore.EventDecodeError | EventStore.HistoryGap | EventStore.StreamDeleted
 
 /** The part of an aggregate that a load needs. */
@@ -45,8 +65,9 @@ export interface Loadable<in Id, in out State> {
   readonly fold: (
     stream: StreamId.StreamId,
     from: Folded<State>,
-    page: Page
-  ) => Either.Either<Folded<State>, FoldError>
+    page: Page,
+    read?: Read
+  ) => Either.Either<Folded<State>, FoldError | Outdated>
   readonly encode: (
     options: Snapshot.EncodeOptions<State>
   ) => Either.Either<Snapshot.EncodedSnapshot, Snapshot.StateEncodeError>
@@ -71,7 +92,7 @@ export const make = <Name extends string, Id, State, Event, Command, Rejection>(
       onRight: (encoded) => StreamId.make(aggregate.name, encoded)
     }),
   initial: aggregate.initial,
-  fold: (stream, from, page) => foldPage(aggregate, stream, from, page),
+  fold: (stream, from, page, read) => foldPage(aggregate, stream, from, page, read),
   encode: (options) => Snapshot.encode(aggregate, options),
   decode: (encoded) => Snapshot.decode(aggregate, encoded, { onDrift }),
   toText: holdsPersonal(aggregate.state.schema.ast)
@@ -87,8 +108,9 @@ export const foldPage = <State, Event>(
   },
   stream: StreamId.StreamId,
   from: Folded<State>,
-  page: Page
-): Either.Either<Folded<State>, FoldError> => {
+  page: Page,
+  read: Read = again
+): Either.Either<Folded<State>, FoldError | Outdated> => {
   const codec = aggregate.event
   let { eventId, state, time, version } = from
   for (const event of page) {
@@ -98,8 +120,9 @@ export const foldPage = <State, Event>(
       return Either.left(new EventStore.HistoryGap({ stream, expected: version + 1, actual: event.version }))
     }
     const decode = codec.decoder(event.type)
-    if (decode === undefined && event.type === Markers.deleted) {
-      return Either.left(new EventStore.StreamDeleted({ stream }))
+    if (decode === undefined) {
+      const refused = markerProblem(stream, event, from.version, read)
+      if (refused !== undefined) return Either.left(refused)
     }
     // a retired event counts as a version of the stream, and does not change the state
     if (decode !== undefined || !codec.isRetired(event.type)) {
@@ -118,6 +141,25 @@ export const foldPage = <State, Event>(
     time = event.time
   }
   return Either.right({ state, version, eventId, time, replayed: from.replayed + page.length })
+}
+
+/** Why the fold cannot go on at an event that is perhaps a marker. The events up to `before` were not in this page. */
+const markerProblem = (
+  stream: StreamId.StreamId,
+  { eventId, payload, type, version }: EventStore.TailEvent,
+  before: number,
+  { base, marker }: Read
+): FoldError | Outdated | undefined => {
+  if (type === Markers.deleted) return new EventStore.StreamDeleted({ stream })
+  if (type !== Markers.rewritten) return undefined
+  const json = Json.parse(payload)
+  const rewritten = Either.isRight(json) ? Markers.versionIn(json.right) : undefined
+  if (rewritten === undefined) {
+    const cause = new Error("the marker names no version")
+    return new EventStore.EventDecodeError({ stream, version, type, ...(eventId === null ? {} : { eventId }), cause })
+  }
+  const inBase = rewritten <= base
+  return inBase || (rewritten <= before && version > marker) ? new Outdated({ marker: version, inBase }) : undefined
 }
 
 const decodeEvent = <Event>(

@@ -109,18 +109,27 @@ export const make = <Id, State>(
       (request) => Effect.catchIf(readOn(replay, request, baseline, from), Replay.isRewritten, () => load(id, options))
     )
 
+  const { lastRewritten } = options.events.replay
   return {
     load,
     replayTo: (id, version) =>
-      Effect.flatMap(requestOf(loadable, id, unlimited, {}), (request) =>
-        Replay.repeatRewritten(
-          Effect.suspend(() => replay.fromStart({ ...request, upTo: version }, undefined)),
-          request
-        )),
+      Effect.flatMap(requestOf(loadable, id, unlimited, {}), (request) => {
+        const upTo = { ...request, upTo: version }
+        const folding = Effect.suspend(() => replay.fromStart(upTo, undefined))
+        return Replay.repeatRewritten(Replay.unlessRewritten(lastRewritten, upTo, folding, folding), upTo)
+      }),
     loadTo: (id, version, options) =>
       Effect.flatMap(requestOf(loadable, id, limited, options), (request) => {
         const upTo = { ...request, upTo: version }
-        return Replay.repeatRewritten(loadStored(upTo), upTo)
+        const whole = Effect.suspend(() => replayAll(replay, upTo, SnapshotSource.unused(SnapshotSource.none)))
+        return Replay.repeatRewritten(
+          Effect.flatMap(loadStored(upTo), (loaded) =>
+            // one statement read it all
+            Option.isNone(loaded.used) && loaded.replayed < upTo.limits.first
+              ? Effect.succeed(loaded)
+              : Replay.unlessRewritten(lastRewritten, upTo, Effect.succeed(loaded), whole)),
+          upTo
+        )
       }),
     forget: (stream) => cache?.forget(stream),
     advance: (id, baseline, options) =>
@@ -151,7 +160,8 @@ const requestOf = <Id, State>(
       onRefused: onRefused ?? (() => Effect.void),
       onPage: onPage ?? (() => {}),
       source,
-      elapsed: () => Number(clock.unsafeCurrentTimeNanos() - began) / 1_000_000
+      elapsed: () => Number(clock.unsafeCurrentTimeNanos() - began) / 1_000_000,
+      met: { marker: 0 }
     }))
   })
 
@@ -178,8 +188,8 @@ const foldTail = <Id, State>(
   const [{ eventId, time }] = page
   const again = () => Option.map(Either.getRight(aggregate.decode(encoded)), ({ state }) => state)
   request.source?.begin(again, { version, eventId, time })
-  const from = { state, version, eventId, time, replayed: 0 }
-  return Effect.map(
+  const from = { state, version, eventId, time, replayed: 0, base: version }
+  const folded = Effect.map(
     replay.fold(request, from, page.slice(1), isContinued(page, request.limits.first)),
     (folded) =>
       baselineOf(folded, {
@@ -191,6 +201,12 @@ const foldTail = <Id, State>(
         refuted: Option.none(),
         cached: false
       })
+  )
+  // an event that the snapshot was folded from was rewritten
+  return Effect.catchIf(
+    folded,
+    (error) => Replay.isRewritten(error) && error.inBase,
+    () => replayAll(replay, request, SnapshotSource.rewritten(aggregate, encoded))
   )
 }
 
@@ -223,7 +239,7 @@ const tellRefused = <State>(
 ): Replay.Folding<State> =>
   Effect.catchAll(folding, (error): Effect.Effect<never, LoadError | Replay.Rewritten> =>
     Replay.isRewritten(error)
-      ? new Replay.Rewritten({ refused })
+      ? new Replay.Rewritten({ refused, inBase: error.inBase })
       : Effect.zipRight(onRefused(refused), Effect.fail(error)))
 
 const isFailure = (outcome: Snapshot.SnapshotOutcome): outcome is Snapshot.SnapshotFailure => outcome instanceof Error

@@ -1,6 +1,6 @@
 // Folds the events of a stream onto a state, page by page.
 // Each page begins with the last event of the page before it. If another event stands there, the history was rewritten
-// in between, and the load begins again.
+// in between, and the load begins again. So it does at a marker which says that an event of an earlier page was rewritten.
 // Costs one statement a page, and no Effect per event.
 import * as Data from "effect/Data"
 import * as Effect from "effect/Effect"
@@ -12,7 +12,7 @@ import type * as StreamId from "../../StreamId.js"
 import { maxVersion, pageBytes, shortPage } from "../constants.js"
 import type { Baseline } from "./baseline.js"
 import { HistoryRewritten, type LoadError, ReplayTooLong } from "./errors.js"
-import { type Folded, holds, isContinued, type Loadable, type Page } from "./loadable.js"
+import { type Folded, type FoldError, holds, isContinued, type Loadable, Outdated, type Page } from "./loadable.js"
 import type { Source } from "./source.js"
 
 /** One load of one stream. */
@@ -30,6 +30,8 @@ export interface Request<out Id, in out State> {
   readonly source: Source<State> | undefined
   /** Gives the milliseconds since the load began. */
   readonly elapsed: () => number
+  /** The last marker that the load has met. Pages that are read afterwards have what it tells. */
+  readonly met: { marker: number }
 }
 
 export interface Limits {
@@ -51,11 +53,16 @@ export type Folding<State> = Effect.Effect<Folded<State>, LoadError | Rewritten>
 
 export type Loading<State> = Effect.Effect<Baseline<State>, LoadError | Rewritten>
 
+/** A state, and the version of the state that the fold began with. */
+export interface From<out State> extends Folded<State> {
+  readonly base: number
+}
+
 export interface Replay<in Id, in out State> {
   /** Folds all events. The page holds the first of them, if they were read already. */
   readonly fromStart: (request: Request<Id, State>, page: Page | undefined) => Folding<State>
   /** Folds a page that was read, and reads on if there is more. */
-  readonly fold: (request: Request<Id, State>, from: Folded<State>, page: Page, more: boolean) => Folding<State>
+  readonly fold: (request: Request<Id, State>, from: From<State>, page: Page, more: boolean) => Folding<State>
   /** Reads and folds the events after a state. */
   readonly readOn: (request: Request<Id, State>, from: Folded<State>) => Folding<State>
 }
@@ -77,33 +84,35 @@ export const make = <Id, State>(
       if (from.replayed + wanted.length > limits.most) {
         return new ReplayTooLong({ stream, fromVersion: from.version + 1, maxReplay: limits.most })
       }
-      const folded = aggregate.fold(stream, from, wanted)
-      if (Either.isLeft(folded)) return Effect.fail(folded.left)
+      const folded = aggregate.fold(stream, from, wanted, { base: from.base, marker: request.met.marker })
+      if (Either.isLeft(folded)) return refuse(request, folded.left)
       source?.add(wanted)
       return more
         // a long replay lets other fibers run between its pages
-        ? Effect.zipRight(Effect.yieldNow(), readNext(request, folded.right, page))
+        ? Effect.zipRight(Effect.yieldNow(), readNext(request, { ...folded.right, base: from.base }, page))
         : Effect.succeed(folded.right)
     })
 
   const readOn: Replay<Id, State>["readOn"] = (request, from) =>
-    from.version >= request.upTo ? Effect.succeed(from) : readPage(request, from, request.limits.page)
+    from.version >= request.upTo
+      ? Effect.succeed(from)
+      : readPage(request, { ...from, base: from.version }, request.limits.page)
 
   // a store reads a page of long events twice if it is asked for more of them than fit
-  const readNext = (request: Request<Id, State>, from: Folded<State>, page: Page): Folding<State> =>
+  const readNext = (request: Request<Id, State>, from: From<State>, page: Page): Folding<State> =>
     from.version >= request.upTo
       ? Effect.succeed(from)
       : readPage(request, from, Math.min(request.limits.page, Math.max(1, fitting(page))))
 
   // only the ends of a page need have an id and a time: the page is read again, with the last event at its end
-  const readTo = (request: Request<Id, State>, from: Folded<State>): Folding<State> =>
+  const readTo = (request: Request<Id, State>, from: From<State>): Folding<State> =>
     readPage(request, from, request.upTo - from.version)
 
-  const readPage = (request: Request<Id, State>, from: Folded<State>, most: number): Folding<State> => {
+  const readPage = (request: Request<Id, State>, from: From<State>, most: number): Folding<State> => {
     const known = from.version === 0 ? 0 : 1
     const limit = most + known
     return Effect.flatMap(events.readTail(request.stream, { fromVersion: from.version + 1 - known, limit }), (page) => {
-      if (known === 1 && !continues(page, from)) return new Rewritten({ refused: undefined })
+      if (known === 1 && !continues(page, from)) return new Rewritten({ refused: undefined, inBase: false })
       const unread = page.slice(known, limit)
       return unread.length === 0 ? Effect.succeed(from) : fold(request, from, unread, isContinued(page, limit))
     })
@@ -120,7 +129,8 @@ export const make = <Id, State>(
     readOn,
     fromStart: (request, page) => {
       const { id, limits, source, upTo } = request
-      const start: Folded<State> = { state: aggregate.initial(id), version: 0, eventId: null, time: null, replayed: 0 }
+      const state = aggregate.initial(id)
+      const start: From<State> = { state, version: 0, eventId: null, time: null, replayed: 0, base: 0 }
       source?.begin(() => Option.some(aggregate.initial(id)), start)
       if (page === undefined) return capped(upTo > 0 ? readPage(request, start, limits.first) : Effect.succeed(start))
       return isContinued(page, limits.first)
@@ -129,6 +139,15 @@ export const make = <Id, State>(
         : fold(request, start, page, false)
     }
   }
+}
+
+const refuse = (
+  { met }: Pick<Request<never, never>, "met">,
+  problem: FoldError | Outdated
+): Effect.Effect<never, FoldError | Rewritten> => {
+  if (!(problem instanceof Outdated)) return Effect.fail(problem)
+  met.marker = Math.max(met.marker, problem.marker)
+  return new Rewritten({ refused: undefined, inBase: problem.inBase })
 }
 
 /** How many events as long as those of a page fill half a page. */
@@ -160,10 +179,12 @@ const continues = (page: Page, from: Folded<unknown>): boolean => {
   return first.time === null ? first.eventId === from.eventId : holds(page, from)
 }
 
-/** Another event stands now where a state was folded up to. */
+/** Another event stands now where a state was folded up to, or an event that was folded was rewritten. */
 export class Rewritten extends Data.TaggedError("Rewritten")<{
   /** Why the snapshot was not used. */
   readonly refused: Snapshot.SnapshotFailure | undefined
+  /** Whether the state that the fold began with is of the history before. */
+  readonly inBase: boolean
 }> {}
 
 export const isRewritten = (error: LoadError | Rewritten): error is Rewritten => error._tag === "Rewritten"
@@ -180,3 +201,20 @@ export const repeatRewritten = <A>(
       ({ refused }) =>
         Effect.zipRight(refused === undefined ? Effect.void : onRefused(refused), new HistoryRewritten({ stream }))
     ))
+
+/**
+ * Folds up to a version. The marker of a rewritten event is perhaps after that version, where the fold does not meet it.
+ * So the store is asked for later markers afterwards, and the events are folded again if there is one.
+ */
+export const unlessRewritten = <A>(
+  lastRewritten: EventStore.ReplaySeam["lastRewritten"],
+  request: Pick<Request<never, never>, "met" | "stream" | "upTo">,
+  folding: Effect.Effect<A, LoadError | Rewritten>,
+  again: Effect.Effect<A, LoadError | Rewritten>
+): Effect.Effect<A, LoadError | Rewritten> =>
+  Effect.flatMap(folding, (folded) =>
+    Effect.flatMap(lastRewritten(request.stream, request.upTo), (marker) => {
+      if (marker <= request.met.marker) return Effect.succeed(folded)
+      request.met.marker = marker
+      return unlessRewritten(lastRewritten, request, again, again)
+    }))

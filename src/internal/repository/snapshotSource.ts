@@ -135,6 +135,16 @@ const proveDecoded = <State>(
   return refuse(aggregate, encoded, new Snapshot.HistoryMismatch({ stream, version, expected: eventId, actual }))
 }
 
+/** Refuses a snapshot that has its proof, but was folded from an event that was rewritten. */
+export const rewritten = (aggregate: { readonly schemaVersion: number }, encoded: Snapshot.EncodedSnapshot): Unused => {
+  const { eventId, stream, version } = encoded
+  return refuse(
+    aggregate,
+    encoded,
+    new Snapshot.HistoryMismatch({ stream, version, expected: eventId, actual: eventId })
+  )
+}
+
 const refuse = (
   aggregate: { readonly schemaVersion: number },
   encoded: Snapshot.EncodedSnapshot,

@@ -53,9 +53,8 @@ export const make = <Id, State>(
       const cached = Option.isSome(folded.used)
       const loaded = baselineOf(folded, { stream, snapshotVersion: 0, used, outcome: disabled, took, refuted, cached })
       // to encode the state costs about as much as to read as much text again
-      return folded.replayed > 0 && lengthOf(page) >= encoded.state.length
-        ? remember(loaded, used, now())
-        : Effect.succeed(loaded)
+      const isLong = folded.replayed > 0 && lengthOf(page) >= encoded.state.length
+      return !cached || isLong ? remember(loaded, used, now()) : Effect.succeed(loaded)
     })
 
   // `again`: the load waited for another one of the stream. It counts once, and waits once.

@@ -41,6 +41,10 @@ export interface EventStatements {
   /** One row with `level`: which later commits a transaction sees. Absent where all see the same. */
   readonly isolation?: Query | undefined
   readonly import: ImportStatements
+  /** Replaces an event whose metadata are still those before, and gives a row for it. */
+  readonly replace: (stream: StreamId.StreamId, event: Parameters<EventStore.LifeDriver["replace"]>[1]) => Query
+  /** One row with the `version` of the last marker of a rewritten event after a version, or 0. */
+  readonly lastRewritten: (stream: StreamId.StreamId, after: number) => Query
   /** Deletes the events of a stream before a version. */
   readonly remove: (stream: StreamId.StreamId, before: number) => Query
   readonly position: (row: Row) => Position.Position

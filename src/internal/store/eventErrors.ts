@@ -95,6 +95,31 @@ export class StreamNotFound extends Schema.TaggedError<StreamNotFound>("effect-e
 }
 
 /**
+ * Signals that a stream has no event of a version, so that there is nothing to rewrite.
+ *
+ * @example
+ * ```ts
+ * import type { Streams } from "effect-eventsourcing"
+ * import { Effect } from "effect"
+ *
+ * const handled = <A>(effect: Effect.Effect<A, Streams.EventNotFound>) =>
+ *   Effect.catchTag(effect, "EventNotFound", ({ version }) => Effect.log(`there is no event ${version}`))
+ * ```
+ *
+ * @since 0.1.0
+ * @category errors
+ */
+export class EventNotFound extends Schema.TaggedError<EventNotFound>("effect-eventsourcing/EventNotFound")(
+  "EventNotFound",
+  { stream: StreamId.StreamId, version: Schema.Number }
+) {
+  /** @since 0.1.0 */
+  override get message(): string {
+    return `${StreamId.format(this.stream)} has no event of version ${this.version}`
+  }
+}
+
+/**
  * Signals that an event id of the append already belongs to another event, or occurs twice in the append.
  *
  * @example
@@ -218,7 +243,8 @@ export class EventStoreError extends Schema.TaggedError<EventStoreError>("effect
       "head",
       "countAfter",
       "streams",
-      "delete"
+      "delete",
+      "rewrite"
     ),
     stream: Schema.optional(StreamId.StreamId),
     reason: Schema.Literal("InvalidInput", "Unavailable"),

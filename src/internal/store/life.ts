@@ -25,8 +25,30 @@ export interface LifeDriver {
     stream: StreamId.StreamId,
     effect: Effect.Effect<A, E>
   ) => Effect.Effect<A, E | EventStoreError>
+  /**
+   * Replaces the payload and the metadata of an event, if its metadata are still those before. Returns whether it did.
+   */
+  readonly replace: (stream: StreamId.StreamId, event: Replacement) => Effect.Effect<boolean, EventStoreError>
+  /** Gives the version of the last marker of a rewritten event after a version, or 0. */
+  readonly lastRewritten: (stream: StreamId.StreamId, after: number) => Effect.Effect<number, EventStoreError>
   /** Deletes the events of a stream before a version. */
   readonly remove: (stream: StreamId.StreamId, before: number) => Effect.Effect<void, EventStoreError>
+}
+
+/**
+ * The new content of an event.
+ *
+ * @since 0.1.0
+ * @category drivers
+ */
+export interface Replacement {
+  readonly version: number
+  /** The JSON text of the metadata that the event must have. */
+  readonly before: string
+  /** JSON text. */
+  readonly payload: string
+  /** JSON text of an object. */
+  readonly metadata: string
 }
 
 /**
@@ -36,6 +58,11 @@ export interface LifeDriver {
  * @category models
  */
 export interface LifeSeam extends LifeDriver {
+  /** Reads an event of a stream. */
+  readonly at: (
+    stream: StreamId.StreamId,
+    version: number
+  ) => Effect.Effect<Option.Option<Event.EncodedRecord>, EventStoreError>
   /** Reads the last event of a stream. */
   readonly last: (
     stream: StreamId.StreamId
@@ -61,10 +88,15 @@ interface Driver extends Deletion.Driver {
 
 /** Makes the seam. `None` if the driver has no operations for it. */
 export const make = (driver: Driver, listeners: Listeners): Option.Option<LifeSeam> =>
-  Option.map(Option.fromNullable(driver.life), ({ remove, transaction }) => ({
-    remove,
+  Option.map(Option.fromNullable(driver.life), ({ transaction, ...operations }) => ({
+    ...operations,
     // the listeners are for readers of the feed, which sees a marker after the commit
     transaction: (stream, effect) => listeners.after(transaction(stream, effect)),
+    at: (stream, version) =>
+      Effect.map(
+        driver.read({ stream, fromVersion: version, toVersion: version, limit: 1, reverse: false }),
+        ([event]) => Option.fromNullable(event)
+      ),
     last: (stream) => Effect.map(Deletion.last(driver, stream), Option.fromNullable),
     mark: (stream, marker, expected) =>
       Effect.clockWith((clock) => {

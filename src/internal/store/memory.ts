@@ -22,6 +22,7 @@ import * as Pages from "./eventPages.js"
 import { mostHashed, mostLooked } from "./feed.js"
 import type { EncodedPage, EncodedPageOptions } from "./feedModel.js"
 import type { ImportDriver } from "./importModel.js"
+import type { Replacement } from "./life.js"
 
 interface Append {
   readonly stream: StreamId.StreamId
@@ -106,6 +107,13 @@ export const makeEvents = () => {
     inTransaction: Effect.succeed(false),
     life: {
       transaction: <A, E>(_: StreamId.StreamId, effect: Effect.Effect<A, E>) => Effect.uninterruptible(effect),
+      replace: (stream: StreamId.StreamId, event: Replacement) => Effect.sync(() => replace(tables, stream, event)),
+      lastRewritten: (stream: StreamId.StreamId, after: number) =>
+        Effect.sync(() => {
+          const events = eventsOf(tables, stream)
+          const marker = events.findLast(({ type, version }) => type === Markers.rewritten && version > after)
+          return marker?.version ?? 0
+        }),
       remove: (stream: StreamId.StreamId, before: number) => Effect.sync(() => remove(tables, stream, before))
     }
   }
@@ -209,6 +217,21 @@ const search = (
 
 const positionOf = (sequence: number): Position.Position =>
   sequence === 0 ? Position.start : Position.fromParts(0, sequence)
+
+const replace = (
+  tables: Tables,
+  stream: StreamId.StreamId,
+  { before, metadata, payload, version }: Replacement
+): boolean => {
+  const record = eventAt(eventsOf(tables, stream), version)
+  if (record?.metadata !== before) return false
+  const replaced = { ...record, payload, metadata }
+  const own = (event: Event.EncodedRecord) => event === record ? replaced : event
+  tables.streams.set(streamKey(stream), eventsOf(tables, stream).map(own))
+  tables.all = tables.all.map(own)
+  tables.byId.set(record.id, replaced)
+  return true
+}
 
 /** Removes the events of a stream before a version. */
 const remove = (tables: Tables, stream: StreamId.StreamId, before: number): void => {

@@ -55,6 +55,9 @@ export interface ReplaySeam {
   /** Adds inline projections. `None` if the store has no transactions in which an append and other writes are one. */
   readonly inline: Option.Option<InlineSeam>
 
+  /** Gives the version of the last marker of a rewritten event after a version of a stream, or 0. */
+  readonly lastRewritten: (stream: StreamId.StreamId, after: number) => Effect.Effect<number, EventStoreError>
+
   /** Holds the operations that only `Streams` uses. `None` if the store has none. */
   readonly life: Option.Option<LifeSeam>
 

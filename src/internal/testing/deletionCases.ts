@@ -7,59 +7,10 @@ import * as assert from "node:assert/strict"
 import * as Event from "../../Event.js"
 import type * as EventStore from "../../EventStore.js"
 import * as ExpectedVersion from "../../ExpectedVersion.js"
-import * as SnapshotStore from "../../SnapshotStore.js"
 import * as StreamId from "../../StreamId.js"
-import * as Streams from "../../Streams.js"
-import {
-  type Body,
-  type Case,
-  event,
-  eventsOf,
-  failureOf,
-  type Fresh,
-  readAll,
-  settledFeed,
-  versions,
-  withFresh
-} from "./fresh.js"
-
-type Services = EventStore.EventStore | SnapshotStore.SnapshotStore | Streams.Streams
-
-interface FreshStreams extends Fresh {
-  readonly streams: Streams.Streams["Type"]
-  readonly end: (
-    id: string,
-    events?: Streams.DeleteOptions["events"],
-    options?: Omit<Streams.DeleteOptions, "events">
-  ) => Effect.Effect<Streams.DeletedStream, Streams.DeleteError>
-  readonly saveSnapshot: (id: string, version: number, eventId: string) => Effect.Effect<void, unknown>
-  readonly hasSnapshot: (id: string) => Effect.Effect<boolean, unknown>
-}
-
-const withStreams = (name: string, body: (fresh: FreshStreams) => Body<never>): Case<Services> => ({
-  name,
-  run: Effect.flatMap(
-    Effect.all({ streams: Streams.Streams, snapshots: SnapshotStore.SnapshotStore }),
-    ({ snapshots, streams }) =>
-      withFresh(name, (fresh) =>
-        body({
-          ...fresh,
-          streams,
-          end: (id, events = "keep", options = {}) => streams.delete(fresh.stream(id), { events, ...options }),
-          saveSnapshot: (id, version, eventId) =>
-            snapshots.save({
-              stream: fresh.stream(id),
-              version,
-              eventId,
-              schemaVersion: 1,
-              fingerprint: "f",
-              state: "{}",
-              time: 1
-            }),
-          hasSnapshot: (id) => snapshots.exists(fresh.stream(id))
-        })).run
-  )
-})
+import type * as Streams from "../../Streams.js"
+import { type Case, event, eventsOf, failureOf, readAll, settledFeed, versions } from "./fresh.js"
+import { type Services, withStreams } from "./freshStreams.js"
 
 const expectations = [
   ExpectedVersion.any,

@@ -72,6 +72,7 @@ export const eventStore = (store: EventStore.EventStore["Type"], next: Next): Ev
       attempt: store.replay.attempt,
       onAppend: store.replay.onAppend,
       inline: store.replay.inline,
+      lastRewritten: store.replay.lastRewritten,
       life: store.replay.life,
       sealing: store.replay.sealing
     }

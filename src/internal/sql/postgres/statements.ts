@@ -2,6 +2,7 @@ import type { EncodedEvent } from "../../../Event.js"
 import * as ExpectedVersion from "../../../ExpectedVersion.js"
 import * as Position from "../../../Position.js"
 import { pageBytes, shortPage } from "../../constants.js"
+import * as Markers from "../../markers.js"
 import type { AppendOptions, Dialect, EventStatements, LoadGroup, LoadOptions, ReadOptions } from "../dialect.js"
 import { eventKeys, type Names, quoted } from "../names.js"
 import * as Row from "../row.js"
@@ -60,6 +61,12 @@ const events = (names: Names): EventStatements => {
   const head = prepared(`SELECT ${pgText("version", "integer")} AS version, ${pgText("type", "text")} AS type
 FROM ${events} AS event WHERE aggregate = $1 AND stream_id = $2 ORDER BY event.version DESC LIMIT 1`)
   const standing = write(`SELECT ${Feed.select(where)} FROM ${events} WHERE event_id = ANY (:ids::text[])`)
+  const replace = write(`UPDATE ${events} SET payload = :payload::text, metadata = :metadata::text
+WHERE ${ofStream} AND version = :version::bigint AND metadata = :before::text RETURNING ${
+    pgText("version", "integer")
+  }`)
+  const lastRewritten = write(`SELECT ${pgText("coalesce(max(version), 0)", "integer")} AS version FROM ${events}
+WHERE ${ofStream} AND version > :after::bigint AND type = '${Markers.rewritten}'`)
   const remove = write(`DELETE FROM ${events} WHERE ${ofStream} AND version < :before::bigint`)
   const read = byShape(
     ({ limit, reverse }: ReadOptions) => `${limit} ${reverse}`,
@@ -89,6 +96,8 @@ WHERE indrelid = to_regclass($1) AND index.relname = $2 AND ${keyOfIndex} = ANY 
     feed: Feed.make(names, { record, place: { aggregate, stream_id, type, transaction, position } }),
     isolation: fixed(`SELECT ${pgText("current_setting('transaction_isolation')", "text")} AS level`),
     import: Import.make(names),
+    replace: (stream, event) => replace({ ...keyOf(stream), ...event }),
+    lastRewritten: (stream, after) => lastRewritten({ ...keyOf(stream), after }),
     remove: (stream, before) => remove({ ...keyOf(stream), before }),
     millis: PgTime.millis,
     position: ({ position, transaction }) => Position.fromParts(Row.text(transaction), Row.text(position)),

@@ -38,6 +38,10 @@ const events = (names: Names): EventStatements => {
   const standing = write(`SELECT event_id, aggregate, stream_id, version, ${position}, time FROM ${events}
 WHERE event_id IN (SELECT value FROM json_each(:ids))`)
   const head = write(`SELECT version, type FROM ${events} WHERE ${ofStream} ORDER BY version DESC LIMIT 1`)
+  const replace = write(`UPDATE ${events} SET payload = :payload, metadata = :metadata
+WHERE ${ofStream} AND version = :version AND metadata = :before RETURNING version`)
+  const lastRewritten = write(`SELECT coalesce(max(version), 0) AS version FROM ${events}
+WHERE ${ofStream} AND version > :after AND type = '${Markers.rewritten}'`)
   const remove = write(`DELETE FROM ${events} WHERE ${ofStream} AND version < :before`)
   const read = byShape(
     ({ limit, reverse }: ReadOptions) => `${limit} ${reverse}`,
@@ -67,6 +71,8 @@ ORDER BY version LIMIT ${limit}`)
     },
     standing: (ids) => standing({ ids: JSON.stringify(ids) }),
     head: (stream) => head(keyOf(stream)),
+    replace: (stream, event) => replace({ ...keyOf(stream), ...event }),
+    lastRewritten: (stream, after) => lastRewritten({ ...keyOf(stream), after }),
     remove: (stream, before) => remove({ ...keyOf(stream), before }),
     // SQLite names the columns: "UNIQUE constraint failed: t.a, t.b"
     isOurs: ({ detail }) => {
