@@ -121,15 +121,7 @@ export const make = <Id, State>(
     loadTo: (id, version, options) =>
       Effect.flatMap(requestOf(loadable, id, limited, options), (request) => {
         const upTo = { ...request, upTo: version }
-        const whole = Effect.suspend(() => replayAll(replay, upTo, SnapshotSource.unused(SnapshotSource.none)))
-        return Replay.repeatRewritten(
-          Effect.flatMap(loadStored(upTo), (loaded) =>
-            // one statement read it all
-            Option.isNone(loaded.used) && loaded.replayed < upTo.limits.first
-              ? Effect.succeed(loaded)
-              : Replay.unlessRewritten(lastRewritten, upTo, Effect.succeed(loaded), whole)),
-          upTo
-        )
+        return Replay.repeatRewritten(settled(replay, lastRewritten, upTo, loadStored(upTo)), upTo)
       }),
     forget: (stream) => cache?.forget(stream),
     advance: (id, baseline, options) =>
@@ -163,6 +155,20 @@ const requestOf = <Id, State>(
       elapsed: () => Number(clock.unsafeCurrentTimeNanos() - began) / 1_000_000,
       met: { marker: 0 }
     }))
+  })
+
+/** Replays all events if the loaded state, which ends before the end of the stream, may have an old payload in it. */
+const settled = <Id, State>(
+  replay: Replay.Replay<Id, State>,
+  lastRewritten: EventStore.ReplaySeam["lastRewritten"],
+  request: Replay.Request<Id, State>,
+  loading: Replay.Loading<State>
+): Replay.Loading<State> =>
+  Effect.flatMap(loading, (loaded) => {
+    // one statement read it all
+    if (Option.isNone(loaded.used) && loaded.replayed < request.limits.first) return Effect.succeed(loaded)
+    const whole = Effect.suspend(() => replayAll(replay, request, SnapshotSource.unused(SnapshotSource.none)))
+    return Replay.unlessRewritten(lastRewritten, request, Effect.succeed(loaded), whole)
   })
 
 /** Folds the events after a state. The result has the origin of the baseline. */
