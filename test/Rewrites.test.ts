@@ -4,6 +4,8 @@ import { Effect, Exit, FastCheck as fc, Layer, Option, Ref, Scope, Stream, TestC
 import {
   CheckpointStore,
   EventStore,
+  ExpectedVersion,
+  Personal,
   Projection,
   Repository,
   type Snapshot,
@@ -12,8 +14,10 @@ import {
   Streams
 } from "effect-eventsourcing"
 import { Account, deposit, id, open, stream } from "./fixtures/Account.js"
-import { backends, kinds, memoryStores, on, type Stores } from "./utils/backends.js"
+import { Customer, stream as customerStream } from "./fixtures/Customer.js"
+import { backends, kinds, memoryStores, on, sqliteFile, type Stores } from "./utils/backends.js"
 import { everything } from "./utils/mode.js"
+import { everyRow, sql as sealingStores } from "./utils/personal.js"
 
 const each = (name: string, body: () => Effect.Effect<void, unknown, Stores | Streams.Streams | Scope.Scope>) =>
   on(kinds)(name, () => Effect.provide(body(), Streams.layer))
@@ -280,4 +284,44 @@ describe("any order of commands, rewrites and snapshots", () => {
         }
       }
     })
+})
+
+describe("a rewritten event with personal data", () => {
+  const payload = {
+    _tag: "Registered",
+    name: { $personal: "c", value: "Grace Hopper" },
+    plan: "free"
+  }
+  const rewriting = Effect.flatMap(
+    Streams.Streams,
+    (streams) => streams.rewrite(customerStream("c"), 1, payload, { aggregate: Customer })
+  )
+
+  it.effect("is sealed like an appended one", () =>
+    Effect.gen(function*() {
+      const customers = yield* Repository.make(Customer)
+      yield* customers.execute("c", {
+        _tag: "Register",
+        name: Personal.make("c", "Ada Lovelace"),
+        plan: "free"
+      })
+      yield* rewriting
+      const { state } = yield* customers.load("c")
+      assert.deepStrictEqual(state.name, Option.some(Personal.make("c", "Grace Hopper")))
+      const rows = yield* everyRow
+      assert.include(rows, "$rewritten")
+      assert.notInclude(rows, "Hopper")
+      assert.notInclude(rows, "Lovelace")
+    }).pipe(Effect.scoped, Effect.provide(Layer.provideMerge(sealingStores, sqliteFile(":memory:")))))
+
+  it.effect("is refused by stores that cannot seal it", () =>
+    Effect.gen(function*() {
+      const store = yield* EventStore.EventStore
+      yield* store.append(customerStream("c"), [{ id: "1", type: "Registered", payload: { plan: "free" } }], {
+        expectedVersion: ExpectedVersion.any
+      })
+      const error = yield* Effect.flip(rewriting)
+      assert.deepInclude({ ...error }, { _tag: "EventStoreError", operation: "rewrite", reason: "InvalidInput" })
+      assert.strictEqual(yield* store.version(customerStream("c")), 1)
+    }).pipe(Effect.provide(Layer.provideMerge(Streams.layer, memoryStores))))
 })

@@ -12,6 +12,7 @@ import type * as StreamId from "../../StreamId.js"
 import { EventStoreError } from "../store/eventErrors.js"
 import type { EncodedPage, EncodedPageOptions } from "../store/feedModel.js"
 import type { ImportDriver } from "../store/importModel.js"
+import type { LifeDriver } from "../store/life.js"
 import type { ReplaySeam, SharedDatabase, TailEvent } from "../store/replaySeam.js"
 import type { Sealing, Text, Unsealable } from "../store/sealing.js"
 import * as Marks from "./marks.js"
@@ -33,6 +34,7 @@ interface Payloads<in O extends Append, out A, out E, in R extends Read> {
   readonly import: ImportDriver
   readonly readTail: ReplaySeam["readTail"]
   readonly withSnapshots: (snapshots: SnapshotStore["Type"]) => Option.Option<SharedDatabase>
+  readonly life?: LifeDriver | undefined
 }
 
 export const over = <O extends Append, A, E, R extends Read>(
@@ -44,7 +46,7 @@ export const over = <O extends Append, A, E, R extends Read>(
 const refusing = <O extends Append, A, E, R extends Read>(
   driver: Payloads<O, A, E, R>
 ): Payloads<O, A, E | EventStoreError, R> => {
-  const { append, import: imports, read, readPage, readTail, withSnapshots } = driver
+  const { append, import: imports, life, read, readPage, readTail, withSnapshots } = driver
   return {
     append: (options) => {
       const index = clearAmong(options.events)
@@ -60,17 +62,22 @@ const refusing = <O extends Append, A, E, R extends Read>(
     read,
     readPage,
     readTail,
-    withSnapshots
+    withSnapshots,
+    life: life && {
+      ...life,
+      replace: (stream, event) =>
+        isClear(event) ? invalid("rewrite", { events: [event] }, 0, noSealing, stream) : life.replace(stream, event)
+    }
   }
 }
 
 const noSealing = "has personal data, and the store cannot seal it: provide Personal.layer to the layers of the stores"
 
 // sealed data of an export may be imported as it is
-const clearAmong = (events: ReadonlyArray<Event.EncodedEvent>): number =>
-  events.findIndex(({ payload }) =>
-    Marks.mayHave(payload) && Marks.find(payload)?.marks.some(({ form }) => form._tag === "Clear") === true
-  )
+const clearAmong = (events: ReadonlyArray<Event.EncodedEvent>): number => events.findIndex(isClear)
+
+const isClear = ({ payload }: Pick<Event.EncodedEvent, "payload">): boolean =>
+  Marks.mayHave(payload) && Marks.find(payload)?.marks.some(({ form }) => form._tag === "Clear") === true
 
 const sealingOver = <O extends Append, A, E, R extends Read>(
   driver: Payloads<O, A, E, R>,
@@ -104,6 +111,7 @@ const sealingOver = <O extends Append, A, E, R extends Read>(
       )
     }
   },
+  life: driver.life && sealingLife(driver.life, sealing),
   readTail: (stream, options) =>
     Effect.flatMap(driver.readTail(stream, options), (events) => openTail(sealing, stream, events)),
   withSnapshots: (snapshots) =>
@@ -119,6 +127,17 @@ const sealingOver = <O extends Append, A, E, R extends Read>(
     }))
 })
 
+const sealingLife = (life: LifeDriver, sealing: Sealing["Type"]): LifeDriver => ({
+  ...life,
+  replace: (stream, event) =>
+    Marks.mayHave(event.payload)
+      ? Effect.flatMap(
+        sealAll(sealing, "rewrite", [eventText(stream, event.payload)], stream),
+        ([payload]) => life.replace(stream, { ...event, payload })
+      )
+      : life.replace(stream, event)
+})
+
 const withPayloads = (
   [first, ...rest]: Arr.NonEmptyReadonlyArray<Event.EncodedEvent>,
   payloads: ReadonlyArray<string>
@@ -131,7 +150,7 @@ const eventText = (stream: StreamId.StreamId, text: string): Text => ({ kind: "e
 
 const sealAll = (
   sealing: Sealing["Type"],
-  operation: "append" | "import",
+  operation: "append" | "import" | "rewrite",
   texts: ReadonlyArray<Text>,
   stream?: StreamId.StreamId
 ): Effect.Effect<ReadonlyArray<string>, EventStoreError> =>
@@ -143,7 +162,7 @@ const sealAll = (
 const describe = ({ path, problem }: Unsealable): string => `at ${path} ${problem}`
 
 const invalid = (
-  operation: "append" | "import",
+  operation: "append" | "import" | "rewrite",
   { events }: { readonly events: ReadonlyArray<unknown> },
   index: number,
   problem: string,
