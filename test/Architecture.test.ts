@@ -34,7 +34,7 @@ const rooms: Readonly<Record<string, ReadonlyArray<string>>> = {
   store: ["leaf", "schema", ...models],
   projection: ["leaf", "schema", "store", ...models],
   cli: ["leaf", "schema", "store", "sql", "Projections", "Repository", "Sqlite", "SqlStores", ...models],
-  cluster: ["leaf", "schema", "repository", "Repository", ...models],
+  cluster: ["leaf", "schema", "store", "repository", "Repository", ...models],
   sql: ["leaf", "schema", "store", "projection", ...models],
   tenants: [],
   laws: ["leaf", "schema", "personal", "repository", ...models],

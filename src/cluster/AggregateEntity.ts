@@ -20,6 +20,7 @@ import * as Calls from "../internal/cluster/calls.js"
 import * as Closing from "../internal/cluster/closing.js"
 import * as Handlers from "../internal/cluster/handlers.js"
 import * as Local from "../internal/cluster/local.js"
+import * as Messages from "../internal/cluster/messages.js"
 import type { Client } from "../internal/cluster/model.js"
 import * as Options from "../internal/cluster/options.js"
 import * as Protocol from "../internal/cluster/protocol.js"
@@ -61,6 +62,8 @@ export interface AggregateEntity<A extends Aggregate.Any> {
   readonly [TypeId]: TypeId
   readonly aggregate: A
   readonly persisted: boolean
+  /** @internal */
+  readonly messages: Effect.Effect<Messages.Messages | undefined, InvalidOption>
   /** The entity as `@effect/cluster` knows it. */
   readonly entity: Entity.Entity<string, Protocol.Rpcs>
   /** @internal */
@@ -87,8 +90,8 @@ export type Travels<A extends Aggregate.Any> = [Aggregate.Rejection<A>] extends 
  * Makes the entity of an aggregate. If `decide` can reject commands, the aggregate must have a `rejection` schema, so
  * that a rejection reaches the caller as the aggregate's own type.
  *
- * Throws `InvalidOption` for an invalid option, for an aggregate whose name has more than 150 characters or space at
- * either end, and for persisted commands of an aggregate with personal data.
+ * Throws `InvalidOption` for an invalid option, and for an aggregate whose name has more than 150 characters or space at
+ * either end.
  *
  * @example
  * ```ts
@@ -135,11 +138,14 @@ function makeOf<Name extends string, Id, State, Event, Command, Rejection>(
   }
   const persisted = options.persisted ?? false
   const { event, state } = aggregate
-  orThrow(Options.personalProblem(persisted, [command, event.schema, state.schema, ...(rejection ? [rejection] : [])]))
   return {
     [TypeId]: TypeId,
     aggregate,
     persisted,
+    messages: Messages.make(aggregate.name, {
+      persisted,
+      schemas: [command, event.schema, state.schema, ...(rejection ? [rejection] : [])]
+    }),
     entity: Protocol.make(aggregate.name, persisted),
     codecs: {
       name: aggregate.name,
@@ -207,7 +213,7 @@ function register<A extends Aggregate.Any>(
   Sharding.Sharding | EventStore.EventStore | SnapshotStore.SnapshotStore | Scope.Scope
 >
 function register<Name extends string, Id, State, Event, Command, Rejection>(
-  { aggregate, codecs, entity, persisted }: AggregateEntity<
+  { aggregate, codecs, entity, messages, persisted }: AggregateEntity<
     Aggregate.Aggregate<Name, Id, State, Event, Command, Rejection>
   >,
   options: Options.LayerOptions<State, Event> = {}
@@ -220,12 +226,13 @@ function register<Name extends string, Id, State, Event, Command, Rejection>(
     const problem = Options.layerProblem(options)
     if (problem !== undefined) return yield* problem
     yield* checkCluster(persisted, true)
+    const sealed = yield* messages
     const { mailboxCapacity, maxIdleTime, snapshotOnPassivation, ...own } = options
     const repository = yield* Repository.make(Handlers.boxed(aggregate), own)
     const sharding = yield* Sharding.Sharding
     const hold = (id: Id) => Effect.orDie(repository.hold(id, { snapshotOnClose: snapshotOnPassivation }))
     const { find } = yield* EventStore.EventStore
-    const registered = sharding.registerEntity(entity, Handlers.make(codecs, hold, find), {
+    const registered = sharding.registerEntity(entity, Handlers.make(codecs, hold, { find, messages: sealed }), {
       maxIdleTime,
       mailboxCapacity,
       // one after another: a second command would only wait for the writer
@@ -318,14 +325,17 @@ function clientOf<Name extends string, Id, State, Event, Command, Rejection>(
 }
 
 const callsOf = <Name extends string, Id, State, Event, Command, Rejection>(
-  { codecs, entity, persisted }: AggregateEntity<Aggregate.Aggregate<Name, Id, State, Event, Command, Rejection>>,
+  { codecs, entity, messages, persisted }: AggregateEntity<
+    Aggregate.Aggregate<Name, Id, State, Event, Command, Rejection>
+  >,
   options: Options.ClientOptions = {}
 ): Effect.Effect<Calls.Calls<Id, State, Event, Command, Rejection>, InvalidOption, Sharding.Sharding> =>
   Effect.gen(function*() {
     const problem = Options.clientProblem(options)
     if (problem !== undefined) return yield* problem
     yield* checkCluster(persisted, false)
-    return Calls.make(codecs, yield* entity.client, Options.completeClient(options), persisted)
+    const sealed = yield* messages
+    return Calls.make(codecs, yield* entity.client, Options.completeClient(options), { persisted, messages: sealed })
   })
 
 /**

@@ -80,7 +80,7 @@ describe("an error of the store that a runner answers with", () => {
       // the client has overloads that a test does not need
       (() => remote) as unknown as Calls.Remote,
       { timeout: "1 second", attempt: "1 second", retry: Schedule.forever },
-      false
+      { persisted: false, messages: undefined }
     )
   }
 

@@ -1,7 +1,6 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Either, Schema } from "effect"
-import { Aggregate, InvalidOption, Personal } from "effect-eventsourcing"
-import { AggregateEntity } from "effect-eventsourcing/cluster"
+import { Aggregate, Personal } from "effect-eventsourcing"
 import { AggregateLaws } from "effect-eventsourcing/testing"
 import { Customer, Name } from "../fixtures/Customer.js"
 
@@ -79,12 +78,5 @@ describe("the laws of aggregates with personal data", () => {
       decide: () => Either.right([{ _tag: "Counted" as const }])
     })
     assert.notInclude(AggregateLaws.laws(Plain).map(({ name }) => name).join(), "erasure")
-  })
-})
-
-describe("an entity", () => {
-  it("is not made with stored messages that would keep personal data in clear", () => {
-    assert.strictEqual(AggregateEntity.make(Customer).persisted, false)
-    assert.throws(() => AggregateEntity.make(Customer, { persisted: true }), InvalidOption.InvalidOption)
   })
 })

@@ -16,6 +16,7 @@ import { unsure } from "../repository/unsure.js"
 import { streamProblem } from "../streamProblem.js"
 import { CommandTimeout, LoadTimeout, type UnreadableAnswer } from "./errors.js"
 import * as Late from "./late.js"
+import type { Messages } from "./messages.js"
 import { entityIdOf, type Rpcs } from "./protocol.js"
 import * as Sending from "./sending.js"
 import * as Wire from "./wire.js"
@@ -40,7 +41,7 @@ export const make = <Id, State, Event, Command, Rejection>(
   codecs: Wire.Codecs<Id, State, Event, Command, Rejection>,
   remote: Remote,
   settings: Sending.Settings,
-  persisted: boolean
+  { messages, persisted }: { readonly persisted: boolean; readonly messages: Messages | undefined }
 ): Calls<Id, State, Event, Command, Rejection> => {
   // what is stored is not lost: to send it again would only store it again
   const ofCommands = persisted ? { ...settings, attempt: Duration.infinity } : settings
@@ -55,13 +56,15 @@ export const make = <Id, State, Event, Command, Rejection>(
         const ambient = Options.ambientMetadata(yield* Event.CurrentMetadata)
         if (Either.isLeft(ambient)) return yield* Wire.invalidInput(stream, ambient.left)
         const commandId = own.right.commandId ?? (yield* yield* Event.IdGenerator)
-        const request = yield* Wire.encodeCommands(codecs, stream, commands, { ...own.right, commandId }, ambient.right)
+        const clear = yield* Wire.encodeCommands(codecs, stream, commands, { ...own.right, commandId }, ambient.right)
+        const request = messages === undefined ? clear : yield* messages.seal(clear)
         const answer = yield* Sending.send(
           (before) => Late.decode(remote(entityIdOf(stream.id)).execute({ request, before })),
           ofCommands,
           (unanswered) => new CommandTimeout({ stream, commandId, ...unanswered })
         )
-        return yield* yield* Either.mapLeft(Wire.decodeExecuted(codecs, stream, answer), ofAnyTry)
+        const opened = messages === undefined ? answer : yield* Effect.mapError(messages.open(answer), ofAnyTry)
+        return yield* yield* Either.mapLeft(Wire.decodeExecuted(codecs, stream, opened), ofAnyTry)
       }),
     load: (id) =>
       Effect.flatMap(streamOf(codecs, id, "read"), (stream) =>

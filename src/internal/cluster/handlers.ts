@@ -7,13 +7,16 @@ import * as Either from "effect/Either"
 import * as Scope from "effect/Scope"
 import type * as Aggregate from "../../Aggregate.js"
 import * as Event from "../../Event.js"
+import type * as EventStore from "../../EventStore.js"
 import type * as Repository from "../../Repository.js"
 import * as StreamId from "../../StreamId.js"
 import { IdEncodeError } from "../repository/errors.js"
 import type { Executed, Loaded } from "../repository/model.js"
 import type * as Options from "../repository/options.js"
+import { unsure } from "../repository/unsure.js"
 import * as Earlier from "./earlier.js"
 import * as Late from "./late.js"
+import type { Messages } from "./messages.js"
 import type { Execute, Load } from "./protocol.js"
 import * as Wire from "./wire.js"
 
@@ -55,7 +58,7 @@ interface Handlers {
 export const make = <Id, State, Event, Command, Rejection>(
   codecs: Wire.Codecs<Id, State, Event, Command, Rejection>,
   hold: (id: Id) => Effect.Effect<Writer<Id, State, Event, Command, Rejection>, never, Scope.Scope>,
-  find: Earlier.Find
+  { find, messages }: { readonly find: Earlier.Find; readonly messages: Messages | undefined }
 ): Effect.Effect<Handlers, never, Scope.Scope> =>
   Effect.map(Effect.scope, (scope) => {
     const writerOf = makeWriters(scope, hold)
@@ -85,8 +88,9 @@ export const make = <Id, State, Event, Command, Rejection>(
             })
           ))
       })
+    const answer = messages === undefined ? execute : sealing(codecs.name, messages, execute)
     return {
-      execute: ({ payload: { before, request } }) => Late.within(before, execute(request)),
+      execute: ({ payload: { before, request } }) => Late.within(before, answer(request)),
       load: ({ payload }) =>
         Effect.suspend(() => {
           const id = codecs.id.decode(payload.id)
@@ -106,6 +110,20 @@ export const make = <Id, State, Event, Command, Rejection>(
         })
     }
   })
+
+/** Opens requests, and seals answers. */
+const sealing =
+  (name: string, { open, seal }: Messages, execute: (request: string) => Effect.Effect<string>) =>
+  (request: string): Effect.Effect<string> => {
+    const failed = (error: EventStore.EventStoreError) =>
+      Effect.succeed(Wire.encodeFailure(StreamId.make(name, ""), error))
+    return Effect.matchEffect(open(request), {
+      onFailure: failed,
+      onSuccess: (opened) =>
+        // a subject may have been erased meanwhile: a repeat of the command gives an answer without its data
+        Effect.flatMap(execute(opened), (answer) => Effect.catchAll(seal(answer), (error) => failed(unsure(error))))
+    })
+  }
 
 /** Gives the writer of an id. An entity has one, unless the hash of two long ids is the same. */
 const makeWriters = <Id, A>(scope: Scope.Scope, hold: (id: Id) => Effect.Effect<A, never, Scope.Scope>) => {

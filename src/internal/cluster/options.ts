@@ -1,7 +1,6 @@
 // The options of AggregateEntity, which exports them, and their validation.
 import type * as Duration from "effect/Duration"
 import type * as Schedule from "effect/Schedule"
-import type * as Schema from "effect/Schema"
 import { InvalidOption } from "../../InvalidOption.js"
 import {
   booleanProblem,
@@ -13,7 +12,6 @@ import {
   wholeFromOne
 } from "../options.js"
 import type * as Options from "../repository/options.js"
-import { holdsPersonal } from "../schema/secrets.js"
 import * as Sending from "./sending.js"
 
 /**
@@ -76,19 +74,6 @@ export const makeProblem = (aggregate: unknown, options: MakeOptions): InvalidOp
     recordProblem("AggregateEntity options", options, ["persisted"]) ??
     booleanProblem("AggregateEntity persisted", options.persisted)
 }
-
-/** Messages are not sealed: the tables of a cluster would keep personal data in clear. */
-export const personalProblem = (
-  persisted: boolean,
-  schemas: ReadonlyArray<Schema.Schema.Any>
-): InvalidOption | undefined =>
-  persisted && schemas.some(({ ast }) => holdsPersonal(ast))
-    ? new InvalidOption({
-      option: "AggregateEntity persisted",
-      value: "true, for an aggregate with personal data",
-      expected: "false: stored messages are not sealed"
-    })
-    : undefined
 
 const nameProblem = (name: string): InvalidOption | undefined =>
   unless(
