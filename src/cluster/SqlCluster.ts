@@ -113,6 +113,8 @@ const configOf = (settings: Options.Complete, address: Address): Layer.Layer<Sha
     shardLockRefreshInterval: settings.lockRefresh,
     // an advisory lock does not know its prefix, so that two clusters in one database would take each other's shards
     shardLockDisableAdvisory: true,
+    // requests and answers are texts, which a call within a process can give as they are
+    simulateRemoteSerialization: false,
     refreshAssignmentsInterval: settings.refreshInterval,
     entityMessagePollInterval: settings.refreshInterval,
     runnerHealthCheckInterval: settings.refreshInterval,
