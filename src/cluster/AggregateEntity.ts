@@ -225,14 +225,15 @@ function register<Name extends string, Id, State, Event, Command, Rejection>(
   return Effect.gen(function*() {
     const problem = Options.layerProblem(options)
     if (problem !== undefined) return yield* problem
-    yield* checkCluster(persisted, true)
+    const storage = yield* checkCluster(persisted, true)
     const sealed = yield* messages
     const { mailboxCapacity, maxIdleTime, snapshotOnPassivation, ...own } = options
     const repository = yield* Repository.make(Handlers.boxed(aggregate), own)
     const sharding = yield* Sharding.Sharding
     const hold = (id: Id) => Effect.orDie(repository.hold(id, { snapshotOnClose: snapshotOnPassivation }))
     const { find } = yield* EventStore.EventStore
-    const registered = sharding.registerEntity(entity, Handlers.make(codecs, hold, { find, messages: sealed }), {
+    const stored = { find, messages: sealed, answers: persisted ? Option.getOrUndefined(storage) : undefined }
+    const registered = sharding.registerEntity(entity, Handlers.make(codecs, hold, stored), {
       maxIdleTime,
       mailboxCapacity,
       // one after another: a second command would only wait for the writer
@@ -245,7 +246,7 @@ function register<Name extends string, Id, State, Event, Command, Rejection>(
 }
 
 /** What else would be a defect of the first call, or a runner that runs nothing. */
-const checkCluster = (persisted: boolean, isRunner: boolean): Effect.Effect<void, InvalidOption> =>
+const checkCluster = (persisted: boolean, isRunner: boolean) =>
   Effect.gen(function*() {
     const storage = yield* Effect.serviceOption(MessageStorage.MessageStorage)
     if (persisted && Option.isSome(storage) && storage.value === MessageStorage.noop) {
@@ -263,6 +264,7 @@ const checkCluster = (persisted: boolean, isRunner: boolean): Effect.Effect<void
         expected: "a cluster with a runner address, such as SqlCluster.layerRunner"
       })
     }
+    return storage
   })
 
 /**

@@ -1,15 +1,16 @@
 // commands that the cluster delivers late, or again
-import { TestRunner } from "@effect/cluster"
+import { MessageStorage, Snowflake, TestRunner } from "@effect/cluster"
 import { assert, describe, it } from "@effect/vitest"
 import { Clock, Effect, Layer, Schedule } from "effect"
 import { EventStore, Repository, StreamId } from "effect-eventsourcing"
 import { AggregateEntity } from "effect-eventsourcing/cluster"
+import * as Answered from "../../src/internal/cluster/answered.js"
 import * as Calls from "../../src/internal/cluster/calls.js"
 import * as Handlers from "../../src/internal/cluster/handlers.js"
 import * as Late from "../../src/internal/cluster/late.js"
 import * as Wire from "../../src/internal/cluster/wire.js"
 import { memoryStores } from "../utils/backends.js"
-import { Account, deposit, id, open, withdraw } from "./fixture.js"
+import { Account, deposit, id, NotOpen, open, withdraw } from "./fixture.js"
 
 const entity = AggregateEntity.make(Account)
 
@@ -64,6 +65,66 @@ describe("a command whose client has given it up", () => {
       assert.deepInclude(yield* local.load(id("a")), { version: 3 })
       assert.strictEqual(yield* execute(1_000), "version 4")
     }).pipe(Effect.provide(memoryStores)))
+})
+
+/** The answer of another runner, as the cluster stores it. */
+const stored = (value: string) =>
+  ({ _tag: "WithExit", id: "2", requestId: "1", exit: { _tag: "Success", value } }) as const
+
+describe("a persisted command", () => {
+  it.scopedLive("is not decided again after a lost race if another runner has answered it", () =>
+    Effect.gen(function*() {
+      let decided = 0
+      const slow = {
+        ...Account,
+        decide: (state, command) => Account.decide(state, (decided++, command))
+      } satisfies typeof Account
+      const local = yield* Repository.make(Account)
+      yield* local.executeAll(id("a"), [open, deposit(5)])
+      const writer = yield* (yield* Repository.make(Handlers.boxed(slow))).hold(id("a"))
+      const execute = (answer: string | undefined) =>
+        Effect.gen(function*() {
+          decided = 0
+          yield* writer.load
+          // the held state is old, and the withdrawal would be accepted by the new one too
+          yield* local.execute(id("a"), deposit(5))
+          const answers: Answered.Answers = {
+            repliesForUnfiltered: () => Effect.sync(() => decided > 0 && answer !== undefined ? [stored(answer)] : [])
+          }
+          const executed = Effect.match(writer.executeAll([withdraw(1)]), {
+            onSuccess: ({ version }) => `version ${version}`,
+            onFailure: (error) => error instanceof Late.Late ? Late.encode(error) : String(error)
+          })
+          return yield* Answered.orElse(answers, "Account", Snowflake.Snowflake(1n), executed).pipe(
+            // two seconds pass with each decision
+            Effect.withClock(clockAt(() => decided * 2_000))
+          )
+        })
+      assert.strictEqual(yield* execute("rejected"), "rejected")
+      assert.deepInclude(yield* local.load(id("a")), { version: 3 })
+      assert.strictEqual(yield* execute(undefined), "version 5")
+    }).pipe(Effect.provide(memoryStores)))
+
+  it.scopedLive("gets the answer of the runner that has answered it", () =>
+    Effect.gen(function*() {
+      const persisted = AggregateEntity.make(Account, { persisted: true })
+      const messages = MessageStorage.MessageStorage.of({
+        ...MessageStorage.noop,
+        repliesForUnfiltered: () =>
+          Effect.succeed([
+            stored(Wire.encodeRejection(persisted.codecs, StreamId.make("Account", "a"), new NotOpen())) as never
+          ])
+      })
+      yield* Layer.build(AggregateEntity.layer(persisted)).pipe(
+        Effect.provideService(MessageStorage.MessageStorage, messages)
+      )
+      const accounts = yield* AggregateEntity.client(persisted)
+      assert.deepInclude(yield* Effect.flip(accounts.execute(id("a"), deposit(1))), { _tag: "NotOpen" })
+      const local = yield* Repository.make(Account)
+      yield* local.execute(id("b"), open)
+      assert.deepInclude(yield* Effect.flip(accounts.execute(id("b"), deposit(1))), { _tag: "NotOpen" })
+      assert.deepInclude(yield* local.load(id("b")), { version: 1 })
+    }).pipe(Effect.provide(Layer.provideMerge(TestRunner.layer, memoryStores))))
 })
 
 describe("an error of the store that a runner answers with", () => {

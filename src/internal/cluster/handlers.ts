@@ -1,6 +1,7 @@
 // Answers the requests of one entity.
 // Mechanism: the first request makes a writer of the repository, which holds the state as long as the entity lives.
 // Cost: one round trip a command, and one a load.
+import type { Snowflake } from "@effect/cluster/Snowflake"
 import type * as Rpc from "@effect/rpc/Rpc"
 import * as Effect from "effect/Effect"
 import * as Either from "effect/Either"
@@ -14,6 +15,7 @@ import { IdEncodeError } from "../repository/errors.js"
 import type { Executed, Loaded } from "../repository/model.js"
 import type * as Options from "../repository/options.js"
 import { unsure } from "../repository/unsure.js"
+import * as Answered from "./answered.js"
 import * as Earlier from "./earlier.js"
 import * as Late from "./late.js"
 import type { Messages } from "./messages.js"
@@ -51,14 +53,25 @@ interface Writer<in out Id, out State, in out Event, in Command, out Rejection> 
 }
 
 interface Handlers {
-  readonly execute: (request: { readonly payload: Rpc.Payload<typeof Execute> }) => Effect.Effect<string>
+  readonly execute: (
+    request: { readonly payload: Rpc.Payload<typeof Execute>; readonly requestId: Snowflake }
+  ) => Effect.Effect<string>
   readonly load: (request: { readonly payload: Rpc.Payload<typeof Load> }) => Effect.Effect<string>
+}
+
+/** What is stored of earlier deliveries. */
+interface Stored {
+  readonly find: Earlier.Find
+  /** The answers of persisted commands. Undefined if commands are not persisted. */
+  readonly answers: Answered.Answers | undefined
+  /** How messages are sealed, which are stored too. */
+  readonly messages: Messages | undefined
 }
 
 export const make = <Id, State, Event, Command, Rejection>(
   codecs: Wire.Codecs<Id, State, Event, Command, Rejection>,
   hold: (id: Id) => Effect.Effect<Writer<Id, State, Event, Command, Rejection>, never, Scope.Scope>,
-  { find, messages }: { readonly find: Earlier.Find; readonly messages: Messages | undefined }
+  { answers, find, messages }: Stored
 ): Effect.Effect<Handlers, never, Scope.Scope> =>
   Effect.map(Effect.scope, (scope) => {
     const writerOf = makeWriters(scope, hold)
@@ -90,7 +103,10 @@ export const make = <Id, State, Event, Command, Rejection>(
       })
     const answer = messages === undefined ? execute : sealing(codecs.name, messages, execute)
     return {
-      execute: ({ payload: { before, request } }) => Late.within(before, answer(request)),
+      execute: ({ payload: { before, request }, requestId }) =>
+        answers === undefined
+          ? Late.within(before, answer(request))
+          : Answered.orElse(answers, codecs.name, requestId, answer(request)),
       load: ({ payload }) =>
         Effect.suspend(() => {
           const id = codecs.id.decode(payload.id)
@@ -121,7 +137,10 @@ const sealing =
       onFailure: failed,
       onSuccess: (opened) =>
         // a subject may have been erased meanwhile: a repeat of the command gives an answer without its data
-        Effect.flatMap(execute(opened), (answer) => Effect.catchAll(seal(answer), (error) => failed(unsure(error))))
+        Effect.flatMap(execute(opened), (answer) =>
+          Late.is(answer)
+            ? Effect.succeed(answer)
+            : Effect.catchAll(seal(answer), (error) => failed(unsure(error))))
     })
   }
 

@@ -50,10 +50,12 @@ const prefix = "late:"
 
 export const encode = ({ now }: Late): string => `${prefix}${now}`
 
+export const is = (answer: string): boolean => answer.startsWith(prefix)
+
 /** Fails if the answer says that the attempt was late. */
 export const decode = <E, R>(answer: Effect.Effect<string, E, R>): Effect.Effect<string, E | Late, R> =>
   Effect.flatMap(
     answer,
     (text): Effect.Effect<string, Late> =>
-      text.startsWith(prefix) ? Effect.fail(new Late(Number(text.slice(prefix.length)))) : Effect.succeed(text)
+      is(text) ? Effect.fail(new Late(Number(text.slice(prefix.length)))) : Effect.succeed(text)
   )
