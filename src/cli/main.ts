@@ -9,6 +9,14 @@ const packages = [
   "@effect/platform-node@0.108"
 ]
 
+// The console ignores these errors. A command would read on for a reader that is gone, and an export to a full disk
+// would end with 0.
+process.stdout.on("error", (error: NodeJS.ErrnoException) => {
+  if (error.code === "EPIPE") process.exit(141) // as a program that SIGPIPE ends
+  process.stderr.write(`effect-eventsourcing: the output cannot be written, and is not complete: ${error.message}\n`)
+  process.exit(1)
+})
+
 const start = async (): Promise<void> => {
   const [{ run }, NodeContext, NodeRuntime, Effect] = await Promise.all([
     import("../internal/cli/program.js"),

@@ -25,8 +25,16 @@ export interface Target {
 export const layer = ({ isWriting, prefix, url }: Target): Layer.Layer<Services, CliError> =>
   SqlStores.layerWith({ prefix, migrate: false }).pipe(
     Layer.provideMerge(clientOf(url, isWriting)),
-    Layer.mapError((error) => error instanceof CliError ? error : new CliError({ detail: describe(error) }))
+    Layer.mapError((error) =>
+      error instanceof CliError ? error : new CliError({ detail: `${describe(error)}${hintOf(error, prefix)}` })
+    )
   )
+
+const hintOf = (error: { readonly _tag: string }, prefix: string): string =>
+  error._tag === "MigrationError"
+    ? `. The command line creates no tables. It looked for those of --prefix ${prefix}: if the program has another ` +
+      "prefix, give that one"
+    : ""
 
 const clientOf = (
   url: Redacted.Redacted,
@@ -43,7 +51,7 @@ const postgres = (url: Redacted.Redacted): Layer.Layer<SqlClient.SqlClient, CliE
     driver("@effect/sql-pg", () => import("@effect/sql-pg/PgClient")),
     (PgClient) =>
       PgClient.layer({ url, maxConnections: 3, connectTimeout: "10 seconds", applicationName: "effect-eventsourcing" })
-        .pipe(Layer.mapError((error) => new CliError({ detail: `PostgreSQL does not answer: ${describe(error)}` })))
+        .pipe(Layer.mapError((error) => new CliError({ detail: `cannot connect to PostgreSQL: ${describe(error)}` })))
   ))
 
 const sqlite = (filename: string, isWriting: boolean): Layer.Layer<SqlClient.SqlClient, CliError> =>

@@ -13,12 +13,15 @@ export type Unknown = Aggregate.Aggregate<string, unknown, unknown, unknown, unk
 
 const isAggregate = (value: unknown): value is Unknown => Predicate.hasProperty(value, Aggregate.TypeId)
 
+const hintOf = (file: string): string =>
+  /\.[cm]?tsx?$/.test(file) ? ". Compile it to JavaScript, or set NODE_OPTIONS='--import tsx'" : ""
+
 /** The aggregates of the module by name. It fails if there are none. */
 export const aggregates = (file: string): Effect.Effect<ReadonlyMap<string, Unknown>, CliError> =>
   Effect.gen(function*() {
     const loaded: unknown = yield* Effect.tryPromise({
       try: () => import(pathToFileURL(path.resolve(file)).href),
-      catch: (cause) => new CliError({ detail: `--module ${file} cannot be loaded: ${describe(cause)}` })
+      catch: (cause) => new CliError({ detail: `--module ${file} cannot be loaded: ${describe(cause)}${hintOf(file)}` })
     })
     const values = Predicate.isRecord(loaded) ? Object.values(loaded) : []
     // one may be exported under two names

@@ -15,7 +15,9 @@ const url = Options.redacted("url").pipe(
 )
 
 const prefix = Options.text("prefix").pipe(
-  Options.withDescription("The beginning of the names of the tables, as in SqlStores.layerWith"),
+  Options.withDescription(
+    "The beginning of the names of the tables, as in SqlStores.layerWith. Default: eventsourcing"
+  ),
   Options.withDefault("eventsourcing")
 )
 

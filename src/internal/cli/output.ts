@@ -20,9 +20,15 @@ export const toJson = (value: unknown): string => JSON.stringify(value, jsonValu
 function jsonValue(this: unknown, key: string, value: unknown): unknown {
   // `toJSON` of an option or a time has run before a replacer sees the value
   const own = typeof this === "object" && this !== null ? Object.getOwnPropertyDescriptor(this, key)?.value : undefined
-  if (Option.isOption(own)) return Option.getOrNull(own)
+  if (Option.isOption(own)) return withoutOption(own)
   if (typeof value === "bigint") return value.toString()
   return value
+}
+
+const withoutOption = (option: Option.Option<unknown>): unknown => {
+  const value = Option.getOrNull(option)
+  // nothing calls `toJSON` of a value that a replacer returns
+  return DateTime.isDateTime(value) ? DateTime.formatIso(value) : value
 }
 
 const cell = (value: unknown): string => {

@@ -264,7 +264,7 @@ export class EventStoreError extends Schema.TaggedError<EventStoreError>("effect
 const mayHaveHappened = (operation: string): string =>
   operation === "import"
     ? "its last batch may have been stored: run the import again, it skips what is stored"
-    : "the append may have happened: repeat it with the same event ids"
+    : "the append may have happened: repeat it with the same event ids, or the command with its commandId"
 
 /**
  * Signals that an inline projection could not handle the events of an append: its handler failed, died or took longer

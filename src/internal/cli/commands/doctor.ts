@@ -29,7 +29,7 @@ export const doctor = CliCommand.make(
       ]
       yield* Output.rows(
         json,
-        findings.map(({ check, detail, ok }) => ({ check, ok: ok ? "ok" : "NOT OK", detail })),
+        findings.map(({ check, detail, ok }) => ({ check, ok: json ? ok : ok ? "ok" : "NOT OK", detail })),
         ""
       )
       const bad = findings.filter(({ ok }) => !ok)

@@ -25,6 +25,9 @@ export const subscriptions = CliCommand.make(
       yield* json
         ? Output.rows(json, yield* Effect.orDie(Schema.encode(Schema.Array(Projections.Status))(all)), "")
         : Output.rows(json, all.flatMap(partitionRows), "no subscriptions")
+      if (check && all.length === 0 && Option.isSome(name)) {
+        return yield* new NotInOrder({ detail: "no process has registered this name: start its layer, or correct it" })
+      }
       const unhealthy = all.filter(isUnhealthy)
       if (check && unhealthy.length > 0) {
         return yield* new NotInOrder({ detail: `not in order: ${unhealthy.map(({ name }) => name).join(", ")}` })

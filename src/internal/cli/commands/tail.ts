@@ -38,6 +38,9 @@ export const tail = CliCommand.make(
           return page.atEnd ? page.settled : yield* read(page.settled)
         })
       const first = yield* read(yield* positionOf(after))
+      if (noFollow && after === "now") {
+        return yield* Output.hint("Nothing to print: without --after it begins now. Give --after start, or a position.")
+      }
       if (noFollow) return
       yield* Effect.iterate(first, {
         while: () => true,
