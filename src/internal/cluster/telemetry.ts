@@ -15,5 +15,5 @@ export const notPruned = (cause: Cause.Cause<unknown>): Effect.Effect<void> =>
 export const notClosed = (part: string, most: Duration.Duration): Effect.Effect<void> =>
   Effect.logWithLevel(
     LogLevel.Warning,
-    `${part} have not closed within ${Duration.format(most)}; the runner ends without them`
+    `a runner ends before all of it has closed: ${part}, after ${Duration.format(most)}`
   )
