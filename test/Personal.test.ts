@@ -132,6 +132,19 @@ describe("sealing", () => {
       )
     }).pipe(Effect.provide(memory)))
 
+  it.effect("never gives a text back in clear because it is nested too deeply", () =>
+    Effect.gen(function*() {
+      const sealing = yield* Personal.Sealing
+      const inner = JSON.stringify({ $personal: "7", value: secret })
+      for (const depth of [10, 1_000, 20_000]) {
+        const text = "[".repeat(depth) + inner + "]".repeat(depth)
+        const sealed = yield* Effect.either(sealing.seal([{ kind: "event", stream: stream("a"), text }]))
+        if (Either.isRight(sealed)) assert.notInclude(sealed.right[0], "Lovelace")
+        else assert.strictEqual(sealed.left._tag, "Unsealable")
+        assert.strictEqual(Either.isRight(sealed), depth < 20_000)
+      }
+    }).pipe(Effect.provide(memory)))
+
   it.effect("notices every changed character", () =>
     Effect.gen(function*() {
       const sealing = yield* Personal.Sealing

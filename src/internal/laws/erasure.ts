@@ -1,6 +1,7 @@
 // Checks that a history whose subjects were erased folds to the erased state. It does not if `evolve` computes something
 // from personal data, or keeps a part of it: the result would still be in snapshots that are not refused.
 import * as Either from "effect/Either"
+import * as Option from "effect/Option"
 import * as Marks from "../personal/marks.js"
 import * as Json from "../schema/json.js"
 import { marker } from "../schema/personal.js"
@@ -72,5 +73,6 @@ const erase = <A>(
     for (const { form, replace } of marked?.marks ?? []) {
       if (form._tag === "Clear") replace({ [marker]: form.subject, erased: true })
     }
-    return yield* Either.flatMap(Json.parse(marked?.write() ?? text), decode)
+    const written = marked === undefined ? text : Option.getOrElse(marked.write(), () => text)
+    return yield* Either.flatMap(Json.parse(written), decode)
   })

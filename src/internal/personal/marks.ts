@@ -1,6 +1,7 @@
 // Finds personal data in JSON.
 // Cost: one search in the text for the marker. A text that has it is parsed, walked and written again.
 import * as Either from "effect/Either"
+import * as Option from "effect/Option"
 import * as Json from "../schema/json.js"
 import { marker } from "../schema/personal.js"
 import { keyProblem } from "../text.js"
@@ -26,7 +27,8 @@ export type Form =
 
 export interface Marked {
   readonly marks: ReadonlyArray<Mark>
-  readonly write: () => string
+  /** `None`: it is nested more deeply than the stack allows. */
+  readonly write: () => Option.Option<string>
 }
 
 /** Finds the personal data in a text. `undefined` if there is none, or if the text is not JSON. */
@@ -38,7 +40,7 @@ export const find = (text: string): Marked | undefined => {
   const marks = marksIn(root)
   return marks.length === 0 ? undefined : {
     marks,
-    write: () => Either.getOrElse(Json.stringify(root.value), () => text)
+    write: () => Option.getRight(Json.stringify(root.value))
   }
 }
 

@@ -125,7 +125,10 @@ const sealAll = (
       const options = { key, version: own.current, place: placeOf(text, subject, path) }
       replace({ [marker]: subject, sealed: cipher.seal(value.right, options) })
     }
-    sealed.push(marked === undefined ? text.text : marked.write())
+    const written = marked === undefined ? Option.some(text.text) : marked.write()
+    // the text as it was has the data in clear
+    if (Option.isNone(written)) return new Unsealable({ index, path: "$", problem: "is nested too deeply" })
+    sealed.push(written.value)
   }
   return Effect.succeed(sealed)
 }
@@ -153,7 +156,7 @@ const openOne = (cipher: Cipher, text: Text, marked: Marks.Marked | undefined, k
     )
     if (Option.isSome(value)) replace({ [marker]: subject, value: value.value })
   }
-  return { text: marked.write(), erased }
+  return { text: Option.getOrElse(marked.write(), () => text.text), erased }
 }
 
 const placeOf = ({ kind, stream }: Text, subject: string, path: string): string =>
