@@ -121,20 +121,37 @@ describe("the options", () => {
 })
 
 describe("an id", () => {
-  it.scopedLive("of any length and form is that of one aggregate", () =>
-    Effect.gen(function*() {
-      const accounts = yield* AggregateEntity.client(entity)
-      const texts = ["__proto__", "a/execute/b", "x".repeat(200), "x".repeat(201), "x".repeat(1_024), "é👍".repeat(150)]
-      // an id that looks like the hash of another one
-      const hashes = texts.filter((text) => text.length > 200).map((text) => entityIdOf(text))
-      const all = [...texts, ...hashes, "sha256-"]
-      yield* Effect.forEach(all, (text, n) => accounts.executeAll(id(text), [open, deposit(n)]))
-      const local = yield* Repository.make(Account)
-      for (const [n, text] of all.entries()) {
-        assert.strictEqual((yield* accounts.load(id(text))).state.balance, n)
-        assert.strictEqual((yield* local.load(id(text))).state.balance, n)
-      }
-    }).pipe(Effect.provide(runner)))
+  // a message is encoded if it is stored, or sent to another process
+  for (const persisted of [false, true]) {
+    it.scopedLive(`of any length and form is that of one aggregate (persisted: ${persisted})`, () =>
+      Effect.gen(function*() {
+        const entity = AggregateEntity.make(Account, { persisted })
+        yield* Layer.build(AggregateEntity.layer(entity))
+        const accounts = yield* AggregateEntity.client(entity)
+        const texts = [
+          "__proto__",
+          "a/execute/b",
+          "x".repeat(200),
+          "x".repeat(201),
+          "x".repeat(1_024),
+          "é👍".repeat(150),
+          " a",
+          "a",
+          "a ",
+          " ",
+          "\u00a0\n"
+        ]
+        // an id that looks like the hash of another one
+        const hashes = texts.filter((text) => text.length > 200).map((text) => entityIdOf(text))
+        const all = [...texts, ...hashes, "sha256-"]
+        yield* Effect.forEach(all, (text, n) => accounts.executeAll(id(text), [open, deposit(n)]))
+        const local = yield* Repository.make(Account)
+        for (const [n, text] of all.entries()) {
+          assert.strictEqual((yield* accounts.load(id(text))).state.balance, n)
+          assert.strictEqual((yield* local.load(id(text))).state.balance, n)
+        }
+      }).pipe(Effect.provide(cluster)))
+  }
 
   it.scopedLive("that no store can keep is refused before it is sent", () =>
     Effect.gen(function*() {

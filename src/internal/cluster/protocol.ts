@@ -24,6 +24,9 @@ export const make = (name: string, persisted: boolean): Entity.Entity<string, Rp
 
 const hashed = "sha256-"
 
-/** The columns of the cluster hold 255 characters. An id that is longer, or looks like a hash, is hashed. */
+/**
+ * The columns of the cluster hold 255 characters, and its messages no id with space at either end. Such an id is hashed,
+ * and so is one that looks like a hash.
+ */
 export const entityIdOf = (id: string): string =>
-  id.length <= 200 && !id.startsWith(hashed) ? id : `${hashed}${sha256(id)}`
+  id.length <= 200 && id.trim() === id && !id.startsWith(hashed) ? id : `${hashed}${sha256(id)}`
