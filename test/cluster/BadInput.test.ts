@@ -9,7 +9,7 @@ import {
   TestRunner
 } from "@effect/cluster"
 import { assert, describe, it } from "@effect/vitest"
-import { Effect, Either, Layer, Option, Schema } from "effect"
+import { Context, Effect, Either, Layer, Option, Schema } from "effect"
 import { Aggregate, Repository, SnapshotPolicy } from "effect-eventsourcing"
 import { AggregateEntity, SqlCluster } from "effect-eventsourcing/cluster"
 import { Faults } from "effect-eventsourcing/testing"
@@ -20,6 +20,8 @@ import { Account, deposit, id, open } from "./fixture.js"
 const cluster = Layer.provideMerge(TestRunner.layer, memoryStores)
 
 const entity = AggregateEntity.make(Account)
+
+class Accounts extends Context.Tag("test/Accounts")<Accounts, Repository.Repository<typeof Account>>() {}
 
 const runner = Layer.provideMerge(AggregateEntity.layer(entity), cluster)
 
@@ -65,6 +67,14 @@ describe("a cluster without a part", () => {
       assert.deepInclude(yield* Effect.flip(accounts.load(id("a"))), { _tag: "LoadTimeout" })
       const unnamed = yield* Effect.flip(accounts.execute(id("a"), open))
       assert.match(unnamed._tag === "CommandTimeout" ? unnamed.commandId : "", /^[0-9a-f-]{36}$/)
+      const behindTag = yield* Effect.flip(
+        Effect.flatMap(Accounts, ({ execute }) => execute(id("a"), open)).pipe(
+          Effect.provide(Layer.provide(AggregateEntity.repository(Accounts, entity, options), memoryStores))
+        )
+      )
+      assert.deepInclude(behindTag, { _tag: "EventStoreError", mayHaveAppended: true })
+      // the id is a field of the cause alone
+      assert.include(behindTag.message, "the cause has its commandId")
     }).pipe(Effect.provide(Layer.provide(SqlCluster.layerClient(), sqliteFile(":memory:")))))
 })
 

@@ -36,7 +36,9 @@ export class CommandTimeout extends Schema.TaggedError<CommandTimeout>("effect-e
 ) {
   /** @since 0.1.0 */
   override get message(): string {
-    return `a command for ${StreamId.format(this.stream)} was ${unanswered(this)} The command may have been applied: ` +
+    return `a command for ${StreamId.format(this.stream)} was ${
+      unanswered(this)
+    }. The command may have been applied: ` +
       "repeat it with the commandId of this error"
   }
 }
@@ -67,15 +69,16 @@ export class LoadTimeout extends Schema.TaggedError<LoadTimeout>("effect-eventso
 }) {
   /** @since 0.1.0 */
   override get message(): string {
-    return `a load of ${StreamId.format(this.stream)} was ${unanswered(this)}`
+    return `a load of ${StreamId.format(this.stream)} was ${unanswered(this)}.`
   }
 }
 
-const unanswered = (
+/** Says how long a request waited, and why its last attempt failed. */
+export const unanswered = (
   { attempts, cause, waited }: { readonly attempts: number; readonly waited: number; readonly cause?: unknown }
 ): string =>
   `not answered within ${waited} ms, in ${attempts} ${attempts === 1 ? "attempt" : "attempts"}` +
-  (cause === undefined ? "." : `; the last one failed: ${reason(cause)}.`)
+  (cause === undefined ? "" : `; the last one failed: ${reason(cause)}`)
 
 /**
  * Signals that an answer cannot travel between two processes: a schema of the aggregate cannot encode it, this version of

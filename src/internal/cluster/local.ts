@@ -8,7 +8,7 @@ import type * as Repository from "../../Repository.js"
 import type { Executed, Loaded } from "../repository/model.js"
 import type * as Options from "../repository/options.js"
 import type { Calls } from "./calls.js"
-import { CommandTimeout, LoadTimeout, UnreadableAnswer } from "./errors.js"
+import { CommandTimeout, LoadTimeout, unanswered, UnreadableAnswer } from "./errors.js"
 
 type Transactions = Pick<EventStore.ReplaySeam, "inTransaction">
 
@@ -56,7 +56,7 @@ const timedOut = (error: CommandTimeout): EventStore.EventStoreError =>
     stream: error.stream,
     reason: "Unavailable",
     mayHaveAppended: true,
-    detail: error.message,
+    detail: `the command was ${unanswered(error)}: the cause has its commandId`,
     cause: error
   })
 
