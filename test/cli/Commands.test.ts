@@ -5,6 +5,7 @@ import { SqlClient } from "@effect/sql"
 import { assert, describe, it } from "@effect/vitest"
 import { Effect, Layer, Schedule } from "effect"
 import { EventStore, Projection, Projections, SqlStores } from "effect-eventsourcing"
+import * as path from "node:path"
 import { fileURLToPath } from "node:url"
 import { Account } from "../fixtures/Account.js"
 import { sharedDatabases } from "../utils/backends.js"
@@ -246,8 +247,9 @@ for (const [name, database, client] of sharedDatabases) {
           [["state", "Account/a-1", "--module", "./none.js", "--url", url], "cannot be loaded"],
           [["state", "Other/a-1", "--module", module, "--url", url], "does not export this aggregate"],
           [["streams", "Account", "--url", "/no/such/file.db"], "there is no database file"],
+          [["streams", "Account", "--url", path.dirname(fixtures)], "there is no database file"],
           [["streams", "Account", "--url", url, "--prefix", "a;b"], "prefix"],
-          [["streams", "Account", "--url", url, "--prefix", "other"], "missing"],
+          [["streams", "Account", "--url", url, "--prefix", "other"], "--prefix other"],
           [["verify", "--module", module, "--url", url, "--sample", "0"], "--sample"],
           [["verify", "--module", fixtures, "--url", url], "several aggregates of one name"]
         ]

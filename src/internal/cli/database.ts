@@ -25,13 +25,14 @@ export interface Target {
 export const layer = ({ isWriting, prefix, url }: Target): Layer.Layer<Services, CliError> =>
   SqlStores.layerWith({ prefix, migrate: false }).pipe(
     Layer.provideMerge(clientOf(url, isWriting)),
+    // the message of each has the reason of its cause
     Layer.mapError((error) =>
-      error instanceof CliError ? error : new CliError({ detail: `${describe(error)}${hintOf(error, prefix)}` })
+      error instanceof CliError ? error : new CliError({ detail: `${error.message}${hintOf(error, prefix)}` })
     )
   )
 
-const hintOf = (error: { readonly _tag: string }, prefix: string): string =>
-  error._tag === "MigrationError"
+const hintOf = (error: { readonly _tag: string; readonly message: string }, prefix: string): string =>
+  error._tag === "MigrationError" && error.message.includes("missing")
     ? `. The command line creates no tables. It looked for those of --prefix ${prefix}: if the program has another ` +
       "prefix, give that one"
     : ""
@@ -57,7 +58,7 @@ const postgres = (url: Redacted.Redacted): Layer.Layer<SqlClient.SqlClient, CliE
 const sqlite = (filename: string, isWriting: boolean): Layer.Layer<SqlClient.SqlClient, CliError> =>
   Layer.unwrapEffect(Effect.gen(function*() {
     // the driver would create it
-    if (!fs.existsSync(filename)) {
+    if (!fs.statSync(filename, { throwIfNoEntry: false })?.isFile()) {
       return yield* new CliError({
         detail: `there is no database file at the --url: give a path, or postgres://user:password@host/database`
       })
