@@ -193,6 +193,8 @@ describe(`${count} tenants`, () => {
     for (const schema of database === "PostgreSQL" ? [false, true] : [false]) {
       it.scopedLive(`with ${schema ? "schemas" : "tables"} in one database, of which one leaves (${database})`, () =>
         Effect.gen(function*() {
+          // a process prepares a bounded number of texts by name, and other files look at those of the default prefix
+          yield* Effect.provide(Effect.void, SqlStores.layer)
           const prefix = (tenant: string) => Tenants.prefixOf(tenant, { schema })
           const of = (tenant: string) => SqlStores.layerWith({ prefix: prefix(tenant) })
           yield* Effect.forEach(names, (name, index) => Effect.provide(write(index), of(name)), { concurrency: 4 })
