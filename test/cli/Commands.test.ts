@@ -9,12 +9,13 @@ import * as path from "node:path"
 import { fileURLToPath } from "node:url"
 import { Account } from "../fixtures/Account.js"
 import { sharedDatabases } from "../utils/backends.js"
+import { everything } from "../utils/mode.js"
 import { accounts, module } from "./accounts.js"
 import { invoke, jsonOf } from "./invoke.js"
 
 const fixtures = fileURLToPath(new URL("../fixtures/Account.ts", import.meta.url))
 
-for (const [name, database, client] of sharedDatabases) {
+for (const [name, database, client] of sharedDatabases.filter(([name]) => everything || name === "SQLite")) {
   const written = Effect.tap(
     database,
     (target) => Effect.provide(accounts, Layer.provide(SqlStores.layer, client(target)))

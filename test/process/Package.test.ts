@@ -76,7 +76,7 @@ describe("the packed package", () => {
     )
   }
 
-  it("has a command line, which says what to install", async () => {
+  it.runIf(everything)("has a command line, which says what to install", async () => {
     const of = (project: string) =>
       path.join(project, "node_modules", "effect-eventsourcing", manifest.bin["effect-eventsourcing"])
     const bare = await consumer("bare", tarball, peers)
