@@ -6,7 +6,7 @@ import { bugs } from "./readmodels/bugs.js"
 import { simulateReadModels, simulateReadModelsUnderTestClock } from "./readmodels/simulate.js"
 import { breathe, chosen, explain, from, only } from "./seeds.js"
 
-const seeds = only > 0 ? [only] : chosen(everything ? 750 : 12)
+const seeds = only > 0 ? [only] : chosen(everything ? 750 : 6)
 const total = new Map<string, number>()
 
 /** What many seeds together must have met. */
