@@ -5,6 +5,7 @@ import * as Effect from "effect/Effect"
 import * as Redacted from "effect/Redacted"
 import * as KeyStore from "../../KeyStore.js"
 import { liveClock } from "../liveClock.js"
+import { setNewest } from "../recent.js"
 
 export interface Options {
   /** How long keys stay in memory. */
@@ -38,16 +39,6 @@ export const make = (store: KeyStore.KeyStore["Type"], options: Options): KeyCac
   const entries = new Map<string, Entry>()
   let changes = 0
 
-  const keep = (subject: string, entry: Entry): void => {
-    entries.delete(subject)
-    entries.set(subject, entry)
-    if (entries.size <= options.capacity) return
-    for (const oldest of entries.keys()) {
-      entries.delete(oldest)
-      return
-    }
-  }
-
   const bounded = bounding(options)
 
   const read =
@@ -75,7 +66,9 @@ export const make = (store: KeyStore.KeyStore["Type"], options: Options): KeyCac
               return new KeyStore.KeyStoreError({ operation, reason: "Unavailable", detail: problem })
             }
             found.set(subject, keys)
-            if (settled && changes === before) keep(subject, { keys, until: now + timeToLive })
+            if (settled && changes === before) {
+              setNewest(entries, subject, { keys, until: now + timeToLive }, options.capacity)
+            }
           }
           return Effect.succeed(found)
         })

@@ -10,6 +10,7 @@ import type * as EventStore from "../../EventStore.js"
 import type * as Snapshot from "../../Snapshot.js"
 import type * as StreamId from "../../StreamId.js"
 import * as Counters from "../counters.js"
+import { setNewest } from "../recent.js"
 import * as BackOff from "./backOff.js"
 import { type Baseline, baselineOf, type Used } from "./baseline.js"
 import { isContinued, type Loadable, type Page, proofOf, proves } from "./loadable.js"
@@ -141,15 +142,7 @@ const makeEntries = <Id, State>(
   // least recently used first
   const entries = new Map<string, Entry>()
 
-  const set = (id: string, entry: Entry): void => {
-    entries.delete(id)
-    entries.set(id, entry)
-    if (entries.size <= options.capacity) return
-    for (const oldest of entries.keys()) {
-      entries.delete(oldest)
-      return
-    }
-  }
+  const set = (id: string, entry: Entry): void => setNewest(entries, id, entry, options.capacity)
 
   const remove = (id: string): void => {
     entries.delete(id)
