@@ -11,6 +11,7 @@ import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import * as EventStore from "./EventStore.js"
+import type * as Changing from "./internal/store/changing.js"
 import type { DeletedStream, DeleteError, DeleteOptions } from "./internal/store/ending.js"
 import * as Ending from "./internal/store/ending.js"
 import { EventNotFound, StreamNotFound } from "./internal/store/eventErrors.js"
@@ -102,7 +103,7 @@ export const make: Effect.Effect<
       expected: "a SQL store, the store in memory, or a store whose driver has `life`"
     })
   }
-  const stores: Ending.Stores = {
+  const stores: Changing.Stores = {
     life: replay.life.value,
     snapshots,
     isShared: Option.isSome(replay.withSnapshots(snapshots))

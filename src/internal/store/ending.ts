@@ -1,5 +1,5 @@
 // Deletes streams. Why: docs/decisions/0160-streams-end.md.
-// Mechanism: one transaction appends the marker, deletes the snapshots and, if asked, the events before the marker. The
+// Mechanism: one transaction appends the marker, deletes the events before it, if asked, and the snapshots. The
 // marker comes first: after it no append can succeed, so that a store without transactions loses nothing in between.
 // Cost: one transaction of three statements.
 import * as DateTime from "effect/DateTime"
@@ -9,14 +9,16 @@ import * as Option from "effect/Option"
 import * as Event from "../../Event.js"
 import * as ExpectedVersion from "../../ExpectedVersion.js"
 import type * as Position from "../../Position.js"
-import type { SnapshotStore, SnapshotStoreError } from "../../SnapshotStore.js"
+import type { SnapshotStoreError } from "../../SnapshotStore.js"
 import type * as StreamId from "../../StreamId.js"
 import { expectedOf } from "../expectedVersion.js"
 import * as Markers from "../markers.js"
 import { isRecord, unknownKey } from "../options.js"
 import { streamProblem } from "../streamProblem.js"
 import { quote } from "../text.js"
-import { EventStoreError, StreamNotFound, type VersionConflict } from "./eventErrors.js"
+import * as Changing from "./changing.js"
+import type { Stores } from "./changing.js"
+import { type EventStoreError, StreamNotFound, type VersionConflict } from "./eventErrors.js"
 import * as Input from "./eventInput.js"
 import type { LifeSeam } from "./life.js"
 
@@ -61,14 +63,6 @@ export interface DeletedStream {
  * @category errors
  */
 export type DeleteError = StreamNotFound | VersionConflict | EventStoreError | SnapshotStoreError
-
-/** What the operations on streams work with. */
-export interface Stores {
-  readonly life: LifeSeam
-  readonly snapshots: SnapshotStore["Type"]
-  /** Whether snapshots can be deleted in the transaction of the events. */
-  readonly isShared: boolean
-}
 
 export const deleteStream = (
   stores: Stores,
@@ -117,21 +111,18 @@ const noOptions = (options: unknown): string =>
   `the options of delete are ${quote(options)}; they must be a record with events, which is ${choices}`
 
 const run = (
-  { isShared, life, snapshots }: Stores,
+  stores: Stores,
   stream: StreamId.StreamId,
   { expected, marker, removes }: Deletion
-): Effect.Effect<DeletedStream, DeleteError> => {
-  const withoutSnapshots = Effect.suspend(() => snapshots.delete(stream))
-  const ended = Effect.gen(function*() {
-    const deleted = yield* end(life, stream, marker, expected)
-    if (isShared) yield* withoutSnapshots
-    if (removes) yield* life.remove(stream, deleted.version)
-    return deleted
-  })
-  const committed = life.transaction(stream, ended)
-  // a snapshot that is left behind is refused at the next load
-  return isShared ? committed : Effect.zipLeft(committed, withoutSnapshots)
-}
+): Effect.Effect<DeletedStream, DeleteError> =>
+  Changing.change(
+    stores,
+    stream,
+    Effect.tap(
+      end(stores.life, stream, marker, expected),
+      ({ version }) => removes ? stores.life.remove(stream, version) : Effect.void
+    )
+  )
 
 /** Appends the marker, or finds the one that is there. */
 const end = (
@@ -158,13 +149,10 @@ const end = (
           )
         ),
       VersionConflict: (conflict) => conflict.actual === 0 ? new StreamNotFound({ stream }) : Effect.fail(conflict),
-      DuplicateEventId: (error) => unusable(stream, error.message)
+      DuplicateEventId: (error) => Changing.unusable("delete", stream, error.message)
     }),
     Effect.flatMap(Option.match({
       onSome: Effect.succeed,
-      onNone: () => unusable(stream, "the store gave no position or no time for the marker")
+      onNone: () => Changing.unusable("delete", stream, Changing.noPlace)
     }))
   )
-
-const unusable = (stream: StreamId.StreamId, detail: string): EventStoreError =>
-  new EventStoreError({ operation: "delete", stream, reason: "Unavailable", mayHaveAppended: false, detail })

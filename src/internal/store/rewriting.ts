@@ -18,7 +18,8 @@ import { unknownType } from "../schema/eventCodec.js"
 import * as Json from "../schema/json.js"
 import { streamProblem } from "../streamProblem.js"
 import { quote } from "../text.js"
-import type { Stores } from "./ending.js"
+import * as Changing from "./changing.js"
+import type { Stores } from "./changing.js"
 import { EventDecodeError, EventNotFound, EventStoreError, StreamDeleted, StreamNotFound } from "./eventErrors.js"
 import * as Input from "./eventInput.js"
 import * as Overtaking from "./overtaking.js"
@@ -138,31 +139,30 @@ const versionProblem = (version: number): string | undefined =>
     : `the version is ${quote(version)}; it must be a whole number from 1 to ${maxVersion}`
 
 const run = (
-  { isShared, life, snapshots }: Stores,
+  stores: Stores,
   stream: StreamId.StreamId,
   rewriting: Rewriting
-): Effect.Effect<RewrittenEvent, RewriteError> => {
-  const withoutSnapshots = Effect.suspend(() => snapshots.delete(stream))
-  const rewritten = Effect.gen(function*() {
-    yield* Effect.retry(replace(life, stream, rewriting), {
-      schedule: Overtaking.schedule(100),
-      while: (error) => error === "Overtaken"
-    }).pipe(Effect.mapError((error) => error === "Overtaken" ? overtaken(stream) : error))
-    const { position, time, version } = yield* life.mark(stream, rewriting.marker, ExpectedVersion.streamExists).pipe(
-      Effect.catchTags({
-        DuplicateEventId: ({ message }) => unusable(stream, message),
-        VersionConflict: () => new StreamNotFound({ stream })
-      })
-    )
-    if (isShared) yield* withoutSnapshots
-    return Option.isSome(position) && Option.isSome(time)
-      ? { stream, version: rewriting.version, marker: version, position: position.value, time: time.value }
-      : yield* unusable(stream, "the store gave no position or no time for the marker")
-  })
-  const committed = life.transaction(stream, rewritten)
-  // a snapshot that is left behind is refused at the next load
-  return isShared ? committed : Effect.zipLeft(committed, withoutSnapshots)
-}
+): Effect.Effect<RewrittenEvent, RewriteError> =>
+  Changing.change(
+    stores,
+    stream,
+    Effect.gen(function*() {
+      const { life } = stores
+      yield* Effect.retry(replace(life, stream, rewriting), {
+        schedule: Overtaking.schedule(100),
+        while: (error) => error === "Overtaken"
+      }).pipe(Effect.mapError((error) => error === "Overtaken" ? overtaken(stream) : error))
+      const { position, time, version } = yield* life.mark(stream, rewriting.marker, ExpectedVersion.streamExists).pipe(
+        Effect.catchTags({
+          DuplicateEventId: ({ message }) => Changing.unusable("rewrite", stream, message),
+          VersionConflict: () => new StreamNotFound({ stream })
+        })
+      )
+      return Option.isSome(position) && Option.isSome(time)
+        ? { stream, version: rewriting.version, marker: version, position: position.value, time: time.value }
+        : yield* Changing.unusable("rewrite", stream, Changing.noPlace)
+    })
+  )
 
 /** Replaces the event, unless another rewrite of it comes in between. */
 const replace = (
@@ -222,7 +222,4 @@ const audited = (before: string, entry: Event.Metadata): string => {
 }
 
 const overtaken = (stream: StreamId.StreamId): EventStoreError =>
-  unusable(stream, "another rewrite of the event was first at every try: begin again")
-
-const unusable = (stream: StreamId.StreamId, detail: string): EventStoreError =>
-  new EventStoreError({ operation: "rewrite", stream, reason: "Unavailable", mayHaveAppended: false, detail })
+  Changing.unusable("rewrite", stream, "another rewrite of the event was first at every try: begin again")
