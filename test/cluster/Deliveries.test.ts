@@ -23,6 +23,19 @@ const runner = AggregateEntity.layer(entity).pipe(
 const clockAt = (time: () => number): Clock.Clock =>
   Object.assign(Object.create(Clock.make()), { unsafeCurrentTimeMillis: time })
 
+/** An account with money, a repository of it, and a writer that counts its decisions. */
+const counting = Effect.gen(function*() {
+  const decisions = { count: 0 }
+  const counted = {
+    ...Account,
+    decide: (state, command) => Account.decide(state, (decisions.count++, command))
+  } satisfies typeof Account
+  const local = yield* Repository.make(Account)
+  yield* local.executeAll(id("a"), [open, deposit(5)])
+  const writer = yield* (yield* Repository.make(Handlers.boxed(counted))).hold(id("a"))
+  return { decisions, local, writer }
+})
+
 describe("a command whose client has given it up", () => {
   it.scopedLive("is not applied", () =>
     Effect.gen(function*() {
@@ -41,14 +54,7 @@ describe("a command whose client has given it up", () => {
 
   it.scopedLive("is not decided again after a lost race", () =>
     Effect.gen(function*() {
-      let decided = 0
-      const slow = {
-        ...Account,
-        decide: (state, command) => Account.decide(state, (decided++, command))
-      } satisfies typeof Account
-      const local = yield* Repository.make(Account)
-      yield* local.executeAll(id("a"), [open, deposit(5)])
-      const writer = yield* (yield* Repository.make(Handlers.boxed(slow))).hold(id("a"))
+      const { decisions, local, writer } = yield* counting
       yield* writer.load
       // the held state is old, and the withdrawal would be accepted by the new one too
       yield* local.execute(id("a"), deposit(5))
@@ -59,9 +65,9 @@ describe("a command whose client has given it up", () => {
             onSuccess: ({ version }) => `version ${version}`,
             onFailure: (error) => error instanceof Late.Late ? "late" : String(error)
           })
-        ).pipe(Effect.withClock(clockAt(() => decided * 10)))
+        ).pipe(Effect.withClock(clockAt(() => decisions.count * 10)))
       assert.strictEqual(yield* execute(5), "late")
-      assert.strictEqual(decided, 1)
+      assert.strictEqual(decisions.count, 1)
       assert.deepInclude(yield* local.load(id("a")), { version: 3 })
       assert.strictEqual(yield* execute(1_000), "version 4")
     }).pipe(Effect.provide(memoryStores)))
@@ -74,22 +80,16 @@ const stored = (value: string) =>
 describe("a persisted command", () => {
   it.scopedLive("is not decided again after a lost race if another runner has answered it", () =>
     Effect.gen(function*() {
-      let decided = 0
-      const slow = {
-        ...Account,
-        decide: (state, command) => Account.decide(state, (decided++, command))
-      } satisfies typeof Account
-      const local = yield* Repository.make(Account)
-      yield* local.executeAll(id("a"), [open, deposit(5)])
-      const writer = yield* (yield* Repository.make(Handlers.boxed(slow))).hold(id("a"))
+      const { decisions, local, writer } = yield* counting
       const execute = (answer: string | undefined) =>
         Effect.gen(function*() {
-          decided = 0
+          decisions.count = 0
           yield* writer.load
           // the held state is old, and the withdrawal would be accepted by the new one too
           yield* local.execute(id("a"), deposit(5))
           const answers: Answered.Answers = {
-            repliesForUnfiltered: () => Effect.sync(() => decided > 0 && answer !== undefined ? [stored(answer)] : [])
+            repliesForUnfiltered: () =>
+              Effect.sync(() => decisions.count > 0 && answer !== undefined ? [stored(answer)] : [])
           }
           const executed = Effect.match(writer.executeAll([withdraw(1)]), {
             onSuccess: ({ version }) => `version ${version}`,
@@ -97,7 +97,7 @@ describe("a persisted command", () => {
           })
           return yield* Answered.orElse(answers, "Account", Snowflake.Snowflake(1n), executed).pipe(
             // two seconds pass with each decision
-            Effect.withClock(clockAt(() => decided * 2_000))
+            Effect.withClock(clockAt(() => decisions.count * 2_000))
           )
         })
       assert.strictEqual(yield* execute("rejected"), "rejected")

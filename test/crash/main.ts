@@ -4,6 +4,7 @@ import * as fs from "node:fs"
 import { argumentsOf, table } from "../../examples/terminal.js"
 import { compile } from "../utils/compile.js"
 import { markdown, page } from "../utils/page.js"
+import { numbersOf } from "./numbers.js"
 import { type Result, runVariant, variants } from "./rounds.js"
 
 const usage = `npm run crash -- [options]
@@ -24,17 +25,7 @@ const values = argumentsOf({
   help: { type: "boolean", default: false }
 }, usage)
 
-const whole = (name: string, text: string): number => {
-  const value = Number(text)
-  if (Number.isSafeInteger(value) && value >= 0) return value
-  console.error(`--${name} is ${text}; it must be a whole number\n\n${usage}`)
-  process.exit(2)
-}
-
-if (values.help) {
-  console.log(usage)
-  process.exit(0)
-}
+const whole = numbersOf(values, usage)
 const seed = whole("seed", values.seed)
 const all = values.quick ? 40 : whole("kills", values.kills)
 const chosen = variants.filter(({ name }) => name.toLowerCase().includes(values.only.toLowerCase()))
