@@ -22,7 +22,7 @@ export const toJson = (event: Stored): Row => ({
 
 /** The event in one line. */
 export const toLine = (event: Stored): Row => ({
-  ...event.stream && { stream: streamText(event.stream) },
+  stream: streamText(event.stream),
   version: event.version,
   time: timeOf(event),
   type: event.type,
