@@ -33,7 +33,10 @@ const rooms: Readonly<Record<string, ReadonlyArray<string>>> = {
   repository: ["leaf", "schema", "personal", ...models],
   store: ["leaf", "schema", ...models],
   projection: ["leaf", "schema", "store", ...models],
-  cli: ["leaf", "schema", "store", "sql", "Projections", "Repository", "Sqlite", "SqlStores", ...models],
+  cli: [
+    ...["leaf", "schema", "store", "sql", "Personal", "Projection", "Projections", "Repository", "Sqlite"],
+    ...["SqlKeyStore", "SqlStores", "Subscription", ...models]
+  ],
   cluster: ["leaf", "schema", "store", "repository", "Repository", ...models],
   sql: ["leaf", "schema", "store", "projection", ...models],
   tenants: [],

@@ -4,25 +4,19 @@ import { NodeContext } from "@effect/platform-node"
 import { SqlClient } from "@effect/sql"
 import { assert, describe, it } from "@effect/vitest"
 import { Effect, Layer, Schedule } from "effect"
-import { EventStore, Projection, Projections, SqlStores } from "effect-eventsourcing"
+import { EventStore, Projection, Projections, SqlKeyStore } from "effect-eventsourcing"
 import * as path from "node:path"
 import { fileURLToPath } from "node:url"
 import { Account } from "../fixtures/Account.js"
-import { sharedDatabases } from "../utils/backends.js"
-import { everything } from "../utils/mode.js"
-import { accounts, module } from "./accounts.js"
+import { module } from "./accounts.js"
+import { databases } from "./databases.js"
 import { invoke, jsonOf } from "./invoke.js"
+
+const projections = fileURLToPath(new URL("./modules/balances.ts", import.meta.url))
 
 const fixtures = fileURLToPath(new URL("../fixtures/Account.ts", import.meta.url))
 
-for (const [name, database, client] of sharedDatabases.filter(([name]) => everything || name === "SQLite")) {
-  const written = Effect.tap(
-    database,
-    (target) => Effect.provide(accounts, Layer.provide(SqlStores.layer, client(target)))
-  )
-  const on = <A, E>(target: string, effect: Effect.Effect<A, E, Layer.Layer.Success<typeof SqlStores.layer>>) =>
-    Effect.provide(effect, Layer.provide(SqlStores.layer, client(target)))
-
+for (const { empty, name, on, written } of databases) {
   describe(`the command line on ${name}`, () => {
     it.scopedLive("lists streams and their events", () =>
       Effect.gen(function*() {
@@ -89,7 +83,7 @@ for (const [name, database, client] of sharedDatabases.filter(([name]) => everyt
           SqlClient.SqlClient,
           (sql) => sql`UPDATE eventsourcing_snapshots SET state = '{"open":true,"balance":9}'`
         )
-        yield* Effect.provide(change, client(url))
+        yield* on(url, change)
         const looked = yield* invoke("verify", "--module", module, "--url", url, "--json")
         assert.strictEqual(looked.code, 1)
         assert.deepInclude(jsonOf(looked)[0], { outcome: "refuted", stream: "Account/a-1" })
@@ -109,7 +103,7 @@ for (const [name, database, client] of sharedDatabases.filter(([name]) => everyt
         const file = path.join(folder, "events.ndjson")
         yield* fs.writeFileString(file, lines)
 
-        const other = yield* Effect.tap(database, (target) => on(target, Effect.void))
+        const other = yield* empty
         const shy = yield* invoke("import", file, "--url", other, "--json")
         assert.deepStrictEqual(jsonOf(shy), [{ lines: 7, imported: 0, skipped: 0 }])
         assert.include(shy.err, "--yes")
@@ -126,7 +120,7 @@ for (const [name, database, client] of sharedDatabases.filter(([name]) => everyt
 
         // a file that was cut off in the middle of a line stores nothing
         yield* fs.writeFileString(file, lines.slice(0, -20))
-        const third = yield* Effect.tap(database, (target) => on(target, Effect.void))
+        const third = yield* empty
         const cut = yield* invoke("import", file, "--url", third, "--yes")
         assert.strictEqual(cut.code, 1)
         assert.include(cut.err, "line 7")
@@ -221,17 +215,19 @@ for (const [name, database, client] of sharedDatabases.filter(([name]) => everyt
       Effect.gen(function*() {
         const url = yield* written
         const balances = Projection.make({ name: "balances", on: [Account], handle: () => Effect.void })
-        yield* on(url, Effect.provide(Effect.void, Projection.layer(balances)))
+        yield* on(url, Effect.provide(Effect.void, Layer.merge(Projection.layer(balances), SqlKeyStore.layer)))
         const fs = yield* FileSystem.FileSystem
         const file = yield* fs.makeTempFileScoped()
         yield* fs.writeFileString(file, (yield* invoke("export", "--url", url)).out)
         const page = yield* fs.readFileString(fileURLToPath(new URL("../../docs/cli.md", import.meta.url)))
         const lines = Array.from(page.matchAll(/^npx effect-eventsourcing (.*)$/gm), ([, line]) => line)
           .filter((line) => !line.startsWith("inspect"))
-        assert.isAbove(lines.length, 15)
+        assert.isAbove(lines.length, 20)
+        const other = yield* empty
         for (const line of lines) {
-          const args = line.replace("./dist/aggregates.js", module).replace("events.ndjson", file).split(" ")
-          const { code, err } = yield* invoke(...args, "--url", url)
+          const args = line.replace("./dist/aggregates.js", module).replace("./dist/projections.js", projections)
+            .replace("events.ndjson", file).split(" ")
+          const { code, err } = yield* invoke(...args, "--url", line.startsWith("import") ? other : url)
           // the test server runs without fsync
           assert.strictEqual(code, line === "doctor" && name === "PostgreSQL" ? 1 : 0, `${line}: ${err}`)
         }

@@ -3,6 +3,7 @@ import * as Args from "@effect/cli/Args"
 import * as Options from "@effect/cli/Options"
 import * as Config from "effect/Config"
 import * as Effect from "effect/Effect"
+import * as Option from "effect/Option"
 import type * as StreamId from "../../StreamId.js"
 import { streamProblem } from "../streamProblem.js"
 import { CliError } from "./errors.js"
@@ -48,9 +49,41 @@ export const types = Options.text("type").pipe(
   Options.repeated
 )
 
+/** Where the key store of personal data is. */
+export const keys = {
+  keys: Options.redacted("keys").pipe(
+    Options.withDescription("The database of the key store for personal data, if it is not the one at --url"),
+    Options.optional
+  ),
+  keysPrefix: Options.text("keys-prefix").pipe(
+    Options.withDescription("The beginning of the name of its table. Default: --prefix"),
+    Options.optional
+  )
+} as const
+
 export const module = Options.text("module").pipe(
   Options.withDescription("A JavaScript module of yours that exports the aggregates: ./dist/aggregates.js")
 )
+
+export const handlers = Options.text("module").pipe(
+  Options.withDescription(
+    "A JavaScript module of yours that exports the projection or subscription, and as layer the services of its handler"
+  )
+)
+
+/** Who changes a stream, and why. They are stored as metadata of the marker. */
+export const audit = {
+  by: Options.text("by").pipe(Options.withDescription("Who does it, for the metadata"), Options.optional),
+  reason: Options.text("reason").pipe(Options.withDescription("Why, for the metadata"), Options.optional)
+} as const
+
+export const metadataOf = ({ by, reason }: {
+  readonly by: Option.Option<string>
+  readonly reason: Option.Option<string>
+}): Readonly<Record<string, string>> => ({
+  ...Option.match(by, { onNone: () => ({}), onSome: (by) => ({ by }) }),
+  ...Option.match(reason, { onNone: () => ({}), onSome: (reason) => ({ reason }) })
+})
 
 /** A list that filters, or nothing if it is empty. */
 export const filter = (texts: ReadonlyArray<string>): ReadonlyArray<string> | undefined =>

@@ -31,7 +31,8 @@ const withoutOption = (option: Option.Option<unknown>): unknown => {
   return DateTime.isDateTime(value) ? DateTime.formatIso(value) : value
 }
 
-const cell = (value: unknown): string => {
+/** A value as people see it. */
+export const cell = (value: unknown): string => {
   if (value === undefined || value === null) return ""
   if (Option.isOption(value)) return Option.match(value, { onNone: () => "", onSome: cell })
   if (DateTime.isDateTime(value)) return DateTime.formatIso(value)

@@ -3,12 +3,17 @@ import * as CliConfig from "@effect/cli/CliConfig"
 import * as Command from "@effect/cli/Command"
 import * as ValidationError from "@effect/cli/ValidationError"
 import * as Effect from "effect/Effect"
+import * as Logger from "effect/Logger"
+import { deleting } from "./commands/delete.js"
 import { doctor } from "./commands/doctor.js"
+import { erase } from "./commands/erase.js"
 import { events } from "./commands/events.js"
 import { inspect } from "./commands/inspect.js"
 import { drop, parked, resume } from "./commands/parked.js"
 import { prune } from "./commands/prune.js"
 import { rebuild } from "./commands/rebuild.js"
+import { retry } from "./commands/retry.js"
+import { snapshots } from "./commands/snapshots.js"
 import { state } from "./commands/state.js"
 import { streams } from "./commands/streams.js"
 import { subscriptions } from "./commands/subscriptions.js"
@@ -29,13 +34,17 @@ const root = Command.make("effect-eventsourcing").pipe(
     state,
     tail,
     trace,
+    snapshots,
     verify,
     subscriptions,
     parked,
+    retry,
     resume,
     drop,
     rebuild,
     prune,
+    deleting,
+    erase,
     exporting,
     importing,
     doctor,
@@ -55,7 +64,9 @@ export const run = (argv: ReadonlyArray<string>, version: string) =>
         ? Effect.succeed(2)
         : Effect.as(Output.hint(`effect-eventsourcing: ${messageOf(error)}`), 1)
     ),
-    Effect.provide(CliConfig.layer({ showBuiltIns: false }))
+    Effect.provide(CliConfig.layer({ showBuiltIns: false })),
+    // the output is for programs
+    Effect.provide(Logger.replace(Logger.defaultLogger, Logger.withConsoleError(Logger.logfmtLogger)))
   )
 
 const messageOf = (error: { readonly _tag: string; readonly message: string }): string =>

@@ -6,11 +6,16 @@ import type * as ParseResult from "effect/ParseResult"
 import * as Repository from "../../Repository.js"
 import * as SnapshotPolicy from "../../SnapshotPolicy.js"
 import { CliError } from "./errors.js"
+import * as Keys from "./keys.js"
 import type { Unknown } from "./module.js"
 
 export const make = (aggregate: Unknown) =>
   Effect.map(
-    Repository.make(aggregate, { snapshots: SnapshotPolicy.manual, snapshotOnLoad: false }),
+    Effect.mapError(
+      Repository.make(aggregate, { snapshots: SnapshotPolicy.manual, snapshotOnLoad: false }),
+      // all else of its options is the command line's own
+      (error) => error.option.startsWith("EventStore of ") ? Keys.missing(aggregate.name) : error
+    ),
     (repository) => ({
       aggregate,
       load: (id: string, at?: number | DateTime.Utc) =>

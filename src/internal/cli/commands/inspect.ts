@@ -15,13 +15,14 @@ export const inspect = CliCommand.make(
   "inspect",
   {
     ...Options.shared,
+    ...Options.keys,
     module: Options.module.pipe(CliOptions.optional),
     port: CliOptions.integer("port").pipe(
       CliOptions.withDescription("The port on this machine. Default: any that is free"),
       CliOptions.withDefault(0)
     )
   },
-  Command.reading(({ json, module, port, prefix }) =>
+  Command.opening(({ json, module, port, prefix }) =>
     Effect.scoped(Effect.gen(function*() {
       const aggregates = Option.isSome(module) ? yield* Module.aggregates(module.value) : new Map()
       const url = yield* Server.serve(prefix, aggregates)

@@ -1,9 +1,7 @@
 import * as CliArgs from "@effect/cli/Args"
 import * as CliCommand from "@effect/cli/Command"
-import * as CliOptions from "@effect/cli/Options"
 import * as DateTime from "effect/DateTime"
 import * as Effect from "effect/Effect"
-import * as Option from "effect/Option"
 import * as Schema from "effect/Schema"
 import * as Position from "../../../Position.js"
 import * as Projections from "../../../Projections.js"
@@ -12,32 +10,14 @@ import * as Confirm from "../confirm.js"
 import { CliError } from "../errors.js"
 import * as Options from "../options.js"
 import * as Output from "../output.js"
-
-const key = {
-  name: CliArgs.text({ name: "NAME" }).pipe(CliArgs.withDescription("The name of a projection or a subscription")),
-  version: CliOptions.integer("of-version").pipe(
-    CliOptions.withDescription("The version of the projection. Default: the active one"),
-    CliOptions.optional
-  )
-} as const
-
-interface Key {
-  readonly name: string
-  readonly version: Option.Option<number>
-}
-
-const keyOf = ({ name, version }: Key) =>
-  Option.match(version, {
-    onNone: () => Effect.map(Projections.activeVersion(name), (version) => ({ name, version })),
-    onSome: (version) => Effect.succeed({ name, version })
-  })
+import * as Subscription from "../subscription.js"
 
 export const parked = CliCommand.make(
   "parked",
-  { ...Options.shared, ...key, limit: Options.limit(100) },
+  { ...Options.shared, ...Subscription.key, limit: Options.limit(100) },
   Command.reading((options) =>
     Effect.gen(function*() {
-      const found = yield* Projections.parked(yield* keyOf(options), { limit: options.limit })
+      const found = yield* Projections.parked(yield* Subscription.keyOf(options), { limit: options.limit })
       yield* Output.rows(
         options.json,
         found.map(({ time, ...event }) => ({ ...event, time: DateTime.formatIso(DateTime.unsafeMake(time)) })),
@@ -47,8 +27,7 @@ export const parked = CliCommand.make(
   )
 ).pipe(
   CliCommand.withDescription(
-    "Lists the events that a projection or a subscription parked, with the reasons. The program tries them again by " +
-      "Projections.retryParked."
+    "Lists the events that a projection or a subscription parked, with the reasons. See retry and drop."
   )
 )
 
@@ -56,7 +35,7 @@ export const drop = CliCommand.make(
   "drop",
   {
     ...Options.shared,
-    ...key,
+    ...Subscription.key,
     positions: CliArgs.text({ name: "POSITION" }).pipe(
       CliArgs.withDescription("As the command parked prints them"),
       CliArgs.atLeast(1)
@@ -69,7 +48,7 @@ export const drop = CliCommand.make(
         Effect.forEach(texts, (text) => Schema.decode(Position.Position)(text)),
         () => new CliError({ detail: "POSITION is a position as the command parked prints it" })
       )
-      const key = yield* keyOf(options)
+      const key = yield* Subscription.keyOf(options)
       const isSure = yield* Confirm.ask(`drop ${positions.length} parked events`, yes)
       const dropped = isSure && (yield* Projections.dropParked(key, positions))
       if (isSure && !dropped) {
@@ -84,10 +63,10 @@ export const drop = CliCommand.make(
 
 export const resume = CliCommand.make(
   "resume",
-  { ...Options.shared, ...key },
+  { ...Options.shared, ...Subscription.key },
   Command.writing((options) =>
     Effect.gen(function*() {
-      yield* Output.record(options.json, { resumed: yield* Projections.resume(yield* keyOf(options)) })
+      yield* Output.record(options.json, { resumed: yield* Projections.resume(yield* Subscription.keyOf(options)) })
     })
   )
 ).pipe(

@@ -14,6 +14,7 @@ export const state = CliCommand.make(
   "state",
   {
     ...Options.shared,
+    ...Options.keys,
     stream: Options.stream,
     at: CliOptions.text("at").pipe(
       CliOptions.withDescription("A version, or a time such as 2026-01-31T12:00:00Z"),
@@ -21,7 +22,7 @@ export const state = CliCommand.make(
     ),
     module: Options.module
   },
-  Command.reading(({ at, json, module, stream: text }) =>
+  Command.opening(({ at, json, module, stream: text }) =>
     Effect.scoped(Effect.gen(function*() {
       const stream = yield* Options.streamOf(text)
       const repository = yield* Repository.make(yield* Module.aggregate(module, stream.aggregate))

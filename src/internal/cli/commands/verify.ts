@@ -20,6 +20,7 @@ export const verify = CliCommand.make(
   "verify",
   {
     ...Options.shared,
+    ...Options.keys,
     stream: Options.stream.pipe(Args.optional),
     module: Options.module,
     sample: CliOptions.float("sample").pipe(
@@ -28,7 +29,7 @@ export const verify = CliCommand.make(
     ),
     remove: CliOptions.boolean("remove").pipe(CliOptions.withDescription("Removes snapshots that differ"))
   },
-  Command.writing(({ json, module, remove, sample, stream }) =>
+  Command.opening(({ json, module, remove, sample, stream }) =>
     Effect.scoped(Effect.gen(function*() {
       if (!(sample > 0 && sample <= 1)) return yield* new CliError({ detail: "--sample is above 0 and at most 1" })
       const all = Option.isSome(stream) ? yield* one(module, stream.value) : yield* every(module, sample)
@@ -48,8 +49,7 @@ export const verify = CliCommand.make(
           detail: `${counts.refuted} snapshots differ from a replay, and ${counts.failed} streams could not be verified`
         })
       }
-    }))
-  )
+    })), ({ remove }) => remove)
 ).pipe(
   CliCommand.withDescription(
     "Compares the state by snapshot with that of a full replay, for one stream, or for all streams of the " +
