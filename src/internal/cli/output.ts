@@ -14,8 +14,15 @@ const controls = /[\p{Cc}\p{Cf}\p{Co}\p{Cs}\u2028\u2029]/gu
 const escaped = (text: string): string =>
   text.replace(controls, (char) => `\\u{${(char.codePointAt(0) ?? 0).toString(16)}}`)
 
-/** A value as JSON. An option is its value or null, a time is its ISO text. */
-export const toJson = (value: unknown): string => JSON.stringify(value, jsonValue) ?? "null"
+/**
+ * A value as JSON. An option is its value or null, a time is its ISO text. A program that parses it reads the same text,
+ * and a terminal is not controlled by it.
+ */
+export const toJson = (value: unknown): string =>
+  (JSON.stringify(value, jsonValue) ?? "null").replace(
+    controls,
+    (char) => Array.from(char.split(""), (unit) => `\\u${unit.charCodeAt(0).toString(16).padStart(4, "0")}`).join("")
+  )
 
 function jsonValue(this: unknown, key: string, value: unknown): unknown {
   // `toJSON` of an option or a time has run before a replacer sees the value
@@ -71,10 +78,10 @@ export const line = (isJson: boolean, row: Row): Effect.Effect<void> =>
   Console.log(isJson ? toJson(row) : Object.values(row).map(cell).join("  "))
 
 /** Tells people something, beside the output. */
-export const hint = (text: string): Effect.Effect<void> => Console.error(text)
+export const hint = (text: string): Effect.Effect<void> => Console.error(text.split("\n").map(escaped).join("\n"))
 
 /** Shows people how far something is, on a line that is overwritten. */
 export const progress = (text: string): Effect.Effect<void> =>
   Effect.sync(() => {
-    if (process.stderr.isTTY === true) process.stderr.write(`\r${text}`)
+    if (process.stderr.isTTY === true) process.stderr.write(`\r${escaped(text)}`)
   })

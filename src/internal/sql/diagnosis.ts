@@ -3,6 +3,7 @@ import * as SqlClient from "@effect/sql/SqlClient"
 import type { SqlError } from "@effect/sql/SqlError"
 import * as Effect from "effect/Effect"
 import type { InvalidOption } from "../../InvalidOption.js"
+import * as Migrate from "./migrate.js"
 import * as Tables from "./names.js"
 import * as Row from "./row.js"
 
@@ -19,6 +20,16 @@ export const run = (options: {
     const sql = (yield* SqlClient.SqlClient).withoutTransforms()
     const names = yield* Tables.names(options)
     return yield* sql.onDialectOrElse({ pg: () => onPostgres(sql, names), orElse: () => onSqlite(sql) })
+  })
+
+/** By how many migrations the tables are newer than this program. */
+export const newerBy = (options: {
+  readonly prefix: string
+}): Effect.Effect<number, SqlError | InvalidOption, SqlClient.SqlClient> =>
+  Effect.gen(function*() {
+    const sql = (yield* SqlClient.SqlClient).withoutTransforms()
+    const { all, applied } = Migrate.dialectOf(sql, yield* Tables.names(options))
+    return Math.max(0, (yield* applied) - all.length)
   })
 
 /** The aggregates that have events, in the order of their names. Each costs one look into an index. */

@@ -16,9 +16,15 @@ export const doctor = CliCommand.make(
       const store = yield* EventStore
       const head = yield* store.head
       const subscriptions = yield* Projections.status()
+      const newer = yield* Diagnosis.newerBy({ prefix })
       const findings = [
         // the layers checked them before this command began
         { check: "tables", ok: true, detail: "they are those of this version, with their columns and unique indexes" },
+        ...newer === 0 ? [] : [{
+          check: "version",
+          ok: false,
+          detail: `the tables have ${newer} changes of a newer version: use the command line of the program's version`
+        }],
         { check: "head", ok: true, detail: head },
         ...yield* Diagnosis.run({ prefix }),
         ...subscriptions.map(({ name, partitions, progress, version }) => ({

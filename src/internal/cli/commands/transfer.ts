@@ -9,6 +9,7 @@ import * as Stream from "effect/Stream"
 import { EventStore, type ImportedEvent, type ImportProgress } from "../../../EventStore.js"
 import * as Position from "../../../Position.js"
 import * as StreamId from "../../../StreamId.js"
+import { isMarker } from "../../markers.js"
 import * as Command from "../command.js"
 import * as Confirm from "../confirm.js"
 import { CliError } from "../errors.js"
@@ -102,5 +103,12 @@ const eventOf = (line: string, number: number): Effect.Effect<ImportedEvent, Cli
       new CliError({
         detail: `line ${number} is not an event: it needs the keys stream, type and payload, as export writes them`
       }),
-    onSome: Effect.succeed
+    onSome: (event) =>
+      isMarker(event.type)
+        ? new CliError({
+          detail:
+            `line ${number} is ${event.type}, which marks a stream that was deleted or changed: an import cannot ` +
+            "store it. Leave out the lines of this stream, or restore a backup of the database instead"
+        })
+        : Effect.succeed(event)
   })
