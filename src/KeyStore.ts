@@ -98,7 +98,7 @@ export type SubjectKeys =
 export class KeyStoreError extends Schema.TaggedError<KeyStoreError>("effect-eventsourcing/KeyStoreError")(
   "KeyStoreError",
   {
-    operation: Schema.Literal("get", "getOrCreate", "destroy", "rotate"),
+    operation: Schema.Literal("get", "getOrCreate", "destroy", "rotate", "rewrap"),
     reason: Schema.Literal("InvalidInput", "Unavailable"),
     detail: Schema.String,
     cause: Schema.optional(Schema.Defect)

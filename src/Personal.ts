@@ -224,6 +224,7 @@ export const erase = (subject: string): Effect.Effect<boolean, KeyStore.KeyStore
 
 /**
  * Gives a subject a new key, with which its data is sealed from now on. What the older keys have sealed stays readable.
+ * `SqlKeyStore.rewrap` is for a new master key of a key service.
  * Returns false if the subject was erased.
  *
  * @example

@@ -21,8 +21,11 @@ export type Subjects = ReadonlyMap<string, KeyStore.SubjectKeys>
 export interface KeyCache {
   readonly get: (subjects: ReadonlySet<string>) => Effect.Effect<Subjects, KeyStore.KeyStoreError>
   readonly getOrCreate: (subjects: ReadonlySet<string>) => Effect.Effect<Subjects, KeyStore.KeyStoreError>
+  /** Reads keys from the store, also those that are in memory: another process may have added one. */
+  readonly refresh: (subjects: ReadonlySet<string>) => Effect.Effect<Subjects, KeyStore.KeyStoreError>
   /** Runs a change of a subject's keys. Keys that were read meanwhile are not kept. */
   readonly change: <A>(
+    operation: "destroy" | "rotate",
     subject: string,
     change: Effect.Effect<A, KeyStore.KeyStoreError>
   ) => Effect.Effect<A, KeyStore.KeyStoreError>
@@ -42,14 +45,14 @@ export const make = (store: KeyStore.KeyStore["Type"], options: Options): KeyCac
   const bounded = bounding(options)
 
   const read =
-    (operation: "get" | "getOrCreate") =>
+    (operation: "get" | "getOrCreate", known: ReadonlyMap<string, Entry> = entries) =>
     (subjects: ReadonlySet<string>): Effect.Effect<Subjects, KeyStore.KeyStoreError> =>
       Effect.clockWith((clock) => {
         const now = clock.unsafeCurrentTimeMillis()
         const found = new Map<string, KeyStore.SubjectKeys>()
         const missing: Array<string> = []
         for (const subject of subjects) {
-          const entry = entries.get(subject)
+          const entry = known.get(subject)
           if (entry !== undefined && now < entry.until) found.set(subject, entry.keys)
           else missing.push(subject)
         }
@@ -77,13 +80,14 @@ export const make = (store: KeyStore.KeyStore["Type"], options: Options): KeyCac
   return {
     get: read("get"),
     getOrCreate: read("getOrCreate"),
-    change: (subject, change) =>
+    refresh: read("get", new Map()),
+    change: (operation, subject, change) =>
       Effect.suspend(() => {
         const forget = Effect.sync(() => {
           changes++
           entries.delete(subject)
         })
-        return Effect.ensuring(Effect.zipRight(forget, change), forget)
+        return Effect.ensuring(Effect.zipRight(forget, bounded(operation, change)), forget)
       })
   }
 }

@@ -26,7 +26,7 @@ export const make = (store: KeyStore.KeyStore["Type"], cache: KeyCache, cipher: 
   ) => {
     const problem = keyProblem(subject, Marks.maxSubjectBytes)
     return problem === undefined
-      ? cache.change(subject, Effect.suspend(() => change(subject)))
+      ? cache.change(operation, subject, Effect.suspend(() => change(subject)))
       : new KeyStore.KeyStoreError({ operation, reason: "InvalidInput", detail: `the subject ${problem}` })
   }
   return {
@@ -48,7 +48,7 @@ export const make = (store: KeyStore.KeyStore["Type"], cache: KeyCache, cipher: 
         const subjects = subjectsOf(found, (form) => form._tag === "Sealed")
         if (subjects.size === 0) return Effect.succeed(texts.map(asItIs))
         return Effect.map(
-          cache.get(subjects),
+          Effect.flatMap(cache.get(subjects), (keys) => withNewer(cache, cipher, found, keys)),
           (keys) => texts.map((text, index) => openOne(cipher, text, found[index], keys))
         )
       })
@@ -78,6 +78,26 @@ const subjectsOf = (found: Found, isWanted: (form: Marks.Form) => boolean): Read
     }
   }
   return subjects
+}
+
+/**
+ * Reads the keys again of subjects whose data was sealed by a key that is not in memory: another process has rotated
+ * them since.
+ */
+const withNewer = (
+  cache: KeyCache,
+  cipher: Cipher,
+  found: Found,
+  keys: Subjects
+): Effect.Effect<Subjects, KeyStore.KeyStoreError> => {
+  const newer = subjectsOf(found, (form) => {
+    const own = form._tag === "Sealed" ? keys.get(form.subject) : undefined
+    return form._tag === "Sealed" && own?._tag === "Keys" &&
+      Option.exists(cipher.versionOf(form.sealed), (version) => version > own.current)
+  })
+  return newer.size === 0
+    ? Effect.succeed(keys)
+    : Effect.map(cache.refresh(newer), (fresh) => new Map([...keys, ...fresh]))
 }
 
 /** Says why texts cannot be sealed before their keys are known. */

@@ -15,6 +15,8 @@ export interface KeyRow {
 
 export interface KeyRows {
   readonly read: (subjects: ReadonlyArray<string>) => Effect.Effect<ReadonlyMap<string, KeyRow>, SqlError>
+  /** Reads the rows with keys after a subject, in the order of the subjects. */
+  readonly page: (after: string, limit: number) => Effect.Effect<ReadonlyArray<readonly [string, KeyRow]>, SqlError>
   /** Adds rows of subjects that have none. */
   readonly add: (rows: ReadonlyArray<readonly [subject: string, keys: string]>) => Effect.Effect<unknown, SqlError>
   /** Replaces the keys of a subject at a revision. Returns false if it has another one. */
@@ -23,6 +25,8 @@ export interface KeyRows {
     SqlError
   >
   readonly erase: (subject: string, time: number) => Effect.Effect<unknown, SqlError>
+  /** Removes what was replaced from the log of SQLite, if no reader needs it. */
+  readonly checkpoint: Effect.Effect<void>
   readonly inTransaction: Effect.Effect<boolean>
 }
 
@@ -30,6 +34,8 @@ export const make = ({ execute, inTransaction, repeat, run, sql }: StoreClient, 
   const table = quoted(name)
   const isPostgres = sql.onDialectOrElse({ pg: () => true, orElse: () => false })
   const write = isPostgres ? Statement.postgres : Statement.sqlite
+  const page = write(`SELECT subject, revision, keys FROM ${table} WHERE subject > :after AND keys IS NOT NULL
+ORDER BY subject LIMIT ${isPostgres ? ":limit::bigint" : ":limit"}`)
   const list = isPostgres ? "json_array_elements_text(:subjects::json)" : "value FROM json_each(:subjects)"
   const select = write(`SELECT subject, revision, keys FROM ${table} WHERE subject IN (SELECT ${list})`)
   const rows = isPostgres ? "json_array_elements(:rows::json) AS row (value)" : "json_each(:rows) AS row"
@@ -49,15 +55,18 @@ SET keys = NULL, revision = kept.revision + 1, erased_at = coalesce(kept.erased_
   )
   return {
     read: (subjects) =>
-      Effect.map(repeat(execute(select({ subjects: JSON.stringify(subjects) }))), (rows) =>
-        new Map(rows.map((row) => [
-          Row.text(row.subject),
-          { revision: Row.number(row.revision), keys: Row.textOrNull(row.keys) }
-        ]))),
+      Effect.map(repeat(execute(select({ subjects: JSON.stringify(subjects) }))), (rows) => new Map(rows.map(keyRow))),
+    page: (after, limit) => Effect.map(repeat(execute(page({ after, limit }))), (rows) => rows.map(keyRow)),
     add: (rows) => repeat(execute(insert({ rows: JSON.stringify(rows) }))),
     replace: (subject, { keys, revision }) =>
       Effect.map(run(execute(update({ subject, keys, revision }))), (rows) => rows.length > 0),
     erase: (subject, time) => Effect.zipLeft(repeat(execute(fence({ subject, time }))), checkpoint),
+    checkpoint,
     inTransaction
   }
 }
+
+const keyRow = (row: Row.Row): readonly [string, KeyRow] => [
+  Row.text(row.subject),
+  { revision: Row.number(row.revision), keys: Row.textOrNull(row.keys) }
+]

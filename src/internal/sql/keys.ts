@@ -5,6 +5,7 @@ import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
 import * as Either from "effect/Either"
 import * as Encoding from "effect/Encoding"
+import * as Option from "effect/Option"
 import * as Redacted from "effect/Redacted"
 import * as Schema from "effect/Schema"
 import * as KeyStore from "../../KeyStore.js"
@@ -31,7 +32,7 @@ type Operation = KeyStore.KeyStoreError["operation"]
 type Keys = Extract<KeyStore.SubjectKeys, { readonly _tag: "Keys" }>
 
 export const make = (rows: KeyRows, wrapping: Wrapping): KeyStore.KeyStore["Type"] => {
-  const codec = makeCodec(wrapping)
+  const codec = makeCodec({ wrap: wrapping.wrap, unwrap: remembering(wrapping) })
   const found = (operation: Operation, rows: ReadonlyMap<string, KeyRow>) =>
     Effect.map(
       Effect.forEach(rows, ([subject, row]) =>
@@ -105,7 +106,7 @@ const rotate = (
     return yield* new KeyStore.KeyStoreError({ operation: "rotate", reason: "Unavailable", detail })
   })
 
-interface Codec {
+export interface Codec {
   readonly encode: (operation: Operation, subject: string, keys: Keys) => Effect.Effect<string, KeyStore.KeyStoreError>
   readonly decode: (operation: Operation, subject: string, text: string) => Effect.Effect<Keys, KeyStore.KeyStoreError>
 }
@@ -118,18 +119,22 @@ const decode = (
 ): Effect.Effect<KeyStore.SubjectKeys, KeyStore.KeyStoreError> =>
   keys === null ? Effect.succeed({ _tag: "Destroyed" }) : codec.decode(operation, subject, keys)
 
+/** The texts of a subject's keys, as `wrap` returned them. */
+export const wrappedIn = (text: string): Option.Option<ReadonlyArray<string>> =>
+  Option.map(Option.getRight(Schema.decodeEither(Stored)(text)), (keys) => keys.map(([, wrapped]) => wrapped))
+
 /** The keys of a subject as they are stored: each number with its wrapped key. The highest number is the current one. */
 const Stored = Schema.parseJson(Schema.Array(Schema.Tuple(Schema.Int.pipe(Schema.positive()), Schema.String)))
 
-const makeCodec = (wrapping: Wrapping): Codec => {
-  const unwrap = remembering(wrapping)
+/** Makes the form of a subject's keys in the table. */
+export const makeCodec = ({ unwrap, wrap }: Wrapping): Codec => {
   const unavailable = (operation: Operation, detail: string) => (cause: unknown) =>
     new KeyStore.KeyStoreError({ operation, reason: "Unavailable", detail: `${detail}: ${reason(cause)}`, cause })
   return {
     encode: (operation, subject, { keys }) =>
       Effect.forEach(
         keys,
-        ([version, key]) => Effect.map(wrapping.wrap(key, subject), (wrapped) => [version, wrapped] as const)
+        ([version, key]) => Effect.map(wrap(key, subject), (wrapped) => [version, wrapped] as const)
       ).pipe(
         Effect.mapBoth({
           onFailure: unavailable(operation, "a key could not be wrapped"),
@@ -173,7 +178,7 @@ const mostKnown = 10_000
 
 const rememberedFor = 5 * 60_000
 
-const failure = (operation: Operation) => (error: SqlError): KeyStore.KeyStoreError =>
+export const failure = (operation: Operation) => (error: SqlError): KeyStore.KeyStoreError =>
   new KeyStore.KeyStoreError({
     operation,
     reason: "Unavailable",
