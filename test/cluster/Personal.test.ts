@@ -1,8 +1,8 @@
 // the tables of a cluster keep no personal data in clear
 import type { SqlClient } from "@effect/sql"
 import { assert, describe, it } from "@effect/vitest"
-import { Effect, Equal, Layer, Option } from "effect"
-import { InvalidOption, Personal, SnapshotPolicy } from "effect-eventsourcing"
+import { Cause, Effect, Equal, Exit, Layer, Option } from "effect"
+import { InvalidOption, Personal, Projection, SnapshotPolicy } from "effect-eventsourcing"
 import { AggregateEntity, SqlCluster } from "effect-eventsourcing/cluster"
 import { Customer } from "../fixtures/Customer.js"
 import { postgresTemporaryDatabase, sqliteFile, sqlStores } from "../utils/backends.js"
@@ -50,6 +50,48 @@ describe("entities of an aggregate with personal data", () => {
           Effect.provide(runner(entity).pipe(Layer.provideMerge(sql), Layer.provideMerge(client)))
         ))
     }
+  }
+
+  const Odd: typeof Customer = {
+    ...Customer,
+    decide: (state, command) => {
+      if (command._tag === "Register" && command.plan === "odd" && command.name._tag === "Present") {
+        throw new RangeError(`${command.name.value} cannot have this plan`)
+      }
+      return Customer.decide(state, command)
+    }
+  }
+  const oddEntity = AggregateEntity.make(Odd, { persisted: true })
+  const Names = Projection.make({
+    name: "names",
+    on: [Odd],
+    handle: ([{ event }]) =>
+      event._tag === "Registered" && event.name._tag === "Present"
+        ? Effect.fail(new Error(`cannot write ${event.name.value}`))
+        : Effect.void
+  })
+
+  for (const [name, client] of clients) {
+    it.scopedLive(`leave the messages of failures and defects out of the stored answers, ${name}`, () =>
+      Effect.gen(function*() {
+        const customers = yield* AggregateEntity.client(oddEntity, { timeout: "20 seconds" })
+        const failed = yield* Effect.flip(customers.execute("a", register))
+        assert(failed._tag === "InlineProjectionError")
+        const died = yield* Effect.exit(customers.execute("b", { ...register, plan: "odd" }))
+        assert.isTrue(Exit.isFailure(died) && Cause.isDie(died.cause))
+        const rows = yield* everyRow
+        assert.include(rows, "RangeError")
+        assert.include(rows, "InlineProjectionError")
+        assert.notInclude(rows, "Lovelace")
+      }).pipe(
+        Effect.provide(
+          Layer.unwrapEffect(Effect.map(freePort, (port) =>
+            AggregateEntity.layer(oddEntity).pipe(
+              Layer.provide(Projection.layer(Names, { inline: true })),
+              Layer.provideMerge(SqlCluster.layerRunner({ address: { host: "127.0.0.1", port }, shards: 10 }))
+            ))).pipe(Layer.provideMerge(sql), Layer.provideMerge(client))
+        )
+      ))
   }
 
   it.scopedLive("are refused with persisted commands and without Personal.layer", () =>

@@ -18,7 +18,7 @@ import { unsure } from "../repository/unsure.js"
 import * as Answered from "./answered.js"
 import * as Earlier from "./earlier.js"
 import * as Late from "./late.js"
-import type { Messages } from "./messages.js"
+import * as Messages from "./messages.js"
 import type { Execute, Load } from "./protocol.js"
 import * as Wire from "./wire.js"
 
@@ -65,7 +65,7 @@ interface Stored {
   /** The answers of persisted commands. Undefined if commands are not persisted. */
   readonly answers: Answered.Answers | undefined
   /** How messages are sealed, which are stored too. */
-  readonly messages: Messages | undefined
+  readonly messages: Messages.Messages | undefined
 }
 
 export const make = <Id, State, Event, Command, Rejection>(
@@ -129,7 +129,7 @@ export const make = <Id, State, Event, Command, Rejection>(
 
 /** Opens requests, and seals answers. */
 const sealing =
-  (name: string, { open, seal }: Messages, execute: (request: string) => Effect.Effect<string>) =>
+  (name: string, { open, seal }: Messages.Messages, execute: (request: string) => Effect.Effect<string>) =>
   (request: string): Effect.Effect<string> => {
     const failed = (error: EventStore.EventStoreError) =>
       Effect.succeed(Wire.encodeFailure(StreamId.make(name, ""), error))
@@ -137,10 +137,10 @@ const sealing =
       onFailure: failed,
       onSuccess: (opened) =>
         // a subject may have been erased meanwhile: a repeat of the command gives an answer without its data
-        Effect.flatMap(execute(opened), (answer) =>
+        Effect.flatMap(Effect.catchAllCause(execute(opened), Messages.withoutText), (answer) =>
           Late.is(answer)
             ? Effect.succeed(answer)
-            : Effect.catchAll(seal(answer), (error) => failed(unsure(error))))
+            : Effect.catchAll(seal(Messages.withoutCauses(answer)), (error) => failed(unsure(error))))
     })
   }
 

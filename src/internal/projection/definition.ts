@@ -6,6 +6,7 @@
 import * as Either from "effect/Either"
 import * as Option from "effect/Option"
 import type * as Schema from "effect/Schema"
+import * as AST from "effect/SchemaAST"
 import * as Event from "../../Event.js"
 import type * as EventStore from "../../EventStore.js"
 import { InvalidOption } from "../../InvalidOption.js"
@@ -13,6 +14,8 @@ import type * as Position from "../../Position.js"
 import { maxVersion } from "../constants.js"
 import * as Markers from "../markers.js"
 import type { Marker } from "../markers.js"
+import { membersOf, tagOf } from "../schema/eventCodec.js"
+import { holdsPersonal } from "../schema/secrets.js"
 import { tagsOf } from "../schema/tags.js"
 import type { EventDecodeError } from "../store/eventErrors.js"
 import { type Decodable, type DecodedEvent, decodeMarker, decoder } from "../store/recorded.js"
@@ -110,6 +113,8 @@ export interface Reading<out E> {
   readonly excludedTypes: ReadonlyArray<EventStore.ExcludedTypes>
   /** What the definition reads, as text that changes with it. */
   readonly text: string
+  /** Whether its events may have personal data. */
+  readonly personal: boolean
   /** Gives `None` for an event that is not for the definition. */
   readonly item: (recorded: Event.RecordedEvent | Event.UnreadableEvent) => Option.Option<Item<E>>
 }
@@ -162,6 +167,7 @@ export const reading = <const Sources extends ReadonlyArray<Source>>(
         }]
     ),
     text: Array.from(selections, textOf).sort().join("; "),
+    personal: Array.from(selections.values()).some(isPersonal),
     item: (recorded) => {
       const decoded = Markers.isMarker(recorded.type) ? decodeMarked(recorded) : decode(recorded)
       return decoded !== undefined && isWanted(decoded)
@@ -247,6 +253,11 @@ export const selectionsOf = (sources: ReadonlyArray<Source>): ReadonlyMap<string
   decoder(readers)
   return selections
 }
+
+const isPersonal = ({ aggregate, tags }: Selection): boolean =>
+  membersOf(aggregate.event.schema.ast).some((member) =>
+    (tags === undefined || tags.has(tagOf(AST.typeAST(member)) ?? "")) && holdsPersonal(member)
+  )
 
 const textOf = ([name, { markers, tags }]: readonly [string, Selection]): string => {
   const selected = [...(tags ?? []), ...markers].sort().map(quoted).join(", ")

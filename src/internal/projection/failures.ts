@@ -5,7 +5,9 @@
 import * as Cause from "effect/Cause"
 import * as Option from "effect/Option"
 import { sqlErrorText } from "../driverText.js"
+import { EventStoreError, VersionConflict } from "../store/eventErrors.js"
 import { storable } from "../text.js"
+import { HandlerTimeout } from "./handlerTimeout.js"
 import { maxReason } from "./limits.js"
 import { CheckpointStoreError, LeaseLost } from "./storeErrors.js"
 
@@ -17,8 +19,16 @@ export type Failed =
   /** The batch may have been committed. */
   | { readonly _tag: "Unknown"; readonly reason: string }
 
-export const classify = (cause: Cause.Cause<unknown>, isPassing: (error: unknown) => boolean): Failed => {
-  const reason = reasonOf(cause)
+/**
+ * Classifies a failure. A handler of events with `personal` data may put the data into the messages of its errors, and a
+ * reason is stored.
+ */
+export const classify = (
+  cause: Cause.Cause<unknown>,
+  isPassing: (error: unknown) => boolean,
+  personal = false
+): Failed => {
+  const reason = reasonOf(cause, personal)
   const isFailure = Option.isSome(Cause.failureOption(cause))
   // a program that does not expect the failures of its database makes defects of them
   const error = Cause.squash(cause)
@@ -103,13 +113,33 @@ const field = (value: object, name: string): unknown => {
   }
 }
 
-/** The reason of a failure as text that every store can keep. */
-export const reasonOf = (cause: Cause.Cause<unknown>): string =>
-  Cause.isInterruptedOnly(cause) ? "the handler interrupted itself" : describe(Cause.squash(cause))
+/** Errors of the library, and of statements, have messages without the values of events. */
+const isWithoutValues = (error: unknown): boolean =>
+  sqlErrorText(error) !== undefined ||
+  is(error, EventStoreError) || is(error, CheckpointStoreError) || is(error, HandlerTimeout) || is(error, LeaseLost) ||
+  is(error, VersionConflict)
 
-const describe = (error: unknown): string => {
+/** Names an error of a handler without its message. */
+const hidden = (error: unknown): string => {
+  const name = field(Object(error), "_tag") ?? (error instanceof Error ? error.name : typeof error)
+  return `${String(name)}, whose message is left out: the events have personal data`
+}
+
+/** The failure of a handler as the cause of an error, whose message is shown. */
+export const causeOf = (cause: Cause.Cause<unknown>, personal: boolean): unknown => {
+  if (Cause.isInterruptedOnly(cause)) return new Error(reasonOf(cause))
+  const error = Cause.squash(cause)
+  return personal && !isWithoutValues(error) ? new Error(hidden(error), { cause: error }) : error
+}
+
+/** The reason of a failure as text that every store can keep. */
+export const reasonOf = (cause: Cause.Cause<unknown>, personal = false): string =>
+  Cause.isInterruptedOnly(cause) ? "the handler interrupted itself" : describe(Cause.squash(cause), personal)
+
+const describe = (error: unknown, personal: boolean): string => {
   const shown = (() => {
     try {
+      if (personal && !isWithoutValues(error)) return hidden(error)
       if (!(error instanceof Error)) return String(field(Object(error), "_tag") ?? error)
       const name = field(error, "_tag") ?? error.name
       const text = sqlErrorText(error) ?? error.message

@@ -3,7 +3,7 @@ import * as Effect from "effect/Effect"
 import * as Schema from "effect/Schema"
 
 /** Signals that a handler took longer than its time limit. */
-class HandlerTimeout extends Schema.TaggedError<HandlerTimeout>("effect-eventsourcing/HandlerTimeout")(
+export class HandlerTimeout extends Schema.TaggedError<HandlerTimeout>("effect-eventsourcing/HandlerTimeout")(
   "HandlerTimeout",
   { limit: Schema.String }
 ) {

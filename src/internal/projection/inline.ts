@@ -122,10 +122,10 @@ const failed = <E>(
   cause: Cause.Cause<unknown>
 ): Effect.Effect<never, InlineProjectionError> =>
   Effect.flatMap(Clock.currentTimeMillis, (now) => {
-    const { key: { name, version } } = site
-    noteFailure(site, "Inline", Failures.reasonOf(cause), now)
-    const error = Cause.isInterruptedOnly(cause) ? new Error("the handler interrupted itself") : Cause.squash(cause)
-    return new InlineProjectionError({ projection: name, version, stream, cause: error }, true)
+    const { key: { name, version }, options } = site
+    noteFailure(site, "Inline", Failures.reasonOf(cause, options.personal), now)
+    const shown = Failures.causeOf(cause, options.personal)
+    return new InlineProjectionError({ projection: name, version, stream, cause: shown }, true)
   })
 
 const traced = <A, E>({ name, version }: Key, events: number, handled: Effect.Effect<A, E>): Effect.Effect<A, E> =>

@@ -100,7 +100,7 @@ const handleOne = <E, Err, R>(
   item: Item<E>
 ): Effect.Effect<{ readonly _tag: "Done" } | Poison | undefined, never, R> =>
   Effect.gen(function*() {
-    const { isPassing, retry, timeout } = site.options
+    const { isPassing, personal, retry, timeout } = site.options
     const { event } = item
     if (Either.isLeft(event)) return { _tag: "Poison", reason: event.left.message }
     const driver = yield* Schedule.driver(retry)
@@ -108,8 +108,8 @@ const handleOne = <E, Err, R>(
     while (true) {
       const exit = yield* Effect.exit(linked(within(Effect.suspend(() => handle(event.right)), timeout), item))
       if (Exit.isSuccess(exit)) return { _tag: "Done" }
-      const failure = Failures.classify(exit.cause, isPassing)
-      const reason = Failures.reasonOf(exit.cause)
+      const failure = Failures.classify(exit.cause, isPassing, personal)
+      const reason = Failures.reasonOf(exit.cause, personal)
       noteFailure(site, failure._tag === "Passing" ? "Passing" : "Poison", reason, yield* Clock.currentTimeMillis)
       if (failure._tag === "Passing") {
         passing += 1

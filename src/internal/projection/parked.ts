@@ -68,7 +68,7 @@ export const retry = <E, R>(
         const { event } = item.value
         if (Either.isLeft(event)) return { reason: event.left.message }
         const exit = yield* Effect.exit(handle(checkpoints, key, parked.position, event.right))
-        if (exit._tag === "Failure") return { reason: Failures.reasonOf(exit.cause) }
+        if (exit._tag === "Failure") return { reason: Failures.reasonOf(exit.cause, reading.personal) }
         return Option.isSome(exit.value) ? "handled" as const : undefined
       })
     }

@@ -244,7 +244,8 @@ const attempt = <E, R>(run: Run<E, R>, batch: Batch<E>): Effect.Effect<Failure |
     (start) =>
       Effect.matchCauseEffect(traced(run, batch), {
         onFailure: (cause): Effect.Effect<Failures.Failed> => {
-          const failure = blamed(batch, Failures.classify(cause, run.worker.options.isPassing))
+          const { isPassing, personal } = run.worker.options
+          const failure = blamed(batch, Failures.classify(cause, isPassing, personal))
           // a failure that passes is noted when the turn ends with it
           if (failure._tag !== "Poison") return Effect.succeed(failure)
           return Effect.map(Clock.currentTimeMillis, (now) => {

@@ -78,7 +78,10 @@ const poisons: ReadonlyArray<unknown> = ["stop", "park", "parkStream"]
 export const read = (
   subject: string,
   options: CommonOptions | undefined
-): Effect.Effect<{ readonly options: Options; readonly closeWithin: Duration.Duration }, InvalidOption> => {
+): Effect.Effect<
+  { readonly options: Omit<Options, "personal">; readonly closeWithin: Duration.Duration },
+  InvalidOption
+> => {
   const given = options ?? {}
   const { closeWithin, isPassing, lease, maxDelay, pageSize, partitions, poison = "stop", retry, timeout } = given
   const name = (option: string) => `${subject} ${option}`

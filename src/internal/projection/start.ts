@@ -1,6 +1,7 @@
 // Starts the work of a process for a projection or a subscription.
 import type * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
+import * as Option from "effect/Option"
 import type * as Scope from "effect/Scope"
 import { CheckpointStore } from "../../CheckpointStore.js"
 import * as EventStore from "../../EventStore.js"
@@ -42,8 +43,9 @@ export const start = <E, R>(
     const subject = `${kind} ${quote(name)}`
     const { closeWithin, options: common } = yield* ProjectionOptions.read(subject, given)
     // the reader of an inline projection has little to do: a batch for each append would cost more than the append
-    const options = inline === undefined ? common : { ...common, rest: restOfInline }
+    const options = { ...common, personal: reading.personal, ...(inline === undefined ? {} : { rest: restOfInline }) }
     const events = yield* EventStore.EventStore
+    if (reading.personal && Option.isNone(events.replay.sealing)) return yield* unopened(subject)
     const checkpoints = yield* CheckpointStore
     if (kind === "Projection") yield* inOneDatabase(subject, checkpoints)
     const from = yield* startable.from
@@ -65,6 +67,13 @@ export const start = <E, R>(
   })
 
 const restOfInline = 100
+
+const unopened = (subject: string): InvalidOption =>
+  new InvalidOption({
+    option: `the EventStore of ${subject}`,
+    value: "a store that does not open personal data",
+    expected: "one that is built with Personal.layer: the events have fields with Personal.schema"
+  })
 
 /** The writes of a projection and its checkpoint must be in one transaction. */
 const inOneDatabase = (subject: string, checkpoints: CheckpointStore["Type"]): Effect.Effect<void, InvalidOption> =>

@@ -24,6 +24,8 @@ export interface Options {
   readonly timeout: Duration.Duration
   readonly retry: Schedule.Schedule<unknown, unknown>
   readonly isPassing: (error: unknown) => boolean
+  /** Whether the events may have personal data. */
+  readonly personal: boolean
   readonly poison: Poison
   readonly maxDelay: Duration.Duration
   /** How long the reader rests at the end of the feed before it looks again, in milliseconds. */
