@@ -3,6 +3,7 @@ import { assert, describe, it } from "@effect/vitest"
 import { Arbitrary, Cause, Effect, Either, Equal, FastCheck, Hash, Layer, Option, Schema, Stream } from "effect"
 import {
   Aggregate,
+  Event,
   EventStore,
   ExpectedVersion,
   InvalidOption,
@@ -221,6 +222,32 @@ describe("sealing", () => {
       yield* events.append(stream("a"), [event("1", text)], { expectedVersion: ExpectedVersion.any })
       assert.deepStrictEqual((yield* events.readEvents(stream("a"), { limit: 1 }))[0].payload, text)
     }))
+
+  each("does not reach metadata, which refuses the marker", () =>
+    Effect.gen(function*() {
+      const events = yield* EventStore.EventStore
+      const clear = { deep: [{ user: { $personal: "a", value: secret } }] }
+      for (const metadata of [clear, { $personal: "a", erased: true }, { user: Personal.make("a", secret) }]) {
+        const proposed = { ...event("1", {}), metadata }
+        const error = yield* Effect.flip(
+          events.append(stream("a"), [proposed], { expectedVersion: ExpectedVersion.any })
+        )
+        assert(error._tag === "EventStoreError" && error.reason === "InvalidInput" && !error.mayHaveAppended)
+        assert.include(error.message, "metadata")
+        assert.notInclude(util.inspect(error, { depth: 20 }), "Lovelace")
+        const imported = events.import(Stream.make({ stream: stream("a"), type: "Registered", payload: {}, metadata }))
+        assert.include((yield* Effect.flip(Stream.runDrain(imported))).message, "metadata")
+      }
+      const customers = yield* Repository.make(Customer)
+      const refused = yield* Effect.flip(
+        Effect.provideService(customers.execute("a", { _tag: "Visit" }), Event.CurrentMetadata, clear)
+      )
+      assert.strictEqual(refused._tag, "EventStoreError")
+      // a text that shows the marker is not marked
+      const metadata = { note: "\"$personal\":", list: ["$personal"] }
+      yield* events.append(stream("a"), [{ ...event("1", {}), metadata }], { expectedVersion: ExpectedVersion.any })
+      assert.deepStrictEqual((yield* events.readEvents(stream("a"), { limit: 1 }))[0].metadata, metadata)
+    }).pipe(Effect.scoped))
 
   it.effect("is needed by a store that is given personal data, and by a repository of it", () =>
     Effect.gen(function*() {

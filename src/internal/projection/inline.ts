@@ -4,7 +4,7 @@
 // stream were. Otherwise it leaves them to the feed. The feed shows an event only when its transaction has ended, so that the
 // reader sees the note if there is one. Why: docs/decisions/0128-inline-projections.md.
 import * as Arr from "effect/Array"
-import * as Cause from "effect/Cause"
+import type * as Cause from "effect/Cause"
 import * as Clock from "effect/Clock"
 import type * as Context from "effect/Context"
 import * as Duration from "effect/Duration"

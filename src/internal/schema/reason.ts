@@ -52,8 +52,10 @@ const collect = (issue: ParseResult.ParseIssue, path: ReadonlyArray<PropertyKey>
       return object("is missing")
     case "Unexpected":
       return object("is a key that the schema does not have")
-    case "Type":
-      return issue.message?.startsWith(threw) === true ? object(threw) : expected(issue.ast)
+    case "Type": {
+      const told = toldBy(issue)
+      return told === undefined ? expected(issue.ast) : object(told)
+    }
     case "Forbidden":
       return object("needs an effect or a service: schemas of aggregates are synchronous")
     case "Refinement":
@@ -78,7 +80,7 @@ const inPlace = (issue: ParseResult.ParseIssue): boolean => {
     case "Pointer":
       return true
     case "Type":
-      return issue.message?.startsWith(threw) === true
+      return toldBy(issue) !== undefined
     case "Refinement":
     case "Transformation":
       return inPlace(issue.issue)
@@ -93,3 +95,12 @@ const mostExpected = 120
 
 /** The beginning of an issue's message if the schema threw. */
 export const threw = "the schema threw"
+
+/** The message of an issue with personal data that was not opened. */
+export const unopened =
+  "is sealed personal data that no key opens: the layers of the stores need Personal.layer, with " +
+  "the key store that has its keys"
+
+/** What an issue says instead of the schema that its value does not match. */
+const toldBy = ({ message }: ParseResult.Type): string | undefined =>
+  message === unopened ? unopened : message?.startsWith(threw) === true ? threw : undefined

@@ -1,7 +1,8 @@
 import * as Option from "effect/Option"
 import * as ParseResult from "effect/ParseResult"
+import * as Predicate from "effect/Predicate"
 import * as AST from "effect/SchemaAST"
-import { threw } from "./reason.js"
+import { threw, unopened } from "./reason.js"
 import * as Visits from "./visits.js"
 
 /** The name under which the schema of personal data is declared. */
@@ -72,6 +73,7 @@ const hide = (issue: ParseResult.ParseIssue, within: boolean): ParseResult.Parse
       return new ParseResult.Refinement(issue.ast, hidden, issue.kind, hide(issue.issue, opens(issue.ast, within)))
     }
     case "Transformation": {
+      if (isUnopened(issue)) return new ParseResult.Type(issue.ast, hidden, unopened)
       if (!within && !holdsSecret(issue.ast)) return issue
       return new ParseResult.Transformation(issue.ast, hidden, issue.kind, hide(issue.issue, opens(issue.ast, within)))
     }
@@ -83,6 +85,11 @@ const hide = (issue: ParseResult.ParseIssue, within: boolean): ParseResult.Parse
     }
   }
 }
+
+/** Whether personal data is still as a store sealed it. */
+const isUnopened = ({ actual, ast }: ParseResult.Transformation): boolean =>
+  ast.to._tag === "Declaration" && isPersonal(ast.to) && Predicate.hasProperty(actual, "sealed") &&
+  Predicate.isString(actual.sealed)
 
 /** Whether the inside of a value with a secret is hidden, too. The fields of a struct are judged one by one. */
 const opens = (ast: AST.AST, within: boolean): boolean => within || !isStruct(ast)

@@ -12,6 +12,7 @@ import { expectedOf } from "../expectedVersion.js"
 import * as Markers from "../markers.js"
 import { isRecord, unknownKey } from "../options.js"
 import * as Json from "../schema/json.js"
+import { marker } from "../schema/personal.js"
 import { streamProblem } from "../streamProblem.js"
 import { keyProblem, quote, unreadable } from "../text.js"
 import { DuplicateEventId, EventStoreError } from "./eventErrors.js"
@@ -116,11 +117,19 @@ export const encodeEvent = (event: Event.ProposedEvent): Either.Either<Event.Enc
   const metadata = Json.stringify(event.metadata ?? {})
   if (Either.isLeft(metadata)) return Either.left(`its metadata at ${metadata.left.path} ${metadata.left.reason}`)
   if (!metadata.right.startsWith("{")) return Either.left("its metadata is not an object")
+  if (metadata.right.includes(markedKey)) return Either.left(unsealed)
   const time = EventTime.encode(event.time)
   return typeof time === "string"
     ? Either.left(`its time ${time}`)
     : Either.right({ id, type, payload: payload.right, metadata: metadata.right, time })
 }
+
+// in JSON without spaces only a key looks like this: the quotes of a text are escaped
+const markedKey = `${JSON.stringify(marker)}:`
+
+const unsealed =
+  `its metadata has the key ${JSON.stringify(marker)}: metadata is not sealed, so keep personal data in ` +
+  "the event itself"
 
 const defaultPageSize = 1_000
 
