@@ -2,7 +2,7 @@
 import { NodeHttpServer } from "@effect/platform-node"
 import { SqlClient } from "@effect/sql"
 import { assert, describe, it } from "@effect/vitest"
-import { Effect, Layer } from "effect"
+import { Effect, Layer, Schedule } from "effect"
 import { EventStore, ExpectedVersion, Projection, SqlStores, StreamId } from "effect-eventsourcing"
 import * as childProcess from "node:child_process"
 import * as fs from "node:fs"
@@ -13,6 +13,7 @@ import * as Server from "../../src/internal/cli/inspector/server.js"
 import * as Module from "../../src/internal/cli/module.js"
 import { Account } from "../fixtures/Account.js"
 import { sharedDatabases } from "../utils/backends.js"
+import { everything } from "../utils/mode.js"
 import { accounts, module } from "./accounts.js"
 
 const chromium = "/usr/bin/chromium"
@@ -84,13 +85,31 @@ for (const [name, database, client] of sharedDatabases) {
         const { text: tail } = yield* open("/stream?aggregate=Account&id=a-1&from=3")
         assert.notInclude(tail, "Opened")
         assert.match(tail, /<del>5<\/del> <ins>7<\/ins>/)
-        assert.include((yield* open("/subscriptions")).text, "balances")
+        const listed = (yield* open("/snapshots")).text
+        assert.match(listed, /Account\/a-1<\/a><\/td><td>2<\/td><td>1<\/td>/)
+        assert.include(listed, "version 2, equal to a full replay")
+        assert.include((yield* open("/snapshots?aggregate=Account&id=a-1")).text, "There are none.")
+        assert.include((yield* open("/stream?aggregate=Account&id=a-2")).text, "has no snapshot")
+        const lag = yield* Effect.repeat(open("/subscriptions"), { until: ({ text }) => text.includes("<polyline") })
+        assert.include(lag.text, "<b>balances</b>")
+        assert.include(lag.text, "aria-label=\"at most 7 events behind\"")
+        if (everything) {
+          const store = yield* EventStore.EventStore
+          yield* store.append(StreamId.make("Account", "later"), [{ id: "l", type: "Opened", payload: {} }], {
+            expectedVersion: ExpectedVersion.noStream
+          })
+          // the next look is within two seconds
+          yield* Effect.repeat(open("/subscriptions"), {
+            until: ({ text }) => text.includes("at most 8 events behind"),
+            schedule: Schedule.spaced("100 millis")
+          })
+        }
 
         const sql = yield* SqlClient.SqlClient
         yield* sql`UPDATE eventsourcing_snapshots SET state = '{"open":true,"balance":9}'`
         assert.include(
           (yield* open("/stream?aggregate=Account&id=a-1")).text,
-          "differs from a full replay at $.balance"
+          "version 2 differs from a full replay at $.balance"
         )
         yield* sql`UPDATE eventsourcing_events SET payload = '{"_tag":"Deposited","amount":"x"}'
           WHERE stream_id = 'a-1' AND version = 2`

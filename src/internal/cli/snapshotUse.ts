@@ -40,7 +40,7 @@ const useOf = (found: Verification): Use => {
     case "Verified":
       return { use: "proved", detail: "" }
     case "Refuted":
-      return { use: "refuted", detail: `differs at ${found.differences.map(({ path }) => path).join(", ")}` }
+      return { use: "refuted", detail: `at ${found.differences.map(({ path }) => path).join(", ")}` }
     case "NoSnapshot": {
       const { snapshotOutcome: outcome } = found
       return { use: "refused", detail: "message" in outcome ? `${outcome._tag}: ${outcome.message}` : outcome._tag }

@@ -59,7 +59,7 @@ export const page = (title: string, body: Html, refresh?: number): string =>
 <meta name="viewport" content="width=device-width, initial-scale=1">
 ${refresh === undefined ? none : html`<meta http-equiv="refresh" content="${refresh}">`}
 <style>${new Html(style)}</style></head>
-<body><nav><a href="/">Streams</a><a href="/subscriptions">Subscriptions</a></nav>
+<body><nav><a href="/">Streams</a><a href="/snapshots">Snapshots</a><a href="/subscriptions">Subscriptions</a></nav>
 <main><h1>${title}</h1>
 ${body}
 </main></body></html>`.text

@@ -1,16 +1,17 @@
 // The pages of the inspector.
 import * as DateTime from "effect/DateTime"
 import * as Effect from "effect/Effect"
-import * as Either from "effect/Either"
 import * as Option from "effect/Option"
 import { EventStore } from "../../../EventStore.js"
 import * as Projections from "../../../Projections.js"
 import type * as StreamId from "../../../StreamId.js"
 import * as Diagnosis from "../../sql/diagnosis.js"
+import * as Inspection from "../../sql/inspection.js"
 import { streamText } from "../options.js"
 import type { Looking } from "../repository.js"
 import { type Html, html, link, none, page, table } from "./html.js"
 import * as Lag from "./lag.js"
+import * as Snapshots from "./snapshots.js"
 import * as Timeline from "./timeline.js"
 
 const limit = 100
@@ -40,7 +41,12 @@ export const streams = (prefix: string, aggregate: string | undefined, after: st
   })
 
 /** A stream with the state after each event, and what the event changed. */
-export const stream = (id: StreamId.StreamId, looking: Looking | undefined, fromVersion: number) =>
+export const stream = (
+  prefix: string,
+  id: StreamId.StreamId,
+  looking: Looking | undefined,
+  fromVersion: number
+) =>
   Effect.gen(function*() {
     const steps = yield* Timeline.steps(id, looking, { fromVersion, limit })
     const earlier = fromVersion > 1
@@ -52,10 +58,16 @@ export const stream = (id: StreamId.StreamId, looking: Looking | undefined, from
     const head = ["version", "event", ...looking === undefined ? [] : ["what it changed", "state after it"]]
     const hint = looking === undefined
       ? html`<p class="quiet">For states, start the inspector with a --module that exports ${id.aggregate}.</p>`
-      : html`<p>Snapshot: ${yield* snapshot(looking, id)}</p>`
+      : none
+    const stored = yield* Inspection.snapshots({ prefix, aggregate: id.aggregate, id: id.id, limit: 1 })
+    const snapshots = stored.length === 0
+      ? html`<p class="quiet">The stream has no snapshot.</p>`
+      : Snapshots.table(yield* Snapshots.rows(stored, looking))
     return page(
       streamText(id),
-      html`${hint}${table(head, steps.map((step) => row(step, looking !== undefined)))}<p>${earlier}${later}</p>`
+      html`${hint}<h2>Snapshots</h2>${snapshots}<h2>Events</h2>${
+        table(head, steps.map((step) => row(step, looking !== undefined)))
+      }<p>${earlier}${later}</p>`
     )
   })
 
@@ -72,23 +84,6 @@ const row = ({ changes, event, problem, state }: Timeline.Step, isFolded: boolea
   ]
 ]
 
-/** The proof of the snapshot: the state by it, compared with a full replay. */
-const snapshot = (looking: Looking, { id }: StreamId.StreamId) =>
-  Effect.map(Effect.either(looking.verify(id, false)), (verified) => {
-    if (Either.isLeft(verified)) return html`<span class="bad">${verified.left.message}</span>`
-    const found = verified.right
-    switch (found._tag) {
-      case "Verified":
-        return html`<span class="good">version ${found.snapshotVersion}, equal to a full replay</span>`
-      case "Refuted":
-        return html`<span class="bad">version ${found.snapshotVersion} differs from a full replay at ${
-          found.differences.map(({ path }) => path).join(", ")
-        }</span>`
-      case "NoSnapshot":
-        return html`<span class="quiet">none is used</span>`
-    }
-  })
-
 const json = (value: unknown): string => JSON.stringify(value, null, 1) ?? ""
 
 /** Projections and subscriptions, with their lag in the last minutes. */
@@ -99,6 +94,7 @@ export const subscriptions = (history: Lag.History) =>
         status.active ? "active" : "not active"
       }</span>`,
       status.progress.remaining,
+      Math.round(Math.max(0, ...status.partitions.map(({ lag }) => lag.millis)) / 1_000),
       chart(history.get(Lag.keyOf(status)) ?? []),
       status.parked,
       status.partitions.map(({ index, of, owner, stopped }) =>
@@ -114,7 +110,7 @@ export const subscriptions = (history: Lag.History) =>
       "Subscriptions",
       rows.length === 0
         ? html`<p>There are none.</p>`
-        : table(["name", "events behind", "in the last minutes", "parked", "partitions"], rows),
+        : table(["name", "events behind", "seconds behind", "in the last minutes", "parked", "partitions"], rows),
       5
     )
   })

@@ -16,6 +16,7 @@ import * as Repository from "../repository.js"
 import { html, page } from "./html.js"
 import * as Lag from "./lag.js"
 import * as Pages from "./pages.js"
+import * as Snapshots from "./snapshots.js"
 
 const cookie = "effect-eventsourcing"
 
@@ -52,8 +53,15 @@ const router = (prefix: string, looking: ReadonlyMap<string, Repository.Looking>
         const stream = { aggregate: query("aggregate") ?? "", id: query("id") ?? "" }
         const from = Number(query("from") ?? "1")
         return streamProblem(stream) === undefined && Number.isSafeInteger(from) && from > 0
-          ? Pages.stream(stream, looking.get(stream.aggregate), from)
+          ? Pages.stream(prefix, stream, looking.get(stream.aggregate), from)
           : Effect.succeed(page("No such stream", html`<p>The address names no stream.</p>`))
+      })
+    ),
+    HttpRouter.get(
+      "/snapshots",
+      answer((query) => {
+        const after = { aggregate: query("aggregate") ?? "", id: query("id") ?? "" }
+        return Snapshots.page(prefix, streamProblem(after) === undefined ? after : undefined, looking)
       })
     ),
     HttpRouter.get("/subscriptions", answer(() => Pages.subscriptions(history)))
