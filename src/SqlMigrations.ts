@@ -21,6 +21,7 @@ import * as PostgresTables from "./internal/sql/postgres/tables.js"
 import { whileBusy } from "./internal/sql/retry.js"
 import * as Sqlite from "./internal/sql/sqlite/migrations.js"
 import * as SqliteTables from "./internal/sql/sqlite/tables.js"
+import * as TenantIndex from "./internal/sql/tenantIndex.js"
 import type { InvalidOption } from "./InvalidOption.js"
 import * as Position from "./Position.js"
 
@@ -65,6 +66,26 @@ export const run: (options?: Options) => Effect.Effect<void, InvalidOption | Mig
 export const drop: (options: {
   readonly prefix: string
 }) => Effect.Effect<void, InvalidOption | MigrationError, SqlClient.SqlClient> = Drop.drop
+
+/**
+ * Creates the index of the events by the `tenant` in their metadata, for tenants that share tables: the filter `tenant` of
+ * `EventStore.readPage` and `readAll` searches by it, and so does `Tenants.removeStreams`. The tables must exist. It can
+ * run again, and in several processes at once. Appends to the table wait until the index is built.
+ *
+ * @example
+ * ```ts
+ * import { SqlMigrations } from "effect-eventsourcing"
+ * import { Effect } from "effect"
+ *
+ * const prepared = Effect.zipRight(SqlMigrations.run(), SqlMigrations.indexTenants())
+ * ```
+ *
+ * @since 0.1.0
+ * @category running
+ */
+export const indexTenants: (options?: {
+  readonly prefix?: string | undefined
+}) => Effect.Effect<void, InvalidOption | MigrationError, SqlClient.SqlClient> = TenantIndex.indexTenants
 
 /**
  * Makes the positions of new events come after those that readers hold, in a restored database.

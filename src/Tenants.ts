@@ -1,18 +1,29 @@
 /**
- * Keeps the stores of tenants apart: each tenant has tables, a schema or a database of its own.
+ * Keeps the stores of tenants apart: each tenant has tables, a schema or a database of its own. Tenants that share tables
+ * are told apart by the metadata of events.
  *
  * @since 0.1.0
  */
 import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
+import { dual } from "effect/Function"
 import * as Layer from "effect/Layer"
 import * as LayerMap from "effect/LayerMap"
 import * as Schema from "effect/Schema"
 import type * as Scope from "effect/Scope"
-import { recordProblem, requiredCount } from "./internal/options.js"
+import * as Stream from "effect/Stream"
+import * as Event from "./Event.js"
+import type * as EventStore from "./EventStore.js"
+import { isRecord, recordProblem, requiredCount, unless } from "./internal/options.js"
 import { sha256 } from "./internal/schema/sha256.js"
+import * as Tenant from "./internal/store/tenant.js"
+import type { RemovedStream, RemoveError } from "./internal/tenants/removing.js"
+import * as Removing from "./internal/tenants/removing.js"
 import * as Slots from "./internal/tenants/slots.js"
-import type { InvalidOption } from "./InvalidOption.js"
+import { InvalidOption } from "./InvalidOption.js"
+import type * as Streams from "./Streams.js"
+
+export type { RemovedStream, RemoveError }
 
 /**
  * Gives the prefix of a tenant's tables. Two tenants never have the same one, and it never begins as that of another
@@ -146,3 +157,82 @@ export const make = <Tenant, Services, E, R>(
         ))
     }
   })
+
+/**
+ * Sets the tenant of all events that an effect appends, for tenants that share tables: it adds `tenant` to
+ * `Event.CurrentMetadata`. The filter `tenant` of `EventStore.readPage` and `readAll` finds them.
+ *
+ * It says whose the events are, and protects nothing: a command of one tenant that is given the id of another tenant's
+ * aggregate loads it. Make the tenant a part of the id, too.
+ *
+ * Fails with `InvalidOption` if the tenant is empty, longer than 255 bytes, or has control characters or lone surrogates.
+ *
+ * @example
+ * ```ts
+ * import { Tenants } from "effect-eventsourcing"
+ * import { Effect } from "effect"
+ *
+ * const handled = <A, E, R>(tenant: string, request: Effect.Effect<A, E, R>) =>
+ *   Effect.catchTag(Tenants.inTenant(request, tenant), "InvalidOption", () => Effect.log("there is no such tenant"))
+ * ```
+ *
+ * @since 0.1.0
+ * @category shared tables
+ */
+export const inTenant: {
+  (tenant: string): <A, E, R>(effect: Effect.Effect<A, E, R>) => Effect.Effect<A, E | InvalidOption, R>
+  <A, E, R>(effect: Effect.Effect<A, E, R>, tenant: string): Effect.Effect<A, E | InvalidOption, R>
+} = dual(2, <A, E, R>(effect: Effect.Effect<A, E, R>, tenant: string): Effect.Effect<A, E | InvalidOption, R> => {
+  const problem = nameProblem(tenant)
+  if (problem !== undefined) return problem
+  return Effect.flatMap(
+    Event.CurrentMetadata,
+    (metadata) => Effect.provideService(effect, Event.CurrentMetadata, { ...metadata, tenant })
+  )
+})
+
+/**
+ * Removes the streams of a tenant that shares tables, by `Streams.delete`, one after the other. Each stream that has events
+ * of the tenant gives an element. A stream that has events of another tenant too is left as it is, and is `Shared`.
+ *
+ * Consumers of the feed get the marker of each stream, which has the tenant in its metadata. The removal can end at any
+ * time and run again: it finds those that are left. The commands of the tenant must have ended before, because a command
+ * may begin a new stream behind it. Create the index with `SqlMigrations.indexTenants` first.
+ *
+ * Fails with `InvalidOption` if the tenant cannot be one, or with the errors of the stores.
+ *
+ * @example
+ * ```ts
+ * import { Tenants } from "effect-eventsourcing"
+ * import { Effect, Stream } from "effect"
+ *
+ * const leave = (tenant: string) =>
+ *   Tenants.removeStreams(tenant, { metadata: { reason: "the contract has ended" } }).pipe(
+ *     Stream.filter(({ outcome }) => outcome === "Shared"),
+ *     Stream.runForEach(({ stream }) => Effect.logWarning("a stream has events of other tenants too", stream))
+ *   )
+ * ```
+ *
+ * @since 0.1.0
+ * @category shared tables
+ */
+export const removeStreams = (tenant: string, options?: {
+  /** Metadata of the markers, such as who removes the tenant and why. */
+  readonly metadata?: Event.Metadata | undefined
+}): Stream.Stream<RemovedStream, InvalidOption | RemoveError, EventStore.EventStore | Streams.Streams> => {
+  const metadata = options?.metadata
+  const problem = nameProblem(tenant) ??
+    recordProblem("options of Tenants.removeStreams", options, ["metadata"]) ??
+    unless(metadata === undefined || isRecord(metadata), "metadata", metadata, "an object")
+  return problem === undefined ? Removing.removeStreams(tenant, metadata ?? {}) : Stream.fail(problem)
+}
+
+// the name itself is not shown: it comes from outside
+const nameProblem = (tenant: unknown): InvalidOption | undefined => {
+  const problem = Tenant.problem(tenant)
+  return problem === undefined ? undefined : new InvalidOption({
+    option: "tenant",
+    value: `a value that ${problem}`,
+    expected: "a text of 1 to 255 bytes without control characters and lone surrogates"
+  })
+}

@@ -39,7 +39,7 @@ const rooms: Readonly<Record<string, ReadonlyArray<string>>> = {
   ],
   cluster: ["leaf", "schema", "store", "repository", "Repository", ...models],
   sql: ["leaf", "schema", "store", "projection", ...models],
-  tenants: [],
+  tenants: ["leaf", "store", "Streams", ...models],
   laws: ["leaf", "schema", "personal", "repository", ...models],
   testing: ["leaf", ...models]
 }

@@ -114,7 +114,7 @@ interface Share {
 }
 
 export interface PageOptions extends EventStore.EncodedPageOptions, Share {
-  /** The number of searches by aggregate, one for each. 0 if the feed is looked through as it is. */
+  /** The number of searches by aggregate, one for each. 0 if the feed is looked through as it is, or by tenant. */
   readonly branches: number
   /** How many events each search looks at, at most. */
   readonly looked: number

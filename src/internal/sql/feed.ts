@@ -87,8 +87,8 @@ const mostBranches = 16
 
 /** Decides how a page looks for its events: by aggregate, or through all events. */
 const searches = (options: EncodedPageOptions): PageOptions => {
-  const { aggregates = [], excludedTypes, limit, partition, types } = options
-  const branches = aggregates.length > mostBranches ? 0 : aggregates.length
+  const { aggregates = [], excludedTypes, limit, partition, tenant, types } = options
+  const branches = aggregates.length > mostBranches || tenant !== undefined ? 0 : aggregates.length
   const looked = Math.ceil(mostLooked(options) / Math.max(branches, 1))
   const isEachWanted = branches > 0 && [types, excludedTypes, partition].every((filter) => filter === undefined)
   return {
@@ -114,8 +114,8 @@ const readWhole = (services: Services, options: PageOptions): Effect.Effect<Enco
   })
 }
 
-const isFiltered = ({ aggregates, excludedTypes, types }: PageOptions): boolean =>
-  aggregates !== undefined || types !== undefined || excludedTypes !== undefined
+const isFiltered = ({ aggregates, excludedTypes, tenant, types }: PageOptions): boolean =>
+  [aggregates, excludedTypes, tenant, types].some((filter) => filter !== undefined)
 
 /** Finds the events of a partition by their streams, then reads them whole. Events of the feed do not change meanwhile. */
 const readPartition = (services: Services, options: PageOptions): Effect.Effect<EncodedPage, SqlError> => {

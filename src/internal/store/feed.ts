@@ -26,6 +26,7 @@ import type {
   StreamsOptions
 } from "./feedModel.js"
 import { later } from "./later.js"
+import * as Tenant from "./tenant.js"
 
 /** The part of a driver that reads the feed. */
 export interface Driver {
@@ -108,12 +109,14 @@ const page = (
   operation: "readAll" | "readPage",
   options: EncodedPageOptions
 ): Effect.Effect<Page, EventStoreError> => {
-  const { after, aggregates, types } = options
+  const { after, aggregates, tenant, types } = options
+  // it is not left to drivers to keep tenants apart
+  const isWanted = tenant === undefined ? () => true : Tenant.isOf(tenant)
   const read = (options: EncodedPageOptions): Effect.Effect<Page, EventStoreError> =>
     Effect.flatMap(driver.readPage(options), ({ atEnd, isAhead = false, records, settled }) =>
       isAhead
         ? new EventStoreError({ operation, reason: "InvalidInput", mayHaveAppended: false, detail: aheadOfStore })
-        : Effect.succeed({ events: Pages.decode(records), settled, atEnd }))
+        : Effect.succeed({ events: Pages.decode(records.filter(isWanted)), settled, atEnd }))
   const isEmpty = aggregates?.length === 0 || types?.length === 0
   return Effect.mapError(
     isEmpty ? emptyPage(driver, after, read) : read({ ...options, limit: Math.min(options.limit, mostInPage) }),

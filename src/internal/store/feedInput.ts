@@ -7,6 +7,7 @@ import { unknownKey } from "../options.js"
 import { keyProblem, quote } from "../text.js"
 import * as Input from "./eventInput.js"
 import type { EncodedPageOptions, ExcludedTypes, FeedFilter, Partition } from "./feedModel.js"
+import * as Tenant from "./tenant.js"
 
 const defaultLimit = 1_000
 
@@ -15,7 +16,13 @@ const isPosition = Schema.is(Position.Position)
 // the databases count in 64 bits
 const maxPart = 2n ** 63n - 1n
 
-export const noFilter = { aggregates: undefined, types: undefined, excludedTypes: undefined, partition: undefined }
+export const noFilter = {
+  aggregates: undefined,
+  types: undefined,
+  excludedTypes: undefined,
+  partition: undefined,
+  tenant: undefined
+}
 
 /** The options of a page, or a problem. */
 export const pageInput = <Limit extends "limit" | "pageSize">(
@@ -29,10 +36,11 @@ export const pageInput = <Limit extends "limit" | "pageSize">(
     "types",
     "excludedTypes",
     "partition",
+    "tenant",
     limitName
   ])
   if (wrong !== undefined) return wrong
-  const { after = Position.start, aggregates, excludedTypes, partition, types } = options ?? {}
+  const { after = Position.start, aggregates, excludedTypes, partition, tenant, types } = options ?? {}
   const given = options?.[limitName]
   const limit = given === undefined ? defaultLimit : given
   const wantedAggregates = keysOf("aggregates", aggregates, StreamId.maxAggregateBytes)
@@ -43,12 +51,15 @@ export const pageInput = <Limit extends "limit" | "pageSize">(
   if (typeof excluded === "string") return excluded
   const wantedPartition = partitionOf(partition)
   if (typeof wantedPartition === "string") return wantedPartition
+  const wrongTenant = tenant === undefined ? undefined : Tenant.problem(tenant)
+  if (wrongTenant !== undefined) return `tenant ${wrongTenant}`
   return Input.countProblem({ [limitName]: limit }) ?? afterProblem(after) ?? {
     after,
     aggregates: wantedAggregates,
     types: wantedTypes,
     excludedTypes: excluded,
     partition: wantedPartition,
+    tenant,
     limit
   }
 }

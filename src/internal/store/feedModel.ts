@@ -24,6 +24,11 @@ export interface FeedFilter {
    */
   readonly excludedTypes?: ReadonlyArray<ExcludedTypes> | undefined
   /**
+   * Reads the events of one tenant only: those whose metadata have it as `tenant`, a string. A SQL store searches by an
+   * index if `SqlMigrations.indexTenants` has created it, else it looks through all events. Default: all events.
+   */
+  readonly tenant?: string | undefined
+  /**
    * Reads the streams of one partition only, see `StreamId.partition`. At most 1,000 events that match the rest of the
    * filter are looked at for a page of a partition. Default: all streams.
    */
@@ -125,6 +130,8 @@ export interface EncodedPageOptions {
   /** Each aggregate stands once, with one type or more. All are among `aggregates` if these are given. */
   readonly excludedTypes: ReadonlyArray<ExcludedTypes> | undefined
   readonly partition: Partition | undefined
+  /** A driver may search by it. It may also ignore it: the store leaves out the events of other tenants. */
+  readonly tenant: string | undefined
   readonly limit: number
 }
 

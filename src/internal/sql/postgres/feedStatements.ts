@@ -12,6 +12,7 @@ import { type Names, quoted } from "../names.js"
 import { byShape, postgres as write, type Query } from "../statement.js"
 import * as PgFunction from "./function.js"
 import * as PreparedTexts from "./preparedTexts.js"
+import * as PgTables from "./tables.js"
 import { pgText } from "./text.js"
 
 /** The columns of a stored event, each as an expression, and those that the places of events have. */
@@ -38,11 +39,11 @@ export const make = (names: Names, { place, record }: Columns): FeedStatements =
     after: `(transaction, position) > (:transaction::bigint, :sequence::bigint) AND ${inFeed}`
   }
   const page = byShape(
-    ({ aggregates, branches, excludedTypes, partition, types }: PageOptions) =>
+    ({ aggregates, branches, excludedTypes, partition, tenant, types }: PageOptions) =>
       JSON.stringify([
         branches > 0,
         aggregates?.length === 1,
-        [aggregates, types, excludedTypes, partition].map(isGiven)
+        [aggregates, types, excludedTypes, partition, tenant].map(isGiven)
       ]),
     // the plan does not depend on the values, so it can be kept
     (options) => PreparedTexts.write(pageText(texts, options.partition === undefined ? record : place, options))
@@ -60,7 +61,8 @@ CROSS JOIN LATERAL ${rowOfPlace(events)} AS event`)
         ...options,
         ...Position.toParts(options.after),
         excludedAggregates: excluded.map(([aggregate]) => aggregate),
-        excludedTypes: excluded.map(([, type]) => type)
+        excludedTypes: excluded.map(([, type]) => type),
+        tenant: options.tenant === undefined ? undefined : PgTables.tenantKey(options.tenant)
       })
     },
     at: (positions, bytes) => {
@@ -106,8 +108,8 @@ const pageText = (
   columns: Columns["record"],
   options: PageOptions
 ): string => {
-  const { aggregates, branches, excludedTypes, partition, types } = options
-  const isWhole = [types, excludedTypes, partition].every((filter) => filter === undefined)
+  const { aggregates, branches, excludedTypes, partition, tenant, types } = options
+  const isWhole = [types, excludedTypes, partition, tenant].every((filter) => filter === undefined)
   if (aggregates === undefined && isWhole) {
     return `SELECT ${select(columns)} FROM ${events} AS event WHERE ${after}
 ORDER BY event.transaction, event.position LIMIT :limit`
@@ -122,7 +124,10 @@ ORDER BY aggregate, transaction, position LIMIT (SELECT ${limit}::bigint)) AS ev
 ${head}`
   }
   const keys = "aggregate, stream_id, type, transaction, position"
-  const looks = branches === 0
+  const looks = tenant !== undefined
+    ? `SELECT ${keys} FROM ${events} WHERE ${PgTables.tenant} = ANY (ARRAY(SELECT :tenant::text)) AND ${after}
+ORDER BY ${PgTables.tenant}, transaction, position LIMIT (SELECT :looked::bigint)`
+    : branches === 0
     ? `SELECT ${keys} FROM ${events} WHERE ${after}
 ORDER BY transaction, position LIMIT (SELECT :looked::bigint)`
     : `SELECT event.* FROM unnest(:aggregates::text[]) AS wanted (name)

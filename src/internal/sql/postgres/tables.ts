@@ -1,3 +1,4 @@
+import * as Tenant from "../../store/tenant.js"
 import { type Names, quoted, schemaOf, unqualified } from "../names.js"
 
 /** The tables. Reasons for types and order of columns: docs/decisions/0011-postgres-tables.md. */
@@ -119,6 +120,22 @@ export const migrations = (names: Names): string =>
 )`
 
 const constraint = ({ events }: Names, name: string): string => quoted(`${unqualified(events)}_${name}`)
+
+/**
+ * The JSON text of the tenant in the metadata of an event. PostgreSQL refuses some escapes that JSON allows, such as that of
+ * NUL, and an append may not fail with the index: `\\u` becomes another escape, also in {@link tenantKey}. The text is cut,
+ * as an index takes no longer ones.
+ */
+export const tenant = `left((replace(metadata, '\\u', '\\f')::json -> 'tenant')::text, ${Tenant.maxKeyLength + 1})`
+
+/** What {@link tenant} is for events of a tenant. */
+export const tenantKey = (tenant: string): string => Tenant.keyOf(tenant).replaceAll("\\u", "\\f")
+
+/** The index by tenant, in the order of the feed. */
+export const tenantIndex = (names: Names): string =>
+  `CREATE INDEX IF NOT EXISTS ${constraint(names, "tenant")} ON ${
+    quoted(names.events)
+  } ((${tenant}), transaction, position)`
 
 /** The columns of an index of `pg_index` in their order, with commas between. */
 export const keyOfIndex = `(

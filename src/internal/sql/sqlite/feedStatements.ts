@@ -4,17 +4,19 @@
 // Several aggregates are several searches of the feed's index, which SQLite merges in order. A list of them would make it
 // sort. Why: docs/decisions/0094-pages-of-the-feed.md.
 import * as Position from "../../../Position.js"
+import * as Tenant from "../../store/tenant.js"
 import type { FeedStatements, PageOptions } from "../dialect.js"
 import { type Names, quoted, schemaOf, unqualified } from "../names.js"
 import { byShape, sqlite as write } from "../statement.js"
+import * as SqliteTables from "./tables.js"
 
 /** `record` has the columns of a stored event. */
 export const make = (names: Names, record: ReadonlyArray<string>, position: string): FeedStatements => {
   const events = quoted(names.events)
   const place = ["aggregate", "stream_id", "type", position]
   const page = byShape(
-    ({ aggregates, branches, excludedTypes, looked, partition, places, types }: PageOptions) =>
-      JSON.stringify([places, looked, branches, [aggregates, types, excludedTypes, partition].map(isGiven)]),
+    ({ aggregates, branches, excludedTypes, looked, partition, places, tenant, types }: PageOptions) =>
+      JSON.stringify([places, looked, branches, [aggregates, types, excludedTypes, partition, tenant].map(isGiven)]),
     (options) => write(pageText(events, options.partition === undefined ? record : place, options))
   )
   const at = write(`SELECT ${record.join(", ")} FROM ${events}
@@ -28,7 +30,7 @@ SELECT time FROM ${events} WHERE position > CAST(:sequence AS INTEGER) ORDER BY 
   return {
     countAfter: ({ after, limit }) => counted({ sequence: sequenceOf(after), limit }),
     page: (options) => {
-      const { after, aggregates = [], branches, bytes, excludedTypes = [], types } = options
+      const { after, aggregates = [], branches, bytes, excludedTypes = [], tenant, types } = options
       return page(options)({
         ...Object.fromEntries(
           aggregates.slice(0, branches).map((aggregate, index) => [`aggregate${index}`, aggregate])
@@ -36,6 +38,7 @@ SELECT time FROM ${events} WHERE position > CAST(:sequence AS INTEGER) ORDER BY 
         sequence: sequenceOf(after),
         aggregates: JSON.stringify(aggregates),
         types: JSON.stringify(types),
+        tenant: tenant === undefined ? undefined : Tenant.keyOf(tenant),
         excluded: JSON.stringify(
           excludedTypes.flatMap(({ aggregate, types }) => types.map((type) => [aggregate, type]))
         ),
@@ -68,8 +71,8 @@ const isGiven = (option: unknown): boolean => option !== undefined
 const head = (events: string): string => `SELECT (SELECT max(position) FROM ${events}) AS position`
 
 const pageText = (events: string, columns: ReadonlyArray<string>, options: PageOptions): string => {
-  const { aggregates, branches, excludedTypes, looked, partition, places, types } = options
-  const isWhole = [types, excludedTypes, partition].every((filter) => filter === undefined)
+  const { aggregates, branches, excludedTypes, looked, partition, places, tenant, types } = options
+  const isWhole = [types, excludedTypes, partition, tenant].every((filter) => filter === undefined)
   const after = "position > CAST(:sequence AS INTEGER)"
   const rows = (condition: string, limit: number) =>
     `SELECT ${columns.join(", ")} FROM ${events} WHERE ${condition} ORDER BY ${events}.position LIMIT ${limit}`
@@ -81,7 +84,7 @@ const pageText = (events: string, columns: ReadonlyArray<string>, options: PageO
   const positions = (condition: string) =>
     `SELECT position FROM ${events} WHERE ${condition}${after} ORDER BY position LIMIT ${looked}`
   const looks = branches === 0
-    ? positions("")
+    ? positions(tenant === undefined ? "" : `unlikely(${SqliteTables.tenant} = :tenant) AND `)
     : `SELECT position FROM (${
       Array.from({ length: branches }, (_, index) => `SELECT * FROM (${positions(`${ofAggregate(index)} AND `)})`)
         .join(" UNION ALL ")

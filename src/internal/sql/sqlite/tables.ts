@@ -34,6 +34,15 @@ export const statements = (names: Names): ReadonlyArray<string> => [
 // SQLite takes the schema of an index from the index's name, and looks for the table there
 const feedIndex = (names: Names): string => quoted(`${names.events}_feed`)
 
+/** The JSON text of the tenant in the metadata of an event. SQLite refuses JSON that is nested too deeply. */
+export const tenant = "CASE WHEN json_valid(metadata) THEN metadata -> '$.tenant' END"
+
+/** The index by tenant, in the order of the feed. */
+export const tenantIndex = (names: Names): string =>
+  `CREATE INDEX IF NOT EXISTS ${quoted(`${names.events}_tenant`)} ON ${
+    quoted(unqualified(names.events))
+  } ((${tenant}), position)`
+
 /** The tables of the checkpoints. */
 export const checkpoints = (names: Names): ReadonlyArray<string> => [
   `CREATE TABLE IF NOT EXISTS ${quoted(names.subscriptions)} (
