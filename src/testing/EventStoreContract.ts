@@ -32,6 +32,7 @@ import {
 } from "../internal/testing/fresh.js"
 import * as Imports from "../internal/testing/importCases.js"
 import * as Streams from "../internal/testing/streamsCases.js"
+import * as Tenants from "../internal/testing/tenantCases.js"
 import * as Times from "../internal/testing/timeCases.js"
 import * as Position from "../Position.js"
 import type * as Snapshot from "../Snapshot.js"
@@ -102,6 +103,7 @@ export const cases = <R = never>(
     ...Find.cases,
     ...Times.cases,
     ...Feed.cases,
+    ...Tenants.cases,
     ...Streams.cases,
     ...Imports.cases,
     ...(concurrentWriters ? [...concurrent, ...Feed.concurrent, ...Imports.concurrent] : []),

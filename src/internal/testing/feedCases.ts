@@ -16,7 +16,7 @@ import { plain } from "./streamsCases.js"
 type Store = EventStore.EventStore["Type"]
 
 /** Reads pages up to the end, and checks what each one promises about the positions. */
-const walk = (store: Store, options: EventStore.ReadPageOptions) =>
+export const walk = (store: Store, options: EventStore.ReadPageOptions) =>
   Effect.gen(function*() {
     const events: Array<Event.RecordedEvent | Event.UnreadableEvent> = []
     let after = options.after ?? Position.start
@@ -36,7 +36,7 @@ const walk = (store: Store, options: EventStore.ReadPageOptions) =>
   })
 
 /** Waits until an event is settled: other transactions of the server may hold the feed back for a moment. */
-const settles = (store: Store, position: Option.Option<Position.Position>) =>
+export const settles = (store: Store, position: Option.Option<Position.Position>) =>
   Effect.repeat(store.head, {
     until: (head) => Option.isSome(position) && Position.Order(head, position.value) >= 0,
     schedule: Schedule.spaced("20 millis").pipe(Schedule.upTo("20 seconds"))
@@ -47,7 +47,7 @@ const whole = { index: 0, of: 1 }
 const typed = (type: string): Event.ProposedEvent => ({ ...event(type), type })
 
 /** Whether an event passes the filters by aggregate and type. */
-const isWanted = (
+export const isWanted = (
   { aggregates, excludedTypes = [], types }: EventStore.FeedFilter,
   { stream, type }: { readonly stream: StreamId.StreamId; readonly type: string }
 ): boolean =>
@@ -55,7 +55,7 @@ const isWanted = (
   (types?.includes(type) ?? true) &&
   !excludedTypes.some((excluded) => excluded.aggregate === stream.aggregate && excluded.types.includes(type))
 
-const idsOf = (events: ReadonlyArray<{ readonly id: string }>) => events.map(({ id }) => id)
+export const idsOf = (events: ReadonlyArray<{ readonly id: string }>) => events.map(({ id }) => id)
 
 /** Appends to three aggregates of its own, and gives all events in order, and the position before them. */
 const mixed = ({ store, stream }: Fresh) =>
@@ -172,72 +172,6 @@ export const cases: ReadonlyArray<Case<EventStore.EventStore>> = [
     }
     const all = yield* walk(store, { after: before, partition: { index: 0, of: 1 } })
     assert.deepEqual(idsOf(all.events.filter(({ stream }) => aggregates.includes(stream.aggregate))), idsOf(appended))
-  }),
-
-  withFresh("pages of a tenant give the events that have it in their metadata, and no others", function*(fresh) {
-    const { store, stream } = fresh
-    const before = yield* store.head
-    const { aggregate } = stream("a")
-    // each is the tenant of some events, and none is another one for any store
-    const texts = [
-      "acme",
-      "Acme",
-      "acme ",
-      "1",
-      "null",
-      "__proto__",
-      "'; --",
-      "%",
-      "\"",
-      "\\",
-      "\\u0061",
-      "é",
-      "e\u0301"
-    ]
-    const tenants = [...texts, "😀", "x".repeat(255)].map((tenant) =>
-      tenant.length === 255 ? tenant : `${tenant}${aggregate}`
-    )
-    const others: ReadonlyArray<unknown> = [undefined, null, 1, true, {}, ["acme"], [tenants[0]], {
-      tenant: tenants[0]
-    }]
-    const appended: Array<{ readonly id: string; readonly of: unknown; readonly stream: StreamId.StreamId }> = []
-    let position: Option.Option<Position.Position> = Option.none()
-    for (const [n, tenant] of [...tenants, ...others, ...tenants, "x".repeat(3_000)].entries()) {
-      const of = stream(`s${n % 4}`)
-      const metadata = n % 3 === 0 ? { a: "\u0000\\u0000\uD800", tenant, z: { tenant: tenants[n % 5] } } : { tenant }
-      const events = [{ ...event(n), metadata: tenant === undefined ? {} : metadata }]
-      position = (yield* store.append(of, events, { expectedVersion: ExpectedVersion.any })).position
-      appended.push({ id: events[0].id, of: tenant, stream: of })
-    }
-    yield* settles(store, position)
-    const filters: ReadonlyArray<EventStore.FeedFilter> = [
-      {},
-      { aggregates: [aggregate] },
-      { aggregates: ["absent"] },
-      { types: ["Happened"], aggregates: [aggregate] },
-      { excludedTypes: [{ aggregate, types: ["absent"] }] },
-      { excludedTypes: [{ aggregate, types: ["Happened"] }] },
-      { partition: { index: 0, of: 2 } }
-    ]
-    for (const filter of filters) {
-      for (const tenant of tenants) {
-        const wanted = appended.filter((event) =>
-          event.of === tenant && isWanted(filter, { ...event, type: "Happened" }) &&
-          (filter.partition === undefined || StreamId.partition(event.stream, 2) === 0)
-        )
-        for (const limit of [1, 1_000]) {
-          const { events, settled } = yield* walk(store, { ...filter, tenant, after: before, limit })
-          assert.deepEqual(idsOf(events), idsOf(wanted))
-          assert.ok(Position.Order(settled, Option.getOrThrow(position)) >= 0)
-        }
-      }
-    }
-    const all = yield* readAll(store.readAll({ tenant: tenants[0], after: before }))
-    assert.deepEqual(idsOf(all), idsOf(appended.filter(({ of }) => of === tenants[0])))
-    for (const tenant of ["", "\u0000", "a\nb", "\uD800", "x".repeat(256)]) {
-      const failure = yield* failureOf(store.readPage({ tenant }))
-      assert.ok(failure?._tag === "EventStoreError" && failure.reason === "InvalidInput")
-    }
   }),
 
   withFresh("a filter that matches nothing moves on to the end of the feed", function*({ append, store, stream }) {
