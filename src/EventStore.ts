@@ -55,6 +55,7 @@ import type {
   TailEvent
 } from "./internal/store/replaySeam.js"
 import { Sealing } from "./internal/store/sealing.js"
+import type { Tombstone, TombstoneDriver, TombstoneOptions } from "./internal/store/tombstones.js"
 import { streamProblem } from "./internal/streamProblem.js"
 import type * as Position from "./Position.js"
 import type * as StreamId from "./StreamId.js"
@@ -175,7 +176,7 @@ export class EventStore extends Context.Tag("effect-eventsourcing/EventStore")<E
     options?: ImportOptions
   ) => Stream.Stream<ImportProgress, E | VersionConflict | DuplicateEventId | StreamDeleted | EventStoreError, R>
 
-  /** Holds the operations that only repositories and `Streams` use. */
+  /** Holds the operations that only repositories, `Streams` and `Retention` use. */
   readonly replay: ReplaySeam
 }>() {}
 
@@ -196,7 +197,10 @@ export type {
   ReplaySeam,
   SharedDatabase,
   SnapshotReader,
-  TailEvent
+  TailEvent,
+  Tombstone,
+  TombstoneDriver,
+  TombstoneOptions
 }
 
 export type { ReadEventsOptions, ReadOptions, ReadRange } from "./internal/store/readModel.js"
@@ -268,7 +272,7 @@ export interface Encoded {
   readonly attempt?: ReplaySeam["attempt"] | undefined
   /** Needed for inline projections. */
   readonly inline?: InlineDriver | undefined
-  /** Needed for `Streams`. */
+  /** Needed for `Streams` and `Retention`. */
   readonly life?: LifeDriver | undefined
   /** Exists if the driver seals personal data. `Personal.driver` adds it. */
   readonly sealing?: Sealing["Type"] | undefined

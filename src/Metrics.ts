@@ -283,6 +283,38 @@ export const loadDuration: Metric.Metric.Histogram<number> = Metric.fromMetricKe
 export const appendDuration: Metric.Metric.Histogram<number> = Metric.fromMetricKey(Counters.appendDuration)
 
 /**
+ * Counts the rows that retention removed, tagged with `policy`: `snapshots`, `tombstones` or `parked`.
+ *
+ * @example
+ * ```ts
+ * import { Metrics } from "effect-eventsourcing"
+ * import { Metric } from "effect"
+ *
+ * const retentionRemoved = Metric.value(Metric.tagged(Metrics.retentionRemoved, "policy", "tombstones"))
+ * ```
+ *
+ * @since 0.1.0
+ * @category metrics
+ */
+export const retentionRemoved: Metric.Metric.Counter<number> = Metric.fromMetricKey(Counters.retentionRemoved)
+
+/**
+ * Counts the policies of retention that failed in a pass, tagged with `policy`.
+ *
+ * @example
+ * ```ts
+ * import { Metrics } from "effect-eventsourcing"
+ * import { Metric } from "effect"
+ *
+ * const retentionFailures = Metric.value(Metric.tagged(Metrics.retentionFailures, "policy", "tombstones"))
+ * ```
+ *
+ * @since 0.1.0
+ * @category metrics
+ */
+export const retentionFailures: Metric.Metric.Counter<number> = Metric.fromMetricKey(Counters.retentionFailures)
+
+/**
  * Tells whether a repository counts its commands and measures their loads and appends. A repository reads it when it is
  * made. Default: `false`, because every command pays for the measurements.
  *

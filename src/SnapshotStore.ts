@@ -10,8 +10,8 @@ import * as Layer from "effect/Layer"
 import type * as Option from "effect/Option"
 import * as Schema from "effect/Schema"
 import { maxTime, maxVersion } from "./internal/constants.js"
-import { recordProblem, unknownKey } from "./internal/options.js"
-import * as Memory from "./internal/store/memory.js"
+import { recordProblem, unknownKey, wholeFromOne } from "./internal/options.js"
+import * as Memory from "./internal/store/memorySnapshots.js"
 import { streamProblem } from "./internal/streamProblem.js"
 import { quote, unreadable } from "./internal/text.js"
 import type * as Snapshot from "./Snapshot.js"
@@ -63,7 +63,7 @@ export class SnapshotStore extends Context.Tag("effect-eventsourcing/SnapshotSto
 
   /**
    * Deletes the snapshots of all streams of an aggregate, or those with a schema version strictly below the given
-   * one. Returns how many it deleted. With `dryRun` it only counts.
+   * one. Returns how many it deleted. With `dryRun` it only counts. With `limit` it deletes at most so many.
    */
   readonly deleteByType: (aggregate: string, options?: DeleteByTypeOptions) => Effect.Effect<number, SnapshotStoreError>
 }>() {}
@@ -124,6 +124,8 @@ export interface DeleteOptions {
 export interface DeleteByTypeOptions {
   readonly schemaVersionBelow?: number | undefined
   readonly dryRun?: boolean | undefined
+  /** The most snapshots to delete, 1 or more. A store that does not know it may delete all. Default: no limit. */
+  readonly limit?: number | undefined
 }
 
 /**
@@ -233,7 +235,8 @@ export const makeEncoded = (driver: SnapshotStore["Type"]): SnapshotStore["Type"
       guard("deleteByType", () =>
         StreamId.make(aggregate, "-"), () =>
         // with a misspelt dryRun it would delete
-        recordProblem("options", options, ["schemaVersionBelow", "dryRun"])?.message ??
+        recordProblem("options", options, ["schemaVersionBelow", "dryRun", "limit"])?.message ??
+          wholeFromOne("limit", options?.limit)?.message ??
           numberProblem({ schemaVersionBelow: options?.schemaVersionBelow }) ??
           (options?.dryRun === undefined || typeof options.dryRun === "boolean"
             ? undefined
@@ -256,7 +259,7 @@ export const makeEncoded = (driver: SnapshotStore["Type"]): SnapshotStore["Type"
  * @since 0.1.0
  * @category constructors
  */
-export const makeMemory: Effect.Effect<SnapshotStore["Type"]> = Effect.sync(() => makeEncoded(Memory.makeSnapshots()))
+export const makeMemory: Effect.Effect<SnapshotStore["Type"]> = Effect.sync(() => makeEncoded(Memory.make()))
 
 /**
  * Provides a store in memory, for tests and experiments.

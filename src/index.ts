@@ -27,6 +27,8 @@ export * as Projections from "./Projections.js"
 /** @since 0.1.0 */
 export * as Repository from "./Repository.js"
 /** @since 0.1.0 */
+export * as Retention from "./Retention.js"
+/** @since 0.1.0 */
 export * as Snapshot from "./Snapshot.js"
 /** @since 0.1.0 */
 export * as SnapshotPolicy from "./SnapshotPolicy.js"

@@ -33,6 +33,7 @@ const rooms: Readonly<Record<string, ReadonlyArray<string>>> = {
   repository: ["leaf", "schema", "personal", ...models],
   store: ["leaf", "schema", ...models],
   projection: ["leaf", "schema", "store", ...models],
+  retention: ["leaf", "schema", "projection", ...models],
   cli: [
     ...["leaf", "schema", "store", "sql", "Personal", "Projection", "Projections", "Repository", "Sqlite"],
     ...["SqlKeyStore", "SqlStores", "Subscription", ...models]

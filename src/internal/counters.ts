@@ -88,6 +88,16 @@ export const projectionRate = gauge(
   "Events of the feed that the lowest checkpoint passes in a second"
 )
 
+export const retentionRemoved = counter("retention_removed", "Rows that retention removed")
+
+export const retentionFailures = counter("retention_failures", "Policies of retention that failed in a pass")
+
+/** Makes the function that counts a metric of a policy of retention. */
+export const byPolicy = (key: MetricKey.MetricKey.Counter<number>, policy: string) => {
+  const counter = Metric.fromMetricKey(MetricKey.tagged(key, "policy", policy))
+  return (count: number): void => counter.unsafeUpdate(count, [])
+}
+
 export type Projections = ReturnType<typeof projections>
 
 /** Measures a version of a projection or a subscription. */

@@ -2,6 +2,7 @@
 // Mechanism: each operation of the writer takes the held state, one at a time. A load and a snapshot prove by one read
 // that it is the stored one; a command proves it by the version of its append.
 // Cost: one round trip a command, and one a load.
+import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import type * as Scope from "effect/Scope"
@@ -115,10 +116,11 @@ export const make = <Id, State, Event>(
       yield* Effect.addFinalizer(() => Effect.sync(() => services.writers.delete(writer)))
     }
     // in a transaction the state is that of the transaction, and its fiber must not wait for one that needs the connection
+    const whileCurrent = unlessOld(held)
     const withHeld: Operations<Id, State>["withHeld"] = (run) =>
       Effect.flatMap(
         services.inTransaction,
-        (open) => open ? run(undefined) : held.exclusively(afterErasures(services, held, run(held)))
+        (open) => open ? run(undefined) : held.exclusively(whileCurrent(afterErasures(services, held, run(held))))
       )
     return {
       withHeld,
@@ -126,6 +128,24 @@ export const make = <Id, State, Event>(
       createSnapshot: withHeld((held) => createSnapshot(services, id, held))
     }
   })
+
+/**
+ * Drops the held state before an operation that comes long after the last one. An append proves the state by its version,
+ * which a stream that was removed and has begun again may have too. No stream is removed so soon after its deletion.
+ */
+const unlessOld = (
+  held: { readonly drop: () => void }
+): <A, E, R>(operation: Effect.Effect<A, E, R>) => Effect.Effect<A, E, R> => {
+  let last = -Infinity
+  return (operation) =>
+    Effect.flatMap(Clock.currentTimeMillis, (now) => {
+      if (Math.abs(now - last) > longestUnproven) held.drop()
+      last = now
+      return operation
+    })
+}
+
+const longestUnproven = 12 * 60 * 60 * 1_000
 
 /** Drops the held state before an operation if it has data of a subject that was erased since. */
 const afterErasures = <Id, State, Event, A, E>(

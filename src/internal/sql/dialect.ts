@@ -8,6 +8,7 @@ import type { Names } from "./names.js"
 import type { pgText } from "./postgres/text.js"
 import type { Row } from "./row.js"
 import type { Query, Write } from "./statement.js"
+import type { TombstoneStatements } from "./tombstoneStatements.js"
 
 /** How statements that both databases share are written for one of them. */
 export interface Dialect {
@@ -47,6 +48,7 @@ export interface EventStatements {
   readonly lastRewritten: (stream: StreamId.StreamId, after: number) => Query
   /** Deletes the events of a stream before a version. */
   readonly remove: (stream: StreamId.StreamId, before: number) => Query
+  readonly tombstones: TombstoneStatements
   readonly position: (row: Row) => Position.Position
   /** The milliseconds since 1970 of a `time`. */
   readonly millis: (time: unknown) => number

@@ -29,6 +29,8 @@ export const decode = (stream: StreamId.StreamId, row: Row.Row): Snapshot.Encode
   time: Row.number(row.time)
 })
 
+const key = "aggregate, stream_id, schema_version"
+
 /** The statements of the snapshot store, for both databases. */
 export const statements = ({ column, counted, write }: Dialect, table: string) => {
   const columns = Object.entries(types).map(([name, type]) => `${column(name, type)} AS ${name}`).join(", ")
@@ -65,14 +67,18 @@ WHERE ${ofStream} AND schema_version = ${SnapshotChoice.schemaVersionOf(table, c
         `SELECT NULL AS found FROM ${table} WHERE ${ofStream}${ofSchema(schemaVersion)} LIMIT 1`
       )({ ...keyOf(stream), schemaVersion }),
     /** One row with `count`; on SQLite a DELETE gives a row without one for each that it deleted. */
-    deleteByType: (aggregate: string, { dryRun, schemaVersionBelow }: DeleteByTypeOptions = {}) => {
+    deleteByType: (aggregate: string, { dryRun, limit, schemaVersionBelow }: DeleteByTypeOptions = {}) => {
       const below = onlyIf(schemaVersionBelow, "schema_version < :schemaVersionBelow")
-      const from = `FROM ${table} WHERE aggregate = :aggregate${below}`
+      const all = `FROM ${table} WHERE aggregate = :aggregate${below}`
+      // in the order of an index, so that the cost is that of what is deleted
+      const some = `SELECT ${key} ${all} ORDER BY schema_version LIMIT :limit`
+      const counting = limit === undefined ? all : `FROM (${some}) AS some`
+      const deleting = limit === undefined ? all : `FROM ${table} WHERE (${key}) IN (${some})`
       return write(
         dryRun === true
-          ? `SELECT ${column("count(*)", "bigint")} AS count ${from}`
-          : counted(`DELETE ${from} RETURNING NULL AS count`)
-      )({ aggregate, schemaVersionBelow })
+          ? `SELECT ${column("count(*)", "bigint")} AS count ${counting}`
+          : counted(`DELETE ${deleting} RETURNING NULL AS count`)
+      )({ aggregate, schemaVersionBelow, limit })
     }
   }
 }

@@ -1,4 +1,4 @@
-// What `Streams` asks of an event store: to mark the end of a stream, and to remove events.
+// What `Streams` and `Retention` ask of an event store: to mark the end of a stream, and to remove events.
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import type * as Event from "../../Event.js"
@@ -9,14 +9,15 @@ import type { AppendResult } from "./appendResult.js"
 import * as Deletion from "./deletion.js"
 import { type DuplicateEventId, EventStoreError, type StreamDeleted, type VersionConflict } from "./eventErrors.js"
 import type { Listeners } from "./listeners.js"
+import type { TombstoneDriver } from "./tombstones.js"
 
 /**
- * What a driver needs for `Streams`.
+ * What a driver needs for `Streams` and `Retention`.
  *
  * @since 0.1.0
  * @category drivers
  */
-export interface LifeDriver {
+export interface LifeDriver extends TombstoneDriver {
   /**
    * Runs an effect in a new transaction, or in one nested in the caller's. A new one is repeated if it was undone by a
    * failure that passes. A store without transactions runs the effect as it is.
@@ -52,7 +53,7 @@ export interface Replacement {
 }
 
 /**
- * The operations that only `Streams` uses.
+ * The operations that only `Streams` and `Retention` use.
  *
  * @since 0.1.0
  * @category models

@@ -1,4 +1,4 @@
-// Keeps events and snapshots in memory, for both memory stores.
+// Keeps events in memory, for the event store in memory.
 // Everything is kept as text and copied on its way out, so that no caller can change it.
 // An append costs a map entry an event; a read by stream costs what it returns, a read of all streams begins at its
 // position.
@@ -8,7 +8,6 @@ import * as Option from "effect/Option"
 import type * as Event from "../../Event.js"
 import * as ExpectedVersion from "../../ExpectedVersion.js"
 import * as Position from "../../Position.js"
-import type { EncodedSnapshot } from "../../Snapshot.js"
 import * as StreamId from "../../StreamId.js"
 import { pageBytes } from "../constants.js"
 import * as EventTime from "../eventTime.js"
@@ -21,8 +20,10 @@ import { DuplicateEventId, StreamDeleted, VersionConflict } from "./eventErrors.
 import * as Pages from "./eventPages.js"
 import { mostHashed, mostLooked } from "./feed.js"
 import type { EncodedPage, EncodedPageOptions } from "./feedModel.js"
+import { handedOut } from "./handedOut.js"
 import type { ImportDriver } from "./importModel.js"
-import type { Replacement } from "./life.js"
+import type { LifeDriver, Replacement } from "./life.js"
+import type { Tombstone, TombstoneOptions } from "./tombstones.js"
 
 interface Append {
   readonly stream: StreamId.StreamId
@@ -105,19 +106,35 @@ export const makeEvents = () => {
       }),
     withSnapshots: () => Option.none(),
     inTransaction: Effect.succeed(false),
-    life: {
-      transaction: <A, E>(_: StreamId.StreamId, effect: Effect.Effect<A, E>) => Effect.uninterruptible(effect),
-      replace: (stream: StreamId.StreamId, event: Replacement) => Effect.sync(() => replace(tables, stream, event)),
-      lastRewritten: (stream: StreamId.StreamId, after: number) =>
-        Effect.sync(() => {
-          const events = eventsOf(tables, stream)
-          const marker = events.findLast(({ type, version }) => type === Markers.rewritten && version > after)
-          return marker?.version ?? 0
-        }),
-      remove: (stream: StreamId.StreamId, before: number) => Effect.sync(() => remove(tables, stream, before))
-    }
+    life: lifeDriver(tables)
   }
 }
+
+const lifeDriver = (tables: Tables): LifeDriver => ({
+  transaction: <A, E>(_: StreamId.StreamId, effect: Effect.Effect<A, E>) => Effect.uninterruptible(effect),
+  replace: (stream: StreamId.StreamId, event: Replacement) => Effect.sync(() => replace(tables, stream, event)),
+  lastRewritten: (stream: StreamId.StreamId, after: number) =>
+    Effect.sync(() => {
+      const events = eventsOf(tables, stream)
+      const marker = events.findLast(({ type, version }) => type === Markers.rewritten && version > after)
+      return marker?.version ?? 0
+    }),
+  remove: (stream: StreamId.StreamId, before: number) => Effect.sync(() => remove(tables, stream, 1, before)),
+  tombstones: (options: TombstoneOptions) => Effect.sync(() => tombstonesOf(tables, options)),
+  clear: (tombstone: Tombstone, limit: number) =>
+    Effect.sync(() => {
+      const events = eventsOf(tables, tombstone.stream)
+      if (!isLast(events, tombstone)) return 0
+      const from = events.slice(0, -1).at(-limit)?.version ?? 1
+      return remove(tables, tombstone.stream, from, tombstone.version)
+    }),
+  forget: (tombstone: Tombstone) =>
+    Effect.sync(() => {
+      const events = eventsOf(tables, tombstone.stream)
+      if (events.length !== 1 || !isLast(events, tombstone)) return false
+      return remove(tables, tombstone.stream, 1, tombstone.version + 1) === 1
+    })
+})
 
 const importDriver = (tables: Tables): ImportDriver => ({
   insert: (options: Parameters<ImportDriver["insert"]>[0]) => Effect.sync(() => insert(tables, options)),
@@ -233,14 +250,42 @@ const replace = (
   return true
 }
 
-/** Removes the events of a stream before a version. */
-const remove = (tables: Tables, stream: StreamId.StreamId, before: number): void => {
+/** Removes the events of a stream from a version on and before another, and returns how many there were. */
+const remove = (tables: Tables, stream: StreamId.StreamId, from: number, before: number): number => {
   const events = eventsOf(tables, stream)
-  const removed = new Set(events.slice(0, indexOf(events, before)))
+  const removed = new Set(events.slice(indexOf(events, from), indexOf(events, before)))
   for (const { id } of removed) tables.byId.delete(id)
   if (removed.size === events.length) tables.streams.delete(streamKey(stream))
-  else tables.streams.set(streamKey(stream), events.slice(removed.size))
+  else tables.streams.set(streamKey(stream), events.filter((event) => !removed.has(event)))
   tables.all = tables.all.filter((event) => !removed.has(event))
+  return removed.size
+}
+
+/** Whether a marker is still the last event of its stream. */
+const isLast = (events: ReadonlyArray<Event.EncodedRecord>, { eventId, version }: Tombstone): boolean => {
+  const last = events.at(-1)
+  return last?.id === eventId && last.version === version
+}
+
+const tombstonesOf = ({ streams }: Tables, options: TombstoneOptions): ReadonlyArray<Tombstone> => {
+  const { after, before, limit, upTo } = options
+  const isWanted = ({ position, time, type }: Event.EncodedRecord) =>
+    type === Markers.deleted && time < before && Position.Order(position, after) > 0 &&
+    (upTo === undefined || Position.Order(position, upTo) <= 0)
+  return Array.from(streams.values())
+    .flatMap((events) => {
+      const marker = events.at(-1)
+      return marker !== undefined && isWanted(marker) ? [{ marker, hasEvents: events.length > 1 }] : []
+    })
+    .sort((a, b) => a.marker.time - b.marker.time || Position.Order(a.marker.position, b.marker.position))
+    .slice(0, limit)
+    .map(({ hasEvents, marker: { id, position, stream, version } }) => ({
+      stream: { ...stream },
+      version,
+      eventId: id,
+      position,
+      hasEvents
+    }))
 }
 
 const append = (tables: Tables, { events: added, expected, stream, time }: Append): Effect.Effect<
@@ -323,87 +368,3 @@ const placeOf = (record: Event.EncodedRecord | undefined) => ({
   position: Option.fromNullable(record?.position),
   time: record === undefined ? Option.none() : EventTime.decode(record.time)
 })
-
-interface StateSchema {
-  readonly schemaVersion: number
-  readonly fingerprint: string
-}
-
-/** Makes the driver of a snapshot store in memory. */
-export const makeSnapshots = () => {
-  const streams = new Map<string, Map<number, EncodedSnapshot>>()
-  const rowsOf = (stream: StreamId.StreamId) => streams.get(streamKey(stream)) ?? new Map<number, EncodedSnapshot>()
-
-  return {
-    get: (
-      stream: StreamId.StreamId,
-      options: { readonly schemaVersion: number; readonly migratable?: ReadonlyArray<StateSchema> | undefined }
-    ) =>
-      Effect.sync(() => {
-        const rows = Array.from(rowsOf(stream).values())
-        const ofVersion = rows.filter((row) => row.schemaVersion === options.schemaVersion)
-        const migratable = rows.filter((row) => options.migratable?.some((schema) => isOf(row, schema)))
-        const lower = rows.filter((row) => row.schemaVersion <= options.schemaVersion)
-        const found = highest(ofVersion) ?? highest(migratable) ?? highest(lower) ?? highest(rows)
-        return Option.map(Option.fromNullable(found), handedOut)
-      }),
-    save: (snapshot: EncodedSnapshot) =>
-      Effect.sync((): "Saved" | "Superseded" => {
-        const { aggregate, id } = snapshot.stream
-        const rows = rowsOf(snapshot.stream)
-        const current = rows.get(snapshot.schemaVersion)
-        if (current !== undefined && current.version >= snapshot.version) return "Superseded"
-        rows.set(snapshot.schemaVersion, { ...snapshot, stream: StreamId.make(aggregate, id) })
-        streams.set(streamKey(snapshot.stream), rows)
-        return "Saved"
-      }),
-    delete: (stream: StreamId.StreamId, { identity, schemaVersion }: {
-      readonly schemaVersion?: number | undefined
-      readonly identity?: { readonly version: number; readonly eventId: string } | undefined
-    } = {}) =>
-      Effect.sync(() => {
-        const rows = rowsOf(stream)
-        const deleted = Array.from(rows.values()).filter((row) =>
-          (schemaVersion === undefined || row.schemaVersion === schemaVersion) &&
-          (identity === undefined || (row.version === identity.version && row.eventId === identity.eventId))
-        )
-        for (const row of deleted) rows.delete(row.schemaVersion)
-        return deleted.length
-      }),
-    exists: (stream: StreamId.StreamId, options?: { readonly schemaVersion?: number | undefined }) =>
-      Effect.sync(() => {
-        const rows = rowsOf(stream)
-        return options?.schemaVersion === undefined ? rows.size > 0 : rows.has(options.schemaVersion)
-      }),
-    deleteByType: (
-      aggregate: string,
-      options?: { readonly schemaVersionBelow?: number | undefined; readonly dryRun?: boolean | undefined }
-    ) =>
-      Effect.sync(() => {
-        const below = options?.schemaVersionBelow ?? Number.POSITIVE_INFINITY
-        let count = 0
-        for (const rows of streams.values()) {
-          for (const { schemaVersion, stream } of Array.from(rows.values())) {
-            if (stream.aggregate !== aggregate || schemaVersion >= below) continue
-            count++
-            if (options?.dryRun !== true) rows.delete(schemaVersion)
-          }
-        }
-        return count
-      })
-  }
-}
-
-const handedOut = <A extends { readonly stream: StreamId.StreamId }>(row: A): A => ({
-  ...row,
-  stream: { ...row.stream }
-})
-
-const isOf = (row: EncodedSnapshot, schema: StateSchema): boolean =>
-  row.schemaVersion === schema.schemaVersion && row.fingerprint === schema.fingerprint
-
-const highest = (rows: ReadonlyArray<EncodedSnapshot>): EncodedSnapshot | undefined =>
-  rows.reduce<EncodedSnapshot | undefined>(
-    (best, row) => best === undefined || row.schemaVersion > best.schemaVersion ? row : best,
-    undefined
-  )

@@ -38,7 +38,8 @@ export const all = (names: Names): Migrations["all"] => [
     name: "create_functions_of_ended_streams",
     statements: created(PgFunctions.make(names), ["append", "appendGroup"])
   },
-  { name: "create_function_of_claims", statements: created(PgFunctions.make(names), ["claim"]) }
+  { name: "create_function_of_claims", statements: created(PgFunctions.make(names), ["claim"]) },
+  { name: "create_indexes_of_retention", statements: PgTables.retention(names) }
 ]
 
 const created = <K extends string>(

@@ -8,6 +8,7 @@ import { eventKeys, type Names, quoted } from "../names.js"
 import * as Row from "../row.js"
 import { keyOf, ofStream } from "../snapshotChoice.js"
 import { byShape, postgres as write, type Query } from "../statement.js"
+import * as Tombstones from "../tombstoneStatements.js"
 import * as Checkpoints from "./checkpointStatements.js"
 import * as Feed from "./feedStatements.js"
 import type { Function } from "./function.js"
@@ -99,6 +100,7 @@ WHERE indrelid = to_regclass($1) AND index.relname = $2 AND ${keyOfIndex} = ANY 
     replace: (stream, event) => replace({ ...keyOf(stream), ...event }),
     lastRewritten: (stream, after) => lastRewritten({ ...keyOf(stream), after }),
     remove: (stream, before) => remove({ ...keyOf(stream), before }),
+    tombstones: tombstones(events),
     millis: PgTime.millis,
     position: ({ position, transaction }) => Position.fromParts(Row.text(transaction), Row.text(position)),
     readTail: tail(names.events, functions.tail),
@@ -115,6 +117,30 @@ WHERE indrelid = to_regclass($1) AND index.relname = $2 AND ${keyOfIndex} = ANY 
     }
   }
 }
+
+const tombstones = (events: string): Tombstones.TombstoneStatements =>
+  Tombstones.make({
+    write,
+    counted: dialect.counted,
+    number: (expression) => pgText(expression, "integer"),
+    events,
+    columns: Feed.select({
+      aggregate,
+      stream_id,
+      version: where.version,
+      event_id: where.event_id,
+      transaction,
+      position
+    }),
+    place: "(transaction, position)",
+    placeOf: (name) => `(:${name}Transaction::bigint, :${name}Sequence::bigint)`,
+    valuesOf: (name, position) => {
+      const { sequence, transaction } = Position.toParts(position)
+      return { [`${name}Transaction`]: transaction, [`${name}Sequence`]: sequence }
+    },
+    time: (name) => PgTime.ofMillis(`:${name}::bigint`),
+    whole: (name) => `:${name}::bigint`
+  })
 
 export const dialect: Dialect = {
   write,

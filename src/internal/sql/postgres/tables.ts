@@ -1,3 +1,4 @@
+import * as Markers from "../../markers.js"
 import * as Tenant from "../../store/tenant.js"
 import { type Names, quoted, schemaOf, unqualified } from "../names.js"
 
@@ -105,6 +106,16 @@ export const inline = (names: Names): ReadonlyArray<string> => [
   position text COLLATE "C" NOT NULL,
   PRIMARY KEY (name, version, stream)
 ) WITH (fillfactor = 50)`
+]
+
+/** The indexes that lead to what is removed in time: markers of deleted streams, and snapshots of old schema versions. */
+export const retention = (names: Names): ReadonlyArray<string> => [
+  `CREATE INDEX IF NOT EXISTS ${constraint(names, "deleted")} ON ${
+    quoted(names.events)
+  } (time, transaction, position) WHERE type = '${Markers.deleted}'`,
+  `CREATE INDEX IF NOT EXISTS ${quoted(`${unqualified(names.snapshots)}_schema`)} ON ${
+    quoted(names.snapshots)
+  } (aggregate, schema_version)`
 ]
 
 export const schema = (names: Names): ReadonlyArray<string> => {

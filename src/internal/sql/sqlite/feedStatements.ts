@@ -60,7 +60,7 @@ SELECT time FROM ${events} WHERE position > CAST(:sequence AS INTEGER) ORDER BY 
 }
 
 // a position of PostgreSQL is after all of SQLite
-const sequenceOf = (position: Position.Position): string => {
+export const sequenceOf = (position: Position.Position): string => {
   const { sequence, transaction } = Position.toParts(position)
   return transaction === "0" ? sequence : "9223372036854775807"
 }

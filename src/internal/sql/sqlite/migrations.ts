@@ -10,7 +10,8 @@ import * as SqliteTables from "./tables.js"
 export const all = (names: Names): Migrations["all"] => [
   { name: "create_tables", statements: SqliteTables.statements(names) },
   { name: "create_checkpoints", statements: SqliteTables.checkpoints(names) },
-  { name: "create_inline", statements: SqliteTables.inline(names) }
+  { name: "create_inline", statements: SqliteTables.inline(names) },
+  { name: "create_indexes_of_retention", statements: SqliteTables.retention(names) }
 ]
 
 export const migrations = (sql: SqlClient.SqlClient, names: Names): Migrations => {

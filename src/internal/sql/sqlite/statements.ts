@@ -6,6 +6,7 @@ import { eventKeys, type Names, quoted, unqualified } from "../names.js"
 import * as Row from "../row.js"
 import * as SnapshotChoice from "../snapshotChoice.js"
 import { byShape, sqlite as write } from "../statement.js"
+import * as Tombstones from "../tombstoneStatements.js"
 import * as Checkpoints from "./checkpointStatements.js"
 import * as Feed from "./feedStatements.js"
 import * as Import from "./importStatements.js"
@@ -74,6 +75,18 @@ ORDER BY version LIMIT ${limit}`)
     replace: (stream, event) => replace({ ...keyOf(stream), ...event }),
     lastRewritten: (stream, after) => lastRewritten({ ...keyOf(stream), after }),
     remove: (stream, before) => remove({ ...keyOf(stream), before }),
+    tombstones: Tombstones.make({
+      write,
+      counted: dialect.counted,
+      number: (expression) => expression,
+      events,
+      columns: `aggregate, stream_id, version, ${position}, event_id`,
+      place: "position",
+      placeOf: (name) => `CAST(:${name} AS INTEGER)`,
+      valuesOf: (name, position) => ({ [name]: Feed.sequenceOf(position) }),
+      time: (name) => `:${name}`,
+      whole: (name) => `:${name}`
+    }),
     // SQLite names the columns: "UNIQUE constraint failed: t.a, t.b"
     isOurs: ({ detail }) => {
       const violated = detail.slice(detail.indexOf(":") + 1).split(",").map((column) => column.trim().toLowerCase())

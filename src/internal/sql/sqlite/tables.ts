@@ -1,3 +1,4 @@
+import * as Markers from "../../markers.js"
 import { type Names, quoted, unqualified } from "../names.js"
 
 /**
@@ -106,6 +107,16 @@ export const inline = (names: Names): ReadonlyArray<string> => [
   position TEXT NOT NULL,
   PRIMARY KEY (name, version, stream)
 ) STRICT, WITHOUT ROWID`
+]
+
+/** The indexes that lead to what is removed in time: markers of deleted streams, and snapshots of old schema versions. */
+export const retention = (names: Names): ReadonlyArray<string> => [
+  `CREATE INDEX IF NOT EXISTS ${quoted(`${names.events}_deleted`)} ON ${
+    quoted(unqualified(names.events))
+  } (time, position) WHERE type = '${Markers.deleted}'`,
+  `CREATE INDEX IF NOT EXISTS ${quoted(`${names.snapshots}_schema`)} ON ${
+    quoted(unqualified(names.snapshots))
+  } (aggregate, schema_version)`
 ]
 
 export const migrations = (names: Names): string =>
