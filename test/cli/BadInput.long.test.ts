@@ -140,6 +140,7 @@ for (const { empty, name, on, written } of databases) {
           const [deleted] = jsonOf(yield* quiet("delete", stream, "--events", "remove", "--yes", "--json"))
           assert.deepInclude(deleted, { stream, deleted: true })
         }
+        assert.include((yield* quiet("verify", "--module", "./\u001b[2J.js")).err, "./\\u{1b}[2J.js cannot be loaded")
         for (const id of ["\u0000", "a\u0000b", "\ud800", "x".repeat(5_000)]) {
           for (
             const args of [

@@ -116,6 +116,11 @@ for (const [name, database, client] of sharedDatabases) {
         const broken = (yield* open("/stream?aggregate=Account&id=a-1")).text
         assert.include(broken, "class=\"bad\"")
         assert.include(broken, "Opened")
+        // the snapshot has the state at the version of the event that is gone
+        yield* sql`UPDATE eventsourcing_events SET payload = '{' WHERE stream_id = 'a-1' AND version = 2`
+        const lost = (yield* open("/stream?aggregate=Account&id=a-1")).text
+        assert.match(lost, /event 2 of .* does not decode/)
+        assert.match(lost, /\$\.balance <del>9<\/del> <ins>11<\/ins>/)
       })
     )
 

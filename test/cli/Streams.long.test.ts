@@ -2,7 +2,7 @@
 import { SqlClient } from "@effect/sql"
 import { assert, describe, it } from "@effect/vitest"
 import { Effect } from "effect"
-import { Repository, SnapshotPolicy } from "effect-eventsourcing"
+import { EventStore, ExpectedVersion, Repository, SnapshotPolicy } from "effect-eventsourcing"
 import * as fs from "node:fs"
 import { AccountV2, id, stream } from "../fixtures/Account.js"
 import { module } from "./accounts.js"
@@ -42,6 +42,46 @@ for (const { name, on, written } of databases) {
         const none = yield* invoke("delete", "Account/none", "--events", "keep", "--url", url, "--yes")
         assert.strictEqual(none.code, 1)
         assert.include(none.err, "StreamNotFound")
+      }))
+  })
+
+  describe(`events on ${name}`, () => {
+    it.scopedLive("are printed with those that do not decode, in both directions and to any limit", () =>
+      Effect.gen(function*() {
+        const url = yield* written
+        const store = EventStore.EventStore
+        const payload = { _tag: "Deposited", amount: 1 }
+        yield* on(
+          url,
+          Effect.flatMap(store, ({ append }) =>
+            append(stream("a-1"), [
+              { id: "4", type: "Deposited", payload },
+              ...["5", "6", "7", "8", "9"].map((id) => ({ id, type: "Deposited", payload }))
+            ], { expectedVersion: ExpectedVersion.exact(3) }))
+        )
+        const broken = [1, 4, 5, 9]
+        yield* on(
+          url,
+          edited(`UPDATE eventsourcing_events SET payload = '{'
+            WHERE stream_id = 'a-1' AND version IN (${broken.join()})`)
+        )
+        const whole = [1, 2, 3, 4, 5, 6, 7, 8, 9]
+        for (const limit of [1, 2, 3, 5, 9, 100]) {
+          for (const args of [[], ["--reverse"]]) {
+            const found = jsonOf(
+              yield* invoke("events", "Account/a-1", "--url", url, "--json", "--limit", String(limit), ...args)
+            )
+            const expected = (args.length === 0 ? whole : whole.toReversed()).slice(0, limit)
+            assert.deepStrictEqual(found.map(({ version }) => version), expected)
+            assert.deepStrictEqual(
+              found.filter((event) => "unreadable" in event).map(({ version }) => version),
+              expected.filter((version) => broken.includes(version))
+            )
+          }
+        }
+        const people = (yield* invoke("events", "Account/a-1", "--url", url, "--from", "3", "--to", "5")).out
+        assert.strictEqual(people.split("\n").length, 4)
+        assert.include(people, "does not decode")
       }))
   })
 

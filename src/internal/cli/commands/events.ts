@@ -2,11 +2,11 @@ import * as CliCommand from "@effect/cli/Command"
 import * as CliOptions from "@effect/cli/Options"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
-import { EventStore } from "../../../EventStore.js"
 import * as Command from "../command.js"
 import * as EventRow from "../eventRow.js"
 import * as Options from "../options.js"
 import * as Output from "../output.js"
+import * as StreamEvents from "../streamEvents.js"
 
 export const events = CliCommand.make(
   "events",
@@ -20,8 +20,7 @@ export const events = CliCommand.make(
   },
   Command.reading(({ from, json, limit, reverse, stream, to }) =>
     Effect.gen(function*() {
-      const store = yield* EventStore
-      const found = yield* store.readEvents(yield* Options.streamOf(stream), {
+      const found = yield* StreamEvents.read(yield* Options.streamOf(stream), {
         fromVersion: Option.getOrUndefined(from),
         toVersion: Option.getOrUndefined(to),
         reverse,
@@ -32,5 +31,5 @@ export const events = CliCommand.make(
     })
   )
 ).pipe(
-  CliCommand.withDescription("Prints the events of a stream.")
+  CliCommand.withDescription("Prints the events of a stream. One that does not decode is shown with the reason.")
 )

@@ -2,6 +2,7 @@
 import * as DateTime from "effect/DateTime"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
+import * as Event from "../../../Event.js"
 import { EventStore } from "../../../EventStore.js"
 import * as Projections from "../../../Projections.js"
 import type * as StreamId from "../../../StreamId.js"
@@ -48,7 +49,12 @@ export const stream = (
   fromVersion: number
 ) =>
   Effect.gen(function*() {
-    const steps = yield* Timeline.steps(id, looking, { fromVersion, limit })
+    const stored = yield* Inspection.snapshots({ prefix, aggregate: id.aggregate, id: id.id, limit: 1 })
+    const steps = yield* Timeline.steps(id, looking, {
+      fromVersion,
+      limit,
+      snapshots: stored.map(({ version }) => version)
+    })
     const earlier = fromVersion > 1
       ? html`<a href="${link("/stream", { ...id, from: Math.max(1, fromVersion - limit) })}">earlier events</a> `
       : none
@@ -59,7 +65,6 @@ export const stream = (
     const hint = looking === undefined
       ? html`<p class="quiet">For states, start the inspector with a --module that exports ${id.aggregate}.</p>`
       : none
-    const stored = yield* Inspection.snapshots({ prefix, aggregate: id.aggregate, id: id.id, limit: 1 })
     const snapshots = stored.length === 0
       ? html`<p class="quiet">The stream has no snapshot.</p>`
       : Snapshots.table(yield* Snapshots.rows(stored, looking))
@@ -73,11 +78,13 @@ export const stream = (
 
 const row = ({ changes, event, problem, state }: Timeline.Step, isFolded: boolean): ReadonlyArray<Html> => [
   html`${event.version}`,
-  html`<b>${event.type}</b> <span class="quiet">${DateTime.formatIso(event.time)}</span>
+  Event.isUnreadable(event)
+    ? html`<b>${event.type}</b> <span class="bad">${event.error.message}</span>`
+    : html`<b>${event.type}</b> <span class="quiet">${DateTime.formatIso(event.time)}</span>
 <pre>${json(event.payload)}</pre><details><summary class="quiet">metadata</summary>
 <pre>${json({ id: event.id, position: event.position, ...event.metadata })}</pre></details>`,
   ...!isFolded ? [] : [
-    html`${problem === undefined ? none : html`<span class="bad">${problem}</span>`}${
+    html`${problem === undefined || Event.isUnreadable(event) ? none : html`<span class="bad">${problem}</span>`}${
       (changes ?? []).map(({ left, path, right }) => html`<pre>${path} <del>${left}</del> <ins>${right}</ins></pre>`)
     }`,
     html`<pre>${state === undefined ? "" : json(state)}</pre>`

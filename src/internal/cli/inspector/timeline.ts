@@ -3,17 +3,18 @@
 // Cost: a load, and a page of events.
 import * as Effect from "effect/Effect"
 import * as Either from "effect/Either"
-import type * as Event from "../../../Event.js"
-import type { EventDecodeError, EventStoreError } from "../../../EventStore.js"
-import { EventStore } from "../../../EventStore.js"
+import * as Event from "../../../Event.js"
+import type { EventStore, EventStoreError } from "../../../EventStore.js"
 import type * as StreamId from "../../../StreamId.js"
 import * as Equality from "../../schema/equality.js"
 import * as Recorded from "../../store/recorded.js"
+import type { Stored } from "../eventRow.js"
 import type { Unknown } from "../module.js"
 import type { Looking } from "../repository.js"
+import * as StreamEvents from "../streamEvents.js"
 
 export interface Step {
-  readonly event: Event.RecordedEvent
+  readonly event: Stored
   /** What the event changed. Undefined if no aggregate is known, or an earlier event cannot be folded. */
   readonly changes: ReadonlyArray<Equality.Difference> | undefined
   /** The encoded state after the event. */
@@ -27,53 +28,56 @@ const mostChanges = 20
 export const steps = (
   stream: StreamId.StreamId,
   looking: Looking | undefined,
-  range: { readonly fromVersion: number; readonly limit: number }
-): Effect.Effect<ReadonlyArray<Step>, EventDecodeError | EventStoreError, EventStore> =>
+  range: {
+    readonly fromVersion: number
+    readonly limit: number
+    /** After an event that cannot be folded, states are known from the next of these on. */
+    readonly snapshots: ReadonlyArray<number>
+  }
+): Effect.Effect<ReadonlyArray<Step>, EventStoreError, EventStore> =>
   Effect.gen(function*() {
-    const store = yield* EventStore
-    const events = yield* store.readEvents(stream, range)
+    const { fromVersion, limit, snapshots } = range
+    const events = yield* StreamEvents.read(stream, { fromVersion, limit })
     if (looking === undefined) return events.map((event) => unknown(event, undefined))
-    const before = yield* Effect.either(looking.stateAt(stream.id, range.fromVersion - 1))
-    return Either.match(before, {
-      onLeft: ({ message }) => events.map((event, index) => unknown(event, index === 0 ? message : undefined)),
-      onRight: (state) => fold(looking.aggregate, state, events)
-    })
+    const stateAt = (version: number) =>
+      Effect.either(Effect.mapError(looking.stateAt(stream.id, version), ({ message }) => message))
+    const steps: Array<Step> = []
+    let state = yield* stateAt(fromVersion - 1)
+    // what the first event says
+    let problem = Either.isLeft(state) ? state.left : undefined
+    for (const event of events) {
+      const before = state
+      const next = Either.flatMap(before, (state) => evolve(looking.aggregate, state, event))
+      if (Either.isLeft(next)) problem = Either.isRight(before) || Event.isUnreadable(event) ? next.left : problem
+      state = Either.isLeft(next) && snapshots.includes(event.version) ? yield* stateAt(event.version) : next
+      steps.push(
+        Either.isLeft(state)
+          ? unknown(event, Event.isUnreadable(event) ? event.error.message : problem)
+          : known(looking.aggregate, event, before, state.right)
+      )
+      problem = undefined
+    }
+    return steps
   })
 
-const unknown = (event: Event.RecordedEvent, problem: string | undefined): Step => ({
+const unknown = (event: Stored, problem: string | undefined): Step => ({
   event,
   changes: undefined,
   state: undefined,
   problem
 })
 
-const fold = (
-  aggregate: Unknown,
-  initial: unknown,
-  events: ReadonlyArray<Event.RecordedEvent>
-): ReadonlyArray<Step> => {
-  const steps: Array<Step> = []
-  let state = initial
-  let isKnown = true
-  for (const event of events) {
-    const next = isKnown ? evolve(aggregate, state, event) : undefined
-    if (next === undefined || Either.isLeft(next)) {
-      steps.push(unknown(event, next?.left))
-      isKnown = false
-      continue
-    }
-    steps.push({
-      event,
-      changes: Equality.compare(aggregate.state.schema, state, next.right, mostChanges),
-      state: Either.getOrUndefined(aggregate.state.encode(next.right)),
-      problem: undefined
-    })
-    state = next.right
-  }
-  return steps
-}
+const known = (aggregate: Unknown, event: Stored, before: Either.Either<unknown, string>, state: unknown): Step => ({
+  event,
+  changes: Either.isLeft(before)
+    ? undefined
+    : Equality.compare(aggregate.state.schema, before.right, state, mostChanges),
+  state: Either.getOrUndefined(aggregate.state.encode(state)),
+  problem: Event.isUnreadable(event) ? event.error.message : undefined
+})
 
-const evolve = (aggregate: Unknown, state: unknown, event: Event.RecordedEvent): Either.Either<unknown, string> => {
+const evolve = (aggregate: Unknown, state: unknown, event: Stored): Either.Either<unknown, string> => {
+  if (Event.isUnreadable(event)) return Either.left(event.error.message)
   const decoded = Recorded.decodeEvent(aggregate.event, event)
   if (Either.isLeft(decoded)) return Either.left(decoded.left.message)
   if (decoded.right._tag === "Retired") return Either.right(state)
