@@ -11,6 +11,7 @@ const programs = [
     `test/utils/${name}.ts`
   ),
   "test/crash/writer.ts",
+  "test/crash/streams/worker.ts",
   "test/soak/writers.ts",
   "examples/tutorial.ts",
   "examples/swap-backends.ts",
