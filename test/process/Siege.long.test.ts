@@ -33,8 +33,8 @@ const appends = ({ lines, next }: Besieged, more: number) =>
 const cutConnections = Effect.flatMap(SqlClient.SqlClient, (sql) =>
   sql.onDialectOrElse({
     pg: () =>
-      sql`SELECT pg_terminate_backend(pid) FROM pg_stat_activity
-WHERE datname = current_database() AND pid <> pg_backend_pid() AND random() < 0.5`,
+      Effect.asVoid(sql`SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+WHERE datname = current_database() AND pid <> pg_backend_pid() AND random() < 0.5`),
     orElse: () => Effect.void
   }))
 

@@ -1,0 +1,68 @@
+import { assert, describe, it } from "vitest"
+import { checkOrder } from "./check.js"
+import type { Said } from "./protocol.js"
+
+const stream = "s0.0"
+const during = (began: number, ended: number) => ({ stream, began, ended })
+
+/** Four deposits of which the second was rewritten to 700, then a deletion at version 7. */
+const sound: ReadonlyArray<Said> = [
+  { _tag: "Executed", command: "a.1", version: 1, events: 1, ...during(0, 1) },
+  { _tag: "Executed", command: "a.2", version: 5, events: 4, ...during(2, 3) },
+  { _tag: "Loaded", version: 5, balance: 4, ...during(3.5, 5) },
+  { _tag: "Changing", stream, kind: "rewrite", began: 4 },
+  { _tag: "Rewritten", target: 3, amount: 700, version: 6, ...during(4, 5) },
+  { _tag: "Loaded", version: 6, balance: 703, ...during(6, 7) },
+  { _tag: "Changing", stream, kind: "delete", began: 8 },
+  { _tag: "Refused", what: "load", ...during(7, 9) },
+  { _tag: "Deleted", version: 7, removes: false, ...during(8, 10) },
+  { _tag: "Refused", what: "execute", ...during(11, 12) }
+]
+
+const history = { events: [], rewrites: [{ marker: 6, target: 3, amount: 700 }], isKnown: true }
+
+const problemsOf = (more: ReadonlyArray<Said>) => checkOrder([...sound, ...more], new Map([[stream, history]]))
+
+describe("the check of what processes said finds", () => {
+  const finds = (what: string, problem: string | undefined, ...more: ReadonlyArray<Said>) =>
+    it(what, () => {
+      assert.deepStrictEqual(problemsOf(more), problem === undefined ? [] : [problem])
+    })
+
+  finds("nothing wrong where nothing is", undefined)
+  finds(
+    "a state with the old payload after the rewrite",
+    "a load of s0.0 at 6 gave 4, and not 703",
+    { _tag: "Loaded", version: 6, balance: 4, ...during(6, 7) }
+  )
+  finds(
+    "a load that is behind an acknowledged rewrite",
+    "a load of s0.0 gave 5 after 6 was acknowledged",
+    { _tag: "Loaded", version: 5, balance: 4, ...during(6, 7) }
+  )
+  finds(
+    "a load that is behind an acknowledged command",
+    "a load of s0.0 gave 1 after 5 was acknowledged",
+    { _tag: "Loaded", version: 1, balance: 0, ...during(3.5, 4) }
+  )
+  finds(
+    "a load after the deletion",
+    "a load of s0.0 gave 6 after it was deleted at 7",
+    { _tag: "Loaded", version: 6, balance: 703, ...during(11, 12) }
+  )
+  finds(
+    "a command behind the marker of the deletion",
+    "a.3 is at 8 of s0.0, deleted at 7",
+    { _tag: "Executed", command: "a.3", version: 8, events: 1, ...during(9, 12) }
+  )
+  finds(
+    "a refusal before any deletion",
+    "load of s0.0 was refused although no deletion had begun",
+    { _tag: "Refused", what: "load", ...during(6, 7) }
+  )
+  finds(
+    "two ends of a stream",
+    "s0.0 was deleted twice",
+    { _tag: "Deleted", version: 8, removes: true, ...during(9, 10) }
+  )
+})
