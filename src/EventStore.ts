@@ -15,6 +15,7 @@ import type * as ExpectedVersion from "./ExpectedVersion.js"
 import { isDate, mostInPage, noDate } from "./internal/constants.js"
 import * as Personal from "./internal/personal/driver.js"
 import type { AppendResult } from "./internal/store/appendResult.js"
+import * as Archived from "./internal/store/archived.js"
 import * as Checking from "./internal/store/checking.js"
 import * as CountAfter from "./internal/store/countAfter.js"
 import {
@@ -43,7 +44,7 @@ import type {
 import * as Inline from "./internal/store/inline.js"
 import type { Appended, InlineDriver, InlineHandler, InlineSeam } from "./internal/store/inline.js"
 import * as Life from "./internal/store/life.js"
-import type { LifeDriver, LifeSeam } from "./internal/store/life.js"
+import type { ArchivedContent, LifeDriver, LifeSeam, Place } from "./internal/store/life.js"
 import * as Listeners from "./internal/store/listeners.js"
 import * as Memory from "./internal/store/memory.js"
 import type { ReadEventsOptions, ReadOptions } from "./internal/store/readModel.js"
@@ -182,6 +183,7 @@ export class EventStore extends Context.Tag("effect-eventsourcing/EventStore")<E
 
 export type {
   Appended,
+  ArchivedContent,
   EncodedImport,
   FoundEvent,
   ImportDriver,
@@ -193,6 +195,7 @@ export type {
   InlineSeam,
   LifeDriver,
   LifeSeam,
+  Place,
   ReaderOptions,
   ReplaySeam,
   SharedDatabase,
@@ -294,7 +297,8 @@ export interface Encoded {
  * @since 0.1.0
  * @category constructors
  */
-export const makeEncoded = (driver: Encoded): EventStore["Type"] => {
+export const makeEncoded = (given: Encoded): EventStore["Type"] => {
+  const driver = Archived.over(given)
   const listeners = Listeners.make()
   const inline = Inline.make(driver)
   return EventStore.of({

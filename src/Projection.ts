@@ -12,7 +12,7 @@ import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import type { CheckpointStore } from "./CheckpointStore.js"
 import type { EventStore } from "./EventStore.js"
-import type { Deleted, Rewritten } from "./internal/markers.js"
+import type { Deleted, Rewritten, Truncated } from "./internal/markers.js"
 import { booleanProblem, isRecord } from "./internal/options.js"
 import * as Definition from "./internal/projection/definition.js"
 import * as Handlers from "./internal/projection/handlers.js"
@@ -68,7 +68,7 @@ export interface Options extends CommonOptions {
   readonly inline?: boolean | undefined
 }
 
-export type { Deleted, Marker, Rewritten } from "./internal/markers.js"
+export type { Deleted, Marker, Rewritten, Truncated } from "./internal/markers.js"
 export type {
   AnySelectable,
   Item,
@@ -418,3 +418,38 @@ export const layerVersions = <E1, Err1, R1, E2, Err2, R2>(
       `${quote(second.name)}, version ${second.version}`,
       `a version of ${quote(first.name)} that is higher than ${first.version}`
     ))
+
+/**
+ * Selects the markers of streams of an aggregate that were truncated by `Streams.truncate`. The handler gets such a marker
+ * as an event with the tag `$truncated`, which has the first version that keeps its content. A projection that asks for
+ * these markers skips events whose content was removed before it has handled them. It can then load the state.
+ *
+ * @example
+ * ```ts
+ * import { Effect, Either, Schema } from "effect"
+ * import { Aggregate, Projection } from "effect-eventsourcing"
+ *
+ * const Meter = Aggregate.make({
+ *   name: "Meter",
+ *   id: Schema.NonEmptyString,
+ *   state: Schema.Int,
+ *   event: Schema.TaggedStruct("Read", { value: Schema.Int }),
+ *   command: Schema.TaggedStruct("Read", { value: Schema.Int }),
+ *   initial: () => 0,
+ *   evolve: (_, { value }) => value,
+ *   decide: (_, command) => Either.right([command])
+ * })
+ *
+ * const Truncations = Projection.make({
+ *   name: "truncations",
+ *   on: [Projection.truncated(Meter)],
+ *   handle: (events) => Effect.log(events.map(({ aggregateId, event }) => `${aggregateId}: ${event.before}`))
+ * })
+ * ```
+ *
+ * @since 0.1.0
+ * @category constructors
+ */
+export const truncated: <A extends Definition.AnySelectable>(
+  aggregate: A
+) => Definition.Marked<A, Truncated> = Definition.truncated

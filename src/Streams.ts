@@ -1,5 +1,5 @@
 /**
- * Ends streams and rewrites events: what an event store does not do, because its events stay.
+ * Ends and truncates streams, and rewrites events: what an event store does not do, because its events stay.
  *
  * Code that deletes or changes events uses this service. It appends a marker event in the same transaction. By the marker, the
  * snapshots, caches and writers of all processes see the change at their next proof, and the feed tells its consumers.
@@ -10,20 +10,43 @@ import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
+import type * as Aggregate from "./Aggregate.js"
 import * as EventStore from "./EventStore.js"
-import type * as Changing from "./internal/store/changing.js"
+import type { LoadError } from "./internal/repository/errors.js"
+import * as Truncation from "./internal/repository/truncation.js"
 import type { DeletedStream, DeleteError, DeleteOptions } from "./internal/store/ending.js"
 import * as Ending from "./internal/store/ending.js"
-import { EventNotFound, StreamNotFound } from "./internal/store/eventErrors.js"
+import { EventNotFound, SnapshotRequired, StreamNotFound } from "./internal/store/eventErrors.js"
 import type { RewriteError, RewriteOptions, RewrittenEvent } from "./internal/store/rewriting.js"
 import * as Rewriting from "./internal/store/rewriting.js"
+import type { Sink, TruncatedStream, TruncateOptions, TruncationMarker } from "./internal/store/truncating.js"
+import * as Truncating from "./internal/store/truncating.js"
 import { InvalidOption } from "./InvalidOption.js"
 import * as SnapshotStore from "./SnapshotStore.js"
 import type * as StreamId from "./StreamId.js"
 
-export type { DeletedStream, DeleteError, DeleteOptions, RewriteError, RewriteOptions, RewrittenEvent }
+export type {
+  DeletedStream,
+  DeleteError,
+  DeleteOptions,
+  RewriteError,
+  RewriteOptions,
+  RewrittenEvent,
+  Sink,
+  TruncatedStream,
+  TruncateOptions,
+  TruncationMarker
+}
 
-export { EventNotFound, StreamNotFound }
+export { EventNotFound, SnapshotRequired, StreamNotFound }
+
+/**
+ * The errors of `truncate`, besides those of a sink.
+ *
+ * @since 0.1.0
+ * @category errors
+ */
+export type TruncateError = Truncating.TruncateError | SnapshotRequired | LoadError
 
 /**
  * Ends streams and rewrites events.
@@ -73,6 +96,22 @@ export class Streams extends Context.Tag("effect-eventsourcing/Streams")<Streams
     payload: unknown,
     options: RewriteOptions
   ) => Effect.Effect<RewrittenEvent, RewriteError>
+
+  /**
+   * Archives or removes the events of a stream before a version. Loads begin with the snapshot of the stream, so there
+   * must be one at the version before `before` or at a later one. It is verified by full replay first, and the truncation
+   * fails with `SnapshotRequired` unless it gives the same state.
+   *
+   * The rows of the events stay without their contents, so that ids and versions count as before. With `archive`, all
+   * reads take the contents from the archive. Contents that were removed are gone: reads of them fail with `HistoryGap`,
+   * and only the snapshot gives a state. A marker tells the consumers of the feed.
+   *
+   * A second truncation changes nothing. In a transaction of the caller, the truncation is a part of it.
+   */
+  readonly truncate: <Name extends string, Id, State, Event, Command, Rejection, E = never, R = never>(
+    stream: StreamId.StreamId,
+    options: TruncateOptions<Aggregate.Aggregate<Name, Id, State, Event, Command, Rejection>, E, R>
+  ) => Effect.Effect<TruncatedStream, TruncateError | E, R>
 }>() {}
 
 /**
@@ -94,7 +133,8 @@ export const make: Effect.Effect<
   InvalidOption,
   EventStore.EventStore | SnapshotStore.SnapshotStore
 > = Effect.gen(function*() {
-  const { replay } = yield* EventStore.EventStore
+  const events = yield* EventStore.EventStore
+  const { replay } = events
   const snapshots = yield* SnapshotStore.SnapshotStore
   if (Option.isNone(replay.life)) {
     return yield* new InvalidOption({
@@ -103,14 +143,23 @@ export const make: Effect.Effect<
       expected: "a SQL store, the store in memory, or a store whose driver has `life`"
     })
   }
-  const stores: Changing.Stores = {
+  const stores: Truncating.Stores = {
     life: replay.life.value,
     snapshots,
+    read: events.read,
+    sealing: replay.sealing,
     isShared: Option.isSome(replay.withSnapshots(snapshots))
   }
   return Streams.of({
     delete: (stream, options) => Ending.deleteStream(stores, stream, options),
-    rewrite: (stream, version, payload, options) => Rewriting.rewrite(stores, stream, version, payload, options)
+    rewrite: (stream, version, payload, options) => Rewriting.rewrite(stores, stream, version, payload, options),
+    truncate: (stream, options) =>
+      Truncating.truncate(stores, stream, options, (stream, { aggregate, before, unverified }) =>
+        Effect.catchTag(
+          Truncation.verify(aggregate, { events, snapshots }, stream, { before, unverified }),
+          "Refusal",
+          ({ detail, reason }) => new SnapshotRequired({ stream, before, reason, detail })
+        ))
   })
 })
 

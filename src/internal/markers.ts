@@ -44,23 +44,35 @@ export interface Rewritten {
 }
 
 /**
+ * A stream whose beginning was archived or removed, as an event of the feed.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Truncated {
+  readonly _tag: "$truncated"
+  /** The first version that keeps its content in its place. */
+  readonly before: number
+}
+
+/**
  * The markers that consumers of the feed can ask for.
  *
  * @since 0.1.0
  * @category models
  */
-export type Marker = Deleted | Rewritten
+export type Marker = Deleted | Rewritten | Truncated
 
 /** Decodes the payload of a marker, or says why that is not possible. */
 export const decode = (type: string, payload: unknown): Marker | string => {
   if (type === deleted) return { _tag: deleted }
-  if (type !== rewritten) return `no consumer reads the marker ${type}`
-  const version = versionIn(payload)
-  return version === undefined ? "the marker names no version" : { _tag: rewritten, version }
+  const version = versionIn(payload, type === rewritten ? "version" : "before")
+  if (version === undefined) return "the marker names no version"
+  return type === rewritten ? { _tag: rewritten, version } : { _tag: truncated, before: version }
 }
 
 /** The version that the payload of a marker names. */
-export const versionIn = (payload: unknown): number | undefined => {
-  const version: unknown = Reflect.get(Object(payload), "version")
+export const versionIn = (payload: unknown, key: "version" | "before" = "version"): number | undefined => {
+  const version: unknown = Reflect.get(Object(payload), key)
   return Number.isSafeInteger(version) && Number(version) >= 1 ? Number(version) : undefined
 }

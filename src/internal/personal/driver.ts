@@ -135,7 +135,25 @@ const sealingLife = (life: LifeDriver, sealing: Sealing["Type"]): LifeDriver => 
         sealAll(sealing, "rewrite", [eventText(stream, event.payload)], stream),
         ([payload]) => life.replace(stream, { ...event, payload })
       )
-      : life.replace(stream, event)
+      : life.replace(stream, event),
+  contents: (places, bytes) =>
+    Effect.flatMap(
+      life.contents(places, bytes),
+      (contents) =>
+        contents.some(({ payload }) => payload !== null && Marks.mayHave(payload))
+          ? Effect.mapBoth(
+            sealing.open(contents.map(({ payload, place }) => eventText(places[place].stream, payload ?? ""))),
+            {
+              onFailure: (error) => unavailable("read", error),
+              onSuccess: (texts) =>
+                contents.map((content, index) => ({
+                  ...content,
+                  payload: content.payload === null ? null : texts[index].text
+                }))
+            }
+          )
+          : Effect.succeed(contents)
+    )
 })
 
 const withPayloads = (

@@ -17,7 +17,7 @@ import type { Marker } from "../markers.js"
 import { membersOf, tagOf } from "../schema/eventCodec.js"
 import { holdsPersonal } from "../schema/secrets.js"
 import { tagsOf } from "../schema/tags.js"
-import type { EventDecodeError } from "../store/eventErrors.js"
+import { type EventDecodeError, HistoryGap } from "../store/eventErrors.js"
 import { type Decodable, type DecodedEvent, decodeMarker, decoder } from "../store/recorded.js"
 import { streamText } from "../streamKey.js"
 import { keyProblem, quote } from "../text.js"
@@ -156,6 +156,10 @@ export const reading = <const Sources extends ReadonlyArray<Source>>(
     const selection = selections.get(recorded.stream.aggregate)
     return selection?.markers.has(recorded.type) === true ? decodeMarker(selection.aggregate, recorded) : undefined
   }
+  // a definition that asks for the marker is told by it
+  const isForeseen = (recorded: Event.RecordedEvent | Event.UnreadableEvent) =>
+    Event.isUnreadable(recorded) && recorded.error.cause instanceof HistoryGap &&
+    selections.get(recorded.stream.aggregate)?.markers.has(Markers.truncated) === true
   return {
     aggregates: Array.from(selections.keys()),
     excludedTypes: Array.from(selections).flatMap(([name, { aggregate: { event }, markers, tags }]) =>
@@ -169,6 +173,7 @@ export const reading = <const Sources extends ReadonlyArray<Source>>(
     text: Array.from(selections, textOf).sort().join("; "),
     personal: Array.from(selections.values()).some(isPersonal),
     item: (recorded) => {
+      if (isForeseen(recorded)) return Option.none()
       const decoded = Markers.isMarker(recorded.type) ? decodeMarked(recorded) : decode(recorded)
       return decoded !== undefined && isWanted(decoded)
         ? Option.some(new ReadItem(recorded, decoded))
@@ -203,6 +208,13 @@ export const rewritten = <A extends AnySelectable>(aggregate: A): Marked<A, Mark
   _tag: "Marked",
   aggregate,
   marker: Markers.rewritten
+})
+
+/** Selects the markers of truncated streams of an aggregate. */
+export const truncated = <A extends AnySelectable>(aggregate: A): Marked<A, Markers.Truncated> => ({
+  _tag: "Marked",
+  aggregate,
+  marker: Markers.truncated
 })
 
 /** Selects events of an aggregate by their tags. Throws `InvalidOption` if the aggregate has no such tag. */

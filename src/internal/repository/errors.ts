@@ -1,6 +1,6 @@
 // The errors of Repository, which exports them.
 import * as Schema from "effect/Schema"
-import type * as EventStore from "../../EventStore.js"
+import * as EventStore from "../../EventStore.js"
 import type * as Snapshot from "../../Snapshot.js"
 import type * as SnapshotStore from "../../SnapshotStore.js"
 import * as StreamId from "../../StreamId.js"
@@ -35,6 +35,12 @@ export type HistoryError =
   | EventStore.StreamDeleted
   | HistoryRewritten
   | IdEncodeError
+
+/** Gives the gap itself where the content of an event was removed. */
+export const orGap = <E>(
+  error: E | EventStore.EventDecodeError
+): E | EventStore.EventDecodeError | EventStore.HistoryGap =>
+  error instanceof EventStore.EventDecodeError && error.cause instanceof EventStore.HistoryGap ? error.cause : error
 
 /**
  * Signals that a stream has not reached the requested version.

@@ -13,7 +13,7 @@ import type * as Event from "../../Event.js"
 import * as EventStore from "../../EventStore.js"
 import type * as StreamId from "../../StreamId.js"
 import * as Markers from "../markers.js"
-import { type HistoryError, HistoryRewritten } from "./errors.js"
+import { type HistoryError, HistoryRewritten, orGap } from "./errors.js"
 import type { HistoryOptions } from "./options.js"
 import type { Services } from "./services.js"
 
@@ -61,7 +61,7 @@ const pages = <Id, State, Event>(reading: Reading<Id, State, Event>): History<Ev
       if (!reverse || last === undefined) return nothingAfter(reading, last ?? fromVersion - 1)
       return last > fromVersion ? Stream.fail(gap(stream, fromVersion - 1, last)) : Stream.empty
     })
-    const read = Stream.chunks(events.read(stream, { fromVersion, toVersion, reverse }))
+    const read = Stream.mapError(Stream.chunks(events.read(stream, { fromVersion, toVersion, reverse })), orGap)
     return Stream.concat(Stream.flatMap(read, page), ends)
   })
 

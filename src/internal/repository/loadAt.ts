@@ -10,7 +10,7 @@ import * as Option from "effect/Option"
 import * as Stream from "effect/Stream"
 import type * as Event from "../../Event.js"
 import type { Baseline } from "./baseline.js"
-import { type HistoryError, HistoryRewritten, type LoadError, VersionNotReached } from "./errors.js"
+import { type HistoryError, HistoryRewritten, type LoadError, orGap, VersionNotReached } from "./errors.js"
 import type { Services } from "./services.js"
 
 export const loadAt = <Id, State, Event>(
@@ -44,7 +44,8 @@ const lastAt = <Id, State, E>(
   Effect.flatMap(loadable.streamOf(id), (stream) =>
     events.read(stream, { reverse: true }).pipe(
       Stream.dropWhile((event) => event.time.epochMillis > time.epochMillis),
-      Stream.runHead
+      Stream.runHead,
+      Effect.mapError(orGap)
     ))
 
 // a store may give no ids, or no times

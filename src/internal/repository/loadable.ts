@@ -8,6 +8,7 @@ import * as Snapshot from "../../Snapshot.js"
 import type { StateSchema } from "../../SnapshotStore.js"
 import * as StreamId from "../../StreamId.js"
 import { shortPage } from "../constants.js"
+import { isEmptied } from "../emptied.js"
 import * as Markers from "../markers.js"
 import * as DerivedId from "../schema/derivedId.js"
 import { unknownType } from "../schema/eventCodec.js"
@@ -49,6 +50,9 @@ export class Outdated extends Data.TaggedError("Outdated")<{
   readonly inBase: boolean
 }> {}
 
+/** The content of an event is gone. A snapshot that the load has not seen may be the reason. */
+export class Emptied extends Data.TaggedError("Emptied")<{ readonly gap: EventStore.HistoryGap }> {}
+
 // texts that are folded once more were checked when they were read
 const again: Read = { base: 0, marker: Infinity }
 
@@ -67,7 +71,7 @@ export interface Loadable<in Id, in out State> {
     from: Folded<State>,
     page: Page,
     read?: Read
-  ) => Either.Either<Folded<State>, FoldError | Outdated>
+  ) => Either.Either<Folded<State>, FoldError | Outdated | Emptied>
   readonly encode: (
     options: Snapshot.EncodeOptions<State>
   ) => Either.Either<Snapshot.EncodedSnapshot, Snapshot.StateEncodeError>
@@ -110,7 +114,7 @@ export const foldPage = <State, Event>(
   from: Folded<State>,
   page: Page,
   read: Read = again
-): Either.Either<Folded<State>, FoldError | Outdated> => {
+): Either.Either<Folded<State>, FoldError | Outdated | Emptied> => {
   const codec = aggregate.event
   let { eventId, state, time, version } = from
   for (const event of page) {
@@ -118,6 +122,11 @@ export const foldPage = <State, Event>(
       // the events before the marker may be gone
       if (event.type === Markers.deleted) return Either.left(new EventStore.StreamDeleted({ stream }))
       return Either.left(new EventStore.HistoryGap({ stream, expected: version + 1, actual: event.version }))
+    }
+    if (isEmptied(event)) {
+      const { version } = event
+      const gap = new EventStore.HistoryGap({ stream, expected: version, actual: version, removed: true })
+      return Either.left(new Emptied({ gap }))
     }
     const decode = codec.decoder(event.type)
     if (decode === undefined) {

@@ -153,7 +153,7 @@ const requestOf = <Id, State>(
       onPage: onPage ?? (() => {}),
       source,
       elapsed: () => Number(clock.unsafeCurrentTimeNanos() - began) / 1_000_000,
-      met: { marker: 0 }
+      met: { marker: 0, emptied: false }
     }))
   })
 
@@ -245,7 +245,7 @@ const tellRefused = <State>(
 ): Replay.Folding<State> =>
   Effect.catchAll(folding, (error): Effect.Effect<never, LoadError | Replay.Rewritten> =>
     Replay.isRewritten(error)
-      ? new Replay.Rewritten({ refused, inBase: error.inBase })
+      ? new Replay.Rewritten({ refused, inBase: error.inBase, emptied: error.emptied })
       : Effect.zipRight(onRefused(refused), Effect.fail(error)))
 
 const isFailure = (outcome: Snapshot.SnapshotOutcome): outcome is Snapshot.SnapshotFailure => outcome instanceof Error

@@ -12,7 +12,7 @@ import * as EventStore from "../../EventStore.js"
 import { isSameStream } from "../streamKey.js"
 import type { Baseline } from "./baseline.js"
 import * as CommandIds from "./commandIds.js"
-import type { LoadError } from "./errors.js"
+import { type LoadError, orGap } from "./errors.js"
 import type { Executed } from "./model.js"
 import type { Services } from "./services.js"
 import { afterLoad } from "./snapshots.js"
@@ -42,11 +42,13 @@ export const find = <Id, State, Event>(
         : Effect.flatMap(
           read(repeat, first.version, idOf),
           (recorded) => recorded.length === 0 ? Effect.succeedNone : Effect.asSome(resultOf(repeat, recorded))
-        )
+        ).pipe(Effect.catchIf(isRemoved, () => Effect.asSome(withoutEvents(repeat, first, idOf))))
   )
   // the events of an earlier try may be stored although this one cannot read them
   return Effect.catchTag(found, "EventStoreError", unsure)
 }
+
+const isRemoved = (error: LoadError): boolean => error._tag === "HistoryGap" && error.removed === true
 
 const read = <Id, State, Event>(
   { baseline: { stream }, services }: Repeat<Id, State, Event>,
@@ -75,7 +77,7 @@ const read = <Id, State, Event>(
       : Effect.map(
         Stream.runCollect(from(first + short, long)),
         (more) => Chunk.toReadonlyArray(Chunk.appendAll(page, more))
-      ))
+      )).pipe(Effect.mapError(orGap))
 }
 
 // most commands decide fewer events than the short page
@@ -83,25 +85,50 @@ const short = 20
 const long = 1_000
 
 const resultOf = <Id, State, Event>(
-  { baseline, id, services, source }: Repeat<Id, State, Event>,
+  repeat: Repeat<Id, State, Event>,
   recorded: ReadonlyArray<Event.RecordedEvent>
 ): Effect.Effect<Executed<State, Event>, LoadError> =>
   Effect.gen(function*() {
-    const { loader, loads } = services
-    const envelopes = yield* Either.all(recorded.map(services.decode))
+    const envelopes = yield* Either.all(recorded.map(repeat.services.decode))
     const written = envelopes.flatMap((envelope) =>
       envelope._tag === "Retired" ? [] : [{ ...envelope, position: Option.some(envelope.position) }]
     )
+    return yield* answer(repeat, recorded[recorded.length - 1], written)
+  })
+
+/** The result of an earlier try whose events were removed by a truncation: their places are known, and their ids. */
+const withoutEvents = <Id, State, Event>(
+  repeat: Repeat<Id, State, Event>,
+  first: EventStore.FoundEvent,
+  idOf: (index: number) => string
+): Effect.Effect<Executed<State, Event>, LoadError> => {
+  const from = (last: EventStore.FoundEvent): Effect.Effect<EventStore.FoundEvent, LoadError> => {
+    const index = last.version - first.version + 1
+    const ids = Array.from({ length: long }, (_, more) => idOf(index + more))
+    return Effect.flatMap(repeat.services.events.find(ids), (found) => {
+      const own = found.at(-1)
+      return own === undefined ? Effect.succeed(last) : found.length < long ? Effect.succeed(own) : from(own)
+    })
+  }
+  return Effect.flatMap(from(first), (last) => answer(repeat, last, []))
+}
+
+const answer = <Id, State, Event>(
+  { baseline, id, services, source }: Repeat<Id, State, Event>,
+  { position, version }: Pick<EventStore.FoundEvent, "position" | "version">,
+  written: Executed<State, Event>["recorded"]
+): Effect.Effect<Executed<State, Event>, LoadError> =>
+  Effect.gen(function*() {
+    const { loader, loads } = services
     // `decide` may have changed the loaded state
     const current = yield* loader.advance(id, baseline, { source, onRefused: loads.refused })
     yield* afterLoad(services, id, current, { source, held: undefined })
-    const last = recorded[recorded.length - 1]
     return {
       state: current.state,
-      version: last.version,
+      version,
       events: written.map(({ event }) => event),
       recorded: written,
-      position: Option.some(last.position),
+      position: Option.some(position),
       duplicate: true
     }
   })

@@ -12,7 +12,16 @@ import type * as StreamId from "../../StreamId.js"
 import { maxVersion, pageBytes, shortPage } from "../constants.js"
 import type { Baseline } from "./baseline.js"
 import { HistoryRewritten, type LoadError, ReplayTooLong } from "./errors.js"
-import { type Folded, type FoldError, holds, isContinued, type Loadable, Outdated, type Page } from "./loadable.js"
+import {
+  Emptied,
+  type Folded,
+  type FoldError,
+  holds,
+  isContinued,
+  type Loadable,
+  Outdated,
+  type Page
+} from "./loadable.js"
 import type { Source } from "./source.js"
 
 /** One load of one stream. */
@@ -30,8 +39,15 @@ export interface Request<out Id, in out State> {
   readonly source: Source<State> | undefined
   /** Gives the milliseconds since the load began. */
   readonly elapsed: () => number
-  /** The last marker that the load has met. Pages that are read afterwards have what it tells. */
-  readonly met: { marker: number }
+  readonly met: Met
+}
+
+/** What a load has met so far. */
+export interface Met {
+  /** The last marker of a rewritten event. Pages that are read afterwards have what it tells. */
+  marker: number
+  /** Whether the content of an event was gone. The load then looks once more for a snapshot. */
+  emptied: boolean
 }
 
 export interface Limits {
@@ -112,7 +128,7 @@ export const make = <Id, State>(
     const known = from.version === 0 ? 0 : 1
     const limit = most + known
     return Effect.flatMap(events.readTail(request.stream, { fromVersion: from.version + 1 - known, limit }), (page) => {
-      if (known === 1 && !continues(page, from)) return new Rewritten({ refused: undefined, inBase: false })
+      if (known === 1 && !continues(page, from)) return new Rewritten(elsewhere)
       const unread = page.slice(known, limit)
       return unread.length === 0 ? Effect.succeed(from) : fold(request, from, unread, isContinued(page, limit))
     })
@@ -143,11 +159,16 @@ export const make = <Id, State>(
 
 const refuse = (
   { met }: Pick<Request<never, never>, "met">,
-  problem: FoldError | Outdated
+  problem: FoldError | Outdated | Emptied
 ): Effect.Effect<never, FoldError | Rewritten> => {
+  if (problem instanceof Emptied) {
+    if (met.emptied) return problem.gap
+    met.emptied = true
+    return new Rewritten({ ...elsewhere, emptied: true })
+  }
   if (!(problem instanceof Outdated)) return Effect.fail(problem)
   met.marker = Math.max(met.marker, problem.marker)
-  return new Rewritten({ refused: undefined, inBase: problem.inBase })
+  return new Rewritten({ ...elsewhere, inBase: problem.inBase })
 }
 
 /** How many events as long as those of a page fill half a page. */
@@ -179,13 +200,20 @@ const continues = (page: Page, from: Folded<unknown>): boolean => {
   return first.time === null ? first.eventId === from.eventId : holds(page, from)
 }
 
-/** Another event stands now where a state was folded up to, or an event that was folded was rewritten. */
+/**
+ * Another event stands now where a state was folded up to, an event that was folded was rewritten, or the content of the
+ * next one is gone.
+ */
 export class Rewritten extends Data.TaggedError("Rewritten")<{
   /** Why the snapshot was not used. */
   readonly refused: Snapshot.SnapshotFailure | undefined
   /** Whether the state that the fold began with is of the history before. */
   readonly inBase: boolean
+  /** Whether the stream was truncated, so that only a snapshot gives the state. */
+  readonly emptied: boolean
 }> {}
+
+const elsewhere = { refused: undefined, inBase: false, emptied: false }
 
 export const isRewritten = (error: LoadError | Rewritten): error is Rewritten => error._tag === "Rewritten"
 

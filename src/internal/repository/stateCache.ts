@@ -13,8 +13,9 @@ import * as Counters from "../counters.js"
 import { setNewest } from "../recent.js"
 import * as BackOff from "./backOff.js"
 import { type Baseline, baselineOf, type Used } from "./baseline.js"
+import type { LoadError } from "./errors.js"
 import { isContinued, type Loadable, type Page, proofOf, proves } from "./loadable.js"
-import type { Loading, Request } from "./replay.js"
+import { isRewritten, type Loading, type Request, type Rewritten } from "./replay.js"
 import * as Sealed from "./sealed.js"
 import { type Found, prove } from "./snapshotSource.js"
 
@@ -72,16 +73,23 @@ export const make = <Id, State>(
       }
       const entry = entries.get(stream.id, now())
       if (entry === undefined) return miss("Miss")
+      const drop = () => {
+        if (entries.get(stream.id, now()) === entry) entries.delete(stream.id)
+      }
       const { encoded } = entry
       return Effect.flatMap(events.readTail(stream, { fromVersion: encoded.version, limit: limits.first }), (page) => {
         if (proves(page, encoded) && !isContinued(page, limits.first)) {
           const hit = (entry: Entry) => {
             if (!again) count("Hit")
-            return resume(request, entry, page, now)
+            // the stream was truncated behind the cached state
+            return Effect.catchIf(resume(request, entry, page, now), isEmptied, () => {
+              drop()
+              return miss("Stale")
+            })
           }
           return kept === undefined ? hit(entry) : Effect.flatMap(kept.use(encoded), (opened) => {
             if (opened !== undefined) return hit({ ...entry, encoded: opened })
-            if (entries.get(stream.id, now()) === entry) entries.delete(stream.id)
+            drop()
             return miss("Stale")
           })
         }
@@ -103,6 +111,8 @@ export const make = <Id, State>(
     forget: (stream) => entries.delete(stream.id)
   }
 }
+
+const isEmptied = (error: LoadError | Rewritten): error is Rewritten => isRewritten(error) && error.emptied
 
 // Only a load writes the cache, and only outside of transactions: other processes see the same events.
 const remembering = <State>(

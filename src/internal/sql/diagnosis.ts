@@ -81,9 +81,9 @@ const rights = (sql: SqlClient.SqlClient, names: Tables.Names) => {
   const all = "SELECT,INSERT,UPDATE,DELETE".split(",")
   const needed: ReadonlyArray<readonly [string, ReadonlyArray<string>]> = [
     [names.events, ["SELECT", "INSERT"]],
-    ...[names.snapshots, names.subscriptions, names.checkpoints, names.parked, names.members].map((table) =>
-      [table, all] as const
-    )
+    ...[names.snapshots, names.archive, names.subscriptions, names.checkpoints, names.parked, names.members].map((
+      table
+    ) => [table, all] as const)
   ]
   return Effect.forEach(needed, ([table, privileges]) =>
     Effect.map(

@@ -49,6 +49,7 @@ export interface EventStatements {
   /** Deletes the events of a stream before a version. */
   readonly remove: (stream: StreamId.StreamId, before: number) => Query
   readonly tombstones: TombstoneStatements
+  readonly archive: ArchiveStatements
   readonly position: (row: Row) => Position.Position
   /** The milliseconds since 1970 of a `time`. */
   readonly millis: (time: unknown) => number
@@ -59,6 +60,24 @@ export interface EventStatements {
    * event id a JSON array of event id, schema version, fingerprint and time; its own time is null.
    */
   readonly readWithSnapshot: (snapshots: string) => LoadStatements
+}
+
+/** The statements of truncated streams. */
+export interface ArchiveStatements {
+  /** One row with `kept` and `archived`: how many events of a stream before a version have a content, and where. */
+  readonly left: (stream: StreamId.StreamId, before: number) => Query
+  /** Writes the contents of the events of a stream before a version into the archive. */
+  readonly keep: (stream: StreamId.StreamId, options: { readonly before: number; readonly time: number }) => Query
+  /** Empties the rows of the events of a stream before a version. */
+  readonly empty: (stream: StreamId.StreamId, before: number) => Query
+  /** Deletes contents from the archive. */
+  readonly drop: (stream: StreamId.StreamId, before: number) => Query
+  /** Deletes the contents of a deleted stream, if its marker is still there. */
+  readonly clear: (tombstone: EventStore.Tombstone) => Query
+  /** Replaces a content in the archive whose metadata are still those before, and gives a row for it. */
+  readonly replace: EventStatements["replace"]
+  /** The columns `place`, from 0 on, `payload` and `metadata`, which are null if those before have too many bytes. */
+  readonly contents: (places: ReadonlyArray<EventStore.Place>, bytes: number) => Query
 }
 
 /** The statements that read a snapshot and its tail. */

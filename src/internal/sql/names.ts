@@ -8,6 +8,8 @@ import { quote } from "../text.js"
 export interface Names {
   readonly prefix: string
   readonly events: string
+  /** The contents of emptied events. */
+  readonly archive: string
   readonly snapshots: string
   readonly migrations: string
   /** The base to which the transaction ids of this cluster are added. PostgreSQL only. */
@@ -38,6 +40,7 @@ export const names = (
     ? Effect.succeed({
       prefix,
       events: `${prefix}_events`,
+      archive: `${prefix}_archive`,
       snapshots: `${prefix}_snapshots`,
       migrations: `${prefix}_migrations`,
       cluster: `${prefix}_cluster`,
@@ -90,6 +93,11 @@ const requiredOfEvents = (names: Names, dialect: { readonly eventColumns: Readon
     table: names.events,
     columns: ["aggregate", "stream_id", "version", "event_id", "type", "payload", "metadata", ...dialect.eventColumns],
     uniqueKeys: eventKeys
+  },
+  {
+    table: names.archive,
+    columns: ["aggregate", "stream_id", "version", "archived_at", "payload", "metadata"],
+    uniqueKeys: ["aggregate,stream_id,version"]
   },
   {
     table: names.snapshots,

@@ -27,8 +27,11 @@ export const change = <A, E extends { readonly cause?: unknown }>(
 }
 
 /** The failure of an operation whose store did not do as it must. */
-export const unusable = (operation: "delete" | "rewrite", stream: StreamId.StreamId, detail: string): EventStoreError =>
-  new EventStoreError({ operation, stream, reason: "Unavailable", mayHaveAppended: false, detail })
+export const unusable = (
+  operation: "delete" | "rewrite" | "truncate",
+  stream: StreamId.StreamId,
+  detail: string
+): EventStoreError => new EventStoreError({ operation, stream, reason: "Unavailable", mayHaveAppended: false, detail })
 
 /** Says that the store did not tell where the marker is. */
 export const noPlace = "the store gave no position or no time for the marker"

@@ -120,6 +120,43 @@ export class EventNotFound extends Schema.TaggedError<EventNotFound>("effect-eve
 }
 
 /**
+ * Signals that a stream cannot be truncated, because no snapshot of the aggregate's own schema holds the state at the
+ * version before `before` or at a later one. Take one with `createSnapshot` of a repository.
+ *
+ * - `Missing`: the stream has no snapshot.
+ * - `Older`: the snapshot is of an earlier version of the stream.
+ * - `Unusable`: the snapshot does not decode, is of another schema, or is of another history.
+ * - `Refuted`: full replay gives another state. `Repository.verify` shows the differences.
+ *
+ * @example
+ * ```ts
+ * import type { Streams } from "effect-eventsourcing"
+ * import { Effect } from "effect"
+ *
+ * const handled = <A>(effect: Effect.Effect<A, Streams.SnapshotRequired>) =>
+ *   Effect.catchTag(effect, "SnapshotRequired", ({ reason, stream }) => Effect.log(`${stream.id}: ${reason}`))
+ * ```
+ *
+ * @since 0.1.0
+ * @category errors
+ */
+export class SnapshotRequired extends Schema.TaggedError<SnapshotRequired>("effect-eventsourcing/SnapshotRequired")(
+  "SnapshotRequired",
+  {
+    stream: StreamId.StreamId,
+    /** The first version that was to keep its content. */
+    before: Schema.Number,
+    reason: Schema.Literal("Missing", "Older", "Unusable", "Refuted"),
+    detail: Schema.String
+  }
+) {
+  /** @since 0.1.0 */
+  override get message(): string {
+    return `${StreamId.format(this.stream)} is not truncated before version ${this.before}: ${this.detail}`
+  }
+}
+
+/**
  * Signals that an event id of the append already belongs to another event, or occurs twice in the append.
  *
  * @example
@@ -184,7 +221,8 @@ export class EventDecodeError extends Schema.TaggedError<EventDecodeError>("effe
 }
 
 /**
- * Signals that the stream lacks an event that a replay needs: its beginning was archived, or a row was lost.
+ * Signals that the stream lacks an event that a replay needs: `Streams.truncate` has removed its content, or a row was
+ * lost.
  *
  * @example
  * ```ts
@@ -201,10 +239,16 @@ export class EventDecodeError extends Schema.TaggedError<EventDecodeError>("effe
 export class HistoryGap extends Schema.TaggedError<HistoryGap>("effect-eventsourcing/HistoryGap")("HistoryGap", {
   stream: StreamId.StreamId,
   expected: Schema.Number,
-  actual: Schema.Number
+  actual: Schema.Number,
+  /** Whether the event `expected` is there without its content, because `Streams.truncate` has removed that. */
+  removed: Schema.optional(Schema.Boolean)
 }) {
   /** @since 0.1.0 */
   override get message(): string {
+    if (this.removed === true) {
+      return `the content of event ${this.expected} of ${StreamId.format(this.stream)} was removed by ` +
+        "Streams.truncate: only a snapshot gives a state after it"
+    }
     return `${StreamId.format(this.stream)} has no event ${this.expected}, the next one it holds is ${this.actual}: ` +
       `restore the missing events`
   }
@@ -244,7 +288,8 @@ export class EventStoreError extends Schema.TaggedError<EventStoreError>("effect
       "countAfter",
       "streams",
       "delete",
-      "rewrite"
+      "rewrite",
+      "truncate"
     ),
     stream: Schema.optional(StreamId.StreamId),
     reason: Schema.Literal("InvalidInput", "Unavailable"),

@@ -27,13 +27,59 @@ export interface LifeDriver extends TombstoneDriver {
     effect: Effect.Effect<A, E>
   ) => Effect.Effect<A, E | EventStoreError>
   /**
-   * Replaces the payload and the metadata of an event, if its metadata are still those before. Returns whether it did.
+   * Replaces the payload and the metadata of an event, if its metadata are still those before. The event may be archived.
+   * Returns whether it did.
    */
   readonly replace: (stream: StreamId.StreamId, event: Replacement) => Effect.Effect<boolean, EventStoreError>
   /** Gives the version of the last marker of a rewritten event after a version, or 0. */
   readonly lastRewritten: (stream: StreamId.StreamId, after: number) => Effect.Effect<number, EventStoreError>
-  /** Deletes the events of a stream before a version. */
+  /** Deletes the events of a stream before a version, with their archived contents. */
   readonly remove: (stream: StreamId.StreamId, before: number) => Effect.Effect<void, EventStoreError>
+  /** Counts the contents of the events of a stream before a version: those in their place, and those in the archive. */
+  readonly left: (
+    stream: StreamId.StreamId,
+    before: number
+  ) => Effect.Effect<{ readonly kept: number; readonly archived: number }, EventStoreError>
+  /**
+   * Empties the events of a stream before a version: the payload becomes an empty text, the metadata an empty object. Their
+   * contents go to the archive. With `archive: false` they are deleted, also from the archive.
+   */
+  readonly empty: (
+    stream: StreamId.StreamId,
+    options: { readonly before: number; readonly archive: boolean; readonly time: number }
+  ) => Effect.Effect<void, EventStoreError>
+  /**
+   * Reads contents from the archive, in the order of the places. The result lacks places that are not in the archive. The
+   * texts of a content are null if those before it have more than so many bytes.
+   */
+  readonly contents: (
+    places: ReadonlyArray<Place>,
+    bytes: number
+  ) => Effect.Effect<ReadonlyArray<ArchivedContent>, EventStoreError>
+}
+
+/**
+ * Where an event is stored.
+ *
+ * @since 0.1.0
+ * @category drivers
+ */
+export interface Place {
+  readonly stream: StreamId.StreamId
+  readonly version: number
+}
+
+/**
+ * The content of an event in the archive.
+ *
+ * @since 0.1.0
+ * @category drivers
+ */
+export interface ArchivedContent {
+  /** The number of the place among those that were asked for, from 0 on. */
+  readonly place: number
+  readonly payload: string | null
+  readonly metadata: string | null
 }
 
 /**

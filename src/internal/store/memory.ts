@@ -4,12 +4,14 @@
 // position.
 import * as DateTime from "effect/DateTime"
 import * as Effect from "effect/Effect"
+import * as FiberRef from "effect/FiberRef"
 import * as Option from "effect/Option"
 import type * as Event from "../../Event.js"
 import * as ExpectedVersion from "../../ExpectedVersion.js"
 import * as Position from "../../Position.js"
 import * as StreamId from "../../StreamId.js"
 import { pageBytes } from "../constants.js"
+import { emptied, isEmptied } from "../emptied.js"
 import * as EventTime from "../eventTime.js"
 import * as Markers from "../markers.js"
 import { isSameStream, streamKey } from "../streamKey.js"
@@ -22,7 +24,7 @@ import { mostHashed, mostLooked } from "./feed.js"
 import type { EncodedPage, EncodedPageOptions } from "./feedModel.js"
 import { handedOut } from "./handedOut.js"
 import type { ImportDriver } from "./importModel.js"
-import type { LifeDriver, Replacement } from "./life.js"
+import type { ArchivedContent, LifeDriver, Place, Replacement } from "./life.js"
 import type { Tombstone, TombstoneOptions } from "./tombstones.js"
 
 interface Append {
@@ -37,13 +39,17 @@ interface Tables {
   all: Array<Event.EncodedRecord>
   readonly byId: Map<string, Event.EncodedRecord>
   readonly streams: Map<string, Array<Event.EncodedRecord>>
+  /** The contents of emptied events by their ids. */
+  readonly archive: Map<string, Content>
   /** The number of the last position given. */
   sequence: number
 }
 
+type Content = Pick<Event.EncodedRecord, "payload" | "metadata">
+
 /** Makes the driver of an event store in memory. */
 export const makeEvents = () => {
-  const tables: Tables = { all: [], byId: new Map(), streams: new Map(), sequence: 0 }
+  const tables: Tables = { all: [], byId: new Map(), streams: new Map(), archive: new Map(), sequence: 0 }
   return {
     append: (options: Append) =>
       Effect.suspend(() =>
@@ -111,7 +117,7 @@ export const makeEvents = () => {
 }
 
 const lifeDriver = (tables: Tables): LifeDriver => ({
-  transaction: <A, E>(_: StreamId.StreamId, effect: Effect.Effect<A, E>) => Effect.uninterruptible(effect),
+  transaction: makeTransaction(),
   replace: (stream: StreamId.StreamId, event: Replacement) => Effect.sync(() => replace(tables, stream, event)),
   lastRewritten: (stream: StreamId.StreamId, after: number) =>
     Effect.sync(() => {
@@ -120,6 +126,10 @@ const lifeDriver = (tables: Tables): LifeDriver => ({
       return marker?.version ?? 0
     }),
   remove: (stream: StreamId.StreamId, before: number) => Effect.sync(() => remove(tables, stream, 1, before)),
+  left: (stream: StreamId.StreamId, before: number) => Effect.sync(() => left(tables, stream, before)),
+  empty: (stream: StreamId.StreamId, options: { readonly before: number; readonly archive: boolean }) =>
+    Effect.sync(() => empty(tables, stream, options)),
+  contents: (places: ReadonlyArray<Place>, bytes: number) => Effect.sync(() => contents(tables, places, bytes)),
   tombstones: (options: TombstoneOptions) => Effect.sync(() => tombstonesOf(tables, options)),
   clear: (tombstone: Tombstone, limit: number) =>
     Effect.sync(() => {
@@ -135,6 +145,17 @@ const lifeDriver = (tables: Tables): LifeDriver => ({
       return remove(tables, tombstone.stream, 1, tombstone.version + 1) === 1
     })
 })
+
+/** One change of streams at a time. There is no way back: what a change has done before it failed stays. */
+const makeTransaction = () => {
+  const { withPermits } = Effect.unsafeMakeSemaphore(1)
+  const isInside = FiberRef.unsafeMake(false)
+  return <A, E>(_: StreamId.StreamId, effect: Effect.Effect<A, E>): Effect.Effect<A, E> =>
+    Effect.flatMap(
+      FiberRef.get(isInside),
+      (inside) => inside ? effect : withPermits(1)(Effect.uninterruptible(Effect.locally(effect, isInside, true)))
+    )
+}
 
 const importDriver = (tables: Tables): ImportDriver => ({
   insert: (options: Parameters<ImportDriver["insert"]>[0]) => Effect.sync(() => insert(tables, options)),
@@ -190,7 +211,7 @@ const pageOf = ({ all, sequence: given }: Tables, options: EncodedPageOptions): 
   return { records, settled, atEnd: next >= all.length, isAhead: Position.Order(after, positionOf(given)) > 0 }
 }
 
-const sizeOf = ({ metadata, payload }: Event.EncodedRecord): number => payload.length + metadata.length
+const sizeOf = ({ metadata, payload }: Content): number => payload.length + metadata.length
 
 /** The events of a page that are not too long together. */
 const bounded = (records: ReadonlyArray<Event.EncodedRecord>): ReadonlyArray<Event.EncodedRecord> => {
@@ -241,20 +262,72 @@ const replace = (
   { before, metadata, payload, version }: Replacement
 ): boolean => {
   const record = eventAt(eventsOf(tables, stream), version)
-  if (record?.metadata !== before) return false
-  const replaced = { ...record, payload, metadata }
-  const own = (event: Event.EncodedRecord) => event === record ? replaced : event
+  if (record === undefined) return false
+  const archived = tables.archive.get(record.id)
+  if ((isEmptied(record) ? archived : record)?.metadata !== before) return false
+  if (isEmptied(record)) tables.archive.set(record.id, { payload, metadata })
+  else exchange(tables, stream, new Map([[record, { ...record, payload, metadata }]]))
+  return true
+}
+
+const exchange = (
+  tables: Tables,
+  stream: StreamId.StreamId,
+  exchanged: ReadonlyMap<Event.EncodedRecord, Event.EncodedRecord>
+): void => {
+  const own = (event: Event.EncodedRecord) => exchanged.get(event) ?? event
   tables.streams.set(streamKey(stream), eventsOf(tables, stream).map(own))
   tables.all = tables.all.map(own)
-  tables.byId.set(record.id, replaced)
-  return true
+  for (const event of exchanged.values()) tables.byId.set(event.id, event)
+}
+
+const before = (tables: Tables, stream: StreamId.StreamId, version: number): ReadonlyArray<Event.EncodedRecord> => {
+  const events = eventsOf(tables, stream)
+  return events.slice(0, indexOf(events, version))
+}
+
+const left = (tables: Tables, stream: StreamId.StreamId, version: number) => {
+  const events = before(tables, stream, version)
+  return {
+    kept: events.filter((event) => !isEmptied(event)).length,
+    archived: events.filter(({ id }) => tables.archive.has(id)).length
+  }
+}
+
+const empty = (
+  tables: Tables,
+  stream: StreamId.StreamId,
+  options: { readonly before: number; readonly archive: boolean }
+): void => {
+  const events = before(tables, stream, options.before)
+  const full = events.filter((event) => !isEmptied(event))
+  if (options.archive) {
+    for (const { id, metadata, payload } of full) tables.archive.set(id, { payload, metadata })
+  } else {
+    for (const { id } of events) tables.archive.delete(id)
+  }
+  exchange(tables, stream, new Map(full.map((event) => [event, { ...event, ...emptied }])))
+}
+
+const contents = (tables: Tables, places: ReadonlyArray<Place>, bytes: number): ReadonlyArray<ArchivedContent> => {
+  let sum = 0
+  return places.flatMap(({ stream, version }, place): ReadonlyArray<ArchivedContent> => {
+    const content = tables.archive.get(eventAt(eventsOf(tables, stream), version)?.id ?? "")
+    if (content === undefined) return []
+    const fits = sum < bytes
+    sum += sizeOf(content)
+    return fits ? [{ place, ...content }] : [{ place, payload: null, metadata: null }]
+  })
 }
 
 /** Removes the events of a stream from a version on and before another, and returns how many there were. */
 const remove = (tables: Tables, stream: StreamId.StreamId, from: number, before: number): number => {
   const events = eventsOf(tables, stream)
   const removed = new Set(events.slice(indexOf(events, from), indexOf(events, before)))
-  for (const { id } of removed) tables.byId.delete(id)
+  for (const { id } of removed) {
+    tables.byId.delete(id)
+    tables.archive.delete(id)
+  }
   if (removed.size === events.length) tables.streams.delete(streamKey(stream))
   else tables.streams.set(streamKey(stream), events.filter((event) => !removed.has(event)))
   tables.all = tables.all.filter((event) => !removed.has(event))

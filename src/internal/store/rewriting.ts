@@ -12,6 +12,7 @@ import type * as Position from "../../Position.js"
 import type { SnapshotStoreError } from "../../SnapshotStore.js"
 import type * as StreamId from "../../StreamId.js"
 import { maxVersion } from "../constants.js"
+import { isEmptied } from "../emptied.js"
 import * as Markers from "../markers.js"
 import { isRecord, unknownKey } from "../options.js"
 import { unknownType } from "../schema/eventCodec.js"
@@ -20,7 +21,14 @@ import { streamProblem } from "../streamProblem.js"
 import { quote } from "../text.js"
 import * as Changing from "./changing.js"
 import type { Stores } from "./changing.js"
-import { EventDecodeError, EventNotFound, EventStoreError, StreamDeleted, StreamNotFound } from "./eventErrors.js"
+import {
+  EventDecodeError,
+  EventNotFound,
+  EventStoreError,
+  HistoryGap,
+  StreamDeleted,
+  StreamNotFound
+} from "./eventErrors.js"
 import * as Input from "./eventInput.js"
 import * as Overtaking from "./overtaking.js"
 import type { AnyDecodable } from "./recorded.js"
@@ -67,6 +75,7 @@ export type RewriteError =
   | StreamDeleted
   | EventNotFound
   | EventDecodeError
+  | HistoryGap
   | EventStoreError
   | SnapshotStoreError
 
@@ -158,11 +167,17 @@ const run = (
           VersionConflict: () => new StreamNotFound({ stream })
         })
       )
+      // after the marker, so that no truncation can come in between
+      const first = yield* life.at(stream, 1)
+      if (Option.exists(first, isEmptied)) return yield* gone(stream, 1)
       return Option.isSome(position) && Option.isSome(time)
         ? { stream, version: rewriting.version, marker: version, position: position.value, time: time.value }
         : yield* Changing.unusable("rewrite", stream, Changing.noPlace)
     })
   )
+
+const gone = (stream: StreamId.StreamId, version: number): HistoryGap =>
+  new HistoryGap({ stream, expected: version, actual: version, removed: true })
 
 /** Replaces the event, unless another rewrite of it comes in between. */
 const replace = (
@@ -174,8 +189,10 @@ const replace = (
     const last = yield* life.last(stream)
     if (Option.isNone(last)) return yield* new StreamNotFound({ stream })
     if (last.value.type === Markers.deleted) return yield* new StreamDeleted({ stream })
+    if (Option.exists(yield* life.at(stream, 1), isEmptied)) return yield* gone(stream, 1)
     const found = yield* life.at(stream, version)
     if (Option.isNone(found)) return yield* new EventNotFound({ stream, version })
+    if (isEmptied(found.value)) return yield* gone(stream, version)
     const { metadata: before, type } = found.value
     yield* readable(stream, aggregate, { version, type, payload })
     const now = DateTime.formatIso(yield* DateTime.now)

@@ -39,7 +39,8 @@ export const all = (names: Names): Migrations["all"] => [
     statements: created(PgFunctions.make(names), ["append", "appendGroup"])
   },
   { name: "create_function_of_claims", statements: created(PgFunctions.make(names), ["claim"]) },
-  { name: "create_indexes_of_retention", statements: PgTables.retention(names) }
+  { name: "create_indexes_of_retention", statements: PgTables.retention(names) },
+  { name: "create_archive", statements: PgTables.archive(names) }
 ]
 
 const created = <K extends string>(

@@ -3,6 +3,7 @@ import * as ExpectedVersion from "../../../ExpectedVersion.js"
 import * as Position from "../../../Position.js"
 import { pageBytes, shortPage } from "../../constants.js"
 import * as Markers from "../../markers.js"
+import * as ArchiveStatements from "../archiveStatements.js"
 import type { AppendOptions, Dialect, EventStatements, LoadGroup, LoadOptions, ReadOptions } from "../dialect.js"
 import { eventKeys, type Names, quoted } from "../names.js"
 import * as Row from "../row.js"
@@ -63,9 +64,8 @@ const events = (names: Names): EventStatements => {
 FROM ${events} AS event WHERE aggregate = $1 AND stream_id = $2 ORDER BY event.version DESC LIMIT 1`)
   const standing = write(`SELECT ${Feed.select(where)} FROM ${events} WHERE event_id = ANY (:ids::text[])`)
   const replace = write(`UPDATE ${events} SET payload = :payload::text, metadata = :metadata::text
-WHERE ${ofStream} AND version = :version::bigint AND metadata = :before::text RETURNING ${
-    pgText("version", "integer")
-  }`)
+WHERE ${ofStream} AND version = :version::bigint AND metadata = :before::text AND payload <> ''
+RETURNING ${pgText("version", "integer")}`)
   const lastRewritten = write(`SELECT ${pgText("coalesce(max(version), 0)", "integer")} AS version FROM ${events}
 WHERE ${ofStream} AND version > :after::bigint AND type = '${Markers.rewritten}'`)
   const remove = write(`DELETE FROM ${events} WHERE ${ofStream} AND version < :before::bigint`)
@@ -101,6 +101,7 @@ WHERE indrelid = to_regclass($1) AND index.relname = $2 AND ${keyOfIndex} = ANY 
     lastRewritten: (stream, after) => lastRewritten({ ...keyOf(stream), after }),
     remove: (stream, before) => remove({ ...keyOf(stream), before }),
     tombstones: tombstones(events),
+    archive: ArchiveStatements.make(names, archive(names)),
     millis: PgTime.millis,
     position: ({ position, transaction }) => Position.fromParts(Row.text(transaction), Row.text(position)),
     readTail: tail(names.events, functions.tail),
@@ -141,6 +142,39 @@ const tombstones = (events: string): Tombstones.TombstoneStatements =>
     time: (name) => PgTime.ofMillis(`:${name}::bigint`),
     whole: (name) => `:${name}::bigint`
   })
+
+const archive = (names: Names): ArchiveStatements.Own => {
+  const archive = quoted(names.archive)
+  const textBefore = (column: string): string =>
+    pgText(`CASE WHEN earlier < :bytes::bigint THEN archive.${column} END`, "text")
+  // the lengths are added up before a text is read
+  const contents = write(`WITH found AS (
+  SELECT wanted.place, archive.aggregate, archive.stream_id, archive.version, ${length} AS size
+  FROM unnest(:aggregates::text[], :ids::text[], :versions::bigint[]) WITH ORDINALITY
+    AS wanted (aggregate, stream_id, version, place)
+  JOIN ${archive} AS archive ON archive.aggregate = wanted.aggregate AND archive.stream_id = wanted.stream_id
+    AND archive.version = wanted.version
+), summed AS (
+  SELECT place, aggregate, stream_id, version, sum(size) OVER (ORDER BY place) - size AS earlier FROM found
+)
+SELECT ${pgText("place - 1", "bigint")} AS place, ${textBefore("payload")} AS payload, ${
+    textBefore("metadata")
+  } AS metadata
+FROM summed JOIN ${archive} AS archive USING (aggregate, stream_id, version)`)
+  return {
+    write,
+    count: (expression) => pgText(`(${expression})::bigint`, "bigint"),
+    integer: (name) => `:${name}::bigint`,
+    text: (name) => `:${name}::text`,
+    contents: (places, bytes) =>
+      contents({
+        aggregates: places.map(({ stream }) => stream.aggregate),
+        ids: places.map(({ stream }) => stream.id),
+        versions: places.map(({ version }) => version),
+        bytes
+      })
+  }
+}
 
 export const dialect: Dialect = {
   write,

@@ -118,6 +118,22 @@ export const retention = (names: Names): ReadonlyArray<string> => [
   } (aggregate, schema_version)`
 ]
 
+/** The contents of emptied events, and when they were archived, in milliseconds since 1970. The index finds the oldest. */
+export const archive = (names: Names): ReadonlyArray<string> => [
+  `CREATE TABLE IF NOT EXISTS ${quoted(names.archive)} (
+  archived_at bigint NOT NULL,
+  version integer NOT NULL,
+  aggregate text COLLATE "C" NOT NULL,
+  stream_id text COLLATE "C" NOT NULL,
+  payload text NOT NULL,
+  metadata text NOT NULL,
+  PRIMARY KEY (aggregate, stream_id, version)
+)`,
+  `CREATE INDEX IF NOT EXISTS ${quoted(`${unqualified(names.archive)}_age`)} ON ${
+    quoted(names.archive)
+  } (archived_at, aggregate, stream_id)`
+]
+
 export const schema = (names: Names): ReadonlyArray<string> => {
   const name = schemaOf(names)
   return name === undefined ? [] : [`CREATE SCHEMA IF NOT EXISTS ${quoted(name)}`]

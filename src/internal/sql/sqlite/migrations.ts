@@ -11,7 +11,8 @@ export const all = (names: Names): Migrations["all"] => [
   { name: "create_tables", statements: SqliteTables.statements(names) },
   { name: "create_checkpoints", statements: SqliteTables.checkpoints(names) },
   { name: "create_inline", statements: SqliteTables.inline(names) },
-  { name: "create_indexes_of_retention", statements: SqliteTables.retention(names) }
+  { name: "create_indexes_of_retention", statements: SqliteTables.retention(names) },
+  { name: "create_archive", statements: SqliteTables.archive(names) }
 ]
 
 export const migrations = (sql: SqlClient.SqlClient, names: Names): Migrations => {
@@ -22,7 +23,7 @@ WHERE type = 'table' AND name = ${unqualified(names.migrations)} COLLATE NOCASE`
   const attached = sql`SELECT NULL AS found FROM pragma_database_list WHERE name = ${schema} COLLATE NOCASE`
   // SQLite takes names that differ only in case for the same
   const tables = [
-    ...[names.events, names.snapshots, names.migrations],
+    ...[names.events, names.archive, names.snapshots, names.migrations],
     ...[names.subscriptions, names.checkpoints, names.parked, names.members, names.inline]
   ].map(unqualified)
   const otherSpelling = Effect.map(

@@ -1,6 +1,7 @@
 import * as ExpectedVersion from "../../../ExpectedVersion.js"
 import * as Position from "../../../Position.js"
 import * as Markers from "../../markers.js"
+import * as ArchiveStatements from "../archiveStatements.js"
 import type { AppendedRow, Dialect, EventStatements, LoadOptions, ReadOptions, TailOptions } from "../dialect.js"
 import { eventKeys, type Names, quoted, unqualified } from "../names.js"
 import * as Row from "../row.js"
@@ -40,7 +41,7 @@ const events = (names: Names): EventStatements => {
 WHERE event_id IN (SELECT value FROM json_each(:ids))`)
   const head = write(`SELECT version, type FROM ${events} WHERE ${ofStream} ORDER BY version DESC LIMIT 1`)
   const replace = write(`UPDATE ${events} SET payload = :payload, metadata = :metadata
-WHERE ${ofStream} AND version = :version AND metadata = :before RETURNING version`)
+WHERE ${ofStream} AND version = :version AND metadata = :before AND payload <> '' RETURNING version`)
   const lastRewritten = write(`SELECT coalesce(max(version), 0) AS version FROM ${events}
 WHERE ${ofStream} AND version > :after AND type = '${Markers.rewritten}'`)
   const remove = write(`DELETE FROM ${events} WHERE ${ofStream} AND version < :before`)
@@ -87,6 +88,7 @@ ORDER BY version LIMIT ${limit}`)
       time: (name) => `:${name}`,
       whole: (name) => `:${name}`
     }),
+    archive: ArchiveStatements.make(names, archive(names)),
     // SQLite names the columns: "UNIQUE constraint failed: t.a, t.b"
     isOurs: ({ detail }) => {
       const violated = detail.slice(detail.indexOf(":") + 1).split(",").map((column) => column.trim().toLowerCase())
@@ -112,6 +114,31 @@ ORDER BY version LIMIT ${limit}`)
       )
       return { one: (options) => statement(options)({ ...SnapshotChoice.values(options), bytes: options.bytes }) }
     }
+  }
+}
+
+const archive = (names: Names): ArchiveStatements.Own => {
+  const archive = quoted(names.archive)
+  // the lengths are added up before a text is read
+  const contents = write(`WITH found AS (
+  SELECT wanted.key AS place, archive.rowid AS id, ${length} AS size
+  FROM json_each(:places) AS wanted JOIN ${archive} AS archive ON archive.aggregate = wanted.value->>0
+    AND archive.stream_id = wanted.value->>1 AND archive.version = wanted.value->>2
+), summed AS (SELECT place, id, sum(size) OVER (ORDER BY place) - size AS earlier FROM found)
+SELECT place, CASE WHEN earlier < :bytes THEN payload END AS payload,
+  CASE WHEN earlier < :bytes THEN metadata END AS metadata
+FROM summed JOIN ${archive} AS archive ON archive.rowid = summed.id`)
+  const named = (name: string): string => `:${name}`
+  return {
+    write,
+    count: (expression) => expression,
+    integer: named,
+    text: named,
+    contents: (places, bytes) =>
+      contents({
+        places: JSON.stringify(places.map(({ stream, version }) => [stream.aggregate, stream.id, version])),
+        bytes
+      })
   }
 }
 

@@ -119,6 +119,22 @@ export const retention = (names: Names): ReadonlyArray<string> => [
   } (aggregate, schema_version)`
 ]
 
+/** The contents of emptied events, and when they were archived. The index finds the oldest. */
+export const archive = (names: Names): ReadonlyArray<string> => [
+  `CREATE TABLE IF NOT EXISTS ${quoted(names.archive)} (
+  aggregate TEXT NOT NULL,
+  stream_id TEXT NOT NULL,
+  version INTEGER NOT NULL,
+  archived_at INTEGER NOT NULL,
+  payload TEXT NOT NULL,
+  metadata TEXT NOT NULL,
+  PRIMARY KEY (aggregate, stream_id, version)
+) STRICT`,
+  `CREATE INDEX IF NOT EXISTS ${quoted(`${names.archive}_age`)} ON ${
+    quoted(unqualified(names.archive))
+  } (archived_at, aggregate, stream_id)`
+]
+
 export const migrations = (names: Names): string =>
   `CREATE TABLE IF NOT EXISTS ${quoted(names.migrations)} (
   migration_id INTEGER PRIMARY KEY NOT NULL,

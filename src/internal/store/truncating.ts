@@ -1,0 +1,324 @@
+// Truncates streams. Why: docs/decisions/0162-truncated-streams.md.
+// Mechanism: a snapshot is verified first. Then one transaction appends the marker at exactly the version that the
+// verification has seen, saves that snapshot again, gives the events to a sink if there is one, and empties the rows. A
+// stream that has changed since is verified again.
+// Cost: a load and a full replay, and one transaction of five statements.
+import * as Chunk from "effect/Chunk"
+import * as Clock from "effect/Clock"
+import * as Context from "effect/Context"
+import * as Data from "effect/Data"
+import type * as DateTime from "effect/DateTime"
+import * as Effect from "effect/Effect"
+import * as Either from "effect/Either"
+import * as Option from "effect/Option"
+import * as Stream from "effect/Stream"
+import * as Event from "../../Event.js"
+import * as ExpectedVersion from "../../ExpectedVersion.js"
+import type * as Position from "../../Position.js"
+import type * as Snapshot from "../../Snapshot.js"
+import type { SnapshotStoreError } from "../../SnapshotStore.js"
+import type * as StreamId from "../../StreamId.js"
+import { maxVersion } from "../constants.js"
+import { expectedOf } from "../expectedVersion.js"
+import * as Markers from "../markers.js"
+import { isRecord, unknownKey } from "../options.js"
+import { streamProblem } from "../streamProblem.js"
+import { quote } from "../text.js"
+import * as Changing from "./changing.js"
+import {
+  type EventDecodeError,
+  EventNotFound,
+  EventStoreError,
+  StreamDeleted,
+  StreamNotFound,
+  VersionConflict
+} from "./eventErrors.js"
+import * as Input from "./eventInput.js"
+import type { ReadOptions } from "./readModel.js"
+import type { Sealing } from "./sealing.js"
+
+/**
+ * Takes the events that a truncation is about to remove, in their order and page by page. Personal data is sealed, as it
+ * is stored.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Sink<out E, out R> {
+  (events: Stream.Stream<Event.RecordedEvent, EventDecodeError | EventStoreError>): Effect.Effect<void, E, R>
+}
+
+/**
+ * The options of `truncate`.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface TruncateOptions<out A, out E = never, out R = never> {
+  /** The aggregate of the stream, which verifies the snapshot. */
+  readonly aggregate: A
+  /** The first version that keeps its content. */
+  readonly before: number
+  /**
+   * - `archive`: the contents go to the archive, from which all reads take them.
+   * - `remove`: the contents are deleted, also from the archive. This cannot be undone.
+   * - a sink: it gets the events first. Then they are deleted, if it succeeds. It runs in the transaction, which may be
+   *   repeated.
+   */
+  readonly events: "archive" | "remove" | Sink<E, R>
+  /** The version that the stream must have. Default: any. */
+  readonly expectedVersion?: ExpectedVersion.ExpectedVersion | undefined
+  /**
+   * Whether the proof of the snapshot is enough where full replay is not possible, because the beginning of the stream
+   * was removed already. Default false: then the truncation fails with `HistoryGap`.
+   */
+  readonly unverified?: boolean | undefined
+  /** Metadata of the marker, such as who truncated the stream and why. They are added to `Event.CurrentMetadata`. */
+  readonly metadata?: Event.Metadata | undefined
+}
+
+/**
+ * A stream that was truncated.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface TruncatedStream {
+  readonly stream: StreamId.StreamId
+  readonly before: number
+  /** How many events this truncation has archived or removed. */
+  readonly events: number
+  /** The marker. `None` if there was nothing to archive or to remove. */
+  readonly marker: Option.Option<TruncationMarker>
+}
+
+/**
+ * The marker of a truncation.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface TruncationMarker {
+  readonly version: number
+  readonly position: Position.Position
+  readonly time: DateTime.Utc
+}
+
+/** What a truncation works with. */
+export interface Stores extends Changing.Stores {
+  readonly read: (
+    stream: StreamId.StreamId,
+    options: ReadOptions
+  ) => Stream.Stream<Event.RecordedEvent, EventDecodeError | EventStoreError>
+  readonly sealing: Option.Option<Sealing["Type"]>
+}
+
+/** A snapshot that gives the same state as full replay. */
+export interface Verified {
+  /** The version of the stream. */
+  readonly version: number
+  /** The snapshot as it is stored. */
+  readonly snapshot: Snapshot.EncodedSnapshot
+}
+
+export type TruncateError =
+  | StreamNotFound
+  | StreamDeleted
+  | EventNotFound
+  | VersionConflict
+  | EventStoreError
+  | SnapshotStoreError
+
+interface Truncation<out E, out R> {
+  readonly before: number
+  readonly events: TruncateOptions<never, E, R>["events"]
+  readonly expected: ExpectedVersion.ExpectedVersion
+  readonly marker: Event.EncodedEvent
+}
+
+export const truncate = <A extends { readonly name: string }, E, R, F>(
+  stores: Stores,
+  given: StreamId.StreamId,
+  options: TruncateOptions<A, E, R>,
+  verify: (stream: StreamId.StreamId, options: TruncateOptions<A, E, R>) => Effect.Effect<Verified, F>
+): Effect.Effect<TruncatedStream, E | F | TruncateError, R> =>
+  Effect.flatMap(
+    Effect.all([Event.CurrentMetadata, Effect.flatten(Event.IdGenerator), Effect.context<R>()]),
+    ([ambient, id, context]) =>
+      Input.whenReadable("truncate", given, () => {
+        const stream = Input.streamOf(given)
+        const input = inputOf(stream, options, ambient, id)
+        if (Either.isLeft(input)) return input.left
+        return () => run(stores, stream, provided(input.right, context), verify(stream, options))
+      })
+  )
+
+const inputOf = <A extends { readonly name: string }, E, R>(
+  stream: StreamId.StreamId,
+  options: TruncateOptions<A, E, R>,
+  ambient: Event.Metadata,
+  id: string
+): Either.Either<Truncation<E, R>, string> => {
+  const wrong = streamProblem(stream) ??
+    (isRecord(options)
+      ? undefined
+      : `the options of truncate are ${quote(options)}; they must be a record with aggregate, before and events`) ??
+    unknownKey("the options of truncate", options, known)
+  if (wrong !== undefined) return Either.left(wrong)
+  const { aggregate, before, events, expectedVersion = ExpectedVersion.streamExists, metadata, unverified } = options
+  const name: unknown = isRecord(aggregate) ? aggregate.name : undefined
+  if (name !== stream.aggregate) {
+    return Either.left(`aggregate has the name ${quote(name)}, and the stream is one of ${quote(stream.aggregate)}`)
+  }
+  if (!("migrations" in aggregate && "decide" in aggregate)) {
+    return Either.left("aggregate is not an aggregate from Aggregate.make")
+  }
+  if (!Number.isSafeInteger(before) || before < 2 || before > maxVersion) {
+    return Either.left(`before is ${quote(before)}; it must be a whole number from 2 to ${maxVersion}`)
+  }
+  if (events !== "archive" && events !== "remove" && typeof events !== "function") {
+    return Either.left(`events is ${quote(events)}; it must be "archive", "remove" or a function`)
+  }
+  if (unverified !== undefined && typeof unverified !== "boolean") {
+    return Either.left(`unverified is ${quote(unverified)}; it must be true or false`)
+  }
+  if (metadata !== undefined && !isRecord(metadata)) return Either.left("metadata is not an object")
+  return Either.flatMap(expectedOf(expectedVersion), (expected) =>
+    Either.map(
+      Input.encodeEvent({ id, type: "marker", payload: { before }, metadata: { ...ambient, ...metadata } }),
+      (marker) => ({ before, events, expected, marker: { ...marker, type: Markers.truncated } })
+    ))
+}
+
+const known = ["aggregate", "before", "events", "expectedVersion", "unverified", "metadata"]
+
+/** Gives the sink its services. Those of the transaction come first. */
+const provided = <E, R>(truncation: Truncation<E, R>, context: Context.Context<R>): Truncation<E, never> => {
+  const { events } = truncation
+  if (typeof events !== "function") return { ...truncation, events }
+  return {
+    ...truncation,
+    events: (removed) =>
+      Effect.mapInputContext(events(removed), (inner: Context.Context<never>) => Context.merge(context, inner))
+  }
+}
+
+const run = <E, F>(
+  stores: Stores,
+  stream: StreamId.StreamId,
+  truncation: Truncation<E, never>,
+  verify: Effect.Effect<Verified, F>
+): Effect.Effect<TruncatedStream, E | F | TruncateError> =>
+  Effect.gen(function*() {
+    const { before, events, expected } = truncation
+    const { life } = stores
+    const last = yield* life.last(stream)
+    if (Option.isNone(last)) return yield* new StreamNotFound({ stream })
+    if (last.value.type === Markers.deleted) return yield* new StreamDeleted({ stream })
+    if (last.value.version < before - 1) return yield* new EventNotFound({ stream, version: before - 1 })
+    const { archived, kept } = yield* life.left(stream, before)
+    if (kept === 0 && (events === "archive" || archived === 0)) {
+      return { stream, before, events: 0, marker: Option.none() }
+    }
+    const { max, min } = ExpectedVersion.bounds(expected)
+    const attempt = Effect.flatMap(
+      verify,
+      (verified): Effect.Effect<TruncatedStream, E | TruncateError | Overtaken> =>
+        verified.version < min || verified.version > max
+          ? new VersionConflict({ stream, expected, actual: verified.version })
+          : empty(stores, stream, truncation, verified)
+    )
+    // a verification takes long enough for the others to end
+    return yield* Effect.retry(attempt, {
+      times: 10,
+      while: (error) => error instanceof Overtaken
+    }).pipe(Effect.mapError((error) => error instanceof Overtaken ? error.conflict : error))
+  })
+
+/** The stream has changed since it was verified. */
+class Overtaken extends Data.TaggedError("Overtaken")<{ readonly conflict: VersionConflict }> {}
+
+const empty = <E>(
+  stores: Stores,
+  stream: StreamId.StreamId,
+  truncation: Truncation<E, never>,
+  { snapshot, version }: Verified
+): Effect.Effect<TruncatedStream, E | TruncateError | Overtaken> => {
+  const { before, events, marker } = truncation
+  const { life, snapshots } = stores
+  const changed = Effect.gen(function*() {
+    const marked = yield* mark(stores, stream, marker, version)
+    // it may have been deleted since it was verified
+    yield* snapshots.save(snapshot)
+    const { archived, kept } = yield* life.left(stream, before)
+    if (typeof events === "function") yield* give(stores, stream, events, before, archived + kept)
+    const time = Math.trunc(yield* Clock.currentTimeMillis)
+    yield* life.empty(stream, { before, archive: events === "archive", time })
+    return {
+      stream,
+      before,
+      events: events === "archive" ? kept : kept + archived,
+      marker: Option.some(marked)
+    }
+  })
+  return Effect.mapError(
+    life.transaction(stream, changed),
+    (error) => error._tag === "SinkFailed" ? error.error : error
+  )
+}
+
+const mark = (
+  { life }: Stores,
+  stream: StreamId.StreamId,
+  marker: Event.EncodedEvent,
+  version: number
+): Effect.Effect<TruncationMarker, Overtaken | StreamDeleted | EventStoreError> =>
+  Effect.flatMap(
+    Effect.catchTags(life.mark(stream, marker, ExpectedVersion.exact(version)), {
+      VersionConflict: (conflict) => new Overtaken({ conflict }),
+      DuplicateEventId: ({ message }) => Changing.unusable("truncate", stream, message)
+    }),
+    ({ position, time, version }): Effect.Effect<TruncationMarker, EventStoreError> =>
+      Option.isSome(position) && Option.isSome(time)
+        ? Effect.succeed({ version, position: position.value, time: time.value })
+        : Changing.unusable("truncate", stream, Changing.noPlace)
+  )
+
+/** The failure of a sink, which may be anything. */
+interface SinkFailed<out E> {
+  readonly _tag: "SinkFailed"
+  readonly error: E
+  /** A failure of the database undoes the transaction, which is then repeated. */
+  readonly cause: unknown
+}
+
+/** Gives the events to the sink. Where the beginning was removed, it gets the rest. */
+const give = <E>(
+  { read, sealing }: Stores,
+  stream: StreamId.StreamId,
+  sink: Sink<E, never>,
+  before: number,
+  count: number
+): Effect.Effect<void, SinkFailed<E>> => {
+  const events = read(stream, { fromVersion: before - count, toVersion: before - 1 })
+  const given = Option.match(sealing, {
+    onNone: () => events,
+    onSome: (sealing) => Stream.mapChunksEffect(events, (page) => sealed(stream, sealing, page))
+  })
+  return Effect.mapError(
+    Effect.suspend(() => sink(given)),
+    (error): SinkFailed<E> => ({ _tag: "SinkFailed", error, cause: error })
+  )
+}
+
+const sealed = (
+  stream: StreamId.StreamId,
+  { seal }: Sealing["Type"],
+  page: Chunk.Chunk<Event.RecordedEvent>
+): Effect.Effect<Chunk.Chunk<Event.RecordedEvent>, EventStoreError> => {
+  const texts = Array.from(page, ({ payload }) => ({ kind: "event" as const, stream, text: JSON.stringify(payload) }))
+  return Effect.mapBoth(seal(texts), {
+    onFailure: ({ message }) => Changing.unusable("truncate", stream, `the events cannot be sealed: ${message}`),
+    onSuccess: (texts) => Chunk.map(page, (event, index) => ({ ...event, payload: JSON.parse(texts[index]) }))
+  })
+}
