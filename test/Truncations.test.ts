@@ -1,15 +1,7 @@
 // every load of a truncated stream gives the state of all its events, or says that their contents are gone
 import { assert, describe, it } from "@effect/vitest"
-import { Chunk, Effect, Either, FastCheck as fc, Layer, Option, Ref, Schema, Scope, Stream } from "effect"
-import {
-  Aggregate,
-  EventStore,
-  Repository,
-  type Snapshot,
-  SnapshotPolicy,
-  SnapshotStore,
-  Streams
-} from "effect-eventsourcing"
+import { Chunk, Effect, Either, FastCheck as fc, Layer, Option, Ref, type Scope, Stream } from "effect"
+import { EventStore, Repository, type Snapshot, SnapshotPolicy, SnapshotStore, Streams } from "effect-eventsourcing"
 import { Account, deposit, id, open, stream } from "./fixtures/Account.js"
 import { backends, kinds, on, type Stores } from "./utils/backends.js"
 import { everything } from "./utils/mode.js"
@@ -42,7 +34,9 @@ const rewrite = (version: number, amount: number) =>
 const tagOf = <A, E extends { readonly _tag: string }, R>(effect: Effect.Effect<A, E, R>) =>
   Effect.map(Effect.either(effect), Either.match({ onLeft: ({ _tag }) => _tag, onRight: () => "Right" }))
 
-const failureOf = <A, E, R>(effect: Effect.Effect<A, E, R>) => Effect.flip(effect)
+/** The failure, as a record without its type. */
+const failureOf = <A, E, R>(effect: Effect.Effect<A, E, R>) =>
+  Effect.map(Effect.flip(effect), (error): Record<string, unknown> => ({ ...Object(error) }))
 
 /** Ten events: the account is open, and 45 was deposited. */
 const ten = (accounts: Repository.Repository<Account>) =>
@@ -74,7 +68,7 @@ describe("an archived beginning", () => {
       const after = yield* read()
       assert.deepStrictEqual(after.slice(0, 10), before)
       assert.deepInclude(after[10], { type: "$truncated", payload: { before: 8 } })
-      assert.deepStrictEqual((yield* read({ reverse: true, pageSize: 4 })).reverse(), after)
+      assert.deepStrictEqual((yield* read({ reverse: true, pageSize: 4 })).toReversed(), after)
       assert.deepStrictEqual(yield* read({ fromVersion: 3, toVersion: 6, pageSize: 2 }), before.slice(2, 6))
       assert.deepStrictEqual(yield* store.readEvents(stream("a"), { fromVersion: 7, limit: 2 }), before.slice(6, 8))
       for (const repository of [accounts, paged]) assert.deepInclude(yield* repository.load(a), whole)
@@ -146,9 +140,9 @@ describe("a removed beginning", () => {
         expected: 7
       })
       assert.strictEqual((yield* Stream.runCollect(accounts.history(a, { fromVersion: 8 }))).length, 5)
-      const unread = yield* failureOf(Stream.runDrain(store.read(stream("a"), { fromVersion: 6 })))
-      assert.ok(unread._tag === "EventDecodeError")
-      assert.deepInclude(unread.cause, { ...gap, expected: 6 })
+      const unread = yield* Effect.flip(Stream.runDrain(store.read(stream("a"), { fromVersion: 6 })))
+      assert.strictEqual(unread._tag, "EventDecodeError")
+      assert.deepInclude({ ...Object(unread.cause) }, { ...gap, expected: 6 })
       // nothing could rebuild the state
       assert.deepInclude(yield* failureOf(rewrite(2, 1)), gap)
       assert.deepInclude(yield* failureOf(rewrite(9, 1)), gap)
@@ -161,11 +155,7 @@ describe("a removed beginning", () => {
       assert.deepInclude(yield* failureOf(truncate(10, "remove")), gap)
       assert.deepInclude(yield* truncate(10, "remove", { unverified: true }), { events: 2 })
       yield* Effect.flatMap(SnapshotStore.SnapshotStore, (store) => store.delete(stream("a")))
-      for (const repository of [accounts, cached]) {
-        const result = yield* Effect.either(repository.load(a))
-        if (Either.isLeft(result)) assert.deepInclude(result.left, gap)
-        else assert.deepInclude(result.right.state, { balance: 55 })
-      }
+      assert.deepInclude(yield* failureOf(accounts.load(a)), gap)
       assert.deepInclude(yield* failureOf(truncate(12, "remove", { unverified: true })), gap)
     }))
 
@@ -255,7 +245,7 @@ type Step = { readonly _tag: "Deposit" | "Rewrite" | "Snapshot" | "Archive" | "R
 
 const steps = fc.array(
   fc.tuple(
-    fc.constantFrom("Deposit", "Rewrite", "Snapshot", "Archive", "Remove", "Load" as const),
+    fc.constantFrom<Step["_tag"]>("Deposit", "Rewrite", "Snapshot", "Archive", "Remove", "Load"),
     fc.nat(30)
   ).map(([_tag, n]): Step => ({ _tag, n })),
   { minLength: 1, maxLength: 25 }

@@ -1,5 +1,5 @@
 /**
- * Tests the promises of streams that end or are rewritten, for authors of a backend.
+ * Tests the promises of streams that end, are truncated or are rewritten, for authors of a backend.
  *
  * @since 0.1.0
  */
@@ -7,6 +7,7 @@ import type * as Layer from "effect/Layer"
 import type * as EventStore from "../EventStore.js"
 import * as Deletions from "../internal/testing/deletionCases.js"
 import * as Rewrites from "../internal/testing/rewriteCases.js"
+import * as Truncations from "../internal/testing/truncationCases.js"
 import type * as SnapshotStore from "../SnapshotStore.js"
 import type * as Streams from "../Streams.js"
 import * as Contract from "./Contract.js"
@@ -52,4 +53,8 @@ export const suite = (runner: Contract.Runner, name: string, layer: Layer.Layer<
  * @since 0.1.0
  * @category suites
  */
-export const cases: ReadonlyArray<Contract.Case<Services>> = [...Deletions.cases, ...Rewrites.cases]
+export const cases: ReadonlyArray<Contract.Case<Services>> = [
+  ...Deletions.cases,
+  ...Rewrites.cases,
+  ...Truncations.cases
+]

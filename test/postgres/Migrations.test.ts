@@ -274,6 +274,7 @@ WHERE schemaname = 'es' ORDER BY 1`
         tables.map(({ name }) => name),
         ["four", "three"].flatMap((prefix) =>
           [
+            "archive",
             "checkpoints",
             "cluster",
             "events",

@@ -201,7 +201,7 @@ describe("opening a file", () => {
 })
 
 const tablesOf = (prefix: string) =>
-  ["checkpoints", "events", "inline", "members", "migrations", "parked", "snapshots", "subscriptions"].map(
+  ["archive", "checkpoints", "events", "inline", "members", "migrations", "parked", "snapshots", "subscriptions"].map(
     (name) => `${prefix}_${name}`
   )
 

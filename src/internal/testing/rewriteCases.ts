@@ -1,30 +1,12 @@
 import * as DateTime from "effect/DateTime"
 import * as Effect from "effect/Effect"
-import * as Either from "effect/Either"
-import * as Schema from "effect/Schema"
 import * as assert from "node:assert/strict"
-import * as Aggregate from "../../Aggregate.js"
 import * as Event from "../../Event.js"
 import * as ExpectedVersion from "../../ExpectedVersion.js"
 import * as StreamId from "../../StreamId.js"
 import type * as Streams from "../../Streams.js"
 import { type Case, event, eventsOf, failureOf, settledFeed, versions } from "./fresh.js"
-import { type Services, withStreams } from "./freshStreams.js"
-
-const Happened = Schema.TaggedStruct("Happened", { n: Schema.Int })
-
-/** An aggregate of a test's streams. Its events are those of `eventsOf`, with a tag. */
-const aggregateOf = ({ aggregate }: StreamId.StreamId) =>
-  Aggregate.make({
-    name: aggregate,
-    id: Schema.String,
-    state: Schema.Int,
-    event: Happened,
-    command: Schema.Int,
-    initial: () => 0,
-    evolve: (state, { n }) => state + n,
-    decide: () => Either.right([])
-  })
+import { type Services, sumOf, withStreams } from "./freshStreams.js"
 
 const plain = ({ marker, position, stream, time, version }: Streams.RewrittenEvent) => ({
   stream: { ...stream },
@@ -38,7 +20,7 @@ const plain = ({ marker, position, stream, time, version }: Streams.RewrittenEve
 export const cases: ReadonlyArray<Case<Services>> = [
   withStreams("rewrite replaces the payload of an event, and appends a marker", function*(fresh) {
     const { append, hasSnapshot, read, saveSnapshot, store, stream, streams } = fresh
-    const aggregate = aggregateOf(stream("a"))
+    const aggregate = sumOf(stream("a"))
     const events = eventsOf(3)
     yield* append("a", events.map((event) => ({ ...event, metadata: { by: "x" } })))
     yield* append("b", eventsOf(1))
@@ -90,7 +72,7 @@ export const cases: ReadonlyArray<Case<Services>> = [
   }),
 
   withStreams("an event can be rewritten again, also at the same time", function*({ append, read, stream, streams }) {
-    const aggregate = aggregateOf(stream("a"))
+    const aggregate = sumOf(stream("a"))
     yield* append("a", eventsOf(2))
     const rewrite = (n: number) => streams.rewrite(stream("a"), 1, { _tag: "Happened", n }, { aggregate })
     const results = yield* Effect.all([rewrite(1), rewrite(2), rewrite(3), rewrite(4)], { concurrency: "unbounded" })
@@ -105,7 +87,7 @@ export const cases: ReadonlyArray<Case<Services>> = [
 
   withStreams("rewrite refuses what cannot be rewritten, and changes nothing", function*(fresh) {
     const { append, end, read, stream, streams } = fresh
-    const aggregate = aggregateOf(stream("a"))
+    const aggregate = sumOf(stream("a"))
     const payload = { _tag: "Happened", n: 7 }
     yield* append("a", [...eventsOf(2), { ...event({}), type: "Other" }])
     yield* append("gone", eventsOf(2))
@@ -128,7 +110,7 @@ export const cases: ReadonlyArray<Case<Services>> = [
   }),
 
   withStreams("invalid input of rewrite is a typed error", function*({ append, read, stream, streams }) {
-    const aggregate = aggregateOf(stream("a"))
+    const aggregate = sumOf(stream("a"))
     yield* append("a", eventsOf(1))
     const cyclic: Record<string, unknown> = {}
     cyclic.self = cyclic
