@@ -297,8 +297,9 @@ export interface Encoded {
  * @since 0.1.0
  * @category constructors
  */
-export const makeEncoded = (given: Encoded): EventStore["Type"] => {
-  const driver = Archived.over(given)
+export const makeEncoded = (driver: Encoded): EventStore["Type"] => storeOf(Archived.over(driver))
+
+const storeOf = (driver: Encoded): EventStore["Type"] => {
   const listeners = Listeners.make()
   const inline = Inline.make(driver)
   return EventStore.of({

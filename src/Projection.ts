@@ -12,7 +12,6 @@ import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import type { CheckpointStore } from "./CheckpointStore.js"
 import type { EventStore } from "./EventStore.js"
-import type { Deleted, Rewritten, Truncated } from "./internal/markers.js"
 import { booleanProblem, isRecord } from "./internal/options.js"
 import * as Definition from "./internal/projection/definition.js"
 import * as Handlers from "./internal/projection/handlers.js"
@@ -67,6 +66,8 @@ export interface Options extends CommonOptions {
    */
   readonly inline?: boolean | undefined
 }
+
+export { deleted, rewritten, truncated } from "./internal/projection/marked.js"
 
 export type { Deleted, Marker, Rewritten, Truncated } from "./internal/markers.js"
 export type {
@@ -232,84 +233,6 @@ export const only: <A extends Definition.AnySelectable, const Tag extends Defini
 ) => Definition.Only<A, Tag> = Definition.only
 
 /**
- * Selects the ends of the streams of an aggregate that were deleted by `Streams.delete`. The handler gets such an end as
- * an event with the tag `$deleted`, in order with the other events.
- *
- * @example
- * ```ts
- * import { SqlClient } from "@effect/sql"
- * import { Effect, Either, Schema } from "effect"
- * import { Aggregate, Projection } from "effect-eventsourcing"
- *
- * const Account = Aggregate.make({
- *   name: "Account",
- *   id: Schema.NonEmptyString,
- *   state: Schema.Int,
- *   event: Schema.TaggedStruct("Deposited", { amount: Schema.Int }),
- *   command: Schema.TaggedStruct("Deposit", { amount: Schema.Int }),
- *   initial: () => 0,
- *   evolve: (state, { amount }) => state + amount,
- *   decide: (_, { amount }) => Either.right([{ _tag: "Deposited", amount }])
- * })
- *
- * const Balances = Projection.makeByTag({
- *   name: "balances",
- *   on: [Account, Projection.deleted(Account)],
- *   handlers: {
- *     Account: {
- *       Deposited: ({ aggregateId, event }) =>
- *         Effect.flatMap(SqlClient.SqlClient, (sql) =>
- *           sql`INSERT INTO balances VALUES (${aggregateId}, ${event.amount})
- *             ON CONFLICT (account) DO UPDATE SET balance = balances.balance + excluded.balance`),
- *       $deleted: ({ aggregateId }) =>
- *         Effect.flatMap(SqlClient.SqlClient, (sql) => sql`DELETE FROM balances WHERE account = ${aggregateId}`)
- *     }
- *   }
- * })
- * ```
- *
- * @since 0.1.0
- * @category constructors
- */
-export const deleted: <A extends Definition.AnySelectable>(
-  aggregate: A
-) => Definition.Marked<A, Deleted> = Definition.deleted
-
-/**
- * Selects the markers of events of an aggregate that were rewritten by `Streams.rewrite`. The handler gets such a marker
- * as an event with the tag `$rewritten`, which has the version of the rewritten event. It can then read the stream again.
- *
- * @example
- * ```ts
- * import { Effect, Either, Schema } from "effect"
- * import { Aggregate, Projection } from "effect-eventsourcing"
- *
- * const Customer = Aggregate.make({
- *   name: "Customer",
- *   id: Schema.NonEmptyString,
- *   state: Schema.String,
- *   event: Schema.TaggedStruct("Named", { name: Schema.String }),
- *   command: Schema.TaggedStruct("Name", { name: Schema.String }),
- *   initial: () => "",
- *   evolve: (_, { name }) => name,
- *   decide: (_, { name }) => Either.right([{ _tag: "Named", name }])
- * })
- *
- * const Rewrites = Projection.make({
- *   name: "rewrites",
- *   on: [Projection.rewritten(Customer)],
- *   handle: (events) => Effect.log(events.map(({ aggregateId, event }) => `${aggregateId}: ${event.version}`))
- * })
- * ```
- *
- * @since 0.1.0
- * @category constructors
- */
-export const rewritten: <A extends Definition.AnySelectable>(
-  aggregate: A
-) => Definition.Marked<A, Rewritten> = Definition.rewritten
-
-/**
  * Keeps a projection up to date while the layer is in use.
  *
  * If several processes provide the layer, each partition has one owner at a time. When the layer is closed, the batch in
@@ -418,38 +341,3 @@ export const layerVersions = <E1, Err1, R1, E2, Err2, R2>(
       `${quote(second.name)}, version ${second.version}`,
       `a version of ${quote(first.name)} that is higher than ${first.version}`
     ))
-
-/**
- * Selects the markers of streams of an aggregate that were truncated by `Streams.truncate`. The handler gets such a marker
- * as an event with the tag `$truncated`, which has the first version that keeps its content. A projection that asks for
- * these markers skips events whose content was removed before it has handled them. It can then load the state.
- *
- * @example
- * ```ts
- * import { Effect, Either, Schema } from "effect"
- * import { Aggregate, Projection } from "effect-eventsourcing"
- *
- * const Meter = Aggregate.make({
- *   name: "Meter",
- *   id: Schema.NonEmptyString,
- *   state: Schema.Int,
- *   event: Schema.TaggedStruct("Read", { value: Schema.Int }),
- *   command: Schema.TaggedStruct("Read", { value: Schema.Int }),
- *   initial: () => 0,
- *   evolve: (_, { value }) => value,
- *   decide: (_, command) => Either.right([command])
- * })
- *
- * const Truncations = Projection.make({
- *   name: "truncations",
- *   on: [Projection.truncated(Meter)],
- *   handle: (events) => Effect.log(events.map(({ aggregateId, event }) => `${aggregateId}: ${event.before}`))
- * })
- * ```
- *
- * @since 0.1.0
- * @category constructors
- */
-export const truncated: <A extends Definition.AnySelectable>(
-  aggregate: A
-) => Definition.Marked<A, Truncated> = Definition.truncated

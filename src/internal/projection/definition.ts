@@ -196,27 +196,6 @@ export const checkName = (subject: string, name: unknown, version: unknown): voi
 export const refuse = (subject: string, option: string, value: string, expected: string): InvalidOption =>
   new InvalidOption({ option: `${subject} ${option}`, value, expected })
 
-/** Selects the markers of deleted streams of an aggregate. */
-export const deleted = <A extends AnySelectable>(aggregate: A): Marked<A, Markers.Deleted> => ({
-  _tag: "Marked",
-  aggregate,
-  marker: Markers.deleted
-})
-
-/** Selects the markers of rewritten events of an aggregate. */
-export const rewritten = <A extends AnySelectable>(aggregate: A): Marked<A, Markers.Rewritten> => ({
-  _tag: "Marked",
-  aggregate,
-  marker: Markers.rewritten
-})
-
-/** Selects the markers of truncated streams of an aggregate. */
-export const truncated = <A extends AnySelectable>(aggregate: A): Marked<A, Markers.Truncated> => ({
-  _tag: "Marked",
-  aggregate,
-  marker: Markers.truncated
-})
-
 /** Selects events of an aggregate by their tags. Throws `InvalidOption` if the aggregate has no such tag. */
 export const only = <A extends AnySelectable, Tag extends string>(
   aggregate: A,

@@ -4,7 +4,6 @@
 // position.
 import * as DateTime from "effect/DateTime"
 import * as Effect from "effect/Effect"
-import * as FiberRef from "effect/FiberRef"
 import * as Option from "effect/Option"
 import type * as Event from "../../Event.js"
 import * as ExpectedVersion from "../../ExpectedVersion.js"
@@ -25,6 +24,8 @@ import type { EncodedPage, EncodedPageOptions } from "./feedModel.js"
 import { handedOut } from "./handedOut.js"
 import type { ImportDriver } from "./importModel.js"
 import type { ArchivedContent, LifeDriver, Place, Replacement } from "./life.js"
+import { search } from "./memorySearch.js"
+import * as MemoryTransaction from "./memoryTransaction.js"
 import type { Tombstone, TombstoneOptions } from "./tombstones.js"
 
 interface Append {
@@ -117,7 +118,7 @@ export const makeEvents = () => {
 }
 
 const lifeDriver = (tables: Tables): LifeDriver => ({
-  transaction: makeTransaction(),
+  transaction: MemoryTransaction.make(),
   replace: (stream: StreamId.StreamId, event: Replacement) => Effect.sync(() => replace(tables, stream, event)),
   lastRewritten: (stream: StreamId.StreamId, after: number) =>
     Effect.sync(() => {
@@ -145,17 +146,6 @@ const lifeDriver = (tables: Tables): LifeDriver => ({
       return remove(tables, tombstone.stream, 1, tombstone.version + 1) === 1
     })
 })
-
-/** One change of streams at a time. There is no way back: what a change has done before it failed stays. */
-const makeTransaction = () => {
-  const { withPermits } = Effect.unsafeMakeSemaphore(1)
-  const isInside = FiberRef.unsafeMake(false)
-  return <A, E>(_: StreamId.StreamId, effect: Effect.Effect<A, E>): Effect.Effect<A, E> =>
-    Effect.flatMap(
-      FiberRef.get(isInside),
-      (inside) => inside ? effect : withPermits(1)(Effect.uninterruptible(Effect.locally(effect, isInside, true)))
-    )
-}
 
 const importDriver = (tables: Tables): ImportDriver => ({
   insert: (options: Parameters<ImportDriver["insert"]>[0]) => Effect.sync(() => insert(tables, options)),
@@ -237,21 +227,6 @@ const eventAt = (events: ReadonlyArray<Event.EncodedRecord>, version: number): E
 
 const firstAfter = (all: ReadonlyArray<Event.EncodedRecord>, after: Position.Position): number =>
   search(all, ({ position }) => Position.Order(position, after) > 0)
-
-/** The index of the first record with a property that all later ones have too. */
-const search = (
-  records: ReadonlyArray<Event.EncodedRecord>,
-  isAfter: (record: Event.EncodedRecord) => boolean
-): number => {
-  let low = 0
-  let high = records.length
-  while (low < high) {
-    const middle = (low + high) >>> 1
-    if (isAfter(records[middle])) high = middle
-    else low = middle + 1
-  }
-  return low
-}
 
 const positionOf = (sequence: number): Position.Position =>
   sequence === 0 ? Position.start : Position.fromParts(0, sequence)

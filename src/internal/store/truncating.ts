@@ -28,7 +28,7 @@ import * as Changing from "./changing.js"
 import {
   type EventDecodeError,
   EventNotFound,
-  EventStoreError,
+  type EventStoreError,
   StreamDeleted,
   StreamNotFound,
   VersionConflict

@@ -76,18 +76,7 @@ ORDER BY version LIMIT ${limit}`)
     replace: (stream, event) => replace({ ...keyOf(stream), ...event }),
     lastRewritten: (stream, after) => lastRewritten({ ...keyOf(stream), after }),
     remove: (stream, before) => remove({ ...keyOf(stream), before }),
-    tombstones: Tombstones.make({
-      write,
-      counted: dialect.counted,
-      number: (expression) => expression,
-      events,
-      columns: `aggregate, stream_id, version, ${position}, event_id`,
-      place: "position",
-      placeOf: (name) => `CAST(:${name} AS INTEGER)`,
-      valuesOf: (name, position) => ({ [name]: Feed.sequenceOf(position) }),
-      time: (name) => `:${name}`,
-      whole: (name) => `:${name}`
-    }),
+    tombstones: tombstones(events),
     archive: ArchiveStatements.make(names, archive(names)),
     // SQLite names the columns: "UNIQUE constraint failed: t.a, t.b"
     isOurs: ({ detail }) => {
@@ -116,6 +105,20 @@ ORDER BY version LIMIT ${limit}`)
     }
   }
 }
+
+const tombstones = (events: string): Tombstones.TombstoneStatements =>
+  Tombstones.make({
+    write,
+    counted: dialect.counted,
+    number: (expression) => expression,
+    events,
+    columns: `aggregate, stream_id, version, ${position}, event_id`,
+    place: "position",
+    placeOf: (name) => `CAST(:${name} AS INTEGER)`,
+    valuesOf: (name, position) => ({ [name]: Feed.sequenceOf(position) }),
+    time: (name) => `:${name}`,
+    whole: (name) => `:${name}`
+  })
 
 const archive = (names: Names): ArchiveStatements.Own => {
   const archive = quoted(names.archive)
