@@ -35,8 +35,8 @@ const rooms: Readonly<Record<string, ReadonlyArray<string>>> = {
   projection: ["leaf", "schema", "store", ...models],
   retention: ["leaf", "schema", "projection", ...models],
   cli: [
-    ...["leaf", "schema", "store", "sql", "Personal", "Projection", "Projections", "Repository", "Sqlite"],
-    ...["SqlKeyStore", "SqlStores", "Subscription", ...models]
+    ...["leaf", "schema", "store", "sql", "Personal", "Projection", "Projections", "Repository", "Retention"],
+    ...["Sqlite", "SqlKeyStore", "SqlStores", "Subscription", ...models]
   ],
   cluster: ["leaf", "schema", "store", "repository", "Repository", ...models],
   sql: ["leaf", "schema", "store", "projection", ...models],

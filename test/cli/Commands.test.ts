@@ -226,7 +226,8 @@ for (const { empty, name, on, written } of databases) {
         const other = yield* empty
         for (const line of lines) {
           const args = line.replace("./dist/aggregates.js", module).replace("./dist/projections.js", projections)
-            .replace("events.ndjson", file).split(" ")
+            .replace("events.ndjson", file)
+            .match(/"[^"]*"|\S+/g)?.map((arg) => arg.replaceAll("\"", "")) ?? []
           const { code, err } = yield* invoke(...args, "--url", line.startsWith("import") ? other : url)
           // the test server runs without fsync
           assert.strictEqual(code, line === "doctor" && name === "PostgreSQL" ? 1 : 0, `${line}: ${err}`)

@@ -12,6 +12,7 @@ import { inspect } from "./commands/inspect.js"
 import { drop, parked, resume } from "./commands/parked.js"
 import { prune } from "./commands/prune.js"
 import { rebuild } from "./commands/rebuild.js"
+import { retention } from "./commands/retention.js"
 import { retry } from "./commands/retry.js"
 import { snapshots } from "./commands/snapshots.js"
 import { state } from "./commands/state.js"
@@ -43,6 +44,7 @@ const root = Command.make("effect-eventsourcing").pipe(
     drop,
     rebuild,
     prune,
+    retention,
     deleting,
     erase,
     exporting,

@@ -1,0 +1,69 @@
+import * as CliCommand from "@effect/cli/Command"
+import * as CliOptions from "@effect/cli/Options"
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Option from "effect/Option"
+import * as Retention from "../../../Retention.js"
+import * as Command from "../command.js"
+import * as Confirm from "../confirm.js"
+import { CliError } from "../errors.js"
+import * as Module from "../module.js"
+import * as Options from "../options.js"
+import * as Output from "../output.js"
+
+const age = (name: string, what: string) =>
+  CliOptions.text(name).pipe(
+    CliOptions.withDescription(`Removes ${what} that are older: "30 days"`),
+    CliOptions.optional
+  )
+
+export const retention = CliCommand.make(
+  "retention",
+  {
+    ...Options.shared,
+    tombstones: age("tombstones", "what is left of streams whose deletions"),
+    parked: age("parked", "parked events"),
+    module: Options.module.pipe(
+      CliOptions.withDescription("Removes snapshots of schema versions below those of the aggregates in your module"),
+      CliOptions.optional
+    ),
+    ...Confirm.options
+  },
+  Command.writing(({ json, module, parked, tombstones, yes }) =>
+    Effect.gen(function*() {
+      const policies: Retention.Policies = {
+        snapshots: Option.isNone(module)
+          ? undefined
+          : { aggregates: [...(yield* Module.aggregates(module.value)).values()] },
+        tombstones: yield* olderThan("--tombstones", tombstones),
+        parked: yield* olderThan("--parked", parked)
+      }
+      const chosen = Object.entries(policies).flatMap(([policy, value]) => value === undefined ? [] : [policy])
+      if (chosen.length === 0) {
+        return yield* new CliError({ detail: "give at least one of --tombstones, --parked and --module" })
+      }
+      if (!(yield* Confirm.ask(`make a pass over ${chosen.join(", ")}`, yes))) {
+        return yield* Output.record(json, { done: false })
+      }
+      const report = yield* Retention.run(policies, {
+        onProgress: ({ policy, total }) => Output.progress(`${policy}: ${total} rows removed`)
+      })
+      yield* Output.record(json, { done: true, ...report })
+    })
+  )
+).pipe(
+  CliCommand.withDescription(
+    "Makes one pass of Retention: removes old snapshots, deleted streams and parked events in small steps. A pass " +
+      "that was cut off is simply run again."
+  )
+)
+
+const olderThan = (option: string, text: Option.Option<string>) =>
+  Option.match(text, {
+    onNone: () => Effect.succeed(undefined),
+    onSome: (text) =>
+      Option.match(Duration.decodeUnknown(text), {
+        onNone: () => new CliError({ detail: `${option} is a time such as "30 days" or "36 hours"` }),
+        onSome: (olderThan) => Effect.succeed({ olderThan })
+      })
+  })
