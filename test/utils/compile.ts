@@ -20,7 +20,7 @@ const programs = [
     ? ["examples/shop/main.ts", "examples/cluster/main.ts"]
     : []),
   ...(["platform-node", "cluster"].every((name) => fs.existsSync(path.join(root, "node_modules/@effect", name)))
-    ? ["test/crash/cluster/runner.ts", "test/crash/cluster/client.ts"]
+    ? ["test/crash/cluster/runner.ts", "test/crash/cluster/client.ts", "test/erasure/child.ts"]
     : [])
 ]
 
