@@ -21,6 +21,7 @@ import { subscriptions } from "./commands/subscriptions.js"
 import { tail } from "./commands/tail.js"
 import { trace } from "./commands/trace.js"
 import { exporting, importing } from "./commands/transfer.js"
+import { truncate } from "./commands/truncate.js"
 import { verify } from "./commands/verify.js"
 import { CliError, NotInOrder } from "./errors.js"
 import * as Output from "./output.js"
@@ -46,6 +47,7 @@ const root = Command.make("effect-eventsourcing").pipe(
     prune,
     retention,
     deleting,
+    truncate,
     erase,
     exporting,
     importing,

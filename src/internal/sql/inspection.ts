@@ -35,6 +35,56 @@ export const contentsOf = (
 
 const ofStream = "aggregate = :aggregate AND stream_id = :id"
 
+/** Where the contents of the first events of a stream are. */
+export interface ContentsBefore {
+  /** The number of events that have their content. */
+  readonly stored: number
+  /** The number of events whose content is in the archive. */
+  readonly archived: number
+}
+
+export const contentsBefore = (
+  options: Options,
+  { aggregate, id }: StreamId.StreamId,
+  before: number
+): Effect.Effect<ContentsBefore, SqlError | InvalidOption, SqlClient.SqlClient> =>
+  Effect.map(
+    select(
+      options,
+      ({ archive, events }) =>
+        `SELECT (SELECT count(*) FROM ${
+          Tables.quoted(events)
+        } WHERE ${ofStream} AND version < :before AND payload <> '')
+  AS stored, (SELECT count(*) FROM ${Tables.quoted(archive)} WHERE ${ofStream} AND version < :before) AS archived`,
+      { aggregate, id, before }
+    ),
+    ([row]) => ({ stored: Row.number(row.stored), archived: Row.number(row.archived) })
+  )
+
+/** Where the content of an event is that is not in its place. */
+export type Elsewhere = "archived" | "removed"
+
+/** The events of a range of a stream that a truncation has emptied, by their versions. */
+export const emptied = (
+  options: Options,
+  { aggregate, id }: StreamId.StreamId,
+  range: { readonly from: number; readonly to: number }
+): Effect.Effect<ReadonlyMap<number, Elsewhere>, SqlError | InvalidOption, SqlClient.SqlClient> =>
+  Effect.map(
+    select(options, ({ archive, events }) =>
+      `SELECT version, CASE WHEN EXISTS (
+  SELECT NULL FROM ${Tables.quoted(archive)} AS archive WHERE archive.aggregate = event.aggregate
+    AND archive.stream_id = event.stream_id AND archive.version = event.version
+) THEN 1 ELSE 0 END AS archived
+FROM ${Tables.quoted(events)} AS event WHERE ${ofStream} AND version BETWEEN :from AND :to AND payload = ''`, {
+      aggregate,
+      id,
+      ...range
+    }),
+    (rows) =>
+      new Map(rows.map((row) => [Row.number(row.version), Row.number(row.archived) === 1 ? "archived" : "removed"]))
+  )
+
 /** A snapshot without its state. */
 export interface Listed {
   readonly stream: StreamId.StreamId

@@ -3,6 +3,7 @@ import * as CliOptions from "@effect/cli/Options"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import * as Command from "../command.js"
+import * as Emptied from "../emptied.js"
 import * as EventRow from "../eventRow.js"
 import * as Options from "../options.js"
 import * as Output from "../output.js"
@@ -18,7 +19,7 @@ export const events = CliCommand.make(
     reverse: CliOptions.boolean("reverse").pipe(CliOptions.withDescription("The newest event first")),
     limit: Options.limit(100)
   },
-  Command.reading(({ from, json, limit, reverse, stream, to }) =>
+  Command.reading(({ from, json, limit, prefix, reverse, stream, to }) =>
     Effect.gen(function*() {
       const found = yield* StreamEvents.read(yield* Options.streamOf(stream), {
         fromVersion: Option.getOrUndefined(from),
@@ -26,7 +27,10 @@ export const events = CliCommand.make(
         reverse,
         limit
       })
-      yield* Output.rows(json, found.map(EventRow.of(json)), "no events")
+      const elsewhere = yield* Emptied.among({ prefix }, found)
+      const row = EventRow.of(json)
+      const rows = found.map((event) => ({ ...row(event), ...elsewhere(event) }))
+      yield* Output.rows(json, rows, "no events")
       if (found.length === limit && !json) yield* Output.hint("There may be more: give --limit, --from or --to.")
     })
   )

@@ -8,6 +8,7 @@ import * as Projections from "../../../Projections.js"
 import type * as StreamId from "../../../StreamId.js"
 import * as Diagnosis from "../../sql/diagnosis.js"
 import * as Inspection from "../../sql/inspection.js"
+import * as Emptied from "../emptied.js"
 import { streamText } from "../options.js"
 import type { Looking } from "../repository.js"
 import { type Html, html, link, none, page, table } from "./html.js"
@@ -55,6 +56,7 @@ export const stream = (
       limit,
       snapshots: stored.map(({ version }) => version)
     })
+    const elsewhere = yield* Emptied.among({ prefix }, steps.map(({ event }) => event))
     const earlier = fromVersion > 1
       ? html`<a href="${link("/stream", { ...id, from: Math.max(1, fromVersion - limit) })}">earlier events</a> `
       : none
@@ -71,13 +73,17 @@ export const stream = (
     return page(
       streamText(id),
       html`${hint}<h2>Snapshots</h2>${snapshots}<h2>Events</h2>${
-        table(head, steps.map((step) => row(step, looking !== undefined)))
+        table(head, steps.map((step) => row(step, looking !== undefined, elsewhere(step.event).content)))
       }<p>${earlier}${later}</p>`
     )
   })
 
-const row = ({ changes, event, problem, state }: Timeline.Step, isFolded: boolean): ReadonlyArray<Html> => [
-  html`${event.version}`,
+const row = (
+  { changes, event, problem, state }: Timeline.Step,
+  isFolded: boolean,
+  content: string | undefined
+): ReadonlyArray<Html> => [
+  html`${event.version} <span class="quiet">${content ?? ""}</span>`,
   Event.isUnreadable(event)
     ? html`<b>${event.type}</b> <span class="bad">${event.error.message}</span>`
     : html`<b>${event.type}</b> <span class="quiet">${DateTime.formatIso(event.time)}</span>

@@ -1,0 +1,51 @@
+// the command line truncates streams, and says where the contents of their events are
+import { assert, describe, it } from "@effect/vitest"
+import { Effect } from "effect"
+import { module } from "./accounts.js"
+import { databases } from "./databases.js"
+import { invoke, jsonOf } from "./invoke.js"
+
+for (const { name, written } of databases) {
+  describe(`truncate on ${name}`, () => {
+    it.scopedLive("says what it would do, and archives or removes the beginning of a stream with --yes", () =>
+      Effect.gen(function*() {
+        const url = yield* written
+        const run = (...args: ReadonlyArray<string>) => invoke(...args, "--url", url, "--json")
+        const truncate = (before: string, events: string, ...args: ReadonlyArray<string>) =>
+          run("truncate", "Account/a-1", "--before", before, "--events", events, "--module", module, ...args)
+        const found = { stream: "Account/a-1", version: 3, before: 3, stored: 2, archived: 0 }
+        const shy = yield* truncate("3", "archive")
+        assert.deepStrictEqual(jsonOf(shy), [{ ...found, truncated: false }])
+        assert.include(shy.err, "give --yes to archive 2 events of Account/a-1 before version 3 of 3")
+        // the snapshot is at version 2
+        const early = yield* truncate("4", "archive", "--yes")
+        assert.strictEqual(early.code, 1)
+        const late = yield* truncate("3", "archive", "--yes", "--expect", "2")
+        assert.include(late.err, "VersionConflict")
+
+        const done = yield* truncate("3", "archive", "--yes", "--by", "support")
+        assert.deepStrictEqual(jsonOf(done), [{ ...found, truncated: true, events: 2 }])
+        const contents = (...args: ReadonlyArray<string>) =>
+          Effect.map(
+            run("events", "Account/a-1", ...args),
+            (printed) =>
+              jsonOf(printed).map(({ content, payload, version }) => [version, content, payload !== undefined])
+          )
+        const after = [[3, "", true], [4, "", true]]
+        assert.deepStrictEqual(yield* contents(), [[1, "archived", true], [2, "archived", true], ...after])
+        assert.strictEqual((yield* run("verify", "--module", module)).code, 0)
+        const [marker] = jsonOf(yield* run("events", "Account/a-1", "--from", "4"))
+        assert.deepInclude(marker, { type: "$truncated" })
+        assert.deepInclude(marker.metadata, { by: "support" })
+
+        const again = yield* truncate("3", "remove")
+        assert.include(again.err, "give --yes to remove 2 events of Account/a-1")
+        assert.strictEqual((yield* truncate("3", "remove", "--yes")).code, 0)
+        const left = yield* contents("--to", "4")
+        assert.deepStrictEqual(left, [[1, "removed", false], [2, "removed", false], ...after])
+        const [state] = jsonOf(yield* run("state", "Account/a-1", "--module", module))
+        assert.deepInclude(state, { snapshotVersion: 2, state: { open: true, balance: 7 } })
+        assert.notInclude(JSON.stringify(yield* run("events", "Account/a-2")), "content")
+      }))
+  })
+}
