@@ -1,9 +1,31 @@
 // every load of a truncated stream gives the state of all its events, or says that their contents are gone
 import { assert, describe, it } from "@effect/vitest"
-import { Chunk, Effect, Either, FastCheck as fc, Layer, Option, Ref, type Scope, Stream } from "effect"
-import { EventStore, Repository, type Snapshot, SnapshotPolicy, SnapshotStore, Streams } from "effect-eventsourcing"
+import {
+  Chunk,
+  Effect,
+  Either,
+  FastCheck as fc,
+  Layer,
+  Option,
+  Ref,
+  Schedule,
+  type Scope,
+  Stream,
+  TestClock
+} from "effect"
+import {
+  CheckpointStore,
+  EventStore,
+  Projection,
+  Projections,
+  Repository,
+  type Snapshot,
+  SnapshotPolicy,
+  SnapshotStore,
+  Streams
+} from "effect-eventsourcing"
 import { Account, deposit, id, open, stream } from "./fixtures/Account.js"
-import { backends, kinds, on, type Stores } from "./utils/backends.js"
+import { backends, kinds, memoryStores, on, type Stores } from "./utils/backends.js"
 import { everything } from "./utils/mode.js"
 
 const each = (name: string, body: () => Effect.Effect<void, unknown, Stores | Streams.Streams | Scope.Scope>) =>
@@ -238,6 +260,117 @@ describe("truncate", () => {
       const { version } = Option.getOrThrow(marker)
       assert.isAbove(version, 11)
       assert.deepInclude(yield* accounts.load(a), { version, state: { open: true, balance: 45 + version - 11 } })
+    }))
+})
+
+describe("a load that has begun before a truncation", () => {
+  each("looks for the snapshot once more", () =>
+    Effect.gen(function*() {
+      const store = yield* EventStore.EventStore
+      const accounts = yield* Repository.make(Account, manual)
+      const pages = yield* Ref.make(0)
+      const context = yield* Effect.context<Streams.Streams>()
+      const between = Effect.provide(Effect.zipRight(accounts.createSnapshot(a), truncate(11, "remove")), context)
+      // the snapshot and the truncation come between the first and the second page
+      const interleaved = EventStore.EventStore.of({
+        ...store,
+        replay: {
+          ...store.replay,
+          withSnapshots: () => Option.none(),
+          readTail: (of, options) =>
+            Effect.zipLeft(
+              store.replay.readTail(of, options),
+              Effect.flatMap(
+                Ref.updateAndGet(pages, (n) => n + 1),
+                (n) => n === 1 ? Effect.orDie(between) : Effect.void
+              )
+            )
+        }
+      })
+      const paged = yield* Effect.provideService(
+        Repository.make(Account, { ...manual, pageSize: 4 }),
+        EventStore.EventStore,
+        interleaved
+      )
+      yield* accounts.executeAll(a, [open, deposit(5, 9)])
+      assert.deepInclude(yield* paged.load(a), { version: 11, snapshotVersion: 10, state: { open: true, balance: 45 } })
+    }))
+
+  each("gives the snapshot to caches and writers whose state is older", () =>
+    Effect.gen(function*() {
+      const accounts = yield* Repository.make(Account, manual)
+      const cached = yield* Repository.make(Account, { ...manual, cache: { capacity: 3 } })
+      yield* accounts.executeAll(a, [open, deposit(1)])
+      const writers = yield* Effect.all([accounts.hold(a), accounts.hold(a)])
+      yield* Effect.forEach([cached.load(a), ...writers.map(({ load }) => load)], (load) => load)
+      yield* accounts.executeAll(a, [deposit(2), deposit(3), deposit(4)])
+      yield* accounts.createSnapshot(a)
+      yield* truncate(6, "remove")
+      const wanted = { version: 6, state: { open: true, balance: 10 } }
+      assert.deepInclude(yield* cached.load(a), wanted)
+      assert.deepInclude(yield* cached.load(a), wanted)
+      assert.deepInclude(yield* writers[0].load, wanted)
+      assert.deepInclude(yield* writers[1].execute(deposit(5)), { version: 7, state: { open: true, balance: 15 } })
+    }))
+})
+
+describe("a projection that is behind a truncation", () => {
+  /** What a projection has handled, and its status. */
+  const following = (
+    events: "archive" | "remove",
+    { marker = false, poison = "stop" }: { readonly poison?: "stop" | "park"; readonly marker?: boolean } = {}
+  ) =>
+    Effect.gen(function*() {
+      const accounts = yield* Repository.make(Account, manual)
+      yield* accounts.executeAll(a, [open, deposit(1), deposit(2), deposit(3)])
+      yield* accounts.createSnapshot(a)
+      yield* truncate(4, events)
+      yield* accounts.execute(a, deposit(4))
+      const seen: Array<unknown> = []
+      const handle = (events: ReadonlyArray<{ readonly event: unknown }>) =>
+        Effect.sync(() => void seen.push(...events.map(({ event }) => event)))
+      const options = { poison, retry: Schedule.recurs(0) }
+      yield* Layer.build(
+        marker
+          ? Projection.layer(
+            Projection.make({ name: "told", on: [Account, Projection.truncated(Account)], handle }),
+            options
+          )
+          : Projection.layer(Projection.make({ name: "told", on: [Account], handle }), options)
+      )
+      yield* TestClock.adjust("1 minute")
+      const [{ parked, partitions }] = yield* Projections.status("told")
+      const reasons = partitions.flatMap(({ stopped }) => Option.toArray(stopped).map(({ reason }) => reason))
+      return { seen, parked, reasons }
+    }).pipe(
+      Effect.scoped,
+      Effect.provide(Streams.layer.pipe(
+        Layer.provideMerge(Layer.merge(memoryStores, CheckpointStore.layerMemory))
+      ))
+    )
+
+  const deposited = (...amounts: ReadonlyArray<number>) => amounts.map((amount) => ({ _tag: "Deposited", amount }))
+
+  it.effect("gets archived events", () =>
+    Effect.gen(function*() {
+      const { parked, reasons, seen } = yield* following("archive")
+      assert.deepStrictEqual<unknown>([seen, parked, reasons], [[{ _tag: "Opened" }, ...deposited(1, 2, 3, 4)], 0, []])
+    }))
+
+  it.effect("stops at removed events, or parks them", () =>
+    Effect.gen(function*() {
+      const { reasons, seen } = yield* following("remove")
+      assert.deepStrictEqual(seen, [])
+      assert.include(reasons.join(), "removed by Streams.truncate")
+      const { parked } = yield* following("remove", { poison: "park" })
+      assert.isAbove(parked, 0)
+    }))
+
+  it.effect("skips removed events if it asks for the marker", () =>
+    Effect.gen(function*() {
+      const { parked, reasons, seen } = yield* following("remove", { marker: true })
+      assert.deepStrictEqual<unknown>([parked, reasons], [0, []])
+      assert.deepStrictEqual(seen, [...deposited(3), { _tag: "$truncated", before: 4 }, ...deposited(4)])
     }))
 })
 
