@@ -27,7 +27,7 @@ export interface Given {
 
 type Store = KeyStore.KeyStore["Type"]
 
-/** The key store. It fails if there is none that the command can read. */
+/** The key store. It fails if the command can read none. */
 export const store = (
   given: Given,
   isWriting: boolean
