@@ -165,6 +165,33 @@ describe("tombstones", () => {
       assert.deepStrictEqual(yield* tombstones(), { streams: 1, removed: 3, heldBackBy: [] })
     }))
 
+  each(
+    "stay for a subscription that begins between two steps, and has seen events of theirs",
+    () =>
+      Effect.gen(function*() {
+        yield* append("a", 2)
+        yield* end("a", "keep")
+        yield* later("31 days")
+        const store = yield* CheckpointStore.CheckpointStore
+        let lists = 0
+        // it reads the feed at once, while the stream has its events
+        const beginning = Effect.orDie(Effect.provideService(register(), CheckpointStore.CheckpointStore, store))
+        const registering = {
+          ...store,
+          list: Effect.suspend(() => ++lists === 2 ? Effect.zipRight(beginning, store.list) : store.list)
+        }
+        const pass = Effect.provideService(tombstones({ limit: 2 }), CheckpointStore.CheckpointStore, registering)
+        const { heldBackBy, streams } = yield* Effect.provideService(pass, CheckpointStore.CheckpointStore, registering)
+        assert.deepStrictEqual({ heldBackBy, streams }, { heldBackBy: [key], streams: 0 })
+        assert.include(yield* versionsOf("a"), 3)
+        // and one that begins when the marker was found alone has seen nothing of it, but it is not passed over either
+        yield* store.remove(key, { active: true })
+        lists = -1
+        assert.deepInclude(yield* pass, { streams: 0, heldBackBy: [key] })
+        assert.deepStrictEqual(yield* versionsOf("a"), [3])
+      })
+  )
+
   each("go in bounded steps, and what is left at any time is a stream that has ended", () =>
     Effect.gen(function*() {
       const accounts = yield* Repository.make(Account)

@@ -203,6 +203,19 @@ export const cases: ReadonlyArray<Contract.Case<SnapshotStore.SnapshotStore>> = 
     assert.equal(yield* store.deleteByType(`${aggregate}-other`), 1)
   }),
 
+  withFresh("deleteByType with a limit deletes at most so many", function*(store, aggregate, snapshot) {
+    for (const schemaVersion of [1, 2, 3]) {
+      for (const id of ["a", "b", "c"]) yield* store.save(snapshot(id, 4, schemaVersion))
+    }
+    const below = { schemaVersionBelow: 3 }
+    assert.equal(yield* store.deleteByType(aggregate, { ...below, limit: 4, dryRun: true }), 4)
+    assert.equal(yield* store.deleteByType(aggregate, { ...below, limit: 4 }), 4)
+    assert.equal(yield* store.deleteByType(aggregate, { ...below, limit: 4 }), 2)
+    assert.equal(yield* store.deleteByType(aggregate, { ...below, limit: 4 }), 0)
+    assert.equal(yield* store.deleteByType(aggregate, { limit: 1 }), 1)
+    assert.equal(yield* store.deleteByType(aggregate), 2)
+  }),
+
   withFresh("streams with unusual names do not see each other", function*(store, _aggregate, snapshot) {
     const ids = [
       "a",
@@ -238,7 +251,8 @@ export const cases: ReadonlyArray<Contract.Case<SnapshotStore.SnapshotStore>> = 
       ...[NaN, 1.5, Infinity, 2 ** 31, -(2 ** 60)].flatMap((number) => [
         store.get(StreamId.make(aggregate, "a"), { schemaVersion: number }),
         store.save(snapshot("a", number)),
-        store.deleteByType(aggregate, { schemaVersionBelow: number })
+        store.deleteByType(aggregate, { schemaVersionBelow: number }),
+        ...(Number.isInteger(number) && number > 0 ? [] : [store.deleteByType(aggregate, { limit: number })])
       ])
     ]
     for (const attempt of attempts) {

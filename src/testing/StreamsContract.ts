@@ -6,6 +6,7 @@
 import type * as Layer from "effect/Layer"
 import type * as EventStore from "../EventStore.js"
 import * as Deletions from "../internal/testing/deletionCases.js"
+import * as Retentions from "../internal/testing/retentionCases.js"
 import * as Rewrites from "../internal/testing/rewriteCases.js"
 import * as Truncations from "../internal/testing/truncationCases.js"
 import type * as SnapshotStore from "../SnapshotStore.js"
@@ -56,5 +57,6 @@ export const suite = (runner: Contract.Runner, name: string, layer: Layer.Layer<
 export const cases: ReadonlyArray<Contract.Case<Services>> = [
   ...Deletions.cases,
   ...Rewrites.cases,
-  ...Truncations.cases
+  ...Truncations.cases,
+  ...Retentions.cases
 ]

@@ -71,8 +71,8 @@ WHERE ${ofStream} AND schema_version = ${SnapshotChoice.schemaVersionOf(table, c
       const below = onlyIf(schemaVersionBelow, "schema_version < :schemaVersionBelow")
       const all = `FROM ${table} WHERE aggregate = :aggregate${below}`
       // in the order of an index, so that the cost is that of what is deleted
-      const some = `SELECT ${key} ${all} ORDER BY schema_version LIMIT :limit`
-      const counting = limit === undefined ? all : `FROM (${some}) AS some`
+      const some = `SELECT ${key} ${all} ORDER BY schema_version, stream_id LIMIT :limit`
+      const counting = limit === undefined ? all : `FROM (${some}) AS chosen`
       const deleting = limit === undefined ? all : `FROM ${table} WHERE (${key}) IN (${some})`
       return write(
         dryRun === true

@@ -115,7 +115,7 @@ export const retention = (names: Names): ReadonlyArray<string> => [
   } (time, transaction, position) WHERE type = '${Markers.deleted}'`,
   `CREATE INDEX IF NOT EXISTS ${quoted(`${unqualified(names.snapshots)}_schema`)} ON ${
     quoted(names.snapshots)
-  } (aggregate, schema_version)`
+  } (aggregate, schema_version, stream_id)`
 ]
 
 /** The contents of emptied events, and when they were archived, in milliseconds since 1970. The index finds the oldest. */

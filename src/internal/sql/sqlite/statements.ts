@@ -113,7 +113,8 @@ const tombstones = (events: string): Tombstones.TombstoneStatements =>
     number: (expression) => expression,
     events,
     columns: `aggregate, stream_id, version, ${position}, event_id`,
-    place: "position",
+    // without the sign SQLite would follow the positions, through the whole table
+    place: "+position",
     placeOf: (name) => `CAST(:${name} AS INTEGER)`,
     valuesOf: (name, position) => ({ [name]: Feed.sequenceOf(position) }),
     time: (name) => `:${name}`,

@@ -116,7 +116,7 @@ export const retention = (names: Names): ReadonlyArray<string> => [
   } (time, position) WHERE type = '${Markers.deleted}'`,
   `CREATE INDEX IF NOT EXISTS ${quoted(`${names.snapshots}_schema`)} ON ${
     quoted(unqualified(names.snapshots))
-  } (aggregate, schema_version)`
+  } (aggregate, schema_version, stream_id)`
 ]
 
 /** The contents of emptied events, and when they were archived. The index finds the oldest. */
