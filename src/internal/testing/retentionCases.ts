@@ -1,6 +1,6 @@
 import * as Option from "effect/Option"
 import * as assert from "node:assert/strict"
-import * as EventStore from "../../EventStore.js"
+import type * as EventStore from "../../EventStore.js"
 import * as ExpectedVersion from "../../ExpectedVersion.js"
 import * as Position from "../../Position.js"
 import { type Case, eventsOf, failureOf, versions } from "./fresh.js"
