@@ -105,7 +105,8 @@ const prepare = (
 > =>
   Effect.gen(function*() {
     const settings = yield* Checked.check(policies, options, more)
-    const life = yield* Pass.lifeOf(yield* EventStore, policies)
-    const stores = { snapshots: yield* SnapshotStore, checkpoints: yield* CheckpointStore }
+    const events = yield* EventStore
+    const life = yield* Pass.lifeOf(events, policies)
+    const stores = { events, snapshots: yield* SnapshotStore, checkpoints: yield* CheckpointStore }
     return Pass.run(stores, life, policies, settings)
   })

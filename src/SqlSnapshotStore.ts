@@ -12,7 +12,6 @@ import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import { classify, withoutRows } from "./internal/sql/failure.js"
-import { quoted } from "./internal/sql/names.js"
 import * as Row from "./internal/sql/row.js"
 import { setUp } from "./internal/sql/setUp.js"
 import * as SnapshotRows from "./internal/sql/snapshotRows.js"
@@ -42,7 +41,7 @@ export const make: (options?: SqlMigrations.Options) => Effect.Effect<
 > = Effect.fnUntraced(function*(options) {
   const { client, dialect, names } = yield* setUp(options)
   const { attempt, attemptBriefly, execute, identity, repeat } = client
-  const statements = SnapshotRows.statements(dialect, quoted(names.snapshots))
+  const statements = SnapshotRows.statements(dialect, names)
   const span = Spans.make(client.sql)
   const collection = names.snapshots
   const store = SnapshotStore.makeEncoded(SnapshotStore.SnapshotStore.of({

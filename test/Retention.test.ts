@@ -330,6 +330,57 @@ describe("snapshots", () => {
     }))
 })
 
+describe("snapshots of truncated streams", () => {
+  const old = { snapshots: { aggregates: [{ name: "Account", schemaVersion: 2 }] } }
+
+  const truncated = (text: string, events: "archive" | "remove") =>
+    Effect.gen(function*() {
+      const accounts = yield* Repository.make(Account, { snapshots: SnapshotPolicy.manual })
+      yield* accounts.executeAll(id(text), [open, deposit(1), deposit(2)])
+      yield* accounts.createSnapshot(id(text))
+      const streams = yield* Streams.Streams
+      yield* streams.truncate(stream(text), { aggregate: Account, before: 3, events })
+      return accounts
+    })
+
+  each("stay while they are the only source of the state, whatever their schema version", () =>
+    Effect.gen(function*() {
+      const accounts = yield* truncated("a", "remove")
+      const store = yield* SnapshotStore.SnapshotStore
+      assert.deepStrictEqual(yield* Retention.run(old), { snapshots: { removed: 0 } })
+      assert.deepInclude(yield* accounts.load(id("a")), { version: 4, state: { open: true, balance: 3 } })
+      assert.isTrue(yield* store.exists(stream("a")))
+    }))
+
+  // a snapshot store in memory does not know the events
+  for (const [backend, layer] of layers.slice(1)) {
+    it.effect(`go if a newer snapshot or the archive has the state, and only then (${backend})`, () =>
+      Effect.gen(function*() {
+        const store = yield* SnapshotStore.SnapshotStore
+        yield* truncated("archived", "archive")
+        const accounts = yield* truncated("removed", "remove")
+        yield* truncated("newer", "remove")
+        const own = Option.getOrThrow(yield* store.get(stream("newer"), { schemaVersion: 1 }))
+        yield* store.save({ ...own, schemaVersion: 2 })
+        assert.strictEqual(yield* store.deleteByType("Account", { schemaVersionBelow: 2, dryRun: true }), 2)
+        assert.strictEqual(yield* store.deleteByType("Account", { schemaVersionBelow: 2, limit: 1 }), 1)
+        assert.strictEqual(yield* store.deleteByType("Account", { schemaVersionBelow: 2 }), 1)
+        for (
+          const [text, left] of [["archived", []], ["removed", [1]], ["newer", [2]]] satisfies ReadonlyArray<
+            [string, Array<number>]
+          >
+        ) {
+          const found = yield* Effect.filter([1, 2], (schemaVersion) => store.exists(stream(text), { schemaVersion }))
+          assert.deepStrictEqual(found, left, text)
+        }
+        assert.strictEqual(yield* store.deleteByType("Account"), 0)
+        const whole = { version: 4, state: { open: true, balance: 3 } }
+        assert.deepInclude(yield* accounts.load(id("removed")), whole)
+        assert.deepInclude(yield* accounts.load(id("archived")), whole)
+      }).pipe(Effect.scoped, Effect.provide(layer)))
+  }
+})
+
 describe("parked events", () => {
   each("are dropped when the last of their stream is old", () =>
     Effect.gen(function*() {

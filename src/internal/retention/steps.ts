@@ -3,12 +3,14 @@ import * as Clock from "effect/Clock"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import type { CheckpointStore } from "../../CheckpointStore.js"
+import type { EventStore } from "../../EventStore.js"
 import type { SnapshotStore } from "../../SnapshotStore.js"
 import * as Counters from "../counters.js"
 import type { Policy } from "./model.js"
 import type { Settings } from "./options.js"
 
 export interface Stores {
+  readonly events: EventStore["Type"]
   readonly snapshots: SnapshotStore["Type"]
   readonly checkpoints: CheckpointStore["Type"]
 }

@@ -2,7 +2,9 @@ import type * as SqlClient from "@effect/sql/SqlClient"
 import type * as Snapshot from "../../Snapshot.js"
 import type { DeleteByTypeOptions, DeleteOptions, SnapshotStore } from "../../SnapshotStore.js"
 import type * as StreamId from "../../StreamId.js"
+import { emptied } from "../emptied.js"
 import type { Dialect } from "./dialect.js"
+import { type Names, quoted } from "./names.js"
 import * as Row from "./row.js"
 import * as SnapshotChoice from "./snapshotChoice.js"
 import { byShape } from "./statement.js"
@@ -32,7 +34,11 @@ export const decode = (stream: StreamId.StreamId, row: Row.Row): Snapshot.Encode
 const key = "aggregate, stream_id, schema_version"
 
 /** The statements of the snapshot store, for both databases. */
-export const statements = ({ column, counted, write }: Dialect, table: string) => {
+export const statements = (
+  { column, counted, write }: Dialect,
+  names: Pick<Names, "archive" | "events" | "snapshots">
+) => {
+  const table = quoted(names.snapshots)
   const columns = Object.entries(types).map(([name, type]) => `${column(name, type)} AS ${name}`).join(", ")
   const save = write(`INSERT INTO ${table} AS existing
   (aggregate, stream_id, schema_version, version, event_id, fingerprint, state, time)
@@ -66,10 +72,15 @@ WHERE ${ofStream} AND schema_version = ${SnapshotChoice.schemaVersionOf(table, c
       write(
         `SELECT NULL AS found FROM ${table} WHERE ${ofStream}${ofSchema(schemaVersion)} LIMIT 1`
       )({ ...keyOf(stream), schemaVersion }),
-    /** One row with `count`; on SQLite a DELETE gives a row without one for each that it deleted. */
+    /**
+     * Leaves the snapshots that are the only source of a state, see `onlySource`. The condition is one look into an index
+     * for each snapshot, and more for truncated streams only.
+     *
+     * One row with `count`; on SQLite a DELETE gives a row without one for each that it deleted.
+     */
     deleteByType: (aggregate: string, { dryRun, limit, schemaVersionBelow }: DeleteByTypeOptions = {}) => {
       const below = onlyIf(schemaVersionBelow, "schema_version < :schemaVersionBelow")
-      const all = `FROM ${table} WHERE aggregate = :aggregate${below}`
+      const all = `FROM ${table} AS own WHERE aggregate = :aggregate${below} AND NOT (${onlySource(names, below)})`
       // in the order of an index, so that the cost is that of what is deleted
       const some = `SELECT ${key} ${all} ORDER BY schema_version, stream_id LIMIT :limit`
       const counting = limit === undefined ? all : `FROM (${some}) AS chosen`
@@ -81,6 +92,22 @@ WHERE ${ofStream} AND schema_version = ${SnapshotChoice.schemaVersionOf(table, c
       )({ aggregate, schemaVersionBelow, limit })
     }
   }
+}
+
+/**
+ * Whether the beginning of the stream was removed, so that no replay gives its state, and no snapshot stays that is not
+ * deleted by the same condition. The first event is the first that a truncation empties.
+ */
+const onlySource = (names: Pick<Names, "archive" | "events" | "snapshots">, below: string): string => {
+  const ofOwn = (name: string) => `${name}.aggregate = own.aggregate AND ${name}.stream_id = own.stream_id`
+  const has = (table: string, name: string, condition: string) =>
+    `EXISTS (SELECT NULL FROM ${quoted(table)} AS ${name} WHERE ${ofOwn(name)} AND ${condition})`
+  const isEmptied = has(names.events, "beginning", `beginning.version = 1 AND beginning.payload = '${emptied.payload}'`)
+  const isArchived = has(names.archive, "archived", "archived.version = 1")
+  const hasNewer = below === "" ?
+    "" :
+    ` AND NOT ${has(names.snapshots, "newer", "newer.schema_version >= :schemaVersionBelow")}`
+  return `${isEmptied} AND NOT ${isArchived}${hasNewer}`
 }
 
 type Store = SnapshotStore["Type"]
