@@ -20,6 +20,7 @@ import * as Tenant from "./internal/store/tenant.js"
 import type { RemovedStream, RemoveError } from "./internal/tenants/removing.js"
 import * as Removing from "./internal/tenants/removing.js"
 import * as Slots from "./internal/tenants/slots.js"
+import { hasLoneSurrogate } from "./internal/text.js"
 import { InvalidOption } from "./InvalidOption.js"
 import type * as Streams from "./Streams.js"
 
@@ -43,9 +44,15 @@ export type { RemovedStream, RemoveError }
  * @category naming
  */
 export const prefixOf = (tenant: string, options?: { readonly schema?: boolean | undefined }): string => {
-  const name = /^[a-z0-9]{1,30}$/.test(tenant) ? `t_${tenant}` : `h_${sha256(tenant).slice(0, 32)}`
+  const name = /^[a-z0-9]{1,30}$/.test(tenant) ? `t_${tenant}` : hashOf(tenant)
   return options?.schema === true ? `${name}.eventsourcing` : name
 }
+
+// UTF-8 has no lone surrogates: two names with different ones would have one hash
+const hashOf = (tenant: string): string =>
+  hasLoneSurrogate(tenant) ? `s_${hash(JSON.stringify(tenant))}` : `h_${hash(tenant)}`
+
+const hash = (text: string): string => sha256(text).slice(0, 32)
 
 /**
  * The layers of tenants, opened when they are needed.

@@ -48,7 +48,12 @@ describe("prefixes of tenants", () => {
       "a b",
       "é",
       "x".repeat(31),
-      "\u0000"
+      "\u0000",
+      // UTF-8 has none of these
+      "\ud800",
+      "\udfff",
+      "\"\\ud800\"",
+      "\ufffd"
     ]
     const prefixes = tenants.map((tenant) => Tenants.prefixOf(tenant))
     assert.strictEqual(new Set(prefixes.map((prefix) => prefix.toLowerCase())).size, tenants.length)

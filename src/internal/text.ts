@@ -2,6 +2,9 @@ export const byteLength = (text: string): number => new TextEncoder().encode(tex
 
 const loneSurrogate = /[\uD800-\uDBFF](?![\uDC00-\uDFFF])|(?<![\uD800-\uDBFF])[\uDC00-\uDFFF]/
 
+/** Whether UTF-8 has no form of a text. */
+export const hasLoneSurrogate = (text: string): boolean => loneSurrogate.test(text)
+
 /**
  * Why `text` cannot be a key in every backend, or `undefined` if it can. PostgreSQL's text holds no NUL, UTF-8 holds no
  * lone surrogate (two different ids would become one), and a key must fit into an index row.
@@ -14,7 +17,7 @@ export const keyProblem = (text: unknown, maxBytes: number): string | undefined 
     return `is longer than ${maxBytes} bytes`
   }
   if (text.includes("\u0000")) return "contains a NUL character"
-  if (loneSurrogate.test(text)) return "contains a lone surrogate"
+  if (hasLoneSurrogate(text)) return "contains a lone surrogate"
   return undefined
 }
 
