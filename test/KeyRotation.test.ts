@@ -1,8 +1,9 @@
 // keys that change: new ones of a subject, and a new master key that wraps all of them
 import { SqlClient } from "@effect/sql"
 import { assert, describe, it } from "@effect/vitest"
-import { Effect, Encoding, Equal, Exit, Layer, Option, Redacted, Stream } from "effect"
-import { KeyStore, Personal, Repository, SqlKeyStore, SqlStores } from "effect-eventsourcing"
+import { Cause, Effect, Encoding, Equal, Exit, Layer, Option, Redacted, Stream } from "effect"
+import { EventStore, KeyStore, Personal, Repository, SnapshotStore, SqlKeyStore, SqlStores } from "effect-eventsourcing"
+import { inspect } from "node:util"
 import { Customer, stream } from "./fixtures/Customer.js"
 import { sharedDatabases, sqliteFile } from "./utils/backends.js"
 import { everything } from "./utils/mode.js"
@@ -239,4 +240,72 @@ describe("bad input to rewrap", () => {
       })
       assert.strictEqual((yield* Effect.flip(Stream.runDrain(threw)))._tag, "KeyStoreError")
     }).pipe(Effect.provide(sqliteFile(":memory:"))))
+})
+
+describe("rows of keys that were edited by hand, and key stores that do not do as they must", () => {
+  const registering = Effect.flatMap(
+    Repository.make(Customer),
+    (customers) => customers.execute("7", register("7"))
+  ).pipe(Effect.scoped)
+
+  /** The failure of a command, which must be typed and show neither the value nor a text of the row. */
+  const refused = (store: KeyStore.KeyStore["Type"], hidden: string) =>
+    Effect.gen(function*() {
+      const keys = Layer.provide(Personal.layer, Layer.succeed(KeyStore.KeyStore, store))
+      const stores = Layer.provideMerge(Layer.merge(EventStore.layerMemory, SnapshotStore.layerMemory), keys)
+      const error = yield* Effect.flip(Effect.provide(registering, Layer.fresh(stores)))
+      assert(error._tag === "EventStoreError" && error.reason === "Unavailable" && !error.mayHaveAppended)
+      const shown = inspect(error, { depth: 20 }) + Cause.pretty(Cause.fail(error), { renderErrorCause: true })
+      assert.notInclude(shown, hidden)
+      assert.notInclude(shown, secret)
+    })
+
+  it.scoped("fail with typed errors that show nothing of the keys", () =>
+    Effect.gen(function*() {
+      const sql = yield* SqlClient.SqlClient
+      const keys = yield* SqlKeyStore.make()
+      const key = Encoding.encodeBase64(new Uint8Array(32).fill(77))
+      const part = key.slice(4, 30)
+      yield* keys.getOrCreate(["7"])
+      const edits = [
+        [[4_294_967_296, key]],
+        [[Number.MAX_SAFE_INTEGER, key]],
+        [[0, key]],
+        [[1.5, key]],
+        [[1, key.slice(0, -4)]],
+        [[1, `!${key.slice(1)}`]],
+        [[1, `${key}=`]],
+        [],
+        { key }
+      ]
+      for (const edit of edits) {
+        yield* sql`UPDATE eventsourcing_keys SET keys = ${JSON.stringify(edit)}`
+        yield* refused(keys, part)
+      }
+      // another key would have a number that no sealed text can have
+      yield* sql`UPDATE eventsourcing_keys SET keys = ${JSON.stringify([[4_294_967_295, key]])}`
+      const error = yield* Effect.flip(keys.rotate("7"))
+      assert.deepInclude(error, { operation: "rotate", reason: "Unavailable" })
+      assert.strictEqual((yield* keys.get(["7"])).subjects.get("7")?._tag, "Keys")
+    }).pipe(Effect.provide(sqliteFile(":memory:"))))
+
+  it.effect("are not defects if a key store throws, or answers with other keys", () =>
+    Effect.gen(function*() {
+      const memory = yield* KeyStore.makeMemory
+      const key = Redacted.make(new Uint8Array(32))
+      const answering = (current: number) => ({
+        ...memory,
+        getOrCreate: () =>
+          Effect.succeed({
+            subjects: new Map([["7", { _tag: "Keys" as const, current, keys: new Map([[current, key]]) }]]),
+            settled: true
+          })
+      })
+      for (const current of [-1, 0.5, NaN, 4_294_967_296]) yield* refused(answering(current), "none")
+      const throws = (): never => {
+        throw new Error("the service is down")
+      }
+      yield* refused({ ...memory, getOrCreate: throws }, "none")
+      yield* refused({ ...memory, getOrCreate: () => Effect.die("down") }, "none")
+    }))
 })

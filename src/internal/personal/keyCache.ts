@@ -6,6 +6,7 @@ import * as Redacted from "effect/Redacted"
 import * as KeyStore from "../../KeyStore.js"
 import { liveClock } from "../liveClock.js"
 import { setNewest } from "../recent.js"
+import { maxKeyNumber } from "./cipher.js"
 
 export interface Options {
   /** How long keys stay in memory. */
@@ -60,14 +61,15 @@ export const make = (store: KeyStore.KeyStore["Type"], options: Options): KeyCac
         const before = changes
         // in one order, so that two writers of the same subjects do not wait for each other
         const asked = Effect.suspend(() => store[operation](missing.sort()))
-        return Effect.flatMap(bounded(operation, asked), ({ settled, subjects }) => {
+        return Effect.flatMap(bounded(operation, asked), (given) => {
+          const problem = foundProblem(given, missing)
+          if (problem !== undefined) {
+            return new KeyStore.KeyStoreError({ operation, reason: "Unavailable", detail: problem })
+          }
+          const { settled, subjects } = given
           for (const subject of missing) {
             const keys = subjects.get(subject)
             if (keys === undefined) continue
-            const problem = problemOf(keys)
-            if (problem !== undefined) {
-              return new KeyStore.KeyStoreError({ operation, reason: "Unavailable", detail: problem })
-            }
             found.set(subject, keys)
             if (settled && changes === before) {
               setNewest(entries, subject, { keys, until: now + timeToLive }, options.capacity)
@@ -100,7 +102,7 @@ const bounding = ({ timeout }: Options) =>
   // the store answers in real time, and has the clock of its caller
   Effect.clockWith((clock) =>
     Effect.withClock(
-      Effect.timeoutFail(Effect.withClock(effect, clock), {
+      Effect.timeoutFail(Effect.withClock(withoutDefects(operation, effect), clock), {
         duration: timeout,
         onTimeout: () =>
           new KeyStore.KeyStoreError({
@@ -113,10 +115,37 @@ const bounding = ({ timeout }: Options) =>
     )
   )
 
-// the store may be user-provided: its keys are validated
+// the store may be user-provided, and may throw
+const withoutDefects = <A>(
+  operation: KeyStore.KeyStoreError["operation"],
+  effect: Effect.Effect<A, KeyStore.KeyStoreError>
+): Effect.Effect<A, KeyStore.KeyStoreError> =>
+  Effect.catchAllDefect(
+    effect,
+    (cause) => new KeyStore.KeyStoreError({ operation, reason: "Unavailable", detail: "it died", cause })
+  )
+
+// the store may be user-provided: its answers are validated
+const foundProblem = (found: KeyStore.Found, missing: ReadonlyArray<string>): string | undefined => {
+  try {
+    const { subjects } = found
+    for (const subject of missing) {
+      const keys = subjects.get(subject)
+      const problem = keys === undefined ? undefined : problemOf(keys)
+      if (problem !== undefined) return problem
+    }
+    return undefined
+  } catch {
+    return "its answer is not as the service KeyStore says"
+  }
+}
+
 const problemOf = (keys: KeyStore.SubjectKeys): string | undefined => {
   if (keys._tag === "Destroyed") return undefined
   if (!keys.keys.has(keys.current)) return "it gave no current key of a subject"
+  if (!Number.isSafeInteger(keys.current) || keys.current < 1 || keys.current > maxKeyNumber) {
+    return `it gave a key whose number is not from 1 to ${maxKeyNumber}`
+  }
   for (const key of keys.keys.values()) {
     if (Redacted.value(key).length !== 32) return "it gave a key that does not have 32 bytes"
   }

@@ -9,6 +9,7 @@ import * as Option from "effect/Option"
 import * as Redacted from "effect/Redacted"
 import * as Schema from "effect/Schema"
 import * as KeyStore from "../../KeyStore.js"
+import { maxKeyNumber } from "../personal/cipher.js"
 import { reason } from "../schema/reason.js"
 import * as MemoryKeys from "../store/memoryKeys.js"
 import { classify, withoutRows } from "./failure.js"
@@ -24,8 +25,12 @@ export interface Wrapping {
 /** Keeps keys in the table as they are, in base64. */
 export const unwrapped: Wrapping = {
   wrap: (key) => Effect.succeed(Encoding.encodeBase64(Redacted.value(key))),
-  unwrap: (text) => Effect.map(Encoding.decodeBase64(text), Redacted.make)
+  // the error of the decoder has the text, which is a key or most of one
+  unwrap: (text) =>
+    Effect.mapBoth(Encoding.decodeBase64(text), { onFailure: () => notBase64, onSuccess: Redacted.make })
 }
+
+const notBase64 = "it is not base64"
 
 type Operation = KeyStore.KeyStoreError["operation"]
 
@@ -94,6 +99,10 @@ const rotate = (
     }
     const keys = yield* decode(codec, "rotate", subject, row)
     if (keys._tag === "Destroyed") return keys
+    if (keys.current === maxKeyNumber) {
+      const detail = `the subject has a key of the number ${maxKeyNumber}, which is the last one`
+      return yield* new KeyStore.KeyStoreError({ operation: "rotate", reason: "Unavailable", detail })
+    }
     const next = MemoryKeys.rotated(keys)
     const text = yield* codec.encode("rotate", subject, next)
     const done = yield* Effect.mapError(
@@ -124,7 +133,9 @@ export const wrappedIn = (text: string): Option.Option<ReadonlyArray<string>> =>
   Option.map(Option.getRight(Schema.decodeEither(Stored)(text)), (keys) => keys.map(([, wrapped]) => wrapped))
 
 /** The keys of a subject as they are stored: each number with its wrapped key. The highest number is the current one. */
-const Stored = Schema.parseJson(Schema.Array(Schema.Tuple(Schema.Int.pipe(Schema.positive()), Schema.String)))
+const Stored = Schema.parseJson(
+  Schema.Array(Schema.Tuple(Schema.Int.pipe(Schema.between(1, maxKeyNumber)), Schema.String))
+)
 
 /** Makes the form of a subject's keys in the table. */
 export const makeCodec = ({ unwrap, wrap }: Wrapping): Codec => {
