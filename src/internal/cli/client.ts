@@ -39,7 +39,7 @@ const sqlite = (
 ): Layer.Layer<SqlClient.SqlClient, CliError> =>
   Layer.unwrapEffect(Effect.gen(function*() {
     // the driver would create it
-    if (!fs.statSync(filename, { throwIfNoEntry: false })?.isFile()) {
+    if (!isFile(filename)) {
       return yield* new CliError({
         detail: `there is no database file at the ${option}: give a path, or postgres://user:password@host/database`
       })
@@ -49,6 +49,15 @@ const sqlite = (
       Layer.mapError((error) => new CliError({ detail: error.message }))
     )
   }))
+
+// a path that is too long, or in a folder without rights, throws an error that shows it
+const isFile = (filename: string): boolean => {
+  try {
+    return fs.statSync(filename).isFile()
+  } catch {
+    return false
+  }
+}
 
 const driver = <M>(name: string, load: () => Promise<M>): Effect.Effect<M, CliError> =>
   Effect.tryPromise({
