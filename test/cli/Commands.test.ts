@@ -246,6 +246,8 @@ for (const { empty, name, on, written } of databases) {
           [["state", "Other/a-1", "--module", module, "--url", url], "does not export this aggregate"],
           [["streams", "Account", "--url", "/no/such/file.db"], "there is no database file"],
           [["streams", "Account", "--url", path.dirname(fixtures)], "there is no database file"],
+          [["streams", "Account", "--url", "x".repeat(5_000)], "there is no database file"],
+          [["streams", "Account", "--url", "a\u0000b"], "there is no database file"],
           [["streams", "Account", "--url", url, "--prefix", "a;b"], "prefix"],
           [["streams", "Account", "--url", url, "--prefix", "other"], "--prefix other"],
           [["verify", "--module", module, "--url", url, "--sample", "0"], "--sample"],
