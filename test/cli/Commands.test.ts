@@ -76,6 +76,8 @@ for (const { empty, name, on, written } of databases) {
         assert.deepStrictEqual([sound.code, jsonOf(sound)], [0, [{
           verified: 1,
           noSnapshot: 2,
+          removed: 0,
+          deleted: 0,
           refuted: 0,
           failed: 0
         }]])

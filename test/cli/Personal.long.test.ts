@@ -76,6 +76,8 @@ for (const { empty, name, on } of databases) {
         assert.deepStrictEqual([verified.code, jsonOf(verified)], [0, [{
           verified: 1,
           noSnapshot: 1,
+          removed: 0,
+          deleted: 0,
           refuted: 0,
           failed: 0
         }]])

@@ -46,6 +46,17 @@ for (const { name, written } of databases) {
         const [state] = jsonOf(yield* run("state", "Account/a-1", "--module", module))
         assert.deepInclude(state, { snapshotVersion: 2, state: { open: true, balance: 7 } })
         assert.notInclude(JSON.stringify(yield* run("events", "Account/a-2")), "content")
+
+        // neither of them is out of order
+        assert.strictEqual((yield* run("delete", "Account/a-2", "--events", "remove", "--yes")).code, 0)
+        const verified = yield* run("verify", "--module", module)
+        assert.strictEqual(verified.code, 0, verified.err)
+        assert.deepInclude(jsonOf(verified)[0], { removed: 1, deleted: 1, failed: 0 })
+        // the only source of the state is gone
+        assert.strictEqual((yield* run("prune", "--aggregate", "Account", "--below", "9", "--yes")).code, 0)
+        const lost = yield* run("verify", "--module", module)
+        assert.strictEqual(lost.code, 1)
+        assert.deepInclude(jsonOf(lost)[0], { outcome: "failed", stream: "Account/a-1" })
       }))
   })
 }

@@ -41,7 +41,9 @@ const sqlite = (
     // the driver would create it
     if (!isFile(filename)) {
       return yield* new CliError({
-        detail: `there is no database file at the ${option}: give a path, or postgres://user:password@host/database`
+        detail:
+          `there is no database file at the ${option}: give the path of one, or postgres://user:password@host/database. ` +
+          "The program creates a new database when it starts: the command line creates none"
       })
     }
     const SqliteClient = yield* driver("@effect/sql-sqlite-node", () => import("@effect/sql-sqlite-node/SqliteClient"))

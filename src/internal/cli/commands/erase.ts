@@ -29,7 +29,7 @@ export const erase = CliCommand.make(
       const store = yield* Keys.store(options, true)
       const keys = yield* keysOf(store, subject)
       if (keys === "none") yield* Output.hint("The key store has no keys of this subject: is its id right?")
-      const isSure = yield* Confirm.ask(`destroy the keys of ${Output.cell(subject)}, which cannot be undone,`, yes)
+      const isSure = yield* Confirm.ask(`destroy the keys of ${Output.cell(subject)}: this cannot be undone`, yes)
       if (isSure) {
         yield* Effect.provide(Personal.erase(subject), Keys.sealingOf(store))
         yield* Output.hint(after)

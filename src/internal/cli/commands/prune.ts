@@ -27,5 +27,8 @@ export const prune = CliCommand.make(
     })
   )
 ).pipe(
-  CliCommand.withDescription("Deletes the snapshots of an aggregate that older versions of its state schema took.")
+  CliCommand.withDescription(
+    "Deletes the snapshots of an aggregate that older versions of its state schema took. Do not use it if streams of " +
+      "the aggregate were truncated with --events remove: their state is only in their snapshots."
+  )
 )

@@ -24,7 +24,9 @@ export const retention = CliCommand.make(
     tombstones: age("tombstones", "what is left of streams whose deletions"),
     parked: age("parked", "parked events"),
     module: Options.module.pipe(
-      CliOptions.withDescription("Removes snapshots of schema versions below those of the aggregates in your module"),
+      CliOptions.withDescription(
+        "Removes snapshots of schema versions below those of the aggregates in your module: see prune"
+      ),
       CliOptions.optional
     ),
     ...Confirm.options

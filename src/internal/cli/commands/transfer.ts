@@ -31,7 +31,8 @@ export const exporting = CliCommand.make(
 ).pipe(
   CliCommand.withDescription(
     "Prints the events of all streams in the order of the feed, one JSON object a line. To go on after an " +
-      "export that was cut off, give --after the position of the last whole line."
+      "export that was cut off, give --after the position of the last whole line. It stops at an event whose content " +
+      "a truncation removed."
   )
 )
 
@@ -80,7 +81,7 @@ export const importing = CliCommand.make(
 ).pipe(
   CliCommand.withDescription(
     "Stores the events of an export in the order of its lines. Events that are stored already are skipped, so an " +
-      "import that was cut off is simply run again."
+      "import that was cut off is simply run again. The tables have to be there: start the program once on a new database."
   )
 )
 
