@@ -1,5 +1,5 @@
 // The statements of truncated streams that both databases share.
-import { emptied } from "../emptied.js"
+import * as Emptied from "../emptied.js"
 import type { ArchiveStatements } from "./dialect.js"
 import { type Names, quoted } from "./names.js"
 import { keyOf, ofStream } from "./snapshotChoice.js"
@@ -12,21 +12,24 @@ export interface Own {
   /** A name that a statement has a value for, with its type where the database needs it. */
   readonly integer: (name: string) => string
   readonly text: (name: string) => string
+  /** The JSON text of a tenant in `metadata`, or NULL. */
+  readonly tenant: string
   readonly contents: ArchiveStatements["contents"]
 }
 
-export const make = (names: Names, { contents, count, integer, text, write }: Own): ArchiveStatements => {
+export const make = (names: Names, { contents, count, integer, tenant, text, write }: Own): ArchiveStatements => {
   const events = quoted(names.events)
   const archive = quoted(names.archive)
   const isBefore = `${ofStream} AND version < ${integer("before")}`
-  const isFull = `${isBefore} AND payload <> '${emptied.payload}'`
+  const isFull = `${isBefore} AND payload <> '${Emptied.payload}'`
   const left = write(`SELECT ${count(`(SELECT count(*) FROM ${events} WHERE ${isFull})`)} AS kept,
   ${count(`(SELECT count(*) FROM ${archive} WHERE ${isBefore})`)} AS archived`)
   const keep = write(`INSERT INTO ${archive} (aggregate, stream_id, version, archived_at, payload, metadata)
 SELECT aggregate, stream_id, version, ${integer("time")}, payload, metadata FROM ${events} WHERE ${isFull}
 ON CONFLICT (aggregate, stream_id, version) DO UPDATE
 SET archived_at = excluded.archived_at, payload = excluded.payload, metadata = excluded.metadata`)
-  const empty = write(`UPDATE ${events} SET payload = '${emptied.payload}', metadata = '${emptied.metadata}'
+  const empty = write(`UPDATE ${events} SET payload = '${Emptied.payload}',
+  metadata = coalesce('{"tenant":' || ${tenant} || '}', '${Emptied.metadata}')
 WHERE ${isFull}`)
   const drop = write(`DELETE FROM ${archive} WHERE ${isBefore}`)
   const clear = write(`DELETE FROM ${archive} WHERE ${ofStream} AND EXISTS (

@@ -10,7 +10,7 @@ import * as ExpectedVersion from "../../ExpectedVersion.js"
 import * as Position from "../../Position.js"
 import * as StreamId from "../../StreamId.js"
 import { pageBytes } from "../constants.js"
-import { emptied, isEmptied } from "../emptied.js"
+import * as Emptied from "../emptied.js"
 import * as EventTime from "../eventTime.js"
 import * as Markers from "../markers.js"
 import { isSameStream, streamKey } from "../streamKey.js"
@@ -26,6 +26,7 @@ import type { ImportDriver } from "./importModel.js"
 import type { ArchivedContent, LifeDriver, Place, Replacement } from "./life.js"
 import { search } from "./memorySearch.js"
 import * as MemoryTransaction from "./memoryTransaction.js"
+import * as Tenant from "./tenant.js"
 import type { Tombstone, TombstoneOptions } from "./tombstones.js"
 
 interface Append {
@@ -239,8 +240,8 @@ const replace = (
   const record = eventAt(eventsOf(tables, stream), version)
   if (record === undefined) return false
   const archived = tables.archive.get(record.id)
-  if ((isEmptied(record) ? archived : record)?.metadata !== before) return false
-  if (isEmptied(record)) tables.archive.set(record.id, { payload, metadata })
+  if ((Emptied.isEmptied(record) ? archived : record)?.metadata !== before) return false
+  if (Emptied.isEmptied(record)) tables.archive.set(record.id, { payload, metadata })
   else exchange(tables, stream, new Map([[record, { ...record, payload, metadata }]]))
   return true
 }
@@ -264,7 +265,7 @@ const before = (tables: Tables, stream: StreamId.StreamId, version: number): Rea
 const left = (tables: Tables, stream: StreamId.StreamId, version: number) => {
   const events = before(tables, stream, version)
   return {
-    kept: events.filter((event) => !isEmptied(event)).length,
+    kept: events.filter((event) => !Emptied.isEmptied(event)).length,
     archived: events.filter(({ id }) => tables.archive.has(id)).length
   }
 }
@@ -275,13 +276,14 @@ const empty = (
   options: { readonly before: number; readonly archive: boolean }
 ): void => {
   const events = before(tables, stream, options.before)
-  const full = events.filter((event) => !isEmptied(event))
-  if (options.archive) {
-    for (const { id, metadata, payload } of full) tables.archive.set(id, { payload, metadata })
-  } else {
-    for (const { id } of events) tables.archive.delete(id)
-  }
-  exchange(tables, stream, new Map(full.map((event) => [event, { ...event, ...emptied }])))
+  const full = events.filter((event) => !Emptied.isEmptied(event))
+  if (!options.archive) { for (const { id } of events) tables.archive.delete(id) }
+  else for (const { id, metadata, payload } of full) tables.archive.set(id, { payload, metadata })
+  exchange(
+    tables,
+    stream,
+    new Map(full.map((event) => [event, { ...event, payload: Emptied.payload, metadata: Tenant.emptied(event) }]))
+  )
 }
 
 const contents = (tables: Tables, places: ReadonlyArray<Place>, bytes: number): ReadonlyArray<ArchivedContent> => {

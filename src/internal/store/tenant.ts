@@ -1,7 +1,9 @@
 // The tenant of an event: the text under `tenant` in its metadata.
 // Stores compare it as JSON text, so that no text is taken for another value, and no escape has to be read in SQL.
 import * as Either from "effect/Either"
+import * as Option from "effect/Option"
 import type * as Event from "../../Event.js"
+import * as Emptied from "../emptied.js"
 import { isRecord } from "../options.js"
 import * as Json from "../schema/json.js"
 import { keyProblem } from "../text.js"
@@ -24,8 +26,16 @@ export const maxKeyLength = 2 * maxBytes + 2
 /** The tenant in the metadata of an event. */
 export const of = ({ tenant }: Event.Metadata): unknown => tenant
 
-/** Tells whether a stored event is one of a tenant. */
-export const isOf = (tenant: string) => ({ metadata }: Event.EncodedRecord): boolean => {
+/** The tenant of a stored event, if it is the name of one. */
+export const stored = ({ metadata }: Pick<Event.EncodedRecord, "metadata">): Option.Option<string> => {
   const parsed = Json.parse(metadata)
-  return Either.isRight(parsed) && isRecord(parsed.right) && parsed.right.tenant === tenant
+  const tenant = Either.isRight(parsed) && isRecord(parsed.right) ? parsed.right.tenant : undefined
+  return typeof tenant === "string" && problem(tenant) === undefined ? Option.some(tenant) : Option.none()
 }
+
+/** The metadata of an event whose content was archived or removed. */
+export const emptied = (event: Event.EncodedRecord): string =>
+  Option.match(stored(event), { onNone: () => Emptied.metadata, onSome: (tenant) => JSON.stringify({ tenant }) })
+
+/** Tells whether a stored event is one of a tenant. */
+export const isOf = (tenant: string) => (event: Event.EncodedRecord): boolean => Option.contains(stored(event), tenant)

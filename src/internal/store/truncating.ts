@@ -29,6 +29,7 @@ import {
   type EventDecodeError,
   EventNotFound,
   type EventStoreError,
+  HistoryGap,
   StreamDeleted,
   StreamNotFound,
   VersionConflict
@@ -216,27 +217,57 @@ const run = <E, F>(
     if (Option.isNone(last)) return yield* new StreamNotFound({ stream })
     if (last.value.type === Markers.deleted) return yield* new StreamDeleted({ stream })
     if (last.value.version < before - 1) return yield* new EventNotFound({ stream, version: before - 1 })
-    const { archived, kept } = yield* life.left(stream, before)
-    if (kept === 0 && (events === "archive" || archived === 0)) {
-      return { stream, before, events: 0, marker: Option.none() }
-    }
+    if (isNothing(events, yield* life.left(stream, before))) return unchanged(stream, before)
     const { max, min } = ExpectedVersion.bounds(expected)
-    const attempt = Effect.flatMap(
-      verify,
-      (verified): Effect.Effect<TruncatedStream, E | TruncateError | Overtaken> =>
-        verified.version < min || verified.version > max
-          ? new VersionConflict({ stream, expected, actual: verified.version })
-          : empty(stores, stream, truncation, verified)
-    )
+    const change = (
+      verified: Verified,
+      tries: number
+    ): Effect.Effect<TruncatedStream, E | TruncateError | Overtaken> =>
+      verified.version < min || verified.version > max
+        ? new VersionConflict({ stream, expected, actual: verified.version })
+        : Effect.catchIf(
+          empty(stores, stream, truncation, verified),
+          isOvertaken,
+          (error): Effect.Effect<TruncatedStream, E | TruncateError | Overtaken> =>
+            Effect.flatMap(life.lastRewritten(stream, verified.version), (rewritten) =>
+              // events that were only appended do not change what the snapshot is folded from
+              rewritten > 0 || tries === 1
+                ? error
+                : change({ ...verified, version: error.conflict.actual }, tries - 1))
+        )
+    const attempt = Effect.flatMap(verify, (verified) => change(verified, 100))
     // a verification takes long enough for the others to end
     return yield* Effect.retry(attempt, {
       times: 10,
-      while: (error) => error instanceof Overtaken
-    }).pipe(Effect.mapError((error) => error instanceof Overtaken ? error.conflict : error))
+      while: isOvertaken
+    }).pipe(
+      Effect.mapError((error) => isOvertaken(error) ? error.conflict : error),
+      // another truncation has removed the events while they were verified
+      Effect.catchIf(isRemoved, (error) =>
+        Effect.flatMap(life.left(stream, before), (left) =>
+          isNothing(events, left) ? Effect.succeed(unchanged(stream, before)) : Effect.fail(error)))
+    )
   })
+
+const isRemoved = (error: unknown): boolean => error instanceof HistoryGap && error.removed === true
+
+/** Whether a truncation has nothing to archive or to remove. */
+const isNothing = (
+  events: Truncation<unknown, unknown>["events"],
+  { archived, kept }: { readonly archived: number; readonly kept: number }
+): boolean => kept === 0 && (events === "archive" || archived === 0)
+
+const unchanged = (stream: StreamId.StreamId, before: number): TruncatedStream => ({
+  stream,
+  before,
+  events: 0,
+  marker: Option.none()
+})
 
 /** The stream has changed since it was verified. */
 class Overtaken extends Data.TaggedError("Overtaken")<{ readonly conflict: VersionConflict }> {}
+
+const isOvertaken = (error: unknown): error is Overtaken => error instanceof Overtaken
 
 const empty = <E>(
   stores: Stores,
@@ -247,10 +278,13 @@ const empty = <E>(
   const { before, events, marker } = truncation
   const { life, snapshots } = stores
   const changed = Effect.gen(function*() {
+    // another truncation has either been here, or has made the marker fail
+    const left = yield* life.left(stream, before)
+    if (isNothing(events, left)) return unchanged(stream, before)
+    const { archived, kept } = left
     const marked = yield* mark(stores, stream, marker, version)
     // it may have been deleted since it was verified
     yield* snapshots.save(snapshot)
-    const { archived, kept } = yield* life.left(stream, before)
     if (typeof events === "function") yield* give(stores, stream, events, before, archived + kept)
     const time = Math.trunc(yield* Clock.currentTimeMillis)
     yield* life.empty(stream, { before, archive: events === "archive", time })

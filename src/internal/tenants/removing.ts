@@ -13,6 +13,7 @@ import * as ExpectedVersion from "../../ExpectedVersion.js"
 import * as Position from "../../Position.js"
 import type * as StreamId from "../../StreamId.js"
 import * as Streams from "../../Streams.js"
+import { isEmptied } from "../emptied.js"
 import * as Markers from "../markers.js"
 import * as Tenant from "../store/tenant.js"
 import { streamKey } from "../streamKey.js"
@@ -104,11 +105,7 @@ const removal = (
     attempts: number
   ): Effect.Effect<RemovedStream["outcome"] | undefined, RemoveError> =>
     Effect.flatMap(
-      Stream.runFold(
-        store.read(stream, { fromVersion: last + 1 }),
-        { isShared: false, version: last },
-        ({ isShared }, event) => ({ isShared: isShared || isForeign(event, tenant), version: event.version })
-      ),
+      look(store, stream, tenant, { isShared: false, version: last }),
       ({ isShared, version }) => {
         if (isShared) return Effect.succeed<RemovedStream["outcome"]>("Shared")
         if (version === 0) return Effect.succeed(undefined)
@@ -128,8 +125,59 @@ const removal = (
 
 const mostAttempts = 100
 
+interface Seen {
+  readonly isShared: boolean
+  /** The last version that was read. */
+  readonly version: number
+}
+
+/** Reads the events of a stream after a version. */
+const look = (
+  store: EventStore.EventStore["Type"],
+  stream: StreamId.StreamId,
+  tenant: string,
+  from: Seen
+): Effect.Effect<Seen, RemoveError> =>
+  Effect.suspend(() => {
+    let seen = from
+    const see = ({ metadata, type, version }: Pick<Event.RecordedEvent, "metadata" | "type" | "version">) => {
+      seen = { isShared: seen.isShared || isForeign(metadata, type, tenant), version }
+    }
+    return Stream.runForEachChunk(
+      store.read(stream, { fromVersion: from.version + 1 }),
+      (events) => Effect.sync(() => Chunk.forEach(events, see))
+    ).pipe(
+      Effect.map(() => seen),
+      Effect.catchIf(isGone, () =>
+        Effect.flatMap(lookAtEmptied(store, stream, tenant, seen), (seen) => look(store, stream, tenant, seen)))
+    )
+  })
+
+const isGone = (error: RemoveError): boolean =>
+  error._tag === "EventDecodeError" && error.cause instanceof EventStore.HistoryGap && error.cause.removed === true
+
+/** Looks at the events from a version on whose contents were removed. Their rows still tell the tenant. */
+const lookAtEmptied = (
+  store: EventStore.EventStore["Type"],
+  stream: StreamId.StreamId,
+  tenant: string,
+  { isShared, version }: Seen
+): Effect.Effect<Seen, RemoveError> =>
+  Option.match(store.replay.life, {
+    onNone: () => Effect.succeed({ isShared, version: version + 1 }),
+    onSome: ({ at }) =>
+      Effect.flatMap(at(stream, version + 1), (event) =>
+        Option.match(Option.filter(event, isEmptied), {
+          onNone: () => Effect.succeed({ isShared, version }),
+          onSome: (event) => {
+            const isOther = Option.exists(Tenant.stored(event), (of) => of !== tenant)
+            return lookAtEmptied(store, stream, tenant, { isShared: isShared || isOther, version: event.version })
+          }
+        }))
+  })
+
 // the metadata of a marker say who made the change, and not whose the stream is
-const isForeign = ({ metadata, type }: Event.RecordedEvent, tenant: string): boolean => {
+const isForeign = (metadata: Event.Metadata, type: string, tenant: string): boolean => {
   const of = Tenant.of(metadata)
   return of !== undefined && of !== tenant && !Markers.isMarker(type)
 }

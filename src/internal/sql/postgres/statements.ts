@@ -17,6 +17,7 @@ import * as PgFunctions from "./functions.js"
 import * as GroupStatement from "./groupStatement.js"
 import * as Import from "./importStatements.js"
 import * as PreparedTexts from "./preparedTexts.js"
+import * as PgTables from "./tables.js"
 import { keyOfIndex } from "./tables.js"
 import { pgText } from "./text.js"
 import * as PgTime from "./time.js"
@@ -166,6 +167,7 @@ FROM summed JOIN ${archive} AS archive USING (aggregate, stream_id, version)`)
     count: (expression) => pgText(`(${expression})::bigint`, "bigint"),
     integer: (name) => `:${name}::bigint`,
     text: (name) => `:${name}::text`,
+    tenant: PgTables.storedTenant,
     contents: (places, bytes) =>
       contents({
         aggregates: places.map(({ stream }) => stream.aggregate),

@@ -155,6 +155,12 @@ const constraint = ({ events }: Names, name: string): string => quoted(`${unqual
  */
 export const tenant = `left((replace(metadata, '\\u', '\\f')::json -> 'tenant')::text, ${Tenant.maxKeyLength + 1})`
 
+/** The tenant as it stands in the metadata, if it is the name of one: the text that {@link tenant} is made of. */
+export const storedTenant = `CASE WHEN strpos(metadata, '"tenant"') > 0 THEN (
+  SELECT found[1] FROM regexp_matches(metadata, '"tenant"\\s*:\\s*("(?:[^"\\\\]|\\\\.)*")', 'g') AS found
+  WHERE replace(found[1], '\\u', '\\f') = ${tenant} AND length(found[1]) <= ${Tenant.maxKeyLength} LIMIT 1
+) END`
+
 /** What {@link tenant} is for events of a tenant. */
 export const tenantKey = (tenant: string): string => Tenant.keyOf(tenant).replaceAll("\\u", "\\f")
 

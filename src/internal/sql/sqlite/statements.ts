@@ -11,6 +11,7 @@ import * as Tombstones from "../tombstoneStatements.js"
 import * as Checkpoints from "./checkpointStatements.js"
 import * as Feed from "./feedStatements.js"
 import * as Import from "./importStatements.js"
+import * as SqliteTables from "./tables.js"
 
 const { keyOf, ofStream } = SnapshotChoice
 
@@ -138,6 +139,7 @@ FROM summed JOIN ${archive} AS archive ON archive.rowid = summed.id`)
     count: (expression) => expression,
     integer: named,
     text: named,
+    tenant: SqliteTables.storedTenant,
     contents: (places, bytes) =>
       contents({
         places: JSON.stringify(places.map(({ stream, version }) => [stream.aggregate, stream.id, version])),

@@ -1,4 +1,5 @@
 import * as Markers from "../../markers.js"
+import * as Tenant from "../../store/tenant.js"
 import { type Names, quoted, unqualified } from "../names.js"
 
 /**
@@ -37,6 +38,10 @@ const feedIndex = (names: Names): string => quoted(`${names.events}_feed`)
 
 /** The JSON text of the tenant in the metadata of an event. SQLite refuses JSON that is nested too deeply. */
 export const tenant = "CASE WHEN json_valid(metadata) THEN metadata -> '$.tenant' END"
+
+/** {@link tenant} as it stands in the metadata, if it is the name of a tenant. */
+export const storedTenant =
+  `CASE WHEN ${tenant} LIKE '"%' AND length(${tenant}) <= ${Tenant.maxKeyLength} THEN ${tenant} END`
 
 /** The index by tenant, in the order of the feed. */
 export const tenantIndex = (names: Names): string =>
