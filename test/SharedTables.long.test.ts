@@ -1,7 +1,7 @@
 // tenants that share tables, told apart by the metadata of their events
 import { SqlClient } from "@effect/sql"
 import { assert, describe, it } from "@effect/vitest"
-import { Chunk, Effect, Either, Layer, type Scope, Stream } from "effect"
+import { Chunk, Effect, Either, Layer, Option, type Scope, Stream } from "effect"
 import {
   Event,
   EventStore,
@@ -171,6 +171,33 @@ describe("a tenant that leaves shared tables", () => {
         for (const name of names) {
           assert.strictEqual((yield* Effect.flip(accounts.load(id(`acme/${name}`))))._tag, "StreamDeleted")
           assert.deepInclude(yield* accounts.load(id(`other/${name}`)), { version: 2 })
+        }
+      })
+  )
+
+  each(
+    "is removed although some of its events do not decode, or their contents are gone",
+    () =>
+      Effect.gen(function*() {
+        const accounts = yield* Repository.make(Account, { snapshots: SnapshotPolicy.manual })
+        const streams = yield* Streams.Streams
+        const names = ["whole", "removed", "archived", "shared", "unreadable", "both"]
+        for (const name of names) yield* Tenants.inTenant(accounts.executeAll(id(name), [open, deposit(1)]), "acme")
+        yield* Tenants.inTenant(accounts.execute(id("shared"), deposit(1)), "globex")
+        for (const [name, events] of [["removed", "remove"], ["both", "remove"], ["archived", "archive"]] as const) {
+          yield* accounts.createSnapshot(id(name))
+          yield* streams.truncate(stream(name), { aggregate: Account, before: 2, events })
+        }
+        // no store keeps what is not JSON, but a hand may have edited the row
+        const sql = yield* Effect.serviceOption(SqlClient.SqlClient)
+        if (Option.isSome(sql)) {
+          yield* sql.value`UPDATE eventsourcing_events SET payload = '{'
+          WHERE stream_id IN ('shared', 'unreadable', 'both') AND version = 2`
+        }
+        const removed = names.filter((name) => name !== "shared").sort()
+        assert.deepStrictEqual(yield* removal("acme"), { removed, shared: ["shared"] })
+        for (const name of removed) {
+          assert.strictEqual((yield* Effect.flip(accounts.load(id(name))))._tag, "StreamDeleted")
         }
       })
   )

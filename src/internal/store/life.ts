@@ -4,7 +4,7 @@ import * as Option from "effect/Option"
 import type * as Event from "../../Event.js"
 import type * as ExpectedVersion from "../../ExpectedVersion.js"
 import type * as StreamId from "../../StreamId.js"
-import { isDate, noDate } from "../constants.js"
+import { isDate, maxVersion, noDate } from "../constants.js"
 import type { AppendResult } from "./appendResult.js"
 import * as Deletion from "./deletion.js"
 import { type DuplicateEventId, EventStoreError, type StreamDeleted, type VersionConflict } from "./eventErrors.js"
@@ -110,6 +110,11 @@ export interface LifeSeam extends LifeDriver {
     stream: StreamId.StreamId,
     version: number
   ) => Effect.Effect<Option.Option<Event.EncodedRecord>, EventStoreError>
+  /** Reads a page of a stream without decoding it. The last page is empty. */
+  readonly page: (
+    stream: StreamId.StreamId,
+    options: { readonly fromVersion: number; readonly limit: number }
+  ) => Effect.Effect<ReadonlyArray<Event.EncodedRecord>, EventStoreError>
   /** Reads the last event of a stream. */
   readonly last: (
     stream: StreamId.StreamId
@@ -144,6 +149,8 @@ export const make = (driver: Driver, listeners: Listeners): Option.Option<LifeSe
         driver.read({ stream, fromVersion: version, toVersion: version, limit: 1, reverse: false }),
         ([event]) => Option.fromNullable(event)
       ),
+    page: (stream, { fromVersion, limit }) =>
+      driver.read({ stream, fromVersion, toVersion: maxVersion, limit, reverse: false }),
     last: (stream) => Effect.map(Deletion.last(driver, stream), Option.fromNullable),
     mark: (stream, marker, expected) =>
       Effect.clockWith((clock) => {

@@ -1,7 +1,6 @@
 // The tenant of an event: the text under `tenant` in its metadata.
 // Stores compare it as JSON text, so that no text is taken for another value, and no escape has to be read in SQL.
 import * as Either from "effect/Either"
-import * as Option from "effect/Option"
 import type * as Event from "../../Event.js"
 import * as Emptied from "../emptied.js"
 import { isRecord } from "../options.js"
@@ -23,19 +22,17 @@ export const keyOf = (tenant: string): string => JSON.stringify(tenant)
 /** The most characters that the JSON text of a tenant can have. */
 export const maxKeyLength = 2 * maxBytes + 2
 
-/** The tenant in the metadata of an event. */
-export const of = ({ tenant }: Event.Metadata): unknown => tenant
-
-/** The tenant of a stored event, if it is the name of one. */
-export const stored = ({ metadata }: Pick<Event.EncodedRecord, "metadata">): Option.Option<string> => {
+/** The tenant in the metadata of a stored event. `undefined` if there is none, or if its metadata cannot be read. */
+export const ofRecord = ({ metadata }: Event.EncodedRecord): unknown => {
   const parsed = Json.parse(metadata)
-  const tenant = Either.isRight(parsed) && isRecord(parsed.right) ? parsed.right.tenant : undefined
-  return typeof tenant === "string" && problem(tenant) === undefined ? Option.some(tenant) : Option.none()
+  return Either.isRight(parsed) && isRecord(parsed.right) ? parsed.right.tenant : undefined
 }
 
-/** The metadata of an event whose content was archived or removed. */
-export const emptied = (event: Event.EncodedRecord): string =>
-  Option.match(stored(event), { onNone: () => Emptied.metadata, onSome: (tenant) => JSON.stringify({ tenant }) })
-
 /** Tells whether a stored event is one of a tenant. */
-export const isOf = (tenant: string) => (event: Event.EncodedRecord): boolean => Option.contains(stored(event), tenant)
+export const isOf = (tenant: string) => (record: Event.EncodedRecord): boolean => ofRecord(record) === tenant
+
+/** The metadata of an event whose content was archived or removed: they keep its tenant. */
+export const emptied = (record: Event.EncodedRecord): string => {
+  const tenant = ofRecord(record)
+  return typeof tenant === "string" && problem(tenant) === undefined ? JSON.stringify({ tenant }) : Emptied.metadata
+}

@@ -1,7 +1,7 @@
 // Removes the streams of a tenant that shares tables. Why: docs/decisions/0174-tenants-in-shared-tables.md.
 // Mechanism: it walks the tenant's events in the feed and removes each stream that it meets, until a walk meets markers
 // only. So it can be ended and begun again at any time. A stream is read before it is removed, and removed at the version
-// that was read.
+// that was read. Only its metadata are decoded: an event that cannot be read must not keep the others from being deleted.
 // Cost: one page, and a read and a deletion of each of its streams, at a time.
 import * as Chunk from "effect/Chunk"
 import * as Effect from "effect/Effect"
@@ -13,8 +13,8 @@ import * as ExpectedVersion from "../../ExpectedVersion.js"
 import * as Position from "../../Position.js"
 import type * as StreamId from "../../StreamId.js"
 import * as Streams from "../../Streams.js"
-import { isEmptied } from "../emptied.js"
 import * as Markers from "../markers.js"
+import type { LifeSeam } from "../store/life.js"
 import * as Tenant from "../store/tenant.js"
 import { streamKey } from "../streamKey.js"
 
@@ -38,7 +38,7 @@ export interface RemovedStream {
  * @since 0.1.0
  * @category errors
  */
-export type RemoveError = Streams.DeleteError | EventStore.EventDecodeError
+export type RemoveError = Streams.DeleteError
 
 interface Walk {
   readonly after: Position.Position
@@ -48,6 +48,13 @@ interface Walk {
 
 const pageSize = 100
 
+const lifeless = new EventStore.EventStoreError({
+  operation: "delete",
+  reason: "InvalidInput",
+  mayHaveAppended: false,
+  detail: "the driver of the event store has no operations of `life`, so it cannot delete streams"
+})
+
 export const removeStreams = (
   tenant: string,
   metadata: Event.Metadata
@@ -55,7 +62,8 @@ export const removeStreams = (
   Stream.unwrap(Effect.map(
     Effect.all([EventStore.EventStore, Streams.Streams]),
     ([store, streams]) => {
-      const remove = removal(store, streams, tenant, metadata)
+      if (Option.isNone(store.replay.life)) return Stream.fail(lifeless)
+      const remove = removal(store.replay.life.value, streams, tenant, metadata)
       // streams that are shared stay, and each walk meets them
       const shared = new Set<string>()
       const step = ({ after, hasRemoved }: Walk) =>
@@ -94,7 +102,7 @@ const streamsOf = (
 
 /** Removes a stream if all of its events are the tenant's, or have no tenant. Gives nothing if another one has removed it. */
 const removal = (
-  store: EventStore.EventStore["Type"],
+  life: LifeSeam,
   streams: Streams.Streams["Type"],
   tenant: string,
   metadata: Event.Metadata
@@ -105,7 +113,7 @@ const removal = (
     attempts: number
   ): Effect.Effect<RemovedStream["outcome"] | undefined, RemoveError> =>
     Effect.flatMap(
-      look(store, stream, tenant, { isShared: false, version: last }),
+      look(life, stream, tenant, last),
       ({ isShared, version }) => {
         if (isShared) return Effect.succeed<RemovedStream["outcome"]>("Shared")
         if (version === 0) return Effect.succeed(undefined)
@@ -126,58 +134,29 @@ const removal = (
 const mostAttempts = 100
 
 interface Seen {
-  readonly isShared: boolean
   /** The last version that was read. */
   readonly version: number
+  /** Whether one of the events is of another tenant. */
+  readonly isShared: boolean
 }
 
-/** Reads the events of a stream after a version. */
+/** Reads the metadata of the events after a version. */
 const look = (
-  store: EventStore.EventStore["Type"],
+  life: LifeSeam,
   stream: StreamId.StreamId,
   tenant: string,
-  from: Seen
-): Effect.Effect<Seen, RemoveError> =>
-  Effect.suspend(() => {
-    let seen = from
-    const see = ({ metadata, type, version }: Pick<Event.RecordedEvent, "metadata" | "type" | "version">) => {
-      seen = { isShared: seen.isShared || isForeign(metadata, type, tenant), version }
-    }
-    return Stream.runForEachChunk(
-      store.read(stream, { fromVersion: from.version + 1 }),
-      (events) => Effect.sync(() => Chunk.forEach(events, see))
-    ).pipe(
-      Effect.map(() => seen),
-      Effect.catchIf(isGone, () =>
-        Effect.flatMap(lookAtEmptied(store, stream, tenant, seen), (seen) => look(store, stream, tenant, seen)))
-    )
-  })
-
-const isGone = (error: RemoveError): boolean =>
-  error._tag === "EventDecodeError" && error.cause instanceof EventStore.HistoryGap && error.cause.removed === true
-
-/** Looks at the events from a version on whose contents were removed. Their rows still tell the tenant. */
-const lookAtEmptied = (
-  store: EventStore.EventStore["Type"],
-  stream: StreamId.StreamId,
-  tenant: string,
-  { isShared, version }: Seen
-): Effect.Effect<Seen, RemoveError> =>
-  Option.match(store.replay.life, {
-    onNone: () => Effect.succeed({ isShared, version: version + 1 }),
-    onSome: ({ at }) =>
-      Effect.flatMap(at(stream, version + 1), (event) =>
-        Option.match(Option.filter(event, isEmptied), {
-          onNone: () => Effect.succeed({ isShared, version }),
-          onSome: (event) => {
-            const isOther = Option.exists(Tenant.stored(event), (of) => of !== tenant)
-            return lookAtEmptied(store, stream, tenant, { isShared: isShared || isOther, version: event.version })
-          }
-        }))
+  version: number
+): Effect.Effect<Seen, EventStore.EventStoreError> =>
+  Effect.flatMap(life.page(stream, { fromVersion: version + 1, limit: pageSize }), (records) => {
+    const last = records.at(-1)
+    if (last === undefined) return Effect.succeed({ version, isShared: false })
+    return records.some((record) => isForeign(record, tenant))
+      ? Effect.succeed({ version: last.version, isShared: true })
+      : look(life, stream, tenant, last.version)
   })
 
 // the metadata of a marker say who made the change, and not whose the stream is
-const isForeign = (metadata: Event.Metadata, type: string, tenant: string): boolean => {
-  const of = Tenant.of(metadata)
-  return of !== undefined && of !== tenant && !Markers.isMarker(type)
+const isForeign = (record: Event.EncodedRecord, tenant: string): boolean => {
+  const of = Tenant.ofRecord(record)
+  return of !== undefined && of !== tenant && !Markers.isMarker(record.type)
 }
