@@ -90,15 +90,18 @@ const check = <Id, State>(
     // 2. the stored snapshot, and its state
     const stored = yield* snapshots.get(stream, { schemaVersion })
     const version = loaded.snapshotVersion
-    const own = yield* loader.loadTo(id, version, { onRefused: () => Effect.void })
-    if (Option.isNone(stored) || !isUsed(loaded, stored.value) || !isUsed(own, stored.value)) {
+    // without the snapshot, which may have been replaced by now, there is no state where the beginning was removed
+    const own = yield* unlessRemoved(loader.loadTo(id, version, { onRefused: () => Effect.void }))
+    if (
+      Option.isNone(stored) || Option.isNone(own) || !isUsed(loaded, stored.value) || !isUsed(own.value, stored.value)
+    ) {
       return tries > 1
         ? yield* check(request, tries - 1)
         : yield* refuse("Unusable", "other snapshots of the stream were saved while it was checked: try again")
     }
     // 3. the same state by full replay
     const replayed = yield* replay(request, version)
-    if (Option.isSome(replayed) && !isSame(state, replayed.value, own)) {
+    if (Option.isSome(replayed) && !isSame(state, replayed.value, own.value)) {
       return yield* refuse("Refuted", "full replay gives another state than the snapshot: Repository.verify removes it")
     }
     return { version: loaded.version, snapshot: stored.value }
@@ -109,15 +112,17 @@ const replay = <Id, State>(
   { id, loader, unverified }: Request<Id, State>,
   version: number
 ): Effect.Effect<Option.Option<Folded<State>>, LoadError> => {
-  const replayed = Effect.asSome(loader.replayTo(id, version))
-  return unverified
-    ? Effect.catchIf(
-      replayed,
-      (error) => error._tag === "HistoryGap" && error.removed === true,
-      () => Effect.succeedNone
-    )
-    : replayed
+  const replayed = loader.replayTo(id, version)
+  return unverified ? unlessRemoved(replayed) : Effect.asSome(replayed)
 }
+
+/** Gives `None` if a fold met an event whose content was removed. */
+const unlessRemoved = <A>(load: Effect.Effect<A, LoadError>): Effect.Effect<Option.Option<A>, LoadError> =>
+  Effect.catchIf(
+    Effect.asSome(load),
+    (error) => error._tag === "HistoryGap" && error.removed === true,
+    () => Effect.succeedNone
+  )
 
 const problemOf = (
   { outcome, used }: Baseline<unknown>,
