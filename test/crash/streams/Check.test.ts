@@ -19,7 +19,7 @@ const sound: ReadonlyArray<Said> = [
   { _tag: "Refused", what: "execute", ...during(11, 12) }
 ]
 
-const history = { events: [], rewrites: [{ marker: 6, target: 3, amount: 700 }], isKnown: true }
+const history = { events: [], rewrites: [{ marker: 6, target: 3, amount: 700 }], truncations: [], isKnown: true }
 
 const problemsOf = (more: ReadonlyArray<Said>) => checkOrder([...sound, ...more], new Map([[stream, history]]))
 
@@ -64,5 +64,28 @@ describe("the check of what processes said finds", () => {
     "two ends of a stream",
     "s0.0 was deleted twice",
     { _tag: "Deleted", version: 8, removes: true, ...during(9, 10) }
+  )
+  finds(
+    "a repetition that counted again",
+    "a.2 of s0.0 is at 5, and its repetition at 6",
+    { _tag: "Repeated", command: "a.2", version: 6, duplicate: false, ...during(5, 6) }
+  )
+  finds(
+    "a gap before any removal",
+    "history of s0.0 met a gap, although no removal had begun",
+    { _tag: "Changing", stream, kind: "truncate", began: 1, before: 3, removes: false },
+    { _tag: "Gapped", what: "history", ...during(6, 7) }
+  )
+  finds(
+    "nothing wrong in the archived amount of a rewrite that has begun",
+    undefined,
+    { _tag: "Changing", stream, kind: "truncate", began: 1, before: 4, removes: false },
+    { _tag: "Loaded", version: 5, balance: 703, ...during(3.5, 5) }
+  )
+  finds(
+    "the amount of a rewrite that has not begun",
+    "a load of s0.0 at 5 gave 703, and not 4",
+    { _tag: "Changing", stream, kind: "truncate", began: 1, before: 4, removes: false },
+    { _tag: "Loaded", version: 5, balance: 703, ...during(3.5, 3.8) }
   )
 })

@@ -1,9 +1,10 @@
 // compares what the workers said with each other, and with what is stored when they have ended
-import { Chunk, Effect, Stream } from "effect"
-import { EventStore, Projections, Repository, SnapshotPolicy, StreamId } from "effect-eventsourcing"
+import { Effect } from "effect"
+import { Event, EventStore, Position, Projections, Repository, SnapshotPolicy, StreamId } from "effect-eventsourcing"
+import * as CommandIds from "../../../src/internal/repository/commandIds.js"
 import { Account, id } from "../../fixtures/Account.js"
-import { readLedger } from "./ledger.js"
-import type { Said } from "./protocol.js"
+import { readLedger, readTold } from "./ledger.js"
+import { mayLose, placeOf, type Said } from "./protocol.js"
 
 /** What the workers of a database said. */
 export class Book {
@@ -35,28 +36,58 @@ interface Rewrite {
   readonly amount: number | undefined
 }
 
+interface Stored {
+  readonly id: string
+  readonly version: number
+  readonly type: string
+  /** 0 for a marker. `undefined` if the content is gone. */
+  readonly amount: number | undefined
+}
+
 interface History {
-  /** The versions of the stored events and their types, without those that were removed. */
-  readonly events: ReadonlyArray<
-    { readonly id: string; readonly version: number; readonly type: string; readonly amount: number }
-  >
+  /** The stored events, without those that were removed by a deletion. */
+  readonly events: ReadonlyArray<Stored>
   readonly rewrites: ReadonlyArray<Rewrite>
-  /** Whether all rewrites are known: what a killed worker did in a removed stream is not. */
+  /** The versions of the markers of truncations. */
+  readonly truncations: ReadonlyArray<number>
+  /** Whether all rewrites and truncations are known: what a killed worker did in a removed stream is not. */
   readonly isKnown: boolean
 }
 
-/** The balance of a stream at a version: each deposit is of 1, if it was not rewritten up to there. */
-const balanceAt = ({ rewrites }: History, version: number): number | undefined => {
+/**
+ * The balance of a stream at a version: each deposit is of 1, if it was not rewritten up to there. A state may have seen
+ * rewrites up to a later one.
+ */
+const balanceAt = ({ rewrites, truncations }: History, version: number, seen = version): number | undefined => {
   const amounts = new Map<number, number | undefined>()
-  const before = rewrites.filter(({ marker }) => marker <= version).sort((a, b) => a.marker - b.marker)
-  for (const { amount, target } of before) amounts.set(target, amount)
-  let sum = Math.max(0, version - 1) - before.length - amounts.size
+  const applied = rewrites.filter(({ marker, target }) => marker <= seen && target <= version)
+  for (const { amount, target } of applied.sort((a, b) => a.marker - b.marker)) amounts.set(target, amount)
+  const markers = [...rewrites.map(({ marker }) => marker), ...truncations].filter((marker) => marker <= version)
+  let sum = Math.max(0, version - 1) - markers.length - amounts.size
   for (const amount of amounts.values()) {
     if (amount === undefined) return undefined
     sum += amount
   }
   return sum
 }
+
+/**
+ * The balances that a load may give. The archive is read after the rows, so an archived event may be as a rewrite left it
+ * whose marker the load has not seen. `undefined` if one of them is not known.
+ */
+const balancesAt = (
+  history: History,
+  version: number,
+  { archivedBefore, begun }: { readonly archivedBefore: number; readonly begun: (marker: number) => boolean }
+): ReadonlyArray<number | undefined> => {
+  const later = history.rewrites.filter(({ marker, target }) =>
+    marker > version && target < archivedBefore && begun(marker)
+  )
+  return [version, ...later.map(({ marker }) => marker)].map((seen) => balanceAt(history, version, seen))
+}
+
+const isTruncation = (line: Of<"Changing">): line is Extract<Of<"Changing">, { readonly kind: "truncate" }> =>
+  line.kind === "truncate"
 
 /** What must hold of a stream while the workers ran, by the order of the machine's clock. */
 export const checkOrder = (
@@ -70,19 +101,38 @@ export const checkOrder = (
     byStream(tagged(said, "Executed"))
   ]
   const begins = byStream(tagged(said, "Changing").filter(({ kind }) => kind === "delete"))
+  const truncated = byStream(tagged(said, "Truncated").filter(({ version }) => version > 0))
+  const truncating = byStream(tagged(said, "Changing").filter(isTruncation))
   for (const [stream, loads] of byStream(tagged(said, "Loaded"))) {
     const history = histories.get(stream)
-    const known = [...(executed.get(stream) ?? []), ...(rewritten.get(stream) ?? [])]
-    for (const { balance, began, version } of loads) {
+    const known = [...(executed.get(stream) ?? []), ...(rewritten.get(stream) ?? []), ...(truncated.get(stream) ?? [])]
+    for (const { balance, began, ended: came, version } of loads) {
       const least = Math.max(0, ...known.filter(({ ended }) => ended < began).map(({ version }) => version))
       if (version < least) problems.push(`a load of ${stream} gave ${version} after ${least} was acknowledged`)
       const end = deleted.get(stream)?.find(({ ended }) => ended < began)
       if (end !== undefined) problems.push(`a load of ${stream} gave ${version} after it was deleted at ${end.version}`)
       if (history === undefined || !history.isKnown) continue
-      const expected = balanceAt(history, version)
-      if (expected !== undefined && expected !== balance) {
-        problems.push(`a load of ${stream} at ${version} gave ${balance}, and not ${expected}`)
+      const expected = balancesAt(history, version, {
+        archivedBefore: Math.max(
+          0,
+          ...(truncating.get(stream) ?? []).filter(({ began }) => began < came).map(({ before }) => before)
+        ),
+        begun: (marker) => (rewritten.get(stream)?.find(({ version }) => version === marker)?.began ?? 0) < came
+      })
+      if (!expected.includes(undefined) && !expected.includes(balance)) {
+        problems.push(`a load of ${stream} at ${version} gave ${balance}, and not ${expected.join(" or ")}`)
       }
+    }
+  }
+  for (const { ended, stream, what } of tagged(said, "Gapped")) {
+    const isGone = (truncating.get(stream) ?? []).some(({ began, removes }) => removes && began < ended)
+    if (!isGone) problems.push(`${what} of ${stream} met a gap, although no removal had begun`)
+  }
+  const versions = new Map(tagged(said, "Executed").map(({ command, version }) => [command, version]))
+  for (const { command, duplicate, stream, version } of tagged(said, "Repeated")) {
+    const first = versions.get(command)
+    if (!duplicate || version !== first) {
+      problems.push(`${command} of ${stream} is at ${first}, and its repetition at ${version}`)
     }
   }
   for (const [stream, ends] of deleted) {
@@ -101,40 +151,63 @@ export const checkOrder = (
   return problems
 }
 
-const collect = <A, E, R>(elements: Stream.Stream<A, E, R>) =>
-  Effect.map(Stream.runCollect(elements), Chunk.toReadonlyArray)
-
 const field = (payload: unknown, name: string): number => Number(Reflect.get(Object(payload), name))
 
-/** The history of a stream: from the store, and, if its events were removed, from what was said. */
-const historyOf = (said: ReadonlyArray<Said>, stream: string) =>
-  Effect.gen(function*() {
-    const store = yield* EventStore.EventStore
-    const stored = yield* collect(store.read(StreamId.make("Account", stream)))
-    const events = stored.map(({ id, payload, type, version }) => ({
-      id,
-      version,
-      type,
-      amount: type === "Deposited" ? field(payload, "amount") : 0
-    }))
-    const acknowledged = tagged(said, "Rewritten").filter((line) => line.stream === stream)
-    if (events.at(0)?.version !== 1) {
-      const begun = tagged(said, "Changing").filter((line) => line.stream === stream && line.kind === "rewrite")
-      // one that failed is begun, and not acknowledged
-      const isKnown = begun.length === acknowledged.length
-      const rewrites = acknowledged.map(({ amount, target, version }) => ({ marker: version, target, amount }))
-      return { events, rewrites, isKnown }
+/** The stored events by stream. Those whose content is gone are among them, so they are read from the feed. */
+const storedEvents = Effect.gen(function*() {
+  const store = yield* EventStore.EventStore
+  const found = new Map<string, Array<Stored & { readonly payload: unknown }>>()
+  let [after, atEnd] = [Position.start, false]
+  while (!atEnd) {
+    const page = yield* store.readPage({ after, aggregates: ["Account"] })
+    for (const event of page.events) {
+      const { id, stream, type, version } = event
+      const payload = Event.isUnreadable(event) ? undefined : event.payload
+      const amount = type === "Deposited" ? field(payload, "amount") : 0
+      const stored = { id, version, type, payload, amount: payload === undefined ? undefined : amount }
+      const events = found.get(stream.id)
+      if (events === undefined) found.set(stream.id, [stored])
+      else events.push(stored)
     }
-    const markers = stored.filter(({ type }) => type === "$rewritten")
-    const rewrites = markers.map(({ payload, version }): Rewrite => {
-      const target = field(payload, "version")
-      const told = acknowledged.find((line) => line.version === version)?.amount
-      // the amount of the last one is stored
-      const isLast = !markers.some((other) => other.version > version && field(other.payload, "version") === target)
-      return { marker: version, target, amount: told ?? (isLast ? events[target - 1]?.amount : undefined) }
-    })
-    return { events, rewrites, isKnown: true }
+    ;({ atEnd, settled: after } = page)
+  }
+  return found
+})
+
+/** The history of a stream: from the store, and, where contents were removed, from what was said. */
+const historyOf = (
+  said: ReadonlyArray<Said>,
+  stream: string,
+  stored: ReadonlyArray<Stored & { readonly payload: unknown }>
+): History => {
+  const of = <Line extends { readonly stream: string }>(lines: ReadonlyArray<Line>) =>
+    lines.filter((line) => line.stream === stream)
+  const acknowledged = of(tagged(said, "Rewritten"))
+  const truncated = of(tagged(said, "Truncated"))
+  if (stored.at(0)?.version !== 1) {
+    const begun = of(tagged(said, "Changing")).filter(({ kind }) => kind !== "delete")
+    return {
+      events: stored,
+      rewrites: acknowledged.map(({ amount, target, version }) => ({ marker: version, target, amount })),
+      truncations: truncated.map(({ version }) => version).filter((version) => version > 0),
+      // one that failed is begun, and not acknowledged
+      isKnown: begun.length === acknowledged.length + truncated.length
+    }
+  }
+  const markers = stored.filter(({ type }) => type === "$rewritten")
+  let isKnown = true
+  const rewrites = markers.map(({ payload, version }): Rewrite => {
+    const told = acknowledged.find((line) => line.version === version)
+    const target = told?.target ?? field(payload, "version")
+    // neither the answer nor the marker is left
+    if (Number.isNaN(target)) isKnown = false
+    // the amount of the last one is stored
+    const isLast = !markers.some((other) => other.version > version && field(other.payload, "version") === target)
+    return { marker: version, target, amount: told?.amount ?? (isLast ? stored[target - 1]?.amount : undefined) }
   })
+  const truncations = stored.filter(({ type }) => type === "$truncated").map(({ version }) => version)
+  return { events: stored, rewrites, truncations, isKnown }
+}
 
 /** Checks everything, after all workers have ended. The ledger must follow the feed meanwhile. */
 export const check = (book: Book) =>
@@ -143,19 +216,24 @@ export const check = (book: Book) =>
     const store = yield* EventStore.EventStore
     const streams = new Set(said.flatMap((line) => "stream" in line ? [line.stream] : []))
     const histories = new Map<string, History>()
-    for (const stream of streams) histories.set(stream, yield* historyOf(said, stream))
+    const stored = yield* storedEvents
+    for (const stream of streams) histories.set(stream, historyOf(said, stream, stored.get(stream) ?? []))
     problems.push(...checkOrder(said, histories))
     for (const [stream, history] of histories) problems.push(...checkStored(said, stream, history))
     const { last, missing } = yield* snapshotProblems(histories)
     problems.push(...missing)
     yield* Projections.awaitPosition("ledger", yield* store.head, { timeout: "1 minute" })
     const ledger = yield* readLedger
+    const told = yield* readTold
     for (const [stream, { events }] of histories) {
       const isDeleted = events.at(-1)?.type === "$deleted"
       for (const { amount, type, version } of isDeleted ? [] : events) {
         if (type !== "Deposited") continue
         const found = ledger.get(`${stream} ${version}`)
-        if (found !== amount) problems.push(`the ledger has ${found} for ${stream} ${version}, and not ${amount}`)
+        const isTold = amount === undefined && version < (told.get(stream) ?? 0)
+        if (found !== amount && !isTold) {
+          problems.push(`the ledger has ${found} for ${stream} ${version}, and not ${amount}`)
+        }
         ledger.delete(`${stream} ${version}`)
       }
     }
@@ -184,8 +262,10 @@ const checkStored = (said: ReadonlyArray<Said>, stream: string, { events }: Hist
   const at = new Map(events.map(({ id, version }) => [version, id]))
   for (const line of tagged(said, "Executed")) {
     // a command that decides nothing has the version of the event before
-    const isThere = at.get(line.version)?.startsWith(`${line.command}#`)
-    if (line.stream !== stream || line.events === 0 || isThere === true) continue
+    if (line.stream !== stream || line.events === 0) continue
+    const derived = CommandIds.eventIds(StreamId.make("Account", stream), line.command)(line.events - 1)
+    const stored = at.get(line.version)
+    if (stored === derived || stored?.startsWith(`${line.command}#`) === true) continue
     problems.push(`${line.command} was acknowledged as ${stream} ${line.version}, where ${at.get(line.version)} is`)
   }
   for (const line of tagged(said, "Rewritten")) {
@@ -195,7 +275,28 @@ const checkStored = (said: ReadonlyArray<Said>, stream: string, { events }: Hist
       problems.push(`the rewrite of ${stream} ${line.target} has no marker at ${line.version}`)
     }
   }
-  return problems
+  for (const line of tagged(said, "Truncated")) {
+    if (line.stream !== stream || line.version === 0) continue
+    const marker = events[line.version - 1]
+    if (marker?.type !== "$truncated") problems.push(`a truncation of ${stream} has no marker at ${line.version}`)
+  }
+  return [...problems, ...contentProblems(said, stream, events)]
+}
+
+/** Contents are there unless a removal has begun, and gone if one has ended. */
+const contentProblems = (
+  said: ReadonlyArray<Said>,
+  stream: string,
+  events: ReadonlyArray<Stored>
+): ReadonlyArray<string> => {
+  const last = (
+    lines: ReadonlyArray<{ readonly stream: string; readonly removes: boolean; readonly before: number }>
+  ) => Math.max(0, ...lines.filter((line) => line.stream === stream && line.removes).map(({ before }) => before))
+  const [begun, ended] = [last(tagged(said, "Changing").filter(isTruncation)), last(tagged(said, "Truncated"))]
+  return events.flatMap(({ amount, version }) => {
+    if (amount === undefined && version >= begun) return [`the content of ${stream} ${version} is gone`]
+    return amount !== undefined && version < ended ? [`the content of ${stream} ${version} is not gone`] : []
+  })
 }
 
 /** Every stored snapshot equals the replay, and a deleted stream has no state. */
@@ -215,11 +316,17 @@ const snapshotProblems = (histories: ReadonlyMap<string, History>) =>
         }
         continue
       }
+      const isGone = mayLose(placeOf(stream).slot) && events.some(({ amount }) => amount === undefined)
       const verified = yield* Effect.either(accounts.verify(id(stream)))
-      if (verified._tag === "Left") missing.push(`${stream} does not verify: ${verified.left.message}`)
-      const sum = events.reduce((sum, { amount }) => sum + amount, 0)
+      if (isGone) {
+        const isGap = verified._tag === "Left" && verified.left._tag === "HistoryGap"
+        if (!isGap) missing.push(`${stream} verifies, although contents of its events are gone`)
+      } else if (verified._tag === "Left") missing.push(`${stream} does not verify: ${verified.left.message}`)
+      const sum = isGone
+        ? history.isKnown ? balanceAt(history, events.length) : undefined
+        : events.reduce((sum, { amount = NaN }) => sum + amount, 0)
       if (loaded._tag === "Left") missing.push(`${stream} does not load: ${loaded.left.message}`)
-      else if (loaded.right.state.balance !== sum) {
+      else if (sum !== undefined && loaded.right.state.balance !== sum) {
         missing.push(`${stream} loads with ${loaded.right.state.balance}, and its events have ${sum}`)
       }
     }

@@ -1,4 +1,4 @@
-// kills and freezes processes that execute, load, delete and rewrite, and checks that no state is of a past that is gone
+// kills and freezes processes that execute, load, delete, rewrite and truncate, and checks that no state is of a past that is gone
 import { argumentsOf, table } from "../../../examples/terminal.js"
 import { compile } from "../../utils/compile.js"
 import { numbersOf } from "../numbers.js"
@@ -27,15 +27,18 @@ console.log(`seed ${seed}`)
 const rows: Array<ReadonlyArray<string>> = []
 for (const backend of ["sqlite", "postgres"] as const) {
   if (!backend.includes(values.only)) continue
-  const { counts, freezes, kills, name, problems, seconds, streams } = await run(backend, { hits, seed })
+  const { counts, freezes, kills, name, problems, removals, seconds, streams } = await run(backend, { hits, seed })
   for (const problem of problems.slice(0, 20)) console.log(`  PROBLEM ${problem}`)
   if (problems.length > 0) process.exitCode = 1
   rows.push([
     name,
-    ...[kills, freezes, counts.Executed, counts.Loaded, counts.Refused, counts.Deleted, counts.Rewritten, counts.Failed]
-      .map(String),
+    ...[kills, freezes, counts.Executed, counts.Repeated, counts.Loaded, counts.Refused, counts.Gapped].map(String),
+    ...[counts.Deleted, counts.Rewritten, counts.Truncated - removals, removals, counts.Failed].map(String),
     ...[streams, problems.length, Math.round(seconds)].map(String)
   ])
 }
-const head = ["", "kill -9", "SIGSTOP", "commands", "loads", "refused", "deleted", "rewritten", "failed", "streams"]
-console.log(`\n${table([...head, "problems", "seconds"], rows)}`)
+const answers = ["commands", "repeated", "loads", "refused", "gaps"]
+const changes = ["deleted", "rewritten", "archived", "removed", "failed"]
+console.log(
+  `\n${table(["", "kill -9", "SIGSTOP", ...answers, ...changes, "streams", "problems", "seconds"], rows)}`
+)

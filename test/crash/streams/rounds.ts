@@ -21,6 +21,8 @@ export interface Result {
   readonly kills: number
   readonly freezes: number
   readonly counts: Readonly<Record<Said["_tag"], number>>
+  /** How many of the truncations removed the events. */
+  readonly removals: number
   readonly streams: number
   readonly seconds: number
   readonly problems: ReadonlyArray<string>
@@ -141,14 +143,18 @@ export const run = async (backend: "sqlite" | "postgres", options: {
       Ready: count("Ready"),
       Paused: count("Paused"),
       Executed: count("Executed"),
+      Repeated: count("Repeated"),
       Loaded: count("Loaded"),
       Refused: count("Refused"),
       Changing: count("Changing"),
       Deleted: count("Deleted"),
       Rewritten: count("Rewritten"),
+      Truncated: count("Truncated"),
+      Gapped: count("Gapped"),
       Failed: count("Failed"),
       Bad: count("Bad")
     },
+    removals: book.said.filter((line) => line._tag === "Truncated" && line.removes).length,
     streams: new Set(book.said.flatMap((line) => "stream" in line ? [line.stream] : [])).size,
     seconds: (performance.now() - start) / 1_000,
     problems: book.problems
