@@ -208,6 +208,28 @@ describe("a removed beginning", () => {
 })
 
 describe("truncate", () => {
+  each("looks again if another process replaces the snapshot while it is verified", () =>
+    Effect.gen(function*() {
+      const accounts = yield* Repository.make(Account, manual)
+      const snapshots = yield* SnapshotStore.SnapshotStore
+      yield* ten(accounts)
+      yield* truncate(8, "remove")
+      let others = 3
+      const saving = Effect.zipRight(accounts.execute(a, deposit(1)), accounts.createSnapshot(a))
+      const racing = SnapshotStore.SnapshotStore.of({
+        ...snapshots,
+        get: (stream, options) =>
+          Effect.tap(snapshots.get(stream, options), () => others-- > 0 ? Effect.orDie(saving) : Effect.void)
+      })
+      const again = Effect.provideServiceEffect(
+        truncate(9, "remove", { unverified: true }),
+        Streams.Streams,
+        Effect.provideService(Streams.make, SnapshotStore.SnapshotStore, racing)
+      )
+      assert.deepInclude(yield* again, { events: 1 })
+      assert.isBelow(others, 1)
+    }))
+
   each("needs a snapshot that full replay confirms", () =>
     Effect.gen(function*() {
       const accounts = yield* Repository.make(Account, manual)
