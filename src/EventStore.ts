@@ -47,6 +47,12 @@ import * as Life from "./internal/store/life.js"
 import type { ArchivedContent, LifeDriver, LifeSeam, Place } from "./internal/store/life.js"
 import * as Listeners from "./internal/store/listeners.js"
 import * as Memory from "./internal/store/memory.js"
+import type {
+  ArchivedStream,
+  ArchivedStreamOptions,
+  OldArchiveDriver,
+  OldContents
+} from "./internal/store/oldArchives.js"
 import type { ReadEventsOptions, ReadOptions } from "./internal/store/readModel.js"
 import type {
   ReaderOptions,
@@ -184,6 +190,8 @@ export class EventStore extends Context.Tag("effect-eventsourcing/EventStore")<E
 export type {
   Appended,
   ArchivedContent,
+  ArchivedStream,
+  ArchivedStreamOptions,
   EncodedImport,
   FoundEvent,
   ImportDriver,
@@ -195,6 +203,8 @@ export type {
   InlineSeam,
   LifeDriver,
   LifeSeam,
+  OldArchiveDriver,
+  OldContents,
   Place,
   ReaderOptions,
   ReplaySeam,

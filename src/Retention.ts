@@ -1,6 +1,6 @@
 /**
  * Removes data that is no longer needed, in the background: snapshots of old schema versions, what is left of deleted
- * streams, and parked events.
+ * streams, parked events, and archives.
  *
  * A pass works in bounded steps, with a pause between. It may be interrupted, and may run in several processes at once:
  * each step is safe alone, and the next pass continues.
@@ -10,6 +10,7 @@
 import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
+import * as Option from "effect/Option"
 import * as Schedule from "effect/Schedule"
 import { CheckpointStore } from "./CheckpointStore.js"
 import { EventStore } from "./EventStore.js"
@@ -19,8 +20,17 @@ import * as Checked from "./internal/retention/options.js"
 import * as Pass from "./internal/retention/pass.js"
 import type { InvalidOption } from "./InvalidOption.js"
 import { SnapshotStore } from "./SnapshotStore.js"
+import * as Streams from "./Streams.js"
 
-export type { Options, Policies, Policy, Progress, Report, RetentionError } from "./internal/retention/model.js"
+export type {
+  KeptReason,
+  Options,
+  Policies,
+  Policy,
+  Progress,
+  Report,
+  RetentionError
+} from "./internal/retention/model.js"
 
 /**
  * The options of {@link layer}.
@@ -107,6 +117,10 @@ const prepare = (
     const settings = yield* Checked.check(policies, options, more)
     const events = yield* EventStore
     const life = yield* Pass.lifeOf(events, policies)
+    const streams = yield* Option.match(life, {
+      onNone: () => Effect.succeedNone,
+      onSome: () => Effect.asSome(Streams.make)
+    })
     const stores = { events, snapshots: yield* SnapshotStore, checkpoints: yield* CheckpointStore }
-    return Pass.run(stores, life, policies, settings)
+    return Pass.run(stores, { life, truncate: Option.map(streams, ({ truncate }) => truncate) }, policies, settings)
   })

@@ -1,6 +1,7 @@
 // The models of Retention, which exports them.
 import type * as Duration from "effect/Duration"
 import type * as Effect from "effect/Effect"
+import type * as Aggregate from "../../Aggregate.js"
 import type { CheckpointStoreError } from "../../CheckpointStore.js"
 import type { EventStoreError } from "../../EventStore.js"
 import type { SnapshotStoreError } from "../../SnapshotStore.js"
@@ -32,7 +33,42 @@ export interface Policies {
    * At least 1 day.
    */
   readonly parked?: { readonly olderThan: Duration.DurationInput } | undefined
+  /**
+   * Removes the contents of truncated events of these aggregates that were archived longer ago than this. It cannot be
+   * undone: afterwards the snapshot is the only source of the state. At least 1 day.
+   *
+   * A stream keeps its archive unless it has a snapshot that full replay confirms.
+   */
+  readonly archives?: {
+    readonly aggregates: ReadonlyArray<Aggregate.Any>
+    readonly olderThan: Duration.DurationInput
+  } | undefined
 }
+
+/**
+ * Why a stream keeps contents that are old enough to go.
+ *
+ * - `Missing`: it has no snapshot of the schema version of its aggregate.
+ * - `Older`: its snapshot is of a version below the contents.
+ * - `Unusable`: no load uses its snapshot.
+ * - `Refuted`: full replay gives another state than its snapshot.
+ * - `Unreadable`: it cannot be loaded or replayed.
+ * - `Deleted`: it was deleted. `tombstones` removes it.
+ * - `Restored`: some of its contents are in their place again, below those in the archive.
+ * - `Busy`: other processes changed it again and again.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export type KeptReason =
+  | "Missing"
+  | "Older"
+  | "Unusable"
+  | "Refuted"
+  | "Unreadable"
+  | "Deleted"
+  | "Restored"
+  | "Busy"
 
 /**
  * The name of a policy.
@@ -65,7 +101,7 @@ export interface Options {
  */
 export interface Progress {
   readonly policy: Policy
-  /** The number of rows that this step removed: snapshots, events with their markers, or parked events. */
+  /** The number of rows that this step removed: snapshots, events with their markers, parked events, or contents. */
   readonly removed: number
   /** The number of rows that the pass has removed for the policy so far. */
   readonly total: number
@@ -88,6 +124,14 @@ export interface Report {
     readonly heldBackBy: ReadonlyArray<Key>
   }
   readonly parked?: { readonly removed: number }
+  readonly archives?: {
+    /** The number of streams of which contents were removed. */
+    readonly streams: number
+    /** The number of events whose contents were removed. */
+    readonly removed: number
+    /** How many streams keep contents that are old enough to go, by the reason. */
+    readonly kept: Readonly<Partial<Record<KeptReason, number>>>
+  }
 }
 
 /**

@@ -1,6 +1,8 @@
 // Checks the policies and the options. What is valid has its defaults afterwards.
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
+import * as Predicate from "effect/Predicate"
+import * as Aggregate from "../../Aggregate.js"
 import type { InvalidOption } from "../../InvalidOption.js"
 import {
   finiteDurationProblem,
@@ -12,7 +14,7 @@ import {
   wholeFromOne
 } from "../options.js"
 import { keyProblem, quote } from "../text.js"
-import type { Options, Policies, Progress } from "./model.js"
+import type { Options, Policies, Policy, Progress } from "./model.js"
 
 /** The options with their defaults. */
 export interface Settings {
@@ -38,12 +40,31 @@ export const check = (
 const policiesProblem = (policies: Policies): InvalidOption | undefined => {
   const given: unknown = policies
   if (!isRecord(given)) return optionProblem("policies", given, `a record with ${names.join(", ")}`)
-  const { parked, snapshots, tombstones } = policies
+  const { archives, parked, snapshots, tombstones } = policies
   return recordProblem("policies", given, names) ?? snapshotsProblem(snapshots) ??
-    ageProblem("tombstones", tombstones) ?? ageProblem("parked", parked)
+    ageProblem("tombstones", tombstones, ["olderThan"]) ?? ageProblem("parked", parked, ["olderThan"]) ??
+    archivesProblem(archives)
 }
 
-const names = ["snapshots", "tombstones", "parked"]
+const names = ["snapshots", "tombstones", "parked", "archives"]
+
+const archivesProblem = (policy: Policies["archives"]): InvalidOption | undefined => {
+  const problem = ageProblem("archives", policy, ["aggregates", "olderThan"])
+  if (problem !== undefined || policy === undefined) return problem
+  const aggregates: unknown = policy.aggregates
+  return unless(
+    Array.isArray(aggregates) && aggregates.every(isWhole),
+    "archives.aggregates",
+    aggregates,
+    "an array of aggregates from Aggregate.make"
+  )
+}
+
+/** An aggregate that can be replayed, whatever its types are. */
+export const isWhole = (
+  value: unknown
+): value is Aggregate.Aggregate<string, unknown, unknown, unknown, unknown, unknown> =>
+  Predicate.hasProperty(value, Aggregate.TypeId) && "migrations" in value && "decide" in value && isAggregate(value)
 
 const snapshotsProblem = (policy: Policies["snapshots"]): InvalidOption | undefined => {
   if (policy === undefined) return undefined
@@ -70,11 +91,12 @@ const maxNameBytes = 255
 const leastAge = Duration.days(1)
 
 const ageProblem = (
-  policy: "tombstones" | "parked",
-  value: Policies["tombstones"]
+  policy: Policy,
+  value: Policies["tombstones"],
+  known: ReadonlyArray<string>
 ): InvalidOption | undefined => {
   if (value === undefined) return undefined
-  const problem = recordProblem(policy, value, ["olderThan"])
+  const problem = recordProblem(policy, value, known)
   if (problem !== undefined) return problem
   const option = `${policy}.olderThan`
   const { olderThan } = value

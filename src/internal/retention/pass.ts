@@ -6,6 +6,7 @@ import * as Either from "effect/Either"
 import * as Option from "effect/Option"
 import type * as EventStore from "../../EventStore.js"
 import { InvalidOption } from "../../InvalidOption.js"
+import * as Archives from "./archives.js"
 import type { Policies, Policy, Report, RetentionError } from "./model.js"
 import type { Settings } from "./options.js"
 import * as Parked from "./parked.js"
@@ -17,11 +18,11 @@ import * as Tombstones from "./tombstones.js"
 /** The operations that remove streams, if a policy needs them. */
 export const lifeOf = (
   { replay }: EventStore.EventStore["Type"],
-  { tombstones }: Policies
+  { archives, tombstones }: Policies
 ): Effect.Effect<Option.Option<EventStore.LifeSeam>, InvalidOption> =>
-  tombstones !== undefined && Option.isNone(replay.life)
+  (tombstones !== undefined || archives !== undefined) && Option.isNone(replay.life)
     ? new InvalidOption({
-      option: "tombstones",
+      option: tombstones === undefined ? "archives" : "tombstones",
       value: "a policy for an EventStore without the operations of `life`",
       expected: "absent, or used with a SQL store, the store in memory, or a store whose driver has `life`"
     })
@@ -29,8 +30,11 @@ export const lifeOf = (
 
 export const run = (
   stores: Steps.Stores,
-  life: Option.Option<EventStore.LifeSeam>,
-  { parked, snapshots, tombstones }: Policies,
+  { life, truncate }: {
+    readonly life: Option.Option<EventStore.LifeSeam>
+    readonly truncate: Option.Option<Archives.Truncate>
+  },
+  { archives, parked, snapshots, tombstones }: Policies,
   settings: Settings
 ): Effect.Effect<Report, RetentionError> => {
   const policy = <A extends { readonly removed: number }, B>(
@@ -61,11 +65,27 @@ export const run = (
               : Telemetry.heldBack(heldBackBy.map(({ name, version }) => `${name} ${version}`))
         )
     )
-    const [snapshotsDone, parkedDone, tombstonesDone] = yield* Either.all([pruned, dropped, ended])
+    // last: a stream that was deleted has gone, with its archive
+    const emptied = Option.isNone(life) || Option.isNone(truncate) ? Either.right(undefined) : yield* policy(
+      "archives",
+      archives,
+      (asked, steps) =>
+        Effect.tap(
+          Archives.remove(stores, life.value, truncate.value, asked, steps),
+          ({ kept }) => Object.keys(kept).length === 0 ? Effect.void : Telemetry.kept(kept)
+        )
+    )
+    const [snapshotsDone, parkedDone, tombstonesDone, archivesDone] = yield* Either.all([
+      pruned,
+      dropped,
+      ended,
+      emptied
+    ])
     return {
       ...(snapshotsDone === undefined ? {} : { snapshots: snapshotsDone }),
       ...(tombstonesDone === undefined ? {} : { tombstones: tombstonesDone }),
-      ...(parkedDone === undefined ? {} : { parked: parkedDone })
+      ...(parkedDone === undefined ? {} : { parked: parkedDone }),
+      ...(archivesDone === undefined ? {} : { archives: archivesDone })
     }
   })
 }

@@ -4,7 +4,7 @@ import * as Effect from "effect/Effect"
 import * as LogLevel from "effect/LogLevel"
 import * as Counters from "../counters.js"
 import { reason } from "../schema/reason.js"
-import type { Policy } from "./model.js"
+import type { Policy, Report } from "./model.js"
 
 /** Logs what a policy has removed in a pass. */
 export const removed = (policy: Policy, count: number): Effect.Effect<void> =>
@@ -27,4 +27,13 @@ export const heldBack = (names: ReadonlyArray<string>): Effect.Effect<void> =>
   Effect.logWithLevel(
     LogLevel.Warning,
     `retention keeps deleted streams that projections or subscriptions have not passed: ${names.join(", ")}`
+  )
+
+/** Logs that streams keep archives that are old enough to go. */
+export const kept = (counts: NonNullable<Report["archives"]>["kept"]): Effect.Effect<void> =>
+  Effect.logWithLevel(
+    LogLevel.Warning,
+    `retention keeps archives of streams without a snapshot that was verified: ${
+      Object.entries(counts).map(([reason, count]) => `${count} ${reason}`).join(", ")
+    }`
   )

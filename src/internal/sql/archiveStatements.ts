@@ -14,10 +14,13 @@ export interface Own {
   readonly text: (name: string) => string
   /** The JSON text of a tenant in `metadata`, or NULL. */
   readonly tenant: string
+  /** A text as a column of a result. */
+  readonly words: (expression: string) => string
   readonly contents: ArchiveStatements["contents"]
 }
 
-export const make = (names: Names, { contents, count, integer, tenant, text, write }: Own): ArchiveStatements => {
+export const make = (names: Names, own: Own): ArchiveStatements => {
+  const { contents, count, integer, tenant, text, words, write } = own
   const events = quoted(names.events)
   const archive = quoted(names.archive)
   const isBefore = `${ofStream} AND version < ${integer("before")}`
@@ -38,7 +41,30 @@ WHERE ${isFull}`)
   const replace = write(`UPDATE ${archive} SET payload = ${text("payload")}, metadata = ${text("metadata")}
 WHERE ${ofStream} AND version = ${integer("version")}
   AND metadata = ${text("previous")} RETURNING ${count("version")}`)
+  // Only the index by age leads to the oldest: the concatenation keeps a database from looking for the aggregate
+  const next = write(`SELECT ${count("archived_at")} AS archived_at, ${words("stream_id")} AS stream_id
+FROM ${archive} AS place WHERE archived_at < ${integer("before")} AND aggregate || '' = ${text("aggregate")}
+AND (archived_at, aggregate, stream_id) > (${integer("archivedAt")}, ${text("aggregate")}, ${text("id")})
+ORDER BY place.archived_at, place.aggregate, place.stream_id LIMIT 1`)
+  const old = write(`WITH oldest AS (
+  SELECT version, archived_at FROM ${archive} WHERE ${ofStream} ORDER BY version LIMIT ${integer("limit")}
+), found AS (
+  SELECT version FROM oldest WHERE version < coalesce(
+    (SELECT min(version) FROM oldest WHERE archived_at >= ${integer("before")}),
+    (SELECT max(version) FROM oldest) + 1
+  )
+)
+SELECT ${count("(SELECT count(*) FROM found)")} AS count,
+  ${count("coalesce((SELECT max(version) FROM found), 0)")} AS up_to,
+  ${
+    count(`coalesce((
+    SELECT version FROM ${archive} WHERE ${ofStream} AND archived_at < ${integer("before")}
+    ORDER BY version DESC LIMIT 1
+  ), 0)`)
+  } AS last`)
   return {
+    next: ({ after: { archivedAt, id }, aggregate, before }) => next({ before, aggregate, archivedAt, id }),
+    old: (stream, options) => old({ ...keyOf(stream), ...options }),
     left: (stream, before) => left({ ...keyOf(stream), before }),
     keep: (stream, options) => keep({ ...keyOf(stream), ...options }),
     empty: (stream, before) => empty({ ...keyOf(stream), before }),

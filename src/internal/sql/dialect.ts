@@ -78,6 +78,13 @@ export interface ArchiveStatements {
   readonly replace: EventStatements["replace"]
   /** The columns `place`, from 0 on, `payload` and `metadata`, which are null if those before have too many bytes. */
   readonly contents: (places: ReadonlyArray<EventStore.Place>, bytes: number) => Query
+  /** The columns `archived_at` and `stream_id` of the first stream that was archived after a place and before a time. */
+  readonly next: (options: EventStore.ArchivedStreamOptions) => Query
+  /** One row with `count`, `up_to` and `last`. */
+  readonly old: (
+    stream: StreamId.StreamId,
+    options: { readonly before: number; readonly limit: number }
+  ) => Query
 }
 
 /** The statements that read a snapshot and its tail. */

@@ -1,5 +1,6 @@
 // Deletes and rewrites events of a stream, in one transaction with the marker that tells it. Removes what deletions leave.
 import * as Effect from "effect/Effect"
+import * as Option from "effect/Option"
 import type { EventStoreError, LifeDriver } from "../../EventStore.js"
 import * as StreamId from "../../StreamId.js"
 import { eventStoreError } from "./failure.js"
@@ -48,6 +49,24 @@ export const make = ({ client, statements }: Services): LifeDriver => {
             payload: Row.textOrNull(payload),
             metadata: Row.textOrNull(metadata)
           }))
+      }),
+    nextArchived: (options) =>
+      Effect.mapBoth(client.repeat(client.execute(archive.next(options))), {
+        onFailure: eventStoreError("truncate"),
+        onSuccess: ([row]) =>
+          Option.map(Option.fromNullable(row), (row) => ({
+            stream: StreamId.make(options.aggregate, Row.text(row.stream_id)),
+            archivedAt: Row.number(row.archived_at)
+          }))
+      }),
+    oldContents: (stream, options) =>
+      Effect.mapBoth(client.repeat(client.execute(archive.old(stream, options))), {
+        onFailure: eventStoreError("truncate", stream),
+        onSuccess: ([row]) => ({
+          count: Row.number(row.count),
+          upTo: Row.number(row.up_to),
+          last: Row.number(row.last)
+        })
       }),
     tombstones: (options) =>
       Effect.mapBoth(client.repeat(client.execute(statements.tombstones.list(options))), {

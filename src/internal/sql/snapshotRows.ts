@@ -2,7 +2,7 @@ import type * as SqlClient from "@effect/sql/SqlClient"
 import type * as Snapshot from "../../Snapshot.js"
 import type { DeleteByTypeOptions, DeleteOptions, SnapshotStore } from "../../SnapshotStore.js"
 import type * as StreamId from "../../StreamId.js"
-import { emptied } from "../emptied.js"
+import * as Emptied from "../emptied.js"
 import type { Dialect } from "./dialect.js"
 import { type Names, quoted } from "./names.js"
 import * as Row from "./row.js"
@@ -102,7 +102,7 @@ const onlySource = (names: Pick<Names, "archive" | "events" | "snapshots">, belo
   const ofOwn = (name: string) => `${name}.aggregate = own.aggregate AND ${name}.stream_id = own.stream_id`
   const has = (table: string, name: string, condition: string) =>
     `EXISTS (SELECT NULL FROM ${quoted(table)} AS ${name} WHERE ${ofOwn(name)} AND ${condition})`
-  const isEmptied = has(names.events, "beginning", `beginning.version = 1 AND beginning.payload = '${emptied.payload}'`)
+  const isEmptied = has(names.events, "beginning", `beginning.version = 1 AND beginning.payload = '${Emptied.payload}'`)
   const isArchived = has(names.archive, "archived", "archived.version = 1")
   const hasNewer = below === "" ?
     "" :

@@ -9,6 +9,7 @@ import type { AppendResult } from "./appendResult.js"
 import * as Deletion from "./deletion.js"
 import { type DuplicateEventId, EventStoreError, type StreamDeleted, type VersionConflict } from "./eventErrors.js"
 import type { Listeners } from "./listeners.js"
+import type { OldArchiveDriver } from "./oldArchives.js"
 import type { TombstoneDriver } from "./tombstones.js"
 
 /**
@@ -17,7 +18,7 @@ import type { TombstoneDriver } from "./tombstones.js"
  * @since 0.1.0
  * @category drivers
  */
-export interface LifeDriver extends TombstoneDriver {
+export interface LifeDriver extends TombstoneDriver, OldArchiveDriver {
   /**
    * Runs an effect in a new transaction, or in one nested in the caller's. A new one is repeated if it was undone by a
    * failure that passes. A store without transactions runs the effect as it is.

@@ -26,6 +26,7 @@ import type { ImportDriver } from "./importModel.js"
 import type { ArchivedContent, LifeDriver, Place, Replacement } from "./life.js"
 import { search } from "./memorySearch.js"
 import * as MemoryTransaction from "./memoryTransaction.js"
+import type { ArchivedStream, ArchivedStreamOptions, OldContents } from "./oldArchives.js"
 import * as Tenant from "./tenant.js"
 import type { Tombstone, TombstoneOptions } from "./tombstones.js"
 
@@ -42,12 +43,14 @@ interface Tables {
   readonly byId: Map<string, Event.EncodedRecord>
   readonly streams: Map<string, Array<Event.EncodedRecord>>
   /** The contents of emptied events by their ids. */
-  readonly archive: Map<string, Content>
+  readonly archive: Map<string, Archived>
   /** The number of the last position given. */
   sequence: number
 }
 
-type Content = Pick<Event.EncodedRecord, "payload" | "metadata">
+interface Archived extends Pick<Event.EncodedRecord, "payload" | "metadata"> {
+  readonly archivedAt: number
+}
 
 /** Makes the driver of an event store in memory. */
 export const makeEvents = () => {
@@ -129,9 +132,11 @@ const lifeDriver = (tables: Tables): LifeDriver => ({
     }),
   remove: (stream: StreamId.StreamId, before: number) => Effect.sync(() => remove(tables, stream, 1, before)),
   left: (stream: StreamId.StreamId, before: number) => Effect.sync(() => left(tables, stream, before)),
-  empty: (stream: StreamId.StreamId, options: { readonly before: number; readonly archive: boolean }) =>
-    Effect.sync(() => empty(tables, stream, options)),
+  empty: (stream: StreamId.StreamId, options: Emptying) => Effect.sync(() => empty(tables, stream, options)),
   contents: (places: ReadonlyArray<Place>, bytes: number) => Effect.sync(() => contents(tables, places, bytes)),
+  nextArchived: (options: ArchivedStreamOptions) => Effect.sync(() => nextArchived(tables, options)),
+  oldContents: (stream: StreamId.StreamId, options: { readonly before: number; readonly limit: number }) =>
+    Effect.sync(() => oldContents(tables, stream, options)),
   tombstones: (options: TombstoneOptions) => Effect.sync(() => tombstonesOf(tables, options)),
   clear: (tombstone: Tombstone, limit: number) =>
     Effect.sync(() => {
@@ -202,7 +207,8 @@ const pageOf = ({ all, sequence: given }: Tables, options: EncodedPageOptions): 
   return { records, settled, atEnd: next >= all.length, isAhead: Position.Order(after, positionOf(given)) > 0 }
 }
 
-const sizeOf = ({ metadata, payload }: Content): number => payload.length + metadata.length
+const sizeOf = ({ metadata, payload }: Pick<Archived, "payload" | "metadata">): number =>
+  payload.length + metadata.length
 
 /** The events of a page that are not too long together. */
 const bounded = (records: ReadonlyArray<Event.EncodedRecord>): ReadonlyArray<Event.EncodedRecord> => {
@@ -241,8 +247,9 @@ const replace = (
   if (record === undefined) return false
   const archived = tables.archive.get(record.id)
   if ((Emptied.isEmptied(record) ? archived : record)?.metadata !== before) return false
-  if (Emptied.isEmptied(record)) tables.archive.set(record.id, { payload, metadata })
-  else exchange(tables, stream, new Map([[record, { ...record, payload, metadata }]]))
+  if (archived !== undefined && Emptied.isEmptied(record)) {
+    tables.archive.set(record.id, { ...archived, payload, metadata })
+  } else exchange(tables, stream, new Map([[record, { ...record, payload, metadata }]]))
   return true
 }
 
@@ -270,15 +277,26 @@ const left = (tables: Tables, stream: StreamId.StreamId, version: number) => {
   }
 }
 
+interface Emptying {
+  readonly before: number
+  readonly archive: boolean
+  readonly time: number
+}
+
 const empty = (
   tables: Tables,
   stream: StreamId.StreamId,
-  options: { readonly before: number; readonly archive: boolean }
+  options: Emptying
 ): void => {
   const events = before(tables, stream, options.before)
   const full = events.filter((event) => !Emptied.isEmptied(event))
-  if (!options.archive) { for (const { id } of events) tables.archive.delete(id) }
-  else for (const { id, metadata, payload } of full) tables.archive.set(id, { payload, metadata })
+  if (options.archive) {
+    for (const { id, metadata, payload } of full) {
+      tables.archive.set(id, { payload, metadata, archivedAt: options.time })
+    }
+  } else {
+    for (const { id } of events) tables.archive.delete(id)
+  }
   exchange(
     tables,
     stream,
@@ -293,8 +311,45 @@ const contents = (tables: Tables, places: ReadonlyArray<Place>, bytes: number): 
     if (content === undefined) return []
     const fits = sum < bytes
     sum += sizeOf(content)
-    return fits ? [{ place, ...content }] : [{ place, payload: null, metadata: null }]
+    const { metadata, payload } = content
+    return fits ? [{ place, payload, metadata }] : [{ place, payload: null, metadata: null }]
   })
+}
+
+const nextArchived = (
+  { archive, byId }: Tables,
+  { after, aggregate, before }: ArchivedStreamOptions
+): Option.Option<ArchivedStream> => {
+  const inOrder = (a: ArchivedStream, b: ArchivedStream): number =>
+    a.archivedAt - b.archivedAt || byteOrder(a.stream.id, b.stream.id)
+  const from = { stream: StreamId.make(aggregate, after.id), archivedAt: after.archivedAt }
+  let next: ArchivedStream | undefined
+  for (const [eventId, { archivedAt }] of archive) {
+    const stream = byId.get(eventId)?.stream
+    if (stream?.aggregate !== aggregate || archivedAt >= before) continue
+    const found = { stream: { ...stream }, archivedAt }
+    if (inOrder(found, from) > 0 && (next === undefined || inOrder(found, next) < 0)) next = found
+  }
+  return Option.fromNullable(next)
+}
+
+const oldContents = (
+  tables: Tables,
+  stream: StreamId.StreamId,
+  { before, limit }: { readonly before: number; readonly limit: number }
+): OldContents => {
+  const archived = eventsOf(tables, stream).flatMap(({ id, version }) => {
+    const content = tables.archive.get(id)
+    return content === undefined ? [] : [{ version, isOld: content.archivedAt < before }]
+  })
+  const first = archived.slice(0, limit)
+  const young = first.findIndex(({ isOld }) => !isOld)
+  const old = young === -1 ? first : first.slice(0, young)
+  return {
+    count: old.length,
+    upTo: old.at(-1)?.version ?? 0,
+    last: archived.findLast(({ isOld }) => isOld)?.version ?? 0
+  }
 }
 
 /** Removes the events of a stream from a version on and before another, and returns how many there were. */

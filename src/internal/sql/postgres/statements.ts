@@ -168,6 +168,7 @@ FROM summed JOIN ${archive} AS archive USING (aggregate, stream_id, version)`)
     integer: (name) => `:${name}::bigint`,
     text: (name) => `:${name}::text`,
     tenant: PgTables.storedTenant,
+    words: (expression) => pgText(expression, "text"),
     contents: (places, bytes) =>
       contents({
         aggregates: places.map(({ stream }) => stream.aggregate),

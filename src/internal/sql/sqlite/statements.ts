@@ -140,6 +140,7 @@ FROM summed JOIN ${archive} AS archive ON archive.rowid = summed.id`)
     integer: named,
     text: named,
     tenant: SqliteTables.storedTenant,
+    words: (expression) => expression,
     contents: (places, bytes) =>
       contents({
         places: JSON.stringify(places.map(({ stream, version }) => [stream.aggregate, stream.id, version])),
