@@ -71,6 +71,33 @@ export const decode = (type: string, payload: unknown): Marker | string => {
   return type === rewritten ? { _tag: rewritten, version } : { _tag: truncated, before: version }
 }
 
+/** The problem of a marker that is imported: it must be as the library wrote it. */
+export const importProblem = (
+  { id, payload, type, version }: {
+    readonly id?: unknown
+    readonly payload?: unknown
+    readonly type: string
+    readonly version?: number | undefined
+  }
+): string | undefined => {
+  if (id === undefined || version === undefined) return `it is ${type}, which must have its id and its version`
+  if (version < 2) return `it is ${type} of version 1, which stands after no event`
+  if (type === deleted) {
+    const isEmpty = JSON.stringify(payload) === "{}"
+    return isEmpty ? undefined : `it is ${type}, whose payload must be an object without fields`
+  }
+  const marker = decode(type, payload)
+  if (typeof marker === "string" || marker._tag === deleted) return `it is ${type}, whose payload names no version`
+  const isBefore = marker._tag === rewritten ? marker.version < version : marker.before <= version
+  return isBefore ? undefined : `it is ${type}, whose payload names a version after it`
+}
+
+/** Whether the metadata of an event say that it was rewritten, with the marker that has this id. */
+export const isRewrittenBy = (metadata: unknown, markerId: string): boolean => {
+  const entries: unknown = Reflect.get(Object(metadata), rewritten)
+  return Array.isArray(entries) && entries.some((entry: unknown) => Reflect.get(Object(entry), "marker") === markerId)
+}
+
 /** The version that the payload of a marker names. */
 export const versionIn = (payload: unknown, key: "version" | "before" = "version"): number | undefined => {
   const version: unknown = Reflect.get(Object(payload), key)

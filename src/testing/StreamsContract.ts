@@ -6,6 +6,7 @@
 import type * as Layer from "effect/Layer"
 import type * as EventStore from "../EventStore.js"
 import * as Deletions from "../internal/testing/deletionCases.js"
+import * as Moving from "../internal/testing/movingCases.js"
 import * as Retentions from "../internal/testing/retentionCases.js"
 import * as Rewrites from "../internal/testing/rewriteCases.js"
 import * as Truncations from "../internal/testing/truncationCases.js"
@@ -58,5 +59,6 @@ export const cases: ReadonlyArray<Contract.Case<Services>> = [
   ...Deletions.cases,
   ...Rewrites.cases,
   ...Truncations.cases,
-  ...Retentions.cases
+  ...Retentions.cases,
+  ...Moving.cases
 ]

@@ -104,13 +104,23 @@ const appendProblem = (
 }
 
 /** Encodes an event, or gives a problem. */
-export const encodeEvent = (event: Event.ProposedEvent): Either.Either<Event.EncodedEvent, string> => {
+export const encodeEvent = (event: Event.ProposedEvent): Either.Either<Event.EncodedEvent, string> =>
+  encode(event, Markers.typeProblem)
+
+/** Encodes an event that may be a marker, or gives a problem. */
+export const encodeAny = (event: Event.ProposedEvent): Either.Either<Event.EncodedEvent, string> =>
+  encode(event, () => undefined)
+
+const encode = (
+  event: Event.ProposedEvent,
+  typeProblemOf: (type: string) => string | undefined
+): Either.Either<Event.EncodedEvent, string> => {
   if (!isRecord(event)) return Either.left("it is not an object")
   // each is read once: an accessor may give something else the next time
   const { id, type } = event
   const idProblem = keyProblem(id, Event.maxIdBytes)
   if (idProblem !== undefined) return Either.left(`its id ${idProblem}`)
-  const typeProblem = keyProblem(type, Event.maxTypeBytes) ?? Markers.typeProblem(type)
+  const typeProblem = keyProblem(type, Event.maxTypeBytes) ?? typeProblemOf(type)
   if (typeProblem !== undefined) return Either.left(`its type ${typeProblem}`)
   const payload = Json.stringify(event.payload)
   if (Either.isLeft(payload)) return Either.left(`its payload at ${payload.left.path} ${payload.left.reason}`)

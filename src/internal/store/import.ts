@@ -17,12 +17,14 @@ import { liveClock } from "../liveClock.js"
 import { unknownKey } from "../options.js"
 import * as DerivedId from "../schema/derivedId.js"
 import { isSameStream } from "../streamKey.js"
+import { quote } from "../text.js"
 import * as Deletion from "./deletion.js"
 import { DuplicateEventId, EventStoreError, type StreamDeleted, type VersionConflict } from "./eventErrors.js"
 import { countProblem } from "./eventInput.js"
 import * as Find from "./find.js"
 import * as Batches from "./importBatches.js"
 import * as Events from "./importEvents.js"
+import * as Markers from "./importMarkers.js"
 import type { ImportDriver, ImportedEvent, ImportOptions, ImportProgress } from "./importModel.js"
 import { conflict, judge, type Look, type Verdict } from "./importVerdict.js"
 import { later } from "./later.js"
@@ -31,12 +33,13 @@ import * as Overtaking from "./overtaking.js"
 export type ImportError = VersionConflict | DuplicateEventId | StreamDeleted | EventStoreError
 
 /** Checks the input of an import and fills in its defaults, or gives a problem. */
-export const input = (events: unknown, options: ImportOptions | undefined): { readonly batchSize: number } | string => {
+export const input = (events: unknown, options: ImportOptions | undefined): Batches.Options | string => {
   if (!Predicate.hasProperty(events, Stream.StreamTypeId)) return "the events are not a Stream"
-  const wrong = unknownKey("the options of import", options, ["batchSize"])
+  const wrong = unknownKey("the options of import", options, ["batchSize", "markers"])
   if (wrong !== undefined) return wrong
-  const { batchSize = 1_000 } = options ?? {}
-  return countProblem({ batchSize }) ?? { batchSize }
+  const { batchSize = 1_000, markers = "refuse" } = options ?? {}
+  if (markers !== "refuse" && markers !== "keep") return `markers is ${quote(markers)}; it must be "refuse" or "keep"`
+  return countProblem({ batchSize }) ?? { batchSize, markers }
 }
 
 /** The operations of a store that an import needs. */
@@ -49,7 +52,7 @@ export interface Driver {
 export const run = <E, R>(
   driver: Driver,
   events: Stream.Stream<ImportedEvent, E, R>,
-  { batchSize }: { readonly batchSize: number }
+  options: Batches.Options
 ): Stream.Stream<ImportProgress, E | ImportError, R> =>
   Stream.suspend(() => {
     const state: State = {
@@ -57,7 +60,7 @@ export const run = <E, R>(
       lookFirst: false,
       progress: { imported: 0, skipped: 0, position: Position.start }
     }
-    return Stream.mapEffect(Batches.read(events, batchSize), (batch) => store(driver, state, batch))
+    return Stream.mapEffect(Batches.read(events, options), (batch) => store(driver, state, batch))
   })
 
 interface State {
@@ -76,7 +79,10 @@ const store = (driver: Driver, state: State, batch: Batches.Batch): Effect.Effec
     let lost = 0
     const insert = (events: ReadonlyArray<Events.Numbered>) =>
       Effect.map(
-        driver.import.insert({ events, time: Math.trunc(time), after: state.progress.position }),
+        Effect.zipRight(
+          Markers.check(driver, events),
+          driver.import.insert({ events, time: Math.trunc(time), after: state.progress.position })
+        ),
         ({ mayHaveInserted, position }) => {
           lost = mayHaveInserted ? events.length : 0
           return position

@@ -13,12 +13,17 @@ import type { ImportedEvent } from "./importModel.js"
 
 export type Batch = ReadonlyArray<Events.Item>
 
+export interface Options {
+  readonly batchSize: number
+  readonly markers: "refuse" | "keep"
+}
+
 /** Reads the events in batches. A source that fails gives its last events before it fails; an invalid event gives none. */
 export const read = <E, R>(
   events: Stream.Stream<ImportedEvent, E, R>,
-  batchSize: number
+  options: Options
 ): Stream.Stream<Batch, E | EventStoreError, R> =>
-  Stream.suspend(() => Stream.pipeThroughChannelOrFail(events, collect(makeCollector(batchSize))))
+  Stream.suspend(() => Stream.pipeThroughChannelOrFail(events, collect(makeCollector(options))))
 
 export const refusal = (detail: string, cause?: unknown): EventStoreError =>
   new EventStoreError({
@@ -62,7 +67,7 @@ interface Collector {
   readonly rest: () => ReadonlyArray<Batch>
 }
 
-const makeCollector = (batchSize: number): Collector => {
+const makeCollector = ({ batchSize, markers }: Options): Collector => {
   let number = 0
   let items: Array<Events.Item> = []
   let length = 0
@@ -77,7 +82,7 @@ const makeCollector = (batchSize: number): Collector => {
     add: (events) => {
       const batches: Array<Batch> = []
       for (const event of events) {
-        const item = readItem(++number, event)
+        const item = readItem(++number, event, markers)
         if (item instanceof EventStoreError) return { batches, failure: item }
         if (length + Events.lengthOf(item) > maxBatchLength) end(batches)
         items.push(item)
@@ -89,10 +94,14 @@ const makeCollector = (batchSize: number): Collector => {
   }
 }
 
-const readItem = (number: number, event: ImportedEvent): Events.Item | EventStoreError => {
+const readItem = (
+  number: number,
+  event: ImportedEvent,
+  markers: Options["markers"]
+): Events.Item | EventStoreError => {
   try {
     return Either.getOrElse(
-      Events.read(number, event),
+      Events.read(number, event, markers),
       (problem) => refusal(`event ${number} of the import: ${problem}`)
     )
   } catch (cause) {

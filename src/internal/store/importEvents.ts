@@ -7,6 +7,7 @@ import * as Either from "effect/Either"
 import type * as Event from "../../Event.js"
 import type * as StreamId from "../../StreamId.js"
 import { maxVersion } from "../constants.js"
+import * as Markers from "../markers.js"
 import { isRecord } from "../options.js"
 import * as DerivedId from "../schema/derivedId.js"
 import { streamKey } from "../streamKey.js"
@@ -27,7 +28,11 @@ export interface Item {
 }
 
 /** Reads an event. `Left` is a problem. */
-export const read = (number: number, event: ImportedEvent): Either.Either<Item, string> => {
+export const read = (
+  number: number,
+  event: ImportedEvent,
+  markers: "refuse" | "keep" = "refuse"
+): Either.Either<Item, string> => {
   if (!isRecord(event)) return Either.left("it is not an object")
   // each field is read once, because an accessor may return another value the next time
   const { id, metadata, payload, time, type, version } = event
@@ -37,9 +42,21 @@ export const read = (number: number, event: ImportedEvent): Either.Either<Item, 
   if (version !== undefined && !(Number.isInteger(version) && version >= 1 && version <= maxVersion)) {
     return Either.left(`its version is ${quote(version)}; it must be a whole number from 1 to ${maxVersion}`)
   }
+  const isMarker = Markers.isMarker(type)
+  if (isMarker && markers === "refuse") {
+    return Either.left(
+      `its type ${Markers.typeProblem(type)}: the option markers: "keep" imports them from another store`
+    )
+  }
+  const proposed = { id: id === undefined ? "derived" : id, type, payload, metadata, time }
   return Either.flatMap(
-    Input.encodeEvent({ id: id === undefined ? "derived" : id, type, payload, metadata, time }),
+    Input.encodeAny(proposed),
     (encoded) => {
+      // the text is looked at, because an accessor may return another value the next time
+      const wrong = isMarker
+        ? Markers.importProblem({ id, type, version, payload: JSON.parse(encoded.payload) })
+        : undefined
+      if (wrong !== undefined) return Either.left(wrong)
       if (encoded.payload.length + encoded.metadata.length > Input.maxAppendLength) {
         return Either.left(
           `it is longer than ${Input.maxAppendLength} characters of JSON, more than a statement can take`
@@ -75,6 +92,8 @@ export interface Reached {
    * before it.
    */
   readonly link: string
+  /** Whether this event is the end of its stream. */
+  readonly isEnd?: boolean
 }
 
 export const beginning: Reached = { version: 0, link: "" }
@@ -105,10 +124,11 @@ export const placesBefore = (
 ): ReadonlyArray<Place> => {
   const met = new Set<string>()
   const places: Array<Place> = []
-  for (const { key, stream, version = 1 } of items) {
+  for (const { event, key, stream, version = 1 } of items) {
     if (met.has(key) || reached.has(key)) continue
     met.add(key)
-    if (version > 1) places.push({ key, stream, version: version - 1 })
+    // the events before the end of a stream may have been removed
+    if (version > 1 && event.type !== Markers.deleted) places.push({ key, stream, version: version - 1 })
   }
   return places
 }
@@ -130,7 +150,11 @@ export const number = (
   for (const item of items) {
     const { event, id, key, number, stream, version: given } = item
     const known = own.get(key) ?? reached.get(key) ?? before.get(key)
-    const last = known ?? beginning
+    const isEnd = event.type === Markers.deleted
+    const last = known ?? (isEnd && given !== undefined ? { version: given - 1, link: "" } : beginning)
+    if (last.isEnd === true) {
+      return Either.left(`event ${number} of the import: its stream ended with the ${Markers.deleted} before it`)
+    }
     const version = last.version + 1
     if (given !== undefined && given !== version) {
       if (!assumed.has(key)) {
@@ -155,7 +179,7 @@ export const number = (
       key
     }
     if (known === undefined && given === undefined && id !== undefined) assumed.set(key, numbered)
-    own.set(key, { version, link })
+    own.set(key, isEnd ? { version, link, isEnd } : { version, link })
     events.push(numbered)
   }
   return Either.right({ events, reached: own, assumed, isMistaken })

@@ -61,6 +61,11 @@ export interface ImportOptions {
    * it reaches 16 million characters.
    */
   readonly batchSize?: number | undefined
+  /**
+   * Whether the events may be the markers of streams that were deleted, rewritten or truncated, as the feed of another
+   * store has them. Default `refuse`: their types are reserved, and a marker changes what a stream is.
+   */
+  readonly markers?: "refuse" | "keep" | undefined
 }
 
 /**
@@ -83,7 +88,8 @@ export interface EncodedImport extends Event.EncodedEvent {
 export interface ImportDriver {
   /**
    * Inserts events of several streams in their order, all or none, if each stream is at the version before its first
-   * event. There is at least one event, and the versions of a stream have no gap.
+   * event. A stream without events may also begin at any version with `$deleted`, as one whose events were removed. No
+   * stream takes events after a stored `$deleted`. There is at least one event, and the versions of a stream have no gap.
    */
   readonly insert: (options: {
     readonly events: ReadonlyArray<EncodedImport>

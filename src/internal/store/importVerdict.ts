@@ -2,6 +2,7 @@ import * as Either from "effect/Either"
 import * as ExpectedVersion from "../../ExpectedVersion.js"
 import * as Position from "../../Position.js"
 import type * as StreamId from "../../StreamId.js"
+import * as Markers from "../markers.js"
 import { isSameStream } from "../streamKey.js"
 import { DuplicateEventId, VersionConflict } from "./eventErrors.js"
 import type { FoundEvent } from "./find.js"
@@ -36,7 +37,8 @@ export const judge = (
     const head = reached.get(key) ?? 0
     const found = stored.get(event.id)
     if (found === undefined) {
-      if (version !== head + 1) return Either.left(conflict(stream, version, head))
+      const isAlone = head === 0 && event.type === Markers.deleted
+      if (version !== head + 1 && !isAlone) return Either.left(conflict(stream, version, head))
       rest.push(event)
     } else {
       const isThere = found.version === version && isSameStream(found.stream, stream)

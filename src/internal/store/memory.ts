@@ -442,13 +442,23 @@ const add = (
   tables: Tables,
   stream: StreamId.StreamId,
   { id, metadata, payload, time, type }: Event.EncodedEvent,
-  now: number
+  now: number,
+  version?: number
 ): void => {
   const { all, byId, streams } = tables
   const events = streams.get(streamKey(stream)) ?? []
   streams.set(streamKey(stream), events)
   const position = positionOf(++tables.sequence)
-  const record = { id, type, payload, metadata, stream, version: headOf(events) + 1, position, time: time ?? now }
+  const record = {
+    id,
+    type,
+    payload,
+    metadata,
+    stream,
+    version: version ?? headOf(events) + 1,
+    position,
+    time: time ?? now
+  }
   events.push(record)
   all.push(record)
   byId.set(record.id, record)
@@ -456,16 +466,19 @@ const add = (
 
 const insert = (tables: Tables, { events, time }: Parameters<ImportDriver["insert"]>[0]) => {
   const reached = new Map<string, number>()
-  for (const { id, stream, version } of events) {
+  for (const { id, stream, type, version } of events) {
     const events = eventsOf(tables, stream)
     const head = reached.get(streamKey(stream)) ?? headOf(events)
     const isDeleted = events.at(-1)?.type === Markers.deleted
-    if (isDeleted || version !== head + 1 || tables.byId.has(id)) {
+    const follows = version === head + 1 || (head === 0 && type === Markers.deleted)
+    if (isDeleted || !follows || tables.byId.has(id)) {
       return { position: Option.none(), mayHaveInserted: false }
     }
     reached.set(streamKey(stream), version)
   }
-  for (const event of events) add(tables, StreamId.make(event.stream.aggregate, event.stream.id), event, time)
+  for (const event of events) {
+    add(tables, StreamId.make(event.stream.aggregate, event.stream.id), event, time, event.version)
+  }
   return { position: Option.some(tables.all[tables.all.length - 1].position), mayHaveInserted: false }
 }
 

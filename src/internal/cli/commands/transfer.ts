@@ -6,15 +6,16 @@ import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import * as Schema from "effect/Schema"
 import * as Stream from "effect/Stream"
-import { EventStore, type ImportedEvent, type ImportProgress } from "../../../EventStore.js"
+import { EventStore, HistoryGap, type ImportedEvent, type ImportProgress } from "../../../EventStore.js"
 import * as Position from "../../../Position.js"
 import * as StreamId from "../../../StreamId.js"
-import { isMarker } from "../../markers.js"
+import { importProblem, isMarker } from "../../markers.js"
 import * as Command from "../command.js"
 import * as Confirm from "../confirm.js"
 import { CliError } from "../errors.js"
 import * as EventRow from "../eventRow.js"
 import * as Options from "../options.js"
+import { streamText } from "../options.js"
 import * as Output from "../output.js"
 import { positionOf } from "./tail.js"
 
@@ -25,7 +26,9 @@ export const exporting = CliCommand.make(
     Effect.gen(function*() {
       const store = yield* EventStore
       const events = store.readAll({ after: yield* positionOf(after), aggregates: Options.filter(aggregates) })
-      yield* Stream.runForEach(events, (event) => Output.line(true, EventRow.toJson(event)))
+      yield* Stream.runForEach(events, (event) => Output.line(true, EventRow.toJson(event))).pipe(
+        Effect.catchTag("EventDecodeError", (error) => isRemoved(error.cause) ? removed(error.stream) : error)
+      )
     })
   )
 ).pipe(
@@ -35,6 +38,14 @@ export const exporting = CliCommand.make(
       "a truncation removed."
   )
 )
+
+const isRemoved = (cause: unknown): boolean => cause instanceof HistoryGap && cause.removed === true
+
+const removed = (stream: StreamId.StreamId): CliError =>
+  new CliError({
+    detail: `${streamText(stream)} cannot be exported: a truncation or retention has removed contents of its events, ` +
+      "so that only its snapshot has its state. Move the database by a backup, or delete the stream"
+  })
 
 /** A line of an export. The position is that of the exporting database. */
 const Line = Schema.parseJson(Schema.Struct({
@@ -70,7 +81,7 @@ export const importing = CliCommand.make(
       const done = !isSure
         ? none
         : yield* Stream.runFoldEffect(
-          store.import(events, { batchSize: batch }),
+          store.import(events, { batchSize: batch, markers: "keep" }),
           none,
           (_, progress) =>
             Effect.as(Output.progress(`${progress.imported + progress.skipped} of ${count} events`), progress)
@@ -104,12 +115,10 @@ const eventOf = (line: string, number: number): Effect.Effect<ImportedEvent, Cli
       new CliError({
         detail: `line ${number} is not an event: it needs the keys stream, type and payload, as export writes them`
       }),
-    onSome: (event) =>
-      isMarker(event.type)
-        ? new CliError({
-          detail:
-            `line ${number} is ${event.type}, which marks a stream that was deleted or changed: an import cannot ` +
-            "store it. Leave out the lines of this stream, or restore a backup of the database instead"
-        })
-        : Effect.succeed(event)
+    onSome: (event) => {
+      const problem = isMarker(event.type) ? importProblem(event) : undefined
+      return problem === undefined
+        ? Effect.succeed(event)
+        : new CliError({ detail: `line ${number} cannot be stored: ${problem}` })
+    }
   })

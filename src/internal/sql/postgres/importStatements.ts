@@ -21,9 +21,10 @@ export const make = (names: Names): ImportStatements => {
   // One number for all events keeps their order. It is not lower than that of any head, so that no stream goes backwards,
   // and not lower than that of the batch before, which may have been raised in the same transaction
   const insert = write(`WITH stream AS MATERIALIZED (
-  SELECT coalesce(head.version, 0) AS head, row.version - 1 AS expected, head.transaction,
+  SELECT coalesce(head.version, 0) AS head, row.version - 1 AS expected, row.may_begin, head.transaction,
     head.type IS DISTINCT FROM '${Markers.deleted}' AS open
-  FROM unnest(:aggregates::text[], :ids::text[], :versions::bigint[]) AS row (aggregate, stream_id, version)
+  FROM unnest(:aggregates::text[], :ids::text[], :versions::bigint[], :mayBegin::boolean[])
+    AS row (aggregate, stream_id, version, may_begin)
   ${headOf("row")}
 ), inserted AS (
   INSERT INTO ${events} (transaction, version, aggregate, stream_id, event_id, type, payload, metadata, time)
@@ -40,7 +41,7 @@ export const make = (names: Names): ImportStatements => {
     :eventAggregates::text[], :eventStreams::text[], :eventVersions::bigint[], :eventIds::text[], :types::text[],
     :payloads::text[], :metadata::text[], :times::bigint[]
   ) WITH ORDINALITY AS row (aggregate, stream_id, version, event_id, type, payload, metadata, time, number)
-  WHERE (SELECT bool_and(head = expected AND open) FROM stream)
+  WHERE (SELECT bool_and((head = expected OR (head = 0 AND may_begin)) AND open) FROM stream)
   ORDER BY row.number
   RETURNING transaction, position
 )
@@ -78,6 +79,7 @@ const insertValues = ({ after, events }: ImportOptions) => {
     aggregates: starts.map(({ stream }) => stream.aggregate),
     ids: starts.map(({ stream }) => stream.id),
     versions: starts.map(({ version }) => version),
+    mayBegin: starts.map(({ mayBegin }) => mayBegin),
     eventAggregates: events.map(({ stream }) => stream.aggregate),
     eventStreams: events.map(({ stream }) => stream.id),
     eventVersions: events.map(({ version }) => version),

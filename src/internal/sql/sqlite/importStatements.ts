@@ -16,7 +16,8 @@ SELECT row.value->>0, row.value->>1, row.value->>2, row.value->>3, row.value->>4
   coalesce(row.value->>7, :time)
 FROM json_each(:rows) AS row
 WHERE NOT EXISTS (
-  SELECT 1 FROM json_each(:streams) AS stream WHERE ${headOf("stream")} <> stream.value->>2 - 1 OR EXISTS (
+  SELECT 1 FROM json_each(:streams) AS stream
+  WHERE ${headOf("stream")} NOT IN (stream.value->>2 - 1, stream.value->>3) OR EXISTS (
     SELECT 1 FROM ${events} WHERE aggregate = stream.value->>0 AND stream_id = stream.value->>1
       AND version = stream.value->>2 - 1 AND type = '${Markers.deleted}'
   )
@@ -43,7 +44,13 @@ ORDER BY place.key`
           event.time
         ])),
         streams: JSON.stringify(
-          streamStarts(events).map(({ stream, version }) => [stream.aggregate, stream.id, version])
+          // the second version is that of a stream without events, if it may be without them
+          streamStarts(events).map(({ mayBegin, stream, version }) => [
+            stream.aggregate,
+            stream.id,
+            version,
+            mayBegin ? 0 : version - 1
+          ])
         ),
         time
       }),
