@@ -118,7 +118,7 @@ for (const database of databases) {
         const fs = yield* FileSystem.FileSystem
         const file = `${yield* fs.makeTempDirectoryScoped()}/events.ndjson`
         const [source, target] = [yield* empty, yield* empty]
-        const deposit = { name: "a", what: "deposit", n: 5 }
+        const deposit = { name: "a", what: "deposit", n: 5 } as const
         yield* on(source, history([deposit]))
         yield* exported(source, file)
         assert.strictEqual((yield* invoke("import", file, "--url", target, "--yes")).code, 0)
