@@ -10,16 +10,28 @@ import { invoke, jsonOf } from "./invoke.js"
 
 const names = ["a", "b", "c"]
 
-const operations = fc.array(
+const operations: fc.Arbitrary<ReadonlyArray<Operation>> = fc.array(
   fc.record({
     name: fc.constantFrom(...names),
-    what: fc.constantFrom("deposit", "deposit", "deposit", "rewrite", "truncate", "keep", "remove"),
+    what: fc.constantFrom<Operation["what"]>(
+      "deposit",
+      "deposit",
+      "deposit",
+      "rewrite",
+      "truncate",
+      "keep",
+      "remove"
+    ),
     n: fc.integer({ min: 1, max: 9 })
   }),
   { minLength: 10, maxLength: 25 }
 )
 
-type Operation = typeof operations extends fc.Arbitrary<ReadonlyArray<infer A>> ? A : never
+interface Operation {
+  readonly name: string
+  readonly what: "deposit" | "rewrite" | "truncate" | "keep" | "remove"
+  readonly n: number
+}
 
 /** Runs the operations. One that a stream does not allow changes nothing. */
 const history = (all: ReadonlyArray<Operation>) =>
@@ -28,7 +40,7 @@ const history = (all: ReadonlyArray<Operation>) =>
     const streams = yield* Streams.Streams
     for (const name of names) yield* accounts.execute(id(name), { _tag: "Open" })
     for (const { n, name, what } of all) {
-      const run = what === "deposit"
+      const run: Effect.Effect<unknown, unknown> = what === "deposit"
         ? accounts.execute(id(name), { _tag: "Deposit", amount: n })
         : what === "rewrite"
         ? streams.rewrite(stream(name), n, { _tag: "Deposited", amount: 100 + n }, { aggregate: Account })

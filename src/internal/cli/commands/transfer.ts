@@ -27,7 +27,9 @@ export const exporting = CliCommand.make(
       const store = yield* EventStore
       const events = store.readAll({ after: yield* positionOf(after), aggregates: Options.filter(aggregates) })
       yield* Stream.runForEach(events, (event) => Output.line(true, EventRow.toJson(event))).pipe(
-        Effect.catchTag("EventDecodeError", (error) => isRemoved(error.cause) ? removed(error.stream) : error)
+        Effect.mapError((error) =>
+          error._tag === "EventDecodeError" && isRemoved(error.cause) ? removed(error.stream) : error
+        )
       )
     })
   )
