@@ -24,6 +24,7 @@ import type { EncodedPage, EncodedPageOptions } from "./feedModel.js"
 import { handedOut } from "./handedOut.js"
 import type { ImportDriver } from "./importModel.js"
 import type { ArchivedContent, LifeDriver, Place, Replacement } from "./life.js"
+import { eventAt, headOf, indexOf } from "./memoryEvents.js"
 import { search } from "./memorySearch.js"
 import * as MemoryTransaction from "./memoryTransaction.js"
 import type { ArchivedStream, ArchivedStreamOptions, OldContents } from "./oldArchives.js"
@@ -220,17 +221,6 @@ const bounded = (records: ReadonlyArray<Event.EncodedRecord>): ReadonlyArray<Eve
 
 const eventsOf = ({ streams }: Tables, stream: StreamId.StreamId): ReadonlyArray<Event.EncodedRecord> =>
   streams.get(streamKey(stream)) ?? []
-
-const headOf = (events: ReadonlyArray<Event.EncodedRecord>): number => events.at(-1)?.version ?? 0
-
-/** The index of the first event of a stream from a version on. */
-const indexOf = (events: ReadonlyArray<Event.EncodedRecord>, version: number): number =>
-  search(events, (event) => event.version >= version)
-
-const eventAt = (events: ReadonlyArray<Event.EncodedRecord>, version: number): Event.EncodedRecord | undefined => {
-  const found = events.at(indexOf(events, version))
-  return found?.version === version ? found : undefined
-}
 
 const firstAfter = (all: ReadonlyArray<Event.EncodedRecord>, after: Position.Position): number =>
   search(all, ({ position }) => Position.Order(position, after) > 0)
@@ -471,9 +461,7 @@ const insert = (tables: Tables, { events, time }: Parameters<ImportDriver["inser
     const head = reached.get(streamKey(stream)) ?? headOf(events)
     const isDeleted = events.at(-1)?.type === Markers.deleted
     const follows = version === head + 1 || (head === 0 && type === Markers.deleted)
-    if (isDeleted || !follows || tables.byId.has(id)) {
-      return { position: Option.none(), mayHaveInserted: false }
-    }
+    if (isDeleted || !follows || tables.byId.has(id)) return { position: Option.none(), mayHaveInserted: false }
     reached.set(streamKey(stream), version)
   }
   for (const event of events) {
