@@ -1,7 +1,20 @@
 // an erasure reaches every copy of the data: states in memory, other processes, transactions, files, logs and spans
 import { SqlClient } from "@effect/sql"
 import { assert, describe, it } from "@effect/vitest"
-import { Effect, Equal, Exit, Layer, Option, Redacted, Schedule, type Scope, Stream, TestClock } from "effect"
+import {
+  Cause,
+  Effect,
+  Encoding,
+  Equal,
+  Exit,
+  Layer,
+  Option,
+  Redacted,
+  Schedule,
+  type Scope,
+  Stream,
+  TestClock
+} from "effect"
 import {
   EventStore,
   ExpectedVersion,
@@ -304,6 +317,38 @@ describe("the SQL key store", () => {
         assert.include(error.message, "the service is down")
       }).pipe(Effect.provide(stores))
     }))
+
+  it.scoped("says that keys are wrapped if it has no service for them, without a character of them", () =>
+    Effect.gen(function*() {
+      const wrapped = Redacted.make(new Uint8Array(32))
+      const texts = ["§§§§:!!!!", Encoding.encodeBase64(new Uint8Array(156).fill(7)), ""]
+      for (const text of texts) {
+        const service = yield* SqlKeyStore.make({
+          wrap: () => Effect.succeed(text),
+          unwrap: () => Effect.succeed(wrapped)
+        })
+        const subject = `of ${text.length}`
+        yield* service.getOrCreate([subject])
+        const decoding = { wrap: () => Effect.succeed(""), unwrap: (text: string) => unwrapped(text) }
+        const unwrapped = (text: string) => Effect.map(Encoding.decodeBase64(text), Redacted.make)
+        for (const keys of [yield* SqlKeyStore.make(), yield* SqlKeyStore.make(decoding)]) {
+          const rewrap = Stream.runDrain(SqlKeyStore.rewrap({ wrap: () => Effect.succeed("never") }))
+          for (const operation of [keys.get([subject]), keys.rotate(subject), rewrap]) {
+            const error = yield* Effect.flip(Effect.asVoid(operation))
+            assert(error._tag === "KeyStoreError" && error.reason === "Unavailable")
+            assert.match(
+              error.detail,
+              /^a key could not be unwrapped: it (is not base64|does not have 32 bytes)\. If a/
+            )
+            const shown = util.inspect(error, { depth: 20 }) +
+              Cause.pretty(Cause.fail(error), { renderErrorCause: true })
+            if (text !== "") assert.notInclude(shown, text.slice(0, 8))
+            assert.notMatch(shown, /[§!]|Invalid character/)
+          }
+        }
+        assert.isTrue(yield* service.destroy(subject))
+      }
+    }).pipe(Effect.provide(sqliteFile(":memory:"))))
 
   it.scoped("leaves no key in the files of SQLite after an erasure", () =>
     Effect.gen(function*() {

@@ -140,7 +140,10 @@ const Stored = Schema.parseJson(
 /** Makes the form of a subject's keys in the table. */
 export const makeCodec = ({ unwrap, wrap }: Wrapping): Codec => {
   const unavailable = (operation: Operation, detail: string) => (cause: unknown) =>
-    new KeyStore.KeyStoreError({ operation, reason: "Unavailable", detail: `${detail}: ${reason(cause)}`, cause })
+    // the error of a text that is not base64 has the text, and its message a character of it
+    Encoding.isDecodeException(cause)
+      ? new KeyStore.KeyStoreError({ operation, reason: "Unavailable", detail: `${detail}: ${notBase64}` })
+      : new KeyStore.KeyStoreError({ operation, reason: "Unavailable", detail: `${detail}: ${reason(cause)}`, cause })
   return {
     encode: (operation, subject, { keys }) =>
       Effect.forEach(
@@ -164,10 +167,21 @@ export const makeCodec = ({ unwrap, wrap }: Wrapping): Codec => {
             Effect.mapError(unwrap(wrapped, subject), unavailable(operation, "a key could not be unwrapped")),
             (key) => [version, key] as const
           ))
+        // also what a key service has encrypted can be base64
+        if (keys.some(([, key]) => Redacted.value(key).length !== keyBytes)) {
+          const detail = `a key could not be unwrapped: it does not have ${keyBytes} bytes. ${isWrapped}`
+          return yield* new KeyStore.KeyStoreError({ operation, reason: "Unavailable", detail })
+        }
         return { _tag: "Keys", current: Math.max(...keys.map(([version]) => version)), keys: new Map(keys) }
       })
   }
 }
+
+const isWrapped = "If a key service has wrapped it, the key store needs the unwrap of that service"
+
+const notBase64 = `it is not base64. ${isWrapped}`
+
+const keyBytes = 32
 
 // a service for keys may be slow, and may cost money for each call
 const remembering = (wrapping: Wrapping): Wrapping["unwrap"] => {
