@@ -16,6 +16,7 @@ import {
   SqlKeyStore,
   SqlStores,
   StreamId,
+  Streams,
   Subscription
 } from "effect-eventsourcing"
 import { AggregateEntity, SqlCluster } from "effect-eventsourcing/cluster"
@@ -27,7 +28,7 @@ import * as util from "node:util"
 import { pgClient } from "../utils/postgres.js"
 import { sqliteFile } from "../utils/stores.js"
 import { Person } from "./person.js"
-import { erased, type Failed, type Orders, type Said, subjects, timeToLive } from "./protocol.js"
+import { endings, erased, type Failed, type Orders, type Said, subjects, timeToLive } from "./protocol.js"
 
 const orders: Orders = JSON.parse(process.argv[2])
 const { fault, secrets } = orders
@@ -93,7 +94,7 @@ const withoutFence = Layer.effect(
   )
 ).pipe(Layer.provide(SqlKeyStore.layer))
 
-const stores = Layer.merge(SqlStores.layer, SqlCheckpointStore.layer).pipe(
+const stores = Layer.merge(Layer.provideMerge(Streams.layer, SqlStores.layer), SqlCheckpointStore.layer).pipe(
   Layer.provideMerge(
     Layer.provide(
       Personal.layerWith({ timeToLive: fault === "keys for an hour" ? "1 hour" : timeToLive }),
@@ -185,6 +186,15 @@ const buildCards = (version: number) =>
   })
 
 // -------------------------------------------------------------------------------------
+// its truncated events
+// -------------------------------------------------------------------------------------
+
+/** Writes truncated events to a file, as they come. */
+const sent: Streams.Sink<never, never> = (events) =>
+  Stream.runForEach(events, ({ payload, type }) => Effect.sync(() => append("sent", [type, JSON.stringify(payload)])))
+    .pipe(Effect.ignore)
+
+// -------------------------------------------------------------------------------------
 // its commands
 // -------------------------------------------------------------------------------------
 
@@ -231,6 +241,7 @@ const program = (entities: Entities | undefined) =>
   Effect.gen(function*() {
     const sql = yield* SqlClient.SqlClient
     const events = yield* EventStore.EventStore
+    const streams = yield* Streams.Streams
     const repository = yield* Repository.make(Person, options)
     yield* Layer.build(
       Layer.mergeAll(
@@ -262,6 +273,7 @@ const program = (entities: Entities | undefined) =>
       ["history", (id) => Effect.zipRight(Stream.runDrain(repository.history(id)), repository.load(id))],
       ["snapshot", (id) => Effect.zipRight(repository.createSnapshot(id), repository.load(id))],
       ["verify", (id) => Effect.zipRight(repository.verify(id), repository.load(id))],
+      ["truncate", (id) => truncate(id)],
       ["metadata", (id, subject) =>
         Effect.provideService(
           repository.execute(id, visit),
@@ -271,6 +283,20 @@ const program = (entities: Entities | undefined) =>
             : { by: { $personal: subject, value: secrets.name } }
         )]
     ]
+    const truncate = (id: string) =>
+      Effect.gen(function*() {
+        yield* repository.createSnapshot(id)
+        const { version } = yield* repository.load(id)
+        const ending = endings[id] ?? "archive"
+        yield* streams.truncate(StreamId.make("Person", id), {
+          aggregate: Person,
+          // the last event stays
+          before: Math.max(2, version),
+          events: ending === "send" ? sent : ending,
+          unverified: true
+        })
+        return yield* repository.load(id)
+      })
     const working = (_: string) => entities !== undefined && below(2) === 0 ? entities : repository
 
     let paused = true
@@ -308,6 +334,16 @@ const program = (entities: Entities | undefined) =>
       const problems: Array<string> = []
       const replaying = yield* Repository.make(Person)
       for (const [id, subject] of Object.entries(subjects)) {
+        if (endings[id] !== undefined) {
+          // a snapshot with data of an erased subject is refused, and there are no events to replay
+          const expected = subject === erased ? "HistoryGap" : "present"
+          const found = yield* Effect.match(repository.load(id), {
+            onFailure: ({ _tag }) => _tag,
+            onSuccess: outcomeOf
+          })
+          if (found !== expected) problems.push(`${id}, whose events are gone, is ${found}`)
+          continue
+        }
         const bySnapshot = yield* repository.load(id)
         const byReplay = yield* replaying.load(id)
         const { address, name, visits } = bySnapshot.state

@@ -36,7 +36,21 @@ export const erased = "subject-1"
 export const other = "subject-2"
 
 /** The streams of the subjects. */
-export const subjects: Readonly<Record<string, string>> = { a: erased, "a-too": erased, b: other }
+export const subjects: Readonly<Record<string, string>> = {
+  a: erased,
+  "a-too": erased,
+  "a-removed": erased,
+  "a-sent": erased,
+  b: other,
+  "b-removed": other
+}
+
+/** What happens to the truncated events of a stream: the sink writes them to a file. The others are archived. */
+export const endings: Readonly<Record<string, "remove" | "send">> = {
+  "a-removed": "remove",
+  "a-sent": "send",
+  "b-removed": "remove"
+}
 
 export type Order = "go" | "pause" | "erase" | "cards" | "rebuild" | "check"
 
