@@ -50,7 +50,7 @@ describe("a rotated key", () => {
         assert(error._tag === "KeyStoreError" && error.reason === "Unavailable")
         assert.include(error.message, "did not answer within")
       }
-    }))
+    }), 30_000)
 })
 
 /** A key service: master keys with numbers, of which each opens what it has wrapped. */
