@@ -47,12 +47,6 @@ import * as Life from "./internal/store/life.js"
 import type { ArchivedContent, LifeDriver, LifeSeam, Place } from "./internal/store/life.js"
 import * as Listeners from "./internal/store/listeners.js"
 import * as Memory from "./internal/store/memory.js"
-import type {
-  ArchivedStream,
-  ArchivedStreamOptions,
-  OldArchiveDriver,
-  OldContents
-} from "./internal/store/oldArchives.js"
 import type { ReadEventsOptions, ReadOptions } from "./internal/store/readModel.js"
 import type {
   ReaderOptions,
@@ -62,7 +56,6 @@ import type {
   TailEvent
 } from "./internal/store/replaySeam.js"
 import { Sealing } from "./internal/store/sealing.js"
-import type { Tombstone, TombstoneDriver, TombstoneOptions } from "./internal/store/tombstones.js"
 import { streamProblem } from "./internal/streamProblem.js"
 import type * as Position from "./Position.js"
 import type * as StreamId from "./StreamId.js"
@@ -190,8 +183,6 @@ export class EventStore extends Context.Tag("effect-eventsourcing/EventStore")<E
 export type {
   Appended,
   ArchivedContent,
-  ArchivedStream,
-  ArchivedStreamOptions,
   EncodedImport,
   FoundEvent,
   ImportDriver,
@@ -203,23 +194,26 @@ export type {
   InlineSeam,
   LifeDriver,
   LifeSeam,
-  OldArchiveDriver,
-  OldContents,
   Place,
   ReaderOptions,
   ReplaySeam,
   SharedDatabase,
   SnapshotReader,
-  TailEvent,
-  Tombstone,
-  TombstoneDriver,
-  TombstoneOptions
+  TailEvent
 }
 
 export type { ReadEventsOptions, ReadOptions, ReadRange } from "./internal/store/readModel.js"
 
 export type { AppendResult } from "./internal/store/appendResult.js"
 export type { Counted, CountOptions } from "./internal/store/countAfter.js"
+
+export type {
+  ArchivedStream,
+  ArchivedStreamOptions,
+  OldArchiveDriver,
+  OldContents
+} from "./internal/store/oldArchives.js"
+export type { Tombstone, TombstoneDriver, TombstoneOptions } from "./internal/store/tombstones.js"
 
 export type {
   EncodedPage,

@@ -35,7 +35,7 @@ const stored = Effect.gen(function*() {
 
 const manual = { snapshots: SnapshotPolicy.manual }
 
-const truncate = <E, R>(events: "archive" | "remove" | Streams.Sink<E, R>) =>
+const truncate = <E = never, R = never>(events: "archive" | "remove" | Streams.Sink<E, R>) =>
   Effect.flatMap(
     Streams.Streams,
     (streams) => streams.truncate(stream("a"), { aggregate: Customer, before: 3, events })

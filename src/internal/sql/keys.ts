@@ -30,8 +30,6 @@ export const unwrapped: Wrapping = {
     Effect.mapBoth(Encoding.decodeBase64(text), { onFailure: () => notBase64, onSuccess: Redacted.make })
 }
 
-const notBase64 = "it is not base64"
-
 type Operation = KeyStore.KeyStoreError["operation"]
 
 type Keys = Extract<KeyStore.SubjectKeys, { readonly _tag: "Keys" }>

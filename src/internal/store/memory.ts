@@ -10,7 +10,6 @@ import * as ExpectedVersion from "../../ExpectedVersion.js"
 import * as Position from "../../Position.js"
 import * as StreamId from "../../StreamId.js"
 import { pageBytes } from "../constants.js"
-import * as Emptied from "../emptied.js"
 import * as EventTime from "../eventTime.js"
 import * as Markers from "../markers.js"
 import { isSameStream, streamKey } from "../streamKey.js"
@@ -23,12 +22,13 @@ import { mostHashed, mostLooked } from "./feed.js"
 import type { EncodedPage, EncodedPageOptions } from "./feedModel.js"
 import { handedOut } from "./handedOut.js"
 import type { ImportDriver } from "./importModel.js"
-import type { ArchivedContent, LifeDriver, Place, Replacement } from "./life.js"
+import type { LifeDriver, Place, Replacement } from "./life.js"
+import * as Archive from "./memoryArchive.js"
 import { eventAt, headOf, indexOf } from "./memoryEvents.js"
 import { search } from "./memorySearch.js"
+import { eventsOf, sizeOf, type Tables } from "./memoryTables.js"
 import * as MemoryTransaction from "./memoryTransaction.js"
-import type { ArchivedStream, ArchivedStreamOptions, OldContents } from "./oldArchives.js"
-import * as Tenant from "./tenant.js"
+import type { ArchivedStreamOptions } from "./oldArchives.js"
 import type { Tombstone, TombstoneOptions } from "./tombstones.js"
 
 interface Append {
@@ -36,21 +36,6 @@ interface Append {
   readonly events: ReadonlyArray<Event.EncodedEvent>
   readonly expected: ExpectedVersion.ExpectedVersion
   readonly time: number
-}
-
-interface Tables {
-  /** In the order of their positions. */
-  all: Array<Event.EncodedRecord>
-  readonly byId: Map<string, Event.EncodedRecord>
-  readonly streams: Map<string, Array<Event.EncodedRecord>>
-  /** The contents of emptied events by their ids. */
-  readonly archive: Map<string, Archived>
-  /** The number of the last position given. */
-  sequence: number
-}
-
-interface Archived extends Pick<Event.EncodedRecord, "payload" | "metadata"> {
-  readonly archivedAt: number
 }
 
 /** Makes the driver of an event store in memory. */
@@ -124,7 +109,7 @@ export const makeEvents = () => {
 
 const lifeDriver = (tables: Tables): LifeDriver => ({
   transaction: MemoryTransaction.make(),
-  replace: (stream: StreamId.StreamId, event: Replacement) => Effect.sync(() => replace(tables, stream, event)),
+  replace: (stream: StreamId.StreamId, event: Replacement) => Effect.sync(() => Archive.replace(tables, stream, event)),
   lastRewritten: (stream: StreamId.StreamId, after: number) =>
     Effect.sync(() => {
       const events = eventsOf(tables, stream)
@@ -132,12 +117,13 @@ const lifeDriver = (tables: Tables): LifeDriver => ({
       return marker?.version ?? 0
     }),
   remove: (stream: StreamId.StreamId, before: number) => Effect.sync(() => remove(tables, stream, 1, before)),
-  left: (stream: StreamId.StreamId, before: number) => Effect.sync(() => left(tables, stream, before)),
-  empty: (stream: StreamId.StreamId, options: Emptying) => Effect.sync(() => empty(tables, stream, options)),
-  contents: (places: ReadonlyArray<Place>, bytes: number) => Effect.sync(() => contents(tables, places, bytes)),
-  nextArchived: (options: ArchivedStreamOptions) => Effect.sync(() => nextArchived(tables, options)),
+  left: (stream: StreamId.StreamId, before: number) => Effect.sync(() => Archive.left(tables, stream, before)),
+  empty: (stream: StreamId.StreamId, options: Archive.Emptying) =>
+    Effect.sync(() => Archive.empty(tables, stream, options)),
+  contents: (places: ReadonlyArray<Place>, bytes: number) => Effect.sync(() => Archive.contents(tables, places, bytes)),
+  nextArchived: (options: ArchivedStreamOptions) => Effect.sync(() => Archive.nextArchived(tables, options)),
   oldContents: (stream: StreamId.StreamId, options: { readonly before: number; readonly limit: number }) =>
-    Effect.sync(() => oldContents(tables, stream, options)),
+    Effect.sync(() => Archive.oldContents(tables, stream, options)),
   tombstones: (options: TombstoneOptions) => Effect.sync(() => tombstonesOf(tables, options)),
   clear: (tombstone: Tombstone, limit: number) =>
     Effect.sync(() => {
@@ -208,9 +194,6 @@ const pageOf = ({ all, sequence: given }: Tables, options: EncodedPageOptions): 
   return { records, settled, atEnd: next >= all.length, isAhead: Position.Order(after, positionOf(given)) > 0 }
 }
 
-const sizeOf = ({ metadata, payload }: Pick<Archived, "payload" | "metadata">): number =>
-  payload.length + metadata.length
-
 /** The events of a page that are not too long together. */
 const bounded = (records: ReadonlyArray<Event.EncodedRecord>): ReadonlyArray<Event.EncodedRecord> => {
   const count = Pages.fitting(records, sizeOf)
@@ -219,128 +202,11 @@ const bounded = (records: ReadonlyArray<Event.EncodedRecord>): ReadonlyArray<Eve
     : records.slice(0, count).map((record, index) => index === count - 1 ? { ...record, continued: true } : record)
 }
 
-const eventsOf = ({ streams }: Tables, stream: StreamId.StreamId): ReadonlyArray<Event.EncodedRecord> =>
-  streams.get(streamKey(stream)) ?? []
-
 const firstAfter = (all: ReadonlyArray<Event.EncodedRecord>, after: Position.Position): number =>
   search(all, ({ position }) => Position.Order(position, after) > 0)
 
 const positionOf = (sequence: number): Position.Position =>
   sequence === 0 ? Position.start : Position.fromParts(0, sequence)
-
-const replace = (
-  tables: Tables,
-  stream: StreamId.StreamId,
-  { before, metadata, payload, version }: Replacement
-): boolean => {
-  const record = eventAt(eventsOf(tables, stream), version)
-  if (record === undefined) return false
-  const archived = tables.archive.get(record.id)
-  if ((Emptied.isEmptied(record) ? archived : record)?.metadata !== before) return false
-  if (archived !== undefined && Emptied.isEmptied(record)) {
-    tables.archive.set(record.id, { ...archived, payload, metadata })
-  } else exchange(tables, stream, new Map([[record, { ...record, payload, metadata }]]))
-  return true
-}
-
-const exchange = (
-  tables: Tables,
-  stream: StreamId.StreamId,
-  exchanged: ReadonlyMap<Event.EncodedRecord, Event.EncodedRecord>
-): void => {
-  const own = (event: Event.EncodedRecord) => exchanged.get(event) ?? event
-  tables.streams.set(streamKey(stream), eventsOf(tables, stream).map(own))
-  tables.all = tables.all.map(own)
-  for (const event of exchanged.values()) tables.byId.set(event.id, event)
-}
-
-const before = (tables: Tables, stream: StreamId.StreamId, version: number): ReadonlyArray<Event.EncodedRecord> => {
-  const events = eventsOf(tables, stream)
-  return events.slice(0, indexOf(events, version))
-}
-
-const left = (tables: Tables, stream: StreamId.StreamId, version: number) => {
-  const events = before(tables, stream, version)
-  return {
-    kept: events.filter((event) => !Emptied.isEmptied(event)).length,
-    archived: events.filter(({ id }) => tables.archive.has(id)).length
-  }
-}
-
-interface Emptying {
-  readonly before: number
-  readonly archive: boolean
-  readonly time: number
-}
-
-const empty = (
-  tables: Tables,
-  stream: StreamId.StreamId,
-  options: Emptying
-): void => {
-  const events = before(tables, stream, options.before)
-  const full = events.filter((event) => !Emptied.isEmptied(event))
-  if (options.archive) {
-    for (const { id, metadata, payload } of full) {
-      tables.archive.set(id, { payload, metadata, archivedAt: options.time })
-    }
-  } else {
-    for (const { id } of events) tables.archive.delete(id)
-  }
-  exchange(
-    tables,
-    stream,
-    new Map(full.map((event) => [event, { ...event, payload: Emptied.payload, metadata: Tenant.emptied(event) }]))
-  )
-}
-
-const contents = (tables: Tables, places: ReadonlyArray<Place>, bytes: number): ReadonlyArray<ArchivedContent> => {
-  let sum = 0
-  return places.flatMap(({ stream, version }, place): ReadonlyArray<ArchivedContent> => {
-    const content = tables.archive.get(eventAt(eventsOf(tables, stream), version)?.id ?? "")
-    if (content === undefined) return []
-    const fits = sum < bytes
-    sum += sizeOf(content)
-    const { metadata, payload } = content
-    return fits ? [{ place, payload, metadata }] : [{ place, payload: null, metadata: null }]
-  })
-}
-
-const nextArchived = (
-  { archive, byId }: Tables,
-  { after, aggregate, before }: ArchivedStreamOptions
-): Option.Option<ArchivedStream> => {
-  const inOrder = (a: ArchivedStream, b: ArchivedStream): number =>
-    a.archivedAt - b.archivedAt || byteOrder(a.stream.id, b.stream.id)
-  const from = { stream: StreamId.make(aggregate, after.id), archivedAt: after.archivedAt }
-  let next: ArchivedStream | undefined
-  for (const [eventId, { archivedAt }] of archive) {
-    const stream = byId.get(eventId)?.stream
-    if (stream?.aggregate !== aggregate || archivedAt >= before) continue
-    const found = { stream: { ...stream }, archivedAt }
-    if (inOrder(found, from) > 0 && (next === undefined || inOrder(found, next) < 0)) next = found
-  }
-  return Option.fromNullable(next)
-}
-
-const oldContents = (
-  tables: Tables,
-  stream: StreamId.StreamId,
-  { before, limit }: { readonly before: number; readonly limit: number }
-): OldContents => {
-  const archived = eventsOf(tables, stream).flatMap(({ id, version }) => {
-    const content = tables.archive.get(id)
-    return content === undefined ? [] : [{ version, isOld: content.archivedAt < before }]
-  })
-  const first = archived.slice(0, limit)
-  const young = first.findIndex(({ isOld }) => !isOld)
-  const old = young === -1 ? first : first.slice(0, young)
-  return {
-    count: old.length,
-    upTo: old.at(-1)?.version ?? 0,
-    last: archived.findLast(({ isOld }) => isOld)?.version ?? 0
-  }
-}
 
 /** Removes the events of a stream from a version on and before another, and returns how many there were. */
 const remove = (tables: Tables, stream: StreamId.StreamId, from: number, before: number): number => {
