@@ -230,6 +230,36 @@ describe("truncate", () => {
       assert.isBelow(others, 1)
     }))
 
+  each("does not take a rewrite during the verification for a wrong snapshot", () =>
+    Effect.gen(function*() {
+      const accounts = yield* Repository.make(Account, manual)
+      const store = yield* EventStore.EventStore
+      yield* ten(accounts)
+      const rewriting = Effect.provide(rewrite(3, 50), yield* Effect.context<Streams.Streams>())
+      let isRewritten = false
+      const racing = EventStore.EventStore.of({
+        ...store,
+        replay: {
+          ...store.replay,
+          readTail: (stream, options) => {
+            const read = store.replay.readTail(stream, options)
+            // only full replay begins there
+            if (isRewritten || options.fromVersion !== 1) return read
+            isRewritten = true
+            return Effect.zipRight(Effect.orDie(rewriting), read)
+          }
+        }
+      })
+      const again = Effect.provideServiceEffect(
+        truncate(9),
+        Streams.Streams,
+        Effect.provideService(Streams.make, EventStore.EventStore, racing)
+      )
+      // the rewrite has deleted the snapshot
+      assert.deepInclude(yield* failureOf(again), { _tag: "SnapshotRequired", reason: "Missing" })
+      assert.isTrue(isRewritten)
+    }))
+
   each("needs a snapshot that full replay confirms", () =>
     Effect.gen(function*() {
       const accounts = yield* Repository.make(Account, manual)
