@@ -65,9 +65,6 @@ export const make = (): Cipher | InvalidOption => {
   }
 }
 
-/** The highest number of a key: a sealed text has four bytes for it. */
-export const maxKeyNumber = 0xffffffff
-
 const algorithm = "aes-256-gcm"
 
 const format = 1

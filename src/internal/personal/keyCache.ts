@@ -6,7 +6,7 @@ import * as Redacted from "effect/Redacted"
 import * as KeyStore from "../../KeyStore.js"
 import { liveClock } from "../liveClock.js"
 import { setNewest } from "../recent.js"
-import { maxKeyNumber } from "./cipher.js"
+import { maxKeyNumber } from "../store/memoryKeys.js"
 
 export interface Options {
   /** How long keys stay in memory. */

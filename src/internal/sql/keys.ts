@@ -9,7 +9,6 @@ import * as Option from "effect/Option"
 import * as Redacted from "effect/Redacted"
 import * as Schema from "effect/Schema"
 import * as KeyStore from "../../KeyStore.js"
-import { maxKeyNumber } from "../personal/cipher.js"
 import { reason } from "../schema/reason.js"
 import * as MemoryKeys from "../store/memoryKeys.js"
 import { classify, withoutRows } from "./failure.js"
@@ -97,8 +96,8 @@ const rotate = (
     }
     const keys = yield* decode(codec, "rotate", subject, row)
     if (keys._tag === "Destroyed") return keys
-    if (keys.current === maxKeyNumber) {
-      const detail = `the subject has a key of the number ${maxKeyNumber}, which is the last one`
+    if (keys.current === MemoryKeys.maxKeyNumber) {
+      const detail = `the subject has a key of the number ${MemoryKeys.maxKeyNumber}, which is the last one`
       return yield* new KeyStore.KeyStoreError({ operation: "rotate", reason: "Unavailable", detail })
     }
     const next = MemoryKeys.rotated(keys)
@@ -132,7 +131,7 @@ export const wrappedIn = (text: string): Option.Option<ReadonlyArray<string>> =>
 
 /** The keys of a subject as they are stored: each number with its wrapped key. The highest number is the current one. */
 const Stored = Schema.parseJson(
-  Schema.Array(Schema.Tuple(Schema.Int.pipe(Schema.between(1, maxKeyNumber)), Schema.String))
+  Schema.Array(Schema.Tuple(Schema.Int.pipe(Schema.between(1, MemoryKeys.maxKeyNumber)), Schema.String))
 )
 
 /** Makes the form of a subject's keys in the table. */

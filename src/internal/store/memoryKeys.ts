@@ -42,6 +42,9 @@ export const make = Effect.sync(() => {
   }
 })
 
+/** The highest number of a key: a sealed text has four bytes for it. */
+export const maxKeyNumber = 0xffffffff
+
 /** A new key of 256 bits. */
 export const random = (): Redacted.Redacted<Uint8Array> => Redacted.make(crypto.getRandomValues(new Uint8Array(32)))
 
