@@ -191,6 +191,45 @@ describe("sealing", () => {
       assert.deepStrictEqual(JSON.parse(tail.payload), payload)
     }))
 
+  each("is not in the errors of a schema that does not know it", () =>
+    Effect.gen(function*() {
+      const customers = yield* Repository.make(Customer)
+      yield* customers.execute("7", register("customer-7"))
+      const foreign = [
+        Schema.Int,
+        Schema.Union(Schema.Int, Schema.Struct({ street: Schema.String })),
+        Schema.Struct({ $personal: Schema.String, value: Schema.Int }),
+        Schema.Struct({ $personal: Schema.String, value: Schema.String.pipe(Schema.maxLength(1)) })
+      ]
+      for (const name of foreign) {
+        const Forgetful = Aggregate.make({
+          name: Customer.name,
+          id: Schema.String,
+          state: Schema.Struct({}),
+          event: Schema.Struct({
+            _tag: Schema.Literal("Registered"),
+            name: Schema.Unknown.pipe(Schema.compose(name, { strict: false })),
+            plan: Schema.String
+          }),
+          command: Schema.TaggedStruct("Wait", {}),
+          initial: () => ({}),
+          evolve: () => ({}),
+          decide: () => Either.right([])
+        })
+        const error = yield* Effect.flip(
+          Effect.scoped(Effect.flatMap(Repository.make(Forgetful), (all) => all.load("7")))
+        )
+        assert.strictEqual(error._tag, "EventDecodeError")
+        const shown = [
+          error.message,
+          JSON.stringify(error),
+          util.inspect(error, { depth: 20 }),
+          Cause.pretty(Cause.fail(error), { renderErrorCause: true })
+        ]
+        for (const text of shown) assert.notInclude(text, secret)
+      }
+    }).pipe(Effect.scoped))
+
   each("refuses malformed and sealed data with a typed error that does not show it", () =>
     Effect.gen(function*() {
       const events = yield* EventStore.EventStore

@@ -11,7 +11,7 @@ import * as Schema from "effect/Schema"
 import type * as AST from "effect/SchemaAST"
 import { InvalidOption } from "../../InvalidOption.js"
 import { areAlike } from "./equality.js"
-import { holdsPersonal, personalTag } from "./secrets.js"
+import { holdsPersonal, personalMarker, personalTag } from "./secrets.js"
 
 /**
  * Identifies personal data.
@@ -30,7 +30,7 @@ export const TypeId: TypeId = "~effect-eventsourcing/Personal"
 export type TypeId = "~effect-eventsourcing/Personal"
 
 /** The key that marks personal data in JSON. */
-export const marker = "$personal"
+export const marker = personalMarker
 
 const hidden = "Personal(<redacted>)"
 

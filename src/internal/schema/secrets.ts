@@ -5,6 +5,9 @@ import * as AST from "effect/SchemaAST"
 import { threw, unopened } from "./reason.js"
 import * as Visits from "./visits.js"
 
+/** The key that marks personal data in JSON. */
+export const personalMarker = "$personal"
+
 /** The name under which the schema of personal data is declared. */
 export const personalTag = "effect-eventsourcing/Personal"
 
@@ -27,10 +30,23 @@ export const holdsPersonal = (ast: AST.AST): boolean => search(ast, isPersonal, 
 export const withoutSecrets = (error: ParseResult.ParseError): ParseResult.ParseError => {
   const { issue } = error
   // only the issues of places inside a value have no schema
-  return issue._tag !== "Missing" && "ast" in issue && holdsSecret(issue.ast)
+  return issue._tag !== "Missing" && "ast" in issue && isShown(issue)
     ? ParseResult.parseError(hide(issue, false))
     : error
 }
+
+/** Whether an issue shows a secret: by its schema, or because its value is personal data under a schema without it. */
+const isShown = ({ actual, ast }: { readonly actual: unknown; readonly ast: AST.AST }): boolean =>
+  holdsSecret(ast) || marksPersonal(actual, new Set())
+
+/** Whether a value, or a part of it, is marked as personal data. */
+const marksPersonal = (value: unknown, seen: Set<unknown>): boolean => {
+  if (typeof value !== "object" || value === null || seen.has(value)) return false
+  seen.add(value)
+  return isMarked(value) || Object.values(value).some((part) => marksPersonal(part, seen))
+}
+
+const isMarked = (value: unknown): boolean => Predicate.hasProperty(value, personalMarker)
 
 const found = new WeakMap<AST.AST, boolean>()
 
@@ -65,22 +81,22 @@ const hide = (issue: ParseResult.ParseIssue, within: boolean): ParseResult.Parse
       return issue
     case "Type":
     case "Forbidden":
-      return within || holdsSecret(issue.ast)
+      return within || isShown(issue)
         ? new ParseResult[issue._tag](issue.ast, hidden, issue.message?.startsWith(threw) === true ? threw : undefined)
         : issue
     case "Refinement": {
-      if (!within && !holdsSecret(issue.ast)) return issue
-      return new ParseResult.Refinement(issue.ast, hidden, issue.kind, hide(issue.issue, opens(issue.ast, within)))
+      if (!within && !isShown(issue)) return issue
+      return new ParseResult.Refinement(issue.ast, hidden, issue.kind, hide(issue.issue, opens(issue, within)))
     }
     case "Transformation": {
       if (isUnopened(issue)) return new ParseResult.Type(issue.ast, hidden, unopened)
-      if (!within && !holdsSecret(issue.ast)) return issue
-      return new ParseResult.Transformation(issue.ast, hidden, issue.kind, hide(issue.issue, opens(issue.ast, within)))
+      if (!within && !isShown(issue)) return issue
+      return new ParseResult.Transformation(issue.ast, hidden, issue.kind, hide(issue.issue, opens(issue, within)))
     }
     case "Composite": {
-      if (!within && !holdsSecret(issue.ast)) return issue
+      if (!within && !isShown(issue)) return issue
       const issues = Array.isArray(issue.issues) ? issue.issues : [issue.issues]
-      const [first, ...rest] = issues.map((inner) => hide(inner, opens(issue.ast, within)))
+      const [first, ...rest] = issues.map((inner) => hide(inner, opens(issue, within)))
       return new ParseResult.Composite(issue.ast, hidden, [first, ...rest])
     }
   }
@@ -92,7 +108,8 @@ const isUnopened = ({ actual, ast }: ParseResult.Transformation): boolean =>
   Predicate.isString(actual.sealed)
 
 /** Whether the inside of a value with a secret is hidden, too. The fields of a struct are judged one by one. */
-const opens = (ast: AST.AST, within: boolean): boolean => within || !isStruct(ast)
+const opens = ({ actual, ast }: { readonly actual: unknown; readonly ast: AST.AST }, within: boolean): boolean =>
+  within || isMarked(actual) || !isStruct(ast)
 
 const isStruct = (ast: AST.AST): boolean => {
   switch (ast._tag) {
