@@ -70,7 +70,7 @@ FROM generate_series(1, ${total}) AS n`
           assert.isAbove(found.length, 0)
           for (const plan of found) assert.notMatch(plan, /Seq Scan on eventsourcing_(events|snapshots)/)
           // without statistics the snapshots that may go are sorted
-          for (const plan of found.filter((plan) => analyzed || plan.includes("eventsourcing_events"))) {
+          for (const plan of found.filter((plan) => analyzed || !/DELETE FROM "eventsourcing_snapshots"/.test(plan))) {
             for (const line of plan.split("\n")) {
               const rows = /Scan.* rows=([\d.]+) loops=(\d+)\)/.exec(line)
               if (rows !== null) assert.isAtMost(Number(rows[1]) * Number(rows[2]), 200, plan)
@@ -160,7 +160,10 @@ describe("retention of several processes", () => {
           ), { discard: true }).pipe(Effect.provide(processes[0]))
         yield* TestClock.adjust("31 days")
         const turn = Effect.promise(() => new Promise((resolve) => setImmediate(resolve)))
-        const pass = Retention.run({ tombstones: policies.tombstones }, { pause: 0, limit: 5 })
+        // the file may be locked for longer than a connection waits, on a machine with much to do
+        const pass = Effect.retry(Retention.run({ tombstones: policies.tombstones }, { pause: 0, limit: 5 }), {
+          times: 10
+        })
         // a process that is killed again and again
         const killed = Effect.gen(function*() {
           const fiber = yield* Effect.fork(pass)
