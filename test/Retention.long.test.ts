@@ -68,7 +68,9 @@ FROM generate_series(1, ${total}) AS n`
           const report = yield* inAMonth(Retention.run(policies, { pause: 0, limit: 50 }))
           const found = plans.filter((plan) => /eventsourcing_(events|snapshots)/.test(plan))
           assert.isAbove(found.length, 0)
-          for (const plan of found) assert.notMatch(plan, /Seq Scan on eventsourcing_(events|snapshots)/)
+          for (const plan of found) {
+            assert.notMatch(plan, /Seq Scan on eventsourcing_(events|snapshots)(?!.*never executed)/, plan)
+          }
           // without statistics the snapshots that may go are sorted
           for (const plan of found.filter((plan) => analyzed || !/DELETE FROM "eventsourcing_snapshots"/.test(plan))) {
             for (const line of plan.split("\n")) {
