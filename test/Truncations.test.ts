@@ -137,6 +137,25 @@ describe("an archived beginning", () => {
 })
 
 describe("a removed beginning", () => {
+  each("does not hide that the stream was deleted", () =>
+    Effect.gen(function*() {
+      const accounts = yield* Repository.make(Account, manual)
+      const cached = yield* Repository.make(Account, { ...manual, cache: { capacity: 3 } })
+      yield* ten(accounts)
+      yield* truncate(8, "remove")
+      yield* cached.load(a)
+      yield* Effect.flatMap(Streams.Streams, (streams) => streams.delete(stream("a"), { events: "keep" }))
+      for (
+        const operation of [
+          accounts.load(a),
+          accounts.verify(a),
+          accounts.createSnapshot(a),
+          accounts.execute(a, deposit(1)),
+          cached.load(a)
+        ]
+      ) assert.deepInclude(yield* failureOf(operation), { _tag: "StreamDeleted" })
+    }))
+
   each("leaves the snapshot as the only source of the state", () =>
     Effect.gen(function*() {
       const accounts = yield* Repository.make(Account, manual)

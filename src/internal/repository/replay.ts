@@ -6,10 +6,11 @@ import * as Data from "effect/Data"
 import * as Effect from "effect/Effect"
 import * as Either from "effect/Either"
 import * as Option from "effect/Option"
-import type * as EventStore from "../../EventStore.js"
+import * as EventStore from "../../EventStore.js"
 import type * as Snapshot from "../../Snapshot.js"
 import type * as StreamId from "../../StreamId.js"
 import { maxVersion, pageBytes, shortPage } from "../constants.js"
+import * as Markers from "../markers.js"
 import type { Baseline } from "./baseline.js"
 import { HistoryRewritten, type LoadError, ReplayTooLong } from "./errors.js"
 import {
@@ -101,7 +102,7 @@ export const make = <Id, State>(
         return new ReplayTooLong({ stream, fromVersion: from.version + 1, maxReplay: limits.most })
       }
       const folded = aggregate.fold(stream, from, wanted, { base: from.base, marker: request.met.marker })
-      if (Either.isLeft(folded)) return refuse(request, folded.left)
+      if (Either.isLeft(folded)) return refuse(request, events.life, folded.left)
       source?.add(wanted)
       return more
         // a long replay lets other fibers run between its pages
@@ -159,10 +160,11 @@ export const make = <Id, State>(
 
 const refuse = (
   { met }: Pick<Request<never, never>, "met">,
+  life: EventStore.ReplaySeam["life"],
   problem: FoldError | Outdated | Emptied
-): Effect.Effect<never, FoldError | Rewritten> => {
+): Effect.Effect<never, FoldError | EventStore.EventStoreError | Rewritten> => {
   if (problem instanceof Emptied) {
-    if (met.emptied) return problem.gap
+    if (met.emptied) return unlessDeleted(life, problem.gap)
     met.emptied = true
     return new Rewritten({ ...elsewhere, emptied: true })
   }
@@ -170,6 +172,19 @@ const refuse = (
   met.marker = Math.max(met.marker, problem.marker)
   return new Rewritten({ ...elsewhere, inBase: problem.inBase })
 }
+
+/** A stream that was deleted has no state, also where the fold does not come to its marker. */
+const unlessDeleted = (
+  life: EventStore.ReplaySeam["life"],
+  gap: EventStore.HistoryGap
+): Effect.Effect<never, FoldError | EventStore.EventStoreError> =>
+  Effect.flatMap(
+    Option.match(life, { onNone: () => Effect.succeedNone, onSome: ({ last }) => last(gap.stream) }),
+    (last): Effect.Effect<never, FoldError> =>
+      Option.exists(last, ({ type }) => type === Markers.deleted)
+        ? new EventStore.StreamDeleted({ stream: gap.stream })
+        : gap
+  )
 
 /** How many events as long as those of a page fill half a page. */
 const fitting = (page: Page): number => {

@@ -3,8 +3,7 @@ import { run } from "./rounds.js"
 
 describe("a short round with each database; `npm run crash:streams` does more", () => {
   for (const backend of ["sqlite", "postgres"] as const) {
-    // with truncations it finds loads that fail with HistoryGap, which are not mended yet: the script shows them
-    it.skip(backend, async () => {
+    it(backend, async () => {
       const seed = Math.floor(Math.random() * 2 ** 31)
       const { counts, problems } = await run(backend, { hits: 5, seed })
       assert.deepStrictEqual(problems, [], `seed ${seed}`)
