@@ -4,6 +4,7 @@ import * as EventStore from "../../EventStore.js"
 import type * as Snapshot from "../../Snapshot.js"
 import type * as SnapshotStore from "../../SnapshotStore.js"
 import * as StreamId from "../../StreamId.js"
+import * as Markers from "../markers.js"
 import { reason } from "../schema/reason.js"
 import { quote } from "../text.js"
 
@@ -35,6 +36,16 @@ export type HistoryError =
   | EventStore.StreamDeleted
   | HistoryRewritten
   | IdEncodeError
+
+/** Why a stream lacks the version before one of its events. If it was deleted, only the marker need be left. */
+export const gapBefore = (
+  stream: StreamId.StreamId,
+  expected: number,
+  { type, version }: { readonly type: string; readonly version: number }
+): EventStore.HistoryGap | EventStore.StreamDeleted =>
+  type === Markers.deleted
+    ? new EventStore.StreamDeleted({ stream })
+    : new EventStore.HistoryGap({ stream, expected, actual: version })
 
 /** Gives the gap itself where the content of an event was removed. */
 export const orGap = <E>(

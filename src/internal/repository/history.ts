@@ -13,7 +13,7 @@ import type * as Event from "../../Event.js"
 import * as EventStore from "../../EventStore.js"
 import type * as StreamId from "../../StreamId.js"
 import * as Markers from "../markers.js"
-import { type HistoryError, HistoryRewritten, orGap } from "./errors.js"
+import { gapBefore, type HistoryError, HistoryRewritten, orGap } from "./errors.js"
 import type { HistoryOptions } from "./options.js"
 import type { Services } from "./services.js"
 
@@ -109,9 +109,9 @@ const nothingAfter = <Id, State, Event>(
 ): Stream.Stream<never, HistoryError> => {
   if (toVersion === undefined || version >= toVersion) return Stream.empty
   const next = events.readEvents(stream, { fromVersion: version + 1, limit: 1 })
-  return Stream.drain(Stream.fromEffect(Effect.flatMap(next, ([event]) =>
+  return Stream.drain(Stream.fromEffect(Effect.flatMap(next, ([event]): Effect.Effect<void, HistoryError> =>
     // the stream may have grown meanwhile
-    event !== undefined && event.version > version + 1 ? gap(stream, version, event.version) : Effect.void)))
+    event !== undefined && event.version > version + 1 ? gapBefore(stream, version + 1, event) : Effect.void)))
 }
 
 const gap = (stream: StreamId.StreamId, before: number, after: number): EventStore.HistoryGap =>

@@ -14,7 +14,7 @@ import * as DerivedId from "../schema/derivedId.js"
 import { unknownType } from "../schema/eventCodec.js"
 import * as Json from "../schema/json.js"
 import { holdsPersonal } from "../schema/secrets.js"
-import { IdEncodeError } from "./errors.js"
+import { gapBefore, IdEncodeError } from "./errors.js"
 
 export type Page = ReadonlyArray<EventStore.TailEvent>
 
@@ -118,11 +118,7 @@ export const foldPage = <State, Event>(
   const codec = aggregate.event
   let { eventId, state, time, version } = from
   for (const event of page) {
-    if (event.version !== version + 1) {
-      // the events before the marker may be gone
-      if (event.type === Markers.deleted) return Either.left(new EventStore.StreamDeleted({ stream }))
-      return Either.left(new EventStore.HistoryGap({ stream, expected: version + 1, actual: event.version }))
-    }
+    if (event.version !== version + 1) return Either.left(gapBefore(stream, version + 1, event))
     if (isEmptied(event)) {
       const { version } = event
       const gap = new EventStore.HistoryGap({ stream, expected: version, actual: version, removed: true })

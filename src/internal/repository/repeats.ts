@@ -8,12 +8,11 @@ import * as Either from "effect/Either"
 import * as Option from "effect/Option"
 import * as Stream from "effect/Stream"
 import type * as Event from "../../Event.js"
-import * as EventStore from "../../EventStore.js"
-import * as Markers from "../markers.js"
+import type * as EventStore from "../../EventStore.js"
 import { isSameStream } from "../streamKey.js"
 import type { Baseline } from "./baseline.js"
 import * as CommandIds from "./commandIds.js"
-import { type LoadError, orGap } from "./errors.js"
+import { gapBefore, type LoadError, orGap } from "./errors.js"
 import type { Executed } from "./model.js"
 import type { Services } from "./services.js"
 import { afterLoad } from "./snapshots.js"
@@ -63,12 +62,7 @@ const read = <Id, State, Event>(
       Stream.mapAccumEffect(fromVersion, (expected, event) =>
         event.version === expected
           ? Effect.succeed([expected + 1, event] as const)
-          : Effect.fail(
-            // the stream was deleted with its events since the command was found
-            event.type === Markers.deleted
-              ? new EventStore.StreamDeleted({ stream })
-              : new EventStore.HistoryGap({ stream, expected, actual: event.version })
-          )),
+          : Effect.fail(gapBefore(stream, expected, event))),
       Stream.takeWhile(({ id, version }) => isOwn(id, version)),
       // the stream reads beyond the command's last event, so an unreadable event of another command only ends it
       Stream.catchSome((error) =>

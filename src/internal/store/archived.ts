@@ -1,7 +1,8 @@
 // Gives events of truncated streams their content back as they are read. Why: docs/decisions/0162-truncated-streams.md.
 // Mechanism: the row of such an event is empty. The contents of the empty rows of a page are read from the archive, as
 // many as fit into a page, and the page ends where they end. A row without content in the archive stays empty.
-// Cost: a comparison for each event, and one statement for a page with empty rows.
+// Cost: a comparison for each event, and one statement for a page with empty rows. If some of them have no content, both
+// are read twice.
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import type * as Event from "../../Event.js"
@@ -32,18 +33,12 @@ export const over = <R extends Read, D extends Driver<R>>(driver: D & Driver<R>)
   return {
     ...driver,
     read: (options: R) =>
-      Effect.flatMap(read(options), (records) =>
-        records.some(isEmptied)
-          ? Effect.map(ofRecords(life, records), ({ cut, events }) => cut ? continued(events) : events)
-          : Effect.succeed(records)),
+      whole(life, read(options), (records) => records, (_, { cut, events }) => cut ? continued(events) : events),
     readPage: (options: EncodedPageOptions) =>
-      Effect.flatMap(readPage(options), (page) =>
-        page.records.some(isEmptied)
-          ? Effect.map(ofRecords(life, page.records), ({ cut, events }) =>
-            cut
-              ? { ...page, records: events, settled: events[events.length - 1].position, atEnd: false }
-              : { ...page, records: events })
-          : Effect.succeed(page)),
+      whole(life, readPage(options), ({ records }) => records, (page, { cut, events }) =>
+        cut
+          ? { ...page, records: events, settled: events[events.length - 1].position, atEnd: false }
+          : { ...page, records: events }),
     readTail: (stream: StreamId.StreamId, options: Parameters<ReplaySeam["readTail"]>[1]) =>
       Effect.map(
         tail(life, stream, options.limit, (limit) =>
@@ -95,6 +90,30 @@ const ofRecords = (
     payload: payload ?? record.payload,
     metadata: metadata ?? record.metadata
   }))
+
+/**
+ * Reads and fills a page. A row without content may have been deleted between the two statements, with its content. So the
+ * page is read again, until each such row had no content before, and is still there.
+ */
+const whole = <Page>(
+  life: LifeDriver,
+  read: Effect.Effect<Page, EventStoreError>,
+  recordsOf: (page: Page) => ReadonlyArray<Event.EncodedRecord>,
+  withRecords: (page: Page, filled: Filled<Event.EncodedRecord>) => Page
+): Effect.Effect<Page, EventStoreError> => {
+  const attempt = (known: ReadonlySet<string>): Effect.Effect<Page, EventStoreError> =>
+    Effect.flatMap(read, (page) => {
+      const records = recordsOf(page)
+      if (!records.some(isEmptied)) return Effect.succeed(page)
+      return Effect.flatMap(ofRecords(life, records), (filled) => {
+        const gone = filled.events.filter(isEmptied).map(({ id }) => id)
+        return gone.every((id) => known.has(id))
+          ? Effect.succeed(withRecords(page, filled))
+          : attempt(new Set(gone))
+      })
+    })
+  return attempt(new Set())
+}
 
 const continued = <A extends { readonly continued?: true | undefined }>(events: ReadonlyArray<A>): ReadonlyArray<A> =>
   events.map((event, index) => index === events.length - 1 ? { ...event, continued: true } : event)

@@ -254,6 +254,10 @@ export class HistoryGap extends Schema.TaggedError<HistoryGap>("effect-eventsour
   }
 }
 
+/** The gap where the content of an event was removed. */
+export const removedContent = (stream: StreamId.StreamId, version: number): HistoryGap =>
+  new HistoryGap({ stream, expected: version, actual: version, removed: true })
+
 /**
  * Signals that the event store failed: no store can keep the input (`InvalidInput`), or the database failed
  * (`Unavailable`).

@@ -13,7 +13,7 @@ import { isEmptied } from "../emptied.js"
 import * as EventTime from "../eventTime.js"
 import { isRecord } from "../options.js"
 import * as Json from "../schema/json.js"
-import { EventDecodeError, HistoryGap } from "./eventErrors.js"
+import { EventDecodeError, removedContent } from "./eventErrors.js"
 
 /** Decodes the events of a page. */
 export const decode = (
@@ -35,7 +35,9 @@ export const decodeAll = (
 
 const decodeRecord = (record: Event.EncodedRecord): Event.RecordedEvent | Event.UnreadableEvent => {
   const payload = Json.parse(record.payload)
-  if (Either.isLeft(payload)) return unreadable(record, isEmptied(record) ? gone(record) : payload.left)
+  if (Either.isLeft(payload)) {
+    return unreadable(record, isEmptied(record) ? removedContent(record.stream, record.version) : payload.left)
+  }
   const metadata = Json.parse(record.metadata)
   if (Either.isLeft(metadata)) return unreadable(record, metadata.left)
   if (!isRecord(metadata.right)) return unreadable(record, new Error("its metadata is not an object"))
@@ -53,9 +55,6 @@ const decodeRecord = (record: Event.EncodedRecord): Event.RecordedEvent | Event.
     metadata: metadata.right
   }
 }
-
-const gone = ({ stream, version }: Event.EncodedRecord): HistoryGap =>
-  new HistoryGap({ stream, expected: version, actual: version, removed: true })
 
 const unreadable = (record: Event.EncodedRecord, cause: Error): Event.UnreadableEvent => {
   const { id, position, stream, type, version } = record

@@ -25,7 +25,8 @@ import {
   EventDecodeError,
   EventNotFound,
   EventStoreError,
-  HistoryGap,
+  type HistoryGap,
+  removedContent,
   StreamDeleted,
   StreamNotFound
 } from "./eventErrors.js"
@@ -169,15 +170,12 @@ const run = (
       )
       // after the marker, so that no truncation can come in between
       const first = yield* life.at(stream, 1)
-      if (Option.exists(first, isEmptied)) return yield* gone(stream, 1)
+      if (Option.exists(first, isEmptied)) return yield* removedContent(stream, 1)
       return Option.isSome(position) && Option.isSome(time)
         ? { stream, version: rewriting.version, marker: version, position: position.value, time: time.value }
         : yield* Changing.unusable("rewrite", stream, Changing.noPlace)
     })
   )
-
-const gone = (stream: StreamId.StreamId, version: number): HistoryGap =>
-  new HistoryGap({ stream, expected: version, actual: version, removed: true })
 
 /** Replaces the event, unless another rewrite of it comes in between. */
 const replace = (
@@ -189,10 +187,10 @@ const replace = (
     const last = yield* life.last(stream)
     if (Option.isNone(last)) return yield* new StreamNotFound({ stream })
     if (last.value.type === Markers.deleted) return yield* new StreamDeleted({ stream })
-    if (Option.exists(yield* life.at(stream, 1), isEmptied)) return yield* gone(stream, 1)
+    if (Option.exists(yield* life.at(stream, 1), isEmptied)) return yield* removedContent(stream, 1)
     const found = yield* life.at(stream, version)
     if (Option.isNone(found)) return yield* new EventNotFound({ stream, version })
-    if (isEmptied(found.value)) return yield* gone(stream, version)
+    if (isEmptied(found.value)) return yield* removedContent(stream, version)
     const { metadata: before, type } = found.value
     yield* readable(stream, aggregate, { version, type, payload })
     const now = DateTime.formatIso(yield* DateTime.now)

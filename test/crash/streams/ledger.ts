@@ -10,7 +10,8 @@ export const createLedger = Effect.flatMap(SqlClient.SqlClient, (sql) =>
       account TEXT NOT NULL, version INTEGER NOT NULL, amount INTEGER NOT NULL, PRIMARY KEY (account, version)
     )`,
     sql`CREATE TABLE IF NOT EXISTS told (account TEXT PRIMARY KEY, before INTEGER NOT NULL)`
-  ))
+    // on PostgreSQL one of two that create a table at the same time may fail
+  ).pipe(Effect.retry({ times: 3 })))
 
 const isGone = (error: EventStore.EventDecodeError | EventStore.EventStoreError): boolean =>
   error._tag === "EventDecodeError" && error.cause instanceof EventStore.HistoryGap && error.cause.removed === true
