@@ -401,6 +401,29 @@ describe("secrets", () => {
     })
   }
 
+  it("are looked for in values of any depth, in cycles, and in values that cannot be read", () => {
+    const clear = { $personal: "7", value: secret }
+    const nested = (inner: unknown) => Array.from({ length: 100_000 }).reduce<unknown>((part) => [part], inner)
+    const cycle: Record<string, unknown> = { clear: 1 }
+    cycle.self = { cycle }
+    const unreadable = {
+      get name() {
+        throw new Error(secret)
+      }
+    }
+    const shown = (value: unknown) => {
+      const outcome = ParseResult.decodeUnknownEither(Schema.String)(value)
+      const issue = Either.getOrThrowWith(Either.flip(outcome), () => new Error("it decodes"))
+      return withoutSecrets(ParseResult.parseError(issue)).issue.actual === value
+    }
+    assert.isFalse(shown(nested(clear)))
+    assert.isFalse(shown({ ...cycle, clear }))
+    assert.isFalse(shown(unreadable))
+    assert.isFalse(shown(Array.from({ length: 200_000 }, () => ({}))))
+    assert.isTrue(shown(nested(1)))
+    assert.isTrue(shown(cycle))
+  })
+
   it("are found in a recursive schema, in every way to derive it", () => {
     const tree = (leaf: Schema.Schema.AnyNoContext) => {
       const Tree = Schema.Struct({ leaf, inner: Schema.Array(Schema.suspend((): Schema.Schema.AnyNoContext => Tree)) })

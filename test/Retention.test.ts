@@ -1,6 +1,19 @@
 // what is old goes, in bounded steps, and nothing that is still needed goes with it
 import { assert, describe, it } from "@effect/vitest"
-import { Chunk, Duration, Effect, Fiber, Layer, Metric, Option, Ref, type Scope, Stream, TestClock } from "effect"
+import {
+  Chunk,
+  Clock,
+  Duration,
+  Effect,
+  Fiber,
+  Layer,
+  Metric,
+  Option,
+  Ref,
+  type Scope,
+  Stream,
+  TestClock
+} from "effect"
 import {
   CheckpointStore,
   EventStore,
@@ -491,9 +504,14 @@ describe("the layer", () => {
         yield* saveOld
         yield* Layer.build(Retention.layer(policies, { every: "2 hours" }))
         yield* until(Effect.negate(hasOld))
+        // the pass has ended when the interval is being waited for
+        yield* until(Effect.map(Effect.zip(TestClock.sleeps(), Clock.currentTimeMillis), ([ends, now]) =>
+          Chunk.some(ends, (end) =>
+            end - now === Duration.toMillis("2 hours"))))
         yield* saveOld
         yield* later("119 minutes")
-        yield* Effect.forEach(Array.from({ length: 20 }), () => until(Effect.succeed(true)))
+        yield* Effect.forEach(Array.from({ length: 20 }), () =>
+          until(Effect.succeed(true)))
         assert.isTrue(yield* hasOld)
         yield* later("1 minute")
         yield* until(Effect.negate(hasOld))

@@ -37,14 +37,29 @@ export const withoutSecrets = (error: ParseResult.ParseError): ParseResult.Parse
 
 /** Whether an issue shows a secret: by its schema, or because its value is personal data under a schema without it. */
 const isShown = ({ actual, ast }: { readonly actual: unknown; readonly ast: AST.AST }): boolean =>
-  holdsSecret(ast) || marksPersonal(actual, new Set())
+  holdsSecret(ast) || marksPersonal(actual)
 
-/** Whether a value, or a part of it, is marked as personal data. */
-const marksPersonal = (value: unknown, seen: Set<unknown>): boolean => {
-  if (typeof value !== "object" || value === null || seen.has(value)) return false
-  seen.add(value)
-  return isMarked(value) || Object.values(value).some((part) => marksPersonal(part, seen))
+/**
+ * Whether a value, or a part of it, is marked as personal data. The value may be anything: a loop takes one of any
+ * depth, and what cannot be read, or has no end, counts as personal data.
+ */
+const marksPersonal = (value: unknown): boolean => {
+  const seen = new Set<unknown>()
+  const left = [value]
+  try {
+    while (left.length > 0) {
+      const part = left.pop()
+      if (typeof part !== "object" || part === null || seen.has(part)) continue
+      if (isMarked(part) || seen.add(part).size > mostParts) return true
+      for (const inner of Object.values(part)) left.push(inner)
+    }
+    return false
+  } catch {
+    return true
+  }
 }
+
+const mostParts = 100_000
 
 const isMarked = (value: unknown): boolean => Predicate.hasProperty(value, personalMarker)
 
