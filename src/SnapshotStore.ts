@@ -50,8 +50,8 @@ export class SnapshotStore extends Context.Tag("effect-eventsourcing/SnapshotSto
   readonly save: (snapshot: Snapshot.EncodedSnapshot) => Effect.Effect<SaveOutcome, SnapshotStoreError>
 
   /**
-   * Deletes the snapshots of a stream: all, those of one schema version, or only that with this identity. Returns how
-   * many it deleted.
+   * Deletes the snapshots of a stream: all, those of one schema version, those below a version of the stream, or only
+   * that with this identity. Returns how many it deleted.
    */
   readonly delete: (stream: StreamId.StreamId, options?: DeleteOptions) => Effect.Effect<number, SnapshotStoreError>
 
@@ -113,6 +113,8 @@ export interface DeleteOptions {
   readonly schemaVersion?: number | undefined
   /** Deletes only the snapshot that ends with this event at this version, not one that was saved since. */
   readonly identity?: { readonly version: number; readonly eventId: string } | undefined
+  /** Deletes only snapshots of a lower version of the stream. A store that does not know it may delete all. */
+  readonly versionBelow?: number | undefined
 }
 
 /**
@@ -219,8 +221,8 @@ export const makeEncoded = (driver: SnapshotStore["Type"]): SnapshotStore["Type"
         () => stream,
         () =>
           // with a misspelt option it would delete all snapshots
-          unknownKey("its options", options, ["schemaVersion", "identity"]) ??
-            numberProblem({ schemaVersion: options?.schemaVersion }) ??
+          unknownKey("its options", options, ["schemaVersion", "identity", "versionBelow"]) ??
+            numberProblem({ schemaVersion: options?.schemaVersion, versionBelow: options?.versionBelow }) ??
             (options?.identity === undefined ? undefined : identityProblem(options.identity)),
         () => driver.delete(stream, options)
       ),

@@ -1,7 +1,16 @@
 // truncations meet commands and each other, and keep the tenant of a stream
-import { assert, describe } from "@effect/vitest"
-import { Chunk, Effect, Option, type Scope, Stream } from "effect"
-import { Event, EventStore, ExpectedVersion, Repository, SnapshotPolicy, Streams, Tenants } from "effect-eventsourcing"
+import { assert, describe, it } from "@effect/vitest"
+import { Chunk, Effect, Layer, Option, type Scope, Stream } from "effect"
+import {
+  Event,
+  EventStore,
+  ExpectedVersion,
+  Repository,
+  SnapshotPolicy,
+  SnapshotStore,
+  Streams,
+  Tenants
+} from "effect-eventsourcing"
 import { Account, deposit, event, id, open, stream } from "./fixtures/Account.js"
 import { backends, kinds, on, type Stores } from "./utils/backends.js"
 
@@ -39,7 +48,6 @@ describe("truncations that run at the same time", () => {
       }))
   }
 
-  // on PostgreSQL a marker loses many times against commands that never rest
   on(backends)("with commands that never rest need not verify the stream again", () =>
     Effect.provide(
       Effect.gen(function*() {
@@ -54,11 +62,79 @@ describe("truncations that run at the same time", () => {
         const commands = yield* Effect.fork(
           Effect.forever(Effect.zipRight(Effect.yieldNow(), accounts.execute(a, deposit(1))))
         )
-        assert.deepInclude(yield* truncate(3_000), { events: 2_999 })
+        const { readTail } = store.replay
+        let replays = 0
+        const counting: EventStore.ReplaySeam["readTail"] = (stream, options) => {
+          if (options.fromVersion === 1) replays += 1
+          return readTail(stream, options)
+        }
+        const streams = yield* Effect.provideService(Streams.make, EventStore.EventStore, {
+          ...store,
+          replay: { ...store.replay, readTail: counting }
+        })
+        const truncated = yield* streams.truncate(stream("a"), { aggregate: Account, before: 3_000, events: "archive" })
+        assert.strictEqual(truncated.events, 2_999)
+        assert.strictEqual(replays, 1)
         assert.strictEqual(commands.unsafePoll(), null)
       }),
       Streams.layer
     ))
+})
+
+describe("a rewrite between the verification of a snapshot and the marker", () => {
+  each("undoes the truncation, which finds no snapshot then", () =>
+    Effect.gen(function*() {
+      const accounts = yield* Repository.make(Account, manual)
+      const store = yield* EventStore.EventStore
+      const streams = yield* Streams.Streams
+      yield* ten(accounts)
+      const rewrite = streams.rewrite(stream("a"), 2, { _tag: "Deposited", amount: 100 }, { aggregate: Account })
+      let isVerified = false
+      const life = Option.map(store.replay.life, (life): EventStore.LifeSeam => ({
+        ...life,
+        transaction: (of, effect) => {
+          const before = isVerified ? Effect.void : Effect.orDie(rewrite)
+          isVerified = true
+          return Effect.zipRight(before, life.transaction(of, effect))
+        }
+      }))
+      const late = yield* Effect.provideService(Streams.make, EventStore.EventStore, {
+        ...store,
+        replay: { ...store.replay, life }
+      })
+      const error = yield* Effect.flip(
+        late.truncate(stream("a"), { aggregate: Account, before: 8, events: "remove" })
+      )
+      assert.deepInclude(error, { _tag: "SnapshotRequired", reason: "Missing" })
+      assert.strictEqual((yield* accounts.load(a)).state.balance, 144)
+      assert.strictEqual(yield* store.version(stream("a")), 11)
+    }))
+})
+
+describe("a rewrite whose snapshots are in another database", () => {
+  const elsewhere = Layer.provideMerge(Layer.fresh(SnapshotStore.layerMemory), EventStore.layerMemory)
+
+  it.effect("leaves the snapshot below which the stream was truncated since", () =>
+    Effect.gen(function*() {
+      const accounts = yield* Repository.make(Account, manual)
+      const snapshots = yield* SnapshotStore.SnapshotStore
+      yield* ten(accounts)
+      // the rewrite has ended, and its deletion of the snapshots comes late
+      const late: SnapshotStore.SnapshotStore["Type"] = {
+        ...snapshots,
+        delete: (stream, options) =>
+          Effect.orDie(accounts.createSnapshot(a)).pipe(
+            Effect.zipRight(Effect.orDie(Effect.provide(truncate(8, "remove"), Streams.layer))),
+            Effect.zipRight(snapshots.delete(stream, options)),
+            Effect.provideService(SnapshotStore.SnapshotStore, snapshots),
+            Effect.provideService(EventStore.EventStore, events)
+          )
+      }
+      const events = yield* EventStore.EventStore
+      const streams = yield* Effect.provideService(Streams.make, SnapshotStore.SnapshotStore, late)
+      yield* streams.rewrite(stream("a"), 2, { _tag: "Deposited", amount: 100 }, { aggregate: Account })
+      assert.strictEqual((yield* accounts.load(a)).state.balance, 144)
+    }).pipe(Effect.scoped, Effect.provide(elsewhere)))
 })
 
 describe("a truncated stream of a tenant in shared tables", () => {

@@ -179,6 +179,19 @@ export const cases: ReadonlyArray<Contract.Case<SnapshotStore.SnapshotStore>> = 
     assert.equal(yield* store.exists(snapshot("b", 1).stream), true)
   }),
 
+  withFresh("delete leaves the snapshots at a version or above it", function*(store, _aggregate, snapshot) {
+    const { stream } = snapshot("a", 1)
+    for (const [schemaVersion, version] of [[1, 3], [2, 4], [3, 5]]) {
+      yield* store.save(snapshot("a", version, schemaVersion))
+    }
+    assert.equal(yield* store.delete(stream, { schemaVersion: 3, versionBelow: 5 }), 0)
+    assert.equal(yield* store.delete(stream, { versionBelow: 4 }), 1)
+    assert.equal(yield* store.exists(stream, { schemaVersion: 1 }), false)
+    assert.equal(yield* store.delete(stream, { versionBelow: 5 }), 1)
+    assert.equal(yield* store.exists(stream, { schemaVersion: 3 }), true)
+    assert.equal(yield* store.delete(stream), 1)
+  }),
+
   withFresh("after a delete a lower version may be saved", function*(store, _aggregate, snapshot) {
     const { stream } = snapshot("a", 9)
     yield* store.save(snapshot("a", 9))

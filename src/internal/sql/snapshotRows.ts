@@ -61,12 +61,12 @@ WHERE ${ofStream} AND schema_version = ${SnapshotChoice.schemaVersionOf(table, c
     /** A row if the snapshot was saved. */
     save: ({ stream, ...snapshot }: Snapshot.EncodedSnapshot) => save({ ...snapshot, ...keyOf(stream) }),
     /** A row for each that was deleted. */
-    delete: (stream: StreamId.StreamId, { identity, schemaVersion }: DeleteOptions = {}) =>
+    delete: (stream: StreamId.StreamId, { identity, schemaVersion, versionBelow }: DeleteOptions = {}) =>
       write(
         `DELETE FROM ${table} WHERE ${ofStream}${ofSchema(schemaVersion)}${
           onlyIf(identity, "version = :version AND event_id = :eventId")
-        } RETURNING NULL AS deleted`
-      )({ ...identity, ...keyOf(stream), schemaVersion }),
+        }${onlyIf(versionBelow, "version < :versionBelow")} RETURNING NULL AS deleted`
+      )({ ...identity, ...keyOf(stream), schemaVersion, versionBelow }),
     /** A row if there is one. */
     exists: (stream: StreamId.StreamId, schemaVersion: number | undefined) =>
       write(

@@ -1,6 +1,6 @@
 // What the operations that change a stream have in common: they end with its snapshots gone.
 import * as Effect from "effect/Effect"
-import type { SnapshotStore, SnapshotStoreError } from "../../SnapshotStore.js"
+import type { DeleteOptions, SnapshotStore, SnapshotStoreError } from "../../SnapshotStore.js"
 import type * as StreamId from "../../StreamId.js"
 import { EventStoreError } from "./eventErrors.js"
 import type { LifeSeam } from "./life.js"
@@ -17,14 +17,14 @@ export interface Stores {
 export const change = <A, E extends { readonly cause?: unknown }>(
   { isShared, life, snapshots }: Stores,
   stream: StreamId.StreamId,
-  changed: Effect.Effect<A, E>
-): Effect.Effect<A, E | EventStoreError | SnapshotStoreError> => {
-  const withoutSnapshots = Effect.suspend(() => snapshots.delete(stream))
-  return isShared
-    ? life.transaction(stream, Effect.zipLeft(changed, withoutSnapshots))
+  changed: Effect.Effect<A, E>,
+  /** The snapshots that must go if the change has ended before them: others may be the only source of a state by then. */
+  outdated: (changed: A) => DeleteOptions
+): Effect.Effect<A, E | EventStoreError | SnapshotStoreError> =>
+  isShared
+    ? life.transaction(stream, Effect.tap(changed, () => snapshots.delete(stream)))
     // a snapshot that is left behind is refused at the next load
-    : Effect.zipLeft(life.transaction(stream, changed), withoutSnapshots)
-}
+    : Effect.tap(life.transaction(stream, changed), (changed) => snapshots.delete(stream, outdated(changed)))
 
 /** The failure of an operation whose store did not do as it must. */
 export const unusable = (

@@ -121,7 +121,8 @@ const run = (
     Effect.tap(
       end(stores.life, stream, marker, expected),
       ({ version }) => removes ? stores.life.remove(stream, version) : Effect.void
-    )
+    ),
+    () => ({})
   )
 
 /** Appends the marker, or finds the one that is there. */

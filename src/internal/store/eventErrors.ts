@@ -305,10 +305,14 @@ export class EventStoreError extends Schema.TaggedError<EventStoreError>("effect
   /** @since 0.1.0 */
   override get message(): string {
     const subject = this.stream === undefined ? "" : ` of ${StreamId.format(this.stream)}`
-    return `EventStore.${this.operation}${subject}: ${this.detail}` +
+    const service = changing.has(this.operation) ? "Streams" : "EventStore"
+    return `${service}.${this.operation}${subject}: ${this.detail}` +
       (this.mayHaveAppended ? ` (${mayHaveHappened(this.operation)})` : "")
   }
 }
+
+/** The operations of `Streams` use the event store, and fail with its errors. */
+const changing: ReadonlySet<string> = new Set(["delete", "rewrite", "truncate"])
 
 const mayHaveHappened = (operation: string): string =>
   operation === "import"

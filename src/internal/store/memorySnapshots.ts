@@ -39,15 +39,17 @@ export const make = () => {
         streams.set(streamKey(snapshot.stream), rows)
         return "Saved"
       }),
-    delete: (stream: StreamId.StreamId, { identity, schemaVersion }: {
+    delete: (stream: StreamId.StreamId, { identity, schemaVersion, versionBelow = Number.POSITIVE_INFINITY }: {
       readonly schemaVersion?: number | undefined
       readonly identity?: { readonly version: number; readonly eventId: string } | undefined
+      readonly versionBelow?: number | undefined
     } = {}) =>
       Effect.sync(() => {
         const rows = rowsOf(stream)
         const deleted = Array.from(rows.values()).filter((row) =>
           (schemaVersion === undefined || row.schemaVersion === schemaVersion) &&
-          (identity === undefined || (row.version === identity.version && row.eventId === identity.eventId))
+          (identity === undefined || (row.version === identity.version && row.eventId === identity.eventId)) &&
+          row.version < versionBelow
         )
         for (const row of deleted) rows.delete(row.schemaVersion)
         return deleted.length

@@ -174,7 +174,8 @@ const run = (
       return Option.isSome(position) && Option.isSome(time)
         ? { stream, version: rewriting.version, marker: version, position: position.value, time: time.value }
         : yield* Changing.unusable("rewrite", stream, Changing.noPlace)
-    })
+    }),
+    ({ marker }) => ({ versionBelow: marker })
   )
 
 /** Replaces the event, unless another rewrite of it comes in between. */

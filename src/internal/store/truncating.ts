@@ -1,8 +1,8 @@
 // Truncates streams. Why: docs/decisions/0162-truncated-streams.md.
-// Mechanism: a snapshot is verified first. Then one transaction appends the marker at exactly the version that the
-// verification has seen, saves that snapshot again, gives the events to a sink if there is one, and empties the rows. A
-// stream that has changed since is verified again.
-// Cost: a load and a full replay, and one transaction of five statements.
+// Mechanism: a snapshot is verified first. Then one transaction appends the marker, saves that snapshot again, gives the
+// events to a sink if there is one, and empties the rows. Events that others append meanwhile change nothing that the
+// snapshot was folded from. If one of its events was rewritten meanwhile, the transaction is undone, and all is done again.
+// Cost: a load and a full replay, and one transaction of eight statements.
 import * as Chunk from "effect/Chunk"
 import * as Clock from "effect/Clock"
 import * as Context from "effect/Context"
@@ -210,6 +210,17 @@ const run = <E, F>(
   truncation: Truncation<E, never>,
   verify: Effect.Effect<Verified, F>
 ): Effect.Effect<TruncatedStream, E | F | TruncateError> =>
+  // a verification takes long enough for the others to end
+  Effect.retry(attempt(stores, stream, truncation, verify), { times: 10, while: isOvertaken }).pipe(
+    Effect.mapError((error) => isOvertaken(error) ? Changing.unusable("truncate", stream, overtaken) : error)
+  )
+
+const attempt = <E, F>(
+  stores: Stores,
+  stream: StreamId.StreamId,
+  truncation: Truncation<E, never>,
+  verify: Effect.Effect<Verified, F>
+): Effect.Effect<TruncatedStream, E | F | TruncateError | Overtaken> =>
   Effect.gen(function*() {
     const { before, events, expected } = truncation
     const { life } = stores
@@ -217,39 +228,17 @@ const run = <E, F>(
     if (Option.isNone(last)) return yield* new StreamNotFound({ stream })
     if (last.value.type === Markers.deleted) return yield* new StreamDeleted({ stream })
     if (last.value.version < before - 1) return yield* new EventNotFound({ stream, version: before - 1 })
-    if (isNothing(events, yield* life.left(stream, before))) return unchanged(stream, before)
+    const nothing = Effect.map(life.left(stream, before), (left) => isNothing(events, left))
+    if (yield* nothing) return { stream, before, events: 0, marker: Option.none() }
     const { max, min } = ExpectedVersion.bounds(expected)
-    const change = (
-      verified: Verified,
-      tries: number
-    ): Effect.Effect<TruncatedStream, E | TruncateError | Overtaken> =>
-      verified.version < min || verified.version > max
-        ? new VersionConflict({ stream, expected, actual: verified.version })
-        : Effect.catchIf(
-          empty(stores, stream, truncation, verified),
-          isOvertaken,
-          (error): Effect.Effect<TruncatedStream, E | TruncateError | Overtaken> =>
-            Effect.flatMap(life.lastRewritten(stream, verified.version), (rewritten) =>
-              // events that were only appended do not change what the snapshot is folded from
-              rewritten > 0 || tries === 1
-                ? error
-                : change({ ...verified, version: error.conflict.actual }, tries - 1))
-        )
-    const attempt = Effect.flatMap(verify, (verified) => change(verified, 100))
-    // a verification takes long enough for the others to end
-    return yield* Effect.retry(attempt, {
-      times: 10,
-      while: isOvertaken
-    }).pipe(
-      Effect.mapError((error) => isOvertaken(error) ? error.conflict : error),
-      // another truncation has removed the events while they were verified
-      Effect.catchIf(isRemoved, (error) =>
-        Effect.flatMap(life.left(stream, before), (left) =>
-          isNothing(events, left) ? Effect.succeed(unchanged(stream, before)) : Effect.fail(error)))
-    )
+    const actual = last.value.version
+    if (actual < min || actual > max) return yield* new VersionConflict({ stream, expected, actual })
+    // another truncation may remove the events while they are verified
+    const verified = yield* Effect.catchIf(verify, isRemoved, (error) =>
+      Effect.flatMap(nothing, (isLate): Effect.Effect<never, F | Overtaken> =>
+        isLate ? new Overtaken() : Effect.fail(error)))
+    return yield* empty(stores, stream, truncation, verified)
   })
-
-const isRemoved = (error: unknown): boolean => error instanceof HistoryGap && error.removed === true
 
 /** Whether a truncation has nothing to archive or to remove. */
 const isNothing = (
@@ -257,15 +246,12 @@ const isNothing = (
   { archived, kept }: { readonly archived: number; readonly kept: number }
 ): boolean => kept === 0 && (events === "archive" || archived === 0)
 
-const unchanged = (stream: StreamId.StreamId, before: number): TruncatedStream => ({
-  stream,
-  before,
-  events: 0,
-  marker: Option.none()
-})
+const isRemoved = (error: unknown): boolean => error instanceof HistoryGap && error.removed === true
 
-/** The stream has changed since it was verified. */
-class Overtaken extends Data.TaggedError("Overtaken")<{ readonly conflict: VersionConflict }> {}
+/** An event was rewritten since the snapshot was verified, or another truncation has done all that there was to do. */
+class Overtaken extends Data.TaggedError("Overtaken") {}
+
+const overtaken = "its events were rewritten at every try while the snapshot was checked: begin again"
 
 const isOvertaken = (error: unknown): error is Overtaken => error instanceof Overtaken
 
@@ -275,14 +261,19 @@ const empty = <E>(
   truncation: Truncation<E, never>,
   { snapshot, version }: Verified
 ): Effect.Effect<TruncatedStream, E | TruncateError | Overtaken> => {
-  const { before, events, marker } = truncation
+  const { before, events } = truncation
   const { life, snapshots } = stores
-  const changed = Effect.gen(function*() {
-    // another truncation has either been here, or has made the marker fail
+  const proven = Effect.gen(function*() {
+    if ((yield* life.lastRewritten(stream, version)) > 0) return yield* new Overtaken()
     const left = yield* life.left(stream, before)
-    if (isNothing(events, left)) return unchanged(stream, before)
-    const { archived, kept } = left
-    const marked = yield* mark(stores, stream, marker, version)
+    return isNothing(events, left) ? yield* new Overtaken() : left
+  })
+  const changed = Effect.gen(function*() {
+    // before the marker, which a store without transactions would keep
+    yield* proven
+    const marked = yield* mark(stores, stream, truncation)
+    // and after it, so that nothing can come in between
+    const { archived, kept } = yield* proven
     // it may have been deleted since it was verified
     yield* snapshots.save(snapshot)
     if (typeof events === "function") yield* give(stores, stream, events, before, archived + kept)
@@ -301,22 +292,22 @@ const empty = <E>(
   )
 }
 
+/** Appends the marker after whatever others have appended. */
 const mark = (
   { life }: Stores,
   stream: StreamId.StreamId,
-  marker: Event.EncodedEvent,
-  version: number
-): Effect.Effect<TruncationMarker, Overtaken | StreamDeleted | EventStoreError> =>
-  Effect.flatMap(
-    Effect.catchTags(life.mark(stream, marker, ExpectedVersion.exact(version)), {
-      VersionConflict: (conflict) => new Overtaken({ conflict }),
-      DuplicateEventId: ({ message }) => Changing.unusable("truncate", stream, message)
-    }),
-    ({ position, time, version }): Effect.Effect<TruncationMarker, EventStoreError> =>
-      Option.isSome(position) && Option.isSome(time)
-        ? Effect.succeed({ version, position: position.value, time: time.value })
-        : Changing.unusable("truncate", stream, Changing.noPlace)
-  )
+  { expected, marker }: Truncation<unknown, unknown>
+): Effect.Effect<TruncationMarker, VersionConflict | StreamDeleted | EventStoreError> =>
+  Effect.gen(function*() {
+    const { position, time, version } = yield* Effect.catchTag(
+      life.mark(stream, marker, expected),
+      "DuplicateEventId",
+      ({ message }) => Changing.unusable("truncate", stream, message)
+    )
+    return Option.isSome(position) && Option.isSome(time)
+      ? { version, position: position.value, time: time.value }
+      : yield* Changing.unusable("truncate", stream, Changing.noPlace)
+  })
 
 /** The failure of a sink, which may be anything. */
 interface SinkFailed<out E> {

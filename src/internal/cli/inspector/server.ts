@@ -72,12 +72,22 @@ const answer = <E extends { readonly message: string }, R>(
   make: (query: (name: string) => string | undefined) => Effect.Effect<string, E, R>
 ) =>
   Effect.flatMap(HttpServerRequest.HttpServerRequest, ({ url }) => {
-    const params = new URL(url, "http://127.0.0.1").searchParams
+    const { params } = partsOf(url)
     return Effect.match(make((name) => params.get(name) ?? undefined), {
       onFailure: ({ message }) => respond(page("The page cannot be shown", html`<p class="bad">${message}</p>`), 500),
       onSuccess: (text) => respond(text)
     })
   })
+
+/** The target of a request may be anything. A path that begins with two slashes would lead to another host. */
+const partsOf = (target: string): { readonly path: string; readonly params: URLSearchParams } => {
+  const at = target.indexOf("?")
+  const path = at === -1 ? target : target.slice(0, at)
+  return {
+    path: path.replace(/^[/\\]*/, "/"),
+    params: new URLSearchParams(at === -1 ? "" : target.slice(at + 1))
+  }
+}
 
 const guard = <R>(
   { host, token }: { readonly host: string; readonly token: string },
@@ -87,11 +97,11 @@ const guard = <R>(
     const request = yield* HttpServerRequest.HttpServerRequest
     if (request.headers.host !== host) return respond("this host is not the inspector", 403)
     if (request.method !== "GET") return respond("the inspector only reads", 405)
-    const url = new URL(request.url, `http://${host}`)
-    const given = url.searchParams.get("token")
+    const { params, path } = partsOf(request.url)
+    const given = params.get("token")
     if (given !== null && isEqual(given, token)) {
-      url.searchParams.delete("token")
-      return HttpServerResponse.redirect(`${url.pathname}${url.search}`, {
+      params.delete("token")
+      return HttpServerResponse.redirect(params.size === 0 ? path : `${path}?${params.toString()}`, {
         headers: { ...headers, "set-cookie": `${cookie}=${token}; HttpOnly; SameSite=Strict; Path=/` }
       })
     }
