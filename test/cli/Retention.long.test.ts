@@ -2,9 +2,10 @@
 import { SqlClient } from "@effect/sql"
 import { assert, describe, it } from "@effect/vitest"
 import { Effect } from "effect"
-import { Streams } from "effect-eventsourcing"
+import { Repository, SnapshotPolicy, Streams } from "effect-eventsourcing"
 import { fileURLToPath } from "node:url"
-import { stream } from "../fixtures/Account.js"
+import { Account, id, stream } from "../fixtures/Account.js"
+import { module as aggregates } from "./accounts.js"
 import { databases } from "./databases.js"
 import { invoke, jsonOf } from "./invoke.js"
 
@@ -40,6 +41,9 @@ for (const { name, on, written } of databases) {
         const refused: ReadonlyArray<readonly [args: ReadonlyArray<string>, says: string]> = [
           [[], "at least one of"],
           [["--tombstones", "soon", "--yes"], "a time such as"],
+          [["--snapshots", "--yes"], "need --module"],
+          [["--archives", "1 day", "--yes"], "need --module"],
+          [["--module", module, "--parked", "1 day", "--yes"], "the others do not"],
           [["--parked", "1 hour", "--yes"], "InvalidOption"]
         ]
         for (const [args, says] of refused) {
@@ -52,9 +56,45 @@ for (const { name, on, written } of databases) {
     it.scopedLive("removes the snapshots of schema versions below that of the module", () =>
       Effect.gen(function*() {
         const url = yield* written
-        const pass = invoke("retention", "--module", module, "--url", url, "--json", "--yes")
+        const pass = invoke("retention", "--snapshots", "--module", module, "--url", url, "--json", "--yes")
         assert.deepStrictEqual(jsonOf(yield* pass), [{ done: true, snapshots: { removed: 1 } }])
         assert.deepStrictEqual(jsonOf(yield* pass), [{ done: true, snapshots: { removed: 0 } }])
+      }))
+
+    it.scopedLive("removes archives that are old enough, below a snapshot", () =>
+      Effect.gen(function*() {
+        const url = yield* written
+        const retention = (age: string) =>
+          Effect.tap(
+            invoke("retention", "--archives", age, "--module", aggregates, "--url", url, "--json", "--yes"),
+            ({ code, err }) => Effect.sync(() => assert.strictEqual(code, 0, err))
+          )
+        yield* on(
+          url,
+          Effect.scoped(Effect.gen(function*() {
+            const accounts = yield* Repository.make(Account, { snapshots: SnapshotPolicy.manual })
+            yield* accounts.createSnapshot(id("a-1"))
+            const streams = yield* Streams.Streams
+            yield* streams.truncate(stream("a-1"), { aggregate: Account, before: 3, events: "archive" })
+          }))
+        )
+        const nothing = { streams: 0, removed: 0, kept: {} }
+        assert.deepStrictEqual(jsonOf(yield* retention("1 day")), [{ done: true, archives: nothing }])
+        yield* on(
+          url,
+          Effect.flatMap(SqlClient.SqlClient, (sql) =>
+            sql`UPDATE eventsourcing_archive SET archived_at = archived_at - 172800000`)
+        )
+        assert.deepStrictEqual(jsonOf(yield* retention("1 day")), [{
+          done: true,
+          archives: { streams: 1, removed: 2, kept: {} }
+        }])
+        // the metadata of removed events are gone
+        const trace = yield* invoke("trace", "c-7", "--url", url, "--json")
+        assert.strictEqual(trace.code, 0)
+        assert.include(trace.err, "The metadata of 2 events were removed")
+        const events = yield* invoke("events", "Account/a-1", "--url", url)
+        assert.match(events.out, /\(its content was removed\)/)
       }))
   })
 }

@@ -2,6 +2,7 @@
 import * as DateTime from "effect/DateTime"
 import * as Option from "effect/Option"
 import * as Event from "../../Event.js"
+import { HistoryGap } from "../../EventStore.js"
 import { streamText } from "./options.js"
 import type { Row } from "./output.js"
 
@@ -26,9 +27,13 @@ export const toLine = (event: Stored): Row => ({
   version: event.version,
   time: timeOf(event),
   type: event.type,
-  payload: Event.isUnreadable(event) ? `(${event.error.message})` : event.payload,
+  payload: Event.isUnreadable(event) ? `(${problemOf(event)})` : event.payload,
   id: event.id
 })
+
+/** Why an event cannot be read. A truncated stream has many of them. */
+export const problemOf = ({ error }: Event.UnreadableEvent): string =>
+  error.cause instanceof HistoryGap && error.cause.removed === true ? "its content was removed" : error.message
 
 const timeOf = (event: Stored): string | null => {
   const time = Event.isUnreadable(event) ? Option.getOrNull(event.time) : event.time

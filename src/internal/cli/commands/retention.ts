@@ -21,28 +21,37 @@ export const retention = CliCommand.make(
   "retention",
   {
     ...Options.shared,
+    ...Options.keys,
     tombstones: age("tombstones", "what is left of streams whose deletions"),
     parked: age("parked", "parked events"),
-    module: Options.module.pipe(
+    archives: age("archives", "archived contents of the aggregates in your module"),
+    snapshots: CliOptions.boolean("snapshots").pipe(
       CliOptions.withDescription(
         "Removes snapshots of schema versions below those of the aggregates in your module: see prune"
-      ),
-      CliOptions.optional
+      )
     ),
+    module: Options.module.pipe(CliOptions.optional),
     ...Confirm.options
   },
-  Command.writing(({ json, module, parked, tombstones, yes }) =>
+  Command.opening(({ archives, json, module, parked, snapshots, tombstones, yes }) =>
     Effect.gen(function*() {
+      const ofModule = snapshots || Option.isSome(archives)
+      if (Option.isSome(module) !== ofModule) {
+        return yield* new CliError({ detail: "--snapshots and --archives need --module, and the others do not" })
+      }
+      const aggregates = Option.isNone(module) ? [] : [...(yield* Module.aggregates(module.value)).values()]
+      const old = yield* olderThan("--archives", archives)
       const policies: Retention.Policies = {
-        snapshots: Option.isNone(module)
-          ? undefined
-          : { aggregates: [...(yield* Module.aggregates(module.value)).values()] },
+        snapshots: snapshots ? { aggregates } : undefined,
         tombstones: yield* olderThan("--tombstones", tombstones),
-        parked: yield* olderThan("--parked", parked)
+        parked: yield* olderThan("--parked", parked),
+        archives: old && { ...old, aggregates }
       }
       const chosen = Object.entries(policies).flatMap(([policy, value]) => value === undefined ? [] : [policy])
       if (chosen.length === 0) {
-        return yield* new CliError({ detail: "give at least one of --tombstones, --parked and --module" })
+        return yield* new CliError({
+          detail: "give at least one of --tombstones, --parked, --archives and --snapshots"
+        })
       }
       if (!(yield* Confirm.ask(`make a pass over ${chosen.join(", ")}`, yes))) {
         return yield* Output.record(json, { done: false })
@@ -51,12 +60,11 @@ export const retention = CliCommand.make(
         onProgress: ({ policy, total }) => Output.progress(`${policy}: ${total} rows removed`)
       })
       yield* Output.record(json, { done: true, ...report })
-    })
-  )
+    }), () => true)
 ).pipe(
   CliCommand.withDescription(
-    "Makes one pass of Retention: removes old snapshots, deleted streams and parked events in small steps. A pass " +
-      "that was cut off is simply run again."
+    "Makes one pass of Retention: removes old snapshots, deleted streams, parked events and archives in small steps. A " +
+      "pass that was cut off is simply run again."
   )
 )
 

@@ -3,11 +3,12 @@ import * as CliOptions from "@effect/cli/Options"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import * as Schema from "effect/Schema"
-import { EventStore, type EventStoreError } from "../../../EventStore.js"
+import { EventStore } from "../../../EventStore.js"
 import * as Position from "../../../Position.js"
 import * as Command from "../command.js"
 import { CliError } from "../errors.js"
 import * as EventRow from "../eventRow.js"
+import * as FeedEvents from "../feedEvents.js"
 import * as Options from "../options.js"
 import * as Output from "../output.js"
 
@@ -25,18 +26,11 @@ export const tail = CliCommand.make(
   },
   Command.reading(({ after, aggregates, json, noFollow, types }) =>
     Effect.gen(function*() {
-      const store = yield* EventStore
-      const print = (event: EventRow.Stored) => Output.line(json, EventRow.of(json)(event))
-      const read = (position: Position.Position): Effect.Effect<Position.Position, EventStoreError> =>
-        Effect.gen(function*() {
-          const page = yield* store.readPage({
-            after: position,
-            aggregates: Options.filter(aggregates),
-            types: Options.filter(types)
-          })
-          yield* Effect.forEach(page.events, print, { discard: true })
-          return page.atEnd ? page.settled : yield* read(page.settled)
-        })
+      const read = (after: Position.Position) =>
+        FeedEvents.forEach(
+          { after, aggregates: Options.filter(aggregates), types: Options.filter(types) },
+          (event) => Output.line(json, EventRow.of(json)(event))
+        )
       const first = yield* read(yield* positionOf(after))
       if (noFollow && after === "now") {
         return yield* Output.hint("Nothing to print: without --after it begins now. Give --after start, or a position.")

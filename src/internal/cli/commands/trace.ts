@@ -1,10 +1,10 @@
 import * as Args from "@effect/cli/Args"
 import * as CliCommand from "@effect/cli/Command"
 import * as Effect from "effect/Effect"
-import * as Stream from "effect/Stream"
-import { EventStore } from "../../../EventStore.js"
+import * as Event from "../../../Event.js"
 import * as Command from "../command.js"
 import * as EventRow from "../eventRow.js"
+import * as FeedEvents from "../feedEvents.js"
 import * as Options from "../options.js"
 import * as Output from "../output.js"
 import { positionOf } from "./tail.js"
@@ -21,12 +21,24 @@ export const trace = CliCommand.make(
   },
   Command.reading(({ after, aggregates, correlation, json }) =>
     Effect.gen(function*() {
-      const store = yield* EventStore
-      const found = yield* store.readAll({ after: yield* positionOf(after), aggregates: Options.filter(aggregates) })
-        .pipe(
-          Stream.filter(({ metadata }) => keys.some((key) => metadata[key] === correlation)),
-          Stream.runFoldEffect(0, (count, event) => Effect.as(Output.line(json, EventRow.of(json)(event)), count + 1))
+      let found = 0
+      let unreadable = 0
+      const show = (event: EventRow.Stored): Effect.Effect<void> => {
+        if (Event.isUnreadable(event)) {
+          unreadable += 1
+          return Effect.void
+        }
+        const { metadata } = event
+        if (!keys.some((key) => metadata[key] === correlation)) return Effect.void
+        found += 1
+        return Output.line(json, EventRow.of(json)(event))
+      }
+      yield* FeedEvents.forEach({ after: yield* positionOf(after), aggregates: Options.filter(aggregates) }, show)
+      if (unreadable > 0) {
+        yield* Output.hint(
+          `The metadata of ${unreadable} events were removed or cannot be read: they may belong here, too.`
         )
+      }
       if (found === 0 && !json) yield* Output.hint("no events")
     })
   )

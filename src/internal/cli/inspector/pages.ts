@@ -9,6 +9,7 @@ import type * as StreamId from "../../../StreamId.js"
 import * as Diagnosis from "../../sql/diagnosis.js"
 import * as Inspection from "../../sql/inspection.js"
 import * as Emptied from "../emptied.js"
+import * as EventRow from "../eventRow.js"
 import { streamText } from "../options.js"
 import type { Looking } from "../repository.js"
 import { type Html, html, link, none, page, table } from "./html.js"
@@ -85,7 +86,7 @@ const row = (
 ): ReadonlyArray<Html> => [
   html`${event.version} <span class="quiet">${content ?? ""}</span>`,
   Event.isUnreadable(event)
-    ? html`<b>${event.type}</b> <span class="bad">${event.error.message}</span>`
+    ? html`<b>${event.type}</b> <span class="bad">${EventRow.problemOf(event)}</span>`
     : html`<b>${event.type}</b> <span class="quiet">${DateTime.formatIso(event.time)}</span>
 <pre>${json(event.payload)}</pre><details><summary class="quiet">metadata</summary>
 <pre>${json({ id: event.id, position: event.position, ...event.metadata })}</pre></details>`,
