@@ -83,7 +83,7 @@ export const make = <Id, State>(
   // 1. find the snapshot  2. fold the events after it, or all events
   const loadStored: StateCache.Uncached<Id, State>["load"] = (request) =>
     Effect.flatMap(
-      Effect.suspend(() => find(request.stream, request.limits.first)),
+      Effect.suspend(() => find(request.stream, { limit: request.limits.first, isOnlySource: request.met.emptied })),
       (found) => resume(request, found)
     )
 

@@ -47,7 +47,7 @@ export interface Request<out Id, in out State> {
 export interface Met {
   /** The last marker of a rewritten event. Pages that are read afterwards have what it tells. */
   marker: number
-  /** Whether the content of an event was gone. The load then looks once more for a snapshot. */
+  /** Whether the content of an event was gone. The load then looks once more for a snapshot, its only source. */
   emptied: boolean
 }
 

@@ -38,7 +38,11 @@ export interface Unused {
 /** Finds the snapshot of a stream, and reads at most `limit` events from its version on. */
 export type Find<State> = (
   stream: StreamId.StreamId,
-  limit: number
+  options: {
+    readonly limit: number
+    /** Whether the beginning of the stream was removed. Then a snapshot with erased data is better than no state. */
+    readonly isOnlySource: boolean
+  }
 ) => Effect.Effect<Found<State>, EventStore.EventStoreError>
 
 export const make = <Id, State>(aggregate: Loadable<Id, State>, options: {
@@ -63,14 +67,14 @@ const findAtOnce = <Id, State>(
 ): Find<State> => {
   const { migratable, schemaVersion } = aggregate
   const fingerprint = onDrift === "decode" ? undefined : aggregate.fingerprint
-  return (stream, limit) =>
+  return (stream, { isOnlySource, limit }) =>
     Effect.map(
       events.replay.attempt(read(stream, { schemaVersion, fingerprint, migratable, limit })),
       Exit.match({
         onSuccess: ({ erased, events, snapshot }): Found<State> =>
           Option.isNone(snapshot)
             ? unused(none, events)
-            : erased === true
+            : erased === true && !isOnlySource
             ? refuse(aggregate, snapshot.value, subjectErased(snapshot.value))
             : prove(aggregate, snapshot.value, events),
         // the failure may be that of the snapshot's half of the statement
@@ -85,7 +89,7 @@ const findInTurn = <Id, State>(
   options: { readonly events: EventStore.EventStore["Type"]; readonly timeout: Duration.DurationInput }
 ): Find<State> => {
   const { migratable, schemaVersion } = aggregate
-  return (stream, limit) => {
+  return (stream, { isOnlySource, limit }) => {
     const get = Effect.filterOrFail(
       Effect.suspend(() => snapshots.get(stream, { schemaVersion, migratable })),
       isFound,
@@ -99,7 +103,7 @@ const findInTurn = <Id, State>(
       const { erased, snapshot } = answer.right
       if (Option.isNone(snapshot)) return Effect.map(tail(1), (page) => unused(none, page))
       const encoded = snapshot.value
-      if (erased) return Effect.succeed(refuse(aggregate, encoded, subjectErased(encoded)))
+      if (erased && !isOnlySource) return Effect.succeed(refuse(aggregate, encoded, subjectErased(encoded)))
       const decoded = aggregate.decode(encoded)
       return Either.isLeft(decoded)
         ? Effect.succeed(refuse(aggregate, encoded, decoded.left))
