@@ -25,7 +25,7 @@ import {
   Streams
 } from "effect-eventsourcing"
 import * as Memory from "../src/internal/store/memory.js"
-import { Account, deposit, id, open, stream } from "./fixtures/Account.js"
+import { Account, AccountV2, deposit, id, open, stream } from "./fixtures/Account.js"
 import { backends, kinds, memoryStores, on, type Stores } from "./utils/backends.js"
 import { everything } from "./utils/mode.js"
 
@@ -222,6 +222,9 @@ describe("a removed beginning", () => {
       assert.deepInclude(yield* failureOf(accounts.loadAt(a, 9)), gap)
       assert.deepInclude(yield* failureOf(without.load(a)), gap)
       assert.deepInclude(yield* failureOf(accounts.verify(a)), gap)
+      // the error says why the snapshot was of no use
+      const raised = yield* Effect.flip(Effect.flatMap(Repository.make(AccountV2, manual), ({ load }) => load(a)))
+      assert.match(raised.message, /was removed by Streams\.truncate.*it was not used: .*schema version 1/)
       assert.deepInclude(yield* failureOf(Stream.runDrain(accounts.history(a))), gap)
       assert.deepInclude(yield* failureOf(Stream.runDrain(accounts.history(a, { reverse: true }))), {
         ...gap,

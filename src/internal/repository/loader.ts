@@ -6,7 +6,7 @@ import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Either from "effect/Either"
 import * as Option from "effect/Option"
-import type * as EventStore from "../../EventStore.js"
+import * as EventStore from "../../EventStore.js"
 import type * as Snapshot from "../../Snapshot.js"
 import type { SnapshotStore } from "../../SnapshotStore.js"
 import type * as StreamId from "../../StreamId.js"
@@ -246,7 +246,14 @@ const tellRefused = <State>(
   Effect.catchAll(folding, (error): Effect.Effect<never, LoadError | Replay.Rewritten> =>
     Replay.isRewritten(error)
       ? new Replay.Rewritten({ refused, inBase: error.inBase, emptied: error.emptied })
-      : Effect.zipRight(onRefused(refused), Effect.fail(error)))
+      : Effect.zipRight(onRefused(refused), Effect.fail(withReason(error, refused))))
+
+/** Where the beginning of a stream was removed, only the snapshot would have given the state. */
+const withReason = (error: LoadError, cause: Snapshot.SnapshotFailure): LoadError => {
+  if (error._tag !== "HistoryGap" || error.removed !== true) return error
+  const { actual, expected, stream } = error
+  return new EventStore.HistoryGap({ stream, expected, actual, removed: true, cause })
+}
 
 const isFailure = (outcome: Snapshot.SnapshotOutcome): outcome is Snapshot.SnapshotFailure => outcome instanceof Error
 

@@ -241,13 +241,16 @@ export class HistoryGap extends Schema.TaggedError<HistoryGap>("effect-eventsour
   expected: Schema.Number,
   actual: Schema.Number,
   /** Whether the event `expected` is there without its content, because `Streams.truncate` has removed that. */
-  removed: Schema.optional(Schema.Boolean)
+  removed: Schema.optional(Schema.Boolean),
+  /** Why the snapshot was not used that would give the state without that event. */
+  cause: Schema.optional(Schema.Defect)
 }) {
   /** @since 0.1.0 */
   override get message(): string {
     if (this.removed === true) {
       return `the content of event ${this.expected} of ${StreamId.format(this.stream)} was removed by ` +
-        "Streams.truncate: only a snapshot gives a state after it"
+        "Streams.truncate: only a snapshot gives a state after it" +
+        (this.cause === undefined ? "" : `, and it was not used: ${reason(this.cause)}`)
     }
     return `${StreamId.format(this.stream)} has no event ${this.expected}, the next one it holds is ${this.actual}: ` +
       `restore the missing events`
