@@ -896,6 +896,6 @@ describe("any interleaving of repeats, conflicts and faults", () => {
         Effect.runPromise(
           run(all, seed).pipe(Effect.scoped, Effect.provide(memoryStores), Logger.withMinimumLogLevel(LogLevel.None))
         )),
-      { numRuns: everything ? 500 : 10 }
+      { numRuns: everything ? 150 : 10 }
     ))
 })

@@ -20,7 +20,8 @@ import * as path from "node:path"
 import { Account, id } from "./fixtures/Account.js"
 import { sharedDatabases, temporaryFolder } from "./utils/backends.js"
 
-const count = 200
+// a test of the stores alone has 200 tenants
+const count = 60
 const names = Array.from({ length: count }, (_, index) => index % 10 === 9 ? `Tenant ${index}'; --` : `tenant${index}`)
 
 /** A projection into a table of all tenants, or of one. */

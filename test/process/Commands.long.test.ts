@@ -7,8 +7,8 @@ import { sharedDatabases, sqlStores } from "../utils/backends.js"
 import { everything } from "../utils/mode.js"
 import { accountOf, problemsOf, sendAll } from "../utils/sendings.js"
 
-const commands = everything ? 1_000 : 100
-const kills = everything ? 8 : 1
+const commands = everything ? 500 : 100
+const kills = everything ? 4 : 1
 
 describe("two processes that send the same commands", () => {
   for (const [name, database, client] of sharedDatabases) {

@@ -7,7 +7,7 @@ import { sharedDatabases, sqlStores } from "../utils/backends.js"
 import { everything } from "../utils/mode.js"
 import { start } from "../utils/process.js"
 
-const kills = everything ? Number(process.env.PROJECTION_KILLS ?? 30) : 2
+const kills = everything ? Number(process.env.PROJECTION_KILLS ?? 12) : 2
 
 type Projector = ReturnType<typeof start>
 

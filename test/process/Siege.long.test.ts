@@ -11,7 +11,7 @@ import { balances, options, poison } from "../utils/balances.js"
 import { start } from "../utils/process.js"
 
 // more of them by SIEGE_ROUNDS
-const rounds = Number(process.env.SIEGE_ROUNDS ?? 8)
+const rounds = Number(process.env.SIEGE_ROUNDS ?? 4)
 
 type Besieged = ReturnType<typeof start>
 

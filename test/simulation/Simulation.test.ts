@@ -5,7 +5,7 @@ import { breathe, chosen, explain, from, only, simulations } from "./seeds.js"
 import { type Options, simulate, simulateUnderTestClock } from "./simulation.js"
 import { simulateSnapshotter } from "./snapshotter.js"
 
-const seeds = chosen(everything ? 2_000 : 60)
+const seeds = chosen(everything ? 1_000 : 60)
 const total = new Map<string, number>()
 
 const check = async (seed: number, options: Options) => {
@@ -87,7 +87,7 @@ if (only > 0) {
       }
     })
 
-    it.skipIf(seeds.length < 2_000)("the seeds together meet every kind of result", () => {
+    it.skipIf(seeds.length < 1_000)("the seeds together meet every kind of result", () => {
       for (const name of met) assert.isAbove(total.get(name) ?? 0, 0, name)
     })
 

@@ -82,6 +82,19 @@ describe("the check of what processes said finds", () => {
     { _tag: "Changing", stream, kind: "truncate", began: 1, before: 4, removes: false },
     { _tag: "Loaded", version: 5, balance: 703, ...during(3.5, 5) }
   )
+  it("nothing wrong in an archived amount beside a later rewrite in a row that was read before it", () => {
+    const rewrites = [{ marker: 6, target: 4, amount: 50 }, { marker: 7, target: 3, amount: 700 }]
+    const load = (balance: number): ReadonlyArray<Said> => [
+      ...sound.slice(0, 5),
+      { _tag: "Rewritten", target: 4, amount: 50, version: 6, ...during(4, 5) },
+      { _tag: "Rewritten", target: 3, amount: 700, version: 7, ...during(4, 5) },
+      { _tag: "Changing", stream, kind: "truncate", began: 1, before: 4, removes: false },
+      { _tag: "Loaded", version: 5, balance, ...during(3.5, 5) }
+    ]
+    const problems = (balance: number) => checkOrder(load(balance), new Map([[stream, { ...history, rewrites }]]))
+    assert.deepStrictEqual(problems(703), [])
+    assert.deepStrictEqual(problems(53), ["a load of s0.0 at 5 gave 53, and not 4 or 703"])
+  })
   finds(
     "the amount of a rewrite that has not begun",
     "a load of s0.0 at 5 gave 703, and not 4",

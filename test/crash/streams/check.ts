@@ -55,12 +55,18 @@ interface History {
 }
 
 /**
- * The balance of a stream at a version: each deposit is of 1, if it was not rewritten up to there. A state may have seen
- * rewrites up to a later one.
+ * The balance of a stream at a version: each deposit is of 1, if it was not rewritten up to there. Of the events that
+ * were archived, a state may have seen rewrites up to a later one.
  */
-const balanceAt = ({ rewrites, truncations }: History, version: number, seen = version): number | undefined => {
+const balanceAt = (
+  { rewrites, truncations }: History,
+  version: number,
+  archived: { readonly before: number; readonly seen: number } = { before: 0, seen: 0 }
+): number | undefined => {
   const amounts = new Map<number, number | undefined>()
-  const applied = rewrites.filter(({ marker, target }) => marker <= seen && target <= version)
+  const applied = rewrites.filter(({ marker, target }) =>
+    target <= version && (marker <= version || (target < archived.before && marker <= archived.seen))
+  )
   for (const { amount, target } of applied.sort((a, b) => a.marker - b.marker)) amounts.set(target, amount)
   const markers = [...rewrites.map(({ marker }) => marker), ...truncations].filter((marker) => marker <= version)
   let sum = Math.max(0, version - 1) - markers.length - amounts.size
@@ -72,18 +78,22 @@ const balanceAt = ({ rewrites, truncations }: History, version: number, seen = v
 }
 
 /**
- * The balances that a load may give. The archive is read after the rows, so an archived event may be as a rewrite left it
- * whose marker the load has not seen. `undefined` if one of them is not known.
+ * The balances that a load may give. The archive is read after the rows, so the events that were archived then may be as
+ * a rewrite left them whose marker the load has not seen. `undefined` if one of the balances is not known.
  */
 const balancesAt = (
   history: History,
   version: number,
-  { archivedBefore, begun }: { readonly archivedBefore: number; readonly begun: (marker: number) => boolean }
+  { befores, begun }: { readonly befores: ReadonlyArray<number>; readonly begun: (marker: number) => boolean }
 ): ReadonlyArray<number | undefined> => {
-  const later = history.rewrites.filter(({ marker, target }) =>
-    marker > version && target < archivedBefore && begun(marker)
-  )
-  return [version, ...later.map(({ marker }) => marker)].map((seen) => balanceAt(history, version, seen))
+  const later = history.rewrites.filter(({ marker }) => marker > version && begun(marker))
+  const balances = new Set([balanceAt(history, version)])
+  for (const before of befores) {
+    for (const { marker: seen, target } of later) {
+      if (target < before) balances.add(balanceAt(history, version, { before, seen }))
+    }
+  }
+  return [...balances]
 }
 
 const isTruncation = (line: Of<"Changing">): line is Extract<Of<"Changing">, { readonly kind: "truncate" }> =>
@@ -113,10 +123,7 @@ export const checkOrder = (
       if (end !== undefined) problems.push(`a load of ${stream} gave ${version} after it was deleted at ${end.version}`)
       if (history === undefined || !history.isKnown) continue
       const expected = balancesAt(history, version, {
-        archivedBefore: Math.max(
-          0,
-          ...(truncating.get(stream) ?? []).filter(({ began }) => began < came).map(({ before }) => before)
-        ),
+        befores: (truncating.get(stream) ?? []).filter(({ began }) => began < came).map(({ before }) => before),
         begun: (marker) => (rewritten.get(stream)?.find(({ version }) => version === marker)?.began ?? 0) < came
       })
       if (!expected.includes(undefined) && !expected.includes(balance)) {
