@@ -30,7 +30,8 @@ const start = async (): Promise<void> => {
       process.exitCode = code
     }),
     Effect.provide(NodeContext.layer),
-    NodeRuntime.runMain({ disableErrorReporting: false })
+    // its logger prints to the output, which is for programs
+    NodeRuntime.runMain({ disablePrettyLogger: true })
   )
 }
 

@@ -43,7 +43,7 @@ for (const { name, on, written } of databases) {
           [["--tombstones", "soon", "--yes"], "a time such as"],
           [["--snapshots", "--yes"], "need --module"],
           [["--archives", "1 day", "--yes"], "need --module"],
-          [["--module", module, "--parked", "1 day", "--yes"], "the others do not"],
+          [["--module", module, "--parked", "1 day", "--yes"], "give one of them, or leave it out"],
           [["--parked", "1 hour", "--yes"], "InvalidOption"]
         ]
         for (const [args, says] of refused) {

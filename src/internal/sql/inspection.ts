@@ -4,6 +4,7 @@ import type { SqlError } from "@effect/sql/SqlError"
 import * as Effect from "effect/Effect"
 import type { InvalidOption } from "../../InvalidOption.js"
 import type * as StreamId from "../../StreamId.js"
+import * as Markers from "../markers.js"
 import * as Tables from "./names.js"
 import * as Row from "./row.js"
 import * as Statement from "./statement.js"
@@ -83,6 +84,22 @@ FROM ${Tables.quoted(events)} AS event WHERE ${ofStream} AND version BETWEEN :fr
     }),
     (rows) =>
       new Map(rows.map((row) => [Row.number(row.version), Row.number(row.archived) === 1 ? "archived" : "removed"]))
+  )
+
+/** Which streams of a range of ids were deleted. */
+export const deleted = (
+  options: Options,
+  aggregate: string,
+  range: { readonly first: string; readonly last: string }
+): Effect.Effect<ReadonlySet<string>, SqlError | InvalidOption, SqlClient.SqlClient> =>
+  Effect.map(
+    select(options, ({ events }) =>
+      `SELECT stream_id FROM ${Tables.quoted(events)}
+WHERE aggregate = :aggregate AND type = '${Markers.deleted}' AND stream_id BETWEEN :first AND :last`, {
+      aggregate,
+      ...range
+    }),
+    (rows) => new Set(rows.map((row) => Row.text(row.stream_id)))
   )
 
 /** A snapshot without its state. */

@@ -34,8 +34,12 @@ export const deleting = CliCommand.make(
       if (version === 0) return yield* new StreamNotFound({ stream })
       const contents = yield* Inspection.contentsOf({ prefix }, stream)
       const found = { stream: text, version, ...contents }
+      const { archived, stored } = yield* Inspection.contentsBefore({ prefix }, stream, version + 1)
+      const lost = contents.events - archived - stored
       const whole = `its ${contents.events} events ${events === "keep" ? "stay" : "too"}`
-      const what = `delete ${Output.cell(text)} at version ${version} (${whole}) and ${contents.snapshots} snapshots`
+      const what = `delete ${Output.cell(text)} at version ${version} (${whole}) and its snapshots, ` +
+        `${contents.snapshots} in number` +
+        (lost > 0 ? `, which alone have its state, because the contents of ${lost} events were removed` : "")
       if (!(yield* Confirm.ask(what, yes))) return yield* Output.record(json, { ...found, deleted: false })
       const streams = yield* Streams
       const deleted = yield* streams.delete(stream, {

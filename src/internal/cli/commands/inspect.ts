@@ -22,8 +22,9 @@ export const inspect = CliCommand.make(
       CliOptions.withDefault(0)
     )
   },
-  Command.opening(({ json, module, port, prefix }) =>
-    Effect.scoped(Effect.gen(function*() {
+  Command.opening(({ json, module, port, prefix }) => {
+    if (port < 0 || port > 65_535) return new CliError({ detail: `--port is ${port}; it must be from 0 to 65535` })
+    return Effect.scoped(Effect.gen(function*() {
       const aggregates = Option.isSome(module) ? yield* Module.aggregates(module.value) : new Map()
       const url = yield* Server.serve(prefix, aggregates)
       yield* Console.log(json ? JSON.stringify({ url }) : `The inspector is at ${url}\nCtrl-C ends it.`)
@@ -32,7 +33,7 @@ export const inspect = CliCommand.make(
       Effect.provide(NodeHttpServer.layer(() => createServer(), { host: "127.0.0.1", port })),
       Effect.catchTag("ServeError", () => new CliError({ detail: `port ${port} is in use: give another --port` }))
     )
-  )
+  })
 ).pipe(
   CliCommand.withDescription(
     "Serves a page for the browser on this machine: streams, the state after each event, snapshots and subscriptions."

@@ -36,8 +36,13 @@ export const retention = CliCommand.make(
   Command.opening(({ archives, json, module, parked, snapshots, tombstones, yes }) =>
     Effect.gen(function*() {
       const ofModule = snapshots || Option.isSome(archives)
-      if (Option.isSome(module) !== ofModule) {
-        return yield* new CliError({ detail: "--snapshots and --archives need --module, and the others do not" })
+      if (ofModule && Option.isNone(module)) {
+        return yield* new CliError({ detail: "--snapshots and --archives need --module, which has the aggregates" })
+      }
+      if (!ofModule && Option.isSome(module)) {
+        return yield* new CliError({
+          detail: "--module is for --snapshots and --archives: give one of them, or leave it out"
+        })
       }
       const aggregates = Option.isNone(module) ? [] : [...(yield* Module.aggregates(module.value)).values()]
       const old = yield* olderThan("--archives", archives)

@@ -3,9 +3,9 @@ import * as CliCommand from "@effect/cli/Command"
 import * as CliOptions from "@effect/cli/Options"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
-import { EventStore } from "../../../EventStore.js"
 import * as Diagnosis from "../../sql/diagnosis.js"
 import * as Command from "../command.js"
+import * as Listing from "../listing.js"
 import * as Options from "../options.js"
 import * as Output from "../output.js"
 
@@ -26,7 +26,13 @@ export const streams = CliCommand.make(
   Command.reading(({ after, aggregate, json, limit, prefix }) =>
     Effect.gen(function*() {
       if (Option.isSome(aggregate)) {
-        return yield* streamsOf({ aggregate: aggregate.value, after: Option.getOrUndefined(after), json, limit })
+        return yield* streamsOf({
+          aggregate: aggregate.value,
+          after: Option.getOrUndefined(after),
+          json,
+          limit,
+          prefix
+        })
       }
       const names = yield* Diagnosis.aggregates({ prefix })
       yield* Output.rows(json, names.map((aggregate) => ({ aggregate })), "no events")
@@ -36,18 +42,12 @@ export const streams = CliCommand.make(
   CliCommand.withDescription("Lists the streams of an aggregate with their versions, in the order of their ids.")
 )
 
-const streamsOf = ({ json, ...options }: {
-  readonly aggregate: string
-  readonly after: string | undefined
-  readonly limit: number
-  readonly json: boolean
-}) =>
+const streamsOf = ({ json, ...options }: Listing.ListOptions & { readonly json: boolean }) =>
   Effect.gen(function*() {
-    const store = yield* EventStore
-    const found = yield* store.streams(options)
+    const found = yield* Listing.streams(options)
     yield* Output.rows(
       json,
-      found.map(({ id, version }) => ({ stream: Options.streamText({ aggregate: options.aggregate, id }), version })),
+      found.map(({ id, ...row }) => ({ stream: Options.streamText({ aggregate: options.aggregate, id }), ...row })),
       "no streams"
     )
     if (found.length === options.limit && !json) {

@@ -6,7 +6,13 @@ import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import * as Schema from "effect/Schema"
 import * as Stream from "effect/Stream"
-import { EventStore, HistoryGap, type ImportedEvent, type ImportProgress } from "../../../EventStore.js"
+import {
+  EventStore,
+  HistoryGap,
+  type ImportedEvent,
+  type ImportProgress,
+  type VersionConflict
+} from "../../../EventStore.js"
 import * as Position from "../../../Position.js"
 import * as StreamId from "../../../StreamId.js"
 import { importProblem, isMarker } from "../../markers.js"
@@ -46,7 +52,8 @@ const isRemoved = (cause: unknown): boolean => cause instanceof HistoryGap && ca
 const removed = (stream: StreamId.StreamId): CliError =>
   new CliError({
     detail: `${streamText(stream)} cannot be exported: a truncation or retention has removed contents of its events, ` +
-      "so that only its snapshot has its state. Move the database by a backup, or delete the stream"
+      "so that only its snapshot has its state. Move the database by a backup. If the stream is not needed any more, delete " +
+      "it with --events remove"
   })
 
 /** A line of an export. The position is that of the exporting database. */
@@ -87,7 +94,7 @@ export const importing = CliCommand.make(
           none,
           (_, progress) =>
             Effect.as(Output.progress(`${progress.imported + progress.skipped} of ${count} events`), progress)
-        )
+        ).pipe(Effect.catchTag("VersionConflict", misfit))
       yield* Output.record(json, { lines: count, imported: done.imported, skipped: done.skipped })
     })
   )
@@ -97,6 +104,13 @@ export const importing = CliCommand.make(
       "import that was cut off is simply run again. The tables have to be there: start the program once on a new database."
   )
 )
+
+/** The database has other events at the versions of the file. */
+const misfit = ({ actual, stream }: VersionConflict): CliError =>
+  new CliError({
+    detail: `the database has other events of ${streamText(stream)}, which is at version ${actual}: the file goes on ` +
+      "elsewhere. The batches before were stored, and this one was not. Import into a database without the stream"
+  })
 
 const linesOf = (file: string) =>
   Effect.map(FileSystem, (fs) =>
@@ -109,13 +123,17 @@ const linesOf = (file: string) =>
       Stream.mapEffect(([line, index]) => eventOf(line, index + 1))
     ))
 
+const decodeJson = Schema.decodeUnknownOption(Schema.parseJson())
+
 const decodeLine = Schema.decodeUnknownOption(Line)
 
 const eventOf = (line: string, number: number): Effect.Effect<ImportedEvent, CliError> =>
   Option.match(decodeLine(line), {
     onNone: () =>
       new CliError({
-        detail: `line ${number} is not an event: it needs the keys stream, type and payload, as export writes them`
+        detail: Option.isNone(decodeJson(line))
+          ? `line ${number} is not whole JSON: the file was cut off there, or changed`
+          : `line ${number} is not an event: it needs the keys stream, type and payload, as export writes them`
       }),
     onSome: (event) => {
       const problem = isMarker(event.type) ? importProblem(event) : undefined

@@ -8,6 +8,7 @@ import { StreamNotFound, Streams } from "../../../Streams.js"
 import * as Inspection from "../../sql/inspection.js"
 import * as Command from "../command.js"
 import * as Confirm from "../confirm.js"
+import { CliError } from "../errors.js"
 import * as Module from "../module.js"
 import * as Options from "../options.js"
 import * as Output from "../output.js"
@@ -45,6 +46,11 @@ export const truncate = CliCommand.make(
         const store = yield* EventStore
         const version = yield* store.version(stream)
         if (version === 0) return yield* new StreamNotFound({ stream })
+        if (before < 2 || before > version + 1) {
+          return yield* new CliError({
+            detail: `--before is ${before}; it must be from 2 to ${version + 1}, as the stream is at version ${version}`
+          })
+        }
         const contents = yield* Inspection.contentsBefore({ prefix }, stream, before)
         const found = { stream: text, version, before, ...contents }
         const count = contents.stored + (events === "remove" ? contents.archived : 0)
@@ -59,7 +65,9 @@ export const truncate = CliCommand.make(
           expectedVersion: Option.getOrUndefined(Option.map(expect, ExpectedVersion.exact)),
           metadata: Options.metadataOf(audit)
         })
-        yield* Output.record(json, { ...found, truncated: true, events: truncated.events })
+        const isDone = Option.isSome(truncated.marker)
+        if (!isDone && !json) yield* Output.hint("Nothing was changed: there was nothing left to do.")
+        yield* Output.record(json, { ...found, truncated: isDone, events: truncated.events })
       }),
     () => true
   )

@@ -3,13 +3,13 @@ import * as DateTime from "effect/DateTime"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import * as Event from "../../../Event.js"
-import { EventStore } from "../../../EventStore.js"
 import * as Projections from "../../../Projections.js"
 import type * as StreamId from "../../../StreamId.js"
 import * as Diagnosis from "../../sql/diagnosis.js"
 import * as Inspection from "../../sql/inspection.js"
 import * as Emptied from "../emptied.js"
 import * as EventRow from "../eventRow.js"
+import * as Listing from "../listing.js"
 import { streamText } from "../options.js"
 import type { Looking } from "../repository.js"
 import { type Html, html, link, none, page, table } from "./html.js"
@@ -22,7 +22,6 @@ const limit = 100
 /** The aggregates, and the streams of one of them. */
 export const streams = (prefix: string, aggregate: string | undefined, after: string | undefined) =>
   Effect.gen(function*() {
-    const store = yield* EventStore
     const names = yield* Diagnosis.aggregates({ prefix })
     const chosen = aggregate ?? names[0]
     const list = html`<p>${
@@ -31,10 +30,10 @@ export const streams = (prefix: string, aggregate: string | undefined, after: st
       )
     }</p>`
     if (chosen === undefined) return page("Streams", html`<p>The database has no events.</p>`)
-    const found = yield* store.streams({ aggregate: chosen, after, limit })
-    const rows = found.map(({ id, version }) => [
+    const found = yield* Listing.streams({ prefix, aggregate: chosen, after, limit })
+    const rows = found.map(({ deleted, id, version }: Listing.Listed) => [
       html`<a href="${link("/stream", { aggregate: chosen, id })}">${id}</a>`,
-      version
+      html`${version} <span class="quiet">${deleted ?? ""}</span>`
     ])
     const last = found.at(-1)
     const more = last === undefined || found.length < limit

@@ -6,6 +6,7 @@ import * as Either from "effect/Either"
 import * as Event from "../../../Event.js"
 import type { EventStore, EventStoreError } from "../../../EventStore.js"
 import type * as StreamId from "../../../StreamId.js"
+import * as Markers from "../../markers.js"
 import * as Equality from "../../schema/equality.js"
 import * as Recorded from "../../store/recorded.js"
 import type { Stored } from "../eventRow.js"
@@ -78,6 +79,7 @@ const known = (aggregate: Unknown, event: Stored, before: Either.Either<unknown,
 
 const evolve = (aggregate: Unknown, state: unknown, event: Stored): Either.Either<unknown, string> => {
   if (Event.isUnreadable(event)) return Either.left(event.error.message)
+  if (event.type === Markers.deleted) return Either.left("the stream was deleted")
   const decoded = Recorded.decodeEvent(aggregate.event, event)
   if (Either.isLeft(decoded)) return Either.left(decoded.left.message)
   if (decoded.right._tag === "Retired") return Either.right(state)
