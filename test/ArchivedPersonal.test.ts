@@ -134,4 +134,17 @@ describe("personal data in archived events", () => {
       assert.isTrue(Equal.equals((yield* customers.load("a")).state.name, erased))
       assert.notInclude(yield* stored, secret)
     }))
+
+  each("is erased in the only snapshot of a stream that is longer than maxReplay", () =>
+    Effect.gen(function*() {
+      const { customers } = yield* archived
+      const limited = yield* Repository.make(Customer, { ...manual, maxReplay: 1 })
+      yield* truncate("remove")
+      yield* customers.createSnapshot("a")
+      assert.strictEqual((yield* limited.load("a")).state.visits, 2)
+      yield* Personal.erase("ada")
+      const { state } = yield* limited.load("a")
+      assert.isTrue(Equal.equals(state.name, Option.some(Personal.erased("ada"))))
+      assert.strictEqual(state.visits, 2)
+    }))
 })

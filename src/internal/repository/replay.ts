@@ -10,6 +10,7 @@ import * as EventStore from "../../EventStore.js"
 import type * as Snapshot from "../../Snapshot.js"
 import type * as StreamId from "../../StreamId.js"
 import { maxVersion, pageBytes, shortPage } from "../constants.js"
+import { isEmptied } from "../emptied.js"
 import * as Markers from "../markers.js"
 import type { Baseline } from "./baseline.js"
 import { HistoryRewritten, type LoadError, ReplayTooLong } from "./errors.js"
@@ -98,7 +99,8 @@ export const make = <Id, State>(
       onPage()
       const wanted = upTo === Infinity ? page : pageUpTo(upTo, from, page)
       if (wanted.length < page.length && lacksEnd(wanted, upTo - from.version)) return readTo(request, from)
-      if (from.replayed + wanted.length > limits.most) {
+      // where the beginning was removed, there is nothing to replay, so it is not too long
+      if (from.replayed + wanted.length > limits.most && !wanted.some(isEmptied)) {
         return new ReplayTooLong({ stream, fromVersion: from.version + 1, maxReplay: limits.most })
       }
       const folded = aggregate.fold(stream, from, wanted, { base: from.base, marker: request.met.marker })
