@@ -4,14 +4,23 @@ import * as EventStore from "../../EventStore.js"
 import type { Position } from "../../Position.js"
 import type { Stored } from "./eventRow.js"
 
-/** Gives each event up to the end of the feed to a function. Returns the position to go on after. */
+/**
+ * Gives each event up to the end of the feed to a function. Returns the position to go on after. It is a loop, because a
+ * recursion would keep all pages in memory.
+ */
 export const forEach = <R>(
   { after, ...filter }: EventStore.ReadPageOptions & { readonly after: Position },
   use: (event: Stored) => Effect.Effect<void, never, R>
 ): Effect.Effect<Position, EventStore.EventStoreError, EventStore.EventStore | R> =>
   Effect.gen(function*() {
     const { readPage } = yield* EventStore.EventStore
-    const page = yield* readPage({ ...filter, after })
-    yield* Effect.forEach(page.events, use, { discard: true })
-    return page.atEnd ? page.settled : yield* forEach({ ...filter, after: page.settled }, use)
+    let position = after
+    let atEnd = false
+    while (!atEnd) {
+      const page = yield* readPage({ ...filter, after: position })
+      yield* Effect.forEach(page.events, use, { discard: true })
+      position = page.settled
+      atEnd = page.atEnd
+    }
+    return position
   })
