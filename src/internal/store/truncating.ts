@@ -1,8 +1,8 @@
 // Truncates streams. Why: docs/decisions/0162-truncated-streams.md.
-// Mechanism: a snapshot is verified first. Then one transaction appends the marker, saves that snapshot again, gives the
-// events to a sink if there is one, and empties the rows. Events that others append meanwhile change nothing that the
+// Mechanism: a snapshot is verified first. Then one transaction appends the marker, gives the events to a sink if there is
+// one, deletes the snapshots that give no state any more, saves the verified one again, and empties the rows. Events that others append meanwhile change nothing that the
 // snapshot was folded from. If one of its events was rewritten meanwhile, the transaction is undone, and all is done again.
-// Cost: a load and a full replay, and one transaction of eight statements.
+// Cost: a load and a full replay, and one transaction of eight statements, or nine.
 import * as Chunk from "effect/Chunk"
 import * as Clock from "effect/Clock"
 import * as Context from "effect/Context"
@@ -274,9 +274,11 @@ const empty = <E>(
     const marked = yield* mark(stores, stream, truncation)
     // and after it, so that nothing can come in between
     const { archived, kept } = yield* proven
+    if (typeof events === "function") yield* give(stores, stream, events, before, archived + kept)
+    // those of other schema versions would be found instead of one that can be migrated, and give no state any more
+    if (events !== "archive") yield* snapshots.delete(stream, { versionBelow: before - 1 })
     // it may have been deleted since it was verified
     yield* snapshots.save(snapshot)
-    if (typeof events === "function") yield* give(stores, stream, events, before, archived + kept)
     const time = Math.trunc(yield* Clock.currentTimeMillis)
     yield* life.empty(stream, { before, archive: events === "archive", time })
     return {
