@@ -104,6 +104,19 @@ export interface StateSchema {
 export type SaveOutcome = "Saved" | "Superseded" | "Discarded"
 
 /**
+ * What tells a snapshot from the others of its stream and schema version.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface SnapshotIdentity {
+  readonly version: number
+  readonly eventId: string
+  /** The time of the snapshot. A wrong one may have been replaced since by a right one of the same version. */
+  readonly time?: number | undefined
+}
+
+/**
  * The options of `delete`.
  *
  * @since 0.1.0
@@ -112,7 +125,7 @@ export type SaveOutcome = "Saved" | "Superseded" | "Discarded"
 export interface DeleteOptions {
   readonly schemaVersion?: number | undefined
   /** Deletes only the snapshot that ends with this event at this version, not one that was saved since. */
-  readonly identity?: { readonly version: number; readonly eventId: string } | undefined
+  readonly identity?: SnapshotIdentity | undefined
   /** Deletes only snapshots of a lower version of the stream. A store that does not know it may delete all. */
   readonly versionBelow?: number | undefined
 }
@@ -330,8 +343,10 @@ const migratableProblem = (schemas: unknown): string | undefined => {
 
 const identityProblem = (identity: NonNullable<DeleteOptions["identity"]>): string | undefined => {
   if (!isRecord(identity)) return "identity is not an object"
-  const { eventId, version } = identity
-  return version === undefined ? "identity has no version" : numberProblem({ version }) ?? textProblem({ eventId })
+  const { eventId, time, version } = identity
+  return version === undefined
+    ? "identity has no version"
+    : numberProblem({ version, time }) ?? textProblem({ eventId })
 }
 
 const shown = (streamOf: () => StreamId.StreamId): { readonly aggregate: string; readonly id: string } => {

@@ -174,7 +174,10 @@ export const cases: ReadonlyArray<Contract.Case<SnapshotStore.SnapshotStore>> = 
     assert.equal(yield* store.delete(stream, { schemaVersion: 1, identity: { version: 4, eventId: "event-4" } }), 1)
     assert.equal(yield* store.exists(stream), true)
     yield* saveAll
-    assert.equal(yield* store.delete(stream), 3)
+    const { eventId, time, version } = snapshot("a", 4)
+    assert.equal(yield* store.delete(stream, { schemaVersion: 3, identity: { version, eventId, time: time + 1 } }), 0)
+    assert.equal(yield* store.delete(stream, { schemaVersion: 3, identity: { version, eventId, time } }), 1)
+    assert.equal(yield* store.delete(stream), 2)
     assert.equal(yield* store.exists(stream), false)
     assert.equal(yield* store.exists(snapshot("b", 1).stream), true)
   }),

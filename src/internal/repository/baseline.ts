@@ -17,7 +17,7 @@ export interface Origin {
   /** The duration of the load in milliseconds. */
   readonly took: number
   /** The snapshot of the aggregate's own schema version that this load refuted. It is deleted before the next save. */
-  readonly refuted: Option.Option<{ readonly version: number; readonly eventId: string }>
+  readonly refuted: Option.Option<Pick<Used, "version" | "eventId" | "time">>
   /** Whether the state came from the cache and a snapshot below it, which may have been refuted since. */
   readonly cached: boolean
 }

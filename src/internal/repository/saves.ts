@@ -11,7 +11,7 @@ import * as Snapshot from "../../Snapshot.js"
 import * as SnapshotPolicy from "../../SnapshotPolicy.js"
 import * as SnapshotStore from "../../SnapshotStore.js"
 import type * as StreamId from "../../StreamId.js"
-import { maxVersion, noDate } from "../constants.js"
+import { isDate, maxVersion, noDate } from "../constants.js"
 import { liveClock } from "../liveClock.js"
 import type { Baseline } from "./baseline.js"
 import type { LoadError } from "./errors.js"
@@ -96,11 +96,13 @@ export const save = <Id, State, Event>(
     const sealed = yield* Sealed.state(events, encoded)
     if (Option.isSome(refuted)) {
       // a save never replaces a newer version, and the refuted snapshot may have one
-      const { eventId, version } = refuted.value
+      const { eventId, time, version } = refuted.value
       yield* snapshots.delete(stream, {
         schemaVersion: loadable.schemaVersion,
-        // the store rejects a version beyond the limit, but a row that was edited by hand may have one
-        identity: Math.abs(version) <= maxVersion ? { version, eventId } : undefined
+        // the store rejects a version or a time beyond the limit, but a row that was edited by hand may have one
+        identity: Math.abs(version) <= maxVersion
+          ? { version, eventId, time: Number.isInteger(time) && isDate(time) ? time : undefined }
+          : undefined
       })
     }
     const outcome = yield* snapshots.save(sealed)

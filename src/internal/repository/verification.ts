@@ -74,8 +74,9 @@ const removeUsed = <Id, State, Event>(
   { snapshotVersion, stream, used }: Baseline<State>
 ): Effect.Effect<boolean | undefined, EventStore.EventStoreError> => {
   if (Option.isNone(used)) return Effect.succeed(undefined)
-  const { eventId, schemaVersion } = used.value
-  const identity = { version: snapshotVersion, eventId }
+  const { eventId, schemaVersion, time } = used.value
+  // by now another process may have replaced it by a right one of the same version, the only source of a state
+  const identity = { version: snapshotVersion, eventId, time }
   const removal = Effect.suspend(() => services.snapshots.delete(stream, { schemaVersion, identity }))
   return Effect.map(
     contain(removal, services),

@@ -65,7 +65,9 @@ WHERE ${ofStream} AND schema_version = ${SnapshotChoice.schemaVersionOf(table, c
       write(
         `DELETE FROM ${table} WHERE ${ofStream}${ofSchema(schemaVersion)}${
           onlyIf(identity, "version = :version AND event_id = :eventId")
-        }${onlyIf(versionBelow, "version < :versionBelow")} RETURNING NULL AS deleted`
+        }${onlyIf(identity?.time, "time = :time")}${
+          onlyIf(versionBelow, "version < :versionBelow")
+        } RETURNING NULL AS deleted`
       )({ ...identity, ...keyOf(stream), schemaVersion, versionBelow }),
     /** A row if there is one. */
     exists: (stream: StreamId.StreamId, schemaVersion: number | undefined) =>

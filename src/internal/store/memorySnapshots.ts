@@ -41,14 +41,17 @@ export const make = () => {
       }),
     delete: (stream: StreamId.StreamId, { identity, schemaVersion, versionBelow = Number.POSITIVE_INFINITY }: {
       readonly schemaVersion?: number | undefined
-      readonly identity?: { readonly version: number; readonly eventId: string } | undefined
+      readonly identity?:
+        | { readonly version: number; readonly eventId: string; readonly time?: number | undefined }
+        | undefined
       readonly versionBelow?: number | undefined
     } = {}) =>
       Effect.sync(() => {
         const rows = rowsOf(stream)
         const deleted = Array.from(rows.values()).filter((row) =>
           (schemaVersion === undefined || row.schemaVersion === schemaVersion) &&
-          (identity === undefined || (row.version === identity.version && row.eventId === identity.eventId)) &&
+          (identity === undefined || (row.version === identity.version && row.eventId === identity.eventId &&
+            (identity.time === undefined || row.time === identity.time))) &&
           row.version < versionBelow
         )
         for (const row of deleted) rows.delete(row.schemaVersion)
