@@ -125,8 +125,15 @@ for (const { empty, name, on, written } of databases) {
         const third = yield* empty
         const cut = yield* invoke("import", file, "--url", third, "--yes")
         assert.strictEqual(cut.code, 1)
-        assert.include(cut.err, "line 7")
+        assert.include(cut.err, "line 7 is not whole JSON")
         assert.strictEqual((yield* invoke("export", "--url", third)).out, "")
+
+        // a database with other events of the stream
+        const foreign = { ...JSON.parse(lines.split("\n")[0]), id: "of another history" }
+        yield* fs.writeFileString(file, JSON.stringify(foreign))
+        const misfit = yield* invoke("import", file, "--url", other, "--yes")
+        assert.strictEqual(misfit.code, 1)
+        assert.match(misfit.err, /the database has other events of Account\/a-1, which is at version \d/)
       }).pipe(Effect.provide(NodeContext.layer)))
 
     it.scopedLive("shows subscriptions, resumes and drops", () =>

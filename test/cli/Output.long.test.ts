@@ -1,10 +1,12 @@
-// the command line as a process whose output cannot be written: it ends, and its status says so
+// the command line as a process: its output is for programs, and if it cannot be written, the status says so
+import { SqlClient } from "@effect/sql"
 import { assert, describe, it } from "@effect/vitest"
 import { Effect, Layer } from "effect"
-import { SqlStores } from "effect-eventsourcing"
+import { SqlStores, Streams } from "effect-eventsourcing"
 import * as childProcess from "node:child_process"
 import * as fs from "node:fs"
 import { fileURLToPath } from "node:url"
+import { stream } from "../fixtures/Account.js"
 import { sharedDatabases } from "../utils/backends.js"
 import { accounts } from "./accounts.js"
 
@@ -29,6 +31,28 @@ const ended = (child: childProcess.ChildProcess) =>
   })
 
 describe("the output of the command line", () => {
+  it.scopedLive("has no lines of the log, each of which is once among the errors", () =>
+    Effect.gen(function*() {
+      const url = yield* written
+      const args = ["retention", "--tombstones", "1 day", "--yes", "--json", "--url", url]
+      yield* Effect.provide(
+        Effect.gen(function*() {
+          const streams = yield* Streams.Streams
+          const sql = yield* SqlClient.SqlClient
+          yield* streams.delete(stream("a-1"), { events: "keep" })
+          yield* sql`UPDATE eventsourcing_events SET time = time - 172800000 WHERE type = '$deleted'`
+        }),
+        Layer.provideMerge(Streams.layer, Layer.provideMerge(SqlStores.layer, client(url)))
+      )
+      const child = yield* started(args, "pipe")
+      let out = ""
+      child.stdout?.on("data", (text) => (out += String(text)))
+      const { code, err } = yield* ended(child)
+      assert.strictEqual(code, 0)
+      assert.deepStrictEqual(Object.keys(JSON.parse(out)), ["done", "tombstones"])
+      assert.strictEqual(err.split("retention removed old data").length, 2, err)
+    }))
+
   it.scopedLive("is read no longer: a tail ends", () =>
     Effect.gen(function*() {
       const url = yield* written

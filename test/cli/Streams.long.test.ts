@@ -31,6 +31,8 @@ for (const { name, on, written } of databases) {
         const [kept] = jsonOf(yield* deleting("--events", "keep", ...audit))
         assert.deepInclude(kept, { ...found, version: 4, deleted: true })
         assert.strictEqual(jsonOf(yield* invoke("events", "Account/a-1", "--url", url, "--json")).length, 4)
+        const listed = jsonOf(yield* invoke("streams", "Account", "--url", url, "--json"))
+        assert.deepStrictEqual(listed.map(({ deleted }) => deleted), ["deleted", "", ""])
         const [again] = jsonOf(yield* deleting("--events", "remove", "--yes"))
         assert.deepInclude(again, { version: 4, events: 4, snapshots: 0, deleted: true, time: kept.time })
         const left = jsonOf(yield* invoke("events", "Account/a-1", "--url", url, "--json"))

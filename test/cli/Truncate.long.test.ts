@@ -20,6 +20,9 @@ for (const { name, written } of databases) {
         // the snapshot is at version 2
         const early = yield* truncate("4", "archive", "--yes")
         assert.strictEqual(early.code, 1)
+        const above = yield* truncate("5", "archive")
+        assert.strictEqual(above.code, 1)
+        assert.include(above.err, "--before is 5; it must be from 2 to 4")
         const late = yield* truncate("3", "archive", "--yes", "--expect", "2")
         assert.include(late.err, "VersionConflict")
 
@@ -41,6 +44,10 @@ for (const { name, written } of databases) {
         const again = yield* truncate("3", "remove")
         assert.include(again.err, "give --yes to remove 2 events of Account/a-1")
         assert.strictEqual((yield* truncate("3", "remove", "--yes")).code, 0)
+        const nothing = jsonOf(yield* truncate("3", "remove", "--yes"))
+        assert.deepInclude(nothing[0], { truncated: false, events: 0 })
+        const lost = yield* run("delete", "Account/a-1", "--events", "keep")
+        assert.include(lost.err, "because the contents of 2 events were removed")
         const left = yield* contents("--to", "4")
         assert.deepStrictEqual(left, [[1, "removed", false], [2, "removed", false], ...after])
         const [state] = jsonOf(yield* run("state", "Account/a-1", "--module", module))

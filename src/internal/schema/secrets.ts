@@ -49,7 +49,7 @@ const marksPersonal = (value: unknown): boolean => {
   try {
     while (left.length > 0) {
       const part = left.pop()
-      if (typeof part !== "object" || part === null || seen.has(part)) continue
+      if (typeof part !== "object" || part === null || ArrayBuffer.isView(part) || seen.has(part)) continue
       if (isMarked(part) || seen.add(part).size > mostParts) return true
       for (const inner of Object.values(part)) left.push(inner)
     }

@@ -1,7 +1,8 @@
 // Truncates streams. Why: docs/decisions/0162-truncated-streams.md.
 // Mechanism: a snapshot is verified first. Then one transaction appends the marker, gives the events to a sink if there is
-// one, deletes the snapshots that give no state any more, saves the verified one again, and empties the rows. Events that others append meanwhile change nothing that the
-// snapshot was folded from. If one of its events was rewritten meanwhile, the transaction is undone, and all is done again.
+// one, deletes the snapshots that give no state any more, saves the verified one again, and empties the rows. Events that
+// others append meanwhile change nothing that the snapshot was folded from. If one of its events was rewritten meanwhile,
+// the transaction is undone, and all is done again.
 // Cost: a load and a full replay, and one transaction of eight statements, or nine.
 import * as Chunk from "effect/Chunk"
 import * as Clock from "effect/Clock"
