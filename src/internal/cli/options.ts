@@ -9,6 +9,7 @@ import { streamProblem } from "../streamProblem.js"
 import { CliError } from "./errors.js"
 
 const url = Options.redacted("url").pipe(
+  Options.withPseudoName("URL"),
   Options.withDescription(
     "The database: postgres://user:password@host/database, or the path of a SQLite file. Default: DATABASE_URL"
   ),
@@ -52,6 +53,7 @@ export const types = Options.text("type").pipe(
 /** Where the key store of personal data is. */
 export const keys = {
   keys: Options.redacted("keys").pipe(
+    Options.withPseudoName("URL"),
     Options.withDescription("The database of the key store for personal data, if it is not the one at --url"),
     Options.optional
   ),
