@@ -167,7 +167,7 @@ describe("inside a transaction of the caller's", () => {
     ["SQLite file", sqliteTemporaryFile],
     ["PostgreSQL", postgresTemporaryDatabase]
   ]
-  for (const [name, client] of everything ? databases : databases.filter(([name]) => name !== "SQLite file")) {
+  for (const [name, client] of everything ? databases : databases.slice(0, 1)) {
     const stores = Layer.provideMerge(sqlStores, client)
 
     it.scoped(`a due stream is queued, and its snapshot is taken after the commit (${name})`, () =>

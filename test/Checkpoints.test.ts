@@ -136,7 +136,7 @@ const twoOn: Readonly<Record<"SQLite" | "PostgreSQL", Effect.Effect<ReadonlyArra
   PostgreSQL: Effect.map(migratedDatabase, (url) => [0, 1].map(() => Layer.fresh(pgClient(url, { maxConnections: 4 }))))
 }
 
-for (const name of ["SQLite", "PostgreSQL"] as const) {
+for (const name of everything ? ["SQLite", "PostgreSQL"] as const : ["SQLite"] as const) {
   describe(`two processes on ${name}`, () => {
     it.scopedLive("race for the lease and the checkpoint, and each step is done once", () =>
       Effect.gen(function*() {

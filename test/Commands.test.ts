@@ -2,9 +2,9 @@ import { assert, describe, it } from "@effect/vitest"
 import { Effect, Option, Schedule, Schema } from "effect"
 import { EventStore, ExpectedVersion, Repository, SnapshotPolicy } from "effect-eventsourcing"
 import { Account, id, NotOpen, open } from "./fixtures/Account.js"
-import { kinds, on } from "./utils/backends.js"
+import { backends, on } from "./utils/backends.js"
 
-const each = on(kinds)
+const each = on(backends)
 
 const deposit = (amount: number) => ({ _tag: "Deposit", amount }) as const
 

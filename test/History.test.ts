@@ -5,9 +5,9 @@ import { Aggregate, EventStore, ExpectedVersion, Repository, SnapshotPolicy, Str
 import * as fs from "node:fs"
 import { Account, AccountEvent, type AccountId, deposit, event, id, open, stream } from "./fixtures/Account.js"
 import { Order, OrderEvent } from "./fixtures/Order.js"
-import { each as inProcess, kinds, on, sqliteFile, sqlStores } from "./utils/backends.js"
+import { backends, each as inProcess, kinds, on, sqliteFile, sqlStores } from "./utils/backends.js"
 
-const each = on(kinds)
+const each = on(backends)
 
 const range = (from: number, to: number) => Array.from({ length: to - from + 1 }, (_, n) => from + n)
 

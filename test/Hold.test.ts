@@ -5,10 +5,10 @@ import { Effect, Either, Exit, FastCheck as fc, Fiber, Layer, Option, Schema, Sc
 import { Aggregate, EventStore, ExpectedVersion, Repository, SnapshotPolicy, SnapshotStore } from "effect-eventsourcing"
 import { Faults, RecordingStores } from "effect-eventsourcing/testing"
 import { Account, type AccountCommand, deposit, id, open, stream } from "./fixtures/Account.js"
-import { kinds, memoryStores, on } from "./utils/backends.js"
+import { backends, memoryStores, on } from "./utils/backends.js"
 import { everything } from "./utils/mode.js"
 
-const each = on(kinds)
+const each = on(backends)
 
 const withdraw = (amount: number) => ({ _tag: "Withdraw", amount }) as const
 

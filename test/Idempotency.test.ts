@@ -21,6 +21,7 @@ import { Faults } from "effect-eventsourcing/testing"
 import { PCGRandom } from "effect/Utils"
 import { Account, deposit, id, InsufficientFunds, NotOpen, open, stream } from "./fixtures/Account.js"
 import {
+  backends,
   each as inProcess,
   kinds,
   memoryStores,
@@ -32,7 +33,7 @@ import {
 import { everything } from "./utils/mode.js"
 import { typedFailure } from "./utils/observe.js"
 
-const each = on(kinds)
+const each = on(backends)
 
 const clients: ReadonlyArray<readonly [name: string, client: Layer.Layer<SqlClient.SqlClient, unknown>]> = [
   ["SQLite", sqliteFile(":memory:")],

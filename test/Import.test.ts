@@ -29,7 +29,7 @@ import {
 import { SqlFaults } from "effect-eventsourcing/testing"
 import * as ImportEvents from "../src/internal/store/importEvents.js"
 import { Account, deposit, event, id, open, stream } from "./fixtures/Account.js"
-import { backends, kinds, on, postgresTemporaryDatabase, sqliteFile, sqlStores, type Stores } from "./utils/backends.js"
+import { backends, on, postgresTemporaryDatabase, sqliteFile, sqlStores, type Stores } from "./utils/backends.js"
 import { everything } from "./utils/mode.js"
 
 type Imported = EventStore.ImportedEvent
@@ -155,7 +155,7 @@ describe("an imported history that is corrected", () => {
         }))
     }).pipe(Effect.scoped, Effect.provide(layer))
 
-  for (const [backend, layer] of kinds) {
+  for (const [backend, layer] of backends) {
     for (const parts of [["whole"], ["first", "second"]] as const) {
       it.effect(`refutes the snapshots of the history before (${parts.join(" and ")}, ${backend})`, () =>
         Effect.gen(function*() {
@@ -200,7 +200,7 @@ describe("an import that follows the event of a command", () => {
       return { state, snapshot: yield* Effect.flatten(snapshots.get(stream("a"), { schemaVersion: 1 })) }
     }).pipe(Effect.scoped, Effect.provide(layer))
 
-  for (const [backend, layer] of kinds) {
+  for (const [backend, layer] of backends) {
     it.effect(`refutes the snapshots of the history before, if the command is sent again (${backend})`, () =>
       Effect.gen(function*() {
         const { snapshot } = yield* load(layer, 100, [])
@@ -342,7 +342,7 @@ describe("an import that fails in the middle", () => {
 })
 
 describe("an import", () => {
-  on(kinds)("gives histories that repositories load and continue", () =>
+  on(backends)("gives histories that repositories load and continue", () =>
     Effect.gen(function*() {
       const accounts = yield* Repository.make(Account)
       const opened = { stream: stream("a"), type: "Opened", payload: { _tag: "Opened" }, time: DateTime.unsafeMake(1) }

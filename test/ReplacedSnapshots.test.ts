@@ -3,7 +3,7 @@ import { assert, describe } from "@effect/vitest"
 import { Effect, Option, TestClock } from "effect"
 import { Repository, SnapshotPolicy, SnapshotStore, Streams } from "effect-eventsourcing"
 import { Account, deposit, id, open, stream } from "./fixtures/Account.js"
-import { kinds, on } from "./utils/backends.js"
+import { backends, on } from "./utils/backends.js"
 
 const a = id("a")
 
@@ -33,7 +33,7 @@ const replace = (accounts: Repository.Repository<typeof Account>) =>
   })
 
 describe("the removal of a snapshot that was refuted leaves the one that has replaced it", () => {
-  on(kinds)("of a verification", () =>
+  on(backends)("of a verification", () =>
     Effect.gen(function*() {
       const { accounts, snapshots } = yield* wrong(`{"open":true,"balance":4}`)
       const streams = yield* Streams.Streams
@@ -46,7 +46,7 @@ describe("the removal of a snapshot that was refuted leaves the one that has rep
       assert.strictEqual((yield* accounts.load(a)).state.balance, 3)
     }).pipe(Effect.provide(Streams.layer)))
 
-  on(kinds)("of a save that ends after it", () =>
+  on(backends)("of a save that ends after it", () =>
     Effect.gen(function*() {
       const { accounts, snapshots } = yield* wrong("{}")
       const streams = yield* Streams.Streams

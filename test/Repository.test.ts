@@ -31,9 +31,9 @@ import {
   StreamId
 } from "effect-eventsourcing"
 import { Account, AccountId, AccountV2, event, id, InsufficientFunds, NotOpen, open } from "./fixtures/Account.js"
-import { kinds, memoryStores, on } from "./utils/backends.js"
+import { backends, memoryStores, on } from "./utils/backends.js"
 
-const each = on(kinds)
+const each = on(backends)
 
 const deposit = (amount: number, times?: number) =>
   ({ _tag: "Deposit", amount, ...(times === undefined ? {} : { times }) }) as const

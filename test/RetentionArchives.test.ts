@@ -12,12 +12,12 @@ import {
   Streams
 } from "effect-eventsourcing"
 import { Account, deposit, id, open, stream } from "./fixtures/Account.js"
-import { kinds } from "./utils/backends.js"
+import { backends } from "./utils/backends.js"
 
 type Services = EventStore.EventStore | SnapshotStore.SnapshotStore | CheckpointStore.CheckpointStore | Streams.Streams
 
 const each = (name: string, body: () => Effect.Effect<void, unknown, Services | Scope.Scope>) => {
-  for (const [backend, stores] of kinds) {
+  for (const [backend, stores] of backends) {
     const layer = Layer.provideMerge(Streams.layer, Layer.merge(stores, CheckpointStore.layerMemory))
     it.effect(`${name} (${backend})`, () => Effect.provide(Effect.scoped(body()), layer))
   }
@@ -141,7 +141,7 @@ describe("invalid policies of archives", () => {
         assert.instanceOf(failure, InvalidOption.InvalidOption)
         assert.strictEqual(failure.option, option)
       }).pipe(
-        Effect.provide(Layer.provideMerge(Streams.layer, Layer.merge(kinds[0][1], CheckpointStore.layerMemory)))
+        Effect.provide(Layer.provideMerge(Streams.layer, Layer.merge(backends[0][1], CheckpointStore.layerMemory)))
       ))
   }
 })

@@ -15,12 +15,12 @@ import {
 } from "effect-eventsourcing"
 import { Account, deposit, id, open, stream } from "./fixtures/Account.js"
 import { Customer, stream as customerStream } from "./fixtures/Customer.js"
-import { backends, kinds, memoryStores, on, sqliteFile, type Stores } from "./utils/backends.js"
+import { backends, memoryStores, on, sqliteFile, type Stores } from "./utils/backends.js"
 import { everything } from "./utils/mode.js"
 import { everyRow, sql as sealingStores } from "./utils/personal.js"
 
 const each = (name: string, body: () => Effect.Effect<void, unknown, Stores | Streams.Streams | Scope.Scope>) =>
-  on(kinds)(name, () => Effect.provide(body(), Streams.layer))
+  on(backends)(name, () => Effect.provide(body(), Streams.layer))
 
 const a = id("a")
 

@@ -13,10 +13,10 @@ import {
   Streams
 } from "effect-eventsourcing"
 import { Account, deposit, id, open, stream } from "./fixtures/Account.js"
-import { kinds, memoryStores, on, type Stores } from "./utils/backends.js"
+import { backends, memoryStores, on, type Stores } from "./utils/backends.js"
 
 const each = (name: string, body: () => Effect.Effect<void, unknown, Stores | Streams.Streams | Scope.Scope>) =>
-  on(kinds)(name, () => Effect.provide(body(), Streams.layer))
+  on(backends)(name, () => Effect.provide(body(), Streams.layer))
 
 const both = ["keep", "remove"] as const
 

@@ -4,7 +4,7 @@ import { Effect } from "effect"
 import { Repository, SnapshotPolicy, Streams } from "effect-eventsourcing"
 import { deposit, id, open, stream } from "./fixtures/Account.js"
 import { AccountV2, AccountV3 } from "./fixtures/AccountVersions.js"
-import { kinds, on } from "./utils/backends.js"
+import { backends, on } from "./utils/backends.js"
 
 const a = id("a")
 
@@ -12,7 +12,7 @@ const manual = { snapshots: SnapshotPolicy.manual }
 
 describe("a new schema version that was deployed, rolled back and deployed again", () => {
   for (const events of ["archive", "remove"] as const) {
-    on(kinds)(
+    on(backends)(
       `migrates the snapshot below which the stream was truncated meanwhile (${events})`,
       () =>
         Effect.gen(function*() {

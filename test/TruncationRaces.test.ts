@@ -12,11 +12,11 @@ import {
   Tenants
 } from "effect-eventsourcing"
 import { Account, deposit, event, id, open, stream } from "./fixtures/Account.js"
-import { backends, kinds, on, type Stores } from "./utils/backends.js"
+import { backends, on, type Stores } from "./utils/backends.js"
 
 type Body = () => Effect.Effect<void, unknown, Stores | Streams.Streams | Scope.Scope>
 
-const each = (name: string, body: Body) => on(kinds)(name, () => Effect.provide(body(), Streams.layer))
+const each = (name: string, body: Body) => on(backends)(name, () => Effect.provide(body(), Streams.layer))
 
 const a = id("a")
 

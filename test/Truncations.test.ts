@@ -26,11 +26,11 @@ import {
 } from "effect-eventsourcing"
 import * as Memory from "../src/internal/store/memory.js"
 import { Account, AccountV2, deposit, id, open, stream } from "./fixtures/Account.js"
-import { backends, kinds, memoryStores, on, type Stores } from "./utils/backends.js"
+import { backends, memoryStores, on, type Stores } from "./utils/backends.js"
 import { everything } from "./utils/mode.js"
 
 const each = (name: string, body: () => Effect.Effect<void, unknown, Stores | Streams.Streams | Scope.Scope>) =>
-  on(kinds)(name, () => Effect.provide(body(), Streams.layer))
+  on(backends)(name, () => Effect.provide(body(), Streams.layer))
 
 const a = id("a")
 

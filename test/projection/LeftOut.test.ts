@@ -15,7 +15,7 @@ import {
 } from "effect-eventsourcing"
 import * as fs from "node:fs"
 import { Order, OrderWithoutPast } from "../fixtures/Order.js"
-import { kinds } from "../utils/backends.js"
+import { backends } from "../utils/backends.js"
 
 /** One stored event of each type that the aggregate reads, or more. */
 const golden: ReadonlyArray<{ readonly type: string; readonly payload: unknown }> = JSON.parse(
@@ -52,7 +52,7 @@ const live = (
   name: string,
   body: Effect.Effect<void, unknown, EventStore.EventStore | CheckpointStore.CheckpointStore>
 ) => {
-  for (const [backend, layer] of kinds) {
+  for (const [backend, layer] of backends) {
     it.live(`${name} (${backend})`, () => body.pipe(Effect.provide(Layer.merge(layer, CheckpointStore.layerMemory))))
   }
 }

@@ -29,7 +29,7 @@ const suite = (name: string, seeds: ReadonlyArray<number>, simulate: (seed: numb
   })
 
 describe("a simulation of appends in groups", () => {
-  suite("on SQLite", chosen(everything ? 200 : 15), (seed) => simulateGroups(Library, seed))
+  suite("on SQLite", chosen(everything ? 200 : 5), (seed) => simulateGroups(Library, seed))
 
   it("the same seed gives the same run", () => {
     for (const seed of from(1, 5)) assert.deepStrictEqual(simulateGroups(Library, seed), simulateGroups(Library, seed))
@@ -58,7 +58,7 @@ FOR EACH ROW WHEN (NEW.stream_id LIKE '%-bad') EXECUTE FUNCTION refuse()`)
   })
   afterAll(() => Effect.runPromise(Scope.close(scope, Exit.void)))
 
-  suite("on PostgreSQL", chosen(everything ? 80 : 6), (seed) => simulateGroupsOn(Library, seed, database!))
+  suite("on PostgreSQL", chosen(everything ? 80 : 2), (seed) => simulateGroupsOn(Library, seed, database!))
 
   for (const { seed, ...bug } of inGroupsOnServer) {
     it.runIf(everything)(`a planted bug is found: ${bug.name}`, async () => {
@@ -75,8 +75,8 @@ describe("a planted bug in the groups is found", () => {
   beforeAll(clear)
   afterAll(clear)
 
-  for (const { seed, ...bug } of inGroups) {
-    it.runIf(everything || seed !== undefined)(bug.name, async () => {
+  for (const [index, { seed, ...bug }] of inGroups.entries()) {
+    it.runIf(everything || (index < 1 && seed !== undefined))(bug.name, async () => {
       await isFound(simulateGroups, await plant(bug), { seed })
     })
   }

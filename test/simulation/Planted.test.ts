@@ -8,9 +8,8 @@ describe("a planted bug is found by the seed beside it", () => {
   beforeAll(clear)
   afterAll(clear)
 
-  // a few of them; Planted.long.test.ts hunts for all
-  for (const { by = inMemory, seed, ...bug } of inTheLibrary) {
-    if (seed === undefined) continue
+  // two of them; Planted.long.test.ts hunts for all
+  for (const { by = inMemory, seed, ...bug } of inTheLibrary.filter(({ seed }) => seed !== undefined).slice(0, 2)) {
     it(bug.name, async () => {
       await isFound(by, await plant(bug), { seed })
     })

@@ -5,7 +5,7 @@ import { breathe, chosen, explain, from, only, simulations } from "./seeds.js"
 import { type Options, simulate, simulateUnderTestClock } from "./simulation.js"
 import { simulateSnapshotter } from "./snapshotter.js"
 
-const seeds = chosen(everything ? 1_000 : 60)
+const seeds = chosen(everything ? 1_000 : 20)
 const total = new Map<string, number>()
 
 const check = async (seed: number, options: Options) => {
