@@ -83,7 +83,8 @@ const added = <A, E, R>(effect: Effect.Effect<A, E, R>) =>
     const after = yield* measured
     const difference = Array.from(after, ([key, { count, sum }]) => {
       const { count: counted, sum: summed } = before.get(key) ?? { count: 0, sum: 0 }
-      return [key, { count: count - counted, sum: sum - summed }] as const
+      // the sums of other tests are fractions
+      return [key, { count: count - counted, sum: Math.round((sum - summed) * 1e6) / 1e6 }] as const
     })
     return new Map(difference.filter(([, { count }]) => count !== 0))
   })
