@@ -225,7 +225,7 @@ const postgres: Effect.Effect<Place, unknown, Scope.Scope> = Effect.gen(function
 })
 
 /** Before the erasure, and after it: with an archive, and without. */
-const ofTruncations = ["truncate: present", "truncate: erased", "load: HistoryGap"]
+const ofTruncations = ["truncate: present", "truncate: erased", "verify: HistoryGap"]
 
 /** What is said about each fault. */
 const signs: Readonly<Record<Fault, RegExp>> = {
