@@ -341,7 +341,7 @@ const migratableProblem = (schemas: unknown): string | undefined => {
   return "migratable is not an array of state schemas"
 }
 
-const identityProblem = (identity: NonNullable<DeleteOptions["identity"]>): string | undefined => {
+const identityProblem = (identity: SnapshotIdentity): string | undefined => {
   if (!isRecord(identity)) return "identity is not an object"
   const { eventId, time, version } = identity
   return version === undefined

@@ -1,8 +1,13 @@
 // What the operations that change a stream have in common: they end with its snapshots gone.
+import type * as DateTime from "effect/DateTime"
 import * as Effect from "effect/Effect"
+import * as Option from "effect/Option"
+import type { EncodedEvent } from "../../Event.js"
+import type { ExpectedVersion } from "../../ExpectedVersion.js"
+import type { Position } from "../../Position.js"
 import type { DeleteOptions, SnapshotStore, SnapshotStoreError } from "../../SnapshotStore.js"
 import type * as StreamId from "../../StreamId.js"
-import { EventStoreError } from "./eventErrors.js"
+import { EventStoreError, type StreamDeleted, type VersionConflict } from "./eventErrors.js"
 import type { LifeSeam } from "./life.js"
 
 /** What the operations on streams work with. */
@@ -32,6 +37,33 @@ export const unusable = (
   stream: StreamId.StreamId,
   detail: string
 ): EventStoreError => new EventStoreError({ operation, stream, reason: "Unavailable", mayHaveAppended: false, detail })
+
+/** Where a marker is. */
+export interface Marked {
+  readonly version: number
+  readonly position: Position
+  readonly time: DateTime.Utc
+}
+
+/** Appends the marker of a change. */
+export const mark = (
+  operation: "rewrite" | "truncate",
+  { life }: Pick<Stores, "life">,
+  stream: StreamId.StreamId,
+  marker: EncodedEvent,
+  expected: ExpectedVersion
+): Effect.Effect<Marked, VersionConflict | StreamDeleted | EventStoreError> =>
+  Effect.flatMap(
+    Effect.catchTag(
+      life.mark(stream, marker, expected),
+      "DuplicateEventId",
+      ({ message }) => unusable(operation, stream, message)
+    ),
+    ({ position, time, version }): Effect.Effect<Marked, EventStoreError> =>
+      Option.isSome(position) && Option.isSome(time)
+        ? Effect.succeed({ version, position: position.value, time: time.value })
+        : unusable(operation, stream, noPlace)
+  )
 
 /** Says that the store did not tell where the marker is. */
 export const noPlace = "the store gave no position or no time for the marker"

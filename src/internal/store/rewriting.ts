@@ -162,18 +162,14 @@ const run = (
         schedule: Overtaking.schedule(100),
         while: (error) => error === "Overtaken"
       }).pipe(Effect.mapError((error) => error === "Overtaken" ? overtaken(stream) : error))
-      const { position, time, version } = yield* life.mark(stream, rewriting.marker, ExpectedVersion.streamExists).pipe(
-        Effect.catchTags({
-          DuplicateEventId: ({ message }) => Changing.unusable("rewrite", stream, message),
-          VersionConflict: () => new StreamNotFound({ stream })
-        })
+      const marked = yield* Effect.catchTag(
+        Changing.mark("rewrite", stores, stream, rewriting.marker, ExpectedVersion.streamExists),
+        "VersionConflict",
+        () => new StreamNotFound({ stream })
       )
       // after the marker, so that no truncation can come in between
-      const first = yield* life.at(stream, 1)
-      if (Option.exists(first, isEmptied)) return yield* removedContent(stream, 1)
-      return Option.isSome(position) && Option.isSome(time)
-        ? { stream, version: rewriting.version, marker: version, position: position.value, time: time.value }
-        : yield* Changing.unusable("rewrite", stream, Changing.noPlace)
+      if (Option.exists(yield* life.at(stream, 1), isEmptied)) return yield* removedContent(stream, 1)
+      return { ...marked, stream, version: rewriting.version, marker: marked.version }
     }),
     ({ marker }) => ({ versionBelow: marker })
   )

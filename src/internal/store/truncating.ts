@@ -262,7 +262,7 @@ const empty = <E>(
   truncation: Truncation<E, never>,
   { snapshot, version }: Verified
 ): Effect.Effect<TruncatedStream, E | TruncateError | Overtaken> => {
-  const { before, events } = truncation
+  const { before, events, expected, marker } = truncation
   const { life, snapshots } = stores
   const proven = Effect.gen(function*() {
     if ((yield* life.lastRewritten(stream, version)) > 0) return yield* new Overtaken()
@@ -272,7 +272,8 @@ const empty = <E>(
   const changed = Effect.gen(function*() {
     // before the marker, which a store without transactions would keep
     yield* proven
-    const marked = yield* mark(stores, stream, truncation)
+    // after whatever others have appended
+    const marked = yield* Changing.mark("truncate", stores, stream, marker, expected)
     // and after it, so that nothing can come in between
     const { archived, kept } = yield* proven
     if (typeof events === "function") yield* give(stores, stream, events, before, archived + kept)
@@ -294,23 +295,6 @@ const empty = <E>(
     (error) => error._tag === "SinkFailed" ? error.error : error
   )
 }
-
-/** Appends the marker after whatever others have appended. */
-const mark = (
-  { life }: Stores,
-  stream: StreamId.StreamId,
-  { expected, marker }: Truncation<unknown, unknown>
-): Effect.Effect<TruncationMarker, VersionConflict | StreamDeleted | EventStoreError> =>
-  Effect.gen(function*() {
-    const { position, time, version } = yield* Effect.catchTag(
-      life.mark(stream, marker, expected),
-      "DuplicateEventId",
-      ({ message }) => Changing.unusable("truncate", stream, message)
-    )
-    return Option.isSome(position) && Option.isSome(time)
-      ? { version, position: position.value, time: time.value }
-      : yield* Changing.unusable("truncate", stream, Changing.noPlace)
-  })
 
 /** The failure of a sink, which may be anything. */
 interface SinkFailed<out E> {
