@@ -5,17 +5,13 @@ import { EventStore, ExpectedVersion, StreamId } from "effect-eventsourcing"
 import { EventStoreContract, SnapshotStoreContract, SqlFaults } from "effect-eventsourcing/testing"
 import { afterAll, describe, it } from "vitest"
 import { businessRule, conversions, indexes } from "./utils/environments.js"
-import { everything } from "./utils/mode.js"
 import { sqlStores } from "./utils/stores.js"
 import { tamper } from "./utils/tamper.js"
 
 const runner = { afterAll, describe, it }
 const small = { largeAppends: false, largePayloads: false }
 
-// a short run has one of them
-const chosen = [...conversions, ...indexes].filter((_, n) => everything || n === 1)
-
-for (const { layer, name, transformed } of chosen) {
+for (const { layer, name, transformed } of [...conversions, ...indexes]) {
   EventStoreContract.suite(runner, name, layer, transformed === true ? small : { ...small, ...tamper })
   SnapshotStoreContract.suite(runner, name, layer)
 }

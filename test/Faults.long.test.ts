@@ -14,7 +14,7 @@ import { EventStoreContract, Faults, SnapshotStoreContract } from "effect-events
 import * as vitest from "vitest"
 import { Account, id } from "./fixtures/Account.js"
 import { memoryStores, sqliteFile, sqlStores } from "./utils/backends.js"
-import { everything, sizes } from "./utils/mode.js"
+import { sizes } from "./utils/mode.js"
 
 const stream = StreamId.make("Account", "a")
 
@@ -62,7 +62,6 @@ for (
   const wrapped = Layer.merge(Faults.layerEventStore(Faults.none), Faults.layerSnapshotStore(Faults.none)).pipe(
     Layer.provide(inner)
   )
-  if (!everything && name !== "memory") continue
   EventStoreContract.suite(vitest, `wrapped ${name}`, wrapped, sizes)
   SnapshotStoreContract.suite(vitest, `wrapped ${name}`, wrapped)
 }
@@ -462,7 +461,7 @@ describe("loads and commands are correct under each single fault", () => {
   ]
   for (const [name, fault] of faults) {
     for (const policy of [SnapshotPolicy.sync({ every: 2 }), SnapshotPolicy.background({ every: 2 })]) {
-      it.effect.runIf(everything || policy._tag === "Background")(
+      it.effect(
         `on every call of the snapshot store: ${name} (${policy._tag})`,
         () =>
           Effect.gen(function*() {

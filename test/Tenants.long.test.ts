@@ -7,7 +7,6 @@ import { EventStore, Repository, Sqlite, SqlMigrations, SqlStores, Tenants } fro
 import * as path from "node:path"
 import { Account, id } from "./fixtures/Account.js"
 import { sharedDatabases, temporaryFolder } from "./utils/backends.js"
-import { everything } from "./utils/mode.js"
 
 class Name extends Context.Tag("Name")<Name, string>() {}
 
@@ -150,7 +149,7 @@ describe("open tenants", () => {
           }),
           tenants.get(`t${index % 40}`)
         ).pipe((using) => index % 11 === 0 ? Effect.timeoutOption(using, "1 millis") : using)
-      yield* Effect.forEach(Array.from({ length: everything ? 2_000 : 300 }, (_, index) => index), use, {
+      yield* Effect.forEach(Array.from({ length: 2_000 }, (_, index) => index), use, {
         concurrency: 50
       })
       assert.isAtMost(most, 7)
@@ -158,7 +157,7 @@ describe("open tenants", () => {
     }))
 })
 
-const count = everything ? 200 : 10
+const count = 200
 const names = Array.from({ length: count }, (_, index) => index % 10 === 9 ? `Tenant ${index}` : `tenant${index}`)
 
 /** Each tenant has an account of the same id, with another balance. */

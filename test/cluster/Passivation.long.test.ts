@@ -5,7 +5,6 @@ import { Effect, Fiber, Layer, Option, TestClock } from "effect"
 import { Repository, SnapshotPolicy, SnapshotStore, StreamId } from "effect-eventsourcing"
 import { AggregateEntity } from "effect-eventsourcing/cluster"
 import { memoryStores } from "../utils/backends.js"
-import { everything } from "../utils/mode.js"
 import { Account, deposit, id, open } from "./fixture.js"
 
 const entity = AggregateEntity.make(Account)
@@ -40,7 +39,7 @@ const entities = Effect.flatMap(Sharding.Sharding, ({ activeEntityCount }) => ac
 
 for (const policy of ["background", "sync"] as const) {
   describe(`an entity without requests, with ${policy} snapshots`, () => {
-    it.scoped.runIf(everything || policy === "background")(
+    it.scoped(
       "ends after maxIdleTime, takes a snapshot if it is worth it, and executes the next command",
       () =>
         Effect.gen(function*() {

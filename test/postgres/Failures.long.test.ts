@@ -6,7 +6,6 @@ import type pg from "pg"
 import { classify } from "../../src/internal/sql/failure.js"
 import { Account, deposit, event, id, open, stream } from "../fixtures/Account.js"
 import { migratedDatabase } from "../utils/backends.js"
-import { everything } from "../utils/mode.js"
 import { pgClient, startServer } from "../utils/postgres.js"
 import { proxy } from "../utils/proxy.js"
 import { collect, connection, events, stores, storesOn } from "./setup.js"
@@ -46,7 +45,7 @@ describe("failures of the server", () => {
     )
   })
 
-  it.scopedLive.runIf(everything)(
+  it.scopedLive(
     "a serialization failure and a deadlock are tried again",
     () =>
       Effect.gen(function*() {
@@ -139,7 +138,7 @@ VALUES (pg_current_xact_id()::text::bigint, $1, 'Account', $2, $3, 'Deposited', 
       }).pipe(Effect.provide(storesOn(url)))
     }))
 
-  it.scopedLive.runIf(everything)(
+  it.scopedLive(
     "a server stopped during appends: acknowledged events are stored, and every other append is a typed error",
     () =>
       Effect.gen(function*() {
@@ -200,7 +199,7 @@ VALUES (pg_current_xact_id()::text::bigint, $1, 'Account', $2, $3, 'Deposited', 
       })
   )
 
-  it.scopedLive.runIf(everything)(
+  it.scopedLive(
     "without a server, or without a free connection, a typed error says that nothing was appended",
     () =>
       Effect.gen(function*() {

@@ -13,7 +13,6 @@ import {
 } from "effect-eventsourcing"
 import { stream } from "../fixtures/Account.js"
 import { migratedDatabase } from "../utils/backends.js"
-import { everything } from "../utils/mode.js"
 import { startServer } from "../utils/postgres.js"
 import { collect, connection, events, feedOf, stores, storesOn } from "./setup.js"
 
@@ -228,7 +227,7 @@ describe("the feed", () => {
         yield* Effect.gen(function*() {
           const store = yield* EventStore.EventStore
           const sql = yield* SqlClient.SqlClient
-          const each = everything ? 40 : 8
+          const each = 40
           const total = 16 * each
           const write = (writer: number) =>
             Effect.forEach(Array.from({ length: each }, (_, i) => i), (i) => {
@@ -363,7 +362,7 @@ describe("the feed", () => {
       }).pipe(Effect.provide(storesOn(url, { maxConnections: 1 })))
     }))
 
-  it.scopedLive.runIf(everything)(
+  it.scopedLive(
     "continues after a dump was restored into a fresh cluster with lower transaction ids",
     () =>
       Effect.gen(function*() {

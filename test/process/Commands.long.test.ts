@@ -4,15 +4,14 @@ import { Effect, Layer } from "effect"
 import { EventStore, Repository } from "effect-eventsourcing"
 import { Account, id } from "../fixtures/Account.js"
 import { sharedDatabases, sqlStores } from "../utils/backends.js"
-import { everything } from "../utils/mode.js"
 import { accountOf, problemsOf, sendAll } from "../utils/sendings.js"
 
-const commands = everything ? 500 : 100
-const kills = everything ? 4 : 1
+const commands = 500
+const kills = 4
 
 describe("two processes that send the same commands", () => {
   for (const [name, database, client] of sharedDatabases) {
-    it.scopedLive.runIf(everything || name === "SQLite")(
+    it.scopedLive(
       `are killed and started again: each command counts once (${name})`,
       () =>
         Effect.gen(function*() {

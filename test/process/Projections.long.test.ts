@@ -4,10 +4,9 @@ import { assert, describe, it } from "@effect/vitest"
 import { Array as Arr, Effect, Layer, Random, Stream } from "effect"
 import { EventStore, type Position, Projections, SqlCheckpointStore } from "effect-eventsourcing"
 import { sharedDatabases, sqlStores } from "../utils/backends.js"
-import { everything } from "../utils/mode.js"
 import { start } from "../utils/process.js"
 
-const kills = everything ? Number(process.env.PROJECTION_KILLS ?? 12) : 2
+const kills = Number(process.env.PROJECTION_KILLS ?? 12)
 
 type Projector = ReturnType<typeof start>
 
@@ -85,7 +84,7 @@ const inOrder = (rows: ReadonlyArray<Row>) =>
 
 describe("processes that project while they are killed and frozen", () => {
   for (const [name, database, client] of sharedDatabases) {
-    it.scopedLive.runIf(everything || name === "SQLite")(
+    it.scopedLive(
       `skip and double no event (${name})`,
       () =>
         Effect.gen(function*() {

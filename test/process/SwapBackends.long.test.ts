@@ -5,7 +5,6 @@ import * as fs from "node:fs"
 import * as os from "node:os"
 import * as path from "node:path"
 import { nodeArguments } from "../utils/compile.js"
-import { everything } from "../utils/mode.js"
 import { root } from "../utils/npm.js"
 import { temporaryDatabase } from "../utils/postgres.js"
 import { postgresUrl } from "../utils/server.js"
@@ -21,7 +20,7 @@ const run = (...args: ReadonlyArray<string>) =>
   )
 
 describe("examples/swap-backends.ts", () => {
-  it.scopedLive.runIf(everything)("prints the same on every backend", () =>
+  it.scopedLive("prints the same on every backend", () =>
     Effect.gen(function*() {
       const url = yield* temporaryDatabase(postgresUrl())
       const folder = fs.mkdtempSync(path.join(os.tmpdir(), "swap-"))

@@ -4,7 +4,6 @@ import * as fs from "node:fs"
 import * as os from "node:os"
 import * as path from "node:path"
 import { afterAll, assert, beforeAll, describe, it } from "vitest"
-import { everything } from "../utils/mode.js"
 import { pgClient, temporaryDatabase } from "../utils/postgres.js"
 import { postgresUrl } from "../utils/server.js"
 import * as Library from "./library.js"
@@ -14,7 +13,7 @@ import { sweep, told } from "./sweep.js"
 import { type Database, simulateTransactions } from "./transactions.js"
 
 // SEED=7 prints one run on each database; SEEDS=500 FIRST_SEED=1000 runs others
-const all = chosen(everything ? 24 : 8)
+const all = chosen(24)
 const atATime = 8
 
 const folder = fs.mkdtempSync(path.join(os.tmpdir(), "simulation-"))
@@ -73,7 +72,7 @@ const everyWay: ReadonlyArray<readonly [mode: "sync" | "inline", inside: boolean
 const sweeps = (name: string, database: () => Database) =>
   describe(`each statement fails in turn, on ${name}`, () => {
     for (const [mode, inside] of everyWay) {
-      it.runIf(everything)(
+      it(
         `${mode} snapshots, ${inside ? "inside a transaction of the caller's" : "outside"}`,
         async () => {
           const { findings, met } = await Effect.runPromise(sweep(Library, database(), { mode, inside }))
@@ -109,7 +108,7 @@ describe("a planted bug is found", () => {
     }
   ]
   for (const { finds, ...bug } of bugs) {
-    it.runIf(everything)(bug.name, async () => {
+    it(bug.name, async () => {
       const { findings } = await Effect.runPromise(sweep(await plant(bug), sqlite, { mode: "sync", inside: true }))
       assert.match(told(findings), finds)
     })
@@ -128,5 +127,5 @@ describe("on a server", () => {
   afterAll(() => Effect.runPromise(Scope.close(scope, Exit.void)))
 
   suite("PostgreSQL", () => postgres(url))
-  if (everything) sweeps("PostgreSQL", () => postgres(url))
+  sweeps("PostgreSQL", () => postgres(url))
 })

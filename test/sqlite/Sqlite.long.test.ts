@@ -23,7 +23,6 @@ import { classify } from "../../src/internal/sql/failure.js"
 import { Account, deposit, event, id, open, stream } from "../fixtures/Account.js"
 import { sqliteFile, sqlStores, temporaryFolder } from "../utils/backends.js"
 import { fourProcesses } from "../utils/increments.js"
-import { everything } from "../utils/mode.js"
 import { typedFailure } from "../utils/observe.js"
 import { start } from "../utils/process.js"
 
@@ -126,7 +125,7 @@ describe("opening a file", () => {
       assert.include(failure.message, "readonly")
     }).pipe(Effect.scoped))
 
-  it.scopedLive.runIf(everything)(
+  it.scopedLive(
     "locked by another process: a typed error in the end, and the event loop is not blocked",
     () =>
       Effect.gen(function*() {
@@ -189,7 +188,7 @@ describe("opening a file", () => {
     }))
 
   for (const mode of ["sync", "background"]) {
-    it.scopedLive.runIf(everything || mode === "background")(
+    it.scopedLive(
       `four processes open a new file at once and lose no increment (${mode})`,
       () =>
         Effect.gen(function*() {

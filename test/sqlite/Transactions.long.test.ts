@@ -8,7 +8,6 @@ import { EventStore, ExpectedVersion, Repository, SnapshotPolicy, Sqlite, SqlSto
 import * as path from "node:path"
 import { Account, event, id, open, stream } from "../fixtures/Account.js"
 import { sqliteFile, sqliteTemporaryFile, sqlStores, temporaryFolder } from "../utils/backends.js"
-import { everything } from "../utils/mode.js"
 import { start } from "../utils/process.js"
 
 const deposit = { _tag: "Deposit", amount: 1, times: 1 } as const
@@ -313,7 +312,7 @@ describe("waiting", () => {
       }))
   }
 
-  it.scopedLive.runIf(everything)(
+  it.scopedLive(
     "a COMMIT that meets a reader waits, can be interrupted, and fails with a typed error in the end",
     () =>
       Effect.gen(function*() {
