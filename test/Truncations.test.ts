@@ -277,26 +277,78 @@ describe("a removed beginning", () => {
 })
 
 describe("truncate", () => {
-  each("looks again if another process replaces the snapshot while it is verified", () =>
+  each(
+    "does not look again if other processes replace the snapshot while it is verified",
+    () =>
+      Effect.gen(function*() {
+        const accounts = yield* Repository.make(Account, manual)
+        const snapshots = yield* SnapshotStore.SnapshotStore
+        yield* ten(accounts)
+        yield* truncate(8, "remove")
+        let looks = 0
+        const saving = Effect.zipRight(accounts.execute(a, deposit(1)), accounts.createSnapshot(a))
+        const racing = SnapshotStore.SnapshotStore.of({
+          ...snapshots,
+          get: (stream, options) => {
+            const found = snapshots.get(stream, options)
+            // a load asks for snapshots that can be migrated too
+            if (options.migratable !== undefined) return found
+            looks += 1
+            return Effect.zipLeft(found, Effect.orDie(saving))
+          }
+        })
+        const again = Effect.provideServiceEffect(
+          truncate(9, "remove", { unverified: true }),
+          Streams.Streams,
+          Effect.provideService(Streams.make, SnapshotStore.SnapshotStore, racing)
+        )
+        assert.deepInclude(yield* again, { events: 1 })
+        assert.strictEqual(looks, 1)
+        // the newer snapshot is left
+        assert.deepInclude(yield* accounts.load(a), { snapshotVersion: 12, state: { open: true, balance: 46 } })
+      })
+  )
+
+  each("never takes rewrites for a wrong snapshot, however many there are", () =>
     Effect.gen(function*() {
       const accounts = yield* Repository.make(Account, manual)
-      const snapshots = yield* SnapshotStore.SnapshotStore
+      const [store, snapshots] = [yield* EventStore.EventStore, yield* SnapshotStore.SnapshotStore]
       yield* ten(accounts)
-      yield* truncate(8, "remove")
-      let others = 3
-      const saving = Effect.zipRight(accounts.execute(a, deposit(1)), accounts.createSnapshot(a))
-      const racing = SnapshotStore.SnapshotStore.of({
-        ...snapshots,
-        get: (stream, options) =>
-          Effect.tap(snapshots.get(stream, options), () => others-- > 0 ? Effect.orDie(saving) : Effect.void)
-      })
-      const again = Effect.provideServiceEffect(
-        truncate(9, "remove", { unverified: true }),
-        Streams.Streams,
-        Effect.provideService(Streams.make, SnapshotStore.SnapshotStore, racing)
+      let amount = 50
+      const rewriting = Effect.provide(
+        Effect.suspend(() => rewrite(3, ++amount)),
+        yield* Effect.context<Streams.Streams>()
+      ).pipe(Effect.zipRight(accounts.createSnapshot(a)), Effect.orDie)
+      let looks = 0
+      let isRewritten = false
+      const racing = Streams.make.pipe(
+        Effect.provideService(SnapshotStore.SnapshotStore, {
+          ...snapshots,
+          get: (stream, options) => {
+            const found = snapshots.get(stream, options)
+            if (options.migratable !== undefined) return found
+            looks += 1
+            // at the last try it comes later
+            return looks < 5 ? Effect.zipLeft(found, rewriting) : found
+          }
+        }),
+        Effect.provideService(EventStore.EventStore, {
+          ...store,
+          replay: {
+            ...store.replay,
+            readTail: (stream, options) => {
+              const read = store.replay.readTail(stream, options)
+              if (isRewritten || looks < 5 || options.fromVersion !== 1) return read
+              isRewritten = true
+              return Effect.zipRight(rewriting, read)
+            }
+          }
+        })
       )
-      assert.deepInclude(yield* again, { events: 1 })
-      assert.isBelow(others, 1)
+      const again = Effect.provideServiceEffect(truncate(9), Streams.Streams, racing)
+      const error = yield* Effect.flip(again)
+      assert.deepInclude(error, { _tag: "SnapshotRequired", reason: "Unusable" })
+      assert.isTrue(isRewritten)
     }))
 
   each("does not take a rewrite during the verification for a wrong snapshot", () =>

@@ -1,6 +1,6 @@
 // Verifies the snapshot below which a stream is to be truncated: it must be of the aggregate's own schema, have its proof,
 // and give the same state as full replay up to its version.
-// Cost: a load, two reads of the snapshot and a full replay.
+// Cost: a load, a read of the snapshot, a full replay, and two short statements.
 import * as Effect from "effect/Effect"
 import * as Either from "effect/Either"
 import * as Option from "effect/Option"
@@ -10,12 +10,14 @@ import * as EventStore from "../../EventStore.js"
 import type * as Snapshot from "../../Snapshot.js"
 import type { SnapshotStore, SnapshotStoreError } from "../../SnapshotStore.js"
 import type * as StreamId from "../../StreamId.js"
+import * as Personal from "../personal/driver.js"
 import { compare } from "../schema/equality.js"
 import type { Baseline } from "./baseline.js"
 import type { LoadError } from "./errors.js"
-import { type Folded, make as makeLoadable, proofOf } from "./loadable.js"
+import { type Folded, type Loadable, make as makeLoadable, proves } from "./loadable.js"
 import { type Loader, make as makeLoader } from "./loader.js"
 import * as Options from "./options.js"
+import * as Sealed from "./sealed.js"
 
 /** Why a snapshot does not allow a truncation. */
 export interface Refusal {
@@ -29,18 +31,14 @@ interface Request<in out Id, in out State> {
   readonly stream: StreamId.StreamId
   readonly before: number
   readonly unverified: boolean
+  readonly loadable: Loadable<Id, State>
   readonly loader: Loader<Id, State>
-  readonly lastRewritten: EventStore.EventStore["Type"]["replay"]["lastRewritten"]
+  readonly events: EventStore.EventStore["Type"]
   readonly snapshots: SnapshotStore["Type"]
-  readonly schemaVersion: number
   readonly state: Schema.Schema<State>
 }
 
-interface Verified {
-  readonly version: number
-  readonly snapshot: Snapshot.EncodedSnapshot
-}
-
+/** Returns the snapshot as it is stored. */
 export const verify = <Name extends string, Id, State, Event, Command, Rejection>(
   aggregate: Aggregate.Aggregate<Name, Id, State, Event, Command, Rejection>,
   { events, snapshots }: {
@@ -49,7 +47,7 @@ export const verify = <Name extends string, Id, State, Event, Command, Rejection
   },
   stream: StreamId.StreamId,
   { before, unverified = false }: { readonly before: number; readonly unverified?: boolean | undefined }
-): Effect.Effect<Verified, Refusal | LoadError | SnapshotStoreError> => {
+): Effect.Effect<Snapshot.EncodedSnapshot, Refusal | LoadError | SnapshotStoreError> => {
   const { onDrift, snapshotTimeout: timeout, ...options } = Options.complete<State, Event>({})
   const loadable = makeLoadable(aggregate, onDrift)
   const loader = makeLoader(loadable, { ...options, onDrift, timeout, events, snapshots: Option.some(snapshots) })
@@ -64,61 +62,57 @@ export const verify = <Name extends string, Id, State, Event, Command, Rejection
         cause
       }),
     onRight: (id) =>
-      check({
-        id,
-        stream,
-        before,
-        unverified,
-        loader,
-        lastRewritten: events.replay.lastRewritten,
-        snapshots,
-        schemaVersion: loadable.schemaVersion,
-        state: aggregate.state.schema
-      }, 5)
+      check({ id, stream, before, unverified, loadable, loader, events, snapshots, state: aggregate.state.schema }, 5)
   })
 }
 
 const check = <Id, State>(
   request: Request<Id, State>,
-  /** How often another process may save a snapshot or rewrite an event meanwhile. */
+  /** How often an event may be rewritten, or the snapshot be deleted, meanwhile. */
   tries: number
-): Effect.Effect<Verified, Refusal | LoadError | SnapshotStoreError> =>
+): Effect.Effect<Snapshot.EncodedSnapshot, Refusal | LoadError | SnapshotStoreError> =>
   Effect.gen(function*() {
-    const { before, id, lastRewritten, loader, schemaVersion, snapshots, state, stream } = request
-    // 1. the load that everyone makes uses the snapshot
+    const { before, id, loadable: { schemaVersion }, loader, snapshots, stream } = request
+    // 1. the load that everyone makes uses a snapshot
     const loaded = yield* loader.load(id, { unbounded: true })
     const problem = problemOf(loaded, before, schemaVersion)
     if (problem !== undefined) return yield* Effect.fail(problem)
-    // 2. the stored snapshot, and its state
+    // 2. the stored one, which may be newer by now, gives the state of full replay
     const stored = yield* snapshots.get(stream, { schemaVersion })
-    const version = loaded.snapshotVersion
-    // without the snapshot, which may have been replaced by now, there is no state where the beginning was removed
-    const own = yield* unlessRemoved(loader.loadTo(id, version, { onRefused: () => Effect.void }))
-    if (
-      Option.isNone(stored) || Option.isNone(own) || !isUsed(loaded, stored.value) || !isUsed(own.value, stored.value)
-    ) {
-      return tries > 1
-        ? yield* check(request, tries - 1)
-        : yield* refuse("Unusable", "other snapshots of the stream were saved while it was checked: try again")
-    }
-    // 3. the same state by full replay
-    const replayed = yield* replay(request, version)
-    if (Option.isSome(replayed) && !isSame(state, replayed.value, own.value)) {
-      // the replay has the new payload of an event that was rewritten meanwhile, and the next load has it too
-      if (tries > 1 && (yield* lastRewritten(stream, loaded.version)) > 0) return yield* check(request, tries - 1)
-      return yield* refuse("Refuted", "full replay gives another state than the snapshot: Repository.verify removes it")
-    }
-    return { version: loaded.version, snapshot: stored.value }
+    if (Option.isSome(stored) && (yield* isRight(request, stored.value))) return stored.value
+    return tries > 1
+      ? yield* check(request, tries - 1)
+      : yield* refuse("Unusable", "events were rewritten, or snapshots deleted, while it was checked: try again")
   })
 
-/** Replays the stream. `None` if its beginning was removed and the caller knows. */
-const replay = <Id, State>(
-  { id, loader, unverified }: Request<Id, State>,
-  version: number
-): Effect.Effect<Option.Option<Folded<State>>, LoadError> => {
-  const replayed = loader.replayTo(id, version)
-  return unverified ? unlessRemoved(replayed) : Effect.asSome(replayed)
-}
+/** Tells whether a snapshot gives the state of full replay, or is of a history that is gone. Fails if it is wrong. */
+const isRight = <Id, State>(
+  request: Request<Id, State>,
+  stored: Snapshot.EncodedSnapshot
+): Effect.Effect<boolean, Refusal | LoadError> =>
+  Effect.gen(function*() {
+    const { before, events, id, loadable, loader, state, stream, unverified } = request
+    const { schemaVersion, version } = stored
+    if (version < before - 1 || schemaVersion !== loadable.schemaVersion) return false
+    const { snapshot: opened } = yield* Effect.mapError(
+      Sealed.open(events, Option.some(stored)),
+      (error) => Personal.unavailable("read", error, stream)
+    )
+    const own = Option.flatMap(opened, (encoded) => Either.getRight(loadable.decode(encoded)))
+    if (Option.isNone(own)) return false
+    const replaying = loader.replayTo(id, version)
+    // there is nothing to replay where the beginning was removed
+    const replayed = yield* (unverified ? unlessRemoved(replaying) : Effect.asSome(replaying))
+    // after the replay, so that both states are of the history that is stored now
+    if (!proves(yield* events.replay.readTail(stream, { fromVersion: version, limit: 1 }), stored)) return false
+    if ((yield* events.replay.lastRewritten(stream, version)) > 0) return false
+    if (Option.exists(replayed, (replayed) => !isSame(state, replayed, own.value))) {
+      // a person was erased since the snapshot was opened
+      if (yield* Sealed.isOutdated(request, own.value)) return false
+      return yield* refuse("Refuted", "full replay gives another state than the snapshot: Repository.verify removes it")
+    }
+    return true
+  })
 
 /** Gives `None` if a fold met an event whose content was removed. */
 const unlessRemoved = <A>(load: Effect.Effect<A, LoadError>): Effect.Effect<Option.Option<A>, LoadError> =>
@@ -147,14 +141,8 @@ const problemOf = (
 
 const advice = "take one with createSnapshot of a repository"
 
-const isUsed = ({ used }: Baseline<unknown>, { eventId, version }: Snapshot.EncodedSnapshot): boolean =>
-  Option.exists(used, (used) => used.version === version && used.eventId === eventId)
-
-const isSame = <State>(schema: Schema.Schema<State>, replayed: Folded<State>, own: Baseline<State>): boolean => {
-  const [now, before] = [proofOf(replayed), proofOf(own)]
-  return replayed.version === own.version && (now === null || before === null || now === before) &&
-    compare(schema, replayed.state, own.state, 1).length === 0
-}
+const isSame = <State>(schema: Schema.Schema<State>, replayed: Folded<State>, own: Snapshot.Snapshot<State>): boolean =>
+  replayed.version === own.version && compare(schema, replayed.state, own.state, 1).length === 0
 
 const refusal = (reason: Refusal["reason"], detail: string): Refusal => ({ _tag: "Refusal", reason, detail })
 

@@ -20,9 +20,10 @@ import { withSpan } from "../tracing.js"
 import type { Baseline } from "./baseline.js"
 import { contain } from "./contain.js"
 import { detached } from "./detached.js"
-import type { LoadError } from "./errors.js"
-import { proofOf } from "./loadable.js"
+import { HistoryRewritten, type LoadError } from "./errors.js"
+import { type Folded, proofOf } from "./loadable.js"
 import type { Verification } from "./model.js"
+import * as Sealed from "./sealed.js"
 import type { Services, Verifier, VerifyRequest } from "./services.js"
 import * as Telemetry from "./telemetry.js"
 
@@ -31,7 +32,9 @@ export const verify = <Id, State, Event>(
   id: Id,
   remove: boolean,
   /** The most snapshots that are removed in turn: one of each schema version. */
-  most = services.loadable.migratable.length + 1
+  most = services.loadable.migratable.length + 1,
+  /** How often the history may change between the two reads. */
+  tries = 5
 ): Effect.Effect<Verification, LoadError> =>
   Effect.gen(function*() {
     const { loader, state } = services
@@ -39,17 +42,15 @@ export const verify = <Id, State, Event>(
     const { outcome, snapshotVersion, stream, used, version } = loaded
     if (Option.isNone(used)) return { _tag: "NoSnapshot", version, snapshotOutcome: outcome }
     const replayed = yield* loader.replayTo(id, version)
-    if (replayed.version < version) {
-      // events were removed between the two reads
-      return yield* new EventStore.HistoryGap({ stream, expected: replayed.version + 1, actual: version })
-    }
-    // the history was rewritten between the two reads, so their states cannot be compared
-    const [now, before] = [proofOf(replayed), proofOf(loaded)]
-    if (now !== null && before !== null && now !== before) {
-      return yield* verify(services, id, remove, most)
-    }
     const differences = compare(state, replayed.state, loaded.state, 20)
-    if (differences.length === 0) return { _tag: "Verified", version, snapshotVersion }
+    const isSame = isSameEvent(loaded, replayed)
+    if (isSame && differences.length === 0) return { _tag: "Verified", version, snapshotVersion }
+    if (!isSame || (yield* hasChanged(services, loaded))) {
+      if (tries > 1) return yield* verify(services, id, remove, most, tries - 1)
+      return yield* replayed.version < version
+        ? new EventStore.HistoryGap({ stream, expected: replayed.version + 1, actual: version })
+        : new HistoryRewritten({ stream })
+    }
     loader.forget(stream)
     for (const { drop, stream: { id } } of services.writers) if (id === stream.id) drop()
     const removed = remove ? yield* removeUsed(services, loaded) : undefined
@@ -67,6 +68,22 @@ export const verify = <Id, State, Event>(
       removed: removed === true
     }
   })
+
+/** Tells whether two states end at the same event. If not, events were removed or replaced between the two reads. */
+const isSameEvent = (loaded: Folded<unknown>, replayed: Folded<unknown>): boolean => {
+  const [now, before] = [proofOf(replayed), proofOf(loaded)]
+  return replayed.version === loaded.version && (now === null || before === null || now === before)
+}
+
+/** Tells whether an event was rewritten, or a person erased, since a state was loaded. */
+const hasChanged = <Id, State, Event>(
+  services: Services<Id, State, Event>,
+  loaded: Baseline<State>
+): Effect.Effect<boolean, EventStore.EventStoreError> =>
+  Effect.flatMap(
+    services.events.replay.lastRewritten(loaded.stream, loaded.version),
+    (marker) => marker > 0 ? Effect.succeed(true) : Sealed.isOutdated(services, loaded)
+  )
 
 /** Removes the snapshot that a load used. Returns whether it was still stored, or undefined if the store failed. */
 const removeUsed = <Id, State, Event>(

@@ -115,14 +115,6 @@ export interface Stores extends Changing.Stores {
   readonly sealing: Option.Option<Sealing["Type"]>
 }
 
-/** A snapshot that gives the same state as full replay. */
-export interface Verified {
-  /** The version of the stream. */
-  readonly version: number
-  /** The snapshot as it is stored. */
-  readonly snapshot: Snapshot.EncodedSnapshot
-}
-
 export type TruncateError =
   | StreamNotFound
   | StreamDeleted
@@ -142,7 +134,8 @@ export const truncate = <A extends { readonly name: string }, E, R, F>(
   stores: Stores,
   given: StreamId.StreamId,
   options: TruncateOptions<A, E, R>,
-  verify: (stream: StreamId.StreamId, options: TruncateOptions<A, E, R>) => Effect.Effect<Verified, F>
+  /** Returns a snapshot, as it is stored, that gives the same state as full replay. */
+  verify: (stream: StreamId.StreamId, options: TruncateOptions<A, E, R>) => Effect.Effect<Snapshot.EncodedSnapshot, F>
 ): Effect.Effect<TruncatedStream, E | F | TruncateError, R> =>
   Effect.flatMap(
     Effect.all([Event.CurrentMetadata, Effect.flatten(Event.IdGenerator), Effect.context<R>()]),
@@ -209,7 +202,7 @@ const run = <E, F>(
   stores: Stores,
   stream: StreamId.StreamId,
   truncation: Truncation<E, never>,
-  verify: Effect.Effect<Verified, F>
+  verify: Effect.Effect<Snapshot.EncodedSnapshot, F>
 ): Effect.Effect<TruncatedStream, E | F | TruncateError> =>
   // a verification takes long enough for the others to end
   Effect.retry(attempt(stores, stream, truncation, verify), { times: 10, while: isOvertaken }).pipe(
@@ -220,7 +213,7 @@ const attempt = <E, F>(
   stores: Stores,
   stream: StreamId.StreamId,
   truncation: Truncation<E, never>,
-  verify: Effect.Effect<Verified, F>
+  verify: Effect.Effect<Snapshot.EncodedSnapshot, F>
 ): Effect.Effect<TruncatedStream, E | F | TruncateError | Overtaken> =>
   Effect.gen(function*() {
     const { before, events, expected } = truncation
@@ -260,12 +253,12 @@ const empty = <E>(
   stores: Stores,
   stream: StreamId.StreamId,
   truncation: Truncation<E, never>,
-  { snapshot, version }: Verified
+  snapshot: Snapshot.EncodedSnapshot
 ): Effect.Effect<TruncatedStream, E | TruncateError | Overtaken> => {
   const { before, events, expected, marker } = truncation
   const { life, snapshots } = stores
   const proven = Effect.gen(function*() {
-    if ((yield* life.lastRewritten(stream, version)) > 0) return yield* new Overtaken()
+    if ((yield* life.lastRewritten(stream, snapshot.version)) > 0) return yield* new Overtaken()
     const left = yield* life.left(stream, before)
     return isNothing(events, left) ? yield* new Overtaken() : left
   })
