@@ -14,6 +14,7 @@ import {
   SnapshotStore
 } from "effect-eventsourcing"
 import * as util from "node:util"
+import { Account, deposit, id as accountId, open } from "./fixtures/Account.js"
 import { Address, Customer, Name, stream } from "./fixtures/Customer.js"
 import { postgresTemporaryDatabase, sqliteTemporaryFile } from "./utils/backends.js"
 import { everything } from "./utils/mode.js"
@@ -406,6 +407,38 @@ describe("a key store", () => {
         assert.strictEqual((yield* Effect.flip(Personal.erase("a"))).reason, "Unavailable")
         isDown = false
         assert.strictEqual((yield* customers.load("a")).snapshotOutcome._tag, "Hit")
+      }).pipe(Effect.scoped, Effect.provide(stores))
+    }))
+
+  it.effect("that is down fails no load for a snapshot that was edited by hand", () =>
+    Effect.gen(function*() {
+      const keys = yield* KeyStore.makeMemory
+      let isDown = false
+      const stores = Layer.merge(EventStore.layerMemory, SnapshotStore.layerMemory).pipe(
+        Layer.provideMerge(Personal.layerWith({ timeToLive: 0 })),
+        Layer.provide(Layer.succeed(
+          KeyStore.KeyStore,
+          KeyStore.KeyStore.of({
+            ...keys,
+            get: (subjects) => isDown ? Effect.fail(down) : keys.get(subjects)
+          })
+        ))
+      )
+      yield* Effect.gen(function*() {
+        const snapshots = yield* SnapshotStore.SnapshotStore
+        const customers = yield* Repository.make(Customer, { snapshots: SnapshotPolicy.manual })
+        yield* customers.execute("a", register("a"))
+        yield* customers.createSnapshot("a")
+        const { state } = yield* Effect.flatten(snapshots.get(stream("a"), { schemaVersion: 1 }))
+        const accounts = yield* Repository.make(Account, { snapshots: SnapshotPolicy.manual })
+        yield* accounts.execute(accountId("a"), open)
+        const { snapshot } = yield* accounts.createSnapshot(accountId("a"))
+        const { fingerprint, stream: of, time, ...rest } = snapshot
+        yield* snapshots.delete(of)
+        yield* snapshots.save({ ...rest, stream: of, fingerprint, state, time: time.epochMillis })
+        isDown = true
+        assert.deepInclude(yield* accounts.load(accountId("a")), { version: 1, snapshotVersion: 0 })
+        assert.strictEqual((yield* accounts.execute(accountId("a"), deposit(1))).version, 2)
       }).pipe(Effect.scoped, Effect.provide(stores))
     }))
 
