@@ -4,6 +4,7 @@ import * as CliOptions from "@effect/cli/Options"
 import { FileSystem } from "@effect/platform/FileSystem"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
+import * as Ref from "effect/Ref"
 import * as Schema from "effect/Schema"
 import * as Stream from "effect/Stream"
 import {
@@ -87,14 +88,23 @@ export const importing = CliCommand.make(
       const isSure = !dryRun && (yield* Confirm.ask(`import ${count} events`, yes))
       const none: ImportProgress = { imported: 0, skipped: 0, position: Position.start }
       const store = yield* EventStore
-      const done = !isSure
-        ? none
-        : yield* Stream.runFoldEffect(
-          store.import(events, { batchSize: batch, markers: "keep" }),
-          none,
-          (_, progress) =>
-            Effect.as(Output.progress(`${progress.imported + progress.skipped} of ${count} events`), progress)
-        ).pipe(Effect.catchTag("VersionConflict", misfit))
+      const last = yield* Ref.make(none)
+      const storing = Stream.runForEach(
+        store.import(events, { batchSize: batch, markers: "keep" }),
+        (progress) =>
+          Effect.zipRight(
+            Ref.set(last, progress),
+            Output.progress(`${progress.imported + progress.skipped} of ${count} events`)
+          )
+      ).pipe(
+        Effect.catchTag("VersionConflict", (conflict) =>
+          Effect.flatMap(last, ({ imported, skipped }) => {
+            const stored = imported + skipped
+            return misfit(conflict, stored + 1, Math.min(count, stored + batch))
+          }))
+      )
+      if (isSure) yield* storing
+      const done = yield* last
       yield* Output.record(json, { lines: count, imported: done.imported, skipped: done.skipped })
     })
   )
@@ -106,10 +116,11 @@ export const importing = CliCommand.make(
 )
 
 /** The database has other events at the versions of the file. */
-const misfit = ({ actual, stream }: VersionConflict): CliError =>
+const misfit = ({ actual, stream }: VersionConflict, first: number, last: number): CliError =>
   new CliError({
     detail: `the database has other events of ${streamText(stream)}, which is at version ${actual}: the file goes on ` +
-      "elsewhere. The batches before were stored, and this one was not. Import into a database without the stream"
+      `elsewhere. The batch of events ${first} to ${last} of the file was not stored, and those before were. Import into a ` +
+      "database without the stream"
   })
 
 const linesOf = (file: string) =>
