@@ -148,9 +148,9 @@ export class IdEncodeError extends Schema.TaggedError<IdEncodeError>("effect-eve
 }
 
 /**
- * Signals that the history of the stream was rewritten between two pages, as a restore may do. A load then begins
- * again, and fails only if that happens each time. A `history` fails at once, because it has already given events. Read
- * again when the rewrite has ended.
+ * Signals that the history of the stream was rewritten between two reads, as a restore may do. A load and `verify` then
+ * begin again, and fail only if that happens each time. A `history` fails at once, because it has already given events.
+ * Read again when the rewrite has ended.
  *
  * @example
  * ```ts
@@ -170,7 +170,7 @@ export class HistoryRewritten extends Schema.TaggedError<HistoryRewritten>("effe
 ) {
   /** @since 0.1.0 */
   override get message(): string {
-    return `the history of ${StreamId.format(this.stream)} was rewritten between two pages of it: read it again ` +
+    return `the history of ${StreamId.format(this.stream)} was rewritten between two reads of it: read it again ` +
       "when the rewrite has ended"
   }
 }
