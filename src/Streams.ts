@@ -14,6 +14,7 @@ import type * as Aggregate from "./Aggregate.js"
 import * as EventStore from "./EventStore.js"
 import type { LoadError } from "./internal/repository/errors.js"
 import * as Truncation from "./internal/repository/truncation.js"
+import * as BoundedSnapshots from "./internal/store/boundedSnapshots.js"
 import type { DeletedStream, DeleteError, DeleteOptions } from "./internal/store/ending.js"
 import * as Ending from "./internal/store/ending.js"
 import { EventNotFound, SnapshotRequired, StreamNotFound } from "./internal/store/eventErrors.js"
@@ -135,7 +136,7 @@ export const make: Effect.Effect<
 > = Effect.gen(function*() {
   const events = yield* EventStore.EventStore
   const { replay } = events
-  const snapshots = yield* SnapshotStore.SnapshotStore
+  const given = yield* SnapshotStore.SnapshotStore
   if (Option.isNone(replay.life)) {
     return yield* new InvalidOption({
       option: "Streams",
@@ -143,12 +144,14 @@ export const make: Effect.Effect<
       expected: "a SQL store, the store in memory, or a store whose driver has `life`"
     })
   }
+  const isShared = Option.isSome(replay.withSnapshots(given))
   const stores: Truncating.Stores = {
     life: replay.life.value,
-    snapshots,
+    snapshots: isShared ? given : BoundedSnapshots.make(given),
     read: events.read,
     sealing: replay.sealing,
-    isShared: Option.isSome(replay.withSnapshots(snapshots))
+    isShared,
+    inTransaction: replay.inTransaction
   }
   return Streams.of({
     delete: (stream, options) => Ending.deleteStream(stores, stream, options),
@@ -156,7 +159,7 @@ export const make: Effect.Effect<
     truncate: (stream, options) =>
       Truncating.truncate(stores, stream, options, (stream, { aggregate, before, unverified }) =>
         Effect.catchTag(
-          Truncation.verify(aggregate, { events, snapshots }, stream, { before, unverified }),
+          Truncation.verify(aggregate, { events, snapshots: stores.snapshots }, stream, { before, unverified }),
           "Refusal",
           ({ detail, reason }) => new SnapshotRequired({ stream, before, reason, detail })
         ))

@@ -381,6 +381,22 @@ describe("truncate", () => {
       assert.isTrue(isRewritten)
     }))
 
+  each("uses a snapshot below the marker of a rewritten event that is none of its own", () =>
+    Effect.gen(function*() {
+      const accounts = yield* Repository.make(Account, manual)
+      const snapshots = yield* SnapshotStore.SnapshotStore
+      yield* ten(accounts)
+      const saved = yield* Effect.flatten(currentSnapshot)
+      yield* accounts.execute(a, deposit(1))
+      const { version } = yield* accounts.execute(a, deposit(1))
+      yield* rewrite(version, 100)
+      // a process whose save comes late, or whose snapshots are in another database
+      yield* snapshots.save(saved)
+      assert.strictEqual((yield* accounts.verify(a))._tag, "Verified")
+      assert.deepInclude(yield* truncate(8), { events: 7 })
+      assert.strictEqual((yield* accounts.load(a)).state.balance, 45 + 1 + 100)
+    }))
+
   each("needs a snapshot that full replay confirms", () =>
     Effect.gen(function*() {
       const accounts = yield* Repository.make(Account, manual)

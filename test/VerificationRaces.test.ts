@@ -1,8 +1,18 @@
 // a history that changes between the load and the full replay of a verification is not taken for a wrong snapshot
 import { assert, describe, it } from "@effect/vitest"
-import { Effect, Layer } from "effect"
-import { EventStore, type KeyStore, Personal, Repository, SnapshotPolicy, Streams } from "effect-eventsourcing"
-import { Customer, stream } from "./fixtures/Customer.js"
+import { Effect, Either, Layer, Schema } from "effect"
+import {
+  Aggregate,
+  EventStore,
+  type KeyStore,
+  Personal,
+  Repository,
+  SnapshotPolicy,
+  SnapshotStore,
+  StreamId,
+  Streams
+} from "effect-eventsourcing"
+import { Customer, Name, stream } from "./fixtures/Customer.js"
 import { kinds, type PersonalStores } from "./utils/personal.js"
 
 const manual = { snapshots: SnapshotPolicy.manual }
@@ -86,3 +96,32 @@ for (const [name, { change, truncated, verified }] of Object.entries(changes)) {
     }
   })
 }
+
+const Reading = Aggregate.make({
+  name: "Reading",
+  id: Schema.String,
+  state: Schema.Struct({ owner: Name, count: Schema.Int, total: Schema.JsonNumber }),
+  event: Schema.TaggedStruct("Added", { by: Schema.Int }),
+  command: Schema.TaggedStruct("Add", { by: Schema.Int }),
+  initial: () => ({ owner: Personal.make("ada", "Ada Lovelace"), count: 0, total: 0 }),
+  evolve: (state, { by }) => ({ ...state, count: state.count + 1, total: 1 / by }),
+  decide: (_, { by }) => Either.right([{ _tag: "Added", by }])
+})
+
+describe("a state that does not encode any more", () => {
+  for (const [backend, layer] of kinds) {
+    it.scoped(`does not hide a wrong snapshot below it (${backend})`, () =>
+      Effect.gen(function*() {
+        const readings = yield* Repository.make(Reading, manual)
+        const snapshots = yield* SnapshotStore.SnapshotStore
+        yield* readings.execute("a", { _tag: "Add", by: 5 })
+        yield* readings.createSnapshot("a")
+        const of = StreamId.make("Reading", "a")
+        const { state, ...saved } = yield* Effect.flatten(snapshots.get(of, { schemaVersion: 1 }))
+        yield* snapshots.delete(of)
+        yield* snapshots.save({ ...saved, state: state.replace(`"count":1`, `"count":2`) })
+        yield* readings.execute("a", { _tag: "Add", by: 0 })
+        assert.deepInclude(yield* readings.verify("a"), { _tag: "Refuted", removed: true })
+      }).pipe(Effect.provide(layer)))
+  }
+})

@@ -48,7 +48,7 @@ export interface Unsaved extends Pick<Baseline<unknown>, "stream" | "version"> {
 /** The state for a snapshot, and the stored snapshot that the state is based on. */
 export interface InHand<out State> {
   readonly baseline: Baseline<State>
-  readonly base: Option.Option<Pick<Used, "version" | "eventId" | "schemaVersion">>
+  readonly base: Option.Option<Used>
 }
 
 export const make = <State>(source: Source<State>): Held<State> => {
@@ -98,11 +98,11 @@ export const make = <State>(source: Source<State>): Held<State> => {
     saved: ({ outcome, snapshot: { eventId, schemaVersion, time, version } }) => {
       // the newer snapshot of another process is not known: the next save reads the stream
       if (outcome !== "Saved") return
-      hand.base = Option.some({ version, eventId, schemaVersion })
+      const used = { version, eventId, schemaVersion, time: time.epochMillis }
+      hand.base = Option.some(used)
       const { current } = hand
       if (current === undefined) return
-      const own = baselineOf(current, { ...current, refuted: Option.none() })
-      note(hand, own, { version, eventId, schemaVersion, time: time.epochMillis })
+      note(hand, baselineOf(current, { ...current, refuted: Option.none() }), used)
     },
     unsaved: (schemaVersion) =>
       Option.map(Option.fromNullable(hand.last), ({ stream, used, version }) => {

@@ -75,12 +75,14 @@ const isStored = <Id, State, Event>(
   base: InHand<State>["base"]
 ): Effect.Effect<boolean, SnapshotStore.SnapshotStoreError> => {
   if (Option.isNone(base)) return Effect.succeed(true)
-  const { eventId, schemaVersion, version } = base.value
+  const { eventId, schemaVersion, time, version } = base.value
   const { loadable, snapshots } = services
   return Effect.map(
     snapshots.get(stream, { schemaVersion: loadable.schemaVersion, migratable: loadable.migratable }),
     Option.exists((stored) =>
-      stored.version === version && stored.eventId === eventId && stored.schemaVersion === schemaVersion
+      stored.version === version && stored.eventId === eventId && stored.schemaVersion === schemaVersion &&
+      // one that was refuted may have been replaced by a right one
+      stored.time === time
     )
   )
 }

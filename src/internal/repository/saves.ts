@@ -18,6 +18,7 @@ import type { LoadError } from "./errors.js"
 import { proofOf } from "./loadable.js"
 import type { CreatedSnapshot } from "./model.js"
 import { settle } from "./policy.js"
+import { isReplayable } from "./replayable.js"
 import * as Sealed from "./sealed.js"
 import type { Services } from "./services.js"
 import * as Telemetry from "./telemetry.js"
@@ -94,7 +95,7 @@ export const save = <Id, State, Event>(
     const time = yield* timeOf(stream, yield* Clock.currentTimeMillis)
     const encoded = yield* loadable.encode({ stream, version, eventId, state, time })
     const sealed = yield* Sealed.state(events, encoded)
-    if (Option.isSome(refuted)) {
+    if (Option.isSome(refuted) && (yield* isReplayable(events, stream))) {
       // a save never replaces a newer version, and the refuted snapshot may have one
       const { eventId, time, version } = refuted.value
       yield* snapshots.delete(stream, {

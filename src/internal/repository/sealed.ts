@@ -66,23 +66,38 @@ export const open = (
       erased
     }))
 
-/** Tells whether a state in memory has data of a subject that was erased since. */
-export const isOutdated = <State>(
-  { events, loadable }: { readonly events: Events; readonly loadable: Pick<Loadable<never, State>, "name" | "toText"> },
-  { state, stream }: { readonly state: State; readonly stream: StreamId.StreamId }
-): Effect.Effect<boolean, EventStore.EventStoreError> => {
+/** Tells whether a state in memory may have data of a subject that was erased since. */
+export const isOutdated = <State>(sealable: Sealable<State>, state: InMemory<State>): Outdated =>
+  // what does not encode cannot be looked at
+  Option.getOrElse(erasedIn(sealable, state), () => Effect.succeed(true))
+
+/** Tells whether a state in memory has data of a subject that was erased since. One that does not encode has none. */
+export const isErased = <State>(sealable: Sealable<State>, state: InMemory<State>): Outdated =>
+  Option.getOrElse(erasedIn(sealable, state), () => no)
+
+interface Sealable<in State> {
+  readonly events: Events
+  readonly loadable: Pick<Loadable<never, State>, "toText">
+}
+
+interface InMemory<out State> {
+  readonly state: State
+  readonly stream: StreamId.StreamId
+}
+
+type Outdated = Effect.Effect<boolean, EventStore.EventStoreError>
+
+/** `None` if the state does not encode. */
+const erasedIn = <State>(
+  { events, loadable }: Sealable<State>,
+  { state, stream }: InMemory<State>
+): Option.Option<Outdated> => {
   const { sealing } = events.replay
-  if (Option.isNone(sealing) || Option.isNone(loadable.toText)) return no
-  const { value: toText } = loadable.toText
-  return Effect.suspend(() => {
-    const text = toText(state)
-    // what does not encode cannot be looked at
-    if (Either.isLeft(text)) return Effect.succeed(true)
-    return Effect.mapError(
-      sealing.value.isOutdated([text.right]),
-      (error) => Personal.unavailable("read", error, stream)
-    )
-  })
+  if (Option.isNone(sealing) || Option.isNone(loadable.toText)) return Option.some(no)
+  return Option.map(
+    Either.getRight(loadable.toText.value(state)),
+    (text) => Effect.mapError(sealing.value.isOutdated([text]), (error) => Personal.unavailable("read", error, stream))
+  )
 }
 
 const no = Effect.succeed(false)

@@ -38,7 +38,14 @@ interface Request<in out Id, in out State> {
   readonly state: Schema.Schema<State>
 }
 
-/** Returns the snapshot as it is stored. */
+/** What allows a truncation. */
+interface Verified {
+  /** As it is stored. */
+  readonly snapshot: Snapshot.EncodedSnapshot
+  /** No event was rewritten after this version of the stream. */
+  readonly version: number
+}
+
 export const verify = <Name extends string, Id, State, Event, Command, Rejection>(
   aggregate: Aggregate.Aggregate<Name, Id, State, Event, Command, Rejection>,
   { events, snapshots }: {
@@ -47,7 +54,7 @@ export const verify = <Name extends string, Id, State, Event, Command, Rejection
   },
   stream: StreamId.StreamId,
   { before, unverified = false }: { readonly before: number; readonly unverified?: boolean | undefined }
-): Effect.Effect<Snapshot.EncodedSnapshot, Refusal | LoadError | SnapshotStoreError> => {
+): Effect.Effect<Verified, Refusal | LoadError | SnapshotStoreError> => {
   const { onDrift, snapshotTimeout: timeout, ...options } = Options.complete<State, Event>({})
   const loadable = makeLoadable(aggregate, onDrift)
   const loader = makeLoader(loadable, { ...options, onDrift, timeout, events, snapshots: Option.some(snapshots) })
@@ -70,7 +77,7 @@ const check = <Id, State>(
   request: Request<Id, State>,
   /** How often an event may be rewritten, or the snapshot be deleted, meanwhile. */
   tries: number
-): Effect.Effect<Snapshot.EncodedSnapshot, Refusal | LoadError | SnapshotStoreError> =>
+): Effect.Effect<Verified, Refusal | LoadError | SnapshotStoreError> =>
   Effect.gen(function*() {
     const { before, id, loadable: { schemaVersion }, loader, snapshots, stream } = request
     // 1. the load that everyone makes uses a snapshot
@@ -79,7 +86,11 @@ const check = <Id, State>(
     if (problem !== undefined) return yield* Effect.fail(problem)
     // 2. the stored one, which may be newer by now, gives the state of full replay
     const stored = yield* snapshots.get(stream, { schemaVersion })
-    if (Option.isSome(stored) && (yield* isRight(request, stored.value))) return stored.value
+    if (Option.isSome(stored)) {
+      // the load has met the markers after the snapshot that it used, and did not refuse it
+      const version = isUsed(loaded, stored.value) ? loaded.version : stored.value.version
+      if (yield* isRight(request, stored.value, version)) return { snapshot: stored.value, version }
+    }
     return tries > 1
       ? yield* check(request, tries - 1)
       : yield* refuse("Unusable", "events were rewritten, or snapshots deleted, while it was checked: try again")
@@ -88,7 +99,9 @@ const check = <Id, State>(
 /** Tells whether a snapshot gives the state of full replay, or is of a history that is gone. Fails if it is wrong. */
 const isRight = <Id, State>(
   request: Request<Id, State>,
-  stored: Snapshot.EncodedSnapshot
+  stored: Snapshot.EncodedSnapshot,
+  /** The version of the stream up to which no marker refutes the snapshot. */
+  known: number
 ): Effect.Effect<boolean, Refusal | LoadError> =>
   Effect.gen(function*() {
     const { before, events, id, loadable, loader, state, stream, unverified } = request
@@ -105,10 +118,10 @@ const isRight = <Id, State>(
     const replayed = yield* (unverified ? unlessRemoved(replaying) : Effect.asSome(replaying))
     // after the replay, so that both states are of the history that is stored now
     if (!proves(yield* events.replay.readTail(stream, { fromVersion: version, limit: 1 }), stored)) return false
-    if ((yield* events.replay.lastRewritten(stream, version)) > 0) return false
+    if ((yield* events.replay.lastRewritten(stream, known)) > 0) return false
     if (Option.exists(replayed, (replayed) => !isSame(state, replayed, own.value))) {
       // a person was erased since the snapshot was opened
-      if (yield* Sealed.isOutdated(request, own.value)) return false
+      if (yield* Sealed.isErased(request, own.value)) return false
       return yield* refuse("Refuted", "full replay gives another state than the snapshot: Repository.verify removes it")
     }
     return true
@@ -140,6 +153,9 @@ const problemOf = (
 }
 
 const advice = "take one with createSnapshot of a repository"
+
+const isUsed = ({ used }: Baseline<unknown>, { eventId, time, version }: Snapshot.EncodedSnapshot): boolean =>
+  Option.exists(used, (used) => used.version === version && used.eventId === eventId && used.time === time)
 
 const isSame = <State>(schema: Schema.Schema<State>, replayed: Folded<State>, own: Snapshot.Snapshot<State>): boolean =>
   replayed.version === own.version && compare(schema, replayed.state, own.state, 1).length === 0

@@ -23,6 +23,7 @@ import { detached } from "./detached.js"
 import { HistoryRewritten, type LoadError } from "./errors.js"
 import { type Folded, proofOf } from "./loadable.js"
 import type { Verification } from "./model.js"
+import { isReplayable } from "./replayable.js"
 import * as Sealed from "./sealed.js"
 import type { Services, Verifier, VerifyRequest } from "./services.js"
 import * as Telemetry from "./telemetry.js"
@@ -82,7 +83,7 @@ const hasChanged = <Id, State, Event>(
 ): Effect.Effect<boolean, EventStore.EventStoreError> =>
   Effect.flatMap(
     services.events.replay.lastRewritten(loaded.stream, loaded.version),
-    (marker) => marker > 0 ? Effect.succeed(true) : Sealed.isOutdated(services, loaded)
+    (marker) => marker > 0 ? Effect.succeed(true) : Sealed.isErased(services, loaded)
   )
 
 /** Removes the snapshot that a load used. Returns whether it was still stored, or undefined if the store failed. */
@@ -94,7 +95,10 @@ const removeUsed = <Id, State, Event>(
   const { eventId, schemaVersion, time } = used.value
   // by now another process may have replaced it by a right one of the same version, the only source of a state
   const identity = { version: snapshotVersion, eventId, time }
-  const removal = Effect.suspend(() => services.snapshots.delete(stream, { schemaVersion, identity }))
+  const removal = Effect.suspend(() => services.snapshots.delete(stream, { schemaVersion, identity })).pipe(
+    Effect.whenEffect(isReplayable(services.events, stream)),
+    Effect.map(Option.getOrElse(() => 0))
+  )
   return Effect.map(
     contain(removal, services),
     Either.match({ onLeft: () => undefined, onRight: (count) => count > 0 })

@@ -16,11 +16,13 @@ export interface Stores {
   readonly snapshots: SnapshotStore["Type"]
   /** Whether snapshots can be deleted in the transaction of the events. */
   readonly isShared: boolean
+  /** Whether the caller has opened a transaction. */
+  readonly inTransaction: Effect.Effect<boolean>
 }
 
 /** Runs a change of a stream in a transaction, and deletes the snapshots of the stream: in it, if they can be. */
 export const change = <A, E extends { readonly cause?: unknown }>(
-  { isShared, life, snapshots }: Stores,
+  { inTransaction, isShared, life, snapshots }: Stores,
   stream: StreamId.StreamId,
   changed: Effect.Effect<A, E>,
   /** The snapshots that must go if the change has ended before them: others may be the only source of a state by then. */
@@ -28,8 +30,12 @@ export const change = <A, E extends { readonly cause?: unknown }>(
 ): Effect.Effect<A, E | EventStoreError | SnapshotStoreError> =>
   isShared
     ? life.transaction(stream, Effect.tap(changed, () => snapshots.delete(stream)))
-    // a snapshot that is left behind is refused at the next load
-    : Effect.tap(life.transaction(stream, changed), (changed) => snapshots.delete(stream, outdated(changed)))
+    // A snapshot that is left behind is refused at the next load. After a rollback of the caller's transaction it may be
+    // the only source of the state.
+    : Effect.tap(
+      life.transaction(stream, changed),
+      (changed) => Effect.unlessEffect(snapshots.delete(stream, outdated(changed)), inTransaction)
+    )
 
 /** The failure of an operation whose store did not do as it must. */
 export const unusable = (

@@ -21,7 +21,8 @@ import type { TombstoneDriver } from "./tombstones.js"
 export interface LifeDriver extends TombstoneDriver, OldArchiveDriver {
   /**
    * Runs an effect in a new transaction, or in one nested in the caller's. A new one is repeated if it was undone by a
-   * failure that passes. A store without transactions runs the effect as it is.
+   * failure that passes. A store without transactions runs the effect as it is, one effect of a stream at a time: a
+   * truncation that runs between the event and the marker of a rewrite would leave a stream without a state.
    */
   readonly transaction: <A, E extends { readonly cause?: unknown }>(
     stream: StreamId.StreamId,

@@ -3,7 +3,7 @@
 // one, deletes the snapshots that give no state any more, saves the verified one again, and empties the rows. Events that
 // others append meanwhile change nothing that the snapshot was folded from. If one of its events was rewritten meanwhile,
 // the transaction is undone, and all is done again.
-// Cost: a load and a full replay, and one transaction of eight statements, or nine.
+// Cost: a load and a full replay, and one transaction of nine statements, or ten.
 import * as Chunk from "effect/Chunk"
 import * as Clock from "effect/Clock"
 import * as Context from "effect/Context"
@@ -115,6 +115,14 @@ export interface Stores extends Changing.Stores {
   readonly sealing: Option.Option<Sealing["Type"]>
 }
 
+/** A snapshot that gives the same state as full replay. */
+export interface Verified {
+  /** As it is stored. */
+  readonly snapshot: Snapshot.EncodedSnapshot
+  /** No event was rewritten after this version of the stream. */
+  readonly version: number
+}
+
 export type TruncateError =
   | StreamNotFound
   | StreamDeleted
@@ -134,8 +142,7 @@ export const truncate = <A extends { readonly name: string }, E, R, F>(
   stores: Stores,
   given: StreamId.StreamId,
   options: TruncateOptions<A, E, R>,
-  /** Returns a snapshot, as it is stored, that gives the same state as full replay. */
-  verify: (stream: StreamId.StreamId, options: TruncateOptions<A, E, R>) => Effect.Effect<Snapshot.EncodedSnapshot, F>
+  verify: (stream: StreamId.StreamId, options: TruncateOptions<A, E, R>) => Effect.Effect<Verified, F>
 ): Effect.Effect<TruncatedStream, E | F | TruncateError, R> =>
   Effect.flatMap(
     Effect.all([Event.CurrentMetadata, Effect.flatten(Event.IdGenerator), Effect.context<R>()]),
@@ -202,7 +209,7 @@ const run = <E, F>(
   stores: Stores,
   stream: StreamId.StreamId,
   truncation: Truncation<E, never>,
-  verify: Effect.Effect<Snapshot.EncodedSnapshot, F>
+  verify: Effect.Effect<Verified, F>
 ): Effect.Effect<TruncatedStream, E | F | TruncateError> =>
   // a verification takes long enough for the others to end
   Effect.retry(attempt(stores, stream, truncation, verify), { times: 10, while: isOvertaken }).pipe(
@@ -213,7 +220,7 @@ const attempt = <E, F>(
   stores: Stores,
   stream: StreamId.StreamId,
   truncation: Truncation<E, never>,
-  verify: Effect.Effect<Snapshot.EncodedSnapshot, F>
+  verify: Effect.Effect<Verified, F>
 ): Effect.Effect<TruncatedStream, E | F | TruncateError | Overtaken> =>
   Effect.gen(function*() {
     const { before, events, expected } = truncation
@@ -253,12 +260,12 @@ const empty = <E>(
   stores: Stores,
   stream: StreamId.StreamId,
   truncation: Truncation<E, never>,
-  snapshot: Snapshot.EncodedSnapshot
+  { snapshot, version }: Verified
 ): Effect.Effect<TruncatedStream, E | TruncateError | Overtaken> => {
   const { before, events, expected, marker } = truncation
   const { life, snapshots } = stores
   const proven = Effect.gen(function*() {
-    if ((yield* life.lastRewritten(stream, snapshot.version)) > 0) return yield* new Overtaken()
+    if ((yield* life.lastRewritten(stream, version)) > 0) return yield* new Overtaken()
     const left = yield* life.left(stream, before)
     return isNothing(events, left) ? yield* new Overtaken() : left
   })
@@ -272,8 +279,7 @@ const empty = <E>(
     if (typeof events === "function") yield* give(stores, stream, events, before, archived + kept)
     // those of other schema versions would be found instead of one that can be migrated, and give no state any more
     if (events !== "archive") yield* snapshots.delete(stream, { versionBelow: before - 1 })
-    // it may have been deleted since it was verified
-    yield* snapshots.save(snapshot)
+    yield* keep(stores, snapshot)
     const time = Math.trunc(yield* Clock.currentTimeMillis)
     yield* life.empty(stream, { before, archive: events === "archive", time })
     return {
@@ -286,6 +292,26 @@ const empty = <E>(
   return Effect.mapError(
     life.transaction(stream, changed),
     (error) => error._tag === "SinkFailed" ? error.error : error
+  )
+}
+
+/**
+ * Keeps the verified snapshot, which may have been deleted or replaced since. It takes the place of a newer one, which is
+ * not verified. On PostgreSQL, a deletion of old snapshots that waits for this transaction would delete a row that stays.
+ */
+const keep = (
+  { isShared, snapshots }: Stores,
+  snapshot: Snapshot.EncodedSnapshot
+): Effect.Effect<void, EventStoreError | SnapshotStoreError> => {
+  const { schemaVersion, stream } = snapshot
+  // in another database, a crash between the deletion and the save would leave none
+  const saving = isShared
+    ? Effect.zipRight(snapshots.delete(stream, { schemaVersion }), snapshots.save(snapshot))
+    : snapshots.save(snapshot)
+  return Effect.flatMap(
+    saving,
+    (outcome) =>
+      outcome === "Discarded" ? Changing.unusable("truncate", stream, "the snapshot store keeps nothing") : Effect.void
   )
 }
 
