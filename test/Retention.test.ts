@@ -428,15 +428,17 @@ describe("snapshots of truncated streams", () => {
         const accounts = yield* truncated("removed", "remove")
         yield* truncated("newer", "remove")
         const own = Option.getOrThrow(yield* store.get(stream("newer"), { schemaVersion: 1 }))
-        yield* store.save({ ...own, schemaVersion: 2 })
+        // version 3 is the first with its content
+        yield* store.save({ ...own, schemaVersion: 2, version: 2 })
+        // saved late: its tail begins with an event that was removed
+        yield* truncated("late", "remove")
+        const late = Option.getOrThrow(yield* store.get(stream("late"), { schemaVersion: 1 }))
+        yield* store.save({ ...late, schemaVersion: 2, version: 1 })
         assert.strictEqual(yield* store.deleteByType("Account", { schemaVersionBelow: 2, dryRun: true }), 2)
         assert.strictEqual(yield* store.deleteByType("Account", { schemaVersionBelow: 2, limit: 1 }), 1)
         assert.strictEqual(yield* store.deleteByType("Account", { schemaVersionBelow: 2 }), 1)
-        for (
-          const [text, left] of [["archived", []], ["removed", [1]], ["newer", [2]]] satisfies ReadonlyArray<
-            [string, Array<number>]
-          >
-        ) {
+        const staying = { archived: [], removed: [1], newer: [2], late: [1, 2] }
+        for (const [text, left] of Object.entries(staying)) {
           const found = yield* Effect.filter([1, 2], (schemaVersion) => store.exists(stream(text), { schemaVersion }))
           assert.deepStrictEqual(found, left, text)
         }

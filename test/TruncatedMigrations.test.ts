@@ -1,10 +1,10 @@
 // snapshots of other schema versions in a stream whose beginning was removed
 import { assert, describe } from "@effect/vitest"
 import { Effect } from "effect"
-import { Repository, SnapshotPolicy, Streams } from "effect-eventsourcing"
+import { CheckpointStore, Repository, Retention, SnapshotPolicy, SnapshotStore, Streams } from "effect-eventsourcing"
 import { deposit, id, open, stream } from "./fixtures/Account.js"
 import { AccountV2, AccountV3 } from "./fixtures/AccountVersions.js"
-import { backends, on } from "./utils/backends.js"
+import { backends, kinds, on } from "./utils/backends.js"
 
 const a = id("a")
 
@@ -29,4 +29,31 @@ describe("a new schema version that was deployed, rolled back and deployed again
         }).pipe(Effect.provide(Streams.layer))
     )
   }
+})
+
+/** A new schema version saves the snapshot of version 3 late: what came after it was removed below an older schema version. */
+const savedLate = Effect.gen(function*() {
+  const before = yield* Repository.make(AccountV2, manual)
+  const after = yield* Repository.make(AccountV3, manual)
+  const streams = yield* Streams.Streams
+  const snapshots = yield* SnapshotStore.SnapshotStore
+  yield* before.executeAll(a, [open, deposit(1), deposit(2)])
+  yield* after.createSnapshot(a)
+  const late = yield* Effect.flatten(snapshots.get(stream("a"), { schemaVersion: 3 }))
+  yield* before.executeAll(a, [deposit(3), deposit(4)])
+  yield* before.createSnapshot(a)
+  yield* streams.truncate(stream("a"), { aggregate: AccountV2, before: 6, events: "remove" })
+  const { state } = yield* after.load(a)
+  yield* snapshots.save(late)
+  return { before, after, snapshots, state }
+})
+
+describe("a late snapshot of a new schema version, whose tail was removed", () => {
+  on(kinds)("does not let Retention remove the older one, which has the state", () =>
+    Effect.gen(function*() {
+      const { before } = yield* savedLate
+      const report = yield* Retention.run({ snapshots: { aggregates: [AccountV3] } }, { pause: 0 })
+      assert.deepStrictEqual(report, { snapshots: { removed: 0 } })
+      assert.strictEqual((yield* before.load(a)).state.balance, 10)
+    }).pipe(Effect.provide(Streams.layer), Effect.provide(CheckpointStore.layerMemory)))
 })
