@@ -25,6 +25,7 @@ import {
   Retention,
   SnapshotPolicy,
   SnapshotStore,
+  SqlEventStore,
   Streams
 } from "effect-eventsourcing"
 import { Account, deposit, event, id, open, stream } from "./fixtures/Account.js"
@@ -48,6 +49,18 @@ const layers: ReadonlyArray<readonly [name: string, layer: Layer.Layer<Services,
       ["PostgreSQL", Layer.provide(sqlStores, postgresTemporaryDatabase)]
     ] as const
     : [])
+]
+
+/** Snapshots that are not in the database of the events. */
+const apart: typeof layers = [
+  layers[0],
+  [
+    "SQLite :memory:, snapshots in memory",
+    Streams.layer.pipe(
+      Layer.provideMerge(Layer.mergeAll(SqlEventStore.layer, SnapshotStore.layerMemory, CheckpointStore.layerMemory)),
+      Layer.provide(sqliteFile(":memory:"))
+    )
+  ]
 ]
 
 const each = (name: string, body: () => Effect.Effect<void, unknown, Services | Scope.Scope>) => {
@@ -365,6 +378,47 @@ describe("snapshots of truncated streams", () => {
       assert.isTrue(yield* store.exists(stream("a")))
     }))
 
+  for (const [backend, layer] of apart) {
+    it.effect(`stay from the step on before which the first stream was truncated (${backend})`, () =>
+      Effect.gen(function*() {
+        const streams = yield* Streams.Streams
+        const accounts = yield* Repository.make(Account, { snapshots: SnapshotPolicy.manual })
+        for (const text of ["a", "b", "c"]) {
+          yield* accounts.executeAll(id(text), [open, deposit(1), deposit(2)])
+          yield* accounts.createSnapshot(id(text))
+        }
+        const end = streams.truncate(stream("c"), { aggregate: Account, before: 4, events: "remove" })
+        const truncating = yield* Effect.cached(Effect.asVoid(Effect.orDie(end)))
+        const report = yield* Retention.run(old, { limit: 1, pause: 0, onProgress: () => truncating })
+        assert.deepStrictEqual(report, { snapshots: { removed: 1 } })
+        assert.deepInclude(yield* accounts.load(id("c")), { version: 4, state: { open: true, balance: 3 } })
+      }).pipe(Effect.scoped, Effect.provide(layer)))
+
+    it.effect(`go while no stream is truncated, and each step searches the new part of the feed (${backend})`, () =>
+      Effect.gen(function*() {
+        const accounts = yield* Repository.make(Account, { snapshots: SnapshotPolicy.manual })
+        for (const text of ["a", "b", "c"]) {
+          yield* accounts.execute(id(text), open)
+          yield* accounts.createSnapshot(id(text))
+        }
+        const store = yield* EventStore.EventStore
+        const searched: Array<Position.Position | undefined> = []
+        const watched = EventStore.EventStore.of({
+          ...store,
+          readPage: (options) =>
+            Effect.zipRight(Effect.sync(() => searched.push(options?.after)), store.readPage(options))
+        })
+        const report = yield* Effect.provideService(
+          Retention.run(old, { limit: 1, pause: 0 }),
+          EventStore.EventStore,
+          watched
+        )
+        assert.deepStrictEqual(report, { snapshots: { removed: 3 } })
+        const head = yield* store.head
+        assert.deepStrictEqual(searched, [Position.start, head, head, head])
+      }).pipe(Effect.scoped, Effect.provide(layer)))
+  }
+
   // a snapshot store in memory does not know the events
   for (const [backend, layer] of layers.slice(1)) {
     it.effect(`go if a newer snapshot or the archive has the state, and only then (${backend})`, () =>
@@ -374,15 +428,17 @@ describe("snapshots of truncated streams", () => {
         const accounts = yield* truncated("removed", "remove")
         yield* truncated("newer", "remove")
         const own = Option.getOrThrow(yield* store.get(stream("newer"), { schemaVersion: 1 }))
-        yield* store.save({ ...own, schemaVersion: 2 })
+        // version 3 is the first with its content
+        yield* store.save({ ...own, schemaVersion: 2, version: 2 })
+        // saved late: its tail begins with an event that was removed
+        yield* truncated("late", "remove")
+        const late = Option.getOrThrow(yield* store.get(stream("late"), { schemaVersion: 1 }))
+        yield* store.save({ ...late, schemaVersion: 2, version: 1 })
         assert.strictEqual(yield* store.deleteByType("Account", { schemaVersionBelow: 2, dryRun: true }), 2)
         assert.strictEqual(yield* store.deleteByType("Account", { schemaVersionBelow: 2, limit: 1 }), 1)
         assert.strictEqual(yield* store.deleteByType("Account", { schemaVersionBelow: 2 }), 1)
-        for (
-          const [text, left] of [["archived", []], ["removed", [1]], ["newer", [2]]] satisfies ReadonlyArray<
-            [string, Array<number>]
-          >
-        ) {
+        const staying = { archived: [], removed: [1], newer: [2], late: [1, 2] }
+        for (const [text, left] of Object.entries(staying)) {
           const found = yield* Effect.filter([1, 2], (schemaVersion) => store.exists(stream(text), { schemaVersion }))
           assert.deepStrictEqual(found, left, text)
         }

@@ -12,6 +12,7 @@ import {
   Streams
 } from "effect-eventsourcing"
 import { Account, deposit, id, open, stream } from "./fixtures/Account.js"
+import { AccountV2, AccountV3 } from "./fixtures/AccountVersions.js"
 import { backends } from "./utils/backends.js"
 
 type Services = EventStore.EventStore | SnapshotStore.SnapshotStore | CheckpointStore.CheckpointStore | Streams.Streams
@@ -108,6 +109,50 @@ describe("old archives", () => {
       const accounts = yield* Repository.make(Account, { snapshots: SnapshotPolicy.manual })
       yield* accounts.createSnapshot(id("missing"))
       assert.deepInclude(yield* archives(), { streams: 1, removed: 8 })
+    }))
+
+  each("stay while events are rewritten at every try, and those of other streams go", () =>
+    Effect.gen(function*() {
+      const accounts = yield* archived("busy", 9)
+      yield* archived("good", 9)
+      yield* TestClock.adjust("31 days")
+      const streams = yield* Streams.Streams
+      const store = yield* EventStore.EventStore
+      const rewritten = Effect.zipRight(
+        streams.rewrite(stream("busy"), 2, { _tag: "Deposited", amount: 1 }, { aggregate: Account }),
+        accounts.createSnapshot(id("busy"))
+      )
+      const life = Option.map(store.replay.life, (life): EventStore.LifeSeam => ({
+        ...life,
+        // after the verification
+        transaction: (of, effect) =>
+          of.id === "busy"
+            ? Effect.zipRight(Effect.orDie(rewritten), life.transaction(of, effect))
+            : life.transaction(of, effect)
+      }))
+      const report = yield* Effect.provideService(
+        archives(),
+        EventStore.EventStore,
+        { ...store, replay: { ...store.replay, life } }
+      )
+      assert.deepStrictEqual(report, { streams: 1, removed: 8, kept: { Busy: 1 } })
+      assert.strictEqual((yield* contentsOf("busy")).archived, 8)
+      assert.deepStrictEqual(yield* archives(), { streams: 1, removed: 8, kept: {} })
+    }))
+
+  each("stay while the stream has no snapshot of the aggregate's own schema version", () =>
+    Effect.gen(function*() {
+      const before = yield* Repository.make(AccountV2, { snapshots: SnapshotPolicy.manual })
+      const streams = yield* Streams.Streams
+      yield* before.executeAll(id("a"), [open, deposit(1), deposit(2)])
+      yield* before.createSnapshot(id("a"))
+      yield* streams.truncate(stream("a"), { aggregate: AccountV2, before: 3, events: "archive" })
+      yield* TestClock.adjust("31 days")
+      const pass = Retention.run({ archives: { aggregates: [AccountV3], olderThan: "30 days" } }, { pause: 0 })
+      assert.deepStrictEqual(yield* pass, { archives: { streams: 0, removed: 0, kept: { Missing: 1 } } })
+      const after = yield* Repository.make(AccountV3, { snapshots: SnapshotPolicy.manual })
+      yield* after.createSnapshot(id("a"))
+      assert.deepStrictEqual(yield* pass, { archives: { streams: 1, removed: 2, kept: {} } })
     }))
 
   each("of aggregates that are not named stay", () =>

@@ -11,6 +11,7 @@ import type * as Snapshot from "../../Snapshot.js"
 import type { SnapshotStore } from "../../SnapshotStore.js"
 import type * as StreamId from "../../StreamId.js"
 import { type Baseline, baselineOf } from "./baseline.js"
+import { contain } from "./contain.js"
 import type { IdEncodeError, LoadError } from "./errors.js"
 import { type Folded, isContinued, type Loadable } from "./loadable.js"
 import * as Replay from "./replay.js"
@@ -80,12 +81,7 @@ export const make = <Id, State>(
       : replayAll(replay, request, SnapshotSource.unused(SnapshotSource.none))
   }
 
-  // 1. find the snapshot  2. fold the events after it, or all events
-  const loadStored: StateCache.Uncached<Id, State>["load"] = (request) =>
-    Effect.flatMap(
-      Effect.suspend(() => find(request.stream, { limit: request.limits.first, isOnlySource: request.met.emptied })),
-      (found) => resume(request, found)
-    )
+  const loadStored = loadingStored(find, resume, options)
 
   const cache = options.cache &&
     StateCache.make(loadable, options.cache, options.events.replay, { load: loadStored, resume })
@@ -135,6 +131,56 @@ export const make = <Id, State>(
     proceed: (id, baseline, options) => proceed(id, baseline, { ...baseline, replayed: 0 }, options)
   }
 }
+
+interface Stores {
+  readonly events: EventStore.EventStore["Type"]
+  readonly snapshots: Option.Option<SnapshotStore["Type"]>
+  readonly timeout: Duration.DurationInput
+}
+
+const loadingStored = <Id, State>(
+  find: SnapshotSource.Find<State>,
+  resume: StateCache.Uncached<Id, State>["resume"],
+  stores: Stores
+): StateCache.Uncached<Id, State>["load"] => {
+  // 1. find the snapshot  2. fold the events after it, or all events  3. if the next event was removed, find another one
+  const load = (request: Replay.Request<Id, State>, tries: number): Replay.Loading<State> =>
+    Effect.flatMap(
+      Effect.suspend(() => find(request.stream, { limit: request.limits.first, isOnlySource: request.met.emptied })),
+      (found) => {
+        const resumed = resume(request, found)
+        if (found._tag === "Unused" || tries === 1) return resumed
+        return Effect.catchIf(resumed, isRemovedAfter(found.encoded), (gap) =>
+          Effect.flatMap(discard(found.encoded, stores), (isGone) =>
+            isGone ? load(request, tries - 1) : Effect.fail(gap)))
+      }
+    )
+  return (request) => load(request, 5)
+}
+
+const isRemovedAfter = ({ version }: Snapshot.EncodedSnapshot) => (error: LoadError | Replay.Rewritten): boolean =>
+  error._tag === "HistoryGap" && error.removed === true && error.expected === version + 1
+
+/**
+ * Deletes a snapshot that gives no state any more, because the event after it was removed: it was saved after the
+ * truncation, and hides one of another schema version that can be migrated. Tells whether the store deleted it. A store
+ * that fails does not change the error of the load.
+ */
+const discard = (
+  { eventId, schemaVersion, stream, time, version }: Snapshot.EncodedSnapshot,
+  { snapshots, ...options }: Stores
+): Effect.Effect<boolean, EventStore.EventStoreError> =>
+  Option.match(snapshots, {
+    onNone: () => Effect.succeed(false),
+    onSome: (snapshots) => {
+      const identity = { version, eventId, time }
+      const deletion = Effect.suspend(() => snapshots.delete(stream, { schemaVersion, identity }))
+      return Effect.map(
+        contain(deletion, options),
+        Either.match({ onLeft: () => false, onRight: (count) => count > 0 })
+      )
+    }
+  })
 
 const requestOf = <Id, State>(
   aggregate: Loadable<Id, State>,

@@ -11,6 +11,7 @@ import type { SnapshotStoreError } from "../../SnapshotStore.js"
 import type { StreamId } from "../../StreamId.js"
 import type { Streams, TruncateError } from "../../Streams.js"
 import * as Markers from "../markers.js"
+import { isOvertaken } from "../store/truncating.js"
 import type { KeptReason, Policies, Report, RetentionError } from "./model.js"
 import { isWhole } from "./options.js"
 import * as Steps from "./steps.js"
@@ -78,7 +79,7 @@ const removeOf = (work: Work, aggregate: Whole, stream: StreamId): Effect.Effect
       const { count, last, upTo } = yield* life.oldContents(stream, { before, limit: steps.limit })
       if (count === 0) return { removed }
       // the truncation asks for less than that until its last step
-      const snapshot = yield* stores.snapshots.get(stream, { schemaVersion: aggregate.schemaVersion })
+      const snapshot = yield* ownSnapshot(stores, aggregate, stream)
       if (Option.isNone(snapshot)) {
         const isDeleted = Option.exists(yield* life.last(stream), ({ type }) => type === Markers.deleted)
         return { removed, kept: isDeleted ? "Deleted" as const : "Missing" as const }
@@ -95,6 +96,13 @@ const removeOf = (work: Work, aggregate: Whole, stream: StreamId): Effect.Effect
     }
   })
 
+/** The store may find one of another schema version, on which a truncation does not rely. */
+const ownSnapshot = ({ snapshots }: Steps.Stores, { schemaVersion }: Whole, stream: StreamId) =>
+  Effect.map(
+    snapshots.get(stream, { schemaVersion }),
+    Option.filter((snapshot) => snapshot.schemaVersion === schemaVersion)
+  )
+
 class Stays extends Data.TaggedError("Stays")<{ readonly reason: KeptReason | undefined }> {}
 
 const truncated = (
@@ -110,7 +118,8 @@ const truncated = (
 
 /** Whether a store failed, and not the stream. */
 const isOfStore = (error: TruncateError): error is EventStoreError | SnapshotStoreError =>
-  error._tag === "SnapshotStoreError" || error._tag === "EventStoreError" && error.reason !== "InvalidInput"
+  error._tag === "SnapshotStoreError" ||
+  error._tag === "EventStoreError" && error.reason !== "InvalidInput" && !isOvertaken(error.cause)
 
 /** `undefined`: another process has removed the stream. */
 const reasonOf = (error: Exclude<TruncateError, SnapshotStoreError>): KeptReason | undefined => {
@@ -120,7 +129,10 @@ const reasonOf = (error: Exclude<TruncateError, SnapshotStoreError>): KeptReason
     case "StreamDeleted":
       return "Deleted"
     case "VersionConflict":
+    case "HistoryRewritten":
       return "Busy"
+    case "EventStoreError":
+      return isOvertaken(error.cause) ? "Busy" : "Unreadable"
     case "StreamNotFound":
     case "EventNotFound":
       return undefined

@@ -37,7 +37,8 @@ export interface Policies {
    * Removes the contents of truncated events of these aggregates that were archived longer ago than this. It cannot be
    * undone: afterwards the snapshot is the only source of the state. At least 1 day.
    *
-   * A stream keeps its archive unless it has a snapshot that full replay confirms.
+   * A stream keeps its archive unless it has a snapshot at the last of these contents or above it, which full replay
+   * confirms. Where the beginning was removed before, there is nothing to replay, and the proof of the snapshot is enough.
    */
   readonly archives?: {
     readonly aggregates: ReadonlyArray<Aggregate.Any>

@@ -97,19 +97,19 @@ WHERE ${ofStream} AND schema_version = ${SnapshotChoice.schemaVersionOf(table, c
 }
 
 /**
- * Whether the beginning of the stream was removed, so that no replay gives its state, and no snapshot stays that is not
- * deleted by the same condition. The first event is the first that a truncation empties.
+ * Whether the beginning of the stream was removed, so that no replay gives its state, and no snapshot stays that gives it.
+ * The first event is the first that a truncation empties, and what is removed is always a beginning. So a snapshot gives
+ * no state if the event after it was removed.
  */
 const onlySource = (names: Pick<Names, "archive" | "events" | "snapshots">, below: string): string => {
-  const ofOwn = (name: string) => `${name}.aggregate = own.aggregate AND ${name}.stream_id = own.stream_id`
   const has = (table: string, name: string, condition: string) =>
-    `EXISTS (SELECT NULL FROM ${quoted(table)} AS ${name} WHERE ${ofOwn(name)} AND ${condition})`
-  const isEmptied = has(names.events, "beginning", `beginning.version = 1 AND beginning.payload = '${Emptied.payload}'`)
-  const isArchived = has(names.archive, "archived", "archived.version = 1")
-  const hasNewer = below === "" ?
-    "" :
-    ` AND NOT ${has(names.snapshots, "newer", "newer.schema_version >= :schemaVersionBelow")}`
-  return `${isEmptied} AND NOT ${isArchived}${hasNewer}`
+    `EXISTS (SELECT NULL FROM ${quoted(table)} AS ${name}
+  WHERE ${name}.aggregate = own.aggregate AND ${name}.stream_id = own.stream_id AND ${condition})`
+  const isRemoved = (name: string, version: string) =>
+    has(names.events, name, `${name}.version = ${version} AND ${name}.payload = '${Emptied.payload}'`) +
+    ` AND NOT ${has(names.archive, `${name}_archived`, `${name}_archived.version = ${version}`)}`
+  const staying = `newer.schema_version >= :schemaVersionBelow AND NOT (${isRemoved("following", "newer.version + 1")})`
+  return isRemoved("beginning", "1") + (below === "" ? "" : ` AND NOT ${has(names.snapshots, "newer", staying)}`)
 }
 
 type Store = SnapshotStore["Type"]

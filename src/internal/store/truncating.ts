@@ -29,7 +29,7 @@ import * as Changing from "./changing.js"
 import {
   type EventDecodeError,
   EventNotFound,
-  type EventStoreError,
+  EventStoreError,
   HistoryGap,
   StreamDeleted,
   StreamNotFound,
@@ -213,8 +213,18 @@ const run = <E, F>(
 ): Effect.Effect<TruncatedStream, E | F | TruncateError> =>
   // a verification takes long enough for the others to end
   Effect.retry(attempt(stores, stream, truncation, verify), { times: 10, while: isOvertaken }).pipe(
-    Effect.mapError((error) => isOvertaken(error) ? Changing.unusable("truncate", stream, overtaken) : error)
+    Effect.mapError((error) => isOvertaken(error) ? givenUp(stream, error) : error)
   )
+
+const givenUp = (stream: StreamId.StreamId, cause: Overtaken): EventStoreError =>
+  new EventStoreError({
+    operation: "truncate",
+    stream,
+    reason: "Unavailable",
+    mayHaveAppended: false,
+    detail: overtaken,
+    cause
+  })
 
 const attempt = <E, F>(
   stores: Stores,
@@ -254,7 +264,8 @@ class Overtaken extends Data.TaggedError("Overtaken") {}
 
 const overtaken = "its events were rewritten at every try while the snapshot was checked: begin again"
 
-const isOvertaken = (error: unknown): error is Overtaken => error instanceof Overtaken
+/** Whether this is why a try has failed, or the `cause` of the failure of all tries. */
+export const isOvertaken = (error: unknown): error is Overtaken => error instanceof Overtaken
 
 const empty = <E>(
   stores: Stores,
