@@ -7,7 +7,6 @@
 import * as Chunk from "effect/Chunk"
 import * as Clock from "effect/Clock"
 import * as Context from "effect/Context"
-import * as Data from "effect/Data"
 import type * as DateTime from "effect/DateTime"
 import * as Effect from "effect/Effect"
 import * as Either from "effect/Either"
@@ -23,6 +22,7 @@ import { maxVersion } from "../constants.js"
 import { expectedOf } from "../expectedVersion.js"
 import * as Markers from "../markers.js"
 import { isRecord, unknownKey } from "../options.js"
+import { isOvertaken, Overtaken } from "../overtaken.js"
 import { streamProblem } from "../streamProblem.js"
 import { quote } from "../text.js"
 import * as Changing from "./changing.js"
@@ -259,13 +259,7 @@ const isNothing = (
 
 const isRemoved = (error: unknown): boolean => error instanceof HistoryGap && error.removed === true
 
-/** An event was rewritten since the snapshot was verified, or another truncation has done all that there was to do. */
-class Overtaken extends Data.TaggedError("Overtaken") {}
-
 const overtaken = "its events were rewritten at every try while the snapshot was checked: begin again"
-
-/** Whether this is why a try has failed, or the `cause` of the failure of all tries. */
-export const isOvertaken = (error: unknown): error is Overtaken => error instanceof Overtaken
 
 const empty = <E>(
   stores: Stores,
