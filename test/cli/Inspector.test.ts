@@ -140,6 +140,8 @@ for (const [name, database, client] of sharedDatabases) {
         assert.strictEqual(elsewhere.headers.location, "/evil.example/")
         const { headers } = yield* get(url)
         assert.match(String(headers["set-cookie"]), /HttpOnly; SameSite=Strict/)
+        // another inspector sets a cookie of another name
+        assert.include(String(headers["set-cookie"]), `effect-eventsourcing-${new URL(url).port}=`)
         assert.include(headers["content-security-policy"], "default-src 'none'")
         assert.include((yield* open("/stream?aggregate=Account&id=%00")).text, "names no stream")
         assert.include((yield* open("/stream?aggregate=Account&id=a-1&from=-1")).text, "names no stream")

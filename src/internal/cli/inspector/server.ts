@@ -18,7 +18,8 @@ import * as Lag from "./lag.js"
 import * as Pages from "./pages.js"
 import * as Snapshots from "./snapshots.js"
 
-const cookie = "effect-eventsourcing"
+/** A browser sends the cookies of all ports of a host, so that two inspectors need two names. */
+const cookieOf = (port: number): string => `effect-eventsourcing-${port}`
 
 const headers = {
   "cache-control": "no-store",
@@ -39,8 +40,9 @@ export const serve = (prefix: string, aggregates: ReadonlyMap<string, Module.Unk
     for (const [name, aggregate] of aggregates) looking.set(name, yield* Repository.make(aggregate))
     const server = yield* HttpServer.HttpServer
     if (server.address._tag !== "TcpAddress") return yield* Effect.die("the server has no port")
-    const host = `127.0.0.1:${server.address.port}`
-    yield* HttpServer.serveEffect(guard({ host, token }, router(prefix, looking, history)))
+    const { port } = server.address
+    const host = `127.0.0.1:${port}`
+    yield* HttpServer.serveEffect(guard({ host, token, cookie: cookieOf(port) }, router(prefix, looking, history)))
     return `http://${host}/?token=${token}`
   })
 
@@ -90,7 +92,7 @@ const partsOf = (target: string): { readonly path: string; readonly params: URLS
 }
 
 const guard = <R>(
-  { host, token }: { readonly host: string; readonly token: string },
+  { cookie, host, token }: { readonly host: string; readonly token: string; readonly cookie: string },
   pages: Effect.Effect<HttpServerResponse.HttpServerResponse, RouteNotFound, R>
 ) =>
   Effect.gen(function*() {
