@@ -85,17 +85,22 @@ const row = (
 ): ReadonlyArray<Html> => [
   html`${event.version} <span class="quiet">${content ?? ""}</span>`,
   Event.isUnreadable(event)
-    ? html`<b>${event.type}</b> <span class="bad">${EventRow.problemOf(event)}</span>`
+    ? html`<b>${event.type}</b> <span class="${
+      problem?.isExpected === true || content === "removed" ? "quiet" : "bad"
+    }">${EventRow.problemOf(event)}</span>`
     : html`<b>${event.type}</b> <span class="quiet">${DateTime.formatIso(event.time)}</span>
 <pre>${json(event.payload)}</pre><details><summary class="quiet">metadata</summary>
 <pre>${json({ id: event.id, position: event.position, ...event.metadata })}</pre></details>`,
   ...!isFolded ? [] : [
-    html`${problem === undefined || Event.isUnreadable(event) ? none : html`<span class="bad">${problem}</span>`}${
+    html`${problem === undefined || Event.isUnreadable(event) ? none : saying(problem)}${
       (changes ?? []).map(({ left, path, right }) => html`<pre>${path} <del>${left}</del> <ins>${right}</ins></pre>`)
     }`,
     html`<pre>${state === undefined ? "" : json(state)}</pre>`
   ]
 ]
+
+const saying = ({ isExpected, message }: Timeline.Problem): Html =>
+  html`<span class="${isExpected ? "quiet" : "bad"}">${message}</span>`
 
 const json = (value: unknown): string => JSON.stringify(value, null, 1) ?? ""
 

@@ -51,14 +51,19 @@ export const rows = (
       (uses) => uses.map(([snapshot, use]) => [snapshot, proofOf(snapshot, use)])
     )
 
-const proofOf = ({ version }: Inspection.Listed, { detail, use }: SnapshotUse.Use): Page.Html => {
+const proofOf = ({ version }: Inspection.Listed, found: SnapshotUse.Use): Page.Html => {
+  const { detail, use } = found
   switch (use) {
     case "proved":
       return html`<span class="good">version ${version}, equal to a full replay</span>`
     case "refuted":
       return html`<span class="bad">version ${version} differs from a full replay ${detail}</span>`
+    case "only":
+      return html`<span class="quiet">version ${version}, used by a load: ${detail}</span>`
     case "refused":
-      return html`<span class="bad">a load replays instead: ${detail}</span>`
+      return html`<span class="${
+        SnapshotUse.isErased(found) ? "quiet" : "bad"
+      }">a load replays instead: ${detail}</span>`
     case "other":
       return html`<span class="quiet">a load takes another one</span>`
     case "unknown":

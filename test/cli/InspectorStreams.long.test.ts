@@ -1,0 +1,114 @@
+// the inspector on streams that were truncated, deleted or rewritten, or that have data of erased people
+import { NodeHttpServer } from "@effect/platform-node"
+import { SqlClient } from "@effect/sql"
+import { assert, describe, it } from "@effect/vitest"
+import { Effect, Layer } from "effect"
+import { Personal, Repository, SnapshotPolicy, SqlKeyStore, SqlStores, Streams } from "effect-eventsourcing"
+import * as http from "node:http"
+import { fileURLToPath } from "node:url"
+import * as Server from "../../src/internal/cli/inspector/server.js"
+import * as Module from "../../src/internal/cli/module.js"
+import { Account, deposit, id, open, stream } from "../fixtures/Account.js"
+import { Customer } from "../fixtures/Customer.js"
+import { sharedDatabases } from "../utils/backends.js"
+import { module } from "./accounts.js"
+import { invoke, jsonOf } from "./invoke.js"
+
+const customers = fileURLToPath(new URL("./modules/customers.ts", import.meta.url))
+
+interface Page {
+  readonly status: number
+  readonly text: string
+}
+
+/** Opens the pages of an inspector, which has begun when the streams were written. */
+const inspector = Effect.gen(function*() {
+  const aggregates = new Map([...yield* Module.aggregates(module), ...yield* Module.aggregates(customers)])
+  const url = new URL(yield* Server.serve("eventsourcing", aggregates))
+  const entered = yield* Effect.promise(() => fetch(url, { redirect: "manual" }))
+  const cookie = String(entered.headers.get("set-cookie")).split(";")[0]
+  return (path: string): Effect.Effect<Page> =>
+    Effect.promise(async () => {
+      const response = await fetch(`${url.origin}${path}`, { headers: { cookie } })
+      return { status: response.status, text: await response.text() }
+    })
+})
+
+const ada = { name: Personal.make("customer-7", "Ada Lovelace"), plan: "free" }
+
+for (const [name, database, client] of sharedDatabases) {
+  const inspecting = <E>(
+    title: string,
+    body: (
+      url: string
+    ) => Effect.Effect<
+      void,
+      E,
+      Effect.Effect.Context<typeof inspector> | Streams.Streams | Personal.Sealing | SqlClient.SqlClient
+    >
+  ) =>
+    it.scopedLive(title, () =>
+      Effect.flatMap(database, (target) =>
+        Effect.provide(
+          body(target),
+          Layer.merge(
+            SqlStores.layer.pipe(
+              Layer.provideMerge(Personal.layer),
+              Layer.provideMerge(SqlKeyStore.layer),
+              Layer.provideMerge(client(target))
+            ),
+            NodeHttpServer.layer(() => http.createServer(), { host: "127.0.0.1", port: 0 })
+          )
+        )))
+
+  describe(`the inspector on ${name}`, () => {
+    inspecting(
+      "shows the snapshot of a removed beginning as the only source of the state, and the states from it on",
+      (url) =>
+        Effect.gen(function*() {
+          const accounts = yield* Repository.make(Account, { snapshots: SnapshotPolicy.manual })
+          const streams = yield* Streams.Streams
+          yield* accounts.execute(id("a"), open)
+          yield* accounts.execute(id("a"), deposit(1, 3))
+          yield* accounts.createSnapshot(id("a"))
+          yield* accounts.execute(id("a"), deposit(7))
+          yield* streams.truncate(stream("a"), { aggregate: Account, before: 3, events: "remove" })
+          const page = yield* inspector
+          const { text } = yield* page("/stream?aggregate=Account&id=a")
+          assert.include(text, `<span class="quiet">version 4, used by a load: it is the only source of the state`)
+          assert.include((yield* page("/snapshots")).text, "used by a load: it is the only source")
+          assert.notInclude(text, `class="bad"`)
+          assert.include(text, "its content was removed")
+          assert.notInclude(text, "&quot;balance&quot;: 2")
+          assert.include(text, "&quot;balance&quot;: 3")
+          assert.match(text, /\$\.balance <del>3<\/del> <ins>10<\/ins>/)
+          const tail = (yield* page("/stream?aggregate=Account&id=a&from=3")).text
+          assert.include(tail, `<span class="quiet">the content of event 1`)
+          assert.include(tail, "<ins>10</ins>")
+          const printed = yield* invoke("snapshots", "--module", module, "--url", url, "--json")
+          assert.deepInclude(jsonOf(printed)[0], { version: 4, use: "only" })
+          // nothing stands for a snapshot that cannot be used
+          yield* (yield* SqlClient.SqlClient)`UPDATE eventsourcing_snapshots SET state = '{}'`
+          const lost = yield* invoke("snapshots", "--module", module, "--url", url, "--json")
+          assert.deepInclude(jsonOf(lost)[0], { version: 4, use: "unknown" })
+          const { text: red } = yield* page("/stream?aggregate=Account&id=a&from=3")
+          assert.match(red, /class="bad">the content of event 1 .* and it was not used/)
+        })
+    )
+
+    inspecting(
+      "shows a snapshot with data of an erased person without an alarm",
+      () =>
+        Effect.gen(function*() {
+          const customers = yield* Repository.make(Customer, { snapshots: SnapshotPolicy.manual })
+          yield* customers.execute("7", { _tag: "Register", ...ada })
+          yield* customers.createSnapshot("7")
+          yield* Personal.erase("customer-7")
+          const page = yield* inspector
+          const { text } = yield* page("/stream?aggregate=Customer&id=7")
+          assert.include(text, `<span class="quiet">a load replays instead: SubjectErased`)
+          assert.notInclude(text, `class="bad"`)
+        })
+    )
+  })
+}
