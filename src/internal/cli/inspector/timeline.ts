@@ -7,12 +7,13 @@ import * as Event from "../../../Event.js"
 import { type EventStore, type EventStoreError, HistoryGap } from "../../../EventStore.js"
 import type * as StreamId from "../../../StreamId.js"
 import * as Markers from "../../markers.js"
-import * as Equality from "../../schema/equality.js"
+import type * as Equality from "../../schema/equality.js"
 import * as Recorded from "../../store/recorded.js"
 import type { Stored } from "../eventRow.js"
 import type { Unknown } from "../module.js"
 import type { Looking } from "../repository.js"
 import * as StreamEvents from "../streamEvents.js"
+import * as Changes from "./changes.js"
 
 export interface Step {
   readonly event: Stored
@@ -29,9 +30,6 @@ export interface Problem {
   /** Whether nothing is out of order: the content was removed on purpose. */
   readonly isExpected: boolean
 }
-
-/** How many changes of one event are shown. */
-const mostChanges = 20
 
 export const steps = (
   stream: StreamId.StreamId,
@@ -76,9 +74,7 @@ const unknown = (event: Stored, problem: Problem | undefined): Step => ({
 
 const known = (aggregate: Unknown, event: Stored, before: Either.Either<unknown, Problem>, state: unknown): Step => ({
   event,
-  changes: Either.isLeft(before)
-    ? undefined
-    : Equality.compare(aggregate.state.schema, before.right, state, mostChanges),
+  changes: Either.isLeft(before) ? undefined : Changes.between(aggregate, before.right, state),
   state: Either.getOrUndefined(aggregate.state.encode(state)),
   problem: Event.isUnreadable(event) ? problemOf(event.error) : undefined
 })
