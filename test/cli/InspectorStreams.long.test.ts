@@ -115,5 +115,49 @@ for (const [name, database, client] of sharedDatabases) {
           assert.notInclude(erased, `class="bad"`)
         })
     )
+
+    inspecting(
+      "says which streams were deleted or truncated, and which events were rewritten",
+      () =>
+        Effect.gen(function*() {
+          const accounts = yield* Repository.make(Account, { snapshots: SnapshotPolicy.manual })
+          const streams = yield* Streams.Streams
+          const metadata = { by: "support", reason: "a <typo>" }
+          for (const name of ["kept", "gone", "truncated", "rewritten"]) {
+            yield* accounts.execute(id(name), open)
+            yield* accounts.execute(id(name), deposit(5, 3))
+          }
+          yield* streams.delete(stream("kept"), { events: "keep", metadata })
+          yield* streams.delete(stream("gone"), { events: "remove" })
+          const payload = { _tag: "Deposited", amount: 40 }
+          yield* streams.rewrite(stream("rewritten"), 2, payload, { aggregate: Account, metadata })
+          yield* accounts.createSnapshot(id("truncated"))
+          yield* streams.truncate(stream("truncated"), { aggregate: Account, before: 2, events: "remove", metadata })
+          yield* streams.truncate(stream("truncated"), {
+            aggregate: Account,
+            before: 4,
+            events: "archive",
+            unverified: true
+          })
+          const page = yield* inspector
+          const shown = (name: string) => Effect.map(page(`/stream?aggregate=Account&id=${name}`), ({ text }) => text)
+          const kept = yield* shown("kept")
+          assert.match(kept, /<b>deleted<\/b>\s+<span class="quiet">\d{4}-.*Z, by support, a &lt;typo&gt;</)
+          assert.include(kept, "Deposited")
+          assert.notInclude(kept, `class="bad"`)
+          const gone = yield* shown("gone")
+          assert.include(gone, "<b>deleted</b>, with its events")
+          assert.notInclude(gone, " removed</b>")
+          assert.notInclude(gone, `class="bad"`)
+          const rewritten = yield* shown("rewritten")
+          assert.strictEqual(rewritten.split("<b>rewritten</b>").length, 2)
+          assert.match(rewritten, /<b>rewritten<\/b> <span class="quiet">\d{4}-.*Z, by support, .*, see version 5</)
+          assert.notInclude(rewritten, "<b>deleted</b>")
+          const truncated = yield* shown("truncated")
+          assert.match(truncated, /<b>the content of event 1 was removed<\/b> <span class="quiet">\d{4}-/)
+          assert.include(truncated, "<b>the contents of events 2 to 3 were archived</b>")
+          assert.notInclude(truncated, `class="bad"`)
+        })
+    )
   })
 }

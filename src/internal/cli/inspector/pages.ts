@@ -15,6 +15,7 @@ import type { Looking } from "../repository.js"
 import { type Html, html, link, none, page, table } from "./html.js"
 import * as Lag from "./lag.js"
 import * as Snapshots from "./snapshots.js"
+import * as Standing from "./standing.js"
 import * as Timeline from "./timeline.js"
 
 const limit = 100
@@ -42,7 +43,7 @@ export const streams = (prefix: string, aggregate: string | undefined, after: st
     return page("Streams", html`${list}${table([chosen, "version"], rows)}${more}`)
   })
 
-/** A stream with the state after each event, and what the event changed. */
+/** A stream with the state after each event, and what the event changed. `undefined` if there is no such stream. */
 export const stream = (
   prefix: string,
   id: StreamId.StreamId,
@@ -51,12 +52,16 @@ export const stream = (
 ) =>
   Effect.gen(function*() {
     const stored = yield* Inspection.snapshots({ prefix, aggregate: id.aggregate, id: id.id, limit: 1 })
+    const standing = yield* Standing.of(prefix, id)
+    // a snapshot whose events are lost is worth a look
+    if (standing === undefined && stored.length === 0) return undefined
     const steps = yield* Timeline.steps(id, looking, {
       fromVersion,
       limit,
       snapshots: stored.map(({ version }) => version)
     })
-    const elsewhere = yield* Emptied.among({ prefix }, steps.map(({ event }) => event))
+    const events = steps.map(({ event }) => event)
+    const elsewhere = yield* Emptied.among({ prefix }, events)
     const earlier = fromVersion > 1
       ? html`<a href="${link("/stream", { ...id, from: Math.max(1, fromVersion - limit) })}">earlier events</a> `
       : none
@@ -72,8 +77,18 @@ export const stream = (
       : Snapshots.table(yield* Snapshots.rows(stored, looking))
     return page(
       streamText(id),
-      html`${hint}<h2>Snapshots</h2>${snapshots}<h2>Events</h2>${
-        table(head, steps.map((step) => row(step, looking !== undefined, elsewhere(step.event).content)))
+      html`${
+        standing === undefined ? none : Standing.notes(standing)
+      }${hint}<h2>Snapshots</h2>${snapshots}<h2>Events</h2>${
+        table(
+          head,
+          steps.map((step) =>
+            row(step, looking !== undefined, {
+              content: elsewhere(step.event).content,
+              rewrite: Standing.rewriteOf(step.event, events)
+            })
+          )
+        )
       }<p>${earlier}${later}</p>`
     )
   })
@@ -81,14 +96,14 @@ export const stream = (
 const row = (
   { changes, event, problem, state }: Timeline.Step,
   isFolded: boolean,
-  content: string | undefined
+  { content, rewrite }: { readonly content: string | undefined; readonly rewrite: Html }
 ): ReadonlyArray<Html> => [
   html`${event.version} <span class="quiet">${content ?? ""}</span>`,
   Event.isUnreadable(event)
     ? html`<b>${event.type}</b> <span class="${
       problem?.isExpected === true || content === "removed" ? "quiet" : "bad"
     }">${EventRow.problemOf(event)}</span>`
-    : html`<b>${event.type}</b> <span class="quiet">${DateTime.formatIso(event.time)}</span>
+    : html`<b>${event.type}</b> <span class="quiet">${DateTime.formatIso(event.time)}</span>${rewrite}
 <pre>${json(event.payload)}</pre><details><summary class="quiet">metadata</summary>
 <pre>${json({ id: event.id, position: event.position, ...event.metadata })}</pre></details>`,
   ...!isFolded ? [] : [

@@ -56,7 +56,7 @@ const router = (prefix: string, looking: ReadonlyMap<string, Repository.Looking>
         const from = Number(query("from") ?? "1")
         return streamProblem(stream) === undefined && Number.isSafeInteger(from) && from > 0
           ? Pages.stream(prefix, stream, looking.get(stream.aggregate), from)
-          : Effect.succeed(page("No such stream", html`<p>The address names no stream.</p>`))
+          : Effect.succeed(undefined)
       })
     ),
     HttpRouter.get(
@@ -69,17 +69,19 @@ const router = (prefix: string, looking: ReadonlyMap<string, Repository.Looking>
     HttpRouter.get("/subscriptions", answer(() => Pages.subscriptions(history)))
   )
 
-/** A page that fails shows the message. */
+/** A page that fails shows the message. One that has nothing to show is not found: only a stream can be missing. */
 const answer = <E extends { readonly message: string }, R>(
-  make: (query: (name: string) => string | undefined) => Effect.Effect<string, E, R>
+  make: (query: (name: string) => string | undefined) => Effect.Effect<string | undefined, E, R>
 ) =>
   Effect.flatMap(HttpServerRequest.HttpServerRequest, ({ url }) => {
     const { params } = partsOf(url)
     return Effect.match(make((name) => params.get(name) ?? undefined), {
       onFailure: ({ message }) => respond(page("The page cannot be shown", html`<p class="bad">${message}</p>`), 500),
-      onSuccess: (text) => respond(text)
+      onSuccess: (text) => text === undefined ? respond(noStream, 404) : respond(text)
     })
   })
+
+const noStream = page("Not found", html`<p>There is no such stream.</p>`)
 
 /** The target of a request may be anything. A path that begins with two slashes would lead to another host. */
 const partsOf = (target: string): { readonly path: string; readonly params: URLSearchParams } => {
