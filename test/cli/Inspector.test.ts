@@ -160,15 +160,27 @@ describe.skipIf(!fs.existsSync(chromium) && process.env.CI === undefined)("in Ch
   it.scopedLive("the printed address leads to the streams, whose ids cannot write into the page", () =>
     Effect.flatMap(database, (target) =>
       Effect.gen(function*() {
-        const { url } = yield* inspector
+        const { open, url } = yield* inspector
         const store = yield* EventStore.EventStore
         const hostile = StreamId.make("Account", "<script>document.title = 'taken'</script>")
         yield* store.append(hostile, [{ id: "hostile", type: "Opened", payload: { _tag: "Opened" } }], {
           expectedVersion: ExpectedVersion.noStream
         })
+        const turned = { id: "turned", type: "Opened", payload: { _tag: "Opened", note: "x\u202ey" } }
+        yield* store.append(StreamId.make("Account", "a\nb\u202ec"), [turned], {
+          expectedVersion: ExpectedVersion.noStream
+        })
+        const { text } = yield* open("/stream?aggregate=Account&id=a%0Ab%E2%80%AEc")
+        assert.include(text, "<title>Account/a\\u{a}b\\u{202e}c</title>")
+        assert.include(text, "x\\u{202e}y")
+        assert.notInclude(text, "\u202e")
         const shown = yield* browse(url)
         assert.include(shown, "<title>Streams</title>")
         assert.include(shown, "&lt;script&gt;document.title")
+        // as the command line shows them
+        assert.include(shown, ">a\\u{a}b\\u{202e}c</a>")
+        assert.notInclude(shown, "\u202e")
+        assert.include(shown, "id=a%0Ab%E2%80%AEc\"")
         const account = yield* browse(url.replace("/?", "/stream?aggregate=Account&id=a-1&"))
         assert.include(account, "<ins>7</ins>")
         assert.include(shown, ">a-1</a>")

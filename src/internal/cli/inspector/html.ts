@@ -1,4 +1,6 @@
-// HTML in which every value is escaped, unless it is HTML already.
+// HTML in which every value is escaped, unless it is HTML already. Characters that no one sees, or that turn the direction
+// of the text, are shown as the command line shows them.
+import * as Output from "../output.js"
 
 /** Text that is safe as a part of a page. */
 export class Html {
@@ -15,7 +17,7 @@ const replacements: Readonly<Record<string, string>> = {
   "'": "&#39;"
 }
 
-const escape = (text: string): string => text.replace(/[&<>"']/g, (char) => replacements[char])
+const escape = (text: string): string => Output.cell(text).replace(/[&<>"']/g, (char) => replacements[char])
 
 const render = (part: Part): string => {
   if (part instanceof Html) return part.text
@@ -24,6 +26,9 @@ const render = (part: Part): string => {
 
 export const html = (strings: TemplateStringsArray, ...parts: ReadonlyArray<Part>): Html =>
   new Html(strings.reduce((text, next, index) => text + render(parts[index - 1]) + next))
+
+/** A text of several lines, such as JSON with indentation, or a message. */
+export const lines = (text: string): Html => new Html(text.split("\n").map(escape).join("\n"))
 
 export const none = new Html("")
 

@@ -12,7 +12,7 @@ import * as EventRow from "../eventRow.js"
 import * as Listing from "../listing.js"
 import { streamText } from "../options.js"
 import type { Looking } from "../repository.js"
-import { type Html, html, link, none, page, table } from "./html.js"
+import { type Html, html, lines, link, none, page, table } from "./html.js"
 import * as Lag from "./lag.js"
 import * as Snapshots from "./snapshots.js"
 import * as Standing from "./standing.js"
@@ -102,7 +102,7 @@ const row = (
   Event.isUnreadable(event)
     ? html`<b>${event.type}</b> <span class="${
       problem?.isExpected === true || content === "removed" ? "quiet" : "bad"
-    }">${EventRow.problemOf(event)}</span>`
+    }">${lines(EventRow.problemOf(event))}</span>`
     : html`<b>${event.type}</b> <span class="quiet">${DateTime.formatIso(event.time)}</span>${rewrite}
 <pre>${json(event.payload)}</pre><details><summary class="quiet">metadata</summary>
 <pre>${json({ id: event.id, position: event.position, ...event.metadata })}</pre></details>`,
@@ -115,9 +115,9 @@ const row = (
 ]
 
 const saying = ({ isExpected, message }: Timeline.Problem): Html =>
-  html`<span class="${isExpected ? "quiet" : "bad"}">${message}</span>`
+  html`<span class="${isExpected ? "quiet" : "bad"}">${lines(message)}</span>`
 
-const json = (value: unknown): string => JSON.stringify(value, null, 1) ?? ""
+const json = (value: unknown): Html => lines(JSON.stringify(value, null, 1) ?? "")
 
 /** Projections and subscriptions, with their lag in the last minutes. */
 export const subscriptions = (history: Lag.History) =>
@@ -134,7 +134,7 @@ export const subscriptions = (history: Lag.History) =>
         html`<div>${index + 1}/${of} ${
           Option.match(stopped, {
             onNone: () => Option.match(owner, { onNone: () => html`<span class="bad">no owner</span>`, onSome: owned }),
-            onSome: ({ reason }) => html`<span class="bad">stopped: ${reason}</span>`
+            onSome: ({ reason }) => html`<span class="bad">stopped: ${lines(reason)}</span>`
           })
         }</div>`
       )

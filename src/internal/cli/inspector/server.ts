@@ -13,7 +13,7 @@ import { randomBytes, timingSafeEqual } from "node:crypto"
 import { streamProblem } from "../../streamProblem.js"
 import type * as Module from "../module.js"
 import * as Repository from "../repository.js"
-import { html, page } from "./html.js"
+import { html, lines, page } from "./html.js"
 import * as Lag from "./lag.js"
 import * as Pages from "./pages.js"
 import * as Snapshots from "./snapshots.js"
@@ -76,7 +76,8 @@ const answer = <E extends { readonly message: string }, R>(
   Effect.flatMap(HttpServerRequest.HttpServerRequest, ({ url }) => {
     const { params } = partsOf(url)
     return Effect.match(make((name) => params.get(name) ?? undefined), {
-      onFailure: ({ message }) => respond(page("The page cannot be shown", html`<p class="bad">${message}</p>`), 500),
+      onFailure: ({ message }) =>
+        respond(page("The page cannot be shown", html`<p class="bad">${lines(message)}</p>`), 500),
       onSuccess: (text) => text === undefined ? respond(noStream, 404) : respond(text)
     })
   })

@@ -10,7 +10,7 @@ import type { Looking } from "../repository.js"
 import * as SnapshotUse from "../snapshotUse.js"
 import * as Page from "./html.js"
 
-const { html, link } = Page
+const { html, lines, link } = Page
 
 /** Each proof reads a whole stream. */
 const limit = 50
@@ -57,17 +57,17 @@ const proofOf = ({ version }: Inspection.Listed, found: SnapshotUse.Use): Page.H
     case "proved":
       return html`<span class="good">version ${version}, equal to a full replay</span>`
     case "refuted":
-      return html`<span class="bad">version ${version} differs from a full replay ${detail}</span>`
+      return html`<span class="bad">version ${version} differs from a full replay ${lines(detail)}</span>`
     case "only":
-      return html`<span class="quiet">version ${version}, used by a load: ${detail}</span>`
+      return html`<span class="quiet">version ${version}, used by a load: ${lines(detail)}</span>`
     case "refused":
-      return html`<span class="${
-        SnapshotUse.isErased(found) ? "quiet" : "bad"
-      }">a load replays instead: ${detail}</span>`
+      return html`<span class="${SnapshotUse.isErased(found) ? "quiet" : "bad"}">a load replays instead: ${
+        lines(detail)
+      }</span>`
     case "other":
       return html`<span class="quiet">a load takes another one</span>`
     case "unknown":
-      return html`<span class="bad">${detail}</span>`
+      return html`<span class="bad">${lines(detail)}</span>`
   }
 }
 
