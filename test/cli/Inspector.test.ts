@@ -82,6 +82,10 @@ for (const [name, database, client] of sharedDatabases) {
         assert.include(text, "version 2, equal to a full replay")
         assert.match(text, /\$\.balance <del>5<\/del> <ins>7<\/ins>/)
         assert.include(text, "&quot;balance&quot;: 7")
+        // no text takes the width of another column, and no time breaks
+        assert.include(text, `<div class="scroll"><table style="min-width: 50.5rem">`)
+        assert.include(text, `<colgroup><col style="width: 5.5rem"><col><col><col></colgroup>`)
+        assert.match(text, /<b>Opened<\/b> <span class="quiet"><span class="time">\d{4}-/)
         const { text: tail } = yield* open("/stream?aggregate=Account&id=a-1&from=3")
         assert.notInclude(tail, "Opened")
         assert.match(tail, /<del>5<\/del> <ins>7<\/ins>/)

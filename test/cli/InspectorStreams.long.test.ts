@@ -142,7 +142,10 @@ for (const [name, database, client] of sharedDatabases) {
           const page = yield* inspector
           const shown = (name: string) => Effect.map(page(`/stream?aggregate=Account&id=${name}`), ({ text }) => text)
           const kept = yield* shown("kept")
-          assert.match(kept, /<b>deleted<\/b>\s+<span class="quiet">\d{4}-.*Z, by support, a &lt;typo&gt;</)
+          assert.match(
+            kept,
+            /<b>deleted<\/b>\s+<span class="quiet"><span class="time">\d{4}-.*Z<\/span>, by support, a &lt;typo&gt;</
+          )
           assert.include(kept, "Deposited")
           assert.notInclude(kept, `class="bad"`)
           const gone = yield* shown("gone")
@@ -151,10 +154,16 @@ for (const [name, database, client] of sharedDatabases) {
           assert.notInclude(gone, `class="bad"`)
           const rewritten = yield* shown("rewritten")
           assert.strictEqual(rewritten.split("<b>rewritten</b>").length, 2)
-          assert.match(rewritten, /<b>rewritten<\/b> <span class="quiet">\d{4}-.*Z, by support, .*, see version 5</)
+          assert.match(
+            rewritten,
+            /<b>rewritten<\/b> <span class="quiet"><span class="time">\d{4}-.*Z<\/span>, by support, .*, see version 5</
+          )
           assert.notInclude(rewritten, "<b>deleted</b>")
           const truncated = yield* shown("truncated")
-          assert.match(truncated, /<b>the content of event 1 was removed<\/b> <span class="quiet">\d{4}-/)
+          assert.match(
+            truncated,
+            /<b>the content of event 1 was removed<\/b> <span class="quiet"><span class="time">\d{4}-/
+          )
           assert.include(truncated, "<b>the contents of events 2 to 3 were archived</b>")
           assert.notInclude(truncated, `class="bad"`)
         })

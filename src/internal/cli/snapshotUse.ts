@@ -53,7 +53,8 @@ const other: Use = { use: "other", detail: "" }
 
 const only: Use = {
   use: "only",
-  detail: "it is the only source of the state: the beginning of the stream was removed, so that no replay is possible"
+  detail:
+    "it is the only source of the state, and no replay can be compared with it: the beginning of the stream was removed"
 }
 
 const useOf = (found: Verification): Use => {

@@ -12,7 +12,7 @@ import * as EventRow from "../eventRow.js"
 import * as Listing from "../listing.js"
 import { streamText } from "../options.js"
 import type { Looking } from "../repository.js"
-import { type Html, html, lines, link, none, page, table } from "./html.js"
+import { type Column, type Html, html, lines, link, none, page, table, time } from "./html.js"
 import * as Lag from "./lag.js"
 import * as Snapshots from "./snapshots.js"
 import * as Standing from "./standing.js"
@@ -40,7 +40,7 @@ export const streams = (prefix: string, aggregate: string | undefined, after: st
     const more = last === undefined || found.length < limit
       ? none
       : html`<p><a href="${link("/", { aggregate: chosen, after: last.id })}">more</a></p>`
-    return page("Streams", html`${list}${table([chosen, "version"], rows)}${more}`)
+    return page("Streams", html`${list}${table([[chosen, 14, "grows"], ["version", 10]], rows)}${more}`)
   })
 
 /** A stream with the state after each event, and what the event changed. `undefined` if there is no such stream. */
@@ -68,7 +68,7 @@ export const stream = (
     const later = steps.length === limit
       ? html`<a href="${link("/stream", { ...id, from: fromVersion + limit })}">later events</a>`
       : none
-    const head = ["version", "event", ...looking === undefined ? [] : ["what it changed", "state after it"]]
+    const columns = looking === undefined ? unfolded : [...unfolded, ...folded]
     const hint = looking === undefined
       ? html`<p class="quiet">For states, start the inspector with a --module that exports ${id.aggregate}.</p>`
       : none
@@ -81,7 +81,7 @@ export const stream = (
         standing === undefined ? none : Standing.notes(standing)
       }${hint}<h2>Snapshots</h2>${snapshots}<h2>Events</h2>${
         table(
-          head,
+          columns,
           steps.map((step) =>
             row(step, looking !== undefined, {
               content: elsewhere(step.event).content,
@@ -93,6 +93,10 @@ export const stream = (
     )
   })
 
+const unfolded: ReadonlyArray<Column> = [["version", 5.5], ["event", 15, "grows"]]
+
+const folded: ReadonlyArray<Column> = [["what it changed", 15, "grows"], ["state after it", 15, "grows"]]
+
 const row = (
   { changes, event, problem, state }: Timeline.Step,
   isFolded: boolean,
@@ -103,7 +107,7 @@ const row = (
     ? html`<b>${event.type}</b> <span class="${
       problem?.isExpected === true || content === "removed" ? "quiet" : "bad"
     }">${lines(EventRow.problemOf(event))}</span>`
-    : html`<b>${event.type}</b> <span class="quiet">${DateTime.formatIso(event.time)}</span>${rewrite}
+    : html`<b>${event.type}</b> <span class="quiet">${time(DateTime.formatIso(event.time))}</span>${rewrite}
 <pre>${json(event.payload)}</pre><details><summary class="quiet">metadata</summary>
 <pre>${json({ id: event.id, position: event.position, ...event.metadata })}</pre></details>`,
   ...!isFolded ? [] : [
@@ -143,10 +147,19 @@ export const subscriptions = (history: Lag.History) =>
       "Subscriptions",
       rows.length === 0
         ? html`<p>There are none.</p>`
-        : table(["name", "events behind", "seconds behind", "in the last minutes", "parked", "partitions"], rows),
+        : table(subscriptionColumns, rows),
       5
     )
   })
+
+const subscriptionColumns: ReadonlyArray<Column> = [
+  ["name", 10.5, "grows"],
+  ["events behind", 8.5],
+  ["seconds behind", 9.5],
+  ["in the last minutes", 16],
+  ["parked", 4.5],
+  ["partitions", 22.5]
+]
 
 const owned = (owner: string): Html => html`<span class="good">${owner}</span>`
 

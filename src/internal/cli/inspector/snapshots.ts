@@ -73,14 +73,25 @@ const proofOf = ({ version }: Inspection.Listed, found: SnapshotUse.Use): Page.H
 
 export const table = (rows: ReadonlyArray<Row>, ...first: ReadonlyArray<"stream">): Page.Html =>
   Page.table(
-    [...first, "version", "schema version", "fingerprint", "bytes", "taken", "proof"],
+    [
+      ...first.map((title): Page.Column => [title, 12, "grows"]),
+      ["version", 4.5],
+      ["schema version", 5.5],
+      ["fingerprint", 19.5],
+      ["bytes", 4],
+      ["taken", 14],
+      ["proof", 12, "grows"]
+    ],
     rows.map(([{ bytes, fingerprint, schemaVersion, stream, time, version }, proof]) => [
       ...first.map(() => html`<a href="${link("/stream", { ...stream })}">${streamText(stream)}</a>`),
       version,
       schemaVersion,
       fingerprint,
       bytes,
-      Option.match(DateTime.make(time), { onNone: () => "", onSome: DateTime.formatIso }),
+      Option.match(DateTime.make(time), {
+        onNone: () => Page.none,
+        onSome: (time) => Page.time(DateTime.formatIso(time))
+      }),
       proof
     ])
   )

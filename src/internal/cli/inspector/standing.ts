@@ -15,7 +15,7 @@ import * as Row from "../../sql/row.js"
 import * as Statement from "../../sql/statement.js"
 import type { Stored } from "../eventRow.js"
 import * as StreamEvents from "../streamEvents.js"
-import { type Html, html, none } from "./html.js"
+import { type Html, html, none, time } from "./html.js"
 
 export interface Standing {
   readonly last: Stored
@@ -63,7 +63,7 @@ WHERE aggregate = :aggregate AND stream_id = :id AND type = '${Markers.truncated
 /** What the top of the page says. */
 export const notes = ({ archived, last, removed, rows, truncation }: Standing): Html => {
   const isDeleted = last.type === Markers.deleted
-  const by = html`<span class="quiet">${truncation === undefined ? "" : auditOf(truncation)}</span>`
+  const by = html`<span class="quiet">${truncation === undefined ? none : auditOf(truncation)}</span>`
   return html`${
     isDeleted
       ? html`<p><b>deleted</b>${rows < last.version ? ", with its events" : ""}
@@ -77,19 +77,24 @@ export const notes = ({ archived, last, removed, rows, truncation }: Standing): 
 const eventsOf = (first: number, last: number): string =>
   first === last ? `the content of event ${first} was` : `the contents of events ${first} to ${last} were`
 
-/** When it was done, by whom, and why. */
-const auditOf = (event: Stored): string => {
+const auditOf = (event: Stored): Html => {
   const time = Event.isUnreadable(event) ? Option.getOrUndefined(event.time) : event.time
-  return auditText(
+  return audit(
     time === undefined ? undefined : DateTime.formatIso(time),
     Event.isUnreadable(event) ? {} : event.metadata
   )
 }
 
-const auditText = (time: string | undefined, metadata: unknown): string => {
+/** When it was done, by whom, and why. */
+const audit = (when: string | undefined, metadata: unknown): Html => {
   const by = textIn(metadata, "by")
-  return [time, by === undefined ? undefined : `by ${by}`, textIn(metadata, "reason")]
-    .filter((text) => text !== undefined).join(", ")
+  const reason = textIn(metadata, "reason")
+  const parts = [
+    ...when === undefined ? [] : [time(when)],
+    ...by === undefined ? [] : [html`by ${by}`],
+    ...reason === undefined ? [] : [html`${reason}`]
+  ]
+  return html`${parts.map((part, index) => html`${index === 0 ? "" : ", "}${part}`)}`
 }
 
 const textIn = (record: unknown, key: string): string | undefined => {
@@ -103,7 +108,7 @@ export const rewriteOf = (event: Stored, events: ReadonlyArray<Stored>): Html =>
   if (!Array.isArray(entries)) return none
   const entry: unknown = entries.at(-1)
   const marker = events.find(({ id, type }) => type === Markers.rewritten && id === textIn(entry, "marker"))
-  return html`<div><b>rewritten</b> <span class="quiet">${auditText(textIn(entry, "time"), entry)}${
+  return html`<div><b>rewritten</b> <span class="quiet">${audit(textIn(entry, "time"), entry)}${
     marker === undefined ? "" : `, see version ${marker.version}`
   }</span></div>`
 }
