@@ -63,7 +63,7 @@ const style = `
 body { font: 15px/1.45 system-ui, sans-serif; margin: 0 auto; max-width: 72rem; padding: 0 1rem 3rem; color: #1c2733 }
 nav { padding: 1rem 0; border-bottom: 1px solid #d5dde5; margin-bottom: 1rem } nav a { margin-right: 1.5rem }
 a { color: #0b5cad; text-decoration: none } a:hover { text-decoration: underline }
-h1, p { overflow-wrap: anywhere } .scroll { overflow-x: auto } .time { white-space: nowrap }
+h1, p { overflow-wrap: anywhere } .scroll { overflow-x: auto } .time { white-space: nowrap } .small { font-size: 13px }
 table { border-collapse: collapse; table-layout: fixed; width: 100% } td { overflow-wrap: anywhere }
 th { text-align: left; font-weight: 600 } td, th { padding: .3rem .8rem .3rem 0; border-bottom: 1px solid #e6ebf0; vertical-align: top }
 pre { margin: 0; white-space: pre-wrap; overflow-wrap: anywhere; font: 13px/1.4 ui-monospace, monospace }

@@ -161,7 +161,7 @@ const subscriptionColumns: ReadonlyArray<Column> = [
   ["partitions", 22.5]
 ]
 
-const owned = (owner: string): Html => html`<span class="good">${owner}</span>`
+const owned = (owner: string): Html => html`<span class="good small">${owner}</span>`
 
 const width = 240
 const height = 40
