@@ -82,6 +82,10 @@ for (const [name, database, client] of sharedDatabases) {
         assert.include(text, "version 2, equal to a full replay")
         assert.match(text, /\$\.balance <del>5<\/del> <ins>7<\/ins>/)
         assert.include(text, "&quot;balance&quot;: 7")
+        // no text takes the width of another column, and no time breaks
+        assert.include(text, `<div class="scroll"><table style="min-width: 50.5rem">`)
+        assert.include(text, `<colgroup><col style="width: 5.5rem"><col><col><col></colgroup>`)
+        assert.match(text, /<b>Opened<\/b> <span class="quiet"><span class="time">\d{4}-/)
         const { text: tail } = yield* open("/stream?aggregate=Account&id=a-1&from=3")
         assert.notInclude(tail, "Opened")
         assert.match(tail, /<del>5<\/del> <ins>7<\/ins>/)
@@ -140,9 +144,15 @@ for (const [name, database, client] of sharedDatabases) {
         assert.strictEqual(elsewhere.headers.location, "/evil.example/")
         const { headers } = yield* get(url)
         assert.match(String(headers["set-cookie"]), /HttpOnly; SameSite=Strict/)
+        // another inspector sets a cookie of another name
+        assert.include(String(headers["set-cookie"]), `effect-eventsourcing-${new URL(url).port}=`)
         assert.include(headers["content-security-policy"], "default-src 'none'")
-        assert.include((yield* open("/stream?aggregate=Account&id=%00")).text, "names no stream")
-        assert.include((yield* open("/stream?aggregate=Account&id=a-1&from=-1")).text, "names no stream")
+        for (const query of ["id=zzz", "id=%00", "id=a-1&from=-1"]) {
+          const missing = yield* open(`/stream?aggregate=Account&${query}`)
+          assert.strictEqual(missing.status, 404)
+          assert.include(missing.text, "There is no such stream.")
+          assert.notInclude(missing.text, "--module")
+        }
       })
     )
   })
@@ -154,15 +164,27 @@ describe.skipIf(!fs.existsSync(chromium) && process.env.CI === undefined)("in Ch
   it.scopedLive("the printed address leads to the streams, whose ids cannot write into the page", () =>
     Effect.flatMap(database, (target) =>
       Effect.gen(function*() {
-        const { url } = yield* inspector
+        const { open, url } = yield* inspector
         const store = yield* EventStore.EventStore
         const hostile = StreamId.make("Account", "<script>document.title = 'taken'</script>")
         yield* store.append(hostile, [{ id: "hostile", type: "Opened", payload: { _tag: "Opened" } }], {
           expectedVersion: ExpectedVersion.noStream
         })
+        const turned = { id: "turned", type: "Opened", payload: { _tag: "Opened", note: "x\u202ey" } }
+        yield* store.append(StreamId.make("Account", "a\nb\u202ec"), [turned], {
+          expectedVersion: ExpectedVersion.noStream
+        })
+        const { text } = yield* open("/stream?aggregate=Account&id=a%0Ab%E2%80%AEc")
+        assert.include(text, "<title>Account/a\\u{a}b\\u{202e}c</title>")
+        assert.include(text, "x\\u{202e}y")
+        assert.notInclude(text, "\u202e")
         const shown = yield* browse(url)
         assert.include(shown, "<title>Streams</title>")
         assert.include(shown, "&lt;script&gt;document.title")
+        // as the command line shows them
+        assert.include(shown, ">a\\u{a}b\\u{202e}c</a>")
+        assert.notInclude(shown, "\u202e")
+        assert.include(shown, "id=a%0Ab%E2%80%AEc\"")
         const account = yield* browse(url.replace("/?", "/stream?aggregate=Account&id=a-1&"))
         assert.include(account, "<ins>7</ins>")
         assert.include(shown, ">a-1</a>")

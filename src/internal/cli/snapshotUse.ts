@@ -7,12 +7,13 @@ import type { Looking } from "./repository.js"
 /**
  * - `proved`: a load uses it, and its state is that of a full replay.
  * - `refuted`: a load uses it, and its state differs from that of a full replay.
+ * - `only`: a load uses it, and there is no full replay to compare with, because the beginning of the stream was removed.
  * - `refused`: a load that looks at it replays instead.
  * - `other`: a load does not look at it.
  * - `unknown`: the stream cannot be loaded.
  */
 export interface Use {
-  readonly use: "proved" | "refuted" | "refused" | "other" | "unknown"
+  readonly use: "proved" | "refuted" | "only" | "refused" | "other" | "unknown"
   readonly detail: string
 }
 
@@ -23,17 +24,38 @@ export const of = (
 ): Effect.Effect<ReadonlyArray<readonly [Listed, Use]>> => {
   const [first] = snapshots
   if (first === undefined) return Effect.succeed([])
-  return Effect.match(looking.verify(first.stream.id, false), {
-    onFailure: ({ message }) =>
-      snapshots.map((snapshot) => [snapshot, { use: "unknown", detail: message } satisfies Use]),
-    onSuccess: (found) => {
-      const chosen = chosenOf(looking, snapshots, found)
-      return snapshots.map((snapshot) => [snapshot, snapshot === chosen ? useOf(found) : other])
-    }
-  })
+  const { id } = first.stream
+  const usesOf = (chosen: Listed | undefined, use: Use) =>
+    snapshots.map((snapshot) => [snapshot, snapshot === chosen ? use : other] as const)
+  return looking.verify(id, false).pipe(
+    Effect.map((found) =>
+      usesOf(
+        found._tag === "NoSnapshot" ? firstOf(looking, snapshots) : takenAt(looking, snapshots, found.snapshotVersion),
+        useOf(found)
+      )
+    ),
+    Effect.catchTag("HistoryGap", (gap) =>
+      gap.removed === true
+        ? Effect.map(
+          looking.load(id),
+          ({ snapshotVersion }) => usesOf(takenAt(looking, snapshots, snapshotVersion), only)
+        )
+        : Effect.fail(gap)),
+    Effect.catchAll(({ message }) =>
+      Effect.succeed(
+        snapshots.map((snapshot): readonly [Listed, Use] => [snapshot, { use: "unknown", detail: message }])
+      )
+    )
+  )
 }
 
 const other: Use = { use: "other", detail: "" }
+
+const only: Use = {
+  use: "only",
+  detail:
+    "it is the only source of the state, and no replay can be compared with it: the beginning of the stream was removed"
+}
 
 const useOf = (found: Verification): Use => {
   switch (found._tag) {
@@ -48,15 +70,18 @@ const useOf = (found: Verification): Use => {
   }
 }
 
-/** The one that a load takes: see `SnapshotStore.get`. */
-const chosenOf = (
-  { aggregate }: Looking,
-  snapshots: ReadonlyArray<Listed>,
-  found: Verification
-): Listed | undefined => {
+/** Whether a load replays because a person was erased, as it should. */
+export const isErased = ({ detail, use }: Use): boolean => use === "refused" && detail.startsWith("SubjectErased: ")
+
+/** The one that a load looks at: see `SnapshotStore.get`. */
+const firstOf = ({ aggregate }: Looking, snapshots: ReadonlyArray<Listed>): Listed | undefined => {
   const own = aggregate.schemaVersion
   const below = snapshots.filter(({ schemaVersion }) => schemaVersion < own)
-  const first = snapshots.find(({ schemaVersion }) => schemaVersion === own) ?? below.at(-1) ?? snapshots.at(-1)
-  if (found._tag === "NoSnapshot" || first?.version === found.snapshotVersion) return first
-  return snapshots.find(({ version }) => version === found.snapshotVersion)
+  return snapshots.find(({ schemaVersion }) => schemaVersion === own) ?? below.at(-1) ?? snapshots.at(-1)
+}
+
+/** The one that a load has taken. */
+const takenAt = (looking: Looking, snapshots: ReadonlyArray<Listed>, taken: number): Listed | undefined => {
+  const first = firstOf(looking, snapshots)
+  return first?.version === taken ? first : snapshots.find(({ version }) => version === taken)
 }

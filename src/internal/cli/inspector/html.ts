@@ -1,4 +1,6 @@
-// HTML in which every value is escaped, unless it is HTML already.
+// HTML in which every value is escaped, unless it is HTML already. Characters that no one sees, or that turn the direction
+// of the text, are shown as the command line shows them.
+import * as Output from "../output.js"
 
 /** Text that is safe as a part of a page. */
 export class Html {
@@ -15,7 +17,7 @@ const replacements: Readonly<Record<string, string>> = {
   "'": "&#39;"
 }
 
-const escape = (text: string): string => text.replace(/[&<>"']/g, (char) => replacements[char])
+const escape = (text: string): string => Output.cell(text).replace(/[&<>"']/g, (char) => replacements[char])
 
 const render = (part: Part): string => {
   if (part instanceof Html) return part.text
@@ -24,6 +26,9 @@ const render = (part: Part): string => {
 
 export const html = (strings: TemplateStringsArray, ...parts: ReadonlyArray<Part>): Html =>
   new Html(strings.reduce((text, next, index) => text + render(parts[index - 1]) + next))
+
+/** A text of several lines, such as JSON with indentation, or a message. */
+export const lines = (text: string): Html => new Html(text.split("\n").map(escape).join("\n"))
 
 export const none = new Html("")
 
@@ -35,18 +40,32 @@ export const link = (path: string, query: Readonly<Record<string, string | numbe
   return `${path}?${params}`
 }
 
-export const table = (head: ReadonlyArray<string>, rows: ReadonlyArray<ReadonlyArray<Part>>): Html =>
-  html`<table>
-<thead><tr>${head.map((title) => html`<th>${title}</th>`)}</tr></thead>
+/** A column that is at least so wide, in rem. One that grows shares the rest of the width with the others that do. */
+export type Column = readonly [title: string, width: number, grows?: "grows"]
+
+/**
+ * A table whose columns do not depend on what is in them, so that a long text takes no width from the others. If the page
+ * is too narrow, the table is moved within its own box.
+ */
+export const table = (columns: ReadonlyArray<Column>, rows: ReadonlyArray<ReadonlyArray<Part>>): Html => {
+  const least = columns.reduce((sum, [, width]) => sum + width, 0)
+  return html`<div class="scroll"><table style="min-width: ${least}rem">
+<colgroup>${columns.map(([, width, grows]) => grows ? html`<col>` : html`<col style="width: ${width}rem">`)}</colgroup>
+<thead><tr>${columns.map(([title]) => html`<th>${title}</th>`)}</tr></thead>
 <tbody>${rows.map((cells) => html`<tr>${cells.map((cell) => html`<td>${cell}</td>`)}</tr>\n`)}</tbody>
-</table>`
+</table></div>`
+}
+
+/** A time, which would break within its date. */
+export const time = (text: string): Html => html`<span class="time">${text}</span>`
 
 const style = `
 body { font: 15px/1.45 system-ui, sans-serif; margin: 0 auto; max-width: 72rem; padding: 0 1rem 3rem; color: #1c2733 }
 nav { padding: 1rem 0; border-bottom: 1px solid #d5dde5; margin-bottom: 1rem } nav a { margin-right: 1.5rem }
 a { color: #0b5cad; text-decoration: none } a:hover { text-decoration: underline }
-table { border-collapse: collapse; width: 100% } th { text-align: left; font-weight: 600 }
-td, th { padding: .3rem .8rem .3rem 0; border-bottom: 1px solid #e6ebf0; vertical-align: top }
+h1, p { overflow-wrap: anywhere } .scroll { overflow-x: auto } .time { white-space: nowrap } .small { font-size: 13px }
+table { border-collapse: collapse; table-layout: fixed; width: 100% } td { overflow-wrap: anywhere }
+th { text-align: left; font-weight: 600 } td, th { padding: .3rem .8rem .3rem 0; border-bottom: 1px solid #e6ebf0; vertical-align: top }
 pre { margin: 0; white-space: pre-wrap; overflow-wrap: anywhere; font: 13px/1.4 ui-monospace, monospace }
 .bad { color: #b3261e } .good { color: #1b7f3b } .quiet { color: #66727f } svg { background: #f4f7fa }
 del { color: #b3261e; text-decoration: none } ins { color: #1b7f3b; text-decoration: none }

@@ -12,9 +12,10 @@ import * as EventRow from "../eventRow.js"
 import * as Listing from "../listing.js"
 import { streamText } from "../options.js"
 import type { Looking } from "../repository.js"
-import { type Html, html, link, none, page, table } from "./html.js"
+import { type Column, type Html, html, lines, link, none, page, table, time } from "./html.js"
 import * as Lag from "./lag.js"
 import * as Snapshots from "./snapshots.js"
+import * as Standing from "./standing.js"
 import * as Timeline from "./timeline.js"
 
 const limit = 100
@@ -39,10 +40,10 @@ export const streams = (prefix: string, aggregate: string | undefined, after: st
     const more = last === undefined || found.length < limit
       ? none
       : html`<p><a href="${link("/", { aggregate: chosen, after: last.id })}">more</a></p>`
-    return page("Streams", html`${list}${table([chosen, "version"], rows)}${more}`)
+    return page("Streams", html`${list}${table([[chosen, 14, "grows"], ["version", 10]], rows)}${more}`)
   })
 
-/** A stream with the state after each event, and what the event changed. */
+/** A stream with the state after each event, and what the event changed. `undefined` if there is no such stream. */
 export const stream = (
   prefix: string,
   id: StreamId.StreamId,
@@ -51,19 +52,23 @@ export const stream = (
 ) =>
   Effect.gen(function*() {
     const stored = yield* Inspection.snapshots({ prefix, aggregate: id.aggregate, id: id.id, limit: 1 })
+    const standing = yield* Standing.of(prefix, id)
+    // a snapshot whose events are lost is worth a look
+    if (standing === undefined && stored.length === 0) return undefined
     const steps = yield* Timeline.steps(id, looking, {
       fromVersion,
       limit,
       snapshots: stored.map(({ version }) => version)
     })
-    const elsewhere = yield* Emptied.among({ prefix }, steps.map(({ event }) => event))
+    const events = steps.map(({ event }) => event)
+    const elsewhere = yield* Emptied.among({ prefix }, events)
     const earlier = fromVersion > 1
       ? html`<a href="${link("/stream", { ...id, from: Math.max(1, fromVersion - limit) })}">earlier events</a> `
       : none
     const later = steps.length === limit
       ? html`<a href="${link("/stream", { ...id, from: fromVersion + limit })}">later events</a>`
       : none
-    const head = ["version", "event", ...looking === undefined ? [] : ["what it changed", "state after it"]]
+    const columns = looking === undefined ? unfolded : [...unfolded, ...folded]
     const hint = looking === undefined
       ? html`<p class="quiet">For states, start the inspector with a --module that exports ${id.aggregate}.</p>`
       : none
@@ -72,32 +77,51 @@ export const stream = (
       : Snapshots.table(yield* Snapshots.rows(stored, looking))
     return page(
       streamText(id),
-      html`${hint}<h2>Snapshots</h2>${snapshots}<h2>Events</h2>${
-        table(head, steps.map((step) => row(step, looking !== undefined, elsewhere(step.event).content)))
+      html`${
+        standing === undefined ? none : Standing.notes(standing)
+      }${hint}<h2>Snapshots</h2>${snapshots}<h2>Events</h2>${
+        table(
+          columns,
+          steps.map((step) =>
+            row(step, looking !== undefined, {
+              content: elsewhere(step.event).content,
+              rewrite: Standing.rewriteOf(step.event, events)
+            })
+          )
+        )
       }<p>${earlier}${later}</p>`
     )
   })
 
+const unfolded: ReadonlyArray<Column> = [["version", 5.5], ["event", 15, "grows"]]
+
+const folded: ReadonlyArray<Column> = [["what it changed", 15, "grows"], ["state after it", 15, "grows"]]
+
 const row = (
   { changes, event, problem, state }: Timeline.Step,
   isFolded: boolean,
-  content: string | undefined
+  { content, rewrite }: { readonly content: string | undefined; readonly rewrite: Html }
 ): ReadonlyArray<Html> => [
   html`${event.version} <span class="quiet">${content ?? ""}</span>`,
   Event.isUnreadable(event)
-    ? html`<b>${event.type}</b> <span class="bad">${EventRow.problemOf(event)}</span>`
-    : html`<b>${event.type}</b> <span class="quiet">${DateTime.formatIso(event.time)}</span>
+    ? html`<b>${event.type}</b> <span class="${
+      problem?.isExpected === true || content === "removed" ? "quiet" : "bad"
+    }">${lines(EventRow.problemOf(event))}</span>`
+    : html`<b>${event.type}</b> <span class="quiet">${time(DateTime.formatIso(event.time))}</span>${rewrite}
 <pre>${json(event.payload)}</pre><details><summary class="quiet">metadata</summary>
 <pre>${json({ id: event.id, position: event.position, ...event.metadata })}</pre></details>`,
   ...!isFolded ? [] : [
-    html`${problem === undefined || Event.isUnreadable(event) ? none : html`<span class="bad">${problem}</span>`}${
+    html`${problem === undefined || Event.isUnreadable(event) ? none : saying(problem)}${
       (changes ?? []).map(({ left, path, right }) => html`<pre>${path} <del>${left}</del> <ins>${right}</ins></pre>`)
     }`,
     html`<pre>${state === undefined ? "" : json(state)}</pre>`
   ]
 ]
 
-const json = (value: unknown): string => JSON.stringify(value, null, 1) ?? ""
+const saying = ({ isExpected, message }: Timeline.Problem): Html =>
+  html`<span class="${isExpected ? "quiet" : "bad"}">${lines(message)}</span>`
+
+const json = (value: unknown): Html => lines(JSON.stringify(value, null, 1) ?? "")
 
 /** Projections and subscriptions, with their lag in the last minutes. */
 export const subscriptions = (history: Lag.History) =>
@@ -114,7 +138,7 @@ export const subscriptions = (history: Lag.History) =>
         html`<div>${index + 1}/${of} ${
           Option.match(stopped, {
             onNone: () => Option.match(owner, { onNone: () => html`<span class="bad">no owner</span>`, onSome: owned }),
-            onSome: ({ reason }) => html`<span class="bad">stopped: ${reason}</span>`
+            onSome: ({ reason }) => html`<span class="bad">stopped: ${lines(reason)}</span>`
           })
         }</div>`
       )
@@ -123,12 +147,21 @@ export const subscriptions = (history: Lag.History) =>
       "Subscriptions",
       rows.length === 0
         ? html`<p>There are none.</p>`
-        : table(["name", "events behind", "seconds behind", "in the last minutes", "parked", "partitions"], rows),
+        : table(subscriptionColumns, rows),
       5
     )
   })
 
-const owned = (owner: string): Html => html`<span class="good">${owner}</span>`
+const subscriptionColumns: ReadonlyArray<Column> = [
+  ["name", 10.5, "grows"],
+  ["events behind", 8.5],
+  ["seconds behind", 9.5],
+  ["in the last minutes", 16],
+  ["parked", 4.5],
+  ["partitions", 22.5]
+]
+
+const owned = (owner: string): Html => html`<span class="good small">${owner}</span>`
 
 const width = 240
 const height = 40

@@ -13,12 +13,13 @@ import { randomBytes, timingSafeEqual } from "node:crypto"
 import { streamProblem } from "../../streamProblem.js"
 import type * as Module from "../module.js"
 import * as Repository from "../repository.js"
-import { html, page } from "./html.js"
+import { html, lines, page } from "./html.js"
 import * as Lag from "./lag.js"
 import * as Pages from "./pages.js"
 import * as Snapshots from "./snapshots.js"
 
-const cookie = "effect-eventsourcing"
+/** A browser sends the cookies of all ports of a host, so that two inspectors need two names. */
+const cookieOf = (port: number): string => `effect-eventsourcing-${port}`
 
 const headers = {
   "cache-control": "no-store",
@@ -39,8 +40,9 @@ export const serve = (prefix: string, aggregates: ReadonlyMap<string, Module.Unk
     for (const [name, aggregate] of aggregates) looking.set(name, yield* Repository.make(aggregate))
     const server = yield* HttpServer.HttpServer
     if (server.address._tag !== "TcpAddress") return yield* Effect.die("the server has no port")
-    const host = `127.0.0.1:${server.address.port}`
-    yield* HttpServer.serveEffect(guard({ host, token }, router(prefix, looking, history)))
+    const { port } = server.address
+    const host = `127.0.0.1:${port}`
+    yield* HttpServer.serveEffect(guard({ host, token, cookie: cookieOf(port) }, router(prefix, looking, history)))
     return `http://${host}/?token=${token}`
   })
 
@@ -54,7 +56,7 @@ const router = (prefix: string, looking: ReadonlyMap<string, Repository.Looking>
         const from = Number(query("from") ?? "1")
         return streamProblem(stream) === undefined && Number.isSafeInteger(from) && from > 0
           ? Pages.stream(prefix, stream, looking.get(stream.aggregate), from)
-          : Effect.succeed(page("No such stream", html`<p>The address names no stream.</p>`))
+          : Effect.succeed(undefined)
       })
     ),
     HttpRouter.get(
@@ -67,17 +69,20 @@ const router = (prefix: string, looking: ReadonlyMap<string, Repository.Looking>
     HttpRouter.get("/subscriptions", answer(() => Pages.subscriptions(history)))
   )
 
-/** A page that fails shows the message. */
+/** A page that fails shows the message. One that has nothing to show is not found: only a stream can be missing. */
 const answer = <E extends { readonly message: string }, R>(
-  make: (query: (name: string) => string | undefined) => Effect.Effect<string, E, R>
+  make: (query: (name: string) => string | undefined) => Effect.Effect<string | undefined, E, R>
 ) =>
   Effect.flatMap(HttpServerRequest.HttpServerRequest, ({ url }) => {
     const { params } = partsOf(url)
     return Effect.match(make((name) => params.get(name) ?? undefined), {
-      onFailure: ({ message }) => respond(page("The page cannot be shown", html`<p class="bad">${message}</p>`), 500),
-      onSuccess: (text) => respond(text)
+      onFailure: ({ message }) =>
+        respond(page("The page cannot be shown", html`<p class="bad">${lines(message)}</p>`), 500),
+      onSuccess: (text) => text === undefined ? respond(noStream, 404) : respond(text)
     })
   })
+
+const noStream = page("Not found", html`<p>There is no such stream.</p>`)
 
 /** The target of a request may be anything. A path that begins with two slashes would lead to another host. */
 const partsOf = (target: string): { readonly path: string; readonly params: URLSearchParams } => {
@@ -90,7 +95,7 @@ const partsOf = (target: string): { readonly path: string; readonly params: URLS
 }
 
 const guard = <R>(
-  { host, token }: { readonly host: string; readonly token: string },
+  { cookie, host, token }: { readonly host: string; readonly token: string; readonly cookie: string },
   pages: Effect.Effect<HttpServerResponse.HttpServerResponse, RouteNotFound, R>
 ) =>
   Effect.gen(function*() {

@@ -10,7 +10,7 @@ import type { Looking } from "../repository.js"
 import * as SnapshotUse from "../snapshotUse.js"
 import * as Page from "./html.js"
 
-const { html, link } = Page
+const { html, lines, link } = Page
 
 /** Each proof reads a whole stream. */
 const limit = 50
@@ -51,31 +51,47 @@ export const rows = (
       (uses) => uses.map(([snapshot, use]) => [snapshot, proofOf(snapshot, use)])
     )
 
-const proofOf = ({ version }: Inspection.Listed, { detail, use }: SnapshotUse.Use): Page.Html => {
+const proofOf = ({ version }: Inspection.Listed, found: SnapshotUse.Use): Page.Html => {
+  const { detail, use } = found
   switch (use) {
     case "proved":
       return html`<span class="good">version ${version}, equal to a full replay</span>`
     case "refuted":
-      return html`<span class="bad">version ${version} differs from a full replay ${detail}</span>`
+      return html`<span class="bad">version ${version} differs from a full replay ${lines(detail)}</span>`
+    case "only":
+      return html`<span class="quiet">version ${version}, used by a load: ${lines(detail)}</span>`
     case "refused":
-      return html`<span class="bad">a load replays instead: ${detail}</span>`
+      return html`<span class="${SnapshotUse.isErased(found) ? "quiet" : "bad"}">a load replays instead: ${
+        lines(detail)
+      }</span>`
     case "other":
       return html`<span class="quiet">a load takes another one</span>`
     case "unknown":
-      return html`<span class="bad">${detail}</span>`
+      return html`<span class="bad">${lines(detail)}</span>`
   }
 }
 
 export const table = (rows: ReadonlyArray<Row>, ...first: ReadonlyArray<"stream">): Page.Html =>
   Page.table(
-    [...first, "version", "schema version", "fingerprint", "bytes", "taken", "proof"],
+    [
+      ...first.map((title): Page.Column => [title, 12, "grows"]),
+      ["version", 4.5],
+      ["schema version", 5.5],
+      ["fingerprint", 19.5],
+      ["bytes", 4],
+      ["taken", 14],
+      ["proof", 12, "grows"]
+    ],
     rows.map(([{ bytes, fingerprint, schemaVersion, stream, time, version }, proof]) => [
       ...first.map(() => html`<a href="${link("/stream", { ...stream })}">${streamText(stream)}</a>`),
       version,
       schemaVersion,
       fingerprint,
       bytes,
-      Option.match(DateTime.make(time), { onNone: () => "", onSome: DateTime.formatIso }),
+      Option.match(DateTime.make(time), {
+        onNone: () => Page.none,
+        onSome: (time) => Page.time(DateTime.formatIso(time))
+      }),
       proof
     ])
   )

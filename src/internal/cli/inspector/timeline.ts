@@ -4,15 +4,16 @@
 import * as Effect from "effect/Effect"
 import * as Either from "effect/Either"
 import * as Event from "../../../Event.js"
-import type { EventStore, EventStoreError } from "../../../EventStore.js"
+import { type EventStore, type EventStoreError, HistoryGap } from "../../../EventStore.js"
 import type * as StreamId from "../../../StreamId.js"
 import * as Markers from "../../markers.js"
-import * as Equality from "../../schema/equality.js"
+import type * as Equality from "../../schema/equality.js"
 import * as Recorded from "../../store/recorded.js"
 import type { Stored } from "../eventRow.js"
 import type { Unknown } from "../module.js"
 import type { Looking } from "../repository.js"
 import * as StreamEvents from "../streamEvents.js"
+import * as Changes from "./changes.js"
 
 export interface Step {
   readonly event: Stored
@@ -20,11 +21,15 @@ export interface Step {
   readonly changes: ReadonlyArray<Equality.Difference> | undefined
   /** The encoded state after the event. */
   readonly state: unknown
-  readonly problem: string | undefined
+  readonly problem: Problem | undefined
 }
 
-/** How many changes of one event are shown. */
-const mostChanges = 20
+/** Why there is no state. */
+export interface Problem {
+  readonly message: string
+  /** Whether nothing is out of order: the content was removed on purpose. */
+  readonly isExpected: boolean
+}
 
 export const steps = (
   stream: StreamId.StreamId,
@@ -40,8 +45,7 @@ export const steps = (
     const { fromVersion, limit, snapshots } = range
     const events = yield* StreamEvents.read(stream, { fromVersion, limit })
     if (looking === undefined) return events.map((event) => unknown(event, undefined))
-    const stateAt = (version: number) =>
-      Effect.either(Effect.mapError(looking.stateAt(stream.id, version), ({ message }) => message))
+    const stateAt = (version: number) => Effect.either(Effect.mapError(looking.stateAt(stream.id, version), problemOf))
     const steps: Array<Step> = []
     let state = yield* stateAt(fromVersion - 1)
     // what the first event says
@@ -53,7 +57,7 @@ export const steps = (
       state = Either.isLeft(next) && snapshots.includes(event.version) ? yield* stateAt(event.version) : next
       steps.push(
         Either.isLeft(state)
-          ? unknown(event, Event.isUnreadable(event) ? event.error.message : problem)
+          ? unknown(event, Event.isUnreadable(event) ? problemOf(event.error) : problem)
           : known(looking.aggregate, event, before, state.right)
       )
       problem = undefined
@@ -61,31 +65,47 @@ export const steps = (
     return steps
   })
 
-const unknown = (event: Stored, problem: string | undefined): Step => ({
+const unknown = (event: Stored, problem: Problem | undefined): Step => ({
   event,
   changes: undefined,
   state: undefined,
   problem
 })
 
-const known = (aggregate: Unknown, event: Stored, before: Either.Either<unknown, string>, state: unknown): Step => ({
+const known = (aggregate: Unknown, event: Stored, before: Either.Either<unknown, Problem>, state: unknown): Step => ({
   event,
-  changes: Either.isLeft(before)
-    ? undefined
-    : Equality.compare(aggregate.state.schema, before.right, state, mostChanges),
+  changes: Either.isLeft(before) ? undefined : Changes.between(aggregate, before.right, state),
   state: Either.getOrUndefined(aggregate.state.encode(state)),
-  problem: Event.isUnreadable(event) ? event.error.message : undefined
+  problem: Event.isUnreadable(event) ? problemOf(event.error) : undefined
 })
 
-const evolve = (aggregate: Unknown, state: unknown, event: Stored): Either.Either<unknown, string> => {
-  if (Event.isUnreadable(event)) return Either.left(event.error.message)
-  if (event.type === Markers.deleted) return Either.left("the stream was deleted")
+const problemOf = (error: Failure): Problem => ({ message: error.message, isExpected: isExpected(error) })
+
+type Failure = Effect.Effect.Error<ReturnType<Looking["stateAt"]>> | Event.UnreadableEvent["error"]
+
+/** Whether the content was removed on purpose. If the snapshot cannot be used that stands for it, the state is lost. */
+const isExpected = (error: Failure): boolean => {
+  switch (error._tag) {
+    case "EventDecodeError":
+      return error.cause instanceof HistoryGap && error.cause.removed === true
+    case "HistoryGap":
+      return error.removed === true && error.cause === undefined
+    case "StreamDeleted":
+      return true
+    default:
+      return false
+  }
+}
+
+const evolve = (aggregate: Unknown, state: unknown, event: Stored): Either.Either<unknown, Problem> => {
+  if (Event.isUnreadable(event)) return Either.left(problemOf(event.error))
+  if (event.type === Markers.deleted) return Either.left({ message: "the stream was deleted", isExpected: true })
   const decoded = Recorded.decodeEvent(aggregate.event, event)
-  if (Either.isLeft(decoded)) return Either.left(decoded.left.message)
+  if (Either.isLeft(decoded)) return Either.left(problemOf(decoded.left))
   if (decoded.right._tag === "Retired") return Either.right(state)
   try {
     return Either.right(aggregate.evolve(state, decoded.right.event))
   } catch (cause) {
-    return Either.left(`evolve fails: ${String(cause)}`)
+    return Either.left({ message: `evolve fails: ${String(cause)}`, isExpected: false })
   }
 }
