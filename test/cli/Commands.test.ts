@@ -54,7 +54,15 @@ for (const { empty, name, on, written } of databases) {
         assert.deepInclude(early, { version: 0, exists: false })
         const beyond = yield* invoke("state", "Account/a-1", "--module", module, "--url", url, "--at", "9")
         assert.strictEqual(beyond.code, 1)
-        assert.include(beyond.err, "VersionNotReached")
+        assert.include(beyond.err, "--at is 9, and Account/a-1 is at version 3")
+        for (const at of ["-1", "5.5", "May 5", "2026-01", "2026-02-31", "2026-01-31T25:00:00Z", "1e0", ""]) {
+          const refused = yield* invoke("state", "Account/a-1", "--module", module, "--url", url, "--at", at)
+          assert.strictEqual(refused.code, 1, at)
+          assert.include(refused.err, "--at is a version, which is a whole number from 0 on, or a time such as", at)
+        }
+        for (const at of ["2000-01-01", "2000-01-01T00:00:00.5+01:00"]) {
+          assert.deepInclude((yield* stateAt("--at", at))[0], { version: 0, exists: false })
+        }
       }))
 
     it.scopedLive("finds what belongs together, and ends at the end of the feed", () =>
@@ -136,6 +144,16 @@ for (const { empty, name, on, written } of databases) {
         assert.strictEqual(misfit.code, 1)
         assert.match(misfit.err, /the database has other events of Account\/.*, which is at version \d/)
         assert.include(misfit.err, "events 4 to 4 of the file")
+
+        // a file without its beginning
+        yield* fs.writeFileString(file, own.slice(1).join("\n"))
+        const headless = yield* invoke("import", file, "--url", third, "--yes")
+        assert.strictEqual(headless.code, 1)
+        assert.match(
+          headless.err,
+          /the next event of Account\/a-1 in the file is of version 2, and the database has its/
+        )
+        assert.include(headless.err, "up to version 0: events are missing between them, so export from the beginning")
       }).pipe(Effect.provide(NodeContext.layer)))
 
     it.scopedLive("shows subscriptions, resumes and drops", () =>
