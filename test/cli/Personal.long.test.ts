@@ -55,7 +55,7 @@ const storedKeys = Effect.flatMap(
 
 const sqlite = (filename: string) => Sqlite.layer(SqliteClient.layer, { filename })
 
-for (const { empty, name, on } of databases) {
+for (const { empty, name, on, written } of databases) {
   describe(`personal data on ${name}`, () => {
     it.scopedLive("is opened for state, verify and snapshots by the keys beside the events, and shown by no other", () =>
       Effect.gen(function*() {
@@ -128,6 +128,32 @@ for (const { empty, name, on } of databases) {
           assert.strictEqual(refused.code, 1)
           assert.include(refused.err, "KeyStoreError")
         }
+      }))
+
+    it.scopedLive("stops no command for the aggregates that have none", () =>
+      Effect.gen(function*() {
+        const keysFile = path.join(yield* temporaryFolder, "keys.db")
+        const url = yield* written
+        yield* on(url, registered(Layer.provide(SqlKeyStore.layer, sqlite(keysFile))))
+        const run = (...args: ReadonlyArray<string>) =>
+          invoke(...args, "--module", moduleOf("both"), "--url", url, "--json")
+        const missing = "Customer has personal data, and no key store beside the events can be read"
+        const verified = yield* run("verify")
+        assert.strictEqual(verified.code, 1)
+        const [seventh, eighth, counts] = jsonOf(verified)
+        assert.deepInclude(seventh, { outcome: "failed", stream: "Customer/7" })
+        assert.include(String(seventh.detail), missing)
+        assert.deepInclude(eighth, { outcome: "failed", stream: "Customer/8" })
+        assert.deepInclude(counts, { verified: 1, noSnapshot: 2, failed: 2 })
+        const snapshots = yield* run("snapshots")
+        assert.strictEqual(snapshots.code, 0)
+        assert.deepStrictEqual(jsonOf(snapshots).map(({ use }) => use), ["proved", "unknown"])
+        assert.include(String(jsonOf(snapshots)[1].detail), missing)
+        const truncated = yield* run("truncate", "Customer/7", "--before", "2", "--events", "archive")
+        assert.strictEqual(truncated.code, 1)
+        assert.include(truncated.err, missing)
+        const opened = yield* run("verify", "--keys", keysFile)
+        assert.deepStrictEqual([opened.code, jsonOf(opened)[0].verified], [0, 2])
       }))
 
     it.scopedLive("whose keys are in another database, or wrapped, or nowhere", () =>

@@ -24,14 +24,16 @@ export const of = (
   const [first] = snapshots
   if (first === undefined) return Effect.succeed([])
   return Effect.match(looking.verify(first.stream.id, false), {
-    onFailure: ({ message }) =>
-      snapshots.map((snapshot) => [snapshot, { use: "unknown", detail: message } satisfies Use]),
+    onFailure: (error) => snapshots.map((snapshot) => [snapshot, unknown(error)]),
     onSuccess: (found) => {
       const chosen = chosenOf(looking, snapshots, found)
       return snapshots.map((snapshot) => [snapshot, snapshot === chosen ? useOf(found) : other])
     }
   })
 }
+
+/** The use of a snapshot whose stream cannot be loaded. */
+export const unknown = ({ message }: { readonly message: string }): Use => ({ use: "unknown", detail: message })
 
 const other: Use = { use: "other", detail: "" }
 

@@ -4,6 +4,7 @@ import * as CliOptions from "@effect/cli/Options"
 import * as Arr from "effect/Array"
 import * as DateTime from "effect/DateTime"
 import * as Effect from "effect/Effect"
+import * as Either from "effect/Either"
 import * as Option from "effect/Option"
 import * as Inspection from "../../sql/inspection.js"
 import * as Command from "../command.js"
@@ -70,13 +71,15 @@ const rowOf = (
   time: Option.map(DateTime.make(time), DateTime.formatIso)
 })
 
+type Opened = Either.Either<Repository.Looking, Effect.Effect.Error<ReturnType<typeof Repository.make>>>
+
 const withUses = (
   isJson: boolean,
   found: ReadonlyArray<Inspection.Listed>,
   aggregates: ReadonlyMap<string, Module.Unknown>
 ) =>
   Effect.gen(function*() {
-    const looking = new Map<string, Repository.Looking>()
+    const looking = new Map<string, Opened>()
     const streams = Arr.groupBy(found, ({ stream }) => Options.streamText(stream))
     const rows = yield* Effect.forEach(Object.values(streams), (ofStream) =>
       Effect.gen(function*() {
@@ -85,9 +88,13 @@ const withUses = (
         if (aggregate === undefined) {
           return ofStream.map((snapshot) => ({ ...rowOf(isJson, snapshot), use: "", detail: "not in the --module" }))
         }
-        const repository = looking.get(name) ?? (yield* Repository.make(aggregate))
+        const repository = looking.get(name) ?? (yield* Effect.either(Repository.make(aggregate)))
         looking.set(name, repository)
-        const uses = yield* SnapshotUse.of(repository, ofStream)
+        // without the keys of one aggregate, those of the others are proved all the same
+        if (Either.isLeft(repository)) {
+          return ofStream.map((snapshot) => ({ ...rowOf(isJson, snapshot), ...SnapshotUse.unknown(repository.left) }))
+        }
+        const uses = yield* SnapshotUse.of(repository.right, ofStream)
         return uses.map(([snapshot, use]) => ({ ...rowOf(isJson, snapshot), ...use }))
       }))
     return rows.flat()
