@@ -3,7 +3,7 @@ import { FileSystem, Path } from "@effect/platform"
 import { NodeContext } from "@effect/platform-node"
 import { SqlClient } from "@effect/sql"
 import { assert, describe, it } from "@effect/vitest"
-import { Effect, Layer, Schedule } from "effect"
+import { ConfigProvider, Effect, Layer, Schedule } from "effect"
 import { EventStore, Projection, Projections, SqlKeyStore } from "effect-eventsourcing"
 import * as path from "node:path"
 import { fileURLToPath } from "node:url"
@@ -175,7 +175,9 @@ for (const { empty, name, on, written } of databases) {
         const status = yield* invoke("subscriptions", "--url", url)
         assert.match(status.out, /broken +1 +Projection +yes +1\/1 +7 /)
         assert.include(status.out, "the handler's own reason")
-        assert.strictEqual((yield* invoke("subscriptions", "--url", url, "--check")).code, 1)
+        const check = yield* invoke("subscriptions", "--url", url, "--check")
+        assert.strictEqual(check.code, 1)
+        assert.include(check.err, "not in order: broken 1 (stopped, no owner, 7 events behind)")
         assert.strictEqual((yield* invoke("subscriptions", "brokn", "--url", url, "--check")).code, 1)
         assert.strictEqual((yield* invoke("doctor", "--url", url)).code, 1)
         assert.deepStrictEqual(jsonOf(yield* invoke("resume", "broken", "--url", url, "--json")), [{ resumed: 1 }])
@@ -210,9 +212,32 @@ for (const { empty, name, on, written } of databases) {
         assert.strictEqual(positions.length, 3)
         const drop = (...args: ReadonlyArray<string>) =>
           invoke("drop", "parking", ...args, "--of-version", "1", "--url", url, "--json")
-        assert.deepStrictEqual(jsonOf(yield* drop(positions[0])), [{ events: 1, dropped: false }])
+        const page = yield* invoke("parked", "parking", "--of-version", "1", "--url", url, "--limit", "2")
+        assert.include(page.err, "There may be more: give --after the position of the last one")
+        const rest = ["--of-version", "1", "--url", url, "--json", "--limit", "2", "--after", positions[1]]
+        const last = jsonOf(yield* invoke("parked", "parking", ...rest))
+        assert.deepStrictEqual(last.map(({ position }) => position), positions.slice(2))
+        const check = yield* invoke("subscriptions", "--url", url, "--check")
+        assert.include(check.err, "not in order: parking 2 (no owner, 0 events behind)")
+        const doctor = jsonOf(yield* invoke("doctor", "--url", url, "--json"))
+        assert.deepInclude(doctor, {
+          check: "subscription parking 1",
+          ok: true,
+          detail: "0 events behind, no owner, 3 parked events"
+        })
+
+        const shy = yield* drop(positions[0])
+        assert.deepStrictEqual(jsonOf(shy), [{ events: 1, dropped: false }])
+        assert.include(shy.err, "give --yes to drop 1 parked event.")
         assert.deepStrictEqual(jsonOf(yield* drop(positions[0], "--yes")), [{ events: 1, dropped: true }])
-        assert.include((yield* drop(positions[0], "--yes")).err, "not all of these events are parked")
+        for (const args of [[], ["--yes"]]) {
+          const gone = yield* drop(positions[0], positions[1], ...args)
+          assert.strictEqual(gone.code, 1)
+          assert.include(
+            gone.err,
+            `not all of these events are parked, so none was dropped: not parked: ${positions[0]}`
+          )
+        }
         assert.include((yield* drop("1", "--yes")).err, "POSITION")
         const missing = yield* invoke("rebuild", "parking", "--to-version", "7", "--url", url, "--yes")
         assert.include(missing.err, "start the program with it")
@@ -226,6 +251,8 @@ for (const { empty, name, on, written } of databases) {
             invoke("prune", "--aggregate", "Account", "--below", "2", "--url", url, "--json", ...args),
             jsonOf
           )
+        assert.include((yield* invoke("prune", "--help")).out, "It leaves those that are the only source of a state")
+        assert.include((yield* invoke("streams", "--help")).out, "How many to print. Default: 100")
         assert.deepStrictEqual(yield* prune(), [{ snapshots: 1, deleted: false }])
         assert.deepStrictEqual(yield* prune("--yes"), [{ snapshots: 1, deleted: true }])
         assert.deepStrictEqual(yield* prune("--yes"), [{ snapshots: 0, deleted: true }])
@@ -273,12 +300,25 @@ for (const { empty, name, on, written } of databases) {
           [["tail", "--after", "yesterday", "--url", url], "the position of an event"],
           [["state", "Account/a-1", "--module", "./none.js", "--url", url], "cannot be loaded"],
           [["state", "Other/a-1", "--module", module, "--url", url], "does not export this aggregate"],
-          [["streams", "Account", "--url", "/no/such/file.db"], "there is no database file"],
-          [["streams", "Account", "--url", path.dirname(fixtures)], "there is no database file"],
+          [["streams", "Account", "--url", "/no/such/file.db"], "there is no database file /no/such/file.db at --url"],
+          [["streams", "Account", "--url", path.dirname(fixtures)], "--url is the folder /"],
+          [
+            ["streams", "Account", "--url", "mysql://app:secret@host/bank"],
+            "--url is a URL of mysql, which cannot be opened"
+          ],
+          [["streams", "Account", "--url", "postgres//app:secret@host/bank"], "there is no database file at --url"],
+          [["streams", "Account", "--url", ""], "--url is empty"],
           [["streams", "Account", "--url", "x".repeat(5_000)], "there is no database file"],
           [["streams", "Account", "--url", "a\u0000b"], "there is no database file"],
           [["streams", "Account", "--url", url, "--prefix", "a;b"], "prefix"],
           [["streams", "Account", "--url", url, "--prefix", "other"], "--prefix other"],
+          ...["0", "-3"].flatMap((limit): ReadonlyArray<readonly [ReadonlyArray<string>, string]> =>
+            [["streams"], ["streams", "Account"], ["events", "Account/a-1"], ["snapshots"], ["parked", "balances"]].map(
+              (args) => [[...args, "--url", url, "--limit", limit], `--limit is ${limit}; it must be a whole number`]
+            )
+          ),
+          [["snapshots", "--url", url, "--after", "c-4"], "--after is the name of the aggregate and the id"],
+          [["import", "/no/such/file", "--url", url], "the file cannot be read"],
           [["verify", "--module", module, "--url", url, "--sample", "0"], "--sample"],
           [["verify", "--module", fixtures, "--url", url], "several aggregates of one name"]
         ]
@@ -286,7 +326,31 @@ for (const { empty, name, on, written } of databases) {
           const { code, err } = yield* invoke(...args)
           assert.strictEqual(code, 1, args.join(" "))
           assert.include(err, says)
+          assert.notMatch(err, /secret|migrate/)
         }
+        const unknown = [
+          ...["streams", "events", "trace", "snapshots", "subscriptions", "parked", "resume", "erase", "import"].map(
+            (command) => [command, "--nope"]
+          ),
+          ["drop", "balances", "--nope"],
+          ["rebuild", "--to-version", "2", "--nope"]
+        ]
+        for (const [command, ...args] of unknown) {
+          const { code, err } = yield* invoke(command, "--url", url, ...args)
+          assert.strictEqual(code, 2, command)
+          assert.include(err, "unknown option --nope", command)
+        }
+        const before = yield* invoke("streams", "--nope", "--url", url)
+        assert.strictEqual(before.code, 2)
+        assert.include(before.err, "An option before --url is unknown")
+        const variable = (url: string) =>
+          Effect.withConfigProvider(ConfigProvider.fromMap(new Map([["DATABASE_URL", url]])))
+        const elsewhere = yield* variable("none.db")(invoke("streams"))
+        assert.include(elsewhere.err, "there is no database file none.db at DATABASE_URL")
+        assert.strictEqual((yield* variable(url)(invoke("streams"))).code, 0)
+        const nowhere = yield* Effect.withConfigProvider(invoke("streams"), ConfigProvider.fromMap(new Map()))
+        assert.strictEqual(nowhere.code, 2)
+        assert.include(nowhere.err, "set the variable DATABASE_URL")
         assert.strictEqual((yield* invoke("evnts", "--url", url)).code, 2)
         assert.strictEqual((yield* invoke("events", "--url", url)).code, 2)
       }))

@@ -108,9 +108,14 @@ for (const { empty, name, on, written } of databases) {
         assert.strictEqual(after.code, 0)
         assert.notInclude(after.out, secret)
         const second = yield* erase("--yes")
-        assert.deepStrictEqual([second.code, jsonOf(second)], [0, [
-          { subject: "customer-7", keys: "destroyed", erased: true }
-        ]])
+        // it does not ask again
+        for (const { code, err, ...printed } of [second, yield* erase()]) {
+          assert.deepStrictEqual(jsonOf({ code, err, ...printed }), [
+            { subject: "customer-7", keys: "destroyed", erased: true }
+          ])
+          assert.strictEqual(code, 0)
+          assert.include(err, "were destroyed before: there is nothing left to do")
+        }
         assert.strictEqual((yield* state()).out, after.out)
         // the snapshot has data of the subject, so a load refuses it
         const snapshots = jsonOf(yield* invoke("snapshots", "--module", customers, "--url", url, "--json"))
@@ -124,9 +129,12 @@ for (const { empty, name, on, written } of databases) {
         const mistyped = yield* invoke("erase", "customer-77", "--url", url)
         assert.include(mistyped.err, "is its id right?")
         for (const subject of ["", "a\u0000b"]) {
-          const refused = yield* invoke("erase", subject, "--url", url, "--yes")
-          assert.strictEqual(refused.code, 1)
-          assert.include(refused.err, "KeyStoreError")
+          for (const args of [["--yes"], []]) {
+            const refused = yield* invoke("erase", subject, "--url", url, ...args)
+            assert.strictEqual(refused.code, 1)
+            assert.include(refused.err, "SUBJECT ")
+            assert.notInclude(refused.err, "--yes")
+          }
         }
       }))
 
@@ -173,7 +181,7 @@ for (const { empty, name, on, written } of databases) {
         assert.strictEqual(wrong.code, 1)
         assert.include(wrong.err, "no key store can be read")
         const nowhere = yield* state(customers, "--keys", path.join(folder, "none.db"))
-        assert.include(nowhere.err, "there is no database file at the --keys")
+        assert.include(nowhere.err, "none.db at --keys: give the path")
         // the database of the keys alone is enough
         const erased = yield* invoke("erase", "customer-7", "--url", keysFile, "--prefix", "people", "--yes", "--json")
         assert.deepStrictEqual(jsonOf(erased), [{ subject: "customer-7", keys: "present", erased: true }])

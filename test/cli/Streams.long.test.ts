@@ -81,6 +81,8 @@ for (const { name, on, written } of databases) {
             )
           }
         }
+        const [broke] = jsonOf(yield* invoke("events", "Account/a-1", "--url", url, "--json", "--from", "4"))
+        assert.match(String(broke.time), /^\d{4}-.*Z$/)
         const people = (yield* invoke("events", "Account/a-1", "--url", url, "--from", "3", "--to", "5")).out
         assert.strictEqual(people.split("\n").length, 4)
         assert.include(people, "does not decode")

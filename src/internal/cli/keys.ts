@@ -8,7 +8,6 @@ import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
-import type * as Redacted from "effect/Redacted"
 import type * as Scope from "effect/Scope"
 import type { EventStore } from "../../EventStore.js"
 import * as KeyStore from "../../KeyStore.js"
@@ -22,7 +21,7 @@ import * as Module from "./module.js"
 /** The options that tell where the keys are. */
 export interface Given {
   readonly prefix: string
-  readonly keys: Option.Option<Redacted.Redacted>
+  readonly keys: Option.Option<Client.Url>
   readonly keysPrefix: Option.Option<string>
   readonly module: string | Option.Option<string>
 }
@@ -41,7 +40,7 @@ export const store = (
     const client = Option.isNone(given.keys)
       ? yield* SqlClient.SqlClient
       : Context.get(
-        yield* Layer.build(Client.layer({ url: given.keys.value, isWriting, option: "--keys" })),
+        yield* Layer.build(Client.layer({ url: given.keys.value, isWriting })),
         SqlClient.SqlClient
       )
     return yield* SqlKeyStore.make({ prefix, migrate: false }).pipe(

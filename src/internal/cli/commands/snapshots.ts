@@ -8,7 +8,6 @@ import * as Either from "effect/Either"
 import * as Option from "effect/Option"
 import * as Inspection from "../../sql/inspection.js"
 import * as Command from "../command.js"
-import { CliError } from "../errors.js"
 import * as Module from "../module.js"
 import * as Options from "../options.js"
 import * as Output from "../output.js"
@@ -26,21 +25,21 @@ export const snapshots = CliCommand.make(
       CliOptions.optional
     ),
     after: CliOptions.text("after").pipe(
-      CliOptions.withDescription("The stream after which the list begins"),
+      CliOptions.withDescription("The stream after which the list begins: Account/a-1"),
       CliOptions.optional
     ),
     module: Options.module.pipe(CliOptions.optional),
-    limit: Options.limit(100).pipe(CliOptions.withDescription("The snapshots of how many streams to print"))
+    limit: Options.limit(100, "The snapshots of how many streams to print")
   },
   Command.opening(({ after, aggregate, json, limit, module, prefix, stream }) =>
     Effect.scoped(Effect.gen(function*() {
-      if (limit < 1) return yield* new CliError({ detail: "--limit is a whole number, 1 or more" })
+      yield* Options.checkLimit(limit)
       const chosen = Option.isNone(stream) ? undefined : yield* Options.streamOf(stream.value)
       const found = yield* Inspection.snapshots({
         prefix,
         aggregate: chosen?.aggregate ?? Option.getOrUndefined(aggregate),
         id: chosen?.id,
-        after: Option.isNone(after) ? undefined : yield* Options.streamOf(after.value),
+        after: Option.isNone(after) ? undefined : yield* Options.streamOf(after.value, "--after"),
         limit
       })
       const rows = Option.isNone(module)

@@ -72,9 +72,12 @@ export const importing = CliCommand.make(
   "import",
   {
     ...Options.shared,
-    file: CliArgs.file({ name: "FILE", exists: "yes" }),
+    file: CliArgs.file({ name: "FILE", exists: "either" }).pipe(
+      CliArgs.withDescription("The file with the lines of an export"),
+      CliArgs.mapEffect(Options.noOption)
+    ),
     batch: CliOptions.integer("batch").pipe(
-      CliOptions.withDescription("How many events are stored at once, all or none"),
+      CliOptions.withDescription("How many events are stored at once, all or none. Default: 1000"),
       CliOptions.withDefault(1_000)
     ),
     dryRun: CliOptions.boolean("dry-run").pipe(CliOptions.withDescription("Reads all lines, and stores nothing")),

@@ -25,7 +25,7 @@ export const verify = CliCommand.make(
     stream: Options.stream.pipe(Args.optional),
     module: Options.module,
     sample: CliOptions.float("sample").pipe(
-      CliOptions.withDescription("Which part of the streams, from 0 to 1"),
+      CliOptions.withDescription("Which part of the streams: above 0, and at most 1. Default: 1"),
       CliOptions.withDefault(1)
     ),
     remove: CliOptions.boolean("remove").pipe(CliOptions.withDescription("Removes snapshots that differ"))
