@@ -3,7 +3,7 @@ import { FileSystem, Path } from "@effect/platform"
 import { NodeContext } from "@effect/platform-node"
 import { SqlClient } from "@effect/sql"
 import { assert, describe, it } from "@effect/vitest"
-import { Effect, Layer, Schedule } from "effect"
+import { ConfigProvider, Effect, Layer, Schedule } from "effect"
 import { EventStore, Projection, Projections, SqlKeyStore } from "effect-eventsourcing"
 import * as path from "node:path"
 import { fileURLToPath } from "node:url"
@@ -54,7 +54,15 @@ for (const { empty, name, on, written } of databases) {
         assert.deepInclude(early, { version: 0, exists: false })
         const beyond = yield* invoke("state", "Account/a-1", "--module", module, "--url", url, "--at", "9")
         assert.strictEqual(beyond.code, 1)
-        assert.include(beyond.err, "VersionNotReached")
+        assert.include(beyond.err, "--at is 9, and Account/a-1 is at version 3")
+        for (const at of ["-1", "5.5", "May 5", "2026-01", "2026-02-31", "2026-01-31T25:00:00Z", "1e0", ""]) {
+          const refused = yield* invoke("state", "Account/a-1", "--module", module, "--url", url, "--at", at)
+          assert.strictEqual(refused.code, 1, at)
+          assert.include(refused.err, "--at is a version, which is a whole number from 0 on, or a time such as", at)
+        }
+        for (const at of ["2000-01-01", "2000-01-01T00:00:00.5+01:00"]) {
+          assert.deepInclude((yield* stateAt("--at", at))[0], { version: 0, exists: false })
+        }
       }))
 
     it.scopedLive("finds what belongs together, and ends at the end of the feed", () =>
@@ -136,6 +144,16 @@ for (const { empty, name, on, written } of databases) {
         assert.strictEqual(misfit.code, 1)
         assert.match(misfit.err, /the database has other events of Account\/.*, which is at version \d/)
         assert.include(misfit.err, "events 4 to 4 of the file")
+
+        // a file without its beginning
+        yield* fs.writeFileString(file, own.slice(1).join("\n"))
+        const headless = yield* invoke("import", file, "--url", third, "--yes")
+        assert.strictEqual(headless.code, 1)
+        assert.match(
+          headless.err,
+          /the next event of Account\/a-1 in the file is of version 2, and the database has its/
+        )
+        assert.include(headless.err, "up to version 0: events are missing between them, so export from the beginning")
       }).pipe(Effect.provide(NodeContext.layer)))
 
     it.scopedLive("shows subscriptions, resumes and drops", () =>
@@ -157,7 +175,9 @@ for (const { empty, name, on, written } of databases) {
         const status = yield* invoke("subscriptions", "--url", url)
         assert.match(status.out, /broken +1 +Projection +yes +1\/1 +7 /)
         assert.include(status.out, "the handler's own reason")
-        assert.strictEqual((yield* invoke("subscriptions", "--url", url, "--check")).code, 1)
+        const check = yield* invoke("subscriptions", "--url", url, "--check")
+        assert.strictEqual(check.code, 1)
+        assert.include(check.err, "not in order: broken 1 (stopped, no owner, 7 events behind)")
         assert.strictEqual((yield* invoke("subscriptions", "brokn", "--url", url, "--check")).code, 1)
         assert.strictEqual((yield* invoke("doctor", "--url", url)).code, 1)
         assert.deepStrictEqual(jsonOf(yield* invoke("resume", "broken", "--url", url, "--json")), [{ resumed: 1 }])
@@ -192,9 +212,32 @@ for (const { empty, name, on, written } of databases) {
         assert.strictEqual(positions.length, 3)
         const drop = (...args: ReadonlyArray<string>) =>
           invoke("drop", "parking", ...args, "--of-version", "1", "--url", url, "--json")
-        assert.deepStrictEqual(jsonOf(yield* drop(positions[0])), [{ events: 1, dropped: false }])
+        const page = yield* invoke("parked", "parking", "--of-version", "1", "--url", url, "--limit", "2")
+        assert.include(page.err, "There may be more: give --after the position of the last one")
+        const rest = ["--of-version", "1", "--url", url, "--json", "--limit", "2", "--after", positions[1]]
+        const last = jsonOf(yield* invoke("parked", "parking", ...rest))
+        assert.deepStrictEqual(last.map(({ position }) => position), positions.slice(2))
+        const check = yield* invoke("subscriptions", "--url", url, "--check")
+        assert.include(check.err, "not in order: parking 2 (no owner, 0 events behind)")
+        const doctor = jsonOf(yield* invoke("doctor", "--url", url, "--json"))
+        assert.deepInclude(doctor, {
+          check: "subscription parking 1",
+          ok: true,
+          detail: "0 events behind, no owner, 3 parked events"
+        })
+
+        const shy = yield* drop(positions[0])
+        assert.deepStrictEqual(jsonOf(shy), [{ events: 1, dropped: false }])
+        assert.include(shy.err, "give --yes to drop 1 parked event.")
         assert.deepStrictEqual(jsonOf(yield* drop(positions[0], "--yes")), [{ events: 1, dropped: true }])
-        assert.include((yield* drop(positions[0], "--yes")).err, "not all of these events are parked")
+        for (const args of [[], ["--yes"]]) {
+          const gone = yield* drop(positions[0], positions[1], ...args)
+          assert.strictEqual(gone.code, 1)
+          assert.include(
+            gone.err,
+            `not all of these events are parked, so none was dropped: not parked: ${positions[0]}`
+          )
+        }
         assert.include((yield* drop("1", "--yes")).err, "POSITION")
         const missing = yield* invoke("rebuild", "parking", "--to-version", "7", "--url", url, "--yes")
         assert.include(missing.err, "start the program with it")
@@ -208,6 +251,8 @@ for (const { empty, name, on, written } of databases) {
             invoke("prune", "--aggregate", "Account", "--below", "2", "--url", url, "--json", ...args),
             jsonOf
           )
+        assert.include((yield* invoke("prune", "--help")).out, "It leaves those that are the only source of a state")
+        assert.include((yield* invoke("streams", "--help")).out, "How many to print. Default: 100")
         assert.deepStrictEqual(yield* prune(), [{ snapshots: 1, deleted: false }])
         assert.deepStrictEqual(yield* prune("--yes"), [{ snapshots: 1, deleted: true }])
         assert.deepStrictEqual(yield* prune("--yes"), [{ snapshots: 0, deleted: true }])
@@ -255,12 +300,25 @@ for (const { empty, name, on, written } of databases) {
           [["tail", "--after", "yesterday", "--url", url], "the position of an event"],
           [["state", "Account/a-1", "--module", "./none.js", "--url", url], "cannot be loaded"],
           [["state", "Other/a-1", "--module", module, "--url", url], "does not export this aggregate"],
-          [["streams", "Account", "--url", "/no/such/file.db"], "there is no database file"],
-          [["streams", "Account", "--url", path.dirname(fixtures)], "there is no database file"],
+          [["streams", "Account", "--url", "/no/such/file.db"], "there is no database file /no/such/file.db at --url"],
+          [["streams", "Account", "--url", path.dirname(fixtures)], "--url is the folder /"],
+          [
+            ["streams", "Account", "--url", "mysql://app:secret@host/bank"],
+            "--url is a URL of mysql, which cannot be opened"
+          ],
+          [["streams", "Account", "--url", "postgres//app:secret@host/bank"], "there is no database file at --url"],
+          [["streams", "Account", "--url", ""], "--url is empty"],
           [["streams", "Account", "--url", "x".repeat(5_000)], "there is no database file"],
           [["streams", "Account", "--url", "a\u0000b"], "there is no database file"],
           [["streams", "Account", "--url", url, "--prefix", "a;b"], "prefix"],
           [["streams", "Account", "--url", url, "--prefix", "other"], "--prefix other"],
+          ...["0", "-3"].flatMap((limit): ReadonlyArray<readonly [ReadonlyArray<string>, string]> =>
+            [["streams"], ["streams", "Account"], ["events", "Account/a-1"], ["snapshots"], ["parked", "balances"]].map(
+              (args) => [[...args, "--url", url, "--limit", limit], `--limit is ${limit}; it must be a whole number`]
+            )
+          ),
+          [["snapshots", "--url", url, "--after", "c-4"], "--after is the name of the aggregate and the id"],
+          [["import", "/no/such/file", "--url", url], "the file cannot be read"],
           [["verify", "--module", module, "--url", url, "--sample", "0"], "--sample"],
           [["verify", "--module", fixtures, "--url", url], "several aggregates of one name"]
         ]
@@ -268,7 +326,31 @@ for (const { empty, name, on, written } of databases) {
           const { code, err } = yield* invoke(...args)
           assert.strictEqual(code, 1, args.join(" "))
           assert.include(err, says)
+          assert.notMatch(err, /secret|migrate/)
         }
+        const unknown = [
+          ...["streams", "events", "trace", "snapshots", "subscriptions", "parked", "resume", "erase", "import"].map(
+            (command) => [command, "--nope"]
+          ),
+          ["drop", "balances", "--nope"],
+          ["rebuild", "--to-version", "2", "--nope"]
+        ]
+        for (const [command, ...args] of unknown) {
+          const { code, err } = yield* invoke(command, "--url", url, ...args)
+          assert.strictEqual(code, 2, command)
+          assert.include(err, "unknown option --nope", command)
+        }
+        const before = yield* invoke("streams", "--nope", "--url", url)
+        assert.strictEqual(before.code, 2)
+        assert.include(before.err, "An option before --url is unknown")
+        const variable = (url: string) =>
+          Effect.withConfigProvider(ConfigProvider.fromMap(new Map([["DATABASE_URL", url]])))
+        const elsewhere = yield* variable("none.db")(invoke("streams"))
+        assert.include(elsewhere.err, "there is no database file none.db at DATABASE_URL")
+        assert.strictEqual((yield* variable(url)(invoke("streams"))).code, 0)
+        const nowhere = yield* Effect.withConfigProvider(invoke("streams"), ConfigProvider.fromMap(new Map()))
+        assert.strictEqual(nowhere.code, 2)
+        assert.include(nowhere.err, "set the variable DATABASE_URL")
         assert.strictEqual((yield* invoke("evnts", "--url", url)).code, 2)
         assert.strictEqual((yield* invoke("events", "--url", url)).code, 2)
       }))

@@ -55,7 +55,7 @@ const storedKeys = Effect.flatMap(
 
 const sqlite = (filename: string) => Sqlite.layer(SqliteClient.layer, { filename })
 
-for (const { empty, name, on } of databases) {
+for (const { empty, name, on, written } of databases) {
   describe(`personal data on ${name}`, () => {
     it.scopedLive("is opened for state, verify and snapshots by the keys beside the events, and shown by no other", () =>
       Effect.gen(function*() {
@@ -108,9 +108,14 @@ for (const { empty, name, on } of databases) {
         assert.strictEqual(after.code, 0)
         assert.notInclude(after.out, secret)
         const second = yield* erase("--yes")
-        assert.deepStrictEqual([second.code, jsonOf(second)], [0, [
-          { subject: "customer-7", keys: "destroyed", erased: true }
-        ]])
+        // it does not ask again
+        for (const { code, err, ...printed } of [second, yield* erase()]) {
+          assert.deepStrictEqual(jsonOf({ code, err, ...printed }), [
+            { subject: "customer-7", keys: "destroyed", erased: true }
+          ])
+          assert.strictEqual(code, 0)
+          assert.include(err, "were destroyed before: there is nothing left to do")
+        }
         assert.strictEqual((yield* state()).out, after.out)
         // the snapshot has data of the subject, so a load refuses it
         const snapshots = jsonOf(yield* invoke("snapshots", "--module", customers, "--url", url, "--json"))
@@ -124,10 +129,39 @@ for (const { empty, name, on } of databases) {
         const mistyped = yield* invoke("erase", "customer-77", "--url", url)
         assert.include(mistyped.err, "is its id right?")
         for (const subject of ["", "a\u0000b"]) {
-          const refused = yield* invoke("erase", subject, "--url", url, "--yes")
-          assert.strictEqual(refused.code, 1)
-          assert.include(refused.err, "KeyStoreError")
+          for (const args of [["--yes"], []]) {
+            const refused = yield* invoke("erase", subject, "--url", url, ...args)
+            assert.strictEqual(refused.code, 1)
+            assert.include(refused.err, "SUBJECT ")
+            assert.notInclude(refused.err, "--yes")
+          }
         }
+      }))
+
+    it.scopedLive("stops no command for the aggregates that have none", () =>
+      Effect.gen(function*() {
+        const keysFile = path.join(yield* temporaryFolder, "keys.db")
+        const url = yield* written
+        yield* on(url, registered(Layer.provide(SqlKeyStore.layer, sqlite(keysFile))))
+        const run = (...args: ReadonlyArray<string>) =>
+          invoke(...args, "--module", moduleOf("both"), "--url", url, "--json")
+        const missing = "Customer has personal data, and no key store beside the events can be read"
+        const verified = yield* run("verify")
+        assert.strictEqual(verified.code, 1)
+        const [seventh, eighth, counts] = jsonOf(verified)
+        assert.deepInclude(seventh, { outcome: "failed", stream: "Customer/7" })
+        assert.include(String(seventh.detail), missing)
+        assert.deepInclude(eighth, { outcome: "failed", stream: "Customer/8" })
+        assert.deepInclude(counts, { verified: 1, noSnapshot: 2, failed: 2 })
+        const snapshots = yield* run("snapshots")
+        assert.strictEqual(snapshots.code, 0)
+        assert.deepStrictEqual(jsonOf(snapshots).map(({ use }) => use), ["proved", "unknown"])
+        assert.include(String(jsonOf(snapshots)[1].detail), missing)
+        const truncated = yield* run("truncate", "Customer/7", "--before", "2", "--events", "archive")
+        assert.strictEqual(truncated.code, 1)
+        assert.include(truncated.err, missing)
+        const opened = yield* run("verify", "--keys", keysFile)
+        assert.deepStrictEqual([opened.code, jsonOf(opened)[0].verified], [0, 2])
       }))
 
     it.scopedLive("whose keys are in another database, or wrapped, or nowhere", () =>
@@ -147,7 +181,7 @@ for (const { empty, name, on } of databases) {
         assert.strictEqual(wrong.code, 1)
         assert.include(wrong.err, "no key store can be read")
         const nowhere = yield* state(customers, "--keys", path.join(folder, "none.db"))
-        assert.include(nowhere.err, "there is no database file at the --keys")
+        assert.include(nowhere.err, "none.db at --keys: give the path")
         // the database of the keys alone is enough
         const erased = yield* invoke("erase", "customer-7", "--url", keysFile, "--prefix", "people", "--yes", "--json")
         assert.deepStrictEqual(jsonOf(erased), [{ subject: "customer-7", keys: "present", erased: true }])

@@ -93,6 +93,17 @@ for (const { name, on, written } of databases) {
         const trace = yield* invoke("trace", "c-7", "--url", url, "--json")
         assert.strictEqual(trace.code, 0)
         assert.include(trace.err, "The metadata of 2 events were removed")
+        // their times are still there
+        const times = jsonOf(yield* invoke("events", "Account/a-1", "--url", url, "--json")).map(({ time }) =>
+          String(time)
+        )
+        assert.isTrue(
+          times.every((time) =>
+            /^\d{4}-.*Z$/.test(time)
+          ),
+          times.join()
+        )
+        assert.deepStrictEqual(times, times.toSorted())
         const events = yield* invoke("events", "Account/a-1", "--url", url)
         assert.match(events.out, /\(its content was removed\)/)
       }))

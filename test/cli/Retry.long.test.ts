@@ -89,7 +89,7 @@ for (const { name, on, written } of databases) {
           "--yes"
         )
         assert.strictEqual(code, 1)
-        assert.include(err, "1 events failed again")
+        assert.include(err, "1 event failed again")
         const [failure, counts] = jsonOf({ code, err, ...printed })
         assert.include(String(failure.reason), "an amount that no book takes")
         // the deposit after it is in the same stream

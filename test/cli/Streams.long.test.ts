@@ -81,6 +81,8 @@ for (const { name, on, written } of databases) {
             )
           }
         }
+        const [broke] = jsonOf(yield* invoke("events", "Account/a-1", "--url", url, "--json", "--from", "4"))
+        assert.match(String(broke.time), /^\d{4}-.*Z$/)
         const people = (yield* invoke("events", "Account/a-1", "--url", url, "--from", "3", "--to", "5")).out
         assert.strictEqual(people.split("\n").length, 4)
         assert.include(people, "does not decode")
@@ -149,6 +151,9 @@ for (const { name, on, written } of databases) {
           assert.strictEqual((yield* verify("--remove")).code, 1)
           const sound = yield* verify()
           assert.strictEqual(sound.code, 0)
+          const none = yield* verify("Account/none")
+          assert.strictEqual(none.code, 1)
+          assert.include(none.err, "there is no stream Account/none: check")
           const [state] = jsonOf(yield* invoke("state", "Account/a-1", "--module", module, "--url", url, "--json"))
           assert.deepInclude(state, { version: 3, snapshotVersion: 0, state: { open: true, balance } })
         }))

@@ -1,6 +1,6 @@
 // The handler of a command, with the stores of the database that its options name.
 import * as Effect from "effect/Effect"
-import type * as Redacted from "effect/Redacted"
+import type { Url } from "./client.js"
 import * as Database from "./database.js"
 import type { CliError } from "./errors.js"
 import type { Given } from "./keys.js"
@@ -8,7 +8,7 @@ import type { Services } from "./services.js"
 
 /** The values of the options that all commands share. */
 export interface Shared {
-  readonly url: Redacted.Redacted
+  readonly url: Url
   readonly prefix: string
   readonly json: boolean
 }

@@ -23,9 +23,7 @@ export const layer = ({ isWriting, keys, prefix, url }: Target): Layer.Layer<Ser
     Layer.tap(() => checkVersion(prefix, isWriting)),
     Layer.provideMerge(Client.layer({ url, isWriting })),
     // the message of each has the reason of its cause
-    Layer.mapError((error) =>
-      error instanceof CliError ? error : new CliError({ detail: `${error.message}${hintOf(error, prefix)}` })
-    )
+    Layer.mapError((error) => error instanceof CliError ? error : new CliError({ detail: detailOf(error, prefix) }))
   )
 
 /** A program of this version can use newer tables. A command line that does not know what they are for changes none. */
@@ -38,8 +36,10 @@ const checkVersion = (prefix: string, isWriting: boolean) =>
       : Output.hint(`Note: ${detail}.`)
   })
 
-const hintOf = (error: { readonly _tag: string; readonly message: string }, prefix: string): string =>
+/** A migration is for the program. */
+const detailOf = (error: { readonly _tag: string; readonly message: string }, prefix: string): string =>
   error._tag === "MigrationError" && error.message.includes("missing")
-    ? `. The command line creates no tables. It looked for those of --prefix ${prefix}: if the program has another ` +
-      "prefix, give that one"
-    : ""
+    ? `${error.message.replace(/, and migrate is false:.*$/, "")}. The command line creates no tables: start the ` +
+      "program once, or run SqlMigrations.run. It looked for those of " +
+      `--prefix ${prefix}: if the program has another prefix, give that one`
+    : error.message

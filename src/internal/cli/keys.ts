@@ -8,11 +8,12 @@ import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
-import type * as Redacted from "effect/Redacted"
 import type * as Scope from "effect/Scope"
+import type { EventStore } from "../../EventStore.js"
 import * as KeyStore from "../../KeyStore.js"
 import * as Personal from "../../Personal.js"
 import * as SqlKeyStore from "../../SqlKeyStore.js"
+import * as Sealed from "../repository/sealed.js"
 import * as Client from "./client.js"
 import { CliError } from "./errors.js"
 import * as Module from "./module.js"
@@ -20,7 +21,7 @@ import * as Module from "./module.js"
 /** The options that tell where the keys are. */
 export interface Given {
   readonly prefix: string
-  readonly keys: Option.Option<Redacted.Redacted>
+  readonly keys: Option.Option<Client.Url>
   readonly keysPrefix: Option.Option<string>
   readonly module: string | Option.Option<string>
 }
@@ -39,7 +40,7 @@ export const store = (
     const client = Option.isNone(given.keys)
       ? yield* SqlClient.SqlClient
       : Context.get(
-        yield* Layer.build(Client.layer({ url: given.keys.value, isWriting, option: "--keys" })),
+        yield* Layer.build(Client.layer({ url: given.keys.value, isWriting })),
         SqlClient.SqlClient
       )
     return yield* SqlKeyStore.make({ prefix, migrate: false }).pipe(
@@ -56,6 +57,10 @@ export const missing = (aggregate: string): CliError =>
   new CliError({
     detail: `${aggregate} has personal data, and no key store beside the events can be read. ${remedy}`
   })
+
+/** Whether the aggregate has personal data that these stores cannot open. */
+export const areMissing = (aggregate: Module.Unknown, events: EventStore["Type"]): boolean =>
+  Sealed.problem(aggregate, events) !== undefined
 
 /** Lets the stores open personal data, if there is a key store. */
 export const sealing = (given: Given): Layer.Layer<never, CliError, SqlClient.SqlClient> =>

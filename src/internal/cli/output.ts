@@ -46,6 +46,9 @@ export const cell = (value: unknown): string => {
   return escaped(typeof value === "string" ? value : toJson(value))
 }
 
+/** A number of things, as in "1 event" and "2 events". */
+export const counted = (count: number, thing: string): string => `${count} ${thing}${count === 1 ? "" : "s"}`
+
 /** The rows as a table with the keys of the first row as its head. Numbers stand at the right. */
 export const table = (rows: ReadonlyArray<Row>): string => {
   const [first] = rows

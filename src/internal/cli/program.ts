@@ -1,6 +1,7 @@
 // The command line: its commands, and how their failures end the process.
 import * as CliConfig from "@effect/cli/CliConfig"
 import * as Command from "@effect/cli/Command"
+import * as HelpDoc from "@effect/cli/HelpDoc"
 import * as ValidationError from "@effect/cli/ValidationError"
 import * as Effect from "effect/Effect"
 import * as Logger from "effect/Logger"
@@ -65,13 +66,25 @@ export const run = (argv: ReadonlyArray<string>, version: string) =>
     Effect.catchAll((error) =>
       // the library of the command line has printed its own errors
       ValidationError.isValidationError(error)
-        ? Effect.succeed(2)
+        ? Effect.as(hintAt(error, argv), 2)
         : Effect.as(Output.hint(`effect-eventsourcing: ${messageOf(error)}`), 1)
     ),
     Effect.provide(CliConfig.layer({ showBuiltIns: false })),
     // the output is for programs
     Effect.provide(Logger.replace(Logger.defaultLogger, Logger.withConsoleError(Logger.logfmtLogger)))
   )
+
+/**
+ * The library does not name the variable that an option falls back to, and finds none of the options after one that it
+ * does not know.
+ */
+const hintAt = (error: ValidationError.ValidationError, argv: ReadonlyArray<string>): Effect.Effect<void> => {
+  if (error._tag !== "MissingValue" || !HelpDoc.toAnsiText(error.error).includes("'--url'")) return Effect.void
+  const isGiven = argv.some((arg) => arg === "--url" || arg.startsWith("--url="))
+  return Output.hint(
+    isGiven ? "An option before --url is unknown: see --help." : "Give --url, or set the variable DATABASE_URL."
+  )
+}
 
 const messageOf = (error: { readonly _tag: string; readonly message: string }): string =>
   error instanceof CliError || error instanceof NotInOrder ? error.message : `${error._tag}: ${error.message}`

@@ -41,13 +41,14 @@ export const of = (
           ({ snapshotVersion }) => usesOf(takenAt(looking, snapshots, snapshotVersion), only)
         )
         : Effect.fail(gap)),
-    Effect.catchAll(({ message }) =>
-      Effect.succeed(
-        snapshots.map((snapshot): readonly [Listed, Use] => [snapshot, { use: "unknown", detail: message }])
-      )
+    Effect.catchAll((error) =>
+      Effect.succeed(snapshots.map((snapshot): readonly [Listed, Use] => [snapshot, unknown(error)]))
     )
   )
 }
+
+/** The use of a snapshot whose stream cannot be loaded. */
+export const unknown = ({ message }: { readonly message: string }): Use => ({ use: "unknown", detail: message })
 
 const other: Use = { use: "other", detail: "" }
 

@@ -4,9 +4,10 @@ import * as CliOptions from "@effect/cli/Options"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import * as Projections from "../../Projections.js"
+import * as Options from "./options.js"
 
 export const key = {
-  name: CliArgs.text({ name: "NAME" }).pipe(CliArgs.withDescription("The name of a projection or a subscription")),
+  name: Options.argument("NAME").pipe(CliArgs.withDescription("The name of a projection or a subscription")),
   version: CliOptions.integer("of-version").pipe(
     CliOptions.withDescription("The version of the projection. Default: the active one"),
     CliOptions.optional

@@ -1,11 +1,15 @@
 // What an operator sees of streams and snapshots that no store tells.
 import * as SqlClient from "@effect/sql/SqlClient"
 import type { SqlError } from "@effect/sql/SqlError"
+import type * as DateTime from "effect/DateTime"
 import * as Effect from "effect/Effect"
+import type * as Option from "effect/Option"
 import type { InvalidOption } from "../../InvalidOption.js"
 import type * as StreamId from "../../StreamId.js"
+import * as EventTime from "../eventTime.js"
 import * as Markers from "../markers.js"
 import * as Tables from "./names.js"
+import * as PgTime from "./postgres/time.js"
 import * as Row from "./row.js"
 import * as Statement from "./statement.js"
 
@@ -85,6 +89,28 @@ FROM ${Tables.quoted(events)} AS event WHERE ${ofStream} AND version BETWEEN :fr
     (rows) =>
       new Map(rows.map((row) => [Row.number(row.version), Row.number(row.archived) === 1 ? "archived" : "removed"]))
   )
+
+/** The times of the events of a range of a stream, also of those that cannot be read. `None`: a row was edited by hand. */
+export const times = (
+  options: Options,
+  { aggregate, id }: StreamId.StreamId,
+  range: { readonly from: number; readonly to: number }
+): Effect.Effect<ReadonlyMap<number, Option.Option<DateTime.Utc>>, SqlError | InvalidOption, SqlClient.SqlClient> =>
+  Effect.gen(function*() {
+    const sql = yield* SqlClient.SqlClient
+    const { column, millis } = sql.onDialectOrElse({
+      pg: () => ({ column: PgTime.column("time"), millis: PgTime.millis }),
+      orElse: () => ({ column: "time", millis: Row.number })
+    })
+    const rows = yield* select(
+      options,
+      ({ events }) =>
+        `SELECT version, ${column} AS time FROM ${Tables.quoted(events)}
+WHERE ${ofStream} AND version BETWEEN :from AND :to`,
+      { aggregate, id, ...range }
+    )
+    return new Map(rows.map((row) => [Row.number(row.version), EventTime.decode(millis(row.time))]))
+  })
 
 /** Which streams of a range of ids were deleted. */
 export const deleted = (

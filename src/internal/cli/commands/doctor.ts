@@ -5,6 +5,7 @@ import * as Projections from "../../../Projections.js"
 import * as Diagnosis from "../../sql/diagnosis.js"
 import * as Command from "../command.js"
 import { NotInOrder } from "../errors.js"
+import * as Health from "../health.js"
 import * as Options from "../options.js"
 import * as Output from "../output.js"
 
@@ -27,10 +28,11 @@ export const doctor = CliCommand.make(
         }],
         { check: "head", ok: true, detail: head },
         ...yield* Diagnosis.run({ prefix }),
-        ...subscriptions.map(({ name, partitions, progress, version }) => ({
-          check: `subscription ${name} ${version}`,
-          ok: partitions.every(({ stopped }) => stopped._tag === "None"),
-          detail: `${progress.remaining} events behind`
+        ...subscriptions.map((status) => ({
+          check: `subscription ${status.name} ${status.version}`,
+          // the program need not run during a check of the database
+          ok: status.partitions.every(({ stopped }) => stopped._tag === "None"),
+          detail: [Health.behind(status), ...Health.troubles(status)].join(", ")
         }))
       ]
       yield* Output.rows(

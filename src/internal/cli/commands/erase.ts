@@ -4,8 +4,11 @@ import * as CliOptions from "@effect/cli/Options"
 import * as Effect from "effect/Effect"
 import type { KeyStore } from "../../../KeyStore.js"
 import * as Personal from "../../../Personal.js"
+import { maxSubjectBytes } from "../../personal/marks.js"
+import { keyProblem } from "../../text.js"
 import * as Client from "../client.js"
 import * as Confirm from "../confirm.js"
+import { CliError } from "../errors.js"
 import * as Keys from "../keys.js"
 import * as Options from "../options.js"
 import * as Output from "../output.js"
@@ -15,7 +18,7 @@ export const erase = CliCommand.make(
   {
     ...Options.shared,
     ...Options.keys,
-    subject: CliArgs.text({ name: "SUBJECT" }).pipe(
+    subject: Options.argument("SUBJECT").pipe(
       CliArgs.withDescription("The id of the subject, as it is stored beside its data")
     ),
     module: Options.module.pipe(
@@ -26,8 +29,14 @@ export const erase = CliCommand.make(
   },
   ({ json, subject, yes, ...options }) =>
     Effect.scoped(Effect.gen(function*() {
+      const problem = keyProblem(subject, maxSubjectBytes)
+      if (problem !== undefined) return yield* new CliError({ detail: `SUBJECT ${problem}` })
       const store = yield* Keys.store(options, true)
       const keys = yield* keysOf(store, subject)
+      if (keys === "destroyed") {
+        yield* Output.hint("The keys of this subject were destroyed before: there is nothing left to do.")
+        return yield* Output.record(json, { subject, keys, erased: true })
+      }
       if (keys === "none") yield* Output.hint("The key store has no keys of this subject: is its id right?")
       const isSure = yield* Confirm.ask(`destroy the keys of ${Output.cell(subject)}: this cannot be undone`, yes)
       if (isSure) {

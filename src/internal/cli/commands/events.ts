@@ -21,6 +21,7 @@ export const events = CliCommand.make(
   },
   Command.reading(({ from, json, limit, prefix, reverse, stream, to }) =>
     Effect.gen(function*() {
+      yield* Options.checkLimit(limit)
       const found = yield* StreamEvents.read(yield* Options.streamOf(stream), {
         fromVersion: Option.getOrUndefined(from),
         toVersion: Option.getOrUndefined(to),
@@ -29,7 +30,8 @@ export const events = CliCommand.make(
       })
       const elsewhere = yield* Emptied.among({ prefix }, found)
       const row = EventRow.of(json)
-      const rows = found.map((event) => ({ ...row(event), ...elsewhere(event) }))
+      const timed = yield* Emptied.times({ prefix }, found)
+      const rows = timed.map((event) => ({ ...row(event), ...elsewhere(event) }))
       yield* Output.rows(json, rows, "no events")
       if (found.length === limit && !json) yield* Output.hint("There may be more: give --limit, --from or --to.")
     })

@@ -21,14 +21,14 @@ export const prune = CliCommand.make(
     Effect.gen(function*() {
       const store = yield* SnapshotStore
       const count = yield* store.deleteByType(aggregate, { schemaVersionBelow: below, dryRun: true })
-      const isSure = yield* Confirm.ask(`delete ${count} snapshots`, yes)
+      const isSure = yield* Confirm.ask(`delete ${Output.counted(count, "snapshot")}`, yes)
       if (isSure) yield* store.deleteByType(aggregate, { schemaVersionBelow: below })
       yield* Output.record(json, { snapshots: count, deleted: isSure })
     })
   )
 ).pipe(
   CliCommand.withDescription(
-    "Deletes the snapshots of an aggregate that older versions of its state schema took. Do not use it if streams of " +
-      "the aggregate were truncated with --events remove: their state is only in their snapshots."
+    "Deletes the snapshots of an aggregate that older versions of its state schema took. It leaves those that are the " +
+      "only source of a state, because the beginning of their stream was removed."
   )
 )

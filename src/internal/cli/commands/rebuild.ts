@@ -1,4 +1,3 @@
-import * as CliArgs from "@effect/cli/Args"
 import * as CliCommand from "@effect/cli/Command"
 import * as CliOptions from "@effect/cli/Options"
 import * as Effect from "effect/Effect"
@@ -15,7 +14,7 @@ export const rebuild = CliCommand.make(
   "rebuild",
   {
     ...Options.shared,
-    name: CliArgs.text({ name: "NAME" }),
+    name: Options.argument("NAME"),
     version: CliOptions.integer("to-version").pipe(CliOptions.withDescription("The new version")),
     ...Confirm.options
   },

@@ -13,7 +13,7 @@ import * as Output from "../output.js"
 
 const age = (name: string, what: string) =>
   CliOptions.text(name).pipe(
-    CliOptions.withDescription(`Removes ${what} that are older: "30 days"`),
+    CliOptions.withDescription(`Removes ${what}. An age is a text such as "30 days", and at least 1 day`),
     CliOptions.optional
   )
 
@@ -22,9 +22,9 @@ export const retention = CliCommand.make(
   {
     ...Options.shared,
     ...Options.keys,
-    tombstones: age("tombstones", "what is left of streams whose deletions"),
-    parked: age("parked", "parked events"),
-    archives: age("archives", "archived contents of the aggregates in your module"),
+    tombstones: age("tombstones", "what is left of streams that were deleted longer ago than this age"),
+    parked: age("parked", "the parked events of a stream if the last of them was parked longer ago than this age"),
+    archives: age("archives", "the contents of the module's aggregates that were archived longer ago than this age"),
     snapshots: CliOptions.boolean("snapshots").pipe(
       CliOptions.withDescription(
         "Removes snapshots of schema versions below those of the aggregates in your module: see prune"

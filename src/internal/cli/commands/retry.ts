@@ -1,12 +1,14 @@
 import * as CliCommand from "@effect/cli/Command"
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
+import * as Option from "effect/Option"
 import { CheckpointStore } from "../../../CheckpointStore.js"
 import { EventStore } from "../../../EventStore.js"
 import * as Projections from "../../../Projections.js"
 import * as Command from "../command.js"
 import * as Confirm from "../confirm.js"
 import { CliError, NotInOrder } from "../errors.js"
+import * as Keys from "../keys.js"
 import * as Module from "../module.js"
 import * as Options from "../options.js"
 import * as Output from "../output.js"
@@ -25,11 +27,12 @@ export const retry = CliCommand.make(
     Effect.scoped(Effect.gen(function*() {
       const key = yield* Subscription.keyOf(options)
       const definition = yield* Module.definition(module, key)
+      yield* hintAtKeys(definition)
       const services = yield* Module.build(module, "layer", yield* Module.layer(module))
       const [status] = (yield* Projections.status(key.name)).filter(({ version }) => version === key.version)
       const parked = status?.parked ?? 0
       const name = `${Output.cell(key.name)} ${key.version}`
-      if (!(yield* Confirm.ask(`handle the ${parked} parked events of ${name} again`, yes))) {
+      if (!(yield* Confirm.ask(`handle the ${Output.counted(parked, "parked event")} of ${name} again`, yes))) {
         return yield* Output.record(json, { parked, handled: 0, failed: 0 })
       }
       const { failed, handled } = yield* Effect.provide(
@@ -39,7 +42,9 @@ export const retry = CliCommand.make(
       )
       yield* Effect.forEach(failed, (event) => Output.line(json, event), { discard: true })
       yield* Output.record(json, { parked, handled, failed: failed.length })
-      if (failed.length > 0) return yield* new NotInOrder({ detail: `${failed.length} events failed again` })
+      if (failed.length > 0) {
+        return yield* new NotInOrder({ detail: `${Output.counted(failed.length, "event")} failed again` })
+      }
     })), () => true)
 ).pipe(
   CliCommand.withDescription(
@@ -47,6 +52,13 @@ export const retry = CliCommand.make(
       "program runs. Those that are handled are no longer parked. Fails if one of them fails again."
   )
 )
+
+/** Without keys only the events that have personal data fail again. */
+const hintAtKeys = ({ name, reading }: Module.Definition) =>
+  Effect.flatMap(EventStore, ({ replay }) =>
+    reading.personal && Option.isNone(replay.sealing)
+      ? Output.hint(`Note: ${Keys.missing(`an event of ${name}`).message}.`)
+      : Effect.void)
 
 type Stores = CheckpointStore | EventStore
 

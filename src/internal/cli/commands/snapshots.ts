@@ -4,10 +4,10 @@ import * as CliOptions from "@effect/cli/Options"
 import * as Arr from "effect/Array"
 import * as DateTime from "effect/DateTime"
 import * as Effect from "effect/Effect"
+import * as Either from "effect/Either"
 import * as Option from "effect/Option"
 import * as Inspection from "../../sql/inspection.js"
 import * as Command from "../command.js"
-import { CliError } from "../errors.js"
 import * as Module from "../module.js"
 import * as Options from "../options.js"
 import * as Output from "../output.js"
@@ -25,21 +25,21 @@ export const snapshots = CliCommand.make(
       CliOptions.optional
     ),
     after: CliOptions.text("after").pipe(
-      CliOptions.withDescription("The stream after which the list begins"),
+      CliOptions.withDescription("The stream after which the list begins: Account/a-1"),
       CliOptions.optional
     ),
     module: Options.module.pipe(CliOptions.optional),
-    limit: Options.limit(100).pipe(CliOptions.withDescription("The snapshots of how many streams to print"))
+    limit: Options.limit(100, "The snapshots of how many streams to print")
   },
   Command.opening(({ after, aggregate, json, limit, module, prefix, stream }) =>
     Effect.scoped(Effect.gen(function*() {
-      if (limit < 1) return yield* new CliError({ detail: "--limit is a whole number, 1 or more" })
+      yield* Options.checkLimit(limit)
       const chosen = Option.isNone(stream) ? undefined : yield* Options.streamOf(stream.value)
       const found = yield* Inspection.snapshots({
         prefix,
         aggregate: chosen?.aggregate ?? Option.getOrUndefined(aggregate),
         id: chosen?.id,
-        after: Option.isNone(after) ? undefined : yield* Options.streamOf(after.value),
+        after: Option.isNone(after) ? undefined : yield* Options.streamOf(after.value, "--after"),
         limit
       })
       const rows = Option.isNone(module)
@@ -70,13 +70,15 @@ const rowOf = (
   time: Option.map(DateTime.make(time), DateTime.formatIso)
 })
 
+type Opened = Either.Either<Repository.Looking, Effect.Effect.Error<ReturnType<typeof Repository.make>>>
+
 const withUses = (
   isJson: boolean,
   found: ReadonlyArray<Inspection.Listed>,
   aggregates: ReadonlyMap<string, Module.Unknown>
 ) =>
   Effect.gen(function*() {
-    const looking = new Map<string, Repository.Looking>()
+    const looking = new Map<string, Opened>()
     const streams = Arr.groupBy(found, ({ stream }) => Options.streamText(stream))
     const rows = yield* Effect.forEach(Object.values(streams), (ofStream) =>
       Effect.gen(function*() {
@@ -85,9 +87,13 @@ const withUses = (
         if (aggregate === undefined) {
           return ofStream.map((snapshot) => ({ ...rowOf(isJson, snapshot), use: "", detail: "not in the --module" }))
         }
-        const repository = looking.get(name) ?? (yield* Repository.make(aggregate))
+        const repository = looking.get(name) ?? (yield* Effect.either(Repository.make(aggregate)))
         looking.set(name, repository)
-        const uses = yield* SnapshotUse.of(repository, ofStream)
+        // without the keys of one aggregate, those of the others are proved all the same
+        if (Either.isLeft(repository)) {
+          return ofStream.map((snapshot) => ({ ...rowOf(isJson, snapshot), ...SnapshotUse.unknown(repository.left) }))
+        }
+        const uses = yield* SnapshotUse.of(repository.right, ofStream)
         return uses.map(([snapshot, use]) => ({ ...rowOf(isJson, snapshot), ...use }))
       }))
     return rows.flat()

@@ -26,7 +26,15 @@ export const state = CliCommand.make(
     Effect.scoped(Effect.gen(function*() {
       const stream = yield* Options.streamOf(text)
       const repository = yield* Repository.make(yield* Module.aggregate(module, stream.aggregate))
-      const loaded = yield* repository.load(stream.id, Option.isNone(at) ? undefined : yield* pointOf(at.value))
+      const point = Option.isNone(at) ? undefined : yield* pointOf(at.value)
+      const loaded = yield* Effect.catchTag(
+        repository.load(stream.id, point),
+        "VersionNotReached",
+        ({ head, version }) =>
+          new CliError({
+            detail: `--at is ${version}, and ${text} is at version ${head}: give a version up to that one`
+          })
+      )
       yield* Output.record(json, {
         stream: text,
         version: loaded.version,
@@ -44,8 +52,19 @@ export const state = CliCommand.make(
 
 const pointOf = (text: string): Effect.Effect<number | DateTime.Utc, CliError> => {
   if (/^\d{1,15}$/.test(text)) return Effect.succeed(Number(text))
-  return Option.match(DateTime.make(text), {
-    onNone: () => new CliError({ detail: "--at is a version, or a time such as 2026-01-31T12:00:00Z" }),
+  return Option.match(isTime(text) ? DateTime.make(text) : Option.none(), {
+    onNone: () =>
+      new CliError({
+        detail: "--at is a version, which is a whole number from 0 on, or a time such as 2026-01-31T12:00:00Z"
+      }),
     onSome: (time) => Effect.succeed(DateTime.toUtc(time))
   })
+}
+
+const isoTime = /^(\d{4}-\d\d-\d\d)(T\d\d:\d\d(:\d\d(\.\d+)?)?(Z|[+-]\d\d:\d\d)?)?$/
+
+/** JavaScript reads most texts as a date, and 31 February as a day of March. */
+const isTime = (text: string): boolean => {
+  const [, day = ""] = isoTime.exec(text) ?? []
+  return Option.exists(DateTime.make(`${day}T00:00:00Z`), (time) => DateTime.formatIsoDateUtc(time) === day)
 }

@@ -13,7 +13,7 @@ export const streams = CliCommand.make(
   "streams",
   {
     ...Options.shared,
-    aggregate: Args.text({ name: "AGGREGATE" }).pipe(
+    aggregate: Options.argument("AGGREGATE").pipe(
       Args.withDescription("The name of the aggregate. Without it the names of all aggregates are printed"),
       Args.optional
     ),
@@ -25,6 +25,7 @@ export const streams = CliCommand.make(
   },
   Command.reading(({ after, aggregate, json, limit, prefix }) =>
     Effect.gen(function*() {
+      yield* Options.checkLimit(limit)
       if (Option.isSome(aggregate)) {
         return yield* streamsOf({
           aggregate: aggregate.value,

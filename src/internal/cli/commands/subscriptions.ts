@@ -7,10 +7,11 @@ import * as Schema from "effect/Schema"
 import * as Projections from "../../../Projections.js"
 import * as Command from "../command.js"
 import { NotInOrder } from "../errors.js"
+import * as Health from "../health.js"
 import * as Options from "../options.js"
 import * as Output from "../output.js"
 
-const name = CliArgs.text({ name: "NAME" }).pipe(CliArgs.withDescription("The name of a projection or a subscription"))
+const name = Options.argument("NAME").pipe(CliArgs.withDescription("The name of a projection or a subscription"))
 
 export const subscriptions = CliCommand.make(
   "subscriptions",
@@ -28,9 +29,9 @@ export const subscriptions = CliCommand.make(
       if (check && all.length === 0 && Option.isSome(name)) {
         return yield* new NotInOrder({ detail: "no process has registered this name: start its layer, or correct it" })
       }
-      const unhealthy = all.filter(isUnhealthy)
+      const unhealthy = all.filter(Health.isUnhealthy)
       if (check && unhealthy.length > 0) {
-        return yield* new NotInOrder({ detail: `not in order: ${unhealthy.map(({ name }) => name).join(", ")}` })
+        return yield* new NotInOrder({ detail: `not in order: ${unhealthy.map(Health.describe).join("; ")}` })
       }
     })
   )
@@ -55,6 +56,3 @@ const partitionRows = (status: Projections.Status): ReadonlyArray<Output.Row> =>
     owner: Option.getOrElse(owner, () => "none"),
     stopped: Option.map(stopped, ({ reason }) => reason)
   }))
-
-const isUnhealthy = ({ active, parked, partitions }: Projections.Status): boolean =>
-  active && (parked > 0 || partitions.some(({ owner, stopped }) => Option.isNone(owner) || Option.isSome(stopped)))

@@ -1,4 +1,3 @@
-import * as Args from "@effect/cli/Args"
 import * as CliCommand from "@effect/cli/Command"
 import * as Effect from "effect/Effect"
 import * as Event from "../../../Event.js"
@@ -15,7 +14,7 @@ export const trace = CliCommand.make(
   "trace",
   {
     ...Options.shared,
-    correlation: Args.text({ name: "ID" }),
+    correlation: Options.argument("ID"),
     aggregates: Options.aggregates,
     after: Options.from
   },

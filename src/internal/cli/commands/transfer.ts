@@ -72,9 +72,12 @@ export const importing = CliCommand.make(
   "import",
   {
     ...Options.shared,
-    file: CliArgs.file({ name: "FILE", exists: "yes" }),
+    file: CliArgs.file({ name: "FILE", exists: "either" }).pipe(
+      CliArgs.withDescription("The file with the lines of an export"),
+      CliArgs.mapEffect(Options.noOption)
+    ),
     batch: CliOptions.integer("batch").pipe(
-      CliOptions.withDescription("How many events are stored at once, all or none"),
+      CliOptions.withDescription("How many events are stored at once, all or none. Default: 1000"),
       CliOptions.withDefault(1_000)
     ),
     dryRun: CliOptions.boolean("dry-run").pipe(CliOptions.withDescription("Reads all lines, and stores nothing")),
@@ -115,13 +118,22 @@ export const importing = CliCommand.make(
   )
 )
 
-/** The database has other events at the versions of the file. */
-const misfit = ({ actual, stream }: VersionConflict, first: number, last: number): CliError =>
-  new CliError({
-    detail: `the database has other events of ${streamText(stream)}, which is at version ${actual}: the file goes on ` +
-      `elsewhere. The batch of events ${first} to ${last} of the file was not stored, and those before were. Import into a ` +
-      "database without the stream"
+/** The file does not go on where the database ends, or has other events at the same versions. */
+const misfit = ({ actual, expected, stream }: VersionConflict, first: number, last: number): CliError => {
+  const name = streamText(stream)
+  const kept = `The batch of events ${first} to ${last} of the file was not stored, and those before were`
+  if (expected._tag === "Exact" && expected.version > actual) {
+    return new CliError({
+      detail: `the next event of ${name} in the file is of version ${expected.version + 1}, and the database has its ` +
+        `events up to version ${actual}: events are missing between them, so export from the beginning, without --after. ` +
+        kept
+    })
+  }
+  return new CliError({
+    detail: `the database has other events of ${name}, which is at version ${actual}: the file goes on elsewhere. ` +
+      `${kept}. Import into a database without the stream`
   })
+}
 
 const linesOf = (file: string) =>
   Effect.map(FileSystem, (fs) =>

@@ -3,6 +3,7 @@ import * as CliCommand from "@effect/cli/Command"
 import * as CliOptions from "@effect/cli/Options"
 import * as Chunk from "effect/Chunk"
 import * as Effect from "effect/Effect"
+import * as Either from "effect/Either"
 import * as Option from "effect/Option"
 import * as Random from "effect/Random"
 import * as Stream from "effect/Stream"
@@ -24,7 +25,7 @@ export const verify = CliCommand.make(
     stream: Options.stream.pipe(Args.optional),
     module: Options.module,
     sample: CliOptions.float("sample").pipe(
-      CliOptions.withDescription("Which part of the streams, from 0 to 1"),
+      CliOptions.withDescription("Which part of the streams: above 0, and at most 1. Default: 1"),
       CliOptions.withDefault(1)
     ),
     remove: CliOptions.boolean("remove").pipe(CliOptions.withDescription("Removes snapshots that differ"))
@@ -58,35 +59,46 @@ export const verify = CliCommand.make(
   )
 )
 
-/** A stream and its verification. */
+/** A stream, and the repository that verifies it, or why there is none. */
 interface Target {
   readonly stream: StreamId.StreamId
-  readonly repository: Repository.Looking
+  readonly repository: Opened
 }
+
+type Opened = Either.Either<Repository.Looking, Unopened>
+
+type Unopened = Effect.Effect.Error<ReturnType<typeof Repository.make>>
 
 const one = (module: string, text: string) =>
   Effect.gen(function*() {
     const stream = yield* Options.streamOf(text)
     const repository = yield* Repository.make(yield* Module.aggregate(module, stream.aggregate))
-    const target: Target = { stream, repository }
+    const { version } = yield* EventStore
+    // a mistyped id would verify like a stream without a snapshot
+    if ((yield* version(stream)) === 0) {
+      return yield* new CliError({ detail: `there is no stream ${text}: check the name of the aggregate and the id` })
+    }
+    const target: Target = { stream, repository: Either.right(repository) }
     return Stream.make(target)
   })
 
 const every = (module: string, sample: number) =>
   Effect.map(Module.aggregates(module), (aggregates) =>
     Stream.fromIterable(aggregates.values()).pipe(
-      Stream.mapEffect(Repository.make),
+      // without the keys of one aggregate, the others are verified all the same
+      Stream.mapEffect((aggregate) =>
+        Effect.map(Effect.either(Repository.make(aggregate)), (repository) => ({ name: aggregate.name, repository }))
+      ),
       Stream.flatMap(streamsOf),
       Stream.filterEffect(() =>
         sample === 1 ? Effect.succeed(true) : Effect.map(Random.next, (drawn) => drawn < sample)
       )
     ))
 
-const streamsOf = (repository: Repository.Looking) =>
+const streamsOf = ({ name, repository }: { readonly name: string; readonly repository: Opened }) =>
   Stream.paginateChunkEffect(undefined, (after: string | undefined) =>
     Effect.gen(function*() {
       const store = yield* EventStore
-      const { name } = repository.aggregate
       const found = yield* store.streams({ aggregate: name, after, limit })
       const targets = found.map(({ id }): Target => ({ stream: { aggregate: name, id }, repository }))
       const next = found.length < limit ? Option.none() : Option.some(found.at(-1)?.id)
@@ -96,6 +108,13 @@ const streamsOf = (repository: Repository.Looking) =>
 const limit = 500
 
 const check = ({ repository, stream }: Target, remove: boolean) =>
+  Effect.flatMap(repository, (repository) => checkBy(repository, stream, remove)).pipe(
+    Effect.catchAll((error) =>
+      Effect.succeed({ outcome: "failed", stream: Options.streamText(stream), detail: error.message } as const)
+    )
+  )
+
+const checkBy = (repository: Repository.Looking, stream: StreamId.StreamId, remove: boolean) =>
   repository.verify(stream.id, remove).pipe(
     Effect.map((found) =>
       found._tag === "Refuted"
@@ -109,8 +128,5 @@ const check = ({ repository, stream }: Target, remove: boolean) =>
         gap.removed === true
           ? Effect.as(repository.load(stream.id), { outcome: "removed" } as const)
           : Effect.fail(gap)
-    }),
-    Effect.catchAll((error) =>
-      Effect.succeed({ outcome: "failed", stream: Options.streamText(stream), detail: error.message } as const)
-    )
+    })
   )
