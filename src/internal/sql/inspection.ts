@@ -112,6 +112,22 @@ WHERE ${ofStream} AND version BETWEEN :from AND :to`,
     return new Map(rows.map((row) => [Row.number(row.version), EventTime.decode(millis(row.time))]))
   })
 
+/** The version of the last truncation of a stream. `undefined` if it was never truncated. */
+export const lastTruncation = (
+  options: Options,
+  { aggregate, id }: StreamId.StreamId
+): Effect.Effect<number | undefined, SqlError | InvalidOption, SqlClient.SqlClient> =>
+  Effect.map(
+    select(
+      options,
+      ({ events }) =>
+        `SELECT version FROM ${Tables.quoted(events)} WHERE ${ofStream} AND type = '${Markers.truncated}'
+ORDER BY version DESC LIMIT 1`,
+      { aggregate, id }
+    ),
+    ([row]) => row === undefined ? undefined : Row.number(row.version)
+  )
+
 /** Which streams of a range of ids were deleted. */
 export const deleted = (
   options: Options,

@@ -2,7 +2,6 @@
 // Mechanism: the last event of a stream that was deleted is a marker. A truncation leaves rows without contents at the
 // beginning, and a marker. A rewritten event says so in its metadata.
 // Cost: one event and two counts over the rows of the stream. If it was truncated, one more of each.
-import * as SqlClient from "@effect/sql/SqlClient"
 import * as DateTime from "effect/DateTime"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
@@ -10,9 +9,6 @@ import * as Event from "../../../Event.js"
 import type * as StreamId from "../../../StreamId.js"
 import * as Markers from "../../markers.js"
 import * as Inspection from "../../sql/inspection.js"
-import * as Tables from "../../sql/names.js"
-import * as Row from "../../sql/row.js"
-import * as Statement from "../../sql/statement.js"
 import type { Stored } from "../eventRow.js"
 import * as StreamEvents from "../streamEvents.js"
 import { type Html, html, none, time } from "./html.js"
@@ -43,20 +39,11 @@ export const of = (prefix: string, stream: StreamId.StreamId) =>
     return { last, rows, removed, archived, truncation } satisfies Standing
   })
 
-const lastTruncation = (prefix: string, { aggregate, id }: StreamId.StreamId) =>
+const lastTruncation = (prefix: string, stream: StreamId.StreamId) =>
   Effect.gen(function*() {
-    const sql = (yield* SqlClient.SqlClient).withoutTransforms()
-    const { events } = yield* Tables.names({ prefix })
-    const statement = `SELECT version FROM ${Tables.quoted(events)}
-WHERE aggregate = :aggregate AND stream_id = :id AND type = '${Markers.truncated}' ORDER BY version DESC LIMIT 1`
-    const { params, text } = sql.onDialectOrElse({
-      pg: () => Statement.postgres(statement)({ aggregate, id }),
-      orElse: () => Statement.sqlite(statement)({ aggregate, id })
-    })
-    const [row] = yield* sql.unsafe<Row.Row>(text, params)
-    if (row === undefined) return undefined
-    const version = Row.number(row.version)
-    const [marker] = yield* StreamEvents.read({ aggregate, id }, { fromVersion: version, toVersion: version, limit: 1 })
+    const version = yield* Inspection.lastTruncation({ prefix }, stream)
+    if (version === undefined) return undefined
+    const [marker] = yield* StreamEvents.read(stream, { fromVersion: version, toVersion: version, limit: 1 })
     return marker
   })
 
