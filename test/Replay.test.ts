@@ -621,7 +621,7 @@ describe("a history that is replaced while it is read", () => {
       const accounts = yield* accountsOn(store, { pageSize: 3 })
       const failure = yield* Effect.flip(accounts.load(id("a")))
       assert.deepInclude(failure, { _tag: "HistoryRewritten", stream })
-      assert.include(failure.message, "was rewritten between two pages")
+      assert.include(failure.message, "was rewritten between two reads")
     }).pipe(Effect.provide(memoryStores)))
 })
 
