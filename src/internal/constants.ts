@@ -17,3 +17,6 @@ export const maxTime = 8_640_000_000_000_000
 export const isDate = (time: number): boolean => Math.abs(time) <= maxTime
 
 export const noDate = `not a date: it must be at most ${maxTime} milliseconds from 1970`
+
+/** The maximal length of a subject of personal data, in bytes of UTF-8. */
+export const maxSubjectBytes = 255

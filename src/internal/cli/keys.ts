@@ -13,7 +13,7 @@ import type { EventStore } from "../../EventStore.js"
 import * as KeyStore from "../../KeyStore.js"
 import * as Personal from "../../Personal.js"
 import * as SqlKeyStore from "../../SqlKeyStore.js"
-import * as Sealed from "../repository/sealed.js"
+import { concernsPersons } from "../schema/secrets.js"
 import * as Client from "./client.js"
 import { CliError } from "./errors.js"
 import * as Module from "./module.js"
@@ -60,7 +60,7 @@ export const missing = (aggregate: string): CliError =>
 
 /** Whether the aggregate has personal data that these stores cannot open. */
 export const areMissing = (aggregate: Module.Unknown, events: EventStore["Type"]): boolean =>
-  Sealed.problem(aggregate, events) !== undefined
+  Option.isNone(events.replay.sealing) && concernsPersons(aggregate)
 
 /** Lets the stores open personal data, if there is a key store. */
 export const sealing = (given: Given): Layer.Layer<never, CliError, SqlClient.SqlClient> =>

@@ -5,15 +5,14 @@ import * as Option from "effect/Option"
 import * as Marks from "../personal/marks.js"
 import * as Json from "../schema/json.js"
 import { marker } from "../schema/personal.js"
-import { holdsPersonal } from "../schema/secrets.js"
+import { concernsPersons } from "../schema/secrets.js"
 import { differences } from "./difference.js"
 import { attempt, type Checks, violate } from "./purity.js"
 import { apart, thrown, valueOf } from "./report.js"
 import type { Subject, Types } from "./subject.js"
 
 /** Whether the law says something about an aggregate. */
-export const concerns = <T extends Types>({ event, state }: Subject<T>): boolean =>
-  holdsPersonal(event.schema.ast) || holdsPersonal(state.schema.ast)
+export const concerns = <T extends Types>(subject: Subject<T>): boolean => concernsPersons(subject)
 
 export const check = <T extends Types>(
   { checks, initial, stateFields, steps, subject }: {

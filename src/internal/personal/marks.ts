@@ -2,6 +2,7 @@
 // Cost: one search in the text for the marker. A text that has it is parsed, walked and written again.
 import * as Either from "effect/Either"
 import * as Option from "effect/Option"
+import { maxSubjectBytes } from "../constants.js"
 import * as Json from "../schema/json.js"
 import { marker } from "../schema/personal.js"
 import { keyProblem } from "../text.js"
@@ -102,6 +103,3 @@ const formOf = (value: object): Form => {
 
 /** Whether a value has personal data inside. */
 export const isNested = (value: unknown): boolean => marksIn({ value }).length > 0
-
-/** The maximal length of a subject, in bytes of UTF-8. */
-export const maxSubjectBytes = 255

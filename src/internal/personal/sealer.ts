@@ -10,6 +10,7 @@ import * as Effect from "effect/Effect"
 import * as Either from "effect/Either"
 import * as Option from "effect/Option"
 import * as KeyStore from "../../KeyStore.js"
+import { maxSubjectBytes } from "../constants.js"
 import * as Json from "../schema/json.js"
 import { marker } from "../schema/personal.js"
 import { type Opened, type Sealing, type Text, Unsealable } from "../store/sealing.js"
@@ -24,7 +25,7 @@ export const make = (store: KeyStore.KeyStore["Type"], cache: KeyCache, cipher: 
     subject: string,
     change: (subject: string) => Effect.Effect<A, KeyStore.KeyStoreError>
   ) => {
-    const problem = keyProblem(subject, Marks.maxSubjectBytes)
+    const problem = keyProblem(subject, maxSubjectBytes)
     return problem === undefined
       ? cache.change(operation, subject, Effect.suspend(() => change(subject)))
       : new KeyStore.KeyStoreError({ operation, reason: "InvalidInput", detail: `the subject ${problem}` })

@@ -10,7 +10,7 @@ import type * as Snapshot from "../../Snapshot.js"
 import * as SnapshotStore from "../../SnapshotStore.js"
 import type * as StreamId from "../../StreamId.js"
 import * as Personal from "../personal/driver.js"
-import { holdsPersonal } from "../schema/secrets.js"
+import { concernsPersons } from "../schema/secrets.js"
 import { quote } from "../text.js"
 import type { Loadable } from "./loadable.js"
 
@@ -18,12 +18,12 @@ type Events = Pick<EventStore.EventStore["Type"], "replay">
 
 /** Says why a repository cannot keep the personal data of an aggregate. */
 export const problem = <Name extends string, Id, State, Event, Command, Rejection>(
-  { event, name, state }: Aggregate.Aggregate<Name, Id, State, Event, Command, Rejection>,
+  aggregate: Aggregate.Aggregate<Name, Id, State, Event, Command, Rejection>,
   { replay }: Events
 ): InvalidOption | undefined =>
-  Option.isNone(replay.sealing) && (holdsPersonal(state.schema.ast) || holdsPersonal(event.schema.ast))
+  Option.isNone(replay.sealing) && concernsPersons(aggregate)
     ? new InvalidOption({
-      option: `EventStore of ${quote(name)}`,
+      option: `EventStore of ${quote(aggregate.name)}`,
       value: "a store that does not seal personal data",
       expected: "one that is built with Personal.layer: the aggregate has fields with Personal.schema"
     })

@@ -26,6 +26,12 @@ export const holdsSecret = (ast: AST.AST): boolean => {
 /** Tests whether a value of this schema, or a part of it, is personal data. */
 export const holdsPersonal = (ast: AST.AST): boolean => search(ast, isPersonal, Visits.make())
 
+/** Tests whether the events or the states of an aggregate have personal data. */
+export const concernsPersons = ({ event, state }: {
+  readonly event: { readonly schema: { readonly ast: AST.AST } }
+  readonly state: { readonly schema: { readonly ast: AST.AST } }
+}): boolean => holdsPersonal(event.schema.ast) || holdsPersonal(state.schema.ast)
+
 /** Removes the values of secrets from a parse error, and texts made of them. Other values stay. */
 export const withoutSecrets = (error: ParseResult.ParseError): ParseResult.ParseError => {
   const { issue } = error
