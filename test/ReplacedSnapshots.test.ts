@@ -13,6 +13,7 @@ import {
   open,
   stream
 } from "./fixtures/Account.js"
+import { Doubled } from "./fixtures/AccountVersions.js"
 import { backends, on } from "./utils/backends.js"
 
 const a = id("a")
@@ -71,18 +72,6 @@ describe("the removal of a snapshot that was refuted leaves the one that has rep
     }).pipe(Effect.provide(Streams.layer)))
 })
 
-/** The same schemas, and another meaning: deposits count twice. */
-const Doubled = Aggregate.make({
-  name: "Account",
-  id: AccountId,
-  state: AccountState,
-  event: AccountEvent,
-  command: AccountCommand,
-  initial: Account.initial,
-  evolve: (state, event) => Account.evolve(Account.evolve(state, event), event),
-  decide: Account.decide
-})
-
 /** A schema of the state that was changed without a new version. */
 const Drifted = Aggregate.make({
   name: "Account",
@@ -114,7 +103,7 @@ describe("a build that refutes the snapshots of another one", () => {
   on(backends)("leaves one that is the only source of the state: verify", () =>
     Effect.gen(function*() {
       const { accounts, store } = yield* truncated
-      const doubled = yield* Effect.provideService(Repository.make(Doubled, manual), EventStore.EventStore, store)
+      const doubled = yield* Effect.provideService(Repository.make(Doubled(), manual), EventStore.EventStore, store)
       assert.strictEqual((yield* Effect.flip(doubled.verify(a)))._tag, "HistoryGap")
       assert.strictEqual((yield* accounts.load(a)).state.balance, 3)
     }).pipe(Effect.provide(Streams.layer)))

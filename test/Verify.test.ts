@@ -35,24 +35,11 @@ import {
   id,
   open
 } from "./fixtures/Account.js"
-import { AccountV3, AccountV3Broken } from "./fixtures/AccountVersions.js"
+import { AccountV3, AccountV3Broken, Doubled } from "./fixtures/AccountVersions.js"
 import { backends, each, memoryStores } from "./utils/backends.js"
 import { counted, eventually, lines } from "./utils/observe.js"
 
 const stream = StreamId.make("Account", "a")
-
-/** The same schemas, and another meaning: deposits count twice. */
-const Doubled = (name = "Account") =>
-  Aggregate.make({
-    name,
-    id: AccountId,
-    state: AccountState,
-    event: AccountEvent,
-    command: AccountCommand,
-    initial: Account.initial,
-    evolve: (state, event) => Account.evolve(Account.evolve(state, event), event),
-    decide: Account.decide
-  })
 
 const written = Effect.gen(function*() {
   const accounts = yield* Repository.make(Account, { snapshots: SnapshotPolicy.manual })

@@ -34,6 +34,11 @@ export const make = (aggregate: Unknown) =>
     })
   )
 
+/** A repository, or why there is none: then the other aggregates of the module can be looked at all the same. */
+export const open = (aggregate: Unknown) => Effect.either(make(aggregate))
+
+export type Opened = Effect.Effect.Success<ReturnType<typeof open>>
+
 export type Looking = Effect.Effect.Success<ReturnType<typeof make>>
 
 const idOf = (aggregate: Unknown, id: string): Effect.Effect<unknown, CliError> =>

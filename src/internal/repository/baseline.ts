@@ -30,6 +30,14 @@ export interface Used {
   readonly time: number
 }
 
+/** Tells whether a stored snapshot is the one that was used. One that was refuted may have been replaced by a right one. */
+export const isUsed = (
+  { eventId, schemaVersion, time, version }: Used,
+  stored: Pick<Snapshot.EncodedSnapshot, keyof Used>
+): boolean =>
+  stored.version === version && stored.eventId === eventId && stored.schemaVersion === schemaVersion &&
+  stored.time === time
+
 /** Copies field by field: to spread two objects of that size costs more than half a statement on SQLite. */
 export const baselineOf = <State>(folded: Folded<State>, origin: Origin): Baseline<State> => ({
   state: folded.state,

@@ -10,7 +10,7 @@ import type * as EventStore from "../../EventStore.js"
 import type * as SnapshotPolicy from "../../SnapshotPolicy.js"
 import type * as SnapshotStore from "../../SnapshotStore.js"
 import type * as StreamId from "../../StreamId.js"
-import type { Baseline } from "./baseline.js"
+import { type Baseline, isUsed } from "./baseline.js"
 import type { LoadError } from "./errors.js"
 import type { Held, InHand } from "./held.js"
 import { standsUnmarked } from "./loadable.js"
@@ -75,14 +75,9 @@ const isStored = <Id, State, Event>(
   base: InHand<State>["base"]
 ): Effect.Effect<boolean, SnapshotStore.SnapshotStoreError> => {
   if (Option.isNone(base)) return Effect.succeed(true)
-  const { eventId, schemaVersion, time, version } = base.value
   const { loadable, snapshots } = services
   return Effect.map(
     snapshots.get(stream, { schemaVersion: loadable.schemaVersion, migratable: loadable.migratable }),
-    Option.exists((stored) =>
-      stored.version === version && stored.eventId === eventId && stored.schemaVersion === schemaVersion &&
-      // one that was refuted may have been replaced by a right one
-      stored.time === time
-    )
+    Option.exists((stored) => isUsed(base.value, stored))
   )
 }

@@ -12,7 +12,7 @@ import type { SnapshotStore, SnapshotStoreError } from "../../SnapshotStore.js"
 import type * as StreamId from "../../StreamId.js"
 import * as Personal from "../personal/driver.js"
 import { compare } from "../schema/equality.js"
-import type { Baseline } from "./baseline.js"
+import { type Baseline, isUsed } from "./baseline.js"
 import type { LoadError } from "./errors.js"
 import { type Folded, type Loadable, make as makeLoadable, proves } from "./loadable.js"
 import { type Loader, make as makeLoader } from "./loader.js"
@@ -88,7 +88,8 @@ const check = <Id, State>(
     const stored = yield* snapshots.get(stream, { schemaVersion })
     if (Option.isSome(stored)) {
       // the load has met the markers after the snapshot that it used, and did not refuse it
-      const version = isUsed(loaded, stored.value) ? loaded.version : stored.value.version
+      const isOfLoad = Option.exists(loaded.used, (used) => isUsed(used, stored.value))
+      const version = isOfLoad ? loaded.version : stored.value.version
       if (yield* isRight(request, stored.value, version)) return { snapshot: stored.value, version }
     }
     return tries > 1
@@ -153,9 +154,6 @@ const problemOf = (
 }
 
 const advice = "take one with createSnapshot of a repository"
-
-const isUsed = ({ used }: Baseline<unknown>, { eventId, time, version }: Snapshot.EncodedSnapshot): boolean =>
-  Option.exists(used, (used) => used.version === version && used.eventId === eventId && used.time === time)
 
 const isSame = <State>(schema: Schema.Schema<State>, replayed: Folded<State>, own: Snapshot.Snapshot<State>): boolean =>
   replayed.version === own.version && compare(schema, replayed.state, own.state, 1).length === 0

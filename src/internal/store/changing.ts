@@ -41,8 +41,17 @@ export const change = <A, E extends { readonly cause?: unknown }>(
 export const unusable = (
   operation: "delete" | "rewrite" | "truncate",
   stream: StreamId.StreamId,
-  detail: string
-): EventStoreError => new EventStoreError({ operation, stream, reason: "Unavailable", mayHaveAppended: false, detail })
+  detail: string,
+  cause?: unknown
+): EventStoreError =>
+  new EventStoreError({
+    operation,
+    stream,
+    reason: "Unavailable",
+    mayHaveAppended: false,
+    detail,
+    ...(cause === undefined ? {} : { cause })
+  })
 
 /** Where a marker is. */
 export interface Marked {

@@ -29,7 +29,7 @@ import * as Changing from "./changing.js"
 import {
   type EventDecodeError,
   EventNotFound,
-  EventStoreError,
+  type EventStoreError,
   HistoryGap,
   StreamDeleted,
   StreamNotFound,
@@ -213,18 +213,8 @@ const run = <E, F>(
 ): Effect.Effect<TruncatedStream, E | F | TruncateError> =>
   // a verification takes long enough for the others to end
   Effect.retry(attempt(stores, stream, truncation, verify), { times: 10, while: isOvertaken }).pipe(
-    Effect.mapError((error) => isOvertaken(error) ? givenUp(stream, error) : error)
+    Effect.mapError((error) => isOvertaken(error) ? Changing.unusable("truncate", stream, overtaken, error) : error)
   )
-
-const givenUp = (stream: StreamId.StreamId, cause: Overtaken): EventStoreError =>
-  new EventStoreError({
-    operation: "truncate",
-    stream,
-    reason: "Unavailable",
-    mayHaveAppended: false,
-    detail: overtaken,
-    cause
-  })
 
 const attempt = <E, F>(
   stores: Stores,

@@ -70,15 +70,13 @@ const rowOf = (
   time: Option.map(DateTime.make(time), DateTime.formatIso)
 })
 
-type Opened = Either.Either<Repository.Looking, Effect.Effect.Error<ReturnType<typeof Repository.make>>>
-
 const withUses = (
   isJson: boolean,
   found: ReadonlyArray<Inspection.Listed>,
   aggregates: ReadonlyMap<string, Module.Unknown>
 ) =>
   Effect.gen(function*() {
-    const looking = new Map<string, Opened>()
+    const looking = new Map<string, Repository.Opened>()
     const streams = Arr.groupBy(found, ({ stream }) => Options.streamText(stream))
     const rows = yield* Effect.forEach(Object.values(streams), (ofStream) =>
       Effect.gen(function*() {
@@ -87,9 +85,8 @@ const withUses = (
         if (aggregate === undefined) {
           return ofStream.map((snapshot) => ({ ...rowOf(isJson, snapshot), use: "", detail: "not in the --module" }))
         }
-        const repository = looking.get(name) ?? (yield* Effect.either(Repository.make(aggregate)))
+        const repository = looking.get(name) ?? (yield* Repository.open(aggregate))
         looking.set(name, repository)
-        // without the keys of one aggregate, those of the others are proved all the same
         if (Either.isLeft(repository)) {
           return ofStream.map((snapshot) => ({ ...rowOf(isJson, snapshot), ...SnapshotUse.unknown(repository.left) }))
         }

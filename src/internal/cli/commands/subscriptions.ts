@@ -10,14 +10,13 @@ import { NotInOrder } from "../errors.js"
 import * as Health from "../health.js"
 import * as Options from "../options.js"
 import * as Output from "../output.js"
-
-const name = Options.argument("NAME").pipe(CliArgs.withDescription("The name of a projection or a subscription"))
+import * as Subscription from "../subscription.js"
 
 export const subscriptions = CliCommand.make(
   "subscriptions",
   {
     ...Options.shared,
-    name: name.pipe(CliArgs.optional),
+    name: Subscription.key.name.pipe(CliArgs.optional),
     check: CliOptions.boolean("check").pipe(CliOptions.withDescription("Fails unless all of them are healthy"))
   },
   Command.reading(({ check, json, name }) =>

@@ -62,12 +62,8 @@ export const verify = CliCommand.make(
 /** A stream, and the repository that verifies it, or why there is none. */
 interface Target {
   readonly stream: StreamId.StreamId
-  readonly repository: Opened
+  readonly repository: Repository.Opened
 }
-
-type Opened = Either.Either<Repository.Looking, Unopened>
-
-type Unopened = Effect.Effect.Error<ReturnType<typeof Repository.make>>
 
 const one = (module: string, text: string) =>
   Effect.gen(function*() {
@@ -85,9 +81,8 @@ const one = (module: string, text: string) =>
 const every = (module: string, sample: number) =>
   Effect.map(Module.aggregates(module), (aggregates) =>
     Stream.fromIterable(aggregates.values()).pipe(
-      // without the keys of one aggregate, the others are verified all the same
       Stream.mapEffect((aggregate) =>
-        Effect.map(Effect.either(Repository.make(aggregate)), (repository) => ({ name: aggregate.name, repository }))
+        Effect.map(Repository.open(aggregate), (repository) => ({ name: aggregate.name, repository }))
       ),
       Stream.flatMap(streamsOf),
       Stream.filterEffect(() =>
@@ -95,7 +90,7 @@ const every = (module: string, sample: number) =>
       )
     ))
 
-const streamsOf = ({ name, repository }: { readonly name: string; readonly repository: Opened }) =>
+const streamsOf = ({ name, repository }: { readonly name: string; readonly repository: Repository.Opened }) =>
   Stream.paginateChunkEffect(undefined, (after: string | undefined) =>
     Effect.gen(function*() {
       const store = yield* EventStore
